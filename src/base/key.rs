@@ -1,0 +1,229 @@
+//! Keys with generations, and the bounded table they open.
+//!
+//! In: values. Out: a [`Key`] per value, which opens nothing once its value has been removed, also when the place
+//! has been given to another value.
+//! Laws: a table never holds more than its capacity (a full one hands the value back); a key of one table type does
+//! not fit another's.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::marker::PhantomData;
+
+/// Names one value in a [`Table`], for as long as it lives there.
+pub struct Key<T> {
+    index: u32,
+    generation: u32,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T> Key<T> {
+    /// The place in the table; places are reused, keys are not.
+    pub const fn index(self) -> usize {
+        self.index as usize
+    }
+
+    /// Both halves in one number, for a log line or a poll token.
+    pub const fn to_bits(self) -> u64 {
+        (self.generation as u64) << 32 | self.index as u64
+    }
+
+    /// The key that [`Key::to_bits`] came from.
+    pub const fn from_bits(bits: u64) -> Self {
+        Self { index: bits as u32, generation: (bits >> 32) as u32, of: PhantomData }
+    }
+}
+
+impl<T> Clone for Key<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Key<T> {}
+
+impl<T> PartialEq for Key<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.index == other.index && self.generation == other.generation
+    }
+}
+
+impl<T> Eq for Key<T> {}
+
+impl<T> Hash for Key<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.to_bits().hash(state);
+    }
+}
+
+impl<T> fmt::Debug for Key<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.index, self.generation)
+    }
+}
+
+enum Place<T> {
+    Taken { generation: u32, value: T },
+    Free { generation: u32, next: u32 },
+}
+
+/// No free place.
+const NONE: u32 = u32::MAX;
+
+/// A bounded table of values, reached by [`Key`]. Grows as it fills, up to its capacity; a place costs the size of
+/// its value and 8 bytes or less.
+pub struct Table<T> {
+    places: Vec<Place<T>>,
+    free: u32,
+    len: u32,
+    capacity: u32,
+}
+
+impl<T> Table<T> {
+    /// An empty table for at most `capacity` values (at most `u32::MAX - 1`; more is cut to that).
+    pub fn new(capacity: usize) -> Self {
+        let capacity = u32::try_from(capacity).unwrap_or(NONE).min(NONE - 1);
+        Self { places: Vec::new(), free: NONE, len: 0, capacity }
+    }
+
+    /// Values in the table.
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether no value is in the table.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whether the next [`Table::insert`] will be refused.
+    pub fn is_full(&self) -> bool {
+        self.len == self.capacity
+    }
+
+    /// Puts a value in and names it.
+    ///
+    /// # Errors
+    /// Hands the value back when the table is full.
+    pub fn insert(&mut self, value: T) -> Result<Key<T>, T> {
+        if self.is_full() {
+            return Err(value);
+        }
+        self.len += 1;
+        let index = self.free;
+        if let Some(place) = self.places.get_mut(index as usize)
+            && let Place::Free { generation, next } = *place
+        {
+            self.free = next;
+            *place = Place::Taken { generation, value };
+            return Ok(Key { index, generation, of: PhantomData });
+        }
+        let index = self.places.len() as u32;
+        self.places.push(Place::Taken { generation: 0, value });
+        Ok(Key { index, generation: 0, of: PhantomData })
+    }
+
+    /// Takes the value out; `None` when the key is stale. The key opens nothing from then on.
+    pub fn remove(&mut self, key: Key<T>) -> Option<T> {
+        let place = self.places.get_mut(key.index())?;
+        if !matches!(place, Place::Taken { generation, .. } if *generation == key.generation) {
+            return None;
+        }
+        let free = Place::Free { generation: key.generation.wrapping_add(1), next: self.free };
+        let Place::Taken { value, .. } = std::mem::replace(place, free) else { return None };
+        self.free = key.index;
+        self.len -= 1;
+        Some(value)
+    }
+
+    /// The value, unless the key is stale.
+    pub fn get(&self, key: Key<T>) -> Option<&T> {
+        match self.places.get(key.index())? {
+            Place::Taken { generation, value } if *generation == key.generation => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The value, unless the key is stale.
+    pub fn get_mut(&mut self, key: Key<T>) -> Option<&mut T> {
+        match self.places.get_mut(key.index())? {
+            Place::Taken { generation, value } if *generation == key.generation => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The key of the value at a place, if there is one.
+    pub fn key_at(&self, index: usize) -> Option<Key<T>> {
+        match self.places.get(index)? {
+            Place::Taken { generation, .. } => {
+                Some(Key { index: index as u32, generation: *generation, of: PhantomData })
+            }
+            Place::Free { .. } => None,
+        }
+    }
+
+    /// Places made so far, taken or free: the range of [`Table::key_at`].
+    pub fn places(&self) -> usize {
+        self.places.len()
+    }
+
+    /// All keys with their values, by place.
+    pub fn iter(&self) -> impl Iterator<Item = (Key<T>, &T)> {
+        self.places.iter().enumerate().filter_map(|(index, place)| match place {
+            Place::Taken { generation, value } => {
+                Some((Key { index: index as u32, generation: *generation, of: PhantomData }, value))
+            }
+            Place::Free { .. } => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stale_key_opens_nothing() {
+        let mut t = Table::new(2);
+        let a = t.insert("a").unwrap();
+        assert_eq!(t.remove(a), Some("a"));
+        let b = t.insert("b").unwrap();
+        assert_eq!(b.index(), a.index());
+        assert_eq!(t.get(a), None);
+        assert_eq!(t.get_mut(a), None);
+        assert_eq!(t.remove(a), None);
+        assert_eq!(t.get(b), Some(&"b"));
+    }
+
+    #[test]
+    fn a_full_table_hands_the_value_back() {
+        let mut t = Table::new(1);
+        let a = t.insert(1).unwrap();
+        assert!(t.is_full());
+        assert_eq!(t.insert(2), Err(2));
+        t.remove(a);
+        assert!(t.insert(2).is_ok());
+    }
+
+    #[test]
+    fn bits_give_the_key_back() {
+        let mut t = Table::new(4);
+        let a = t.insert(1).unwrap();
+        t.remove(a);
+        let b = t.insert(2).unwrap();
+        assert_eq!(Key::from_bits(b.to_bits()), b);
+        assert_ne!(b.to_bits(), a.to_bits());
+    }
+
+    #[test]
+    fn places_are_reused_before_new_ones_are_made() {
+        let mut t = Table::new(100);
+        let keys: Vec<_> = (0..10).map(|n| t.insert(n).unwrap()).collect();
+        for k in &keys[3..6] {
+            t.remove(*k);
+        }
+        for n in 0..3 {
+            t.insert(n).unwrap();
+        }
+        assert_eq!((t.len(), t.places(), t.iter().count()), (10, 10, 10));
+    }
+}

@@ -1,0 +1,3 @@
+//! segno
+#![forbid(unsafe_code)]
+pub mod base;

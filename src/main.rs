@@ -1,0 +1,3 @@
+//! The `segno` program.
+
+fn main() {}
