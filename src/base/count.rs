@@ -1,0 +1,163 @@
+//! What is counted: one name for each, the same in code, on the metrics page and in the docs.
+//!
+//! In: increments from the sans-IO layers, kept as plain numbers. Out: the numbers, drained once per turn by the
+//! shell, which adds them to the shared counters.
+//! Law: a failure, a refusal and a bound that was reached each have a count of their own.
+
+macro_rules! counts {
+    ($($(#[doc = $doc:literal])+ $name:ident = $metric:literal,)+) => {
+        /// One thing that is counted. Its doc line is its help text on the metrics page.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Count {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl Count {
+            /// All of them, in the order of their declaration.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// The metric's name.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => $metric,)+
+                }
+            }
+
+            /// What the metric counts, in one line.
+            pub const fn help(self) -> &'static str {
+                match self {
+                    $(Self::$name => concat!($($doc),+).trim_ascii(),)+
+                }
+            }
+        }
+    };
+}
+
+counts! {
+    /// Client connections accepted.
+    ConnectionsAccepted = "connections_accepted_total",
+    /// Client connections refused because all places were taken.
+    ConnectionsRefused = "connections_refused_total",
+    /// Requests taken from clients.
+    Requests = "requests_total",
+    /// Requests refused before they reached upstream: malformed, too large, or for no route.
+    RequestsRefused = "requests_refused_total",
+    /// Requests refused because all streams were taken.
+    StreamsRefused = "streams_refused_total",
+    /// Event streams begun.
+    StreamsStarted = "streams_started_total",
+    /// Event streams that upstream ended cleanly.
+    StreamsEnded = "streams_ended_total",
+    /// Event streams that ended as a cut for the client.
+    StreamsCut = "streams_cut_total",
+    /// Event streams that the client left.
+    StreamsLeft = "streams_left_total",
+    /// Encoded event streams that were passed through untracked.
+    StreamsEncoded = "streams_encoded_total",
+    /// Events taken from upstream and kept.
+    Events = "events_total",
+    /// Bytes of event streams taken from upstream.
+    EventBytes = "event_bytes_total",
+    /// Events dropped while catching up, because they are in the log.
+    Duplicates = "duplicates_total",
+    /// Of these, events told by their id alone, because the log no longer held their bytes.
+    DuplicatesByIdAlone = "duplicates_by_id_alone_total",
+    /// Events above `max_event_bytes`, passed through unbuffered.
+    EventsOversize = "events_oversize_total",
+    /// Event ids above `max_id_bytes`, forwarded untracked.
+    IdsTooLong = "ids_too_long_total",
+    /// Gaps stated to clients.
+    Gaps = "gaps_total",
+    /// Upstream cuts of event streams.
+    UpstreamCuts = "upstream_cuts_total",
+    /// Cuts that were healed.
+    Heals = "heals_total",
+    /// Cuts that could not be healed in time or at all.
+    HealsFailed = "heals_failed_total",
+    /// Connections to upstream that were opened.
+    UpstreamConnects = "upstream_connects_total",
+    /// Connections to upstream that could not be opened.
+    UpstreamConnectsFailed = "upstream_connects_failed_total",
+    /// Requests that went out on a connection that had served one before.
+    UpstreamReuses = "upstream_reuses_total",
+    /// Answers of upstream that are not HTTP or break its rules.
+    UpstreamMalformed = "upstream_malformed_total",
+    /// Requests answered 502 or 504 by segno itself.
+    UpstreamFailures = "upstream_failures_total",
+    /// Heartbeats sent to clients.
+    Heartbeats = "heartbeats_total",
+    /// Times that reading from upstream stopped because a client is slow.
+    Backpressure = "backpressure_total",
+    /// Clients cut because they took nothing for too long.
+    ClientsStalled = "clients_stalled_total",
+    /// Bytes given back by logs because the budget of all logs was used up.
+    LogBytesReclaimed = "log_bytes_reclaimed_total",
+}
+
+/// Increments since they were last drained.
+#[derive(Debug)]
+pub struct Counts {
+    since: [u64; Count::ALL.len()],
+    any: bool,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self { since: [0; Count::ALL.len()], any: false }
+    }
+}
+
+impl Counts {
+    /// Counts one.
+    pub fn one(&mut self, count: Count) {
+        self.add(count, 1);
+    }
+
+    /// Counts `n`.
+    pub fn add(&mut self, count: Count, n: u64) {
+        self.since[count as usize] += n;
+        self.any = true;
+    }
+
+    /// What has been counted since the last drain.
+    pub fn get(&self, count: Count) -> u64 {
+        self.since[count as usize]
+    }
+
+    /// Hands over each count that has moved and starts again from nothing.
+    pub fn drain(&mut self, mut each: impl FnMut(Count, u64)) {
+        if !std::mem::take(&mut self.any) {
+            return;
+        }
+        for (count, n) in Count::ALL.iter().zip(&mut self.since) {
+            if *n > 0 {
+                each(*count, std::mem::take(n));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drain_hands_over_each_increment_once() {
+        let mut counts = Counts::default();
+        counts.one(Count::Events);
+        counts.add(Count::Events, 2);
+        counts.one(Count::Gaps);
+        let mut seen = Vec::new();
+        counts.drain(|c, n| seen.push((c, n)));
+        assert_eq!(seen, [(Count::Events, 3), (Count::Gaps, 1)]);
+        counts.drain(|_, _| panic!("drained twice"));
+    }
+
+    #[test]
+    fn names_are_unique_and_the_order_is_that_of_the_enum() {
+        let names: std::collections::HashSet<_> = Count::ALL.iter().map(|c| c.name()).collect();
+        assert_eq!(names.len(), Count::ALL.len());
+        assert!(Count::ALL.iter().enumerate().all(|(i, c)| *c as usize == i));
+        assert!(Count::ALL.iter().all(|c| c.help().ends_with('.')));
+    }
+}

@@ -1,0 +1,21 @@
+//! The event stream format: a scanner that finds where blocks end, a parser that gives whole events, a writer.
+//!
+//! In: the bytes of a `text/event-stream` body, cut anywhere. Out: block boundaries and ids ([`Scanner`]), events
+//! ([`Parser`]), or the bytes of an event ([`write_event`]).
+//! Laws: what comes out does not depend on where the bytes were cut; work is linear in the bytes; no byte is an error
+//! except by its being one too many.
+//! Source: WHATWG HTML, <https://html.spec.whatwg.org/multipage/server-sent-events.html>, sections
+//! `#parsing-an-event-stream` and `#event-stream-interpretation`.
+
+mod event;
+mod line;
+mod parser;
+mod scanner;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use event::{Cap, Event, ParseError, ParserLimits};
+pub use parser::Parser;
+pub use scanner::{Block, BlockId, Position, Scan, Scanner};
+pub use writer::{WriteError, write_comment, write_event, write_retry};

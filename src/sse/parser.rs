@@ -1,0 +1,302 @@
+//! Gives the events of a stream whole, borrowed from the input where they lie in one piece.
+//!
+//! In: the bytes of response bodies, one after the other, cut anywhere. Out: per call one [`Event`] or [`ParseError`].
+//! Laws: events do not depend on where the input was cut; no byte is searched twice; an event whose block lies in one
+//! input and has one data line is not copied (its id is); a block over a cap leaves nothing but its error (and a
+//! reconnection time that it set before); memory is bounded by the caps: one buffer for data, four for one line each.
+//! Source: <https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation>.
+
+mod pieces;
+
+use std::mem;
+
+use super::event::{Cap, Event, ParseError, ParserLimits};
+use super::line::{self, CR, Field, Head, LF, line_end, work};
+
+/// The state of a stream: last event ID, reconnection time, and the unfinished block of the present connection.
+pub struct Parser {
+    limits: ParserLimits,
+    head: Head,
+    /// Whether a field line of the present block was in an earlier input; what it set is in the fields below.
+    open: bool,
+    /// Whether the rest of the block is to be passed over.
+    skipping: bool,
+    has_data: bool,
+    has_event_type: bool,
+    has_next_id: bool,
+    /// Bytes of the unfinished line.
+    line_bytes: usize,
+    /// Bytes of the block's finished field lines, each with one for its line end.
+    event_bytes: usize,
+    data: Vec<u8>,
+    event_type: Vec<u8>,
+    /// The value of the unfinished line, of any field but `data`.
+    value: Vec<u8>,
+    /// The last event ID string.
+    last_id: Vec<u8>,
+    /// The last event ID buffer, where the open block has set it.
+    next_id: Vec<u8>,
+    retry: Option<u64>,
+}
+
+/// The present block, as far as whole lines go.
+struct Found<'i> {
+    data: Data<'i>,
+    event_type: Option<&'i [u8]>,
+    id: Option<&'i [u8]>,
+    bytes: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Data<'i> {
+    None,
+    /// One line, in the input.
+    Line(&'i [u8]),
+    /// In [`Parser::data`].
+    Joined,
+}
+
+/// Whether to go on: `false` when the input is used up.
+type GoOn = Result<bool, ParseError>;
+
+impl Parser {
+    /// A parser at the start of a stream that no event came from yet.
+    #[must_use]
+    pub fn new(limits: ParserLimits) -> Self {
+        Self::with_last_event_id(limits, &[])
+    }
+
+    /// A parser that goes on with the last event ID of an earlier connection, be it in another process.
+    #[must_use]
+    pub fn with_last_event_id(limits: ParserLimits, seed: &[u8]) -> Self {
+        Self {
+            limits,
+            head: Head::Bom(0),
+            open: false,
+            skipping: false,
+            has_data: false,
+            has_event_type: false,
+            has_next_id: false,
+            line_bytes: 0,
+            event_bytes: 0,
+            data: Vec::new(),
+            event_type: Vec::new(),
+            value: Vec::new(),
+            last_id: seed.to_vec(),
+            next_id: Vec::new(),
+            retry: None,
+        }
+    }
+
+    /// Begins a new connection of the same stream. An unfinished block is discarded ("Once the end of the file is
+    /// reached, any pending data must be discarded"); the last event ID string and the reconnection time stay. The
+    /// last event ID buffer starts from that string, and not empty, so that events without an id keep it.
+    pub fn reset(&mut self) {
+        self.close();
+        self.head = Head::Bom(0);
+        self.skipping = false;
+        self.line_bytes = 0;
+    }
+
+    /// The last event ID string: what a `Last-Event-ID` header would carry. Set at blank lines.
+    #[must_use]
+    pub fn last_event_id(&self) -> &[u8] {
+        &self.last_id
+    }
+
+    /// The last event ID buffer: as the string, or what the unfinished block has set so far.
+    #[must_use]
+    pub fn last_event_id_buffer(&self) -> &[u8] {
+        if self.has_next_id { &self.next_id } else { &self.last_id }
+    }
+
+    /// The reconnection time in milliseconds, if the stream has set one; saturates.
+    #[must_use]
+    pub fn retry(&self) -> Option<u64> {
+        self.retry
+    }
+
+    /// Takes bytes from the front of `input` up to the end of the next event and gives the event; `None` when `input`
+    /// is used up.
+    ///
+    /// # Errors
+    /// [`ParseError`] for a block that is over a cap. Call again: parsing goes on behind that block.
+    #[inline]
+    pub fn next<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8]) -> Option<Result<Event<'a>, ParseError>> {
+        loop {
+            if self.head != Head::Start || self.skipping {
+                match self.resume(input) {
+                    Ok(true) => {}
+                    Ok(false) => return None,
+                    Err(error) => return Some(Err(error)),
+                }
+            }
+            let data = if self.has_data { Data::Joined } else { Data::None };
+            let mut found = Found { data, event_type: None, id: None, bytes: self.event_bytes };
+            match self.block(input, &mut found) {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => return Some(Err(error)),
+            }
+            self.commit_id(found.id);
+            let has_event_type = self.open && self.close();
+            // "If the data buffer is an empty string, set the data buffer and the event type buffer to the empty
+            // string and return." Every data line adds a LF to the buffer, so that it is empty only without any.
+            let data = match found.data {
+                Data::None => continue,
+                Data::Line(line) => line,
+                Data::Joined => &self.data,
+            };
+            // "If the event type buffer has a value other than the empty string, change the type of the newly created
+            // event to equal the value": else it is "message".
+            let event_type = match found.event_type {
+                Some(event_type) => event_type,
+                None if has_event_type => &self.event_type,
+                None => &[],
+            };
+            let event_type = if event_type.is_empty() { b"message" } else { event_type };
+            return Some(Ok(Event { event_type, data, last_event_id: &self.last_id }));
+        }
+    }
+
+    /// Reads whole lines up to a blank one.
+    #[inline(always)]
+    fn block<'i>(&mut self, input: &mut &'i [u8], found: &mut Found<'i>) -> GoOn {
+        let bytes = *input;
+        let mut at = 0;
+        while let Some(&first) = bytes.get(at) {
+            // "If the line is empty (a blank line): dispatch the event".
+            if first == LF || first == CR {
+                at = self.after_line_end(bytes, at);
+                *input = &bytes[at..];
+                return Ok(true);
+            }
+            let rest = &bytes[at..];
+            let front = line::usual_front(rest);
+            let skip = front.map_or(0, |(_, skip)| skip);
+            let Some(len) = line_end(&rest[skip..]) else {
+                *input = &[];
+                self.carry(found);
+                return self.read_piece(rest).map(|()| false);
+            };
+            let len = skip + len;
+            // "If the line starts with a U+003A COLON character: ignore the line."
+            if first != b':' {
+                if let Some(error) = self.over(found.bytes, len) {
+                    *input = &rest[len..];
+                    return Err(self.give_up(error));
+                }
+                found.bytes += len + 1;
+                let line = &rest[..len];
+                let field = front.map(|(field, skip)| (field, &line[skip..])).or_else(|| line::field_of(line));
+                self.take_field(field, found);
+            }
+            at = self.after_line_end(bytes, at + len);
+        }
+        *input = &[];
+        self.carry(found);
+        Ok(false)
+    }
+
+    /// Takes in what a whole line sets.
+    #[inline(always)]
+    fn take_field<'i>(&mut self, field: Option<(Field, &'i [u8])>, found: &mut Found<'i>) {
+        match field {
+            // "data": "Append the field value to the data buffer, then append a single U+000A". The last LF is taken
+            // off at the end, so a LF between lines is the same.
+            Some((Field::Data, value)) => found.data = self.join(found.data, value),
+            // "event": "Set the event type buffer to field value", so that the last one wins.
+            Some((Field::Event, value)) => found.event_type = Some(value),
+            // "id": "set the last event ID buffer to the field value. Otherwise, ignore the field."
+            Some((Field::Id, value)) if line::is_id(value) => found.id = Some(value),
+            // "retry": "set the event stream's reconnection time to that integer", at once and not at the blank line.
+            Some((Field::Retry, value)) => self.retry = line::number(value).or(self.retry),
+            // "Otherwise: the field is ignored."
+            _ => {}
+        }
+    }
+
+    #[inline(always)]
+    fn join<'i>(&mut self, so_far: Data<'i>, value: &'i [u8]) -> Data<'i> {
+        match so_far {
+            Data::None => return Data::Line(value),
+            Data::Line(first) => self.set_data(first),
+            Data::Joined => {}
+        }
+        self.data.push(LF);
+        self.data.extend_from_slice(value);
+        work::count(value.len());
+        Data::Joined
+    }
+
+    fn set_data(&mut self, line: &[u8]) {
+        self.data.clear();
+        self.data.extend_from_slice(line);
+        work::count(line.len());
+    }
+
+    /// "Set the last event ID string of the event source to the value of the last event ID buffer": at every blank
+    /// line, also where no event is dispatched. The buffer is not reset, "so the last event ID string of the event
+    /// source remains set to this value until the next time it is set".
+    #[inline(always)]
+    fn commit_id(&mut self, id: Option<&[u8]>) {
+        if let Some(id) = id {
+            self.last_id.clear();
+            self.last_id.extend_from_slice(id);
+            work::count(id.len());
+        } else if self.has_next_id {
+            mem::swap(&mut self.last_id, &mut self.next_id);
+        }
+    }
+
+    /// Forgets the block. Gives whether it had an event type from an earlier input.
+    #[cold]
+    fn close(&mut self) -> bool {
+        self.open = false;
+        self.has_data = false;
+        self.has_next_id = false;
+        self.event_bytes = 0;
+        mem::take(&mut self.has_event_type)
+    }
+
+    /// Which cap a field line of so many bytes is over, in a block that has `before` bytes. The cap that fewer bytes
+    /// reach is the one named, so that the answer is the same when the line comes in pieces.
+    #[inline(always)]
+    fn over(&self, before: usize, line: usize) -> Option<ParseError> {
+        let ParserLimits { max_line_bytes, max_event_bytes } = self.limits;
+        let room = max_event_bytes.saturating_sub(before + 1);
+        if line <= max_line_bytes && line <= room {
+            None
+        } else if max_line_bytes <= room {
+            Some(ParseError::TooLong { cap: Cap::Line, max: max_line_bytes })
+        } else {
+            Some(ParseError::TooLong { cap: Cap::Event, max: max_event_bytes })
+        }
+    }
+
+    /// Drops the block in the middle of a line; the rest of it will be passed over.
+    #[cold]
+    fn give_up(&mut self, error: ParseError) -> ParseError {
+        self.close();
+        self.skipping = true;
+        self.head = Head::Other;
+        self.line_bytes = 0;
+        error
+    }
+
+    /// Where the line after the one that ends at `end` begins. CRLF is one line end; of a CR at the end of the input
+    /// it is not known yet whether it is half of one.
+    #[inline(always)]
+    fn after_line_end(&mut self, bytes: &[u8], end: usize) -> usize {
+        if bytes[end] == LF {
+            return end + 1;
+        }
+        match bytes.get(end + 1) {
+            Some(&next) => end + 1 + usize::from(next == LF),
+            None => {
+                self.head = Head::AfterCr;
+                end + 1
+            }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! How long to wait before the next attempt: exponential, with full jitter.
+//!
+//! In: which attempt it is, a random number, and what the other side asked for. Out: a span.
+//! Laws: the jitter lies anywhere from nothing to the exponential bound, so that clients which failed together do not
+//! return together; the bound never passes the ceiling; what a server asked for is waited out in full.
+//! Source: Brooker, "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015), "Full Jitter". Floors: the `retry`
+//! field of WHATWG HTML, 9.2.6 "Interpreting an event stream"; `Retry-After`, RFC 9110, section 10.2.3.
+
+use crate::base::Span;
+
+/// A rule for the time between attempts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Backoff {
+    base: Span,
+    ceiling: Span,
+}
+
+impl Backoff {
+    /// The bound is `base` for attempt 0, twice that for attempt 1, and so on up to `ceiling`.
+    pub const fn new(base: Span, ceiling: Span) -> Self {
+        Self { base, ceiling }
+    }
+
+    /// Time to wait before an attempt, counted from 0: uniform in `[0, min(ceiling, base * 2^attempt)]`, both ends
+    /// included. `random` is 64 uniform bits.
+    pub const fn delay(&self, attempt: u32, random: u64) -> Span {
+        // At most 2^64 numbers to choose from, so the product's upper half is one of them.
+        let choices = self.bound(attempt).micros() as u128 + 1;
+        Span::from_micros(((random as u128 * choices) >> 64) as u64)
+    }
+
+    /// As [`Backoff::delay`], after `floor`, which the other side asked for: it is waited out in full and the jitter
+    /// comes on top. Saturates; the ceiling does not bind the floor, whoever reads it must.
+    pub const fn delay_at_least(&self, attempt: u32, random: u64, floor: Option<Span>) -> Span {
+        let jitter = self.delay(attempt, random);
+        match floor {
+            Some(floor) => Span::from_micros(floor.micros().saturating_add(jitter.micros())),
+            None => jitter,
+        }
+    }
+
+    const fn bound(&self, attempt: u32) -> Span {
+        let factor = match 1u64.checked_shl(attempt) {
+            Some(factor) => factor,
+            None => u64::MAX,
+        };
+        let bound = self.base.times(factor);
+        if bound.micros() < self.ceiling.micros() { bound } else { self.ceiling }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Random;
+
+    const RULE: Backoff = Backoff::new(Span::from_millis(100), Span::from_secs(30));
+
+    /// The bound by doubling, one attempt after the other.
+    fn slow_bound(base: Span, ceiling: Span, attempt: u32) -> Span {
+        (0..attempt).fold(base, |bound, _| bound.times(2)).min(ceiling)
+    }
+
+    #[test]
+    fn the_ends_of_chance_are_nothing_and_the_bound() {
+        let mut random = Random::new(2);
+        for _ in 0..5_000 {
+            let base = Span::from_micros(random.next() >> random.below(64));
+            let ceiling = Span::from_micros(random.next() >> random.below(64));
+            let attempt = random.below(80) as u32;
+            let rule = Backoff::new(base, ceiling);
+            assert_eq!(rule.delay(attempt, 0), Span::ZERO);
+            assert_eq!(rule.delay(attempt, u64::MAX), slow_bound(base, ceiling, attempt));
+        }
+    }
+
+    #[test]
+    fn attempts_without_number_stay_at_the_ceiling() {
+        assert_eq!(RULE.delay(u32::MAX, u64::MAX), Span::from_secs(30));
+        assert_eq!(Backoff::new(Span::ZERO, Span::MAX).delay(u32::MAX, u64::MAX), Span::ZERO);
+        assert_eq!(Backoff::new(Span::MAX, Span::MAX).delay(0, u64::MAX), Span::MAX);
+    }
+
+    #[test]
+    fn delays_are_spread_evenly() {
+        let mut random = Random::new(4);
+        let mut tenths = [0u32; 10];
+        for _ in 0..10_000 {
+            let delay = RULE.delay(3, random.next());
+            tenths[(delay.micros() * 10 / 800_001) as usize] += 1;
+        }
+        assert!(tenths.iter().all(|&n| (850..1_150).contains(&n)), "{tenths:?}");
+    }
+
+    #[test]
+    fn a_floor_is_waited_out_before_the_jitter() {
+        let floor = Span::from_secs(90);
+        assert_eq!(RULE.delay_at_least(0, 0, Some(floor)), floor);
+        assert_eq!(RULE.delay_at_least(0, u64::MAX, Some(floor)), Span::from_millis(90_100));
+        assert_eq!(RULE.delay_at_least(0, u64::MAX, None), Span::from_millis(100));
+        assert_eq!(RULE.delay_at_least(0, u64::MAX, Some(Span::MAX)), Span::MAX);
+    }
+}

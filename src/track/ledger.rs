@@ -1,0 +1,254 @@
+//! What a stream remembers: its log, its marks, its ids. The part of a tracker behind the scanner.
+//!
+//! In: the blocks that the scanner found, and the bytes between them. Out: records in the log, or bytes taken out of it.
+//! Laws: the newest id in the window is the received mark's id, so the window holds it; a block is written down before
+//! its bytes are copied, so that one read is copied into the log in one piece, unless a block of it must be judged.
+
+use super::catch_up::{CatchUp, Verdict};
+use super::gap::{GapReason, write_gap};
+use super::limits::{Dedup, TrackContext, TrackLimits};
+use super::log::{Log, Record, kind};
+use super::marks::{FirstIds, Mark, NumberRun};
+use super::tracker::Fed;
+use super::window::Window;
+use crate::sse::{Block, BlockId};
+
+/// Bytes of one read: those before `from` are in the log or dropped, those behind it are kept and not yet copied.
+pub(super) struct Run<'b> {
+    bytes: &'b [u8],
+    from: usize,
+}
+
+impl<'b> Run<'b> {
+    pub(super) fn new(bytes: &'b [u8]) -> Self {
+        Self { bytes, from: 0 }
+    }
+
+    /// The absolute offset that the byte at `at` has, when all between is kept.
+    fn offset(&self, at: usize, log: &Log) -> u64 {
+        log.end() + (at - self.from) as u64
+    }
+
+    /// Copies the bytes before `at` into the log.
+    pub(super) fn flush(&mut self, at: usize, log: &mut Log) {
+        log.append(&self.bytes[self.from..at]);
+        self.from = at;
+    }
+}
+
+pub(super) struct Ledger {
+    pub(super) log: Log,
+    pub(super) window: Window,
+    pub(super) first: FirstIds,
+    pub(super) received: Mark,
+    pub(super) delivered: Mark,
+    pub(super) numbers: NumberRun,
+    pub(super) catch_up: Option<Box<CatchUp>>,
+}
+
+impl Ledger {
+    pub(super) fn new(limits: &TrackLimits) -> Self {
+        Self {
+            log: Log::default(),
+            window: Window::new(limits.window),
+            first: FirstIds::default(),
+            received: Mark::default(),
+            delivered: Mark::default(),
+            numbers: NumberRun::default(),
+            catch_up: None,
+        }
+    }
+
+    /// A block ended before `run.bytes[at]`.
+    #[inline]
+    pub(super) fn block(
+        &mut self,
+        cx: &mut TrackContext<'_>,
+        run: &mut Run<'_>,
+        at: usize,
+        block: &Block<'_>,
+        fed: &mut Fed,
+    ) {
+        if self.catch_up.is_none() && (cx.limits.dedup != Dedup::Always || !self.is_repeated(cx, block.id)) {
+            let end = run.offset(at, &self.log);
+            self.keep(cx, end, block, fed);
+            return;
+        }
+        run.flush(at, &mut self.log);
+        if self.log.is_open() {
+            self.keep_oversize(cx, block, fed);
+        } else {
+            self.judge(cx, block, fed);
+            self.reserve(cx, run.bytes.len() - run.from);
+        }
+    }
+
+    /// The bytes before `run.bytes[at]` end outside any block.
+    pub(super) fn outside(&mut self, run: &mut Run<'_>, at: usize) {
+        if let Some(c) = &mut self.catch_up
+            && c.discarding
+        {
+            c.discarding = false;
+            run.flush(at, &mut self.log);
+            self.log.truncate(self.log.whole());
+        }
+        self.log.set_whole(run.offset(at, &self.log));
+    }
+
+    /// All bytes of a read are in the log: looks after a block that is too large to be held.
+    pub(super) fn settle(&mut self, cx: &mut TrackContext<'_>, fed: &mut Fed) {
+        let held = self.log.held();
+        if held == 0 {
+            return;
+        }
+        if self.log.is_open() {
+            self.log.extend_open();
+            return;
+        }
+        let limits = cx.limits;
+        let discarding = self.catch_up.as_ref().is_some_and(|c| c.discarding);
+        if !discarding && held <= limits.held_bytes() && !self.is_stuck(cx) {
+            return;
+        }
+        match &mut self.catch_up {
+            Some(c) if c.is_restarted() => {
+                c.discard(held as u64);
+                self.log.truncate(self.log.whole());
+            }
+            _ => {
+                self.log.open();
+                fed.oversize = true;
+            }
+        }
+    }
+
+    /// Appends a gap event in front of the byte at `from`, which lies outside of what readers have.
+    pub(super) fn state_gap(
+        &mut self,
+        cx: &mut TrackContext<'_>,
+        from: u64,
+        reason: GapReason,
+        resumed_at: Option<&[u8]>,
+    ) {
+        let mut text = Vec::new();
+        write_gap(&mut text, reason, self.received.id.map(|id| cx.interner.get(id)), resumed_at);
+        let gap = text.len() as u64;
+        let (a, b) = self.log.slices(from..self.log.end());
+        text.extend_from_slice(a);
+        text.extend_from_slice(b);
+        self.log.truncate(from);
+        self.reserve(cx, text.len());
+        self.log.append(&text);
+        self.log.push(Record::new(from + gap, kind::GAP, None, cx.now), cx.budget);
+    }
+
+    /// Makes room for `n` bytes.
+    pub(super) fn reserve(&mut self, cx: &mut TrackContext<'_>, n: usize) {
+        self.log.reserve(n, cx.limits.ring_bytes(), cx.budget, cx.interner);
+    }
+
+    /// Writes a block down that readers may have, and moves the received mark behind it.
+    #[inline]
+    pub(super) fn keep(&mut self, cx: &mut TrackContext<'_>, end: u64, block: &Block<'_>, fed: &mut Fed) {
+        let mut id = None;
+        let mut kinds = if block.has_data { kind::EVENT } else { 0 };
+        match block.id {
+            BlockId::None => {}
+            BlockId::Set([]) => kinds = kind::EVENT | kind::RESET,
+            BlockId::Set(bytes) => match cx.interner.intern_times(bytes, 2) {
+                Some((symbol, _)) => {
+                    id = Some(symbol);
+                    kinds = kind::EVENT;
+                    self.numbers.note(bytes);
+                }
+                None => {
+                    kinds = kind::EVENT | kind::LOST;
+                    fed.ids_refused += 1;
+                }
+            },
+            BlockId::TooLong => {
+                kinds = kind::EVENT | kind::LOST;
+                fed.ids_too_long += 1;
+            }
+        }
+        if let Some(symbol) = id {
+            if let Some(evicted) = self.window.push(symbol) {
+                cx.interner.release_later(evicted);
+            }
+            if self.first.note(symbol) {
+                cx.interner.retain(symbol);
+            }
+            self.received.id = id;
+        } else if kinds & (kind::RESET | kind::LOST) != 0 {
+            self.received.id = None;
+            self.numbers = NumberRun::default();
+        }
+        let event = u32::from(kinds & kind::EVENT != 0);
+        self.received.seq += u64::from(event);
+        fed.events += event;
+        self.log.push(Record::new(end, kinds, id, cx.now), cx.budget);
+    }
+
+    /// Moves the delivered mark, then evicts what the bounds do not allow.
+    pub(super) fn advance(&mut self, cx: &mut TrackContext<'_>, offset: u64) {
+        let delivered = &mut self.delivered;
+        self.log.advance(offset, |record| {
+            delivered.seq += u64::from(record.is(kind::EVENT));
+            if record.sets_id() {
+                delivered.id = record.id;
+            }
+        });
+        self.log.evict_beyond(cx.limits.log_events, cx.interner);
+    }
+
+    /// Compares a block whose bytes are in the log behind `whole`, and keeps or drops it.
+    fn judge(&mut self, cx: &mut TrackContext<'_>, block: &Block<'_>, fed: &mut Fed) {
+        let (whole, end) = (self.log.whole(), self.log.end());
+        let from = match &self.catch_up {
+            Some(c) if c.discarding => whole,
+            _ => self.own_start(whole..end),
+        };
+        let is_event = block.has_data || block.id != BlockId::None;
+        match self.verdict(cx, block, from..end) {
+            Verdict::Keep => self.keep(cx, end, block, fed),
+            Verdict::KeepAfter(reason) => {
+                let resumed_at = match block.id {
+                    BlockId::Set(id) if !id.is_empty() => Some(id),
+                    _ => None,
+                };
+                self.state_gap(cx, from, reason, resumed_at);
+                fed.gap = Some(reason);
+                self.keep(cx, self.log.end(), block, fed);
+            }
+            Verdict::Drop { by_id_alone, then_gap } => {
+                self.log.truncate(from);
+                self.log.set_whole(from);
+                fed.duplicates += u32::from(is_event);
+                fed.duplicates_by_id_alone += u32::from(by_id_alone);
+                if let Some(reason) = then_gap {
+                    self.state_gap(cx, from, reason, None);
+                    fed.gap = Some(reason);
+                }
+            }
+        }
+    }
+
+    /// Keeps a block of which readers have a part already. One that repeats a known id does not end catching up.
+    fn keep_oversize(&mut self, cx: &mut TrackContext<'_>, block: &Block<'_>, fed: &mut Fed) {
+        if !self.is_repeated(cx, block.id) && block.id != BlockId::None {
+            self.catch_up = None;
+        }
+        self.keep(cx, self.log.end(), block, fed);
+    }
+
+    /// Whether the id is in the window.
+    fn is_repeated(&self, cx: &TrackContext<'_>, id: BlockId<'_>) -> bool {
+        let BlockId::Set(id) = id else { return false };
+        cx.interner.lookup(id).is_some_and(|id| self.window.contains(id))
+    }
+
+    /// Whether no more can be held although readers have all that they may have.
+    fn is_stuck(&self, cx: &TrackContext<'_>) -> bool {
+        self.log.delivered() == self.log.whole() && self.log.room(cx.limits.ring_bytes(), cx.budget) == 0
+    }
+}

@@ -1,0 +1,420 @@
+//! The log: the only buffer of a stream. A byte ring, and one record per block in it.
+//!
+//! In: the bytes that are forwarded, where blocks end, how far they are delivered. Out: slices for readers; places to
+//! replay from; symbols let go of on eviction.
+//!
+//! Offsets count all bytes since the stream began: `start <= delivered <= whole <= end`. Readers may have what lies
+//! before `whole`; what lies behind it is a block that has not ended yet. A record covers the bytes from the end of the
+//! one before it: comments and blank lines in front of a block are part of it.
+//!
+//! Laws:
+//! 1. Eviction takes whole records from the front, never one that is not delivered to its end. Comments behind the
+//!    last record leave when all of them are delivered.
+//! 2. Around a block too large to be held (`loose_until`) the bytes leave as they are delivered, and nothing before
+//!    its end can be replayed.
+//! 3. A record with an id holds one reference to it; the id of the last record evicted stays held (`base`), so that the
+//!    delivered mark's id is always held by the base or by a record.
+//! 4. All heap bytes are charged to the budget. A ring grows by doubling, and above [`GRANTED`] only when the budget
+//!    grants it; records are charged by force, since there are never many more than the log's bound of events.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use super::budget::Budget;
+use super::interner::{Interner, Symbol};
+use super::ring::Ring;
+use crate::base::{Span, Tick};
+
+/// Ring bytes that every log gets, whatever the budget says.
+pub(super) const GRANTED: usize = 4096;
+
+/// The first ring of a stream.
+const FIRST_RING: usize = 256;
+
+/// What kind of block a record stands for.
+pub(super) mod kind {
+    /// A block with data or with an id: it has a sequence number.
+    pub(in crate::track) const EVENT: u64 = 1;
+    /// Its id is empty: the last event id is reset.
+    pub(in crate::track) const RESET: u64 = 2;
+    /// It has an id that is not known here: too long, or the interner was full.
+    pub(in crate::track) const LOST: u64 = 4;
+    /// A gap event of segno's own.
+    pub(in crate::track) const GAP: u64 = 8;
+}
+
+const KIND_SHIFT: u32 = 60;
+
+/// One block in the log, 16 bytes. Offsets have 60 bits: a stream of 1 GB/s fills them in 36 years.
+#[derive(Clone, Copy)]
+pub(super) struct Record {
+    end_and_kind: u64,
+    /// The id, one reference held.
+    pub(super) id: Option<Symbol>,
+    /// When it came, in units of 2^14 microseconds; wraps after two years.
+    at: u32,
+}
+
+impl Record {
+    pub(super) fn new(end: u64, kind: u64, id: Option<Symbol>, now: Tick) -> Self {
+        Self { end_and_kind: end | kind << KIND_SHIFT, id, at: coarse(now.micros()) }
+    }
+
+    /// The offset after its last byte.
+    pub(super) fn end(&self) -> u64 {
+        self.end_and_kind & ((1 << KIND_SHIFT) - 1)
+    }
+
+    /// Whether it is of one of these kinds.
+    pub(super) fn is(&self, kinds: u64) -> bool {
+        (self.end_and_kind >> KIND_SHIFT) & kinds != 0
+    }
+
+    /// Whether it sets the last event id, be it to nothing or to something unknown.
+    pub(super) fn sets_id(&self) -> bool {
+        self.id.is_some() || self.is(kind::RESET | kind::LOST)
+    }
+}
+
+fn coarse(micros: u64) -> u32 {
+    (micros >> 14) as u32
+}
+
+/// The buffer of one stream.
+#[derive(Default)]
+pub(super) struct Log {
+    ring: Ring,
+    whole: u64,
+    delivered: u64,
+    /// Bytes before this need not be kept as whole records. `u64::MAX`: until the open block ends.
+    loose_until: u64,
+    records: VecDeque<Record>,
+    /// Records evicted since the stream began: the number of the first record.
+    evicted: u64,
+    /// Records at the front that are delivered to their end.
+    done: u32,
+    base: Option<Symbol>,
+    /// Whether nothing but comments lies between the event that set `base` and `start`.
+    base_exact: bool,
+}
+
+impl Log {
+    /// The first offset that is held.
+    pub(super) fn start(&self) -> u64 {
+        self.ring.start()
+    }
+
+    pub(super) fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
+    pub(super) fn whole(&self) -> u64 {
+        self.whole
+    }
+
+    pub(super) fn end(&self) -> u64 {
+        self.ring.end()
+    }
+
+    /// Bytes behind `whole`.
+    pub(super) fn held(&self) -> usize {
+        (self.end() - self.whole) as usize
+    }
+
+    /// Records not delivered to their end.
+    pub(super) fn undelivered(&self) -> usize {
+        self.records.len() - self.done as usize
+    }
+
+    pub(super) fn slices(&self, range: Range<u64>) -> (&[u8], &[u8]) {
+        self.ring.slices(range)
+    }
+
+    pub(super) fn byte(&self, offset: u64) -> Option<u8> {
+        self.ring.byte(offset)
+    }
+
+    pub(super) fn same(&self, a: Range<u64>, b: Range<u64>) -> bool {
+        self.ring.same(a, b)
+    }
+
+    /// Bytes on the heap, as they are charged.
+    pub(super) fn memory(&self) -> usize {
+        self.ring.capacity() + self.records.capacity() * size_of::<Record>()
+    }
+
+    /// Whether an oversize block is open: its bytes are forwarded as they come.
+    pub(super) fn is_open(&self) -> bool {
+        self.loose_until == u64::MAX
+    }
+
+    /// The first place a reader may start at, unless an oversize block is open.
+    pub(super) fn replay_start(&self) -> Option<u64> {
+        (!self.is_open()).then_some(self.start().max(self.loose_until))
+    }
+
+    /// The number of the first record, counted since the stream began.
+    pub(super) fn first_number(&self) -> u64 {
+        self.evicted
+    }
+
+    /// The number the next record will have.
+    pub(super) fn next_number(&self) -> u64 {
+        self.evicted + self.records.len() as u64
+    }
+
+    /// The record with this number, if it is held.
+    pub(super) fn record(&self, number: u64) -> Option<&Record> {
+        self.records.get(usize::try_from(number.checked_sub(self.evicted)?).ok()?)
+    }
+
+    /// The bytes of the record with this number; `None` when not all of them are held.
+    pub(super) fn range(&self, number: u64) -> Option<Range<u64>> {
+        let end = self.record(number)?.end();
+        let from = match number.checked_sub(1).and_then(|before| self.record(before)) {
+            Some(before) => before.end(),
+            None => self.start(),
+        };
+        (end > self.loose_until || self.loose_until == 0).then_some(from..end)
+    }
+
+    /// The id in force at `start`, if an event of the stream set it.
+    pub(super) fn base(&self) -> Option<Symbol> {
+        self.base
+    }
+
+    /// Where replay after this id starts: behind the first event that carries it.
+    pub(super) fn locate(&self, id: Symbol) -> Option<u64> {
+        let first = self.replay_start()?;
+        if self.base == Some(id) && self.base_exact && first == self.start() {
+            return Some(first);
+        }
+        let after = self.records.iter().find(|r| r.id == Some(id))?.end();
+        (after >= first).then_some(after)
+    }
+}
+
+/// Filling.
+impl Log {
+    /// Sets the id that the stream begins behind; takes over one reference.
+    pub(super) fn set_base(&mut self, id: Option<Symbol>, interner: &mut Interner) {
+        if let Some(old) = std::mem::replace(&mut self.base, id) {
+            interner.release_later(old);
+        }
+        self.base_exact = id.is_some();
+    }
+
+    /// Bytes that fit when the log grows as far as it may and evicts what it may.
+    pub(super) fn room(&self, limit: usize, budget: &Budget) -> usize {
+        let capacity = self.reachable(limit, budget.left());
+        capacity.saturating_sub((self.end() - self.floor()) as usize)
+    }
+
+    /// Makes room for `n` bytes: grows, else evicts, else grows above the bound. The last happens only when the caller
+    /// brings more than [`Log::room`] said.
+    pub(super) fn reserve(&mut self, n: usize, limit: usize, budget: &mut Budget, interner: &mut Interner) {
+        loop {
+            let need = self.ring.len() + n;
+            if need <= self.ring.capacity() {
+                return;
+            }
+            if self.grow(need, limit, budget) || self.evict_one(interner) {
+                continue;
+            }
+            let capacity = need.next_power_of_two();
+            budget.force_take(capacity - self.ring.capacity());
+            self.ring.resize(capacity);
+        }
+    }
+
+    /// Appends bytes for which room was made.
+    pub(super) fn append(&mut self, bytes: &[u8]) {
+        self.ring.append(bytes);
+    }
+
+    /// Forgets the bytes from `end` on; readers are never given them.
+    pub(super) fn truncate(&mut self, end: u64) {
+        debug_assert!(end >= self.whole);
+        self.ring.truncate(end);
+    }
+
+    /// Lets readers have the bytes before `offset`. An oversize block ends here.
+    pub(super) fn set_whole(&mut self, offset: u64) {
+        debug_assert!(offset >= self.whole);
+        self.whole = offset;
+        if self.is_open() {
+            self.loose_until = offset;
+        }
+    }
+
+    /// Lets readers have the bytes of a block that has not ended, from now until it ends.
+    pub(super) fn open(&mut self) {
+        self.loose_until = u64::MAX;
+        self.base_exact = false;
+        self.whole = self.end();
+    }
+
+    /// Lets readers have the bytes of the open block that came since.
+    pub(super) fn extend_open(&mut self) {
+        self.whole = self.end();
+    }
+
+    /// Writes down that a block ends; takes over one reference to its id. Its bytes may follow within the same call.
+    pub(super) fn push(&mut self, record: Record, budget: &mut Budget) {
+        let before = self.records.capacity();
+        self.records.push_back(record);
+        let after = self.records.capacity();
+        if after > before {
+            budget.force_take((after - before) * size_of::<Record>());
+        }
+        self.set_whole(record.end());
+    }
+
+    fn grow(&mut self, need: usize, limit: usize, budget: &mut Budget) -> bool {
+        let now = self.ring.capacity();
+        let mut want = need.next_power_of_two().max(FIRST_RING).min(limit);
+        while want > now {
+            let granted = if want <= GRANTED {
+                budget.force_take(want - now);
+                true
+            } else {
+                budget.try_take(want - now)
+            };
+            if granted {
+                self.ring.resize(want);
+                return true;
+            }
+            want /= 2;
+        }
+        false
+    }
+
+    fn reachable(&self, limit: usize, left: usize) -> usize {
+        let now = self.ring.capacity();
+        let affordable = match now.saturating_add(left) {
+            0 => 0,
+            n => 1 << n.ilog2(),
+        };
+        affordable.max(GRANTED).min(limit).max(now)
+    }
+}
+
+/// Emptying.
+impl Log {
+    /// Moves the delivered offset, never back, and calls `each` with every record it passes.
+    pub(super) fn advance(&mut self, offset: u64, mut each: impl FnMut(&Record)) {
+        self.delivered = self.delivered.max(offset.min(self.whole));
+        while let Some(record) = self.records.get(self.done as usize)
+            && record.end() <= self.delivered
+        {
+            each(record);
+            self.done += 1;
+        }
+    }
+
+    /// Evicts delivered records above the bound of events, and all there is up to the end of an oversize block.
+    pub(super) fn evict_beyond(&mut self, events: usize, interner: &mut Interner) {
+        while self.records.len() > events && self.done > 0 {
+            self.evict_one(interner);
+        }
+        if self.loose_until > 0 && self.loose_until <= self.delivered {
+            while self.start() < self.loose_until && self.evict_one(interner) {}
+            self.loose_until = 0;
+        }
+    }
+
+    /// Evicts delivered records older than `age`.
+    pub(super) fn evict_older(&mut self, now: Tick, age: Span, interner: &mut Interner) {
+        let age = u32::try_from(age.micros() >> 14).unwrap_or(u32::MAX);
+        let now = coarse(now.micros());
+        while self.done > 0 && self.records.front().is_some_and(|r| now.wrapping_sub(r.at) > age) {
+            self.evict_one(interner);
+        }
+        if self.records.is_empty() {
+            self.evict_one(interner);
+        }
+    }
+
+    /// Evicts delivered records until the ring can have `keep` bytes, and shrinks it. The heap bytes given back.
+    pub(super) fn trim(&mut self, keep: usize, budget: &mut Budget, interner: &mut Interner) -> usize {
+        let goal = if keep < FIRST_RING { 0 } else { 1 << keep.ilog2() };
+        while self.ring.len() > goal && self.evict_one(interner) {}
+        self.shrink(goal, budget)
+    }
+
+    /// Gives memory back when the ring is mostly empty. The heap bytes given back.
+    pub(super) fn shrink_idle(&mut self, budget: &mut Budget) -> usize {
+        if self.ring.len() > self.ring.capacity() / 4 {
+            return 0;
+        }
+        self.shrink(self.ring.len() * 2, budget)
+    }
+
+    /// Lets go of all ids and bytes.
+    pub(super) fn release(&mut self, budget: &mut Budget, interner: &mut Interner) {
+        for id in self.records.iter().filter_map(|r| r.id).chain(self.base) {
+            interner.release(id);
+        }
+        budget.give(self.memory());
+        *self = Self::default();
+    }
+
+    /// Laws that hold between any two calls of the tracker. Checked in tests and debug builds.
+    pub(super) fn check(&self) {
+        debug_assert!(self.start() <= self.delivered && self.delivered <= self.whole && self.whole <= self.end());
+        debug_assert!(self.ring.len() <= self.ring.capacity());
+        debug_assert!(self.done as usize <= self.records.len());
+        debug_assert!(self.records.back().is_none_or(|last| last.end() <= self.whole));
+        let done = self.done as usize;
+        debug_assert!(done == 0 || self.records.get(done - 1).is_some_and(|r| r.end() <= self.delivered));
+        debug_assert!(self.records.get(done).is_none_or(|r| r.end() > self.delivered));
+    }
+
+    /// The offset that eviction can move `start` to: law 1 and law 2.
+    fn floor(&self) -> u64 {
+        let mut floor = match (self.done as usize).checked_sub(1).and_then(|last| self.records.get(last)) {
+            Some(record) => record.end(),
+            None => self.start(),
+        };
+        if self.undelivered() == 0 && self.delivered == self.whole {
+            floor = self.whole;
+        }
+        floor.max(self.delivered.min(self.loose_until))
+    }
+
+    fn evict_one(&mut self, interner: &mut Interner) -> bool {
+        if self.done > 0
+            && let Some(record) = self.records.pop_front()
+        {
+            self.done -= 1;
+            self.evicted += 1;
+            self.ring.forget(record.end());
+            if record.sets_id() {
+                self.set_base(record.id, interner);
+            } else if record.is(kind::EVENT | kind::GAP) {
+                self.base_exact = false;
+            }
+            return true;
+        }
+        let (start, floor) = (self.start(), self.floor());
+        self.ring.forget(floor);
+        floor > start
+    }
+
+    fn shrink(&mut self, goal: usize, budget: &mut Budget) -> usize {
+        let before = self.memory();
+        let least = match self.ring.len().max(goal) {
+            0 => 0,
+            n => n.next_power_of_two().max(FIRST_RING),
+        };
+        if least < self.ring.capacity() {
+            self.ring.resize(least);
+        }
+        if self.records.len() * 4 <= self.records.capacity() {
+            self.records.shrink_to(self.records.len() * 2);
+        }
+        let given = before - self.memory();
+        budget.give(given);
+        given
+    }
+}

@@ -1,0 +1,32 @@
+//! What a stream has received and delivered, and the bytes in between: interner, window, budget, log, tracker.
+//!
+//! In: upstream's body bytes, cut anywhere; how far readers are. Out: the bytes to forward, with duplicates of a healed
+//! body taken out and gaps stated; marks to resume from.
+//!
+//! One [`Tracker`] per stream. What streams share (one [`Interner`] and one [`Budget`] per reactor thread) is lent to each
+//! call in a [`TrackContext`]. Nothing here reads a clock, waits, or knows a socket.
+//! Source: DESIGN section 3 (laws 1, 3, 4, 5, 8, 9) and section 4.
+
+mod budget;
+mod catch_up;
+mod gap;
+mod interner;
+mod ledger;
+mod limits;
+mod log;
+mod marks;
+mod ring;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
+mod tracker;
+mod window;
+
+pub use budget::Budget;
+pub use gap::{GapReason, write_gap};
+pub use interner::{Interner, Symbol};
+pub use limits::{Dedup, TrackContext, TrackLimits};
+pub use marks::Mark;
+pub use tracker::{CutKind, Fed, Tracker};
+pub use window::Window;

@@ -1,0 +1,251 @@
+//! A seeded simulation of one stream against an upstream that is a plain list of blocks.
+//!
+//! Upstream answers each reconnect as it likes: behind the cursor, with the event of the cursor, some way before it, or
+//! from the very beginning. Bodies come in random pieces and are cut anywhere; the reader takes random steps; memory is
+//! asked back at random. Two laws are checked: with room in the log, exactly the list comes out, each block once; with
+//! a log that forgets, nothing is lost and all first occurrences keep their order. Beside them at each step: marks never
+//! move back, `delivered <= received`, memory stays below its bound.
+
+use super::tests::Rig;
+use super::*;
+use crate::base::{Random, Span};
+
+/// What upstream has: all blocks it ever sends.
+struct Upstream {
+    blocks: Vec<Made>,
+    newline: &'static str,
+}
+
+struct Made {
+    bytes: Vec<u8>,
+    /// What is left when line ends are one kind and comments in front are gone.
+    plain: String,
+    id: Option<String>,
+    is_event: bool,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Ids {
+    Integers,
+    Words,
+}
+
+impl Upstream {
+    fn new(r: &mut Random, count: u64, newline: &'static str, ids: Ids) -> Self {
+        let blocks = (0..count).map(|n| Self::block(r, n, newline, ids)).collect();
+        Self { blocks, newline }
+    }
+
+    fn block(r: &mut Random, n: u64, newline: &str, ids: Ids) -> Made {
+        let front = [": ping\n", "\n", ": a\n\n", "", "", "", ""][r.below(7) as usize];
+        let mut id = None;
+        let mut plain = String::new();
+        // The first block has an id: a stream that never had one is not healed.
+        let shape = if n == 0 { 0 } else { r.below(10) };
+        if shape < 7 {
+            let word = if ids == Ids::Integers { n.to_string() } else { format!("w{:x}", n.wrapping_mul(0x9e37_79b9)) };
+            plain += &format!("id: {word}\n");
+            id = Some(word);
+        }
+        if shape == 9 {
+            plain += &format!("x-note: {n}\n\n");
+        } else {
+            let filler = "é".repeat(r.below(40) as usize);
+            plain += &format!("data: {n} {filler}\n:inside\n\n");
+        }
+        let bytes = format!("{front}{plain}").replace('\n', newline).into_bytes();
+        Made { bytes, plain, id, is_event: shape != 9 }
+    }
+
+    /// Where upstream begins when asked to go on behind `cursor`.
+    fn answer(&self, r: &mut Random, cursor: &[u8]) -> usize {
+        let at = self.blocks.iter().position(|b| b.id.as_deref().is_some_and(|id| id.as_bytes() == cursor)).unwrap();
+        match r.below(4) {
+            0 => at + 1,
+            1 => at,
+            // A body that begins with a block without an id could not be told from a new one.
+            2 => {
+                let from = at - r.below(10).min(at as u64) as usize;
+                (from..=at).find(|&n| self.blocks[n].id.is_some()).unwrap()
+            }
+            _ => 0,
+        }
+    }
+
+    /// How many blocks end within so many bytes of a body that begins with block `from`. The LF of a last CRLF need
+    /// not be there.
+    fn ended(&self, from: usize, mut bytes: usize) -> usize {
+        let slack = usize::from(self.newline == "\r\n");
+        let mut ended = from;
+        while let Some(block) = self.blocks.get(ended)
+            && bytes + slack >= block.bytes.len()
+        {
+            bytes = bytes.saturating_sub(block.bytes.len());
+            ended += 1;
+        }
+        ended
+    }
+}
+
+/// The blocks in forwarded bytes, plain.
+fn blocks(bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8(bytes.to_vec()).unwrap().replace("\r\n", "\n").replace('\r', "\n");
+    let (mut found, mut block) = (Vec::new(), String::new());
+    for line in text.lines() {
+        let in_front = block.is_empty() && line.starts_with(':');
+        if !line.is_empty() && !in_front {
+            block += line;
+            block.push('\n');
+        } else if !block.is_empty() {
+            found.push(std::mem::take(&mut block) + "\n");
+        }
+    }
+    assert!(block.is_empty(), "a part of a block was forwarded: {block:?}");
+    found
+}
+
+struct World {
+    rig: Rig,
+    r: Random,
+    upstream: Upstream,
+    /// Blocks of which the end was fed.
+    fed: usize,
+    bound: usize,
+}
+
+impl World {
+    fn new(seed: u64, limits: TrackLimits, budget: usize) -> Self {
+        let mut r = Random::new(seed);
+        let newline = ["\n", "\r\n", "\r"][r.below(3) as usize];
+        let ids = if r.below(2) == 0 { Ids::Integers } else { Ids::Words };
+        let upstream = Upstream::new(&mut r, 150, newline, ids);
+        let bound = 2 * limits.ring_bytes() + 64 * 1024;
+        let mut rig = Rig::new(limits);
+        rig.budget = Budget::new(budget);
+        Self { rig, r, upstream, fed: 0, bound }
+    }
+
+    /// Bodies until all blocks have come.
+    fn run(&mut self) {
+        let mut from = 0;
+        self.rig.tracker.begin(false, false);
+        while self.fed < self.upstream.blocks.len() {
+            self.body(from);
+            let cut = self.rig.tracker.cut();
+            assert_ne!(cut, CutKind::MidOversize);
+            from = match self.rig.tracker.cursor(&self.rig.interner) {
+                Some(cursor) => {
+                    let cursor = cursor.to_vec();
+                    self.rig.tracker.begin(true, true);
+                    self.upstream.answer(&mut self.r, &cursor)
+                }
+                None => {
+                    self.rig.tracker.begin(false, true);
+                    0
+                }
+            };
+        }
+        self.rig.take(u64::MAX);
+        let rig = &mut self.rig;
+        assert_eq!(rig.tracker.delivered(), rig.tracker.received());
+        rig.tracker.release(&mut rig.interner, &mut rig.budget);
+        assert_eq!((rig.interner.live(), rig.budget.used()), (0, 0));
+    }
+
+    fn body(&mut self, from: usize) {
+        let bytes: Vec<u8> = self.upstream.blocks[from..].iter().flat_map(|b| b.bytes.clone()).collect();
+        let cut = match self.r.below(3) {
+            0 => bytes.len(),
+            _ => self.r.below(bytes.len() as u64 + 1) as usize,
+        };
+        let mut at = 0;
+        while at < cut {
+            let room = self.rig.tracker.room(&self.rig.limits, &self.rig.budget);
+            let most = if self.r.below(4) == 0 { 3 } else { 400 };
+            let n = (self.r.below(most) as usize + 1).min(room).min(cut - at);
+            self.step(&bytes[at..at + n]);
+            at += n;
+        }
+        self.fed = self.fed.max(self.upstream.ended(from, cut));
+    }
+
+    fn step(&mut self, bytes: &[u8]) {
+        let before = (self.rig.tracker.received().seq, self.rig.tracker.delivered().seq, self.rig.tracker.whole());
+        self.rig.now = self.rig.now + Span::from_millis(self.r.below(2_000));
+        self.rig.feed(bytes);
+        match self.r.below(8) {
+            0..=2 => self.rig.take(u64::MAX),
+            3..=6 => {
+                let n = self.r.below(600);
+                self.rig.take(n);
+            }
+            _ => {
+                let keep = self.r.below(2_000) as usize;
+                let forget = self.rig.limits.log_events < 100;
+                self.rig.with(|t, cx| {
+                    if forget {
+                        t.trim(cx, keep)
+                    } else {
+                        t.expire(cx);
+                        0
+                    }
+                });
+            }
+        }
+        let t = &self.rig.tracker;
+        assert!(t.received().seq >= before.0 && t.delivered().seq >= before.1 && t.whole() >= before.2);
+        assert!(t.delivered().seq <= t.received().seq && t.delivered_offset() <= t.whole());
+        assert!(t.memory() <= self.bound, "{}", t.memory());
+        if t.delivered_offset() == t.whole() {
+            assert_eq!(t.delivered(), t.received());
+        }
+    }
+
+    fn came_out(&self) -> Vec<String> {
+        blocks(&self.rig.out)
+    }
+
+    fn wanted(&self) -> Vec<String> {
+        self.upstream.blocks.iter().map(|b| b.plain.clone()).collect()
+    }
+}
+
+fn assert_same(came: &[String], wanted: &[String], seed: u64) {
+    for (n, (a, b)) in came.iter().zip(wanted).enumerate() {
+        assert_eq!(a, b, "seed {seed}, block {n}");
+    }
+    assert_eq!(came.len(), wanted.len(), "seed {seed}");
+}
+
+#[test]
+fn with_room_in_the_log_each_block_comes_out_exactly_once() {
+    for seed in 0..250 {
+        let mut world = World::new(seed, TrackLimits::default(), 64 << 20);
+        world.run();
+        assert_same(&world.came_out(), &world.wanted(), seed);
+        let events = world.upstream.blocks.iter().filter(|b| b.is_event).count();
+        assert!(events > 100, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_log_that_forgets_loses_nothing_and_keeps_the_order() {
+    for seed in 0..250 {
+        let mut r = Random::new(seed ^ 0xabcd);
+        let limits = TrackLimits {
+            window: 200,
+            log_events: 1 + r.below(20) as usize,
+            log_bytes: 1024 << r.below(3),
+            max_event_bytes: 512,
+            log_age: Span::from_secs(1 + r.below(20)),
+            ..TrackLimits::default()
+        };
+        let mut world = World::new(seed, limits, [0, 2_000, 1 << 20][r.below(3) as usize]);
+        world.run();
+        let mut seen = std::collections::HashSet::new();
+        let first: Vec<String> = world.came_out().into_iter().filter(|b| seen.insert(b.clone())).collect();
+        assert_same(&first, &world.wanted(), seed);
+        let ids = |blocks: &[String]| blocks.iter().filter(|b| b.starts_with("id")).count();
+        assert_eq!(ids(&world.came_out()), ids(&world.wanted()), "seed {seed}: an event with an id came twice");
+    }
+}

@@ -1,0 +1,615 @@
+//! Tests of the tracker as a whole: one per verdict, one per edge of the laws.
+
+use super::*;
+use crate::base::{Span, Tick};
+use crate::sse::Position;
+
+/// One tracker with all it borrows, and a reader that takes everything at once.
+pub(super) struct Rig {
+    pub(super) limits: TrackLimits,
+    pub(super) interner: Interner,
+    pub(super) budget: Budget,
+    pub(super) now: Tick,
+    pub(super) tracker: Tracker,
+    pub(super) out: Vec<u8>,
+    pub(super) read: u64,
+}
+
+impl Rig {
+    pub(super) fn new(limits: TrackLimits) -> Self {
+        let tracker = Tracker::new(&limits);
+        let (interner, budget) = (Interner::new(7, 10_000), Budget::new(64 << 20));
+        Self { limits, interner, budget, now: Tick::ZERO, tracker, out: Vec::new(), read: 0 }
+    }
+
+    pub(super) fn with<T>(&mut self, call: impl FnOnce(&mut Tracker, TrackContext<'_>) -> T) -> T {
+        let cx = TrackContext {
+            limits: &self.limits,
+            interner: &mut self.interner,
+            budget: &mut self.budget,
+            now: self.now,
+        };
+        call(&mut self.tracker, cx)
+    }
+
+    pub(super) fn feed(&mut self, bytes: impl AsRef<[u8]>) -> Fed {
+        self.with(|t, cx| t.feed(cx, bytes.as_ref()))
+    }
+
+    /// The reader takes at most `n` bytes of what it may have; the delivered mark follows.
+    pub(super) fn take(&mut self, n: u64) {
+        assert!(self.tracker.start() <= self.read, "the reader fell off the tail");
+        let to = self.tracker.whole().min(self.read.saturating_add(n));
+        let (a, b) = self.tracker.slices(self.read, to);
+        assert_eq!((a.len() + b.len()) as u64, to - self.read);
+        self.out.extend_from_slice(a);
+        self.out.extend_from_slice(b);
+        self.read = to;
+        self.with(|t, cx| t.advance(cx, to));
+    }
+
+    /// Feeds, delivers all, and gives what came out.
+    fn pass(&mut self, bytes: impl AsRef<[u8]>) -> String {
+        self.feed(bytes);
+        self.drain()
+    }
+
+    fn drain(&mut self) -> String {
+        self.take(u64::MAX);
+        String::from_utf8(std::mem::take(&mut self.out)).unwrap()
+    }
+
+    fn heal(&mut self) {
+        self.tracker.cut();
+        self.tracker.begin(true, true);
+    }
+
+    fn cursor(&self) -> Option<&[u8]> {
+        self.tracker.cursor(&self.interner)
+    }
+
+    fn release(&mut self) {
+        self.tracker.release(&mut self.interner, &mut self.budget);
+        assert_eq!((self.interner.live(), self.budget.used()), (0, 0));
+    }
+}
+
+fn rig() -> Rig {
+    let mut rig = Rig::new(TrackLimits::default());
+    rig.tracker.begin(false, false);
+    rig
+}
+
+/// A rig that has received the numbered events of a range.
+fn rig_with(ids: std::ops::Range<u32>) -> Rig {
+    let mut rig = rig();
+    ids.for_each(|n| drop(rig.pass(event(n))));
+    rig
+}
+
+fn event(n: u32) -> String {
+    format!("id: {n}\ndata: event {n}\n\n")
+}
+
+fn gap(reason: &str, after: &str, resumed_at: &str) -> String {
+    format!("event: segno.gap\ndata: {{\"after\":{after},\"resumed_at\":{resumed_at},\"reason\":\"{reason}\"}}\n\n")
+}
+
+#[test]
+fn bytes_are_forwarded_as_they_came_and_only_in_whole_blocks() {
+    let mut rig = rig();
+    assert_eq!(rig.pass(": hello\n\ndata: a\nunknown: x\n"), ": hello\n\n");
+    assert_eq!(rig.tracker.position(), Position::Block);
+    assert_eq!(rig.pass(": inside\n\n: ping"), "data: a\nunknown: x\n: inside\n\n");
+    assert_eq!(rig.pass("\n"), ": ping\n");
+    assert_eq!(rig.tracker.received(), Mark { seq: 1, id: None });
+}
+
+#[test]
+fn a_cut_block_is_never_seen() {
+    let mut rig = rig_with(1..3);
+    assert_eq!(rig.pass("id: 3\ndata: ha"), "");
+    assert_eq!(rig.tracker.cut(), CutKind::MidBlock);
+    rig.tracker.begin(true, true);
+    assert_eq!(rig.cursor(), Some(&b"2"[..]));
+    assert_eq!(rig.pass(event(3)), event(3));
+    assert_eq!(rig.tracker.cut(), CutKind::Clean);
+    rig.release();
+}
+
+#[test]
+fn a_clean_end_forwards_held_bytes_as_they_are() {
+    let mut rig = rig();
+    assert_eq!(rig.pass("data: 1\n\ndata: [DONE]"), "data: 1\n\n");
+    assert_eq!(rig.with(|t, cx| t.finish(cx)), None);
+    assert_eq!(rig.drain(), "data: [DONE]");
+}
+
+#[test]
+fn an_id_stays_until_another_comes_or_an_empty_one_resets_it() {
+    let mut rig = rig_with(1..2);
+    rig.pass("data: no id\n\n");
+    assert_eq!((rig.cursor(), rig.tracker.received().seq), (Some(&b"1"[..]), 2));
+    assert_eq!(rig.tracker.delivered(), rig.tracker.received());
+    rig.pass("id\n\n");
+    assert_eq!((rig.cursor(), rig.tracker.received().seq, rig.tracker.healable()), (None, 3, false));
+    assert_eq!(rig.tracker.delivered(), rig.tracker.received());
+    rig.release();
+}
+
+#[test]
+fn a_block_without_data_and_id_is_forwarded_and_not_counted() {
+    let mut rig = rig();
+    let fed = rig.feed("retry: 2500\n\n");
+    assert_eq!((fed.events, fed.retry), (0, Some(Span::from_millis(2500))));
+    assert_eq!((rig.tracker.received().seq, rig.tracker.retry()), (0, fed.retry));
+    assert_eq!(rig.drain(), "retry: 2500\n\n");
+}
+
+#[test]
+fn an_event_with_too_long_an_id_is_forwarded_untracked() {
+    let mut rig = rig_with(1..2);
+    let long = format!("id: {}\ndata: x\n\n", "y".repeat(1025));
+    assert_eq!(rig.feed(&long).ids_too_long, 1);
+    assert_eq!(rig.drain(), long);
+    assert!(!rig.tracker.healable());
+    rig.pass(event(2));
+    assert!(rig.tracker.healable());
+    rig.release();
+}
+
+#[test]
+fn a_full_interner_makes_an_event_untracked() {
+    let mut rig = rig();
+    rig.interner = Interner::new(1, 2);
+    assert_eq!(rig.feed(event(1) + &event(2) + &event(3)).ids_refused, 1);
+    assert_eq!((rig.cursor(), rig.tracker.received().seq), (None, 3));
+    rig.release();
+}
+
+#[test]
+fn a_seeded_cursor_is_both_marks_id_before_any_event() {
+    let mut rig = Rig::new(TrackLimits::default());
+    rig.with(|t, cx| t.seed_cursor(cx, b"41"));
+    rig.tracker.begin(false, false);
+    assert_eq!(rig.cursor(), Some(&b"41"[..]));
+    assert_eq!(rig.tracker.delivered(), rig.tracker.received());
+    assert_eq!(rig.tracker.locate(&rig.interner, b"41"), Some(0));
+    rig.pass(event(42));
+    assert_eq!(rig.tracker.locate(&rig.interner, b"41"), Some(0));
+    rig.heal();
+    assert_eq!(rig.pass("id: 41\ndata: seen before\n\n".to_owned() + &event(43)), event(43));
+    rig.release();
+}
+
+#[test]
+fn replay_starts_behind_the_first_event_that_carries_the_id() {
+    let mut rig = rig();
+    let all = format!("{}id: 1\ndata: again\n\n{}", event(1), event(2));
+    rig.pass(&all);
+    let first = event(1).len() as u64;
+    assert_eq!(rig.tracker.locate(&rig.interner, b"1"), Some(first));
+    assert_eq!(rig.tracker.locate(&rig.interner, b"2"), Some(all.len() as u64));
+    assert_eq!(rig.tracker.locate(&rig.interner, b"3"), None);
+}
+
+#[test]
+fn an_evicted_event_can_still_be_resumed_from_when_nothing_after_it_is_lost() {
+    let mut rig = Rig::new(TrackLimits { log_events: 2, ..TrackLimits::default() });
+    rig.tracker.begin(false, false);
+    (1..=4).for_each(|n| drop(rig.pass(event(n))));
+    let start = rig.tracker.start();
+    assert_eq!(rig.tracker.locate(&rig.interner, b"1"), None);
+    assert_eq!(rig.tracker.locate(&rig.interner, b"2"), Some(start));
+    rig.release();
+}
+
+// Verdicts while catching up.
+
+#[test]
+fn a_repeated_event_is_dropped_and_comments_around_it_are_not() {
+    let mut rig = rig_with(1..4);
+    rig.heal();
+    let body = format!(": a\n{}: b\n\n: c\n{}{}", event(2), event(3), event(4));
+    assert_eq!(rig.pass(body), format!(": a\n: b\n\n: c\n{}", event(4)));
+    assert!(!rig.tracker.is_catching_up());
+    assert_eq!(rig.tracker.received().seq, 4);
+}
+
+#[test]
+fn an_event_with_a_logged_id_and_other_bytes_is_new() {
+    let mut rig = rig_with(1..4);
+    rig.heal();
+    let closing = "id: 3\nevent: done\ndata\n\n";
+    assert_eq!(rig.pass(closing), closing);
+    assert!(!rig.tracker.is_catching_up());
+}
+
+#[test]
+fn the_closing_event_with_the_last_id_is_dropped_when_it_was_received() {
+    let mut rig = rig_with(1..4);
+    let closing = "id: 3\nevent: done\ndata\n\n";
+    rig.pass(closing);
+    rig.heal();
+    let fed = rig.feed(event(3) + closing + &event(4));
+    assert_eq!((fed.duplicates, fed.duplicates_by_id_alone, fed.events), (2, 0, 1));
+    assert_eq!(rig.drain(), event(4));
+}
+
+#[test]
+fn an_id_whose_bytes_have_left_the_log_is_dropped_by_id_alone() {
+    let mut rig = Rig::new(TrackLimits { log_events: 1, ..TrackLimits::default() });
+    rig.tracker.begin(false, false);
+    (1..30).for_each(|n| drop(rig.pass(event(n))));
+    rig.heal();
+    let fed = rig.feed("id: 20\ndata: reworded\n\n");
+    assert_eq!((fed.duplicates, fed.duplicates_by_id_alone), (1, 1));
+    assert_eq!(rig.drain(), "");
+    rig.release();
+}
+
+#[test]
+fn events_without_an_id_are_compared_with_those_after_the_mark() {
+    let mut rig = rig_with(1..2);
+    rig.pass("data: a\n\ndata: b\n\n");
+    rig.heal();
+    assert_eq!(rig.pass("data: b\n\ndata: c\n\ndata: a\n\n"), "data: c\n\ndata: a\n\n");
+}
+
+#[test]
+fn events_without_an_id_are_compared_behind_the_repeat_they_follow() {
+    let mut rig = rig_with(1..2);
+    rig.pass("data: a\n\n".to_owned() + &event(2) + "data: b\n\n");
+    rig.heal();
+    let body = event(1) + "data: a\n\n" + &event(2) + "data: b\n\ndata: a\n\n";
+    assert_eq!(rig.pass(body), "data: a\n\n");
+}
+
+#[test]
+fn a_greeting_without_an_id_does_not_end_catching_up() {
+    let mut rig = rig_with(1..20);
+    rig.heal();
+    assert_eq!(rig.pass("data: welcome back\n\n".to_owned() + &event(19)), "data: welcome back\n\n");
+    assert!(rig.tracker.is_catching_up());
+    assert_eq!(rig.pass(event(22)), gap("skipped", "\"19\"", "\"22\"") + &event(22));
+}
+
+#[test]
+fn a_block_without_data_and_id_does_not_end_catching_up() {
+    let mut rig = rig_with(1..4);
+    rig.heal();
+    assert_eq!(rig.pass("retry: 10\n\n".to_owned() + &event(3) + &event(4)), "retry: 10\n\n".to_owned() + &event(4));
+}
+
+#[test]
+fn an_upstream_that_starts_again_is_dropped_up_to_the_mark() {
+    let mut rig = rig();
+    let run = |to: u32| (1..to).map(|n| event(n) + &format!("data: plain {n}\n\n")).collect::<String>();
+    let plain = "data: first\n\n";
+    rig.pass(plain.to_owned() + &run(40));
+    rig.heal();
+    // The greeting comes before any id of the body, and is not one of the mark's followers.
+    assert_eq!(rig.pass(plain.to_owned() + &run(41)), plain.to_owned() + &event(40) + "data: plain 40\n\n");
+    assert_eq!(rig.tracker.received().seq, 1 + 80 + 1);
+    rig.release();
+}
+
+#[test]
+fn a_restart_is_noticed_when_the_log_has_forgotten_the_beginning() {
+    let mut rig = Rig::new(TrackLimits { log_events: 4, window: 4, ..TrackLimits::default() });
+    rig.tracker.begin(false, false);
+    (1..100).for_each(|n| drop(rig.pass(event(n))));
+    rig.heal();
+    rig.pass(event(1));
+    assert!(rig.tracker.is_restarted());
+    let out: String = (2..103).map(|n| rig.pass(event(n))).collect();
+    assert_eq!(out, (100..103).map(event).collect::<String>());
+    rig.release();
+}
+
+#[test]
+fn a_restart_whose_mark_never_comes_is_a_stated_gap() {
+    let mut rig = Rig::new(TrackLimits { log_events: 8, ..TrackLimits::default() });
+    rig.tracker.begin(false, false);
+    (1..=20).for_each(|n| drop(rig.pass(event(n))));
+    rig.heal();
+    let out: String = (0..40).map(|n| rig.pass(if n == 0 { event(1) } else { event(n + 1000) })).collect();
+    let kept: String = (28..40).map(|n| event(n + 1000)).collect();
+    assert_eq!(out, gap("restarted", "\"20\"", "\"1028\"") + &kept);
+    assert!(!rig.tracker.is_catching_up());
+    rig.release();
+}
+
+#[test]
+fn a_restart_that_ends_before_the_mark_is_a_stated_gap() {
+    let mut rig = rig_with(1..20);
+    rig.heal();
+    assert_eq!(rig.pass(event(1) + &event(2)), "");
+    assert_eq!(rig.with(|t, cx| t.finish(cx)), Some(GapReason::Restarted));
+    assert_eq!(rig.drain(), gap("restarted", "\"19\"", "null"));
+}
+
+#[test]
+fn a_mark_that_comes_again_with_other_bytes_is_another_run() {
+    let mut rig = rig_with(1..10);
+    rig.heal();
+    let other = |n: u32| format!("id: {n}\ndata: another run\n\n");
+    assert_eq!(rig.pass((1..=8).map(other).collect::<String>()), "");
+    let fed = rig.feed(other(9) + &other(10));
+    assert_eq!(fed.gap, Some(GapReason::Restarted));
+    assert_eq!(rig.drain(), gap("restarted", "\"9\"", "\"9\"") + &other(9) + &other(10));
+}
+
+#[test]
+fn the_received_id_coming_first_is_no_restart() {
+    let mut rig = rig_with(1..4);
+    rig.heal();
+    assert_eq!(rig.pass(event(3)), "");
+    assert!(!rig.tracker.is_restarted());
+}
+
+#[test]
+fn a_jump_after_sixteen_consecutive_ids_is_a_stated_gap() {
+    let mut rig = rig_with(1..17);
+    rig.pass("data: no id\n\n");
+    rig.heal();
+    assert_eq!(
+        rig.pass(": c\n".to_owned() + &event(18)),
+        ": c\n".to_owned() + &gap("skipped", "\"16\"", "\"18\"") + &event(18)
+    );
+    assert_eq!(rig.tracker.received().seq, 18);
+}
+
+#[test]
+fn no_jump_is_stated_after_fewer_ids_or_where_none_is_left_out() {
+    for (ids, next) in [(1..16, 20), (1..17, 17)] {
+        let mut rig = rig_with(ids);
+        rig.heal();
+        assert_eq!(rig.pass(event(next)), event(next));
+    }
+}
+
+#[test]
+fn dedup_off_drops_nothing() {
+    let mut rig = Rig::new(TrackLimits { dedup: Dedup::Off, ..TrackLimits::default() });
+    rig.tracker.begin(false, false);
+    rig.pass(event(1) + &event(2));
+    rig.heal();
+    assert_eq!(rig.pass(event(1) + &event(2)), event(1) + &event(2));
+}
+
+#[test]
+fn dedup_always_drops_repeats_in_the_middle_of_a_body() {
+    let mut rig = Rig::new(TrackLimits { dedup: Dedup::Always, ..TrackLimits::default() });
+    rig.tracker.begin(false, false);
+    let closing = "id: 2\nevent: done\ndata\n\n";
+    let body = event(1) + &event(2) + &event(1) + closing + "data: a\n\ndata: a\n\n";
+    assert_eq!(rig.pass(body), event(1) + &event(2) + closing + "data: a\n\ndata: a\n\n");
+    rig.release();
+}
+
+#[test]
+fn dedup_resume_keeps_repeats_in_the_middle_of_a_body() {
+    let mut rig = rig();
+    assert_eq!(rig.pass(event(1) + &event(1)), event(1) + &event(1));
+}
+
+#[test]
+fn a_crlf_split_at_the_end_of_a_read_changes_no_verdict() {
+    let crlf = |n: u32| event(n).replace('\n', "\r\n");
+    let mut rig = rig();
+    rig.pass(crlf(1) + &crlf(2));
+    rig.heal();
+    let mut out = String::new();
+    for byte in (crlf(1) + &crlf(2) + &crlf(3)).bytes() {
+        out += &rig.pass([byte]);
+    }
+    assert_eq!(out.trim_start_matches(['\r', '\n']), crlf(3));
+}
+
+// Byte order marks.
+
+#[test]
+fn a_mark_in_the_middle_is_taken_out_also_when_split() {
+    for split in 0..=3 {
+        let mut rig = rig_with(1..2);
+        rig.heal();
+        let body = "\u{feff}".to_owned() + &event(2);
+        let mut out = rig.pass(&body.as_bytes()[..split]);
+        out += &rig.pass(&body.as_bytes()[split..]);
+        assert_eq!(out, event(2));
+    }
+}
+
+#[test]
+fn what_only_begins_like_a_mark_is_kept() {
+    let mut rig = rig_with(1..2);
+    rig.heal();
+    rig.feed(b"\xef\xbb");
+    assert_eq!(rig.tracker.position(), Position::Block);
+    rig.feed(b"\xbe: x\ndata\n\n");
+    rig.feed(b"");
+    rig.take(u64::MAX);
+    assert_eq!(rig.out, b"\xef\xbb\xbe: x\ndata\n\n");
+}
+
+#[test]
+fn a_restart_with_a_mark_still_compares_equal() {
+    let mut rig = rig();
+    let first = "\u{feff}".to_owned() + &event(1);
+    assert_eq!(rig.pass(&first), first);
+    rig.heal();
+    assert_eq!(rig.pass(first + &event(2)), event(2));
+}
+
+// Blocks too large to be held.
+
+fn small() -> TrackLimits {
+    TrackLimits { max_event_bytes: 100, log_bytes: 1024, ..TrackLimits::default() }
+}
+
+#[test]
+fn an_oversize_block_is_passed_through_and_frees_the_log_behind_the_reader() {
+    let mut rig = Rig::new(small());
+    rig.tracker.begin(false, false);
+    let mut out = rig.pass(event(1));
+    assert!(!rig.feed("id: 2\ndata: ").oversize);
+    assert!(rig.feed("x".repeat(200)).oversize);
+    assert!(rig.tracker.is_open_oversize() && !rig.tracker.healable());
+    for _ in 0..50 {
+        assert!(rig.tracker.room(&rig.limits, &rig.budget) >= 100);
+        out += &rig.pass("x".repeat(100));
+    }
+    out += &rig.pass("\n\n");
+    assert!(!rig.tracker.is_open_oversize());
+    assert_eq!(out, event(1) + "id: 2\ndata: " + &"x".repeat(5200) + "\n\n");
+    assert_eq!(rig.tracker.replay_start(), Some(out.len() as u64));
+    assert_eq!(rig.tracker.locate(&rig.interner, b"2"), Some(out.len() as u64));
+    assert_eq!(rig.tracker.locate(&rig.interner, b"1"), None);
+    assert_eq!(rig.cursor(), Some(&b"2"[..]));
+    rig.release();
+}
+
+#[test]
+fn a_cut_inside_an_oversize_block_cannot_be_healed() {
+    let mut rig = Rig::new(small());
+    rig.tracker.begin(false, false);
+    rig.pass(event(1) + "data: " + &"x".repeat(200));
+    assert_eq!(rig.tracker.cut(), CutKind::MidOversize);
+    assert!(!rig.with(|t, cx| t.state_gap(cx, GapReason::Refused, None)));
+}
+
+#[test]
+fn an_oversize_block_before_the_mark_of_a_restart_is_dropped_unheld() {
+    let mut rig = Rig::new(small());
+    rig.tracker.begin(false, false);
+    let huge = "id: h\ndata: ".to_owned() + &"x".repeat(600) + "\n\n";
+    let mut out = String::new();
+    let body = |to: u32| event(1) + &huge + &(2..to).map(event).collect::<String>();
+    for piece in body(5).as_bytes().chunks(90) {
+        out += &rig.pass(piece);
+    }
+    rig.heal();
+    for piece in body(7).as_bytes().chunks(90) {
+        out += &rig.pass(piece);
+        assert!(rig.tracker.memory() < 3000);
+    }
+    assert_eq!(out, body(7));
+    rig.release();
+}
+
+#[test]
+fn a_block_that_a_spent_budget_cannot_hold_is_passed_through() {
+    let mut rig = rig();
+    rig.budget = Budget::new(0);
+    rig.feed("data: ");
+    let mut fed = 0;
+    while !rig.tracker.is_open_oversize() {
+        let room = rig.tracker.room(&rig.limits, &rig.budget);
+        assert!(room > 0 && fed < 5000);
+        rig.feed("x".repeat(room.min(1000)));
+        fed += room.min(1000);
+    }
+    assert_eq!(fed + 6, 4096);
+    rig.take(u64::MAX);
+    rig.release();
+}
+
+// Bounds.
+
+#[test]
+fn a_full_log_holds_upstream_back_until_a_reader_takes_something() {
+    let mut rig = Rig::new(TrackLimits { log_events: 3, ..TrackLimits::default() });
+    rig.tracker.begin(false, false);
+    assert!(rig.tracker.room(&rig.limits, &rig.budget) > 0);
+    rig.feed(event(1) + &event(2) + &event(3));
+    assert_eq!(rig.tracker.room(&rig.limits, &rig.budget), 0);
+    rig.take(event(1).len() as u64);
+    assert!(rig.tracker.room(&rig.limits, &rig.budget) > 0);
+    assert_eq!(rig.tracker.delivered().seq, 1);
+}
+
+#[test]
+fn delivered_events_leave_when_they_are_old_and_take_their_memory_along() {
+    let mut rig = rig_with(1..200);
+    let full = rig.tracker.memory();
+    rig.now = Tick::ZERO + Span::from_secs(299);
+    rig.with(|t, cx| t.expire(cx));
+    assert_eq!((rig.tracker.start(), rig.tracker.memory()), (0, full));
+    rig.now = Tick::ZERO + Span::from_secs(301);
+    rig.with(|t, cx| t.expire(cx));
+    assert_eq!(rig.tracker.start(), rig.tracker.end());
+    assert!(rig.tracker.memory() < 600, "{}", rig.tracker.memory());
+    assert_eq!(rig.tracker.locate(&rig.interner, b"199"), Some(rig.tracker.end()));
+    assert_eq!(rig.cursor(), Some(&b"199"[..]));
+    rig.release();
+}
+
+#[test]
+fn undelivered_events_stay_whatever_their_age() {
+    let mut rig = rig();
+    rig.feed(event(1) + &event(2));
+    rig.take(event(1).len() as u64 + 3);
+    rig.now = Tick::ZERO + Span::from_secs(10_000);
+    rig.with(|t, cx| t.expire(cx));
+    assert_eq!(rig.tracker.start(), event(1).len() as u64);
+    assert_eq!(rig.drain(), event(1) + &event(2));
+}
+
+#[test]
+fn trimming_gives_memory_back_to_the_budget() {
+    let mut rig = rig_with(1..2000);
+    let used = rig.budget.used();
+    let given = rig.with(|t, cx| t.trim(cx, 1000));
+    assert!(given > 0);
+    assert_eq!(rig.budget.used(), used - given);
+    assert!(rig.tracker.end() - rig.tracker.start() <= 512);
+    rig.release();
+}
+
+#[test]
+fn pings_alone_do_not_fill_the_log() {
+    let mut rig = Rig::new(small());
+    rig.tracker.begin(false, false);
+    for _ in 0..10_000 {
+        assert_eq!(rig.pass(":\n\n"), ":\n\n");
+    }
+    assert!(rig.tracker.memory() < 2000);
+}
+
+#[test]
+fn an_idle_stream_with_one_event_is_small() {
+    let mut rig = rig();
+    assert_eq!(rig.tracker.memory(), size_of::<Tracker>());
+    rig.pass(format!("id: 1\ndata: {}\n\n", "x".repeat(242)));
+    assert!(rig.tracker.memory() + 64 < 900, "{}", rig.tracker.memory());
+}
+
+#[test]
+fn nothing_grows_in_the_steady_state() {
+    let mut rig = Rig::new(TrackLimits { log_events: 64, ..TrackLimits::default() });
+    rig.tracker.begin(false, false);
+    let mut sizes = Vec::new();
+    for n in 0..3_000 {
+        // Now and then a read ends inside the id.
+        let text = format!("event: message\nid: 0a1b2c3d-4e5f-6071-8293-{n:012x}\ndata: {n:0190}\n\n");
+        let (a, b) = text.split_at(if n % 4 == 0 { 40 } else { text.len() });
+        rig.feed(a);
+        rig.feed(b);
+        rig.take(u64::MAX);
+        sizes.push((rig.tracker.memory(), rig.interner.bytes(), rig.budget.used()));
+    }
+    assert!(sizes[1_000..].iter().all(|s| *s == sizes[1_000]));
+    rig.release();
+}
+
+#[test]
+fn a_gap_is_stated_in_front_of_a_block_that_has_not_ended() {
+    let mut rig = rig_with(1..2);
+    rig.feed("id: 2\nda");
+    assert!(rig.with(|t, cx| t.state_gap(cx, GapReason::Refused, None)));
+    assert_eq!(rig.pass("ta: x\n\n"), gap("refused", "\"1\"", "null") + "id: 2\ndata: x\n\n");
+    assert_eq!(rig.tracker.received().seq, 2);
+    assert_eq!(rig.tracker.delivered().seq, 2);
+    rig.release();
+}

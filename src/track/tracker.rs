@@ -1,0 +1,389 @@
+//! The tracker of one stream: takes the bytes of its upstream bodies, knows what was received and what was delivered,
+//! and keeps in one log what readers are still to be given or may ask for again.
+//!
+//! In: body bytes, cuts and ends; how far readers are; a tick. Out: slices of the log; marks; counts as [`Fed`].
+//!
+//! The order of calls: [`Tracker::begin`], then in turn [`Tracker::room`] and [`Tracker::feed`], at the end
+//! [`Tracker::cut`] or [`Tracker::finish`]; a healed body begins again. Between any two of them [`Tracker::slices`] up to
+//! [`Tracker::whole`], and [`Tracker::advance`] with what the subscriber's socket has accepted. Last
+//! [`Tracker::release`].
+//!
+//! Laws:
+//! 1. `delivered <= received`, as marks and as offsets; neither moves back.
+//! 2. Of a block that is cut, readers are given nothing; unless it was too large to be held, and then the cut says so.
+//! 3. Forwarded bytes are the upstream's bytes, less the blocks judged to be duplicates, less a byte order mark in the
+//!    middle, plus gap events.
+//! 4. In the steady state nothing is allocated, and the kept bytes of one read are copied once.
+//!
+//! Source: DESIGN laws 1, 3, 4, 5, 8, 9 and section 4.
+
+use super::budget::Budget;
+use super::catch_up::CatchUp;
+use super::gap::GapReason;
+use super::interner::{Interner, Symbol};
+use super::ledger::{Ledger, Run};
+use super::limits::{TrackContext, TrackLimits};
+use super::marks::Mark;
+use crate::base::Span;
+use crate::sse::{Position, Scan, Scanner};
+
+/// What one feed did, for the shell's counters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Fed {
+    /// Events taken: blocks with data or an id.
+    pub events: u32,
+    /// Events dropped because they were received before.
+    pub duplicates: u32,
+    /// Those of them for which only the id could tell.
+    pub duplicates_by_id_alone: u32,
+    /// A gap was stated in the log.
+    pub gap: Option<GapReason>,
+    /// The reconnection time that upstream asks for, when a block of this feed set it.
+    pub retry: Option<Span>,
+    /// A block began to be passed through that is too large to be held.
+    pub oversize: bool,
+    /// Events forwarded untracked: their id is longer than the bound.
+    pub ids_too_long: u32,
+    /// Events forwarded untracked: the interner was full.
+    pub ids_refused: u32,
+}
+
+/// Where an upstream was cut.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CutKind {
+    /// Between blocks.
+    Clean,
+    /// Inside a block or comment, of which no reader was given anything; its bytes are dropped.
+    MidBlock,
+    /// Inside a block of which readers have a part: this cannot be healed.
+    MidOversize,
+}
+
+const NO_RETRY: u32 = u32::MAX;
+
+/// One stream. See the module's page.
+pub struct Tracker {
+    scanner: Scanner,
+    ledger: Ledger,
+    retry_millis: u32,
+    max_id_bytes: u32,
+    bom: BomFilter,
+}
+
+/// A body begins, goes on, ends.
+impl Tracker {
+    /// A stream before its first body. Nothing is on the heap yet.
+    pub fn new(limits: &TrackLimits) -> Self {
+        Self {
+            scanner: Scanner::new(limits.max_id_bytes),
+            ledger: Ledger::new(limits),
+            retry_millis: NO_RETRY,
+            max_id_bytes: u32::try_from(limits.max_id_bytes).unwrap_or(u32::MAX),
+            bom: BomFilter::Off,
+        }
+    }
+
+    /// The client came with this `Last-Event-ID`: it is the id of both marks before any event. Without effect when
+    /// the id is empty or too long, or when the stream has begun.
+    pub fn seed_cursor(&mut self, cx: TrackContext<'_>, id: &[u8]) {
+        let ledger = &mut self.ledger;
+        let begun = ledger.log.end() > 0 || ledger.received.id.is_some();
+        if begun || id.is_empty() || id.len() > cx.limits.max_id_bytes {
+            return;
+        }
+        if let Some((symbol, _)) = cx.interner.intern_times(id, 2) {
+            ledger.log.set_base(Some(symbol), cx.interner);
+            if let Some(evicted) = ledger.window.push(symbol) {
+                cx.interner.release(evicted);
+            }
+            ledger.received.id = Some(symbol);
+            ledger.delivered.id = Some(symbol);
+        }
+    }
+
+    /// An upstream body begins. `healed`: upstream was asked to go on behind the received mark, so what it repeats is
+    /// to be dropped. `strip_bom`: the client has got bytes already, so a byte order mark is taken out.
+    pub fn begin(&mut self, healed: bool, strip_bom: bool) {
+        if self.cut() == CutKind::MidOversize {
+            self.ledger.log.set_whole(self.ledger.log.end());
+        }
+        let max = self.max_id_bytes as usize;
+        self.scanner = if strip_bom { Scanner::resumed(max) } else { Scanner::new(max) };
+        self.bom = if strip_bom { BomFilter::Seen(0) } else { BomFilter::Off };
+        self.ledger.catch_up = healed.then(|| Box::new(CatchUp::new(&self.ledger.log)));
+    }
+
+    /// Body bytes that may be fed now. 0: as many events as the log's bound wait for readers, or there is no space.
+    pub fn room(&self, limits: &TrackLimits, budget: &Budget) -> usize {
+        if self.ledger.log.undelivered() >= limits.log_events {
+            return 0;
+        }
+        self.ledger.log.room(limits.ring_bytes(), budget)
+    }
+
+    /// Takes body bytes, not more than [`Tracker::room`] said: more are taken too, at the price of going above the
+    /// bounds.
+    pub fn feed(&mut self, mut cx: TrackContext<'_>, bytes: &[u8]) -> Fed {
+        let mut fed = Fed::default();
+        let (held, rest) = self.bom.strip(bytes);
+        if !held.is_empty() {
+            self.take(&mut cx, held, &mut fed);
+        }
+        if !rest.is_empty() {
+            self.take(&mut cx, rest, &mut fed);
+        }
+        self.ledger.log.check();
+        fed
+    }
+
+    /// Upstream was cut. The bytes of an unfinished block are dropped.
+    pub fn cut(&mut self) -> CutKind {
+        let ledger = &mut self.ledger;
+        if ledger.log.is_open() {
+            return CutKind::MidOversize;
+        }
+        let discarding = ledger.catch_up.as_mut().is_some_and(|c| std::mem::take(&mut c.discarding));
+        let held = ledger.log.held() > 0 || self.bom.held() > 0 || discarding;
+        self.bom = BomFilter::Off;
+        ledger.log.truncate(ledger.log.whole());
+        if held { CutKind::MidBlock } else { CutKind::Clean }
+    }
+
+    /// The body ended as upstream meant it to: readers may have all bytes as they are. An upstream that had started
+    /// again and ended before the received mark came leaves a gap, which is stated.
+    pub fn finish(&mut self, mut cx: TrackContext<'_>) -> Option<GapReason> {
+        let held = std::mem::replace(&mut self.bom, BomFilter::Off).bytes();
+        if !held.is_empty() {
+            self.take(&mut cx, held, &mut Fed::default());
+        }
+        let ledger = &mut self.ledger;
+        let restarted = ledger.catch_up.take().is_some_and(|c| c.is_restarted());
+        let gap = restarted.then_some(GapReason::Restarted);
+        if let Some(reason) = gap {
+            ledger.state_gap(&mut cx, ledger.log.whole(), reason, None);
+        }
+        ledger.log.set_whole(ledger.log.end());
+        gap
+    }
+
+    /// Where the received bytes end: tells whether the end of a body without a length is a cut.
+    pub fn position(&self) -> Position {
+        if self.bom.held() > 0 { Position::Block } else { self.scanner.position() }
+    }
+
+    /// Appends a gap event to the log, behind the received mark and in front of a block that has not ended. False:
+    /// an oversize block is open, and nothing can be said inside it.
+    pub fn state_gap(&mut self, mut cx: TrackContext<'_>, reason: GapReason, resumed_at: Option<&[u8]>) -> bool {
+        let ledger = &mut self.ledger;
+        if ledger.log.is_open() {
+            return false;
+        }
+        ledger.state_gap(&mut cx, ledger.log.whole(), reason, resumed_at);
+        true
+    }
+
+    fn take(&mut self, cx: &mut TrackContext<'_>, bytes: &[u8], fed: &mut Fed) {
+        self.ledger.reserve(cx, bytes.len());
+        let (mut run, mut at) = (Run::new(bytes), 0);
+        loop {
+            match self.scanner.scan(&bytes[at..]) {
+                Scan::Block { end, block } => {
+                    at += end;
+                    if let Some(millis) = block.retry {
+                        self.retry_millis = u32::try_from(millis).unwrap_or(NO_RETRY).min(NO_RETRY - 1);
+                        fed.retry = Some(Span::from_millis(u64::from(self.retry_millis)));
+                    }
+                    self.ledger.block(cx, &mut run, at, &block, fed);
+                }
+                Scan::More { whole } => {
+                    if whole > 0 {
+                        self.ledger.outside(&mut run, at + whole);
+                    }
+                    break;
+                }
+            }
+        }
+        run.flush(bytes.len(), &mut self.ledger.log);
+        self.ledger.settle(cx, fed);
+    }
+}
+
+/// Readers.
+impl Tracker {
+    /// The first offset that is held: a reader before it has fallen off the tail.
+    pub fn start(&self) -> u64 {
+        self.ledger.log.start()
+    }
+
+    /// The offset before which all bytes have been delivered.
+    pub fn delivered_offset(&self) -> u64 {
+        self.ledger.log.delivered()
+    }
+
+    /// The offset before which readers may have all bytes.
+    pub fn whole(&self) -> u64 {
+        self.ledger.log.whole()
+    }
+
+    /// The offset after the last byte held.
+    pub fn end(&self) -> u64 {
+        self.ledger.log.end()
+    }
+
+    /// The bytes of a range, the second slice empty unless it wraps. Cut to what is held.
+    pub fn slices(&self, from: u64, to: u64) -> (&[u8], &[u8]) {
+        self.ledger.log.slices(from..to)
+    }
+
+    /// Where a reader that has nothing may start; `None` while an oversize block is open.
+    pub fn replay_start(&self) -> Option<u64> {
+        self.ledger.log.replay_start()
+    }
+
+    /// Where a reader that has got this id starts: behind the first event in the log that carries it. `None`: no such
+    /// event, or not all that follows it can be replayed.
+    pub fn locate(&self, interner: &Interner, id: &[u8]) -> Option<u64> {
+        self.locate_symbol(interner.lookup(id)?)
+    }
+
+    /// Like [`Tracker::locate`], with the id's symbol.
+    pub fn locate_symbol(&self, id: Symbol) -> Option<u64> {
+        self.ledger.log.locate(id)
+    }
+
+    /// All bytes before `offset` have been accepted by the subscriber's socket: moves the delivered mark, never back,
+    /// then evicts what is beyond the bound of events.
+    pub fn advance(&mut self, mut cx: TrackContext<'_>, offset: u64) {
+        self.ledger.advance(&mut cx, offset);
+        self.ledger.log.check();
+    }
+
+    /// Evicts delivered events that are too old, and gives memory back when the log is mostly empty.
+    pub fn expire(&mut self, cx: TrackContext<'_>) {
+        self.ledger.log.evict_older(cx.now, cx.limits.log_age, cx.interner);
+        self.ledger.log.shrink_idle(cx.budget);
+        self.ledger.log.check();
+    }
+
+    /// Evicts delivered events until the ring can have `keep` bytes, and shrinks it. The bytes given back.
+    pub fn trim(&mut self, cx: TrackContext<'_>, keep: usize) -> usize {
+        self.ledger.log.trim(keep, cx.budget, cx.interner)
+    }
+
+    /// Whether what readers may have ends inside an oversize block, where no heartbeat may be put.
+    pub fn is_open_oversize(&self) -> bool {
+        self.ledger.log.is_open()
+    }
+}
+
+/// Marks and measures.
+impl Tracker {
+    /// Behind the last event taken from upstream.
+    pub fn received(&self) -> Mark {
+        self.ledger.received
+    }
+
+    /// Behind the last event delivered.
+    pub fn delivered(&self) -> Mark {
+        self.ledger.delivered
+    }
+
+    /// The id to ask upstream to go on behind. `None`: there never was one, an empty id reset it, or it was too long.
+    pub fn cursor<'a>(&self, interner: &'a Interner) -> Option<&'a [u8]> {
+        self.ledger.received.id.map(|id| interner.get(id))
+    }
+
+    /// Whether upstream can be asked to go on: there is a cursor, and no oversize block is open.
+    pub fn healable(&self) -> bool {
+        self.ledger.received.id.is_some() && !self.is_open_oversize()
+    }
+
+    /// Whether the first new event of a healed body has not come yet.
+    pub fn is_catching_up(&self) -> bool {
+        self.ledger.catch_up.is_some()
+    }
+
+    /// Whether upstream was found to have started again, and the received mark has not come yet.
+    pub fn is_restarted(&self) -> bool {
+        self.ledger.catch_up.as_ref().is_some_and(|c| c.is_restarted())
+    }
+
+    /// Blocks and gap events in the log that are not delivered to their end.
+    pub fn undelivered(&self) -> usize {
+        self.ledger.log.undelivered()
+    }
+
+    /// The reconnection time that upstream asked for last.
+    pub fn retry(&self) -> Option<Span> {
+        (self.retry_millis != NO_RETRY).then(|| Span::from_millis(u64::from(self.retry_millis)))
+    }
+
+    /// Bytes of the tracker and all it has on the heap, less the ids, which the interner counts, and less the start of
+    /// an id that the scanner holds while it is split over two reads.
+    pub fn memory(&self) -> usize {
+        let catch_up = if self.is_catching_up() { size_of::<CatchUp>() } else { 0 };
+        size_of::<Self>() + self.ledger.log.memory() + self.ledger.window.memory() + catch_up
+    }
+
+    /// Lets go of all ids and bytes, before the tracker is dropped. It is then as new, except for its limits.
+    pub fn release(&mut self, interner: &mut Interner, budget: &mut Budget) {
+        let ledger = &mut self.ledger;
+        ledger.window.drain().chain(ledger.first.drain()).for_each(|id| interner.release(id));
+        ledger.log.release(budget, interner);
+        interner.settle();
+        ledger.received = Mark::default();
+        ledger.delivered = Mark::default();
+        ledger.catch_up = None;
+    }
+}
+
+/// Takes one byte order mark out of the front of a body, also when it is split over reads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum BomFilter {
+    /// None is looked for, or any more.
+    Off,
+    /// So many of its bytes have come and are held back.
+    Seen(u8),
+}
+
+const BOM: &[u8; 3] = b"\xef\xbb\xbf";
+
+impl BomFilter {
+    /// What is to be scanned: first bytes held back that turned out not to be a mark, then the rest of the input.
+    fn strip<'b>(&mut self, bytes: &'b [u8]) -> (&'static [u8], &'b [u8]) {
+        let Self::Seen(_) = *self else { return (&[], bytes) };
+        let seen = self.held();
+        let more = BOM[seen..].iter().zip(bytes).take_while(|(a, b)| a == b).count();
+        if seen + more == BOM.len() {
+            *self = Self::Off;
+            (&[], &bytes[more..])
+        } else if more == bytes.len() {
+            *self = Self::Seen((seen + more) as u8);
+            (&[], &[])
+        } else {
+            *self = Self::Off;
+            (&BOM[..seen], bytes)
+        }
+    }
+
+    fn held(self) -> usize {
+        match self {
+            Self::Off => 0,
+            Self::Seen(n) => usize::from(n).min(BOM.len() - 1),
+        }
+    }
+
+    fn bytes(self) -> &'static [u8] {
+        &BOM[..self.held()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tracker_is_small() {
+        assert!(size_of::<Tracker>() <= 320, "{}", size_of::<Tracker>());
+    }
+}

@@ -1,0 +1,107 @@
+//! The last ids of a stream, four bytes each.
+//!
+//! In: symbols in the order they were received. Out: which of the last N they are. Laws: holds at most its capacity;
+//! every symbol pushed in comes out again exactly once, from [`Window::push`] or [`Window::drain`], so that the
+//! caller can release it; nothing is allocated before the first symbol.
+
+use super::interner::Symbol;
+
+/// The places a window begins with; it grows fourfold up to its capacity, so that a stream with few ids stays small.
+const FIRST: usize = 4;
+
+/// A bounded ring of symbols, the newest pushing out the oldest.
+pub struct Window {
+    ring: Vec<Symbol>,
+    /// The oldest symbol's place, once the ring is full.
+    oldest: u16,
+    capacity: u16,
+}
+
+impl Window {
+    /// An empty window of `capacity` symbols, at least one and at most `u16::MAX`.
+    pub fn new(capacity: usize) -> Self {
+        let capacity = u16::try_from(capacity).unwrap_or(u16::MAX).max(1);
+        Self { ring: Vec::new(), oldest: 0, capacity }
+    }
+
+    /// Puts the newest symbol in; what comes out is the oldest, to be released by the caller.
+    pub fn push(&mut self, symbol: Symbol) -> Option<Symbol> {
+        let capacity = usize::from(self.capacity);
+        if self.ring.len() < capacity {
+            if self.ring.len() == self.ring.capacity() {
+                let places = (self.ring.len() * 4).max(FIRST).min(capacity);
+                self.ring.reserve_exact(places - self.ring.len());
+            }
+            self.ring.push(symbol);
+            return None;
+        }
+        let place = self.ring.get_mut(usize::from(self.oldest))?;
+        self.oldest = if self.oldest + 1 == self.capacity { 0 } else { self.oldest + 1 };
+        Some(std::mem::replace(place, symbol))
+    }
+
+    /// Whether the symbol is among the last ones.
+    pub fn contains(&self, symbol: Symbol) -> bool {
+        self.iter().any(|s| s == symbol)
+    }
+
+    /// The symbols, newest first.
+    pub fn iter(&self) -> impl Iterator<Item = Symbol> {
+        let (newer, older) = self.ring.split_at(usize::from(self.oldest).min(self.ring.len()));
+        newer.iter().rev().chain(older.iter().rev()).copied()
+    }
+
+    /// Symbols held.
+    pub fn len(&self) -> usize {
+        self.ring.len()
+    }
+
+    /// Whether no symbol is held.
+    pub fn is_empty(&self) -> bool {
+        self.ring.is_empty()
+    }
+
+    /// Bytes on the heap.
+    pub fn memory(&self) -> usize {
+        self.ring.capacity() * size_of::<Symbol>()
+    }
+
+    /// Takes all symbols out and gives the memory back.
+    pub fn drain(&mut self) -> impl Iterator<Item = Symbol> {
+        self.oldest = 0;
+        std::mem::take(&mut self.ring).into_iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Random;
+    use crate::track::Interner;
+    use std::collections::VecDeque;
+
+    #[test]
+    fn it_agrees_with_a_plain_queue() {
+        let mut interner = Interner::new(1, 100);
+        let symbols: Vec<Symbol> = (0..20u8).map(|n| interner.intern(&[n]).unwrap().0).collect();
+        for capacity in [1, 3, 4, 5, 17, 48] {
+            let (mut window, mut twin, mut r) = (Window::new(capacity), VecDeque::new(), Random::new(5));
+            for _ in 0..500 {
+                let s = symbols[r.below(20) as usize];
+                twin.push_back(s);
+                let out = if twin.len() > capacity { twin.pop_front() } else { None };
+                assert_eq!(window.push(s), out);
+                assert!(window.iter().eq(twin.iter().rev().copied()));
+                let asked = symbols[r.below(20) as usize];
+                assert_eq!(window.contains(asked), twin.contains(&asked));
+            }
+            assert_eq!(window.memory(), capacity * 4);
+            assert_eq!(window.drain().count(), capacity.min(500));
+        }
+    }
+
+    #[test]
+    fn nothing_is_allocated_before_the_first_symbol() {
+        assert_eq!(Window::new(48).memory(), 0);
+    }
+}
