@@ -1,3 +1,7 @@
-//! The `segno` program.
+//! The `segno` program: hands its arguments to the library's command line.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    segno::cli::main()
+}

@@ -1,0 +1,273 @@
+//! The subcommands and their arguments.
+//!
+//! In: words. Out: [`Args`], every value already read as what it is.
+//! Law: others script against these names; they are those of the design's section 7.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+use crate::base::Span;
+use crate::config::file::{Flags, Setting};
+use crate::config::{Dedup, Route, StoreConfig, Upstream, parse_size, parse_span};
+
+/// Server-Sent Events that resume.
+#[derive(Parser, Debug)]
+#[command(name = "segno", version, about, max_term_width = 100)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum Command {
+    /// Stand before an event stream: heal its cuts, replay to clients that come back
+    Proxy(Box<ProxyArgs>),
+    /// Run a flaky upstream, the proxy and clients in one process, and count what was lost and repeated
+    Demo(DemoArgs),
+    /// Read an event stream on standard input, write its events as JSON lines
+    Parse(ParseArgs),
+    /// Read a configuration, say what is wrong and where
+    Check(CheckArgs),
+}
+
+#[derive(ClapArgs, Debug)]
+#[command(group = ArgGroup::new("routes").args(["upstream", "config"]).required(true).multiple(true))]
+pub(crate) struct ProxyArgs {
+    /// Where requests go, for every route that names no upstream of its own
+    #[arg(long, value_name = "URL", value_parser = Upstream::parse)]
+    pub(crate) upstream: Option<Upstream>,
+    /// Where clients connect; may be given several times [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Where cursors are kept: memory, redb:PATH or redis://HOST:PORT [default: memory]
+    #[arg(long, value_name = "STORE", value_parser = StoreConfig::parse)]
+    pub(crate) store: Option<StoreConfig>,
+    /// Where metrics and health are served [default: nowhere]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    pub(crate) admin: Option<SocketAddr>,
+    /// A configuration file; a route's own key beats a flag, a flag beats the rest of the file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) knobs: KnobArgs,
+}
+
+/// Knobs for all routes.
+#[derive(ClapArgs, Debug)]
+#[command(next_help_heading = "For all routes")]
+pub(crate) struct KnobArgs {
+    /// How long upstream is read on after the last client left [default: 0s]
+    #[arg(long, value_name = "TIME", value_parser = parse_span)]
+    linger: Option<Span>,
+    /// Silence after which a comment is sent to clients, 0s for none [default: 15s]
+    #[arg(long, value_name = "TIME", value_parser = parse_span)]
+    heartbeat: Option<Span>,
+    /// Recent events kept per stream [default: 256]
+    #[arg(long, value_name = "N")]
+    replay_events: Option<usize>,
+    /// Bytes of recent events kept per stream [default: 1MiB]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    replay_bytes: Option<usize>,
+    /// How long a cut stream is asked for again, 0s for not at all [default: 60s]
+    #[arg(long, value_name = "TIME", value_parser = parse_span)]
+    heal_for: Option<Span>,
+    /// How long an answer's head waits for upstream [default: 3s]
+    #[arg(long, value_name = "TIME", value_parser = parse_span)]
+    hold_head: Option<Span>,
+    /// Silence of upstream that counts as a cut, 0s for none [default: 0s]
+    #[arg(long, value_name = "TIME", value_parser = parse_span)]
+    upstream_idle: Option<Span>,
+    /// The largest event held whole, at most half of --replay-bytes [default: 512KiB]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    max_event_bytes: Option<usize>,
+    /// Certificates (PEM) to trust for upstreams instead of the system's
+    #[arg(long, value_name = "FILE")]
+    upstream_ca: Option<PathBuf>,
+    /// When a repeated event is dropped [default: resume]
+    #[arg(long, value_name = "WHEN")]
+    dedup: Option<DedupArg>,
+}
+
+#[derive(Clone, Copy, ValueEnum, Debug)]
+enum DedupArg {
+    /// While catching up after a reconnect
+    Resume,
+    /// Always
+    Always,
+    /// Never
+    Off,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct DemoArgs {
+    /// How long to run
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = parse_span)]
+    pub(crate) duration: Span,
+    /// Write the counts as one JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct ParseArgs {
+    /// Bytes read at a time
+    #[arg(long, value_name = "N", default_value = "64KiB", value_parser = read_size)]
+    pub(crate) read_size: usize,
+    /// The largest event that is held; larger ones are reported and skipped
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size)]
+    pub(crate) max_event_bytes: usize,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct CheckArgs {
+    /// The configuration file
+    pub(crate) file: PathBuf,
+}
+
+impl ProxyArgs {
+    /// What the flags add to a configuration.
+    pub(crate) fn flags(&self) -> Flags {
+        Flags {
+            listen: self.listen.clone(),
+            admin: self.admin,
+            store: self.store.clone(),
+            upstream: self.upstream.clone(),
+            settings: self.knobs.settings(),
+        }
+    }
+}
+
+impl KnobArgs {
+    fn settings(&self) -> Vec<Setting> {
+        let ca = self.upstream_ca.clone();
+        [
+            given(self.linger, |route, span| route.linger = span),
+            given(self.heartbeat, |route, span| route.heartbeat = span),
+            given(self.replay_events, |route, count| route.replay_events = count),
+            given(self.replay_bytes, |route, size| route.replay_bytes = size),
+            given(self.heal_for, |route, span| route.heal_for = span),
+            given(self.hold_head, |route, span| route.hold_head = span),
+            given(self.upstream_idle, |route, span| route.upstream_idle = (!span.is_zero()).then_some(span)),
+            given(self.max_event_bytes, |route, size| route.max_event_bytes = size),
+            given(ca, |route, path| route.upstream_ca = Some(path)),
+            given(self.dedup, |route, dedup| route.dedup = dedup.into()),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+impl From<DedupArg> for Dedup {
+    fn from(arg: DedupArg) -> Self {
+        match arg {
+            DedupArg::Resume => Self::Resume,
+            DedupArg::Always => Self::Always,
+            DedupArg::Off => Self::Off,
+        }
+    }
+}
+
+/// A setting for a flag that was given.
+fn given<T: Clone + 'static>(value: Option<T>, set: fn(&mut Route, T)) -> Option<Setting> {
+    let value = value?;
+    Some(Rc::new(move |route: &mut Route| set(route, value.clone())))
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "not an address: write an IP address and a port, such as `127.0.0.1:8080`".to_owned())
+}
+
+fn read_size(text: &str) -> Result<usize, String> {
+    match parse_size(text).map_err(|error| error.to_string())? {
+        size if (1..=64 << 20).contains(&size) => Ok(size),
+        _ => Err("write a size from 1 to 64MiB".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+    use crate::config::file;
+
+    fn proxy(words: &[&str]) -> ProxyArgs {
+        let all = ["segno", "proxy"].iter().chain(words);
+        match Args::try_parse_from(all).unwrap().command {
+            Command::Proxy(args) => *args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definitions_hold_together() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_reaches_the_configuration() {
+        let args = proxy(&[
+            "--upstream=http://h:1/b",
+            "--listen=[::1]:1",
+            "--listen=127.0.0.1:2",
+            "--store=redb:x",
+            "--admin=127.0.0.1:3",
+            "--linger=1s",
+            "--heartbeat=2s",
+            "--replay-events=3",
+            "--replay-bytes=4MiB",
+            "--heal-for=5s",
+            "--hold-head=6s",
+            "--upstream-idle=7s",
+            "--max-event-bytes=8KiB",
+            "--upstream-ca=ca.pem",
+            "--dedup=always",
+        ]);
+        let config = file::read("", args.flags()).unwrap();
+        assert_eq!((config.listen.len(), config.admin.map(|a| a.port())), (2, Some(3)));
+        assert_eq!(config.store, StoreConfig::Redb { path: "x".into() });
+        let mut expected = Route::new(Upstream::parse("http://h:1/b").unwrap());
+        expected.linger = Span::from_secs(1);
+        expected.heartbeat = Span::from_secs(2);
+        expected.replay_events = 3;
+        expected.replay_bytes = 4 << 20;
+        expected.heal_for = Span::from_secs(5);
+        expected.hold_head = Span::from_secs(6);
+        expected.upstream_idle = Some(Span::from_secs(7));
+        expected.max_event_bytes = 8 << 10;
+        expected.upstream_ca = Some("ca.pem".into());
+        expected.dedup = Dedup::Always;
+        assert_eq!(config.routes[0], expected);
+    }
+
+    #[test]
+    fn flags_that_are_not_given_leave_the_defaults() {
+        let config = file::read("", proxy(&["--upstream", "http://h"]).flags()).unwrap();
+        let routes = vec![Route::new(Upstream::parse("http://h").unwrap())].into();
+        assert_eq!(config, crate::config::Config { routes, ..Default::default() });
+    }
+
+    #[test]
+    fn a_proxy_needs_an_upstream_or_a_file() {
+        let error = Args::try_parse_from(["segno", "proxy"]).unwrap_err();
+        assert_eq!((error.kind(), error.exit_code()), (ErrorKind::MissingRequiredArgument, 2));
+        assert!(proxy(&["--config", "x"]).upstream.is_none());
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_read_says_how_to_write_it() {
+        for (flag, hint) in
+            [("--linger=30", "`30s`"), ("--replay-bytes=1MB", "`1MiB`"), ("--upstream=h:1", "http://HOST")]
+        {
+            let error = Args::try_parse_from(["segno", "proxy", flag]).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains(hint), "{error}");
+        }
+        assert!(Args::try_parse_from(["segno", "parse", "--read-size=0"]).is_err());
+    }
+}

@@ -1,0 +1,270 @@
+//! Holds what a client has seen against what its stream's script promised.
+//!
+//! In: events and the end of the stream. Out: a [`Verdict`].
+//! Laws: events are counted by the sequence numbers in their data, never by their ids; an event that comes late is
+//! reordered, one that comes again is duplicated, one that never comes is lost unless a gap that was due states it.
+
+use serde_json::Value;
+
+use super::reader::Event;
+use super::script::Script;
+
+/// Broken promises kept for one stream.
+const MAX_BROKEN: usize = 3;
+
+/// How a stream ended, as its client saw it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Ending {
+    /// With the last chunk.
+    Clean,
+    /// Without.
+    Cut,
+    /// Not at all, or not as a stream: what happened instead.
+    Failed(String),
+}
+
+/// What one stream came to.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Verdict {
+    pub(super) lost: u64,
+    pub(super) duplicated: u64,
+    pub(super) reordered: u64,
+    /// Events that a gap stated as gone, as it should.
+    pub(super) stated: u64,
+    /// The reasons of the gaps that came as promised.
+    pub(super) gaps: Vec<&'static str>,
+    /// Broken promises in words.
+    pub(super) broken: Vec<String>,
+}
+
+impl Verdict {
+    /// Whether the stream was all that its script promised.
+    pub(super) fn is_kept(&self) -> bool {
+        self.lost + self.duplicated + self.reordered == 0 && self.broken.is_empty()
+    }
+
+    fn break_promise(&mut self, what: String) {
+        if self.broken.len() < MAX_BROKEN {
+            self.broken.push(what);
+        }
+    }
+}
+
+/// Follows one stream.
+pub(super) struct Checker<'a> {
+    script: &'a Script,
+    seen: Vec<bool>,
+    /// One more than the highest number seen.
+    high: usize,
+    verdict: Verdict,
+}
+
+impl<'a> Checker<'a> {
+    /// A checker in front of the first event.
+    pub(super) fn new(script: &'a Script) -> Self {
+        Self { script, seen: vec![false; script.len()], high: 0, verdict: Verdict::default() }
+    }
+
+    /// Takes the next event; gives its number if it came for the first time.
+    pub(super) fn event(&mut self, event: &Event) -> Option<usize> {
+        if event.kind == "segno.gap" {
+            self.gap(event);
+            return None;
+        }
+        let Some(n) = self.number(event) else {
+            self.verdict.break_promise(format!("an event that was never sent: {:?}", event.data));
+            return None;
+        };
+        let id_kept = self.script.rule.ids_are_added() || event.id == self.script.id(n);
+        if !id_kept || event.kind != self.script.kind(n) || event.data != self.script.data(n) {
+            self.verdict.break_promise(format!("event {n} came with other bytes: {event:?}"));
+        }
+        if std::mem::replace(&mut self.seen[n], true) {
+            self.verdict.duplicated += 1;
+            self.verdict.break_promise(format!("event {n} came again"));
+            return None;
+        }
+        if n < self.high {
+            self.verdict.reordered += 1;
+            self.verdict.break_promise(format!("event {n} came late"));
+        }
+        self.high = self.high.max(n + 1);
+        Some(n)
+    }
+
+    /// The stream is over.
+    pub(super) fn end(mut self, ending: Ending, inside_event: bool) -> Verdict {
+        self.verdict.lost = self.seen.iter().filter(|seen| !**seen).count() as u64;
+        if let Some(first) = self.seen.iter().position(|seen| !seen) {
+            self.verdict.break_promise(format!(
+                "{} of {} events lost from {first} on",
+                self.verdict.lost,
+                self.seen.len()
+            ));
+        }
+        match (ending, self.script.rule.is_clean()) {
+            (Ending::Clean, true) | (Ending::Cut, false) => {}
+            (Ending::Clean, false) => self.verdict.break_promise("a cut was passed on as a clean end".to_owned()),
+            (Ending::Cut, true) => self.verdict.break_promise(format!("cut behind event {}", self.high)),
+            (Ending::Failed(what), _) => self.verdict.break_promise(format!("{what} (behind event {})", self.high)),
+        }
+        if inside_event {
+            self.verdict.break_promise("a part of an event was passed on".to_owned());
+        }
+        if let Some(promise) = self.script.gap()
+            && self.verdict.gaps.is_empty()
+        {
+            self.verdict.break_promise(format!("no gap was stated, {:?} was due", promise.reason));
+        }
+        self.verdict
+    }
+
+    /// The number in the data: `NAME NUMBER`, then whatever the script says.
+    fn number(&self, event: &Event) -> Option<usize> {
+        let mut words = event.data.lines().next()?.split(' ');
+        let name = words.next()?;
+        let n = words.next()?.parse().ok()?;
+        (name == self.script.name && n < self.seen.len() && !self.script.skip.contains(&n)).then_some(n)
+    }
+
+    fn gap(&mut self, event: &Event) {
+        match self.due_gap(event) {
+            Ok(reason) => {
+                self.verdict.gaps.push(reason);
+                for n in self.script.skip.clone() {
+                    self.verdict.stated += u64::from(!std::mem::replace(&mut self.seen[n], true));
+                }
+            }
+            Err(what) => self.verdict.break_promise(format!("a gap that {what}: {}", event.data)),
+        }
+    }
+
+    /// The reason, if this gap was promised here and says what it must.
+    fn due_gap(&self, event: &Event) -> Result<&'static str, &'static str> {
+        let promise = self.script.gap().filter(|_| self.verdict.gaps.is_empty()).ok_or("was not due")?;
+        let data: Value = serde_json::from_str(&event.data).map_err(|_| "is no JSON")?;
+        if self.high != promise.after + 1 {
+            return Err("came at the wrong place");
+        }
+        if event.id.is_some() {
+            return Err("carries an id");
+        }
+        if data["reason"] != promise.reason {
+            return Err("has the wrong reason");
+        }
+        if text(&data["after"]) != self.script.id(promise.after) {
+            return Err("has the wrong start");
+        }
+        if text(&data["resumed_at"]) != promise.resumed.and_then(|n| self.script.id(n)) {
+            return Err("has the wrong end");
+        }
+        Ok(promise.reason)
+    }
+}
+
+/// An id in JSON: a string, or a number for an integer id.
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(id) => Some(id.clone()),
+        Value::Number(id) => Some(id.to_string()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::kind::Rule;
+    use super::*;
+
+    fn event(script: &Script, n: usize) -> Event {
+        Event { id: script.id(n), kind: script.kind(n).to_owned(), data: script.data(n) }
+    }
+
+    fn verdict(script: &Script, order: impl IntoIterator<Item = usize>, ending: Ending) -> Verdict {
+        let mut checker = Checker::new(script);
+        order.into_iter().for_each(|n| _ = checker.event(&event(script, n)));
+        checker.end(ending, false)
+    }
+
+    fn gap(data: &str) -> Event {
+        Event { kind: "segno.gap".to_owned(), data: data.to_owned(), ..Event::default() }
+    }
+
+    #[test]
+    fn all_events_in_order_and_the_last_chunk_are_what_was_promised() {
+        let script = Script::new(1, Rule::Clean, 0, 0, 9);
+        assert_eq!(verdict(&script, 0..10, Ending::Clean), Verdict::default());
+    }
+
+    #[test]
+    fn a_lost_event_is_found() {
+        let script = Script::new(1, Rule::Clean, 0, 0, 9);
+        let verdict = verdict(&script, (0..10).filter(|&n| n != 4), Ending::Clean);
+        assert_eq!((verdict.lost, verdict.duplicated, verdict.reordered), (1, 0, 0));
+        assert!(!verdict.is_kept());
+    }
+
+    #[test]
+    fn a_doubled_event_is_found() {
+        let script = Script::new(1, Rule::Clean, 0, 0, 9);
+        let verdict = verdict(&script, [0, 1, 2, 2, 3, 4, 5, 6, 7, 8, 9], Ending::Clean);
+        assert_eq!((verdict.lost, verdict.duplicated, verdict.reordered), (0, 1, 0));
+    }
+
+    #[test]
+    fn swapped_events_are_found() {
+        let script = Script::new(1, Rule::Clean, 0, 0, 9);
+        let verdict = verdict(&script, [0, 1, 3, 2, 4, 5, 6, 7, 8, 9], Ending::Clean);
+        assert_eq!((verdict.lost, verdict.duplicated, verdict.reordered), (0, 0, 1));
+    }
+
+    #[test]
+    fn a_changed_event_is_found() {
+        let script = Script::new(1, Rule::Clean, 0, 0, 0);
+        let mut checker = Checker::new(&script);
+        checker.event(&Event { id: None, ..event(&script, 0) });
+        let verdict = checker.end(Ending::Clean, false);
+        assert_eq!((verdict.lost, verdict.broken.len()), (0, usize::from(script.id(0).is_some())));
+    }
+
+    #[test]
+    fn a_cut_is_no_clean_end_and_a_clean_end_no_cut() {
+        let clean = Script::new(1, Rule::Clean, 0, 0, 3);
+        assert!(!verdict(&clean, 0..4, Ending::Cut).is_kept());
+        let cut = Script::new(1, Rule::NoIds, 0, 0, 3);
+        assert!(verdict(&cut, 0..3, Ending::Cut).is_kept());
+        assert!(!verdict(&cut, 0..3, Ending::Clean).is_kept());
+        assert!(!verdict(&cut, 0..3, Ending::Failed("hangs".to_owned())).is_kept());
+    }
+
+    #[test]
+    fn a_stated_jump_loses_nothing_and_an_unstated_one_does() {
+        let script = Script::new(1, Rule::Skipped, 0, 0, 0);
+        let all = || (0..script.len()).filter(|n| !script.skip.contains(n));
+        assert_eq!(verdict(&script, all(), Ending::Clean).lost, 3);
+        for (data, kept) in [
+            (r#"{"after":"20","resumed_at":"24","reason":"skipped"}"#, true),
+            (r#"{"after":"20","resumed_at":"23","reason":"skipped"}"#, false),
+            (r#"{"after":"20","resumed_at":"24","reason":"evicted"}"#, false),
+        ] {
+            let mut checker = Checker::new(&script);
+            for n in all() {
+                if n == 23 {
+                    checker.event(&gap(data));
+                }
+                checker.event(&event(&script, n));
+            }
+            let verdict = checker.end(Ending::Clean, false);
+            assert_eq!((verdict.is_kept(), verdict.stated == 3), (kept, kept), "{verdict:?}");
+        }
+    }
+
+    #[test]
+    fn a_gap_that_is_not_due_breaks_the_promise() {
+        let script = Script::new(1, Rule::Clean, 0, 0, 3);
+        let mut checker = Checker::new(&script);
+        checker.event(&gap(r#"{"after":"1","resumed_at":null,"reason":"refused"}"#));
+        (0..4).for_each(|n| _ = checker.event(&event(&script, n)));
+        assert!(!checker.end(Ending::Clean, false).is_kept());
+    }
+}

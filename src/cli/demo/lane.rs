@@ -1,0 +1,166 @@
+//! One stream as upstream keeps it, from connection to connection.
+//!
+//! In: requests, with the id they resume at. Out: an [`Answer`], and what has been written when.
+//! Laws: an id that was never sent is not asked for; a kind of cut is healed when the stream goes on in the way of that
+//! kind, not before.
+
+use std::sync::Mutex;
+
+use super::kind::{Cut, Kind};
+use super::script::Script;
+use super::world::{World, lock};
+use crate::base::Tick;
+
+/// What upstream does with a request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Answer {
+    /// RST before the first byte.
+    Reset,
+    /// A head without a body.
+    Status(u16),
+    /// The stream, from one of its events on.
+    Body(Body),
+}
+
+/// How a connection carries its part of the stream.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Body {
+    /// The first event.
+    pub(super) from: usize,
+    /// Where the connection breaks; `None` when it carries the stream to its end.
+    pub(super) cut: Option<Cut>,
+    /// What precedes the first event.
+    pub(super) preface: &'static str,
+}
+
+#[derive(Default)]
+struct State {
+    started: Option<Tick>,
+    cuts_made: usize,
+    /// The cut that is to be healed next.
+    healing: Option<Kind>,
+    failures_left: u32,
+    /// Events sent, at least in part of one connection.
+    high: usize,
+    /// When each event was written first; `NEVER` when it was written again.
+    written: Vec<Tick>,
+    outages: usize,
+    over: bool,
+}
+
+/// One stream.
+pub(super) struct Lane {
+    pub(super) script: Script,
+    state: Mutex<State>,
+}
+
+impl Lane {
+    /// A stream that nobody has asked for yet.
+    pub(super) fn new(script: Script) -> Self {
+        let written = Vec::with_capacity(script.len());
+        Self { script, state: Mutex::new(State { written, ..State::default() }) }
+    }
+
+    /// Decides on a request.
+    pub(super) fn answer(&self, world: &World, last_id: Option<&str>) -> Answer {
+        let mut state = lock(&self.state);
+        state.started.get_or_insert_with(|| world.now());
+        if state.over {
+            return self.afterwards(world);
+        }
+        if state.failures_left > 0 {
+            state.failures_left -= 1;
+            return match state.healing {
+                Some(Kind::Status503) => Answer::Status(503),
+                Some(Kind::Status429) => Answer::Status(429),
+                _ => Answer::Reset,
+            };
+        }
+        let found = last_id.map(|id| self.script.find(id));
+        let after = match found {
+            None => None,
+            Some(Some(n)) if n < state.high => Some(n),
+            Some(_) => {
+                world.fail(format!("{}: upstream was asked for an id that it never sent", self.script.name));
+                return Answer::Status(400);
+            }
+        };
+        let healing = state.healing.take();
+        if healing.is_some() && self.script.skip.is_empty() {
+            world.tally().healed += 1;
+        }
+        let cut = self.script.cuts.get(state.cuts_made).copied();
+        Answer::Body(Body { from: self.from(healing, after), cut, preface: preface(healing) })
+    }
+
+    fn from(&self, healing: Option<Kind>, after: Option<usize>) -> usize {
+        match (healing, after) {
+            (Some(Kind::RestartInt | Kind::RestartUuid), _) | (_, None) => 0,
+            (Some(Kind::Inclusive), Some(n)) => n,
+            (_, Some(n)) => self.script.next(n),
+        }
+    }
+
+    fn afterwards(&self, world: &World) -> Answer {
+        let status = self.script.rule.afterwards();
+        if status.is_none() {
+            world.fail(format!("{}: upstream was asked again for a stream that had ended", self.script.name));
+        }
+        Answer::Status(status.unwrap_or(404))
+    }
+
+    /// When event `n` happens.
+    pub(super) fn due(&self, n: usize) -> Tick {
+        lock(&self.state).started.unwrap_or_default() + self.script.period.times(n as u64)
+    }
+
+    /// Event `n` is about to be written whole, at `now`.
+    pub(super) fn writes(&self, n: usize, now: Tick) {
+        let mut state = lock(&self.state);
+        state.high = state.high.max(n + 1);
+        if n < state.written.len() {
+            state.written[n] = Tick::NEVER;
+            return;
+        }
+        state.written.resize(n, Tick::NEVER);
+        state.written.push(now);
+    }
+
+    /// When event `n` was written, if it was written once.
+    pub(super) fn written(&self, n: usize) -> Option<Tick> {
+        lock(&self.state).written.get(n).copied().filter(|&at| at != Tick::NEVER)
+    }
+
+    /// The connection is about to be cut. `planned`: by the script, else by an outage.
+    pub(super) fn cuts(&self, world: &World, kind: Kind, planned: bool) {
+        let mut state = lock(&self.state);
+        state.cuts_made += usize::from(planned);
+        state.healing = Some(kind);
+        state.failures_left = kind.failures();
+        if self.script.skip.is_empty() {
+            world.tally().cuts[kind as usize] += 1;
+        }
+    }
+
+    /// Upstream has nothing more to send.
+    pub(super) fn ends(&self) {
+        lock(&self.state).over = true;
+    }
+
+    /// Whether an outage takes this connection with it: a quarter of the fleet each, in turn.
+    pub(super) fn falls_with(&self, outage: usize) -> bool {
+        let mut state = lock(&self.state);
+        let falls = self.script.rule.falls() && self.script.slot % 4 == outage % 4 && state.outages < outage;
+        state.outages = if falls { outage } else { state.outages };
+        falls
+    }
+}
+
+/// What a healed response begins with.
+const fn preface(healing: Option<Kind>) -> &'static str {
+    match healing {
+        Some(Kind::Bom) => "\u{feff}",
+        Some(Kind::Retry50) => "retry: 50\n\n",
+        _ => "",
+    }
+}

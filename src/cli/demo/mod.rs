@@ -1,0 +1,185 @@
+//! `segno demo`: a flaky upstream, the proxy and clients in one process, over real sockets of the loopback interface.
+//!
+//! In: how long, and a function that puts the proxy between. Out: what was cut, and how many events were lost, repeated
+//! or out of order; all three must be 0.
+//! Laws: upstream and clients use none of segno's parsers and trackers, they count by sequence numbers in the data;
+//! what a stream of so many events does follows from a seed; the run is bounded in time, a stream that hangs fails by
+//! name; with `--json` nothing but the object goes to standard output.
+
+mod check;
+mod client;
+mod command;
+mod kind;
+mod lane;
+mod reader;
+mod report;
+mod script;
+mod upstream;
+mod world;
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod toy;
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use crate::base::{Span, Tick};
+use client::{GRACE, Slot};
+use upstream::Upstream;
+use world::World;
+
+pub(crate) use command::command;
+use report::Report;
+
+/// The shortest and the longest run; what is asked for is brought within.
+const DURATIONS: (Span, Span) = (Span::from_secs(1), Span::from_secs(3_600));
+/// How often the live line changes.
+const REFRESH: Span = Span::from_millis(200);
+/// How long behind their own deadline the clients' threads are waited for.
+const LAST_WAIT: Span = Span::from_secs(5);
+
+/// The clock of the demo: it must not go backwards. It is read from many threads.
+pub(crate) type Now = Arc<dyn Fn() -> Tick + Send + Sync>;
+
+/// Ends the proxy and waits until it has ended.
+pub(crate) type Stop = Box<dyn FnOnce()>;
+
+/// What was asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    /// How long upstream sends; between 1 s and 1 h.
+    pub(crate) duration: Span,
+    /// One JSON object instead of a table.
+    pub(crate) json: bool,
+    /// All events, cuts and ends follow from it.
+    pub(crate) seed: u64,
+    /// Show a line that changes while it runs.
+    pub(crate) live: bool,
+    /// Colour in that line.
+    pub(crate) colour: bool,
+}
+
+impl Options {
+    /// Options for this process: a live line if standard error is a terminal, colours in it unless `NO_COLOR` is set.
+    pub(crate) fn new(duration: Span, json: bool) -> Self {
+        let live = io::stderr().is_terminal();
+        let colour = live && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self { duration, json, seed: 0x5e9_0001, live, colour }
+    }
+}
+
+/// Why the demo could not be run.
+#[derive(Debug)]
+#[non_exhaustive]
+pub(crate) enum Error {
+    /// Upstream could not be started.
+    Upstream(io::Error),
+    /// The proxy could not be started.
+    Proxy(Box<dyn std::error::Error + Send + Sync>),
+    /// A client could not be started.
+    Client(io::Error),
+    /// The result could not be written.
+    Write(io::Error),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Upstream(error) => write!(f, "cannot start the demo's upstream: {error}"),
+            Self::Proxy(error) => write!(f, "cannot start the proxy: {error}"),
+            Self::Client(error) => write!(f, "cannot start a client: {error}"),
+            Self::Write(error) => write!(f, "cannot write the result: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Upstream(error) | Self::Client(error) | Self::Write(error) => Some(error),
+            Self::Proxy(error) => Some(error.as_ref()),
+        }
+    }
+}
+
+/// Runs the demo and writes its result to `out`, its progress to `err`. The exit code is 0 if [`Report::ok`], else 1.
+///
+/// `start_proxy` gets upstream's address and gives the proxy's, and the function that ends the proxy.
+///
+/// # Errors
+/// Something could not be started, or the result not be written. Broken promises are no error: they are in the report.
+pub(crate) fn run(
+    options: &Options,
+    now: Now,
+    start_proxy: impl FnOnce(SocketAddr) -> Result<(SocketAddr, Stop), Error>,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Result<Report, Error> {
+    let duration = options.duration.clamp(DURATIONS.0, DURATIONS.1);
+    // Progress is a courtesy: whether it can be written decides nothing.
+    let _ = writeln!(err, "segno demo: {} clients for {duration}, seed {:#x}", Slot::all().count(), options.seed);
+    let world = Arc::new(World::new(now, duration, options.seed));
+    let upstream = Upstream::start(Arc::clone(&world)).map_err(Error::Upstream)?;
+    let played = play(options, &world, upstream.addr, start_proxy, err);
+    world.stop();
+    upstream.join();
+    played?;
+    let report = Report::new(duration, &mut world.tally());
+    let written = if options.json { report.write_json(out) } else { report.write_table(out) };
+    written.and_then(|()| out.flush()).map_err(Error::Write)?;
+    Ok(report)
+}
+
+/// Starts the proxy and the clients, waits for the clients, ends the proxy.
+fn play(
+    options: &Options,
+    world: &Arc<World>,
+    upstream: SocketAddr,
+    start_proxy: impl FnOnce(SocketAddr) -> Result<(SocketAddr, Stop), Error>,
+    err: &mut dyn Write,
+) -> Result<(), Error> {
+    let (proxy, stop) = start_proxy(upstream)?;
+    let clients: Result<Vec<_>, _> = Slot::all().map(|slot| client(world, slot, proxy, upstream)).collect();
+    let watched = clients.map(|clients| watch(options, world, clients, err));
+    world.stop();
+    stop();
+    watched.map_err(Error::Client)
+}
+
+/// A client's thread, and the name it fails under.
+type Client = (String, JoinHandle<()>);
+
+fn client(world: &Arc<World>, slot: Slot, proxy: SocketAddr, upstream: SocketAddr) -> io::Result<Client> {
+    let name = format!("{}-{}", slot.rule.name(), slot.slot);
+    let addr = if slot.rule.is_direct() { upstream } else { proxy };
+    let world = Arc::clone(world);
+    let thread = thread::Builder::new().name(name.clone()).spawn(move || slot.run(&world, addr))?;
+    Ok((name, thread))
+}
+
+/// Waits until all clients are done, or until those that are not have failed.
+fn watch(options: &Options, world: &World, clients: Vec<Client>, err: &mut dyn Write) {
+    let deadline = world.end + GRACE + LAST_WAIT;
+    while clients.iter().any(|(_, thread)| !thread.is_finished()) && world.now() < deadline {
+        if options.live {
+            let _ = report::write_live(err, world.now().since(world.start), &world.tally(), options.colour);
+        }
+        let next = world.now() + REFRESH;
+        while !world.doze(next) {}
+    }
+    if options.live {
+        let _ = writeln!(err);
+    }
+    for (name, thread) in clients {
+        if !thread.is_finished() {
+            world.fail(format!("{name}: hangs"));
+        } else if thread.join().is_err() {
+            world.fail(format!("{name}: its thread died"));
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! What the demo says: one JSON object, a short table, or a line that keeps changing.
+//!
+//! In: the tally. Out: text.
+//! Laws: the JSON object is one line with its fields in the order below; kinds of cuts that did not occur
+//! are there with 0.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::kind::Kind;
+use super::world::Tally;
+use crate::base::Span;
+
+/// A run of the demo in numbers.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[non_exhaustive]
+pub(crate) struct Report {
+    /// How long upstream sent, in seconds.
+    pub(crate) duration_s: f64,
+    /// Streams that clients asked for.
+    pub(crate) streams: u64,
+    /// Events that clients got, each counted once.
+    pub(crate) events: u64,
+    /// Cuts that had to be healed, by kind.
+    pub(crate) cuts: BTreeMap<&'static str, u64>,
+    /// Events that upstream sent and a client never got.
+    pub(crate) lost: u64,
+    /// Events that a client got again.
+    pub(crate) duplicated: u64,
+    /// Events that a client got behind a later one.
+    pub(crate) reordered: u64,
+    /// Streams by the end that they had to have, and had.
+    pub(crate) ended: BTreeMap<&'static str, u64>,
+    /// Gaps that had to be stated, and were, by reason.
+    pub(crate) gaps: BTreeMap<&'static str, u64>,
+    /// Events that those gaps stated as gone.
+    pub(crate) stated: u64,
+    /// Cuts behind which upstream was asked to go on, and did.
+    pub(crate) healed: u64,
+    /// From upstream's write to the client's read, less the same without a proxy.
+    pub(crate) added_latency_us: Latency,
+    /// Whether nothing was lost, repeated or out of order, and every promise was kept.
+    pub(crate) ok: bool,
+    /// Broken promises, the first of them in words.
+    pub(crate) failures: Vec<String>,
+}
+
+/// Microseconds, at the median and where one in a hundred is slower. Zero when nothing was measured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub(crate) struct Latency {
+    /// The median.
+    pub(crate) p50: u32,
+    /// One in a hundred is slower.
+    pub(crate) p99: u32,
+}
+
+impl Report {
+    pub(super) fn new(duration: Span, tally: &mut Tally) -> Self {
+        Self {
+            duration_s: duration.millis() as f64 / 1_000.0,
+            streams: tally.streams,
+            events: tally.events,
+            cuts: Kind::ALL.iter().map(|&kind| (kind.name(), tally.cuts[kind as usize])).collect(),
+            lost: tally.lost,
+            duplicated: tally.duplicated,
+            reordered: tally.reordered,
+            ended: tally.ended.clone(),
+            gaps: tally.gaps.clone(),
+            stated: tally.stated,
+            healed: tally.healed,
+            added_latency_us: latency(&mut tally.through).less(latency(&mut tally.direct)),
+            ok: tally.lost + tally.duplicated + tally.reordered + tally.failed == 0,
+            failures: tally.failures.clone(),
+        }
+    }
+
+    /// Writes one line of JSON.
+    ///
+    /// # Errors
+    /// `out` cannot be written to.
+    pub(crate) fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
+        let line = serde_json::to_string(self)?;
+        writeln!(out, "{line}")
+    }
+
+    /// Writes a short table.
+    ///
+    /// # Errors
+    /// `out` cannot be written to.
+    pub(crate) fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
+        let (streams, events, seconds) = (self.streams, self.events, self.duration_s);
+        writeln!(out, "{events} events over {streams} streams in {seconds} s")?;
+        writeln!(out, "\n{:>8}  cuts, {} of them healed", self.cuts.values().sum::<u64>(), self.healed)?;
+        rows(out, &self.cuts)?;
+        writeln!(out, "\n{:>8}  streams ended as they had to", self.ended.values().sum::<u64>())?;
+        rows(out, &self.ended)?;
+        writeln!(out, "\n{:>8}  gaps stated, {} events in them", self.gaps.values().sum::<u64>(), self.stated)?;
+        rows(out, &self.gaps)?;
+        let Latency { p50, p99 } = self.added_latency_us;
+        writeln!(out, "\nadded latency: {p50} us at the median, {p99} us at the 99th percentile")?;
+        let (lost, duplicated, reordered) = (self.lost, self.duplicated, self.reordered);
+        writeln!(out, "lost {lost}, duplicated {duplicated}, reordered {reordered}")?;
+        for failure in &self.failures {
+            writeln!(out, "failed: {failure}")?;
+        }
+        writeln!(out, "{}", if self.ok { "ok" } else { "not ok" })
+    }
+}
+
+impl Latency {
+    /// What is left when `floor` is taken off.
+    const fn less(self, floor: Self) -> Self {
+        Self { p50: self.p50.saturating_sub(floor.p50), p99: self.p99.saturating_sub(floor.p99) }
+    }
+}
+
+fn rows(out: &mut dyn Write, counts: &BTreeMap<&'static str, u64>) -> io::Result<()> {
+    counts.iter().try_for_each(|(name, count)| writeln!(out, "{count:>12}  {}", name.replace('_', " ")))
+}
+
+fn latency(samples: &mut [u32]) -> Latency {
+    samples.sort_unstable();
+    let at = |percent: usize| samples.get(samples.len() * percent / 100).copied().unwrap_or_default();
+    Latency { p50: at(50), p99: at(99) }
+}
+
+/// Writes the line that shows how the run goes, over itself.
+///
+/// # Errors
+/// `err` cannot be written to.
+pub(super) fn write_live(err: &mut dyn Write, elapsed: Span, tally: &Tally, colour: bool) -> io::Result<()> {
+    let bad = tally.lost + tally.duplicated + tally.reordered + tally.failed > 0;
+    let (on, off) = match (colour, bad) {
+        (false, _) => ("", ""),
+        (true, true) => ("\x1b[31m", "\x1b[0m"),
+        (true, false) => ("\x1b[32m", "\x1b[0m"),
+    };
+    let (seconds, tenths) = (elapsed.millis() / 1_000, elapsed.millis() / 100 % 10);
+    let (events, cuts, lost) = (tally.events, tally.all_cuts(), tally.lost);
+    write!(err, "\r{seconds:>4}.{tenths} s  {events:>7} events  {cuts:>5} cuts  {on}{lost} lost{off} ")?;
+    err.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_json_object_is_one_line_in_the_order_of_its_fields() {
+        let mut out = Vec::new();
+        Report::new(Span::from_secs(20), &mut Tally::default()).write_json(&mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text.lines().count(), 1);
+        assert!(text.starts_with(r#"{"duration_s":20.0,"streams":0,"events":0,"cuts":{"#), "{text}");
+        assert!(text.contains(r#""lost":0,"duplicated":0,"reordered":0,"ended":{},"gaps":{}"#), "{text}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap()["cuts"]["fin_inside_event"], 0);
+    }
+
+    #[test]
+    fn a_lost_event_or_a_broken_promise_is_not_ok() {
+        let ok = |mut tally: Tally| Report::new(Span::ZERO, &mut tally).ok;
+        assert!(ok(Tally::default()));
+        assert!(!ok(Tally { lost: 1, ..Tally::default() }));
+        assert!(!ok(Tally { failed: 1, ..Tally::default() }));
+    }
+
+    #[test]
+    fn the_floor_is_taken_off_the_latency() {
+        let mut tally = Tally { through: (0..100).map(|n| n + 10).collect(), direct: vec![5; 9], ..Tally::default() };
+        assert_eq!(Report::new(Span::ZERO, &mut tally).added_latency_us, Latency { p50: 55, p99: 104 });
+    }
+
+    #[test]
+    fn colours_come_only_when_asked_for() {
+        for colour in [false, true] {
+            let mut err = Vec::new();
+            write_live(&mut err, Span::from_millis(1_250), &Tally::default(), colour).unwrap();
+            assert_eq!(err.contains(&0x1b), colour);
+        }
+    }
+}

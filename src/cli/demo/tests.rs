@@ -1,0 +1,247 @@
+//! Upstream on the wire, seen by a direct client, and the whole demo around a toy that heals.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::kind::{Cut, Kind, Rule, Spot};
+use super::lane::Lane;
+use super::reader::{Event, Reader};
+use super::script::Script;
+use super::upstream::Upstream;
+use super::world::World;
+use super::{Error, Now, Options, run, toy};
+use crate::base::{Random, Span, Tick};
+use crate::clock::Clock;
+
+fn clock() -> Now {
+    let clock = Clock::start();
+    Arc::new(move || clock.now())
+}
+
+/// An upstream that serves one stream, quickly, with a cut behind three events.
+struct Rig {
+    world: Arc<World>,
+    upstream: Upstream,
+    lane: Arc<Lane>,
+}
+
+impl Rig {
+    fn new(rule: Rule, cuts: &[Cut]) -> Self {
+        let world = Arc::new(World::new(clock(), Span::from_secs(60), 1));
+        let mut script = Script::new(1, rule, 0, 0, 6);
+        script.period = Span::from_millis(1);
+        if !cuts.is_empty() {
+            script.cuts = cuts.to_vec();
+        }
+        let lane = world.open(script);
+        Self { upstream: Upstream::start(Arc::clone(&world)).unwrap(), world, lane }
+    }
+
+    fn cut(kind: Kind) -> (Self, Cut) {
+        let cut = Cut::new(kind, 3, &mut Random::new(kind as u64));
+        (Self::new(Rule::Fleet, &[cut]), cut)
+    }
+
+    fn fetch(&self, last_id: Option<&str>) -> Fetched {
+        fetch(self.upstream.addr, &self.lane.script.name, last_id)
+    }
+
+    fn id(&self, n: usize) -> Option<String> {
+        self.lane.script.id(n)
+    }
+
+    fn end(self) {
+        self.world.stop();
+        self.upstream.join();
+        assert_eq!(self.world.tally().failures, [""; 0]);
+    }
+}
+
+struct Fetched {
+    bytes: Vec<u8>,
+    reset: bool,
+    reader: Reader,
+    events: Vec<Event>,
+}
+
+impl Fetched {
+    /// The numbers in the data of the events.
+    fn numbers(&self) -> Vec<usize> {
+        self.events.iter().map(|e| e.data.split([' ', '\n']).nth(1).unwrap().parse().unwrap()).collect()
+    }
+}
+
+fn fetch(addr: SocketAddr, name: &str, last_id: Option<&str>) -> Fetched {
+    let mut socket = TcpStream::connect(addr).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let last_id = last_id.map(|id| format!("last-event-id: {id}\r\n")).unwrap_or_default();
+    write!(socket, "GET /{name} HTTP/1.1\r\n{last_id}\r\n").unwrap();
+    let mut bytes = Vec::new();
+    let reset = match socket.read_to_end(&mut bytes) {
+        Ok(_) => false,
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => true,
+        Err(error) => panic!("{error}"),
+    };
+    let (mut reader, mut events) = (Reader::new(), Vec::new());
+    reader.feed(&bytes, &mut events).unwrap();
+    Fetched { bytes, reset, reader, events }
+}
+
+#[test]
+fn each_cut_looks_on_the_wire_as_its_kind_says() {
+    for kind in Kind::IN_TURN {
+        let (rig, cut) = Rig::cut(kind);
+        let got = rig.fetch(None);
+        let sent = if cut.spot == Spot::Chunk { 4 } else { 3 };
+        assert_eq!(got.numbers(), (0..sent).collect::<Vec<_>>(), "{kind:?}");
+        assert_eq!(got.reset, cut.reset, "{kind:?}");
+        assert_eq!(got.reader.is_close_delimited(), !cut.chunked, "{kind:?}");
+        assert_eq!(got.reader.is_inside_event(), cut.spot == Spot::Inside, "{kind:?}");
+        assert_eq!(got.bytes.ends_with(b"\r\n1"), cut.spot == Spot::ChunkHeader, "{kind:?}");
+        assert!(!got.reader.is_clean(), "{kind:?}");
+        assert_eq!(rig.world.tally().cuts[kind as usize], 1);
+        rig.end();
+    }
+}
+
+#[test]
+fn each_cut_is_healed_behind_the_id_that_was_sent_in_the_way_of_its_kind() {
+    for kind in [Kind::IN_TURN.as_slice(), &[Kind::RestartInt]].concat() {
+        let (rig, _) = Rig::cut(kind);
+        let id = rig.id(1);
+        rig.fetch(None);
+        for _ in 0..kind.failures() {
+            assert_eq!(rig.world.tally().healed, 0);
+            let failed = rig.fetch(id.as_deref());
+            let status = failed.reader.status;
+            match kind {
+                Kind::ResetBeforeHead => assert!(failed.reset && failed.bytes.is_empty()),
+                Kind::Status503 => assert_eq!(status, Some(503)),
+                _ => assert!(status == Some(429) && String::from_utf8_lossy(&failed.bytes).contains("Retry-After: 1")),
+            }
+        }
+        let healed = rig.fetch(id.as_deref());
+        let first = match kind {
+            Kind::Inclusive => 1,
+            Kind::RestartInt => 0,
+            _ => 2,
+        };
+        assert_eq!(healed.numbers(), (first..7).collect::<Vec<_>>(), "{kind:?}");
+        assert!(healed.reader.is_clean());
+        let text = String::from_utf8_lossy(&healed.bytes).into_owned();
+        assert_eq!(text.contains("\u{feff}"), kind == Kind::Bom);
+        assert_eq!(text.contains("retry: 50\n\n"), kind == Kind::Retry50);
+        assert_eq!(rig.world.tally().healed, 1);
+        rig.end();
+    }
+}
+
+#[test]
+fn a_replay_repeats_the_bytes() {
+    let (rig, _) = Rig::cut(Kind::FinBetween);
+    let (first, again) = (rig.fetch(None), rig.fetch(rig.id(0).as_deref()));
+    assert_eq!(first.events[1..], again.events[..2]);
+    assert_eq!(rig.lane.written(1), None);
+    assert!(rig.lane.written(0).is_some());
+    rig.end();
+}
+
+#[test]
+fn a_stream_that_is_gone_says_so_afterwards() {
+    for (rule, status) in [(Rule::NoContent, 204), (Rule::Gone404, 404), (Rule::Gone410, 410)] {
+        let rig = Rig::new(rule, &[]);
+        let got = rig.fetch(None);
+        assert!(!got.reader.is_clean() && !got.reset);
+        assert_eq!(rig.fetch(rig.id(5).as_deref()).reader.status, Some(status));
+        rig.end();
+    }
+}
+
+#[test]
+fn a_jump_leaves_numbers_out() {
+    let rig = Rig::new(Rule::Skipped, &[]);
+    assert_eq!(rig.fetch(None).numbers(), (0..20).collect::<Vec<_>>());
+    assert_eq!(rig.fetch(Some("20")).numbers(), (23..30).collect::<Vec<_>>());
+    assert_eq!(rig.world.tally().all_cuts(), 0);
+    assert_eq!(rig.world.tally().healed, 0);
+    rig.end();
+}
+
+#[test]
+fn an_id_that_was_never_sent_is_a_failure() {
+    let (rig, _) = Rig::cut(Kind::FinBetween);
+    rig.fetch(None);
+    assert_eq!(rig.fetch(rig.id(5).as_deref()).reader.status, Some(400));
+    assert_eq!(std::mem::take(&mut rig.world.tally().failures).len(), 1);
+    rig.end();
+}
+
+#[test]
+fn an_outage_refuses_connections_and_the_port_comes_back() {
+    let rig = Rig::new(Rule::Fleet, &[]);
+    while rig.world.outage().is_none() {
+        rig.world.doze(Tick::NEVER);
+    }
+    let refused = TcpStream::connect(rig.upstream.addr).unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    while rig.world.outage().is_some() {
+        rig.world.doze(Tick::NEVER);
+    }
+    assert_eq!(rig.fetch(None).numbers().len(), 7);
+    rig.end();
+}
+
+/// Runs the whole demo around the toy.
+fn demo(duration: Span, flaw: toy::Flaw) -> serde_json::Value {
+    let options = Options { duration, json: true, seed: 1, live: false, colour: false };
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let start = |upstream| Ok(toy::start(upstream, flaw));
+    let report = run(&options, clock(), start, &mut out, &mut err).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    assert_eq!(json["ok"], report.ok);
+    assert_eq!(err.iter().filter(|&&byte| byte == b'\n').count(), 1);
+    json
+}
+
+#[test]
+fn a_proxy_that_heals_loses_nothing() {
+    let json = demo(Span::from_secs(2), toy::Flaw::None);
+    assert_eq!(json["ok"], true, "{json:#}");
+    assert!(json["events"].as_u64().unwrap() > 1_000);
+}
+
+#[test]
+fn a_proxy_that_repeats_is_found() {
+    let json = demo(Span::from_secs(2), toy::Flaw::Repeats);
+    assert!(json["ok"] == false && json["duplicated"].as_u64().unwrap() > 0, "{json:#}");
+}
+
+#[test]
+fn a_table_is_written_for_people() {
+    let mut options = Options { duration: Span::ZERO, json: false, seed: 2, live: true, colour: true };
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let start = |upstream| Ok(toy::start(upstream, toy::Flaw::None));
+    let report = run(&options, clock(), start, &mut out, &mut err).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert!(text.ends_with("lost 0, duplicated 0, reordered 0\nok\n"), "{text}");
+    assert_eq!(report.duration_s, 1.0);
+    assert!(err.starts_with(b"segno demo: ") && err.contains(&b'\r'));
+    options.live = false;
+    let refused = run(&options, clock(), |_| Err(Error::Proxy("no".into())), &mut Vec::new(), &mut Vec::new());
+    assert_eq!(refused.unwrap_err().to_string(), "cannot start the proxy: no");
+}
+
+/// Takes 20 s: `cargo test -- --ignored twenty_seconds`.
+#[test]
+#[ignore = "takes 20 s"]
+fn twenty_seconds_hold_each_kind_twenty_times() {
+    let json = demo(Span::from_secs(20), toy::Flaw::None);
+    println!("{json}");
+    assert_eq!(json["ok"], true, "{json:#}");
+    assert!(json["events"].as_u64().unwrap() >= 5_000);
+    for counts in ["cuts", "ended", "gaps"] {
+        assert!(json[counts].as_object().unwrap().values().all(|n| n.as_u64().unwrap() >= 20), "{json:#}");
+    }
+}

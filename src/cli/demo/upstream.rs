@@ -1,0 +1,289 @@
+//! The flaky upstream: plays the scripts, on blocking sockets, a thread for each connection.
+//!
+//! In: requests `GET /NAME`, with or without `Last-Event-ID`. Out: event streams that break as their scripts say, and
+//! at intervals no listener at all, so that connections are refused.
+//! Laws: every socket has timeouts, the number of connections has a bound; what a cut will do is written down before
+//! the bytes go out, so that the next request, however early, finds it.
+//! Source: RFC 9112 section 7.1 (chunks) and 8 (incomplete messages).
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use socket2::SockRef;
+
+use super::kind::{Cut, Kind, Spot};
+use super::lane::{Answer, Body, Lane};
+use super::world::World;
+use crate::base::{Random, Span, Tick};
+
+/// Connections at one time; more are reset.
+const MAX_CONNECTIONS: usize = 512;
+/// The longest request head, in bytes.
+const MAX_HEAD: usize = 16 * 1024;
+/// How long a request may take to come, and a write to be taken.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long the listener stays away.
+const OUTAGE: Span = Span::from_millis(300);
+/// From one outage to the next.
+const OUTAGE_EVERY: Span = Span::from_secs(2);
+/// Attempts to bind the same port again.
+const BIND_ATTEMPTS: u32 = 100;
+
+/// A listening upstream.
+pub(super) struct Upstream {
+    pub(super) addr: SocketAddr,
+    acceptor: JoinHandle<()>,
+}
+
+impl Upstream {
+    /// Binds a port of the loopback interface and serves it until the world stops.
+    ///
+    /// # Errors
+    /// The port cannot be bound, or no thread can be had.
+    pub(super) fn start(world: Arc<World>) -> io::Result<Self> {
+        let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        let addr = listener.local_addr()?;
+        let acceptor =
+            thread::Builder::new().name("upstream".to_owned()).spawn(move || accept(&world, addr, listener))?;
+        Ok(Self { addr, acceptor })
+    }
+
+    /// Waits for all threads; to be called behind [`World::stop`].
+    pub(super) fn join(self) {
+        // A thread that died has left its stream unfinished, which the stream's client reports.
+        let _ = self.acceptor.join();
+    }
+}
+
+fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(addr)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Accepts, and is away now and then.
+fn accept(world: &Arc<World>, addr: SocketAddr, mut listener: TcpListener) {
+    let mut threads: Vec<JoinHandle<()>> = Vec::new();
+    let mut next_outage = world.start + Span::from_secs(1);
+    while !world.is_stopped() {
+        if world.now() >= next_outage && next_outage + OUTAGE_EVERY <= world.end {
+            next_outage = next_outage + OUTAGE_EVERY;
+            drop(listener);
+            world.set_down();
+            world.sleep_until(world.now() + OUTAGE);
+            listener = match bind_again(world, addr) {
+                Ok(listener) => listener,
+                Err(error) => {
+                    world.fail(format!("upstream: cannot bind {addr} again: {error}"));
+                    break;
+                }
+            };
+            world.set_up();
+        }
+        match listener.accept() {
+            Ok((socket, _)) => admit(world, socket, &mut threads),
+            // Nobody there, or a peer that has gone again: either way the next look comes soon.
+            Err(_) => _ = world.doze(world.now() + Span::from_millis(1)),
+        }
+    }
+    threads.into_iter().for_each(|thread| _ = thread.join());
+}
+
+fn bind_again(world: &World, addr: SocketAddr) -> io::Result<TcpListener> {
+    let mut bound = bind(addr);
+    for _ in 0..BIND_ATTEMPTS {
+        if bound.is_ok() || world.is_stopped() {
+            break;
+        }
+        world.doze(world.now() + Span::from_millis(20));
+        bound = bind(addr);
+    }
+    bound
+}
+
+fn admit(world: &Arc<World>, socket: TcpStream, threads: &mut Vec<JoinHandle<()>>) {
+    threads.retain(|thread| !thread.is_finished());
+    if threads.len() >= MAX_CONNECTIONS {
+        world.fail("upstream: too many connections at one time".to_owned());
+        return;
+    }
+    let shared = Arc::clone(world);
+    // The far side may go away at any time: what that costs is for the stream's client to find.
+    let serve = move || _ = serve(&shared, socket);
+    match thread::Builder::new().name("upstream connection".to_owned()).spawn(serve) {
+        Ok(thread) => threads.push(thread),
+        Err(error) => world.fail(format!("upstream: no thread for a connection: {error}")),
+    }
+}
+
+/// One connection, one request.
+fn serve(world: &World, mut socket: TcpStream) -> io::Result<()> {
+    socket.set_nonblocking(false)?;
+    socket.set_nodelay(true)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    let Some((name, last_id)) = request(&mut socket)? else { return Ok(()) };
+    let Some(lane) = world.lane(&name) else { return respond(&mut socket, 404) };
+    match lane.answer(world, last_id.as_deref()) {
+        Answer::Reset => reset(&socket),
+        Answer::Status(code) => respond(&mut socket, code),
+        Answer::Body(body) => Connection { world, lane: &lane, socket, chunked: true }.play(&body),
+    }
+}
+
+/// Reads a head: the name asked for and the id to resume at. `None` when the peer left or sent something else.
+fn request(socket: &mut TcpStream) -> io::Result<Option<(String, Option<String>)>> {
+    let mut head = Vec::new();
+    let mut buffer = [0; 2048];
+    while !head.ends_with(b"\r\n\r\n") {
+        match socket.read(&mut buffer)? {
+            0 => return Ok(None),
+            n => head.extend_from_slice(&buffer[..n]),
+        }
+        if head.len() > MAX_HEAD {
+            return Ok(None);
+        }
+    }
+    let head = String::from_utf8_lossy(&head);
+    let mut lines = head.split("\r\n");
+    let path = lines.next().and_then(|line| line.strip_prefix("GET /")).and_then(|rest| rest.split(' ').next());
+    let last_id = lines
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.eq_ignore_ascii_case("last-event-id"))
+        .map(|(_, value)| value.trim().to_owned());
+    Ok(path.map(|path| (path.to_owned(), last_id)))
+}
+
+/// A head without a body, and the end of the connection.
+fn respond(socket: &mut TcpStream, code: u16) -> io::Result<()> {
+    let fields = match code {
+        204 => "",
+        429 => "Retry-After: 1\r\nContent-Length: 0\r\n",
+        _ => "Content-Length: 0\r\n",
+    };
+    write!(socket, "HTTP/1.1 {code} Demo\r\n{fields}Connection: close\r\n\r\n")?;
+    socket.shutdown(Shutdown::Write)
+}
+
+/// Has the kernel send RST when the socket is dropped, which its owner does next.
+fn reset(socket: &TcpStream) -> io::Result<()> {
+    SockRef::from(socket).set_linger(Some(Duration::ZERO))
+}
+
+/// One response that is an event stream.
+struct Connection<'a> {
+    world: &'a World,
+    lane: &'a Lane,
+    socket: TcpStream,
+    chunked: bool,
+}
+
+impl Connection<'_> {
+    /// Sends the stream until the connection is to break or the stream is over.
+    fn play(mut self, body: &Body) -> io::Result<()> {
+        self.chunked = body.cut.is_none_or(|cut| cut.chunked);
+        self.head(body.preface)?;
+        let mut n = body.from;
+        loop {
+            if let Some(cut) = body.cut.filter(|cut| cut.after <= n) {
+                return self.cut(n, &cut, true);
+            }
+            if n >= self.lane.script.len() {
+                return self.end();
+            }
+            match self.wait(self.lane.due(n)) {
+                Wait::Due => self.event(n)?,
+                Wait::Outage(number) => return self.cut(n, &fallen(number, n), false),
+                Wait::Stopped => return reset(&self.socket),
+            }
+            n = self.lane.script.next(n);
+        }
+    }
+
+    fn head(&mut self, preface: &str) -> io::Result<()> {
+        let framing = if self.chunked { "Transfer-Encoding: chunked\r\n" } else { "" };
+        let fields = "Content-Type: text/event-stream\r\nCache-Control: no-store\r\nConnection: close\r\n";
+        write!(self.socket, "HTTP/1.1 200 OK\r\n{fields}{framing}\r\n")?;
+        if preface.is_empty() { Ok(()) } else { self.piece(preface.as_bytes()) }
+    }
+
+    fn wait(&self, due: Tick) -> Wait {
+        loop {
+            if let Some(number) = self.world.outage()
+                && self.lane.falls_with(number)
+            {
+                return Wait::Outage(number);
+            }
+            if self.world.is_stopped() {
+                return Wait::Stopped;
+            }
+            if self.world.doze(due) {
+                return Wait::Due;
+            }
+        }
+    }
+
+    fn event(&mut self, n: usize) -> io::Result<()> {
+        self.lane.writes(n, self.world.now());
+        self.piece(&self.lane.script.block(n))
+    }
+
+    /// Writes bytes of the body, as a chunk of their own where there are chunks.
+    fn piece(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if !self.chunked {
+            return self.socket.write_all(bytes);
+        }
+        let mut chunk = format!("{:x}\r\n", bytes.len()).into_bytes();
+        chunk.extend_from_slice(bytes);
+        chunk.extend_from_slice(b"\r\n");
+        self.socket.write_all(&chunk)
+    }
+
+    /// Breaks the connection in front of event `n` or inside it.
+    fn cut(mut self, n: usize, cut: &Cut, planned: bool) -> io::Result<()> {
+        let block = self.lane.script.block(n);
+        if matches!(cut.spot, Spot::Inside | Spot::Chunk) && !self.world.sleep_until(self.lane.due(n)) {
+            return reset(&self.socket);
+        }
+        if cut.spot == Spot::Chunk {
+            self.lane.writes(n, self.world.now());
+        }
+        self.lane.cuts(self.world, cut.kind, planned);
+        match cut.spot {
+            Spot::Between => {}
+            Spot::Inside => self.piece(&block[..cut.part(block.len())])?,
+            Spot::ChunkHeader => self.socket.write_all(b"1")?,
+            Spot::Chunk => {
+                let mut chunk = format!("{:x}\r\n", block.len() + 64).into_bytes();
+                chunk.extend_from_slice(&block);
+                self.socket.write_all(&chunk)?;
+            }
+        }
+        if cut.reset { reset(&self.socket) } else { self.socket.shutdown(Shutdown::Write) }
+    }
+
+    /// Ends the stream as its rule says: with the last chunk, or with FIN, in every other slot inside an event.
+    fn end(mut self) -> io::Result<()> {
+        self.lane.ends();
+        if self.lane.script.rule.closes() {
+            self.socket.write_all(b"0\r\n\r\n")?;
+        } else if self.lane.script.slot % 2 == 1 {
+            self.piece(b"data: half an ev")?;
+        }
+        self.socket.shutdown(Shutdown::Write)
+    }
+}
+
+enum Wait {
+    Due,
+    Outage(usize),
+    Stopped,
+}
+
+/// The cut that an outage makes.
+fn fallen(number: usize, n: usize) -> Cut {
+    Cut::new(Kind::Refused, n, &mut Random::new((number << 16 | n) as u64))
+}

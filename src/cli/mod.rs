@@ -1,0 +1,95 @@
+//! The command line of the `segno` program.
+//!
+//! In: arguments, standard input. Out: results on standard output, progress and problems on standard error, an exit code.
+//! Laws: 0 is success, 1 a failure, 2 bad arguments or configuration; standard output carries nothing but results; a
+//! reader that goes away ends the program in peace; colour only for a terminal, and never with `NO_COLOR` set.
+
+mod args;
+mod check;
+mod demo;
+mod load;
+mod logging;
+mod parse;
+mod proxy;
+
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use self::args::{Args, Command};
+use crate::config::file::Problem;
+
+/// Runs the program on the arguments of this process.
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return refuse(&error),
+    };
+    match dispatch(args.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(stop) => {
+            // Nobody is left to tell when standard error is gone; the code still says it.
+            let _ = write!(io::stderr().lock(), "{stop}");
+            ExitCode::from(stop.code())
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<(), Stop> {
+    match command {
+        Command::Proxy(args) => proxy::run(&args),
+        Command::Demo(args) => demo::command(&args),
+        Command::Parse(args) => parse::run(&args, io::stdin().lock(), io::stdout().lock(), io::stderr().lock()),
+        Command::Check(args) => check::run(&args, io::stdout().lock()),
+    }
+}
+
+/// Shows what `clap` has to say: help and version on standard output, a mistake on standard error.
+fn refuse(error: &clap::Error) -> ExitCode {
+    // As above: with the stream gone only the code is left.
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// Why a command ended before its work was done. Its text is whole lines.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// The configuration is not sound: each problem a line.
+    Problems {
+        /// The file they lie in, if there is one.
+        file: Option<String>,
+        /// What is wrong.
+        list: Vec<Problem>,
+    },
+    /// The work failed.
+    Failed(String),
+}
+
+impl Stop {
+    /// The exit code that says so.
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            Self::Problems { .. } => 2,
+            Self::Failed(_) => 1,
+        }
+    }
+
+    /// A failure while doing `what`.
+    pub(crate) fn failed(what: &str, error: impl fmt::Display) -> Self {
+        Self::Failed(format!("{what}: {error}"))
+    }
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Problems { file: Some(file), list } => {
+                list.iter().try_for_each(|problem| writeln!(f, "{}", problem.show(Some(file))))
+            }
+            Self::Problems { file: None, list } => list.iter().try_for_each(|problem| writeln!(f, "segno: {problem}")),
+            Self::Failed(what) => writeln!(f, "segno: {what}"),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! `segno proxy`: runs the reverse proxy until it is told to stop.
+//!
+//! In: flags and a configuration file; SIGTERM or SIGINT. Out: one line on standard error when it listens, log lines;
+//! exit code 0 once drained.
+//! Laws: nothing listens before the whole configuration is found sound; a second signal ends at once.
+
+use super::args::ProxyArgs;
+use super::{Stop, load, logging};
+use crate::base::Span;
+use crate::config::file::Problem;
+use crate::config::{Config, StoreConfig};
+use crate::engine::Engine;
+use crate::reactor::Command;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{self, Write};
+use std::thread;
+
+/// How long answers that are under way may take to end after the first signal.
+const DRAIN_FOR: Span = Span::from_secs(10);
+
+/// Makes the configuration and serves it.
+pub(super) fn run(args: &ProxyArgs) -> Result<(), Stop> {
+    let config = load::config(args.config.as_deref(), args.flags())?;
+    check_built(&config)?;
+    let _logs = logging::start();
+    // Signals are caught before anything listens, so that none ends the process in between.
+    let signals = Signals::new([SIGTERM, SIGINT]).map_err(|e| Stop::failed("cannot catch signals", e))?;
+    let routes: Vec<String> = config.routes.iter().map(|r| format!("{} to {}", r.name, r.upstream)).collect();
+    let engine = Engine::start(config, random_seed()).map_err(|e| Stop::Failed(e.to_string()))?;
+    end_on(signals, &engine).map_err(|e| Stop::failed("cannot start a thread for signals", e))?;
+    let listens: Vec<String> = engine.addresses().iter().map(|a| format!("http://{a}")).collect();
+    // Without standard error there is nobody to tell; the proxy serves all the same.
+    let _ = writeln!(io::stderr(), "segno: listening on {}; {}", listens.join(", "), routes.join(", "));
+    engine.join().map_err(|e| Stop::failed("the reactor failed", e))
+}
+
+/// Names what the configuration asks for and this version does not have.
+fn check_built(config: &Config) -> Result<(), Stop> {
+    let mut list = Vec::new();
+    let mut lacks = |what: &str| list.push(Problem::anywhere(what.to_owned()));
+    if !matches!(config.store, StoreConfig::Memory) {
+        lacks("`store`: this version keeps cursors in memory only; use `memory`");
+    }
+    if config.admin.is_some() {
+        lacks("`admin`: this version has no admin address; leave it out");
+    }
+    if config.routes.iter().any(|r| !r.linger.is_zero()) {
+        lacks(
+            "`linger`: this version cannot replay to clients that come back, so there is nothing to linger for; use `0s`",
+        );
+    }
+    if list.is_empty() { Ok(()) } else { Err(Stop::Problems { file: None, list }) }
+}
+
+/// Drains at the first signal, stops at the second.
+fn end_on(mut signals: Signals, engine: &Engine) -> io::Result<()> {
+    let remote = engine.remote();
+    thread::Builder::new().name("segno-signals".to_owned()).spawn(move || {
+        let mut asked = false;
+        for _ in signals.forever() {
+            let command = if asked { Command::Stop } else { Command::Drain(DRAIN_FOR) };
+            if !remote.send(command) && asked {
+                std::process::exit(1);
+            }
+            asked = true;
+        }
+    })?;
+    Ok(())
+}
+
+/// A number that nobody can guess, from the keys that the standard library draws for its hash tables.
+pub(super) fn random_seed() -> u64 {
+    RandomState::new().build_hasher().finish()
+}

@@ -1,0 +1,286 @@
+//! What must hold between the values of a configuration.
+//!
+//! In: a [`Config`] from anywhere. Out: every [`Fault`] in it, each naming the key that is to be changed and how.
+//! Law: a configuration without faults can be run; the layers below need not look again.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use super::{Config, Limits, Route, show_size};
+use crate::base::Span;
+
+/// Routes at most: each request is compared with each.
+const MAX_ROUTES: usize = 1_024;
+/// The shortest heartbeat that is not an attack on one's own clients.
+const MIN_HEARTBEAT: Span = Span::from_millis(10);
+
+/// Where a fault lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// At the top level.
+    Top,
+    /// Among the limits.
+    Limits,
+    /// In the route with this number, counted from zero as given.
+    Route(usize),
+}
+
+/// One thing that is wrong.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fault {
+    /// Where.
+    pub place: Place,
+    /// The key whose value is at fault, as a file writes it.
+    pub key: &'static str,
+    /// The other key of the relation, if it is one between two.
+    pub other: Option<&'static str>,
+    /// What is wrong and what to do, in one line.
+    pub what: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl Config {
+    /// All that is wrong; empty when nothing is.
+    pub fn faults(&self) -> Vec<Fault> {
+        let mut found = Vec::new();
+        self.top(&mut Finder { place: Place::Top, found: &mut found });
+        limits(&self.limits, &mut Finder { place: Place::Limits, found: &mut found });
+        for (n, route) in self.routes.iter().enumerate() {
+            let mut finder = Finder { place: Place::Route(n), found: &mut found };
+            address(route, &mut finder);
+            bounds(route, &mut finder);
+            sizes(route, &self.limits, &mut finder);
+            spans(route, &mut finder);
+        }
+        repeats(&self.routes, &mut found);
+        found
+    }
+
+    fn top(&self, finder: &mut Finder) {
+        if self.listen.is_empty() {
+            finder.add("listen", "no address to listen on: give one, such as `127.0.0.1:8080`".to_owned());
+        }
+        if let Some(admin) = self.admin.filter(|admin| admin.port() != 0 && self.listen.contains(admin)) {
+            finder.add("admin", format!("`admin` is the same address as `listen` ({admin}): give it another port"));
+        }
+        match self.routes.len() {
+            0 => finder.add("route", "no routes: add a `[[route]]` with an `upstream`".to_owned()),
+            n if n > MAX_ROUTES => {
+                finder
+                    .add("route", format!("{n} routes are more than the {MAX_ROUTES} that are allowed: take some out"));
+            }
+            _ => {}
+        }
+    }
+}
+
+struct Finder<'a> {
+    place: Place,
+    found: &'a mut Vec<Fault>,
+}
+
+impl Finder<'_> {
+    fn add(&mut self, key: &'static str, what: String) {
+        self.found.push(Fault { place: self.place, key, other: None, what });
+    }
+
+    fn relate(&mut self, key: &'static str, other: &'static str, what: String) {
+        self.found.push(Fault { place: self.place, key, other: Some(other), what });
+    }
+
+    fn count(&mut self, key: &'static str, value: usize, allowed: RangeInclusive<usize>) {
+        if !allowed.contains(&value) {
+            let (least, most) = allowed.into_inner();
+            self.add(key, format!("`{key}` is {value}: write a number from {least} to {most}"));
+        }
+    }
+
+    fn size(&mut self, key: &'static str, value: usize, allowed: RangeInclusive<usize>) {
+        if !allowed.contains(&value) {
+            let (value, least, most) = (show_size(value), show_size(*allowed.start()), show_size(*allowed.end()));
+            self.add(key, format!("`{key}` is {value}: write a size from {least} to {most}"));
+        }
+    }
+}
+
+fn limits(limits: &Limits, finder: &mut Finder) {
+    finder.count("streams", limits.streams, 1..=10_000_000);
+    finder.count("connections", limits.connections, 2..=20_000_000);
+    finder.size("header_bytes", limits.header_bytes, 1 << 10..=16 << 20);
+    finder.size("log_budget", limits.log_budget, 1 << 10..=1 << 40);
+}
+
+fn address(route: &Route, finder: &mut Finder) {
+    if route.name.is_empty() {
+        finder.add("name", "`name` is empty: give the route a name or leave the key out".to_owned());
+    }
+    if let Some(host) = &route.host
+        && (host.is_empty() || host.contains(['/', '@', ' ']) || has_port(host))
+    {
+        finder.add("host", format!("`host` is `{host}`: write the name alone, without scheme, port or path"));
+    }
+    if !route.path.starts_with('/')
+        || route.path.contains(['?', '#'])
+        || !route.path.bytes().all(|b| b.is_ascii_graphic())
+    {
+        let path = route.path.escape_debug();
+        finder.add(
+            "path",
+            format!("`path` is `{path}`: write a prefix that begins with `/`, percent-encoded, without a query"),
+        );
+    }
+}
+
+fn has_port(host: &str) -> bool {
+    !host.starts_with('[') && host.contains(':') || host.contains("]:")
+}
+
+fn bounds(route: &Route, finder: &mut Finder) {
+    finder.count("heal_rate", route.heal_rate as usize, 1..=1_000_000);
+    finder.count("window", route.window, 1..=65_536);
+    finder.count("replay_events", route.replay_events, 1..=1_000_000);
+    finder.count("max_id_bytes", route.max_id_bytes, 1..=65_536);
+    finder.size("replay_bytes", route.replay_bytes, 1 << 10..=1 << 30);
+    if route.max_event_bytes == 0 {
+        finder.add("max_event_bytes", "`max_event_bytes` is 0: write a size, such as `512KiB`".to_owned());
+    }
+}
+
+fn sizes(route: &Route, limits: &Limits, finder: &mut Finder) {
+    let half = route.replay_bytes / 2;
+    if route.max_event_bytes > half {
+        let (event, replay) = (show_size(route.max_event_bytes), show_size(route.replay_bytes));
+        let (half, twice) = (show_size(half), show_size(route.max_event_bytes.saturating_mul(2)));
+        finder.relate(
+            "max_event_bytes",
+            "replay_bytes",
+            format!(
+                "`max_event_bytes` ({event}) is more than half of `replay_bytes` ({replay}): lower it to {half} or raise \
+                 `replay_bytes` to {twice}"
+            ),
+        );
+    }
+    if route.replay_bytes > limits.log_budget {
+        let (replay, budget) = (show_size(route.replay_bytes), show_size(limits.log_budget));
+        finder.add(
+            "replay_bytes",
+            format!("`replay_bytes` ({replay}) is more than `log_budget` ({budget}), which all logs share: lower one or raise the other"),
+        );
+    }
+}
+
+fn spans(route: &Route, finder: &mut Finder) {
+    let must_wait = [
+        ("connect_timeout", route.connect_timeout),
+        ("head_timeout", route.head_timeout),
+        ("body_timeout", route.body_timeout),
+        ("response_timeout", route.response_timeout),
+        ("replay_age", route.replay_age),
+    ];
+    for (key, _) in must_wait.iter().filter(|(_, span)| span.is_zero()) {
+        finder.add(key, format!("`{key}` is 0s, which leaves no time at all: write a longer one"));
+    }
+    if !route.heartbeat.is_zero() && route.heartbeat < MIN_HEARTBEAT {
+        let given = route.heartbeat;
+        finder.add("heartbeat", format!("`heartbeat` is {given}: write 0s for none, or at least {MIN_HEARTBEAT}"));
+    }
+}
+
+/// Names the later of two routes that claim the same requests, or the same name.
+fn repeats(routes: &[Route], found: &mut Vec<Fault>) {
+    let mut places = HashMap::new();
+    let mut names = HashMap::new();
+    for (n, route) in routes.iter().enumerate() {
+        let mut finder = Finder { place: Place::Route(n), found };
+        let host = route.host.as_ref().map(|host| host.to_ascii_lowercase());
+        if let Some(first) = places.insert((host, route.path.as_str()), n) {
+            let (name, first) = (&route.name, first + 1);
+            finder.add(
+                "path",
+                format!("route `{name}` takes the same host and path as route {first}: take one of them out"),
+            );
+        } else if names.insert(route.name.as_str(), n).is_some() {
+            let name = &route.name;
+            finder.add("name", format!("two routes are called `{name}`: give one of them another `name`"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Upstream;
+
+    fn with(change: impl Fn(&mut Config, &mut Route)) -> Vec<(Place, &'static str)> {
+        let mut config = Config::default();
+        let mut route = Route::new(Upstream::parse("http://127.0.0.1:1").unwrap());
+        change(&mut config, &mut route);
+        config.routes = vec![route].into();
+        config.faults().iter().map(|fault| (fault.place, fault.key)).collect()
+    }
+
+    #[test]
+    fn the_defaults_have_no_fault_but_their_empty_table() {
+        assert_eq!(with(|_, _| {}), []);
+        let faults = Config::default().faults();
+        assert_eq!(faults.len(), 1);
+        assert_eq!(faults[0].key, "route");
+    }
+
+    #[test]
+    fn an_event_larger_than_half_the_log_names_both_keys() {
+        let mut route = Route::new(Upstream::parse("http://h").unwrap());
+        route.max_event_bytes = (512 << 10) + 1;
+        let config = Config { routes: vec![route].into(), ..Config::default() };
+        let what = &config.faults()[0].what;
+        assert!(what.contains("`max_event_bytes`") && what.contains("`replay_bytes`"), "{what}");
+    }
+
+    #[test]
+    fn every_bound_is_checked() {
+        let route = Place::Route(0);
+        assert_eq!(with(|_, r| r.window = 0), [(route, "window")]);
+        assert_eq!(with(|_, r| r.heal_rate = 0), [(route, "heal_rate")]);
+        assert_eq!(with(|_, r| r.replay_events = 0), [(route, "replay_events")]);
+        assert_eq!(with(|_, r| r.max_id_bytes = 0), [(route, "max_id_bytes")]);
+        assert_eq!(with(|_, r| r.max_event_bytes = 0), [(route, "max_event_bytes")]);
+        assert_eq!(with(|_, r| r.heartbeat = Span::from_micros(1)), [(route, "heartbeat")]);
+        assert_eq!(with(|_, r| r.connect_timeout = Span::ZERO), [(route, "connect_timeout")]);
+        assert_eq!(with(|c, _| c.limits.streams = 0), [(Place::Limits, "streams")]);
+        assert_eq!(with(|c, _| c.limits.log_budget = 1 << 19), [(route, "replay_bytes")]);
+        assert_eq!(with(|c, _| c.listen.clear()), [(Place::Top, "listen")]);
+        assert_eq!(with(|c, _| c.admin = Some(c.listen[0])), [(Place::Top, "admin")]);
+    }
+
+    #[test]
+    fn host_and_path_are_looked_at() {
+        let route = Place::Route(0);
+        for host in ["", "h:80", "http://h", "h/x", "[::1]:80"] {
+            assert_eq!(with(|_, r| r.host = Some(host.to_owned())), [(route, "host")], "{host}");
+        }
+        assert_eq!(with(|_, r| r.host = Some("[::1]".to_owned())), []);
+        for path in ["", "x", "/a b", "/a?b", "/ä"] {
+            assert_eq!(with(|_, r| r.path = path.to_owned()), [(route, "path")], "{path}");
+        }
+    }
+
+    #[test]
+    fn the_second_of_two_equal_routes_is_at_fault() {
+        let mut a = Route::new(Upstream::parse("http://h").unwrap());
+        a.host = Some("H.example".to_owned());
+        let mut b = a.clone();
+        b.host = Some("h.example".to_owned());
+        b.name = "b".to_owned();
+        let mut c = a.clone();
+        c.path = "/c".to_owned();
+        let config = Config { routes: vec![a, b, c].into(), ..Config::default() };
+        let found: Vec<_> = config.faults().iter().map(|fault| (fault.place, fault.key)).collect();
+        assert_eq!(found, [(Place::Route(1), "path"), (Place::Route(2), "name")]);
+    }
+}

@@ -1,0 +1,116 @@
+//! The keys a file may hold, and what each sets.
+//!
+//! In: a key and its value. Out: a [`Setting`] to apply, or why the value does not fit.
+//! Law: each key stands here once; the file, its messages and their suggestions all read these tables.
+
+use std::rc::Rc;
+
+use toml::de::DeValue;
+
+use super::problem::nearest;
+use super::value;
+use crate::config::{Limits, Route};
+
+/// A change to a route, kept until there is a route to make it to.
+pub type Setting = Rc<dyn Fn(&mut Route)>;
+
+/// A change to the limits.
+pub(super) type LimitSetting = Box<dyn FnOnce(&mut Limits)>;
+
+/// One key of a route or of `[defaults]`.
+pub(super) struct Knob {
+    pub(super) key: &'static str,
+    pub(super) read: fn(&DeValue<'_>) -> Result<Setting, String>,
+}
+
+/// One key of `[limits]`.
+pub(super) struct Limit {
+    pub(super) key: &'static str,
+    pub(super) read: fn(&DeValue<'_>) -> Result<LimitSetting, String>,
+}
+
+/// A table row for each field: the key is the field's name.
+macro_rules! knobs {
+    ($($field:ident: $read:path),* $(,)?) => {
+        &[$(Knob {
+            key: stringify!($field),
+            read: |given| {
+                let value = $read(given)?;
+                Ok(Rc::new(move |route: &mut Route| route.$field = value.clone()))
+            },
+        }),*]
+    };
+}
+
+macro_rules! limits {
+    ($($field:ident: $read:path),* $(,)?) => {
+        &[$(Limit {
+            key: stringify!($field),
+            read: |given| {
+                let value = $read(given)?;
+                Ok(Box::new(move |limits: &mut Limits| limits.$field = value))
+            },
+        }),*]
+    };
+}
+
+pub(super) const TOP_KEYS: &[&str] = &["listen", "admin", "store", "limits", "defaults", "route"];
+
+/// What a route alone may say. `upstream` may stand in `[defaults]` too.
+pub(super) const ROUTE_KEYS: &[&str] = &["name", "host", "path", "upstream"];
+
+pub(super) const LIMITS: &[Limit] = limits! {
+    streams: value::count,
+    connections: value::count,
+    header_bytes: value::size,
+    log_budget: value::size,
+};
+
+pub(super) const KNOBS: &[Knob] = knobs! {
+    upstream_ca: value::path,
+    heal_for: value::span,
+    hold_head: value::span,
+    heal_rate: value::small_count,
+    heartbeat: value::span,
+    linger: value::span,
+    upstream_idle: value::span_or_off,
+    connect_timeout: value::span,
+    head_timeout: value::span,
+    body_timeout: value::span,
+    keep_alive: value::span,
+    response_timeout: value::span,
+    window: value::count,
+    replay_events: value::count,
+    replay_bytes: value::size,
+    replay_age: value::span,
+    max_event_bytes: value::size,
+    max_id_bytes: value::size,
+    dedup: value::dedup,
+};
+
+/// What to say of a key that is not known here: the nearest one that is, or where it belongs, or what there is.
+pub(super) fn unknown(key: &str, known: impl Iterator<Item = &'static str>) -> String {
+    let known: Vec<&str> = known.collect();
+    let shown = key.escape_debug();
+    if let Some(near) = nearest(key, &known) {
+        return format!("unknown key `{shown}`: did you mean `{near}`?");
+    }
+    if let Some(home) = home(key) {
+        return format!("unknown key `{shown}` here: it belongs {home}");
+    }
+    format!("unknown key `{shown}`: take it out, or use one of {}", known.join(", "))
+}
+
+fn home(key: &str) -> Option<&'static str> {
+    if KNOBS.iter().any(|knob| knob.key == key) {
+        Some("under `[defaults]` or `[[route]]`")
+    } else if LIMITS.iter().any(|limit| limit.key == key) {
+        Some("under `[limits]`")
+    } else if ROUTE_KEYS.contains(&key) {
+        Some("under `[[route]]`")
+    } else if TOP_KEYS.contains(&key) {
+        Some("at the top, before the first table")
+    } else {
+        None
+    }
+}

@@ -1,0 +1,298 @@
+//! A configuration file in TOML, and the flags that go with it.
+//!
+//! In: the text and the [`Flags`]. Out: a [`Config`] without faults, or every [`Problem`] with its line and column.
+//! Laws: a route's own key beats a flag, a flag beats `[defaults]`, `[defaults]` beats what is built in; at the top level
+//! a flag beats the file; no key and no value is passed over in silence; the text is read to its end whatever is found.
+//! Source: TOML 1.1, <https://toml.io/en/v1.1.0>.
+
+mod keys;
+mod problem;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use keys::Setting;
+pub use problem::{Problem, nearest};
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use self::keys::{KNOBS, LIMITS, ROUTE_KEYS, TOP_KEYS};
+use self::problem::Problems;
+use super::{Config, Fault, Place, Route, StoreConfig, Upstream};
+
+/// What the command line says; each stands over the file, but not over a route's own key.
+#[derive(Default)]
+pub struct Flags {
+    /// Addresses to listen on; empty for the file's.
+    pub listen: Vec<SocketAddr>,
+    /// The admin address.
+    pub admin: Option<SocketAddr>,
+    /// The store.
+    pub store: Option<StoreConfig>,
+    /// Upstream of the routes that name none. Without any route in the file it makes one, for every request.
+    pub upstream: Option<Upstream>,
+    /// Knobs for all routes.
+    pub settings: Vec<Setting>,
+}
+
+/// Reads a configuration. An empty text is one too: the flags alone then say everything.
+///
+/// # Errors
+/// All problems found, in the order of the text; those that lie in the flags come first and have no position.
+pub fn read(text: &str, flags: Flags) -> Result<Config, Vec<Problem>> {
+    let mut problems = Problems::new(text);
+    let (root, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        problems.add(error.span(), &error.message().replace('\n', ", "));
+    }
+    if problems.any() {
+        // What a parser guesses behind a mistake in the syntax would only add noise.
+        return Err(problems.sorted());
+    }
+    let mut reader = Reader { problems, config: Config::default(), spots: Vec::new() };
+    reader.document(root.get_ref(), flags);
+    reader.finish()
+}
+
+/// A key and its value.
+type Entry<'t> = (&'t Spanned<Cow<'t, str>>, &'t Spanned<DeValue<'t>>);
+
+/// Where a key was given, to point at when its value turns out to be at fault.
+struct Spot {
+    place: Place,
+    key: String,
+    span: Range<usize>,
+}
+
+struct Reader<'t> {
+    problems: Problems<'t>,
+    config: Config,
+    spots: Vec<Spot>,
+}
+
+/// What all routes begin with.
+struct Defaults {
+    upstream: Option<Upstream>,
+    settings: Vec<Setting>,
+    /// Where `[defaults]` gave each key.
+    spots: Vec<(String, Range<usize>)>,
+}
+
+impl Reader<'_> {
+    fn document(&mut self, root: &DeTable<'_>, flags: Flags) {
+        self.top(root);
+        self.limits(root);
+        let defaults = self.defaults(root, &flags);
+        let routes = self.routes(root, &defaults);
+        self.config.routes = routes.into();
+        if !flags.listen.is_empty() {
+            self.config.listen = flags.listen;
+        }
+        self.config.admin = flags.admin.or(self.config.admin);
+        if let Some(store) = flags.store {
+            self.config.store = store;
+        }
+    }
+
+    fn finish(mut self) -> Result<Config, Vec<Problem>> {
+        // A value that could not be read leaves its default behind, so relations are judged only between sound values.
+        if !self.problems.any() {
+            for fault in self.config.faults() {
+                let span = self.spot_of(&fault);
+                self.problems.add(span, &fault.what);
+            }
+        }
+        if self.problems.any() { Err(self.problems.sorted()) } else { Ok(self.config) }
+    }
+
+    /// Where one of the fault's keys was given, else where its route begins.
+    fn spot_of(&self, fault: &Fault) -> Option<Range<usize>> {
+        let at = |key: &str| self.spots.iter().find(|s| s.place == fault.place && s.key == key);
+        at(fault.key).or_else(|| at(fault.other?)).or_else(|| at("")).map(|spot| spot.span.clone())
+    }
+
+    fn top(&mut self, root: &DeTable<'_>) {
+        for (key, given) in root.iter() {
+            self.spot(Place::Top, key.get_ref(), given.span());
+            let read = match key.get_ref().as_ref() {
+                "listen" => value::addresses(given.get_ref()).map(|listen| self.config.listen = listen),
+                "admin" => value::address(given.get_ref()).map(|admin| self.config.admin = Some(admin)),
+                "store" => value::store(given.get_ref()).map(|store| self.config.store = store),
+                "limits" | "defaults" | "route" => Ok(()),
+                unknown => {
+                    let message = keys::unknown(unknown, TOP_KEYS.iter().copied());
+                    self.problems.add(Some(key.span()), &message);
+                    Ok(())
+                }
+            };
+            self.note(key.get_ref(), given, read);
+        }
+    }
+
+    fn limits(&mut self, root: &DeTable<'_>) {
+        for (key, given) in self.entries(root, "limits") {
+            self.spot(Place::Limits, key.get_ref(), given.span());
+            let Some(limit) = LIMITS.iter().find(|limit| limit.key == key.get_ref().as_ref()) else {
+                let message = keys::unknown(key.get_ref(), LIMITS.iter().map(|limit| limit.key));
+                self.problems.add(Some(key.span()), &message);
+                continue;
+            };
+            let read = (limit.read)(given.get_ref()).map(|set| set(&mut self.config.limits));
+            self.note(key.get_ref(), given, read);
+        }
+    }
+
+    fn defaults(&mut self, root: &DeTable<'_>, flags: &Flags) -> Defaults {
+        let mut defaults = Defaults { upstream: None, settings: Vec::new(), spots: Vec::new() };
+        for (key, given) in self.entries(root, "defaults") {
+            defaults.spots.push((key.get_ref().to_string(), given.span()));
+            if key.get_ref() == "upstream" {
+                let read = value::upstream(given.get_ref()).map(|upstream| defaults.upstream = Some(upstream));
+                self.note("upstream", given, read);
+            } else if let Some(setting) = self.knob(key, given, &["upstream"]) {
+                defaults.settings.push(setting);
+            }
+        }
+        defaults.settings.extend(flags.settings.iter().cloned());
+        defaults.upstream = flags.upstream.clone().or(defaults.upstream);
+        defaults
+    }
+
+    fn routes(&mut self, root: &DeTable<'_>, defaults: &Defaults) -> Vec<Route> {
+        let Some(given) = root.get("route") else {
+            return defaults.upstream.iter().map(|upstream| make(upstream.clone(), defaults)).collect();
+        };
+        let DeValue::Array(items) = given.get_ref() else {
+            self.problems.add(Some(given.span()), "`route` is not a list of tables: write `[[route]]`");
+            return Vec::new();
+        };
+        items.iter().enumerate().filter_map(|(n, item)| self.route(n, item, defaults)).collect()
+    }
+
+    fn route(&mut self, n: usize, item: &Spanned<DeValue<'_>>, defaults: &Defaults) -> Option<Route> {
+        let DeValue::Table(table) = item.get_ref() else {
+            self.problems.add(Some(item.span()), "a route is a table: write `[[route]]`");
+            return None;
+        };
+        self.route_spots(n, item, table, defaults);
+        let own = self.address(table);
+        let settings: Vec<Setting> = table
+            .iter()
+            .filter(|(key, _)| !ROUTE_KEYS.contains(&key.get_ref().as_ref()))
+            .filter_map(|(key, given)| self.knob(key, given, ROUTE_KEYS))
+            .collect();
+        if defaults.upstream.is_none() && !table.contains_key("upstream") {
+            let what = "this route has no `upstream`: add `upstream = \"http://HOST:PORT\"`";
+            self.problems.add(Some(item.span()), what);
+        }
+        let mut route = make(own.upstream.clone().or_else(|| defaults.upstream.clone())?, defaults);
+        own.write(&mut route);
+        settings.iter().for_each(|setting| setting(&mut route));
+        Some(route)
+    }
+
+    /// A route's own keys come before the defaults', as their values do.
+    fn route_spots(&mut self, n: usize, item: &Spanned<DeValue<'_>>, table: &DeTable<'_>, defaults: &Defaults) {
+        let place = Place::Route(n);
+        self.spot(place, "", item.span());
+        for (key, given) in table.iter() {
+            self.spot(place, key.get_ref(), given.span());
+        }
+        for (key, span) in &defaults.spots {
+            self.spot(place, key, span.clone());
+        }
+    }
+
+    fn address(&mut self, table: &DeTable<'_>) -> Address {
+        let mut own = Address::default();
+        for (key, given) in table.iter() {
+            let read = match key.get_ref().as_ref() {
+                "name" => value::text(given.get_ref()).map(|name| own.name = Some(name.to_owned())),
+                "host" => value::text(given.get_ref()).map(|host| own.host = Some(host.to_ascii_lowercase())),
+                "path" => value::text(given.get_ref()).map(|path| own.path = Some(without_last_slash(path))),
+                "upstream" => value::upstream(given.get_ref()).map(|upstream| own.upstream = Some(upstream)),
+                _ => Ok(()),
+            };
+            self.note(key.get_ref(), given, read);
+        }
+        own
+    }
+
+    /// What a knob's key and value come to; a problem when they come to nothing.
+    fn knob(
+        &mut self,
+        key: &Spanned<Cow<'_, str>>,
+        given: &Spanned<DeValue<'_>>,
+        others: &[&'static str],
+    ) -> Option<Setting> {
+        let Some(knob) = KNOBS.iter().find(|knob| knob.key == key.get_ref().as_ref()) else {
+            let known = KNOBS.iter().map(|knob| knob.key).chain(others.iter().copied());
+            let message = keys::unknown(key.get_ref(), known);
+            self.problems.add(Some(key.span()), &message);
+            return None;
+        };
+        match (knob.read)(given.get_ref()) {
+            Ok(setting) => Some(setting),
+            Err(what) => {
+                self.note(knob.key, given, Err(what));
+                None
+            }
+        }
+    }
+
+    /// The entries of a table at the top level; none when it is not there.
+    fn entries<'r>(&mut self, root: &'r DeTable<'r>, key: &str) -> Vec<Entry<'r>> {
+        let Some(given) = root.get(key) else { return Vec::new() };
+        let DeValue::Table(table) = given.get_ref() else {
+            self.problems.add(Some(given.span()), &format!("`{key}` is not a table: write `[{key}]`"));
+            return Vec::new();
+        };
+        table.iter().collect()
+    }
+
+    fn spot(&mut self, place: Place, key: &str, span: Range<usize>) {
+        self.spots.push(Spot { place, key: key.to_owned(), span });
+    }
+
+    fn note(&mut self, key: &str, given: &Spanned<DeValue<'_>>, read: Result<(), String>) {
+        if let Err(what) = read {
+            self.problems.add(Some(given.span()), &format!("`{key}`: {what}"));
+        }
+    }
+}
+
+/// What a route says of itself.
+#[derive(Default)]
+struct Address {
+    name: Option<String>,
+    host: Option<String>,
+    path: Option<String>,
+    upstream: Option<Upstream>,
+}
+
+impl Address {
+    fn write(self, route: &mut Route) {
+        route.path = self.path.unwrap_or_else(|| "/".to_owned());
+        route.name = self.name.unwrap_or_else(|| format!("{}{}", self.host.as_deref().unwrap_or(""), route.path));
+        route.host = self.host;
+    }
+}
+
+fn make(upstream: Upstream, defaults: &Defaults) -> Route {
+    let mut route = Route::new(upstream);
+    defaults.settings.iter().for_each(|setting| setting(&mut route));
+    route
+}
+
+/// `/a/` and `/a` are one prefix, written `/a`.
+fn without_last_slash(path: &str) -> String {
+    match path.trim_end_matches('/') {
+        "" if !path.is_empty() => "/".to_owned(),
+        rest => rest.to_owned(),
+    }
+}

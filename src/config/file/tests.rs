@@ -1,0 +1,225 @@
+//! What a whole file comes to, and what is said of its mistakes.
+
+use super::*;
+use crate::base::{Random, Span};
+use crate::config::{Dedup, Limits, Scheme};
+
+const FULL: &str = r#"
+listen = ["127.0.0.1:8080", "[::1]:8080"]
+admin = "127.0.0.1:9090"
+store = "redb:/var/lib/segno.redb"
+
+[limits]
+streams = 1_000
+connections = 0x1000
+header_bytes = "32KiB"
+log_budget = "64MiB"
+
+[defaults]
+heartbeat = "20s"
+dedup = "off"
+
+[[route]]
+host = "Feed.Example"
+path = "/live/"
+upstream = "https://feed.internal/v1"
+heartbeat = "5s"
+heal_for = "2m"
+upstream_idle = "40s"
+replay_bytes = 2097152
+upstream_ca = "ca.pem"
+
+[[route]]
+upstream = "http://127.0.0.1:9000"
+"#;
+
+fn fine(text: &str) -> Config {
+    read(text, Flags::default()).unwrap()
+}
+
+/// Each problem as `LINE:COLUMN: what`.
+fn problems(text: &str) -> Vec<String> {
+    let problems = read(text, Flags::default()).unwrap_err();
+    problems.iter().map(|problem| problem.show(Some("f"))).collect()
+}
+
+fn flags(setting: impl Fn(&mut Route) + 'static) -> Flags {
+    Flags { settings: vec![std::rc::Rc::new(setting)], ..Flags::default() }
+}
+
+#[test]
+fn a_whole_file_is_read() {
+    let config = fine(FULL);
+    assert_eq!(config.listen.len(), 2);
+    assert_eq!(config.admin, Some("127.0.0.1:9090".parse().unwrap()));
+    assert_eq!(config.store, StoreConfig::Redb { path: "/var/lib/segno.redb".into() });
+    let limits = Limits { streams: 1_000, connections: 4_096, header_bytes: 32 << 10, log_budget: 64 << 20 };
+    assert_eq!(config.limits, limits);
+
+    let feed = &config.routes[0];
+    assert_eq!((feed.name.as_str(), feed.path.as_str()), ("feed.example/live", "/live"));
+    assert_eq!((feed.upstream.scheme, feed.upstream.base_path.as_str()), (Scheme::Https, "/v1"));
+    assert_eq!((feed.heartbeat, feed.heal_for), (Span::from_secs(5), Span::from_secs(120)));
+    assert_eq!(feed.upstream_idle, Some(Span::from_secs(40)));
+    assert_eq!((feed.replay_bytes, feed.upstream_ca.as_deref()), (2 << 20, Some("ca.pem".as_ref())));
+
+    let rest = config.routes.find(Some("x"), "/live").unwrap();
+    assert_eq!((rest.name.as_str(), rest.heartbeat, rest.dedup), ("/", Span::from_secs(20), Dedup::Off));
+}
+
+#[test]
+fn a_file_that_says_little_leaves_the_defaults() {
+    let config = fine("[[route]]\nupstream = \"http://h:1\"\n");
+    let expected = Route::new(Upstream::parse("http://h:1").unwrap());
+    assert_eq!(config, Config { routes: vec![expected].into(), ..Config::default() });
+}
+
+#[test]
+fn a_routes_key_beats_a_flag_and_a_flag_beats_the_defaults() {
+    let text = r#"
+        defaults.heartbeat = "1s"
+        defaults.linger = "1s"
+        defaults.heal_for = "1s"
+        route = [{ upstream = "http://h", heartbeat = "3s" }]
+    "#;
+    let flags = flags(|route| {
+        route.heartbeat = Span::from_secs(2);
+        route.linger = Span::from_secs(2);
+    });
+    let route = &read(text, flags).unwrap().routes[0];
+    let secs = [3, 2, 1, 3].map(Span::from_secs);
+    assert_eq!([route.heartbeat, route.linger, route.heal_for, route.hold_head], secs);
+}
+
+#[test]
+fn flags_alone_make_one_route_for_everything() {
+    let flags = Flags {
+        upstream: Some(Upstream::parse("http://h:1").unwrap()),
+        listen: vec!["0.0.0.0:1".parse().unwrap()],
+        ..Flags::default()
+    };
+    let config = read("", flags).unwrap();
+    assert_eq!(config.routes[0].upstream.authority, "h:1");
+    assert_eq!(config.listen[0].port(), 1);
+}
+
+#[test]
+fn the_flags_upstream_serves_routes_that_name_none() {
+    let flags = Flags { upstream: Some(Upstream::parse("http://flag").unwrap()), ..Flags::default() };
+    let text =
+        "[defaults]\nupstream = \"http://file\"\n[[route]]\npath = \"/a\"\n[[route]]\nupstream = \"http://own\"\n";
+    let config = read(text, flags).unwrap();
+    let hosts: Vec<_> = config.routes.iter().map(|route| route.upstream.host.as_str()).collect();
+    assert_eq!(hosts, ["flag", "own"]);
+}
+
+#[test]
+fn a_fault_in_the_flags_has_no_place_in_the_text() {
+    let flags = Flags { upstream: Some(Upstream::parse("http://h").unwrap()), ..flags(|route| route.window = 0) };
+    let problems = read("", flags).unwrap_err();
+    assert_eq!(problems.len(), 1);
+    assert_eq!(problems[0].at, None);
+    assert!(problems[0].show(None).starts_with("`window` is 0"));
+}
+
+#[test]
+fn a_misspelt_key_is_told_with_its_place_and_the_nearest_right_one() {
+    let text = "[[route]]\nupstream = \"http://h\"\n  heartbeet = \"5s\"\n";
+    assert_eq!(problems(text), ["f:3:3: unknown key `heartbeet`: did you mean `heartbeat`?"]);
+    assert_eq!(
+        problems("lisen = 1\n"),
+        ["f:1:1: unknown key `lisen`: did you mean `listen`?", "f:1:1: no routes"][..1]
+    );
+}
+
+#[test]
+fn a_key_in_the_wrong_table_is_sent_home() {
+    let found = problems("heartbeat = \"5s\"\n[limits]\nhold_head = \"1s\"\n[defaults]\nstreams = 1\n");
+    assert_eq!(
+        found,
+        [
+            "f:1:1: unknown key `heartbeat` here: it belongs under `[defaults]` or `[[route]]`",
+            "f:3:1: unknown key `hold_head` here: it belongs under `[defaults]` or `[[route]]`",
+            "f:5:1: unknown key `streams` here: it belongs under `[limits]`",
+        ]
+    );
+}
+
+#[test]
+fn all_problems_are_told_at_once_and_in_order() {
+    let text = r#"listen = "localhost:8080"
+store = "sqlite:x"
+[limits]
+streams = "many"
+log_budget = true
+[[route]]
+upstream = "localhost:9000"
+heartbeat = 15
+heal_for = "1 minute"
+replay_bytes = "1MB"
+dedup = "alway"
+[[route]]
+path = "/b"
+"#;
+    let found = problems(text);
+    let places: Vec<_> = found.iter().map(|p| p.splitn(4, ':').take(3).collect::<Vec<_>>().join(":")).collect();
+    let lines = ["f:1:10", "f:2:9", "f:4:11", "f:5:14", "f:7:12", "f:8:13", "f:9:12", "f:10:16", "f:11:9", "f:12:1"];
+    assert_eq!(places, lines, "{found:#?}");
+    assert!(found[5].contains("`heartbeat`: a duration needs its unit, in quotes: write \"15s\""), "{}", found[5]);
+    assert!(found[8].contains("did you mean `always`?"), "{}", found[8]);
+    assert!(found[9].contains("no `upstream`"), "{}", found[9]);
+}
+
+#[test]
+fn a_relation_is_told_at_the_key_that_broke_it() {
+    let own = "[[route]]\nupstream = \"http://h\"\nmax_event_bytes = \"1MiB\"\n";
+    assert!(
+        problems(own)[0].starts_with("f:3:19: `max_event_bytes` (1MiB) is more than half of `replay_bytes` (1MiB)")
+    );
+    let inherited = "[defaults]\nmax_event_bytes = \"1MiB\"\n[[route]]\nupstream = \"http://h\"\n";
+    assert!(problems(inherited)[0].starts_with("f:2:19: "));
+    let other = "[[route]]\nupstream = \"http://h\"\nreplay_bytes = \"64KiB\"\n";
+    let found = problems(other);
+    assert!(found[0].starts_with("f:3:16: ") && found[0].contains("`max_event_bytes`"), "{found:?}");
+}
+
+#[test]
+fn a_password_in_the_wrong_place_is_not_shown() {
+    let found = problems("store = \"redis:me:secret@h\"\n[[route]]\nupstream = \"http://me:secret@h\"\n");
+    assert_eq!(found.len(), 2);
+    assert!(!found.concat().contains("secret"), "{found:?}");
+}
+
+#[test]
+fn equal_routes_and_no_routes_are_problems() {
+    let twice =
+        "[[route]]\npath = \"/a\"\nupstream = \"http://h\"\n[[route]]\npath = \"/a/\"\nupstream = \"http://i\"\n";
+    let found = problems(twice);
+    assert_eq!(found, ["f:5:8: route `/a` takes the same host and path as route 1: take one of them out"]);
+    assert!(problems("")[0].contains("no routes"));
+    assert!(problems("route = []\n")[0].contains("no routes"));
+    assert!(problems("[route]\nupstream = \"http://h\"\n")[0].contains("write `[[route]]`"));
+}
+
+#[test]
+fn mistakes_in_the_syntax_are_told_with_their_place() {
+    let found = problems("listen = \"127.0.0.1:80\nadmin = \n[limits\n");
+    assert!(found.len() >= 2, "{found:?}");
+    assert!(found.iter().all(|p| p.starts_with("f:") && !p.contains('\n')), "{found:?}");
+}
+
+#[test]
+fn a_text_cut_or_garbled_anywhere_never_panics() {
+    let mut r = Random::new(11);
+    for end in 0..FULL.len() {
+        let _ = read(&FULL[..end], Flags::default());
+    }
+    for _ in 0..2_000 {
+        let mut bytes = FULL.as_bytes().to_vec();
+        for _ in 0..=r.below(4) {
+            let at = r.below(bytes.len() as u64) as usize;
+            bytes[at] = b"\"[]={}.,#\n x0\\\xc3"[r.below(15) as usize];
+        }
+        let _ = read(&String::from_utf8_lossy(&bytes), Flags::default());
+    }
+}

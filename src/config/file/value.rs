@@ -1,0 +1,117 @@
+//! One TOML value read as what its key wants.
+//!
+//! In: a value. Out: the thing, or a line that says what was found and how to write it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use toml::de::DeValue;
+
+use super::problem::nearest;
+use crate::base::Span;
+use crate::config::{Dedup, StoreConfig, Upstream, parse_size, parse_span};
+
+type Read<T> = Result<T, String>;
+
+pub(super) fn text<'v>(given: &'v DeValue<'_>) -> Read<&'v str> {
+    match given {
+        DeValue::String(text) => Ok(text),
+        other => Err(format!("this is {}: write a text in quotes", kind(other))),
+    }
+}
+
+pub(super) fn count(given: &DeValue<'_>) -> Read<usize> {
+    match given {
+        DeValue::Integer(n) => usize::from_str_radix(n.as_str(), n.radix())
+            .map_err(|_| format!("{n} cannot be counted: write a whole number, zero or more")),
+        other => Err(format!("this is {}: write a whole number without quotes", kind(other))),
+    }
+}
+
+pub(super) fn small_count(given: &DeValue<'_>) -> Read<u32> {
+    let n = count(given)?;
+    u32::try_from(n).map_err(|_| format!("{n} is too large: write at most {}", u32::MAX))
+}
+
+pub(super) fn size(given: &DeValue<'_>) -> Read<usize> {
+    match given {
+        DeValue::Integer(_) => count(given),
+        DeValue::String(text) => parse_size(text).map_err(|e| quoted(text, e)),
+        other => Err(format!("this is {}: write bytes as a number, or a text such as \"512KiB\"", kind(other))),
+    }
+}
+
+pub(super) fn span(given: &DeValue<'_>) -> Read<Span> {
+    match given {
+        DeValue::String(text) => parse_span(text).map_err(|e| quoted(text, e)),
+        DeValue::Integer(n) => Err(format!("a duration needs its unit, in quotes: write \"{n}s\" or \"{n}ms\"")),
+        other => Err(format!("this is {}: write a duration in quotes, such as \"30s\"", kind(other))),
+    }
+}
+
+/// Zero is off.
+pub(super) fn span_or_off(given: &DeValue<'_>) -> Read<Option<Span>> {
+    span(given).map(|span| (!span.is_zero()).then_some(span))
+}
+
+pub(super) fn path(given: &DeValue<'_>) -> Read<Option<PathBuf>> {
+    match text(given)? {
+        "" => Err("the path is empty: write a file's path or leave the key out".to_owned()),
+        path => Ok(Some(PathBuf::from(path))),
+    }
+}
+
+pub(super) fn dedup(given: &DeValue<'_>) -> Read<Dedup> {
+    match text(given)? {
+        "resume" => Ok(Dedup::Resume),
+        "always" => Ok(Dedup::Always),
+        "off" => Ok(Dedup::Off),
+        other => Err(match nearest(other, &["resume", "always", "off"]) {
+            Some(near) => format!("unknown value `{}`: did you mean `{near}`?", other.escape_debug()),
+            None => format!("unknown value `{}`: write resume, always or off", other.escape_debug()),
+        }),
+    }
+}
+
+pub(super) fn address(given: &DeValue<'_>) -> Read<SocketAddr> {
+    let text = text(given)?;
+    text.parse().map_err(|_| quoted(text, "not an address: write an IP address and a port, such as `127.0.0.1:8080`"))
+}
+
+/// One address or a list of them.
+pub(super) fn addresses(given: &DeValue<'_>) -> Read<Vec<SocketAddr>> {
+    match given {
+        DeValue::Array(items) => items.iter().map(|item| address(item.get_ref())).collect(),
+        one => Ok(vec![address(one)?]),
+    }
+}
+
+pub(super) fn store(given: &DeValue<'_>) -> Read<StoreConfig> {
+    let text = text(given)?;
+    StoreConfig::parse(text).map_err(|e| quoted(text, e))
+}
+
+pub(super) fn upstream(given: &DeValue<'_>) -> Read<Upstream> {
+    let text = text(given)?;
+    Upstream::parse(text).map_err(|e| quoted(text, e))
+}
+
+/// What is wrong with a text, and the text, unless it may hold a password.
+fn quoted(text: &str, why: impl std::fmt::Display) -> String {
+    if text.contains('@') {
+        return why.to_string();
+    }
+    format!("{why} (found `{}`)", text.escape_debug())
+}
+
+fn kind(given: &DeValue<'_>) -> &'static str {
+    match given {
+        DeValue::String(_) => "a text",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a number with a point",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}

@@ -1,0 +1,75 @@
+//! What a segno is told before it starts: plain values with defaults, and the relations between them.
+//!
+//! In: values set in code, or by a configuration file and flags (`file`, with the feature `cli`). Out: a [`Config`] that
+//! the machine, the reactor and the engine read and never change.
+//! Laws: nothing here opens, resolves or looks at anything outside; a default is sound alone and with all others;
+//! [`Config::faults`] finds every fault, not only the first.
+
+mod check;
+#[cfg(feature = "cli")]
+pub mod file;
+mod route;
+mod routes;
+mod store;
+mod units;
+mod upstream;
+
+pub use check::{Fault, Place};
+pub use route::{Dedup, Route};
+pub use routes::Routes;
+pub use store::StoreConfig;
+pub use units::{UnitError, parse_size, parse_span, show_size};
+pub use upstream::{Scheme, Upstream, UpstreamError};
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// The whole of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// Where clients connect; at least one address. Default `127.0.0.1:8080`: a proxy that nobody outside reaches until
+    /// somebody says so.
+    pub listen: Vec<SocketAddr>,
+    /// Where metrics and health are served; nowhere by default. Whoever reaches it sees every route and counter.
+    pub admin: Option<SocketAddr>,
+    /// Where cursors are kept. Default: memory, so a restart forgets them.
+    pub store: StoreConfig,
+    /// Bounds of the whole process.
+    pub limits: Limits,
+    /// Which requests go where, and how each is treated.
+    pub routes: Routes,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080)],
+            admin: None,
+            store: StoreConfig::Memory,
+            limits: Limits::default(),
+            routes: Routes::default(),
+        }
+    }
+}
+
+/// Bounds of the whole process. Reaching one is counted and answered, never grown past.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Streams at once, lingering ones included. Default 100,000. Each costs up to 5 KB beside its log; one more is
+    /// passed through without resuming.
+    pub streams: usize,
+    /// Sockets at once, clients' and upstreams' together. Default 250,000: both sides of every stream, and room for
+    /// ordinary requests. The system's limit on open files may be lower and then rules.
+    pub connections: usize,
+    /// Bytes of one message head, request or response. Default 64 KiB. More serves larger cookies; worst-case memory is
+    /// this times the connections whose head is unfinished.
+    pub header_bytes: usize,
+    /// Bytes of all logs together. Default 256 MiB. More replays further back over many streams; this is nearly all
+    /// the memory segno uses under load.
+    pub log_budget: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { streams: 100_000, connections: 250_000, header_bytes: 64 << 10, log_budget: 256 << 20 }
+    }
+}

@@ -1,0 +1,114 @@
+//! One route: which requests it takes, where they go, and every knob of how they are treated.
+//!
+//! In: an [`Upstream`]. Out: a [`Route`] with the design's defaults, each field free to be set.
+//! Law: a knob says what more and less of it costs.
+
+use std::path::PathBuf;
+
+use super::Upstream;
+use crate::base::Span;
+
+/// Requests of one host and path prefix, and what is done with them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Route {
+    /// What logs and metrics call it. Unlike any other route's.
+    pub name: String,
+    /// The host it answers to, without a port; every host when `None`.
+    pub host: Option<String>,
+    /// The path prefix it answers to: `/`, or `/a/b` without a slash at its end. Whole segments only: `/a` takes `/a` and
+    /// `/a/b`, not `/ab`. Compared byte by byte, nothing is decoded.
+    pub path: String,
+    /// Where its requests go.
+    pub upstream: Upstream,
+    /// Certificates (PEM) to trust for this upstream instead of the system's.
+    pub upstream_ca: Option<PathBuf>,
+    /// How long a cut stream is asked for again before the cut is passed on. Default 60 s. Longer rides out longer
+    /// outages; shorter tells clients sooner. Zero heals nothing.
+    pub heal_for: Span,
+    /// How long the head of an answer is held back while upstream cannot be reached. Default 3 s. Longer keeps a status
+    /// and a gap header possible; shorter lets clients see the stream open sooner.
+    pub hold_head: Span,
+    /// Attempts to heal per second and upstream, all streams together. Default 50. More heals a large fall faster; less
+    /// spares an upstream that has just come back.
+    pub heal_rate: u32,
+    /// A comment is sent downstream after this much silence. Default 15 s; zero sends none. Shorter finds dead clients
+    /// and keeps impatient middleboxes open; longer saves packets.
+    pub heartbeat: Span,
+    /// How long upstream is kept reading after the last subscriber left. Default zero: it is let go at once. Longer lets
+    /// clients come back to an unbroken stream; with a paid upstream, what it says meanwhile is paid for.
+    pub linger: Span,
+    /// Silence of upstream that counts as a cut. Off by default, since a quiet stream may be sound. Set it above the
+    /// upstream's own ping interval to find connections that died unseen.
+    pub upstream_idle: Option<Span>,
+    /// How long a connection to upstream may take, TLS included. Default 5 s.
+    pub connect_timeout: Span,
+    /// How long a client may take over its request's head. Default 10 s. Shorter bounds what slow heads can hold.
+    pub head_timeout: Span,
+    /// How long a client may be silent within its request's body. Default 60 s.
+    pub body_timeout: Span,
+    /// How long an idle connection of a client is kept. Default 75 s. Longer saves handshakes; shorter saves sockets.
+    pub keep_alive: Span,
+    /// How long upstream may take over the head of its answer to an ordinary request. Default 60 s, then 504.
+    pub response_timeout: Span,
+    /// Recent event ids kept per stream to know a repeat by. Default 48. Each costs 4 bytes and its share of the text;
+    /// fewer finds fewer repeats when an upstream replays generously.
+    pub window: usize,
+    /// Recent events kept per stream for replay. Default 256. This, `replay_bytes` and `replay_age` bound the log
+    /// together: the first that is reached rules.
+    pub replay_events: usize,
+    /// Bytes of recent events kept per stream. Default 1 MiB. More replays further back and bears slower readers;
+    /// worst-case memory is this times the streams, up to the budget of all logs.
+    pub replay_bytes: usize,
+    /// Age of the oldest event kept. Default 5 min. Longer serves clients that were away longer.
+    pub replay_age: Span,
+    /// The largest event that is held whole. Default 512 KiB; at most half of `replay_bytes`. A larger one is passed
+    /// through as it comes: a cut inside it cannot be healed.
+    pub max_event_bytes: usize,
+    /// The longest event id that is tracked. Default 1,024. A longer one is forwarded and its stream cannot be resumed.
+    pub max_id_bytes: usize,
+    /// When a repeated event is dropped. Default [`Dedup::Resume`].
+    pub dedup: Dedup,
+}
+
+impl Route {
+    /// Every request to `upstream`, treated by default.
+    pub fn new(upstream: Upstream) -> Self {
+        Self {
+            name: "/".to_owned(),
+            host: None,
+            path: "/".to_owned(),
+            upstream,
+            upstream_ca: None,
+            heal_for: Span::from_secs(60),
+            hold_head: Span::from_secs(3),
+            heal_rate: 50,
+            heartbeat: Span::from_secs(15),
+            linger: Span::ZERO,
+            upstream_idle: None,
+            connect_timeout: Span::from_secs(5),
+            head_timeout: Span::from_secs(10),
+            body_timeout: Span::from_secs(60),
+            keep_alive: Span::from_secs(75),
+            response_timeout: Span::from_secs(60),
+            window: 48,
+            replay_events: 256,
+            replay_bytes: 1 << 20,
+            replay_age: Span::from_secs(300),
+            max_event_bytes: 512 << 10,
+            max_id_bytes: 1024,
+            dedup: Dedup::Resume,
+        }
+    }
+}
+
+/// When an event that a stream has already carried is dropped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Dedup {
+    /// Only while catching up after a reconnect. A legal stream may repeat an id, so this is the safe choice.
+    #[default]
+    Resume,
+    /// Always: for an upstream that repeats itself and whose ids are unique.
+    Always,
+    /// Never: whatever upstream sends is forwarded.
+    Off,
+}

@@ -1,0 +1,212 @@
+//! The rules of a gateway: what of a head is passed on, and what is said anew.
+//!
+//! In: a parsed head and where it goes. Out: the head's bytes, appended to a buffer that the caller keeps.
+//! Laws: hop-by-hop headers stay on their hop, also those that only `Connection` names; the framing of a body is
+//! never copied but stated anew; nothing that is written can hold a line end of the peer's.
+//! Source: RFC 9110 sections 7.6.1 (`Connection`), 7.6.3 (`Via`), 8.6 (`Content-Length`); RFC 9112 sections 6 and
+//! 9.3. `X-Forwarded-*` as proxies commonly write them.
+
+use super::answer::{push_length, push_line, push_status, push_text};
+use super::headers::Headers;
+use super::length::BodyLength;
+use super::method::Version;
+use super::request::RequestHead;
+use super::response::ResponseHead;
+use std::io::Write as _;
+use std::net::IpAddr;
+
+/// Headers that mean one connection only, whether or not `Connection` names them.
+const HOP_BY_HOP: [&str; 8] =
+    ["Connection", "Keep-Alive", "Proxy-Connection", "TE", "Trailer", "Transfer-Encoding", "Upgrade", "HTTP2-Settings"];
+
+/// Where a request comes from and goes to.
+#[derive(Clone, Copy, Debug)]
+pub struct Forwarded<'a> {
+    /// The client's address.
+    pub client: IpAddr,
+    /// The scheme of the client's connection: `http` or `https`.
+    pub scheme: &'a str,
+    /// What `Host` says upstream.
+    pub upstream_host: &'a str,
+    /// The path of the upstream's own URL, put before the target; mostly empty. A slash at its end does not count.
+    pub base_path: &'a str,
+}
+
+/// What to leave out of a request, or to change in it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RequestOptions<'a> {
+    /// Leave `Accept-Encoding` out, so that the stream comes as plain text.
+    pub drop_accept_encoding: bool,
+    /// Leave `Last-Event-ID` out; the caller may write its own behind.
+    pub drop_last_event_id: bool,
+    /// Leave `Expect` out, because the body is at hand.
+    pub drop_expect: bool,
+    /// Send no body, nor the headers that describe one: for a stream asked for again.
+    pub drop_body: bool,
+    /// Send this method instead of the client's.
+    pub method: Option<&'a str>,
+}
+
+/// How the body of a response to the client is delimited.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ResponseFraming {
+    /// No body. `Content-Length` is kept where it tells of the body a GET would have had (`HEAD`, 304).
+    None,
+    /// So many bytes.
+    Length(u64),
+    /// Chunks; only to HTTP/1.1 clients.
+    Chunked,
+    /// Until the connection ends.
+    UntilClose,
+}
+
+impl ResponseFraming {
+    /// How a body that is passed on as it comes is delimited for a client of this version.
+    pub fn relayed(body: BodyLength, client: Version) -> Self {
+        match (body, client) {
+            (BodyLength::None, _) => Self::None,
+            (BodyLength::Length(n), _) => Self::Length(n),
+            (_, Version::Http11) => Self::Chunked,
+            (_, Version::Http10) => Self::UntilClose,
+        }
+    }
+}
+
+/// Appends the head that goes upstream, without its last empty line: the caller adds lines of its own, such as
+/// `Last-Event-ID`, and the empty line.
+pub fn write_request(head: &RequestHead, to: &Forwarded<'_>, options: RequestOptions<'_>, out: &mut Vec<u8>) {
+    push_text(out, options.method.unwrap_or(head.method.as_str()));
+    out.push(b' ');
+    if head.target != "*" {
+        push_text(out, to.base_path.trim_end_matches('/'));
+    }
+    push_text(out, &head.target);
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    push_line(out, "Host", to.upstream_host);
+    for (name, value) in head.headers.iter() {
+        if is_passed(&head.headers, name) && !is_restated(name) && !is_dropped(name, options) {
+            push_field(out, name, value);
+        }
+    }
+    push_forwarded(head, to, out);
+    push_request_framing(head, options, out);
+}
+
+/// Headers of a request that are written anew, whatever the client sent.
+fn is_restated(name: &str) -> bool {
+    ["Host", "Content-Length", "X-Forwarded-For", "Via"].iter().any(|n| n.eq_ignore_ascii_case(name))
+}
+
+fn is_dropped(name: &str, options: RequestOptions<'_>) -> bool {
+    let is = |wanted: &str| wanted.eq_ignore_ascii_case(name);
+    let describes_body = name.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("content-"));
+    (options.drop_accept_encoding && is("Accept-Encoding"))
+        || (options.drop_last_event_id && is("Last-Event-ID"))
+        || ((options.drop_expect || options.drop_body) && is("Expect"))
+        || (options.drop_body && describes_body)
+}
+
+/// Who the client is, and that segno stands between (RFC 9110 section 7.6.3: with the version that was received).
+fn push_forwarded(head: &RequestHead, to: &Forwarded<'_>, out: &mut Vec<u8>) {
+    push_list(&head.headers, "X-Forwarded-For", out);
+    // Writing to a `Vec` does not fail.
+    let _ = write!(out, "{}\r\n", to.client.to_canonical());
+    if !passes_on(&head.headers, "X-Forwarded-Proto") {
+        push_line(out, "X-Forwarded-Proto", to.scheme);
+    }
+    if let Some(host) = head.host.as_deref().filter(|_| !passes_on(&head.headers, "X-Forwarded-Host")) {
+        push_line(out, "X-Forwarded-Host", host);
+    }
+    push_list(&head.headers, "Via", out);
+    push_text(out, head.version.number());
+    out.extend_from_slice(b" segno\r\n");
+}
+
+/// Opens a line that lists all values of `name` that are passed on, ready for one more element.
+fn push_list(headers: &Headers, name: &str, out: &mut Vec<u8>) {
+    push_text(out, name);
+    out.extend_from_slice(b": ");
+    if !is_passed(headers, name) {
+        return;
+    }
+    for value in headers.get_all(name).filter(|value| !value.is_empty()) {
+        out.extend_from_slice(value);
+        out.extend_from_slice(b", ");
+    }
+}
+
+fn push_request_framing(head: &RequestHead, options: RequestOptions<'_>, out: &mut Vec<u8>) {
+    if options.drop_body {
+        return;
+    }
+    match head.body {
+        BodyLength::Length(n) => push_length(out, n),
+        BodyLength::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        BodyLength::None if options.method.is_none() && head.method.expects_content() => push_length(out, 0),
+        BodyLength::None | BodyLength::UntilClose => {}
+    }
+}
+
+/// Appends the head that goes to the client, its empty line included.
+///
+/// `client` is the client's version, `close` whether the connection ends behind this response. A header in `extra`
+/// takes the place of all with the same name in `head`.
+pub fn write_response(
+    head: &ResponseHead,
+    framing: ResponseFraming,
+    client: Version,
+    close: bool,
+    extra: &[(&str, &str)],
+    out: &mut Vec<u8>,
+) {
+    debug_assert!(framing != ResponseFraming::Chunked || client == Version::Http11, "HTTP/1.0 has no chunks");
+    push_status(out, head.status, &head.reason);
+    let keeps_length = framing == ResponseFraming::None && !matches!(head.status, 100..=199 | 204);
+    for (name, value) in head.headers.iter() {
+        let length = name.eq_ignore_ascii_case("Content-Length");
+        let replaced = extra.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
+        if is_passed(&head.headers, name) && !replaced && (!length || keeps_length) {
+            push_field(out, name, value);
+        }
+    }
+    match framing {
+        ResponseFraming::Length(n) => push_length(out, n),
+        ResponseFraming::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        ResponseFraming::None | ResponseFraming::UntilClose => {}
+    }
+    if !head.is_interim() {
+        push_connection(out, client, close || framing == ResponseFraming::UntilClose);
+    }
+    extra.iter().for_each(|(name, value)| push_line(out, name, value));
+    out.extend_from_slice(b"\r\n");
+}
+
+fn push_connection(out: &mut Vec<u8>, client: Version, close: bool) {
+    match (close, client) {
+        (true, _) => push_line(out, "Connection", "close"),
+        (false, Version::Http10) => push_line(out, "Connection", "keep-alive"),
+        (false, Version::Http11) => {}
+    }
+}
+
+/// Whether a header may leave the connection it came on.
+fn is_passed(headers: &Headers, name: &str) -> bool {
+    !HOP_BY_HOP.iter().any(|n| n.eq_ignore_ascii_case(name)) && !headers.contains_token("Connection", name)
+}
+
+/// Whether the message that is written holds a header of the peer's with this name.
+fn passes_on(headers: &Headers, name: &str) -> bool {
+    headers.contains(name) && is_passed(headers, name)
+}
+
+/// Appends a line of the peer's, which was checked when it was read.
+fn push_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+#[path = "forward_tests.rs"]
+mod tests;

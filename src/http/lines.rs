@@ -1,0 +1,180 @@
+//! The lines of a head: the first one, and the header lines behind it.
+//!
+//! In: a whole head. Out: its first line, and [`Headers`].
+//! Laws: httparse reads the lines; what it lets through and RFC 9112 does not (LF alone in requests) is refused
+//! before, and only when it refuses are the lines looked at again to say which one is wrong and why.
+//! Source: RFC 9112 sections 2.2, 5.1, 5.2; RFC 9110 section 5.5.
+
+use super::error::{HeadError, excerpt};
+use super::find::HeadLimits;
+use super::headers::{Headers, is_forbidden};
+use super::method::is_token;
+
+/// What may end a line.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum LineEnds {
+    /// CR LF only: from clients.
+    Strict,
+    /// LF alone as well: from upstreams (RFC 9112 section 2.2 allows it, and old servers send it).
+    Lenient,
+}
+
+/// Cuts a head into its first line, without the line's end, and the block of header lines with the empty line.
+pub(super) fn split_head(head: &[u8], ends: LineEnds, limits: HeadLimits) -> Result<(&[u8], &[u8]), HeadError> {
+    if head.len() > limits.bytes {
+        return Err(limits.too_long(head));
+    }
+    let mut head = head;
+    while let [b'\r', b'\n', rest @ ..] = head {
+        head = rest;
+    }
+    let feed = memchr::memchr(b'\n', head).ok_or(HeadError::Unfinished)?;
+    let (line, block) = (&head[..feed], &head[feed + 1..]);
+    let line = match line {
+        [line @ .., b'\r'] => line,
+        _ if ends == LineEnds::Strict => return Err(HeadError::BareLf { line: 1 }),
+        _ => line,
+    };
+    check_controls(line, 1)?;
+    Ok((line, block))
+}
+
+/// Reads the block behind the first line.
+pub(super) fn parse_block(block: &[u8], ends: LineEnds, limits: HeadLimits) -> Result<Headers, HeadError> {
+    let lines = check_ends(block, ends)?;
+    if lines > limits.headers {
+        return Err(HeadError::TooManyHeaders { limit: limits.headers });
+    }
+    let mut slots = vec![httparse::EMPTY_HEADER; lines];
+    match httparse::parse_headers(block, &mut slots) {
+        Ok(httparse::Status::Complete((used, parsed))) if used == block.len() => collect(parsed, block.len()),
+        Ok(_) => Err(HeadError::Unfinished),
+        Err(_) => Err(diagnose(block)),
+    }
+}
+
+/// Counts the header lines, and refuses folding and, where strict, line ends other than CR LF.
+fn check_ends(block: &[u8], ends: LineEnds) -> Result<usize, HeadError> {
+    let (mut start, mut lines) = (0, 0);
+    for feed in memchr::memchr_iter(b'\n', block) {
+        let line = &block[start..feed];
+        let number = lines + 2;
+        if ends == LineEnds::Strict && line.last() != Some(&b'\r') {
+            return Err(HeadError::BareLf { line: number });
+        }
+        if matches!(line, [b' ' | b'\t', ..]) {
+            return Err(HeadError::Folded { line: number });
+        }
+        start = feed + 1;
+        if matches!(line, b"" | b"\r") {
+            break;
+        }
+        lines += 1;
+    }
+    Ok(lines)
+}
+
+fn collect(parsed: &[httparse::Header<'_>], bytes: usize) -> Result<Headers, HeadError> {
+    let mut headers = Headers::with_capacity(parsed.len(), bytes.saturating_sub(4 * parsed.len() + 2));
+    for (n, field) in parsed.iter().enumerate() {
+        if let Some(&byte) = field.value.iter().find(|&&b| is_forbidden(b)) {
+            return Err(HeadError::Control { line: n + 2, byte });
+        }
+        headers.push_checked(field.name, field.value)?;
+    }
+    Ok(headers)
+}
+
+/// Which line is wrong, and why. Only for blocks that httparse refused.
+fn diagnose(block: &[u8]) -> HeadError {
+    let lines = block.split(|&b| b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let wrong = lines.enumerate().find_map(|(n, line)| (!line.is_empty()).then(|| check_line(line, n + 2).err())?);
+    wrong.unwrap_or(HeadError::Unfinished)
+}
+
+fn check_line(line: &[u8], number: usize) -> Result<(), HeadError> {
+    check_controls(line, number)?;
+    let colon = memchr::memchr(b':', line).unwrap_or(0);
+    let name = &line[..colon];
+    if matches!(name, [.., b' ' | b'\t']) {
+        return Err(HeadError::SpaceBeforeColon { line: number });
+    }
+    if !is_token(name) {
+        return Err(HeadError::HeaderName { line: number, text: excerpt(line) });
+    }
+    Ok(())
+}
+
+fn check_controls(line: &[u8], number: usize) -> Result<(), HeadError> {
+    match line.iter().find(|&&b| is_forbidden(b)) {
+        None => Ok(()),
+        Some(b'\r') => Err(HeadError::BareCr { line: number }),
+        Some(&byte) => Err(HeadError::Control { line: number, byte }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(block: &str, ends: LineEnds) -> Result<Headers, HeadError> {
+        parse_block(block.as_bytes(), ends, HeadLimits::default())
+    }
+
+    #[test]
+    fn whitespace_around_a_value_is_cut_and_inside_is_kept() {
+        let h = parse("A: \t b  c \t\r\nD:\r\nE:f\r\n\r\n", LineEnds::Strict).unwrap();
+        assert_eq!(h.get("a"), Some(&b"b  c"[..]));
+        assert_eq!((h.get("d"), h.get("e")), (Some(&b""[..]), Some(&b"f"[..])));
+    }
+
+    #[test]
+    fn each_wrong_line_is_named_with_its_reason() {
+        let cases = [
+            ("A: b\nC: d\r\n\r\n", HeadError::BareLf { line: 2 }),
+            ("A: b\r\nC: d\n\r\n", HeadError::BareLf { line: 3 }),
+            ("A: b\r\n\n", HeadError::BareLf { line: 3 }),
+            ("A: b\rC: d\r\n\r\n", HeadError::BareCr { line: 2 }),
+            ("A: b\r\r\n\r\n", HeadError::BareCr { line: 2 }),
+            ("A\r: b\r\n\r\n", HeadError::BareCr { line: 2 }),
+            ("A: b\r\n c\r\n\r\n", HeadError::Folded { line: 3 }),
+            (" A: b\r\n\r\n", HeadError::Folded { line: 2 }),
+            ("A: b\0c\r\n\r\n", HeadError::Control { line: 2, byte: 0 }),
+            ("A: b\x7f\r\n\r\n", HeadError::Control { line: 2, byte: 0x7f }),
+            ("A: b\x0bc\r\n\r\n", HeadError::Control { line: 2, byte: 0x0b }),
+            ("A : b\r\n\r\n", HeadError::SpaceBeforeColon { line: 2 }),
+            ("A\t: b\r\n\r\n", HeadError::SpaceBeforeColon { line: 2 }),
+            ("A: b\r\n: c\r\n\r\n", HeadError::HeaderName { line: 3, text: excerpt(b": c") }),
+            ("AB\r\n\r\n", HeadError::HeaderName { line: 2, text: excerpt(b"AB") }),
+            ("A B: c\r\n\r\n", HeadError::HeaderName { line: 2, text: excerpt(b"A B: c") }),
+            ("A: b\r\n", HeadError::Unfinished),
+            ("A: b\r\n\r\nC: d\r\n\r\n", HeadError::Unfinished),
+            ("", HeadError::Unfinished),
+        ];
+        for (block, error) in cases {
+            assert_eq!(parse(block, LineEnds::Strict), Err(error), "{block:?}");
+        }
+    }
+
+    #[test]
+    fn an_upstream_may_end_lines_with_lf_alone() {
+        let h = parse("A: b\nC: d\r\n\n", LineEnds::Lenient).unwrap();
+        assert_eq!((h.get("A"), h.get("C")), (Some(&b"b"[..]), Some(&b"d"[..])));
+        assert_eq!(parse("A: b\rC: d\n\n", LineEnds::Lenient), Err(HeadError::BareCr { line: 2 }));
+    }
+
+    #[test]
+    fn bytes_beyond_ascii_pass_in_values() {
+        let h = parse_block(b"A: \xc3\xa9\xff\r\n\r\n", LineEnds::Strict, HeadLimits::default()).unwrap();
+        assert_eq!(h.get("A"), Some(&b"\xc3\xa9\xff"[..]));
+    }
+
+    #[test]
+    fn one_line_above_the_limit_is_refused() {
+        let limits = HeadLimits { headers: 3, ..HeadLimits::default() };
+        let block = |n| "A: b\r\n".repeat(n) + "\r\n";
+        assert!(parse_block(block(3).as_bytes(), LineEnds::Strict, limits).is_ok());
+        let refused = parse_block(block(4).as_bytes(), LineEnds::Strict, limits);
+        assert_eq!(refused, Err(HeadError::TooManyHeaders { limit: 3 }));
+    }
+}

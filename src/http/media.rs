@@ -1,0 +1,182 @@
+//! What headers say about event streams: media types, codings, when to come back, where to go on.
+//!
+//! In: headers. Out: yes or no, a span, a cursor.
+//! Law: no clock is read; a date is measured against the `Date` of the same response.
+//! Source: RFC 9110 sections 8.3, 8.4, 10.2.3, 12.4.2, 12.5.1; the HTML standard, section 9.2 Server-sent events,
+//! for `Last-Event-ID` (<https://html.spec.whatwg.org/multipage/server-sent-events.html#the-last-event-id-header>).
+
+use super::error::HeadError;
+use super::headers::{Headers, trim};
+use crate::base::Span;
+
+const EVENT_STREAM: &[u8] = b"text/event-stream";
+
+/// Whether `Accept` names `text/event-stream` itself with a weight above 0. `*/*` and `text/*` do not count: every
+/// client sends those.
+pub fn accepts_event_stream(headers: &Headers) -> bool {
+    headers.get_all("Accept").flat_map(|value| split(value, b',')).any(|range| {
+        let mut parts = split(range, b';');
+        parts.next().is_some_and(|essence| trim(essence).eq_ignore_ascii_case(EVENT_STREAM)) && !parts.any(is_refusal)
+    })
+}
+
+/// Whether the first `Content-Type` is `text/event-stream`, with any parameters.
+pub fn is_event_stream(headers: &Headers) -> bool {
+    let essence = headers.get("Content-Type").and_then(|value| value.split(|&b| b == b';').next());
+    essence.is_some_and(|e| trim(e).eq_ignore_ascii_case(EVENT_STREAM))
+}
+
+/// Whether the content is compressed or otherwise coded, so that its events cannot be read.
+pub fn is_encoded(headers: &Headers) -> bool {
+    headers.tokens("Content-Encoding").any(|t| !t.is_empty() && !t.eq_ignore_ascii_case(b"identity"))
+}
+
+/// How long `Retry-After` asks to wait: seconds, or the time from the response's own `Date` to a date (zero when
+/// that has passed). `None` when it is missing or cannot be read, and for a date without `Date`.
+pub fn retry_after(headers: &Headers) -> Option<Span> {
+    let value = headers.get("Retry-After")?;
+    if !value.is_empty() && value.iter().all(u8::is_ascii_digit) {
+        let seconds = std::str::from_utf8(value).ok()?.parse().unwrap_or(u64::MAX);
+        return Some(Span::from_secs(seconds));
+    }
+    let date = |value| httpdate::parse_http_date(std::str::from_utf8(value).ok()?).ok();
+    let (until, now) = (date(value)?, date(headers.get("Date")?)?);
+    Some(until.duration_since(now).map_or(Span::ZERO, Span::from))
+}
+
+/// The cursor that a client resumes from; an empty one counts as none, as it does in the standard.
+///
+/// # Errors
+/// More than one header, NUL, CR or LF in it, or more than `max` bytes.
+pub fn last_event_id(headers: &Headers, max: usize) -> Result<Option<&[u8]>, HeadError> {
+    let mut values = headers.get_all("Last-Event-ID");
+    let Some(id) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(HeadError::LastEventIdRepeated);
+    }
+    if id.iter().any(|b| matches!(b, 0 | b'\r' | b'\n')) {
+        return Err(HeadError::LastEventId);
+    }
+    if id.len() > max {
+        return Err(HeadError::LastEventIdTooLong { len: id.len(), limit: max });
+    }
+    Ok((!id.is_empty()).then_some(id))
+}
+
+/// Whether a parameter is a weight of zero: `q=0`, `q=0.000`.
+fn is_refusal(parameter: &[u8]) -> bool {
+    match trim(parameter) {
+        [b'q' | b'Q', b'=', weight @ ..] => !weight.is_empty() && weight.iter().all(|b| matches!(b, b'0' | b'.')),
+        _ => false,
+    }
+}
+
+/// Splits at a separator that stands outside quoted strings (RFC 9110 section 5.6.4).
+fn split(value: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
+    let (mut quoted, mut escaped) = (false, false);
+    value.split(move |&b| {
+        let was_escaped = std::mem::replace(&mut escaped, false);
+        match b {
+            _ if was_escaped => false,
+            b'\\' if quoted => {
+                escaped = true;
+                false
+            }
+            b'"' => {
+                quoted = !quoted;
+                false
+            }
+            _ => b == separator && !quoted,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(lines: &[(&str, &str)]) -> Headers {
+        let mut headers = Headers::new();
+        for (name, value) in lines {
+            headers.push(name, value.as_bytes()).unwrap();
+        }
+        headers
+    }
+
+    #[test]
+    fn only_the_type_itself_accepts_event_streams() {
+        let good = [
+            "text/event-stream",
+            "Text/Event-Stream",
+            "application/json, text/event-stream",
+            "a/b;x=\",\\\",text\", text/event-stream;q=0.1",
+            "text/event-stream ; charset=utf-8",
+            "text/event-stream;q=0, text/event-stream;x=1",
+        ];
+        for value in good {
+            assert!(accepts_event_stream(&with(&[("accept", value)])), "{value}");
+        }
+        let bad = [
+            "*/*",
+            "text/*",
+            "text/event-stream;q=0",
+            "text/event-stream; Q=0.000",
+            "text/event-streams",
+            "a/b;x=\",text/event-stream,\"",
+            "",
+        ];
+        for value in bad {
+            assert!(!accepts_event_stream(&with(&[("Accept", value)])), "{value}");
+        }
+        assert!(!accepts_event_stream(&Headers::new()));
+    }
+
+    #[test]
+    fn a_second_accept_line_counts() {
+        assert!(accepts_event_stream(&with(&[("Accept", "*/*"), ("Accept", "text/event-stream")])));
+    }
+
+    #[test]
+    fn a_content_type_counts_with_any_parameters() {
+        for value in ["text/event-stream", "TEXT/event-stream;charset=UTF-8", "text/event-stream ;x"] {
+            assert!(is_event_stream(&with(&[("content-type", value)])), "{value}");
+        }
+        for value in ["text/plain", "text/event-streaming", "application/json; a=text/event-stream"] {
+            assert!(!is_event_stream(&with(&[("content-type", value)])), "{value}");
+        }
+    }
+
+    #[test]
+    fn identity_is_no_coding() {
+        assert!(!is_encoded(&with(&[("Content-Encoding", "identity")])));
+        assert!(!is_encoded(&with(&[("Content-Encoding", "")])));
+        assert!(is_encoded(&with(&[("Content-Encoding", "identity, GZip")])));
+    }
+
+    #[test]
+    fn a_wait_is_seconds_or_measured_from_the_responses_own_date() {
+        let date = ("Date", "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(retry_after(&with(&[("Retry-After", "120")])), Some(Span::from_secs(120)));
+        assert_eq!(retry_after(&with(&[("Retry-After", "0")])), Some(Span::ZERO));
+        assert_eq!(retry_after(&with(&[("Retry-After", "99999999999999999999999")])), Some(Span::MAX));
+        let later = ("Retry-After", "Sun, 06 Nov 1994 08:50:07 GMT");
+        assert_eq!(retry_after(&with(&[later, date])), Some(Span::from_secs(30)));
+        let earlier = ("Retry-After", "Sat, 05 Nov 1994 08:50:07 GMT");
+        assert_eq!(retry_after(&with(&[earlier, date])), Some(Span::ZERO));
+        assert_eq!(retry_after(&with(&[later])), None);
+        for bad in ["", "-1", "1.5", "soon", "10 "] {
+            let read = retry_after(&with(&[("Retry-After", bad), date]));
+            assert_eq!(read, None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_is_one_header_of_bounded_length() {
+        let id = |lines| last_event_id(&with(lines), 4).map(|id| id.map(<[u8]>::to_vec));
+        assert_eq!(id(&[]), Ok(None));
+        assert_eq!(id(&[("Last-Event-ID", "")]), Ok(None));
+        assert_eq!(id(&[("last-event-id", "a b\u{e9}")]), Err(HeadError::LastEventIdTooLong { len: 5, limit: 4 }));
+        assert_eq!(id(&[("last-event-id", "12\u{e9}")]), Ok(Some(b"12\xc3\xa9".to_vec())));
+        assert_eq!(id(&[("Last-Event-ID", "1"), ("last-event-id", "1")]), Err(HeadError::LastEventIdRepeated));
+    }
+}

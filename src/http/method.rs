@@ -1,0 +1,132 @@
+//! Methods and versions.
+//!
+//! In: the words of a start line. Out: values that compare without looking at letters again.
+//! Law: methods are case-sensitive (RFC 9110 section 9.1), so `get` is an unknown method and passed on as such.
+
+use std::fmt;
+
+/// A request method.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Method {
+    /// `GET`
+    Get,
+    /// `HEAD`
+    Head,
+    /// `POST`
+    Post,
+    /// `PUT`
+    Put,
+    /// `PATCH`
+    Patch,
+    /// `DELETE`
+    Delete,
+    /// `OPTIONS`
+    Options,
+    /// `TRACE`
+    Trace,
+    /// Any other token, passed on as it is.
+    Other(Box<str>),
+}
+
+impl Method {
+    /// The method as it stands on the wire.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+            Self::Options => "OPTIONS",
+            Self::Trace => "TRACE",
+            Self::Other(name) => name,
+        }
+    }
+
+    /// Reads a token; `None` when it is not one (RFC 9110 section 5.6.2).
+    pub fn from_token(token: &[u8]) -> Option<Self> {
+        Some(match token {
+            b"GET" => Self::Get,
+            b"HEAD" => Self::Head,
+            b"POST" => Self::Post,
+            b"PUT" => Self::Put,
+            b"PATCH" => Self::Patch,
+            b"DELETE" => Self::Delete,
+            b"OPTIONS" => Self::Options,
+            b"TRACE" => Self::Trace,
+            _ if is_token(token) => Self::Other(std::str::from_utf8(token).ok()?.into()),
+            _ => return None,
+        })
+    }
+
+    /// Whether a request with this method is expected to carry content, so that none is stated as length 0
+    /// (RFC 9110 section 8.6).
+    pub fn expects_content(&self) -> bool {
+        matches!(self, Self::Post | Self::Put | Self::Patch)
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A protocol version.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Version {
+    /// HTTP/1.0: no chunking, connections close by default.
+    Http10,
+    /// HTTP/1.1
+    Http11,
+}
+
+impl Version {
+    /// The number alone, as `Via` writes it.
+    pub fn number(self) -> &'static str {
+        match self {
+            Self::Http10 => "1.0",
+            Self::Http11 => "1.1",
+        }
+    }
+
+    /// Reads `HTTP/1.0` or `HTTP/1.1`.
+    pub(super) fn from_name(name: &[u8]) -> Option<Self> {
+        match name {
+            b"HTTP/1.1" => Some(Self::Http11),
+            b"HTTP/1.0" => Some(Self::Http10),
+            _ => None,
+        }
+    }
+
+    /// Whether this is a version at all: `HTTP/` digit `.` digit.
+    pub(super) fn is_name(name: &[u8]) -> bool {
+        matches!(name, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit())
+    }
+}
+
+/// Whether the bytes are a token: one or more `tchar` (RFC 9110 section 5.6.2).
+pub(super) fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_method_prints_as_it_was_read() {
+        for name in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "get", "PURGE", "M-SEARCH"] {
+            assert_eq!(Method::from_token(name.as_bytes()).unwrap().as_str(), name);
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_token_is_no_method() {
+        for bad in [&b""[..], b"G ET", b"GET:", b"G\xc3\x89T", b"GE\tT", b"(GET)"] {
+            assert_eq!(Method::from_token(bad), None);
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! HTTP/1.1 without sockets: heads are parsed and written, bodies are de-framed and framed, and the rules of a
+//! gateway are applied in between.
+//!
+//! In: bytes as they arrive, in pieces of any size. Out: heads as values, bodies as borrowed slices, bytes to send.
+//! Laws: no byte is looked at twice while a head is awaited; no body byte is copied; everything that two readers of
+//! one message might understand differently is refused; every size has a bound.
+//! Source: RFC 9112 (HTTP/1.1), RFC 9110 (HTTP semantics), RFC 3986 (URI).
+
+mod answer;
+mod body;
+mod chunked;
+mod encode;
+mod error;
+mod find;
+mod forward;
+mod headers;
+mod length;
+mod lines;
+mod media;
+mod method;
+mod piece;
+mod request;
+mod response;
+mod target;
+
+pub use answer::{reason, write_answer};
+pub use body::{AtEof, BodyDecoder};
+pub use chunked::ChunkedDecoder;
+pub use encode::{CHUNK_END, LAST_CHUNK, chunk_head, write_piece};
+pub use error::HeadError;
+pub use find::{HeadFinder, HeadLimits};
+pub use forward::{Forwarded, RequestOptions, ResponseFraming, write_request, write_response};
+pub use headers::Headers;
+pub use length::BodyLength;
+pub use media::{accepts_event_stream, is_encoded, is_event_stream, last_event_id, retry_after};
+pub use method::{Method, Version};
+pub use piece::{BodyError, CHUNK_LINE_LIMIT, Piece, TRAILER_LIMIT};
+pub use request::{RequestHead, parse_request};
+pub use response::{ResponseHead, parse_response};

@@ -1,0 +1,116 @@
+//! Response heads: status lines, lengths by status and method, and what is refused.
+
+use super::*;
+
+fn parse(head: &str) -> Result<ResponseHead, HeadError> {
+    parse_response(head.as_bytes(), &Method::Get, HeadLimits::default())
+}
+
+fn body(method: Method, status: u16, lines: &str) -> Result<BodyLength, HeadError> {
+    let head = format!("HTTP/1.1 {status} x\r\n{lines}\r\n");
+    parse_response(head.as_bytes(), &method, HeadLimits::default()).map(|head| head.body)
+}
+
+#[test]
+fn a_plain_response_is_read() {
+    let head =
+        parse("HTTP/1.1 200 All is well\r\nContent-Type: text/event-stream\r\nContent-Length: 3\r\n\r\n").unwrap();
+    assert_eq!((head.status, head.reason.as_str(), head.version), (200, "All is well", Version::Http11));
+    assert_eq!((head.body, head.keep_alive, head.is_interim()), (BodyLength::Length(3), true, false));
+}
+
+#[test]
+fn a_reason_may_be_missing() {
+    for head in ["HTTP/1.1 200\r\n\r\n", "HTTP/1.1 200 \r\n\r\n", "HTTP/1.1 200\n\n"] {
+        assert_eq!(parse(head).unwrap().reason, "");
+    }
+}
+
+#[test]
+fn bytes_of_a_reason_that_are_not_utf_8_are_replaced() {
+    let head = parse_response(b"HTTP/1.0 500 \xff\r\n\r\n", &Method::Get, HeadLimits::default()).unwrap();
+    assert_eq!(head.reason, "\u{fffd}");
+}
+
+#[test]
+fn other_status_lines_are_refused() {
+    let bad = [
+        "HTTP/1.1  200 OK",
+        "HTTP/1.1 20 OK",
+        "HTTP/1.1 2000 OK",
+        "HTTP/1.1 200OK",
+        "HTTP/1.1 099 x",
+        "HTTP/1.1\t200 OK",
+        "HTTP/1.1 +20 x",
+        "ICY 200 OK",
+        "http/1.1 200 OK",
+        "HTTP/1.1",
+        "",
+        "GET / HTTP/1.1",
+        "\u{e9}\u{e9}\u{e9}\u{e9}",
+    ];
+    for line in bad {
+        let head = parse(&format!("{line}\r\nA: b\r\n\r\n"));
+        assert!(head.is_err(), "{line:?}");
+    }
+    assert!(matches!(parse("HTTP/2.0 200 OK\r\n\r\n"), Err(HeadError::Version(_))));
+    assert_eq!(parse("HTTP/1.1 101 Switching\r\n\r\n"), Err(HeadError::SwitchedProtocols));
+}
+
+#[test]
+fn some_responses_never_have_a_body() {
+    for lines in ["", "Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n"] {
+        assert_eq!(body(Method::Head, 200, lines), Ok(BodyLength::None));
+        for status in [100, 103, 204, 304] {
+            assert_eq!(body(Method::Get, status, lines), Ok(BodyLength::None));
+        }
+    }
+}
+
+#[test]
+fn without_framing_a_body_goes_on_until_close() {
+    assert_eq!(body(Method::Get, 200, ""), Ok(BodyLength::UntilClose));
+    assert!(!parse("HTTP/1.1 200 OK\r\nConnection: keep-alive\r\n\r\n").unwrap().keep_alive);
+    assert_eq!(body(Method::Get, 200, "Transfer-Encoding: chunked\r\n"), Ok(BodyLength::Chunked));
+}
+
+#[test]
+fn signs_of_smuggling_are_refused_whatever_the_status() {
+    for status in [200, 204, 304] {
+        let both = body(Method::Get, status, "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n");
+        assert_eq!(both, Err(HeadError::BothFramings));
+        let twice = body(Method::Head, status, "Content-Length: 5\r\nContent-Length: 5\r\n");
+        assert_eq!(twice, Err(HeadError::ContentLengthRepeated));
+    }
+    assert!(matches!(
+        body(Method::Get, 200, "Transfer-Encoding: gzip, chunked\r\n"),
+        Err(HeadError::TransferCoding(_))
+    ));
+    let old = parse("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    assert_eq!(old, Err(HeadError::TransferEncodingIn10));
+    assert_eq!(parse("HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n"), Err(HeadError::Folded { line: 3 }));
+}
+
+#[test]
+fn lines_may_end_with_lf_alone() {
+    let head = parse("HTTP/1.0 200 OK\nContent-Length: 3\nConnection: keep-alive\n\n").unwrap();
+    assert_eq!((head.body, head.keep_alive), (BodyLength::Length(3), true));
+}
+
+#[test]
+fn damaged_heads_are_errors_and_not_panics() {
+    let good = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: a, b\r\n\r\n";
+    let mut random = crate::base::Random::new(12);
+    for _ in 0..20_000 {
+        let mut head = good.to_vec();
+        for _ in 0..=random.below(3) {
+            let at = random.below(head.len() as u64) as usize;
+            if random.below(2) == 0 {
+                head[at] = random.next() as u8;
+            } else {
+                head.truncate(at.max(1));
+            }
+        }
+        let _ = parse_response(&head, &Method::Get, HeadLimits::default());
+    }
+}

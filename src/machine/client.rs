@@ -1,0 +1,318 @@
+//! A client's connection: heads in, request bodies passed on, one request after the other.
+//!
+//! In: what the client's socket says. Out: exchanges, and bytes for upstream.
+//! Laws: what is refused gets a status and a reason, and never reaches upstream; a client that has ended its
+//! sending while it waits or reads is gone (proxies before and browsers close like that), and upstream hears of it;
+//! input is held back while upstream does not take it.
+
+use super::conn::{Client, ClientState, Conn, ConnKey, HIGH_WATER, Peer};
+use super::exchange::{Ending, Exchange, ExchangeKey, Phase, Request};
+use super::{Close, Machine, Notice, Output};
+use crate::base::{Count, Span};
+use crate::http::{self, BodyDecoder, BodyLength, HeadLimits, Piece, RequestHead};
+use std::net::IpAddr;
+
+/// How long a connection is read after the last answer, so that the client reads it before it sees the close.
+const LINGER_FOR: Span = Span::from_secs(2);
+
+/// Bytes of a next request that are taken in while one is being served.
+const PIPELINE: usize = 4 << 10;
+
+impl Machine {
+    pub(super) fn on_accepted(&mut self, address: IpAddr) {
+        let client = Client { address, state: ClientState::Head };
+        match self.conns.insert(Conn::new(Peer::Client(client))) {
+            Ok(conn) => {
+                self.counts.one(Count::ConnectionsAccepted);
+                self.outputs.push_back(Output::Adopt { conn });
+                self.set_deadline(conn, self.now + self.head_timeout);
+            }
+            Err(_) => {
+                self.counts.one(Count::ConnectionsRefused);
+                self.notice(Notice::Full { what: "connection" });
+                self.outputs.push_back(Output::Refuse);
+            }
+        }
+    }
+
+    pub(super) fn on_client_data(&mut self, conn: ConnKey, bytes: &[u8]) {
+        let Some(c) = self.conns.get_mut(conn) else { return };
+        match c.client_state() {
+            Some(ClientState::Closing | ClientState::Lingering) => {}
+            Some(ClientState::Head) => {
+                let first = c.input.is_empty();
+                c.input.extend_from_slice(bytes);
+                if first {
+                    self.set_deadline(conn, self.now + self.head_timeout);
+                }
+                self.read_head(conn);
+            }
+            _ => {
+                c.input.extend_from_slice(bytes);
+                self.pump_request(conn);
+            }
+        }
+    }
+
+    /// How much a client's connection may be read.
+    pub(super) fn client_room(&self, c: &Conn) -> usize {
+        let limit = self.config.limits.header_bytes;
+        match c.client_state() {
+            Some(ClientState::Head) => limit.saturating_sub(c.input.len()),
+            Some(ClientState::Busy) if c.body.is_done() => PIPELINE.saturating_sub(c.input.len()),
+            Some(ClientState::Busy) => match c.input.is_empty() && self.upstream_takes(c.exchange) {
+                true => HIGH_WATER,
+                false => 0,
+            },
+            _ => HIGH_WATER,
+        }
+    }
+
+    fn upstream_takes(&self, exchange: Option<ExchangeKey>) -> bool {
+        let upstream = exchange.and_then(|k| self.exchanges.get(k)).and_then(|x| x.upstream);
+        upstream.and_then(|u| self.conns.get(u)).is_some_and(|u| u.is_established() && u.out.len() < HIGH_WATER)
+    }
+
+    /// Takes a head off the input, if it is whole.
+    fn read_head(&mut self, conn: ConnKey) {
+        let limits = HeadLimits { bytes: self.config.limits.header_bytes, ..HeadLimits::default() };
+        let Some(c) = self.conns.get_mut(conn) else { return };
+        let Some(end) = c.finder.find(&c.input) else {
+            if let Err(e) = limits.check_unfinished(&c.input) {
+                self.refuse(conn, e.status(), &e.to_string());
+            }
+            return;
+        };
+        match http::parse_request(&c.input[c.finder.skip()..end], limits) {
+            Ok(head) => {
+                c.consume_input(end);
+                self.on_request(conn, head);
+            }
+            Err(e) => self.refuse(conn, e.status(), &e.to_string()),
+        }
+    }
+
+    fn on_request(&mut self, conn: ConnKey, head: RequestHead) {
+        self.counts.one(Count::Requests);
+        let Some(route) = self.config.routes.position(head.host.as_deref(), &head.target) else {
+            return self.refuse(conn, 404, "no route for this host and path; see `[[route]]` in the configuration");
+        };
+        let max_id = self.config.routes[route].max_id_bytes;
+        let cursor = match http::last_event_id(&head.headers, max_id) {
+            Ok(cursor) => cursor.filter(|id| !id.is_empty()).map(Box::from),
+            Err(e) => return self.refuse(conn, e.status(), &e.to_string()),
+        };
+        let Some(c) = self.conns.get_mut(conn) else { return };
+        let Peer::Client(client) = &mut c.peer else { return };
+        client.state = ClientState::Busy;
+        let request = request(&head, &self.config.routes[route], client.address, cursor);
+        c.body = BodyDecoder::new(head.body);
+        match self.exchanges.insert(Exchange::new(route, request, conn, self.now)) {
+            Ok(key) => {
+                c.exchange = Some(key);
+                let deadline = if c.body.is_done() { crate::base::Tick::NEVER } else { self.body_deadline(route) };
+                self.set_deadline(conn, deadline);
+                self.ask(key);
+                self.arm(key);
+            }
+            Err(_) => {
+                self.counts.one(Count::StreamsRefused);
+                self.notice(Notice::Full { what: "stream" });
+                self.answer_and_close(conn, 503, "all streams are taken; try again later", &[("Retry-After", "5")]);
+            }
+        }
+    }
+
+    fn body_deadline(&self, route: usize) -> crate::base::Tick {
+        self.now + self.config.routes[route].body_timeout
+    }
+
+    /// Passes on as much of the request's body as upstream takes. What follows the body waits for its turn.
+    pub(super) fn pump_request(&mut self, conn: ConnKey) {
+        let Some(c) = self.conns.get_mut(conn) else { return };
+        let Some(key) = c.exchange else { return };
+        if c.body.is_done() || c.input.is_empty() {
+            return;
+        }
+        let Some(x) = self.exchanges.get(key) else { return };
+        let Some(upstream) = x.upstream else { return };
+        let (route, chunked) = (x.route, x.request.chunked_body);
+        let input = std::mem::take(&mut c.input);
+        let mut body = std::mem::replace(&mut c.body, BodyDecoder::new(BodyLength::None));
+        let result = match self.conns.get_mut(upstream) {
+            Some(u) if u.is_established() && u.out.len() < HIGH_WATER => {
+                pass_body(&mut body, &input, chunked, u.out.end())
+            }
+            _ => Ok(0),
+        };
+        let done = body.is_done();
+        let Some(c) = self.conns.get_mut(conn) else { return };
+        c.body = body;
+        match result {
+            Ok(0) => c.input = input,
+            Ok(used) => {
+                c.input = input[used..].to_vec();
+                self.flush(upstream);
+                let deadline = if done { crate::base::Tick::NEVER } else { self.body_deadline(route) };
+                self.set_deadline(conn, deadline);
+                self.resume(conn);
+            }
+            Err(why) => {
+                self.drop_exchange(key);
+                self.refuse(conn, 400, &why);
+            }
+        }
+    }
+
+    pub(super) fn on_body_timeout(&mut self, conn: ConnKey) {
+        let Some(c) = self.conns.get(conn) else { return };
+        if c.body.is_done() || !c.input.is_empty() {
+            return;
+        }
+        if let Some(key) = c.exchange {
+            let head_sent = self.exchanges.get(key).is_some_and(|x| x.head_sent);
+            self.drop_exchange(key);
+            match head_sent {
+                true => self.close(conn, Close::Reset),
+                false => self.refuse(conn, 408, "the request's body did not arrive in time"),
+            }
+        }
+    }
+
+    /// The client has closed or lost its connection: nobody reads any more.
+    pub(super) fn on_client_gone(&mut self, conn: ConnKey) {
+        if let Some(key) = self.conns.get(conn).and_then(|c| c.exchange) {
+            if self.exchanges.get(key).is_some_and(|x| x.stream.is_some()) {
+                self.counts.one(Count::StreamsLeft);
+            }
+            self.drop_exchange(key);
+        }
+        self.close(conn, Close::Finish);
+    }
+
+    /// Refuses a request that upstream has not seen.
+    pub(super) fn refuse(&mut self, conn: ConnKey, status: u16, why: &str) {
+        self.counts.one(Count::RequestsRefused);
+        self.notice(Notice::RequestRefused { status, why: why.into() });
+        self.answer_and_close(conn, status, why, &[]);
+    }
+
+    /// Sends an answer of segno's own, the last one on this connection.
+    fn answer_and_close(&mut self, conn: ConnKey, status: u16, text: &str, extra: &[(&str, &str)]) {
+        let body_timeout = self.config.routes.iter().map(|r| r.body_timeout).max().unwrap_or_default();
+        let Some(c) = self.conns.get_mut(conn) else { return };
+        http::write_answer(status, text, extra, true, false, c.out.end());
+        c.set_client_state(ClientState::Closing);
+        c.exchange = None;
+        c.input = Vec::new();
+        self.set_deadline(conn, self.now + body_timeout);
+        self.flush(conn);
+        self.resume(conn);
+    }
+
+    /// Everything for a closing client is sent: shuts our side, and reads on for a while, since a close with unread
+    /// input would reset the connection before the client has read the answer (RFC 9112, 9.6).
+    pub(super) fn on_closing_flushed(&mut self, conn: ConnKey) {
+        if let Some(c) = self.conns.get_mut(conn) {
+            c.set_client_state(ClientState::Lingering);
+            c.out.release();
+            self.outputs.push_back(Output::ShutdownWrite { conn });
+            self.set_deadline(conn, self.now + LINGER_FOR);
+        }
+    }
+
+    /// The answer has been sent as a whole: the connection serves the next request, or closes.
+    pub(super) fn on_answered(&mut self, conn: ConnKey, keep_alive: bool) {
+        let draining = self.draining;
+        let keep_alive_for = self.keep_alive;
+        let Some(c) = self.conns.get_mut(conn) else { return };
+        c.exchange = None;
+        c.out.release();
+        if !keep_alive || draining || !c.body.is_done() {
+            return self.on_closing_flushed(conn);
+        }
+        c.set_client_state(ClientState::Head);
+        let waiting = !c.input.is_empty();
+        let wait = if waiting { self.head_timeout } else { keep_alive_for };
+        self.set_deadline(conn, self.now + wait);
+        self.resume(conn);
+        if waiting {
+            self.read_head(conn);
+        }
+    }
+
+    /// Shutting down: idle clients are closed, streams are cut so that their clients come back elsewhere, answers that
+    /// are under way may end.
+    pub(super) fn on_drain(&mut self) {
+        self.draining = true;
+        let clients: Vec<ConnKey> = self.conns.iter().map(|(k, _)| k).collect();
+        for conn in clients {
+            let Some(c) = self.conns.get(conn) else { continue };
+            match (&c.peer, c.exchange) {
+                (Peer::Client(client), None) if client.state == ClientState::Head => self.close(conn, Close::Finish),
+                (Peer::Client(_), Some(key)) => self.drain_exchange(key),
+                (Peer::Upstream(_), None) => self.drop_idle(conn),
+                _ => {}
+            }
+        }
+    }
+
+    fn drain_exchange(&mut self, key: ExchangeKey) {
+        let Some(x) = self.exchanges.get(key) else { return };
+        if x.is_open_stream() {
+            self.say_retry(key);
+            self.end_stream(key, Ending::Cut);
+        } else if x.is_stream_request() && !matches!(x.phase, Phase::Passing | Phase::Ending(_)) {
+            let client = x.client;
+            self.drop_exchange(key);
+            self.close(client, Close::Reset);
+        }
+    }
+}
+
+/// What is kept of a request's head.
+fn request(head: &RequestHead, route: &crate::config::Route, client: IpAddr, cursor: Option<Box<[u8]>>) -> Request {
+    let accepts_stream = http::accepts_event_stream(&head.headers);
+    let mut bytes = Vec::with_capacity(512);
+    let to = http::Forwarded {
+        client,
+        scheme: "http",
+        upstream_host: &route.upstream.authority,
+        base_path: &route.upstream.base_path,
+    };
+    let options =
+        http::RequestOptions { drop_accept_encoding: accepts_stream, drop_last_event_id: true, ..Default::default() };
+    http::write_request(head, &to, options, &mut bytes);
+    let line = memchr::memmem::find(&bytes, b" HTTP/").unwrap_or(0);
+    Request {
+        head: bytes.into(),
+        line,
+        cursor,
+        method: head.method.clone(),
+        accepts_stream,
+        has_body: !matches!(head.body, BodyLength::None | BodyLength::Length(0)),
+        chunked_body: head.body == BodyLength::Chunked,
+        version: head.version,
+        keep_alive: head.keep_alive,
+    }
+}
+
+/// Re-frames a part of a request's body; returns how many bytes of input were used.
+fn pass_body(body: &mut BodyDecoder, input: &[u8], chunked: bool, out: &mut Vec<u8>) -> Result<usize, String> {
+    let mut used = 0;
+    while !body.is_done() {
+        let (n, piece) = body.next(&input[used..]).map_err(|e| e.to_string())?;
+        used += n;
+        match piece {
+            Piece::Data(data) => http::write_piece(data, chunked, out),
+            Piece::End => {
+                if chunked {
+                    out.extend_from_slice(http::LAST_CHUNK);
+                }
+                break;
+            }
+            Piece::More => break,
+        }
+    }
+    Ok(used)
+}

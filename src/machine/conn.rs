@@ -1,0 +1,207 @@
+//! A connection as the machine knows it: who is at its other end, the bytes of an unfinished head, the bytes to send.
+//!
+//! In: bytes that are to be sent. Out: the same bytes, as far as the socket has not taken them.
+//! Laws: an idle connection holds no buffer; what is held is bounded by the head limit on the way in and by
+//! [`HIGH_WATER`] and one read on the way out.
+
+use super::exchange::Exchange;
+use super::timers::Timer;
+use crate::base::{Key, Tick};
+use crate::http::{BodyDecoder, HeadFinder};
+use crate::timer::TimerKey;
+use std::net::IpAddr;
+
+/// Names a connection, a client's or one to upstream.
+pub type ConnKey = Key<Conn>;
+
+/// Bytes waiting to be sent above which the other side is not read any more.
+pub(super) const HIGH_WATER: usize = 64 << 10;
+
+/// One connection.
+#[derive(Debug)]
+pub struct Conn {
+    pub(super) peer: Peer,
+    pub(super) exchange: Option<Key<Exchange>>,
+    /// Bytes read and not used yet: an unfinished head, a pipelined request, what the log had no room for.
+    pub(super) input: Vec<u8>,
+    pub(super) finder: HeadFinder,
+    /// The body that is being read: of the request on a client's connection, of the answer on upstream's.
+    pub(super) body: BodyDecoder,
+    pub(super) out: Out,
+    pub(super) timer: Option<TimerKey<Timer>>,
+    /// When the connection is looked after next; the timer may come earlier and is then set again.
+    pub(super) deadline: Tick,
+    /// The shell was told not to read; it hears when it may.
+    pub(super) paused: bool,
+    pub(super) flush_queued: bool,
+}
+
+/// Who is at the other end.
+#[derive(Debug)]
+pub(super) enum Peer {
+    Client(Client),
+    Upstream(Upstream),
+}
+
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) address: IpAddr,
+    pub(super) state: ClientState,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum ClientState {
+    /// Between requests, or in the middle of a head.
+    Head,
+    /// A request is being served.
+    Busy,
+    /// What is in `out` goes out, then the connection closes; further input is dropped.
+    Closing,
+    /// Everything is sent and our side is shut; input is dropped until the client closes too, or time is up.
+    Lingering,
+}
+
+#[derive(Debug)]
+pub(super) struct Upstream {
+    pub(super) route: usize,
+    pub(super) state: UpstreamState,
+    /// Whether it has served a request before: it may then have been closed while the next one travelled.
+    pub(super) reused: bool,
+    /// Whether it may serve another request after this answer.
+    pub(super) keep_alive: bool,
+    /// Since when it has been idle.
+    pub(super) idle_since: Tick,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum UpstreamState {
+    Connecting,
+    /// The head of an answer is awaited.
+    Head,
+    /// The body of an answer is being read.
+    Body,
+    /// Kept for the next request.
+    Idle,
+}
+
+impl Conn {
+    pub(super) fn new(peer: Peer) -> Self {
+        Self {
+            peer,
+            exchange: None,
+            input: Vec::new(),
+            finder: HeadFinder::new(),
+            body: BodyDecoder::new(crate::http::BodyLength::None),
+            out: Out::default(),
+            timer: None,
+            deadline: Tick::NEVER,
+            paused: false,
+            flush_queued: false,
+        }
+    }
+
+    pub(super) fn client_state(&self) -> Option<ClientState> {
+        match &self.peer {
+            Peer::Client(c) => Some(c.state),
+            Peer::Upstream(_) => None,
+        }
+    }
+
+    pub(super) fn set_client_state(&mut self, to: ClientState) {
+        if let Peer::Client(c) = &mut self.peer {
+            c.state = to;
+        }
+    }
+
+    pub(super) fn upstream(&self) -> Option<&Upstream> {
+        match &self.peer {
+            Peer::Upstream(u) => Some(u),
+            Peer::Client(_) => None,
+        }
+    }
+
+    pub(super) fn upstream_mut(&mut self) -> Option<&mut Upstream> {
+        match &mut self.peer {
+            Peer::Upstream(u) => Some(u),
+            Peer::Client(_) => None,
+        }
+    }
+
+    /// Whether it can carry bytes: a connection to upstream may still be opening.
+    pub(super) fn is_established(&self) -> bool {
+        self.upstream().is_none_or(|u| u.state != UpstreamState::Connecting)
+    }
+
+    /// Takes the first `n` bytes off the input; gives the buffer back when nothing is left.
+    pub(super) fn consume_input(&mut self, n: usize) {
+        if n >= self.input.len() {
+            self.input = Vec::new();
+        } else {
+            self.input.drain(..n);
+        }
+        self.finder = HeadFinder::new();
+    }
+}
+
+/// Bytes on their way to a socket.
+#[derive(Default, Debug)]
+pub(super) struct Out {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+impl Out {
+    /// Where to write what is to be sent next.
+    pub(super) fn end(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    pub(super) fn pending(&self) -> &[u8] {
+        &self.bytes[self.sent..]
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.sent == self.bytes.len()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() - self.sent
+    }
+
+    /// Notes that the socket took up to `n` bytes; returns how many of them were of this buffer.
+    pub(super) fn consume(&mut self, n: usize) -> usize {
+        let used = n.min(self.len());
+        self.sent += used;
+        if self.is_empty() {
+            self.bytes.clear();
+            self.sent = 0;
+        }
+        used
+    }
+
+    /// Gives the memory of an empty buffer back.
+    pub(super) fn release(&mut self) {
+        if self.is_empty() {
+            *self = Self::default();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn out_gives_what_the_socket_has_not_taken() {
+        let mut out = Out::default();
+        out.push(b"hello");
+        assert_eq!(out.consume(2), 2);
+        assert_eq!(out.pending(), b"llo");
+        assert_eq!(out.consume(9), 3);
+        assert!(out.is_empty());
+    }
+}

@@ -1,0 +1,94 @@
+//! How exchanges end: whole, cut, failed, dropped.
+//!
+//! Law: a clean end stays a clean end and a cut stays a cut. A client never takes a truncated answer for a whole one:
+//! a cut sends no last chunk, and a reset where the client has no chunks to tell by.
+
+use super::conn::ClientState;
+use super::exchange::{Ending, ExchangeKey, Phase};
+use super::{Close, Machine};
+use crate::base::Count;
+use crate::http;
+
+impl Machine {
+    /// Ends an event stream for its client, once everything in its log has been sent.
+    pub(super) fn end_stream(&mut self, key: ExchangeKey, ending: Ending) {
+        let Some(x) = self.exchanges.get_mut(key) else { return };
+        x.phase = Phase::Ending(ending);
+        x.last_sent = self.now;
+        let client = x.client;
+        if let Some(upstream) = x.upstream.take() {
+            self.recycle(upstream, false);
+        }
+        self.counts.one(match ending {
+            Ending::Clean => Count::StreamsEnded,
+            Ending::Cut => Count::StreamsCut,
+        });
+        self.flush(client);
+        self.arm(key);
+    }
+
+    /// Ends an ordinary answer, once everything has been sent.
+    pub(super) fn end_answer(&mut self, key: ExchangeKey, ending: Ending) {
+        let Some(x) = self.exchanges.get_mut(key) else { return };
+        x.phase = Phase::Ending(ending);
+        x.last_sent = self.now;
+        let client = x.client;
+        self.flush(client);
+    }
+
+    /// Called when nothing is left to send of an exchange in [`Phase::Ending`].
+    pub(super) fn on_all_sent(&mut self, key: ExchangeKey, ending: Ending) {
+        let Some(x) = self.exchanges.get_mut(key) else { return };
+        let (client, until_close) = (x.client, x.until_close);
+        let keep_alive = x.request.keep_alive && !until_close;
+        if ending == Ending::Clean && std::mem::take(&mut x.chunked) {
+            if let Some(c) = self.conns.get_mut(client) {
+                c.out.push(http::LAST_CHUNK);
+            }
+            return self.flush(client);
+        }
+        self.drop_exchange(key);
+        match ending {
+            Ending::Clean => self.on_answered(client, keep_alive),
+            Ending::Cut if until_close => self.close(client, Close::Reset),
+            Ending::Cut => self.close(client, Close::Finish),
+        }
+    }
+
+    /// Answers for an upstream that did not.
+    pub(super) fn fail(&mut self, key: ExchangeKey, status: u16, why: &str) {
+        let Some(x) = self.exchanges.get_mut(key) else { return };
+        let client = x.client;
+        let body_sent = self.conns.get(client).is_some_and(|c| c.body.is_done());
+        let keep_alive = x.request.keep_alive && body_sent && !self.draining;
+        let head_only = x.request.method == http::Method::Head;
+        self.drop_exchange(key);
+        let Some(c) = self.conns.get_mut(client) else { return };
+        http::write_answer(status, why, &[], !keep_alive, head_only, c.out.end());
+        match keep_alive {
+            true => self.on_answered(client, true),
+            false => {
+                c.set_client_state(ClientState::Closing);
+                self.set_deadline(client, self.now + self.keep_alive);
+            }
+        }
+        self.flush(client);
+    }
+
+    /// Lets go of an exchange and its upstream connection. The client's connection stays.
+    pub(super) fn drop_exchange(&mut self, key: ExchangeKey) {
+        let Some(mut x) = self.exchanges.remove(key) else { return };
+        if let Some(timer) = x.timer.take() {
+            self.wheel.cancel(timer);
+        }
+        if let Some(stream) = &mut x.stream {
+            stream.tracker.release(&mut self.interner, &mut self.budget);
+        }
+        if let Some(upstream) = x.upstream {
+            self.close(upstream, Close::Finish);
+        }
+        if let Some(c) = self.conns.get_mut(x.client) {
+            c.exchange = None;
+        }
+    }
+}

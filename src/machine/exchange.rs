@@ -1,0 +1,258 @@
+//! One request, the upstream's answer to it, and the client that reads the answer.
+//!
+//! An exchange of an ordinary request passes bytes between two connections. That of an event stream owns a
+//! [`Stream`]: the tracker with its log, and the subscriber's place in it.
+//!
+//! Law: an exchange outlives its upstream connection (it asks again) but never both of its connections.
+
+use super::conn::ConnKey;
+use super::timers::Timer;
+use crate::base::{Key, Span, Tick};
+use crate::http::{Method, Version};
+use crate::timer::TimerKey;
+use crate::track::Tracker;
+
+/// Names an exchange.
+pub type ExchangeKey = Key<Exchange>;
+
+/// A request, its answer, and who reads it.
+pub struct Exchange {
+    pub(super) route: usize,
+    pub(super) request: Request,
+    pub(super) client: ConnKey,
+    pub(super) upstream: Option<ConnKey>,
+    pub(super) phase: Phase,
+    /// When the present wait for upstream began: the request's arrival, or the cut.
+    pub(super) since: Tick,
+    /// Attempts made in the present wait.
+    pub(super) tries: u32,
+    /// What upstream last asked for with `Retry-After`.
+    pub(super) retry_after: Option<Span>,
+    /// The client has been sent a head.
+    pub(super) head_sent: bool,
+    /// The answer is sent in chunks, and its last one is still owed.
+    pub(super) chunked: bool,
+    /// The answer ends with the client's connection.
+    pub(super) until_close: bool,
+    /// When the client last took something.
+    pub(super) last_sent: Tick,
+    /// The client's socket is full.
+    pub(super) blocked: bool,
+    pub(super) timer: Option<TimerKey<Timer>>,
+    /// When the timer fires; deadlines that move later are looked at only then.
+    pub(super) armed: Tick,
+    pub(super) stream: Option<Box<Stream>>,
+}
+
+/// What is needed to ask upstream, also again.
+#[derive(Debug)]
+pub(super) struct Request {
+    /// The head for upstream, without `Last-Event-ID` and without the blank line that ends it.
+    pub(super) head: Box<[u8]>,
+    /// Bytes of `head` up to the end of the target, for log lines.
+    pub(super) line: usize,
+    /// The client's own `Last-Event-ID`.
+    pub(super) cursor: Option<Box<[u8]>>,
+    pub(super) method: Method,
+    /// The client takes `text/event-stream`.
+    pub(super) accepts_stream: bool,
+    pub(super) has_body: bool,
+    /// The body is sent on in chunks, since its length was not told.
+    pub(super) chunked_body: bool,
+    /// The client's version; 1.0 has no chunks.
+    pub(super) version: Version,
+    /// The client's connection may serve another request.
+    pub(super) keep_alive: bool,
+}
+
+/// How far an exchange has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    /// No connection carries the request; the next attempt is made at this time.
+    Waiting(Tick),
+    /// A connection is being opened.
+    Connecting,
+    /// The request is on its way, the head of the answer is awaited.
+    Asked,
+    /// An ordinary answer passes through.
+    Passing,
+    /// An event stream flows.
+    Streaming,
+    /// Upstream's part is over; what is left goes to the client, then this happens.
+    Ending(Ending),
+}
+
+/// How an answer ends for the client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Ending {
+    /// As a whole answer ends: a last chunk, and the connection goes on if it may.
+    Clean,
+    /// As a cut: no last chunk; a reset where there are no chunks.
+    Cut,
+}
+
+impl Exchange {
+    pub(super) fn new(route: usize, request: Request, client: ConnKey, now: Tick) -> Self {
+        Self {
+            route,
+            request,
+            client,
+            upstream: None,
+            phase: Phase::Waiting(now),
+            since: now,
+            tries: 0,
+            retry_after: None,
+            head_sent: false,
+            chunked: false,
+            until_close: false,
+            last_sent: now,
+            blocked: false,
+            timer: None,
+            armed: Tick::NEVER,
+            stream: None,
+        }
+    }
+
+    /// A GET that accepts event streams: it can be held, opened early and healed.
+    pub(super) fn is_stream_request(&self) -> bool {
+        self.request.accepts_stream && self.request.method == Method::Get
+    }
+
+    /// Whether the client is in the middle of an event stream, or was told that one begins.
+    pub(super) fn is_open_stream(&self) -> bool {
+        self.stream.is_some() && self.head_sent
+    }
+
+    /// Method and target, for log lines.
+    pub(super) fn target(&self) -> Box<str> {
+        String::from_utf8_lossy(&self.request.head[..self.request.line]).into()
+    }
+}
+
+/// Whether a request that may have reached upstream may be sent once more (RFC 9110, 9.2.2).
+pub(super) fn may_repeat(request: &Request) -> bool {
+    let idempotent = !matches!(request.method, Method::Post | Method::Patch | Method::Other(_));
+    idempotent && !request.has_body
+}
+
+/// The event stream of an exchange.
+pub(super) struct Stream {
+    pub(super) tracker: Tracker,
+    pub(super) subscriber: Subscriber,
+    /// An event stream has come from upstream, so a loss of it is a cut.
+    pub(super) begun: bool,
+    /// When upstream last sent something.
+    pub(super) last_heard: Tick,
+}
+
+/// A client's place in a log, and how far the chunk it is being sent has gone.
+///
+/// A chunk covers whole blocks (or a part of an oversize one), so that between chunks is an event boundary, the
+/// only place for bytes of segno's own.
+#[derive(Debug)]
+pub(super) struct Subscriber {
+    /// The next byte of the log to send.
+    pub(super) offset: u64,
+    /// Bytes of the log that the open chunk still has to carry.
+    left: u64,
+    chunked: bool,
+    open: bool,
+    lead: [u8; 18],
+    lead_len: u8,
+    lead_sent: u8,
+    tail_sent: u8,
+}
+
+impl Subscriber {
+    pub(super) fn new(chunked: bool, offset: u64) -> Self {
+        Self { offset, left: 0, chunked, open: false, lead: [0; 18], lead_len: 0, lead_sent: 0, tail_sent: 0 }
+    }
+
+    /// Opens a chunk for everything up to `whole`, unless one is open.
+    pub(super) fn open(&mut self, whole: u64) {
+        if self.open || whole <= self.offset {
+            return;
+        }
+        self.open = true;
+        self.left = whole - self.offset;
+        self.lead_len = match self.chunked {
+            true => crate::http::chunk_head(self.left as usize, &mut self.lead).len() as u8,
+            false => 0,
+        };
+        self.lead_sent = 0;
+        self.tail_sent = if self.chunked { 0 } else { 2 };
+    }
+
+    /// Whether a chunk has been begun and not been sent to its end.
+    pub(super) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// What is left of the open chunk: its size line, a range of the log, its end.
+    pub(super) fn pending(&self) -> (&[u8], std::ops::Range<u64>, &'static [u8]) {
+        if !self.open {
+            return (&[], self.offset..self.offset, &[]);
+        }
+        let lead = &self.lead[usize::from(self.lead_sent)..usize::from(self.lead_len)];
+        (lead, self.offset..self.offset + self.left, &crate::http::CHUNK_END[usize::from(self.tail_sent)..])
+    }
+
+    /// Notes that the socket took `n` bytes of what is pending.
+    pub(super) fn consume(&mut self, n: usize) {
+        let lead = n.min(usize::from(self.lead_len - self.lead_sent));
+        self.lead_sent += lead as u8;
+        let data = ((n - lead) as u64).min(self.left);
+        self.left -= data;
+        self.offset += data;
+        let tail = (n - lead - data as usize).min(usize::from(2 - self.tail_sent));
+        self.tail_sent += tail as u8;
+        if self.left == 0 && self.tail_sent == 2 && self.lead_sent == self.lead_len {
+            self.open = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sends everything in steps of `step` bytes and returns the wire.
+    fn send(sub: &mut Subscriber, log: &[u8], step: usize) -> Vec<u8> {
+        let mut wire = Vec::new();
+        sub.open(log.len() as u64);
+        while sub.is_open() {
+            let (lead, range, tail) = sub.pending();
+            let all = [lead, &log[range.start as usize..range.end as usize], tail].concat();
+            let n = step.min(all.len());
+            wire.extend_from_slice(&all[..n]);
+            sub.consume(n);
+        }
+        wire
+    }
+
+    #[test]
+    fn a_chunk_is_the_same_however_the_socket_takes_it() {
+        let log = b"data: hello, this is an event\n\n";
+        for step in 1..50 {
+            let mut sub = Subscriber::new(true, 0);
+            assert_eq!(send(&mut sub, log, step), b"1f\r\ndata: hello, this is an event\n\n\r\n");
+            assert_eq!(sub.offset, log.len() as u64);
+        }
+    }
+
+    #[test]
+    fn without_chunks_only_the_log_is_sent() {
+        let log = b"data: x\n\n";
+        for step in 1..12 {
+            let mut sub = Subscriber::new(false, 0);
+            assert_eq!(send(&mut sub, log, step), log);
+        }
+    }
+
+    #[test]
+    fn nothing_is_opened_for_nothing() {
+        let mut sub = Subscriber::new(true, 7);
+        sub.open(7);
+        assert!(!sub.is_open());
+    }
+}

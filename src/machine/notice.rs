@@ -1,0 +1,131 @@
+//! What the machine wants logged: values, so that tests read them and the shell writes them.
+//!
+//! Law: each says what was being done, to what, and what happens next. All are rare: none is made per event.
+
+use crate::base::Span;
+use crate::track::GapReason;
+use std::fmt;
+
+/// Why a connection to upstream could not be opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConnectError {
+    /// The name has no address, or the resolver is away.
+    Unresolved,
+    /// The port is closed.
+    Refused,
+    /// No route, no network.
+    Unreachable,
+    /// Nothing came back in time.
+    TimedOut,
+    /// The TLS handshake failed.
+    Tls,
+    /// Out of file descriptors or memory, or another failure of this machine.
+    Local,
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unresolved => "its name has no address",
+            Self::Refused => "connection refused",
+            Self::Unreachable => "unreachable",
+            Self::TimedOut => "timed out",
+            Self::Tls => "the TLS handshake failed",
+            Self::Local => "out of resources on this machine",
+        })
+    }
+}
+
+/// Something worth a log line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Notice {
+    /// An event stream was cut by upstream and will be asked for again.
+    HealBegan {
+        /// Method and target.
+        target: Box<str>,
+    },
+    /// A cut was healed.
+    Healed {
+        /// Method and target.
+        target: Box<str>,
+        /// Attempts it took.
+        tries: u32,
+        /// From the cut to the answer.
+        took: Span,
+    },
+    /// A stream was cut for the client: it could not be healed.
+    NotHealed {
+        /// Method and target.
+        target: Box<str>,
+        /// Why.
+        why: Box<str>,
+    },
+    /// An attempt to reach upstream failed; another follows, or the client is told.
+    AttemptFailed {
+        /// Method and target.
+        target: Box<str>,
+        /// What went wrong.
+        why: Box<str>,
+        /// Time to the next attempt; `None` when there is none.
+        next: Option<Span>,
+    },
+    /// A gap was stated to a client.
+    Gap {
+        /// Method and target.
+        target: Box<str>,
+        /// Why events are gone.
+        reason: GapReason,
+    },
+    /// An event stream came in a content coding and passes untracked.
+    EncodedStream {
+        /// Method and target.
+        target: Box<str>,
+    },
+    /// Upstream broke HTTP's rules.
+    Malformed {
+        /// Method and target.
+        target: Box<str>,
+        /// What it did.
+        why: Box<str>,
+    },
+    /// A request was refused by segno itself.
+    RequestRefused {
+        /// The status it got.
+        status: u16,
+        /// Why.
+        why: Box<str>,
+    },
+    /// All places for streams or connections are taken.
+    Full {
+        /// What there is no place for.
+        what: &'static str,
+    },
+}
+
+impl Notice {
+    /// Whether somebody should act on it.
+    pub fn is_warning(&self) -> bool {
+        !matches!(self, Self::HealBegan { .. } | Self::Healed { .. } | Self::RequestRefused { .. })
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HealBegan { target } => write!(f, "{target}: upstream cut the stream; asking for the rest"),
+            Self::Healed { target, tries, took } => write!(f, "{target}: healed after {took}, attempts: {tries}"),
+            Self::NotHealed { target, why } => write!(f, "{target}: {why}; the client is cut and may come back"),
+            Self::AttemptFailed { target, why, next: Some(next) } => {
+                write!(f, "{target}: {why}; trying again in {next}")
+            }
+            Self::AttemptFailed { target, why, next: None } => write!(f, "{target}: {why}; giving up"),
+            Self::Gap { target, reason } => write!(f, "{target}: stated a gap to the client: {}", reason.as_str()),
+            Self::EncodedStream { target } => {
+                write!(f, "{target}: the event stream is in a content coding; it passes untracked and cannot be healed")
+            }
+            Self::Malformed { target, why } => write!(f, "{target}: upstream broke HTTP: {why}"),
+            Self::RequestRefused { status, why } => write!(f, "refused a request with {status}: {why}"),
+            Self::Full { what } => write!(f, "no place for another {what}; clients are refused until one ends"),
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Event streams: from upstream's body into the tracker, cuts healed, ends passed on.
+//!
+//! In: bytes of bodies, cuts, ends. Out: whole events in the log, which the subscriber is sent from.
+//! Laws: only whole events are forwarded; an event stream is cut for the client only where it cannot be healed, and
+//! with a gap stated where events are known to be gone.
+
+use super::conn::ConnKey;
+use super::exchange::{Ending, Exchange, ExchangeKey, Phase, Stream, Subscriber};
+use super::upstream::Body;
+use super::{Machine, Notice, Output};
+use crate::base::{Count, Counts};
+use crate::config::{Config, Dedup, Route};
+use crate::http::{self, BodyLength, ResponseFraming, ResponseHead, Version};
+use crate::sse::Position;
+use crate::track::{self, CutKind, Fed, GapReason, TrackContext, TrackLimits, Tracker};
+
+/// A comment line and a blank one: nothing is dispatched, and parsers that split at blank lines stay in step.
+const HEARTBEAT: &[u8] = b":\n\n";
+
+/// The tracker's limits, from a route's knobs.
+pub(super) fn limits(route: &Route) -> TrackLimits {
+    TrackLimits {
+        window: route.window,
+        log_events: route.replay_events,
+        log_bytes: route.replay_bytes,
+        log_age: route.replay_age,
+        max_event_bytes: route.max_event_bytes,
+        max_id_bytes: route.max_id_bytes,
+        dedup: match route.dedup {
+            Dedup::Resume => track::Dedup::Resume,
+            Dedup::Always => track::Dedup::Always,
+            Dedup::Off => track::Dedup::Off,
+        },
+    }
+}
+
+/// How many different event ids can be alive at once: what all windows and logs can hold.
+pub(super) fn symbols(config: &Config) -> usize {
+    let each = config.routes.iter().map(|r| r.window + r.replay_events + 16).max().unwrap_or(0);
+    config.limits.streams.saturating_mul(each).min(u32::MAX as usize / 2)
+}
+
+impl Stream {
+    /// Whether what upstream sent so far ends inside an event.
+    pub(super) fn is_inside_event(&self) -> bool {
+        self.tracker.position() == Position::Block
+    }
+}
+
+impl Machine {
+    /// An event stream comes from upstream: the first time, or to go on after a cut.
+    pub(super) fn begin_stream(&mut self, key: ExchangeKey, head: &ResponseHead) {
+        let now = self.now;
+        let Some(x) = self.exchanges.get_mut(key) else { return };
+        let (tries, took) = (x.tries, now.since(x.since));
+        let healed = x.stream.as_ref().is_some_and(|s| s.begun);
+        if x.stream.is_none() {
+            self.counts.one(Count::StreamsStarted);
+            self.create_stream(key);
+        }
+        if healed {
+            self.counts.one(Count::Heals);
+            let target = self.exchanges.get(key).map(Exchange::target).unwrap_or_default();
+            self.notice(Notice::Healed { target, tries, took });
+        }
+        let Some(x) = self.exchanges.get_mut(key) else { return };
+        x.phase = Phase::Streaming;
+        let sent = x.head_sent;
+        if let Some(stream) = &mut x.stream {
+            stream.begun = true;
+            stream.last_heard = now;
+            stream.tracker.begin(healed, sent);
+        }
+        if !sent {
+            self.send_stream_head(key, head);
+        }
+        self.arm(key);
+    }
+
+    /// `hold_head` is over: the client is told that a stream begins, and gets heartbeats until it does.
+    pub(super) fn open_early(&mut self, key: ExchangeKey) {
+        self.counts.one(Count::StreamsStarted);
+        self.create_stream(key);
+        let mut head = ResponseHead::ok();
+        for (name, value) in
+            [("Content-Type", "text/event-stream"), ("Cache-Control", "no-cache"), ("X-Accel-Buffering", "no")]
+        {
+            // These are valid header lines.
+            let _ = head.headers.push(name, value.as_bytes());
+        }
+        self.send_stream_head(key, &head);
+        self.heartbeat(key);
+    }
+
+    fn create_stream(&mut self, key: ExchangeKey) {
+        let Some(x) = self.exchanges.get_mut(key) else { return };
+        let limits = &self.routes[x.route].limits;
+        let mut tracker = Tracker::new(limits);
+        if let Some(id) = &x.request.cursor {
+            let cx = TrackContext { limits, interner: &mut self.interner, budget: &mut self.budget, now: self.now };
+            tracker.seed_cursor(cx, id);
+        }
+        let subscriber = Subscriber::new(x.request.version == Version::Http11, tracker.whole());
+        x.stream = Some(Box::new(Stream { tracker, subscriber, begun: false, last_heard: self.now }));
+    }
+
+    fn send_stream_head(&mut self, key: ExchangeKey, head: &ResponseHead) {
+        let Some(x) = self.exchanges.get_mut(key) else { return };
+        let version = x.request.version;
+        let framing = ResponseFraming::relayed(BodyLength::Chunked, version);
+        x.head_sent = true;
+        x.last_sent = self.now;
+        x.chunked = framing == ResponseFraming::Chunked;
+        x.until_close = !x.chunked;
+        let close = x.until_close || !x.request.keep_alive;
+        let (client, bytes) = (x.client, self.routes[x.route].limits.log_bytes / 2);
+        self.outputs.push_back(Output::CapSendBuffer { conn: client, bytes });
+        if let Some(c) = self.conns.get_mut(client) {
+            http::write_response(head, framing, version, close, &[], c.out.end());
+        }
+        self.flush(client);
+    }
+
+    /// Does something with the tracker of an exchange's stream, lending it what all trackers share.
+    pub(super) fn track<R>(
+        &mut self,
+        key: ExchangeKey,
+        act: impl FnOnce(&mut Tracker, TrackContext<'_>) -> R,
+    ) -> Option<R> {
+        let Self { exchanges, routes, interner, budget, now, .. } = self;
+        let x = exchanges.get_mut(key)?;
+        let limits = &routes[x.route].limits;
+        Some(act(&mut x.stream.as_mut()?.tracker, TrackContext { limits, interner, budget, now: *now }))
+    }
+
+    /// Feeds bytes of a body to the tracker, as far as the log has room.
+    pub(super) fn feed(&mut self, key: ExchangeKey, conn: ConnKey, bytes: &[u8]) -> (usize, Body) {
+        let Self { conns, exchanges, routes, interner, budget, counts, now, .. } = self;
+        let (Some(c), Some(x)) = (conns.get_mut(conn), exchanges.get_mut(key)) else { return (0, Body::Open) };
+        let Some(stream) = &mut x.stream else { return (0, Body::Open) };
+        let limits = &routes[x.route].limits;
+        stream.last_heard = *now;
+        let (mut used, mut body, mut gap) = (0, Body::Open, None);
+        while used < bytes.len() {
+            let room = stream.tracker.room(limits, budget);
+            if room == 0 {
+                counts.one(Count::Backpressure);
+                break;
+            }
+            let end = bytes.len().min(used.saturating_add(room));
+            match c.body.next(&bytes[used..end]) {
+                Ok((n, http::Piece::Data(data))) => {
+                    used += n;
+                    let cx = TrackContext { limits, interner, budget, now: *now };
+                    let fed = stream.tracker.feed(cx, data);
+                    counts.add(Count::EventBytes, data.len() as u64);
+                    count_fed(counts, &fed);
+                    gap = gap.or(fed.gap);
+                }
+                Ok((n, http::Piece::More)) => used += n,
+                Ok((n, http::Piece::End)) => {
+                    used += n;
+                    body = Body::Done;
+                    break;
+                }
+                Err(e) => {
+                    body = Body::Broken(e.to_string());
+                    break;
+                }
+            }
+        }
+        let client = x.client;
+        if let Some(reason) = gap {
+            let target = x.target();
+            self.notice(Notice::Gap { target, reason });
+        }
+        if self.budget.is_over() {
+            self.reclaim();
+        }
+        self.flush(client);
+        (used, body)
+    }
+
+    /// Upstream ended the stream as it should.
+    pub(super) fn finish_stream(&mut self, key: ExchangeKey) {
+        self.track(key, |tracker, cx| tracker.finish(cx));
+        self.end_stream(key, Ending::Clean);
+    }
+
+    /// Upstream was cut off. Heals where that is possible; else passes the cut on.
+    pub(super) fn on_stream_cut(&mut self, key: ExchangeKey, why: &str) {
+        self.counts.one(Count::UpstreamCuts);
+        let Some(x) = self.exchanges.get_mut(key) else { return };
+        let can_ask = x.is_stream_request() && !x.request.has_body && !self.config.routes[x.route].heal_for.is_zero();
+        let Some(stream) = &mut x.stream else { return };
+        let kind = stream.tracker.cut();
+        if can_ask && kind != CutKind::MidOversize && stream.tracker.healable() && !self.draining {
+            return self.heal(key);
+        }
+        let target = x.target();
+        let why = match (can_ask, kind) {
+            (false, _) => format!("upstream cut the stream ({why}), which cannot be asked for again"),
+            (_, CutKind::MidOversize) => format!("upstream cut the stream ({why}) inside an event too large to hold"),
+            _ => format!("upstream cut the stream ({why}), which has no event id to go on from"),
+        };
+        self.counts.one(Count::HealsFailed);
+        self.notice(Notice::NotHealed { target, why: why.into() });
+        self.end_stream(key, Ending::Cut);
+    }
+
+    /// Upstream does not know the cursor any more: the client is told so, then cut.
+    pub(super) fn on_cursor_refused(&mut self, key: ExchangeKey, status: u16) {
+        let Some(x) = self.exchanges.get(key) else { return };
+        let target = x.target();
+        self.track(key, |tracker, cx| tracker.state_gap(cx, GapReason::Refused, None));
+        self.counts.one(Count::Gaps);
+        self.counts.one(Count::HealsFailed);
+        self.notice(Notice::Gap { target: target.clone(), reason: GapReason::Refused });
+        let why = format!("upstream answered {status} to the stream's last event id").into();
+        self.notice(Notice::NotHealed { target, why });
+        self.end_stream(key, Ending::Cut);
+    }
+
+    /// Sends a heartbeat where the client has heard nothing for long, and looks after the log's age on the way.
+    pub(super) fn heartbeat(&mut self, key: ExchangeKey) {
+        self.track(key, |tracker, cx| tracker.expire(cx));
+        let Some(x) = self.exchanges.get_mut(key) else { return };
+        let Some(stream) = &mut x.stream else { return };
+        x.last_sent = self.now;
+        let (client, chunked) = (x.client, x.chunked);
+        let behind = stream.subscriber.is_open() || stream.subscriber.offset < stream.tracker.whole();
+        let Some(c) = self.conns.get_mut(client) else { return };
+        if behind || !c.out.is_empty() && x.blocked || stream.tracker.is_open_oversize() {
+            return;
+        }
+        http::write_piece(HEARTBEAT, chunked, c.out.end());
+        self.counts.one(Count::Heartbeats);
+        self.flush(client);
+    }
+
+    /// Asks the client to come back after a time of its own, so that not all come at once.
+    pub(super) fn say_retry(&mut self, key: ExchangeKey) {
+        let wait = 500 + self.random.below(2_500);
+        let Some(x) = self.exchanges.get(key) else { return };
+        let idle = x.stream.as_ref().is_some_and(|s| !s.subscriber.is_open() && !s.tracker.is_open_oversize());
+        let (client, chunked) = (x.client, x.chunked);
+        if let Some(c) = self.conns.get_mut(client)
+            && idle
+        {
+            http::write_piece(format!("retry: {wait}\n\n").as_bytes(), chunked, c.out.end());
+        }
+    }
+
+    /// The budget of all logs is used up: logs above their fair share give back what has been delivered, each in its
+    /// turn, until the budget is kept.
+    fn reclaim(&mut self) {
+        let fair = self.config.limits.log_budget / self.exchanges.len().max(1);
+        for _ in 0..self.exchanges.places() {
+            if !self.budget.is_over() {
+                return;
+            }
+            self.reclaimed_at = (self.reclaimed_at + 1) % self.exchanges.places().max(1);
+            let Some(key) = self.exchanges.key_at(self.reclaimed_at) else { continue };
+            let freed = self.track(key, |tracker, cx| tracker.trim(cx, fair)).unwrap_or(0);
+            self.counts.add(Count::LogBytesReclaimed, freed as u64);
+        }
+    }
+}
+
+fn count_fed(counts: &mut Counts, fed: &Fed) {
+    counts.add(Count::Events, u64::from(fed.events));
+    counts.add(Count::Duplicates, u64::from(fed.duplicates));
+    counts.add(Count::DuplicatesByIdAlone, u64::from(fed.duplicates_by_id_alone));
+    counts.add(Count::IdsTooLong, u64::from(fed.ids_too_long));
+    counts.add(Count::EventsOversize, u64::from(fed.oversize));
+    counts.add(Count::Gaps, u64::from(fed.gap.is_some()));
+}

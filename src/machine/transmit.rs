@@ -1,0 +1,149 @@
+//! What goes to sockets: bytes of heads and ordinary bodies from `out`, events straight from the log.
+//!
+//! In: how much sockets took. Out: slices to write, in order, none of them copied.
+//! Law: bytes of segno's own stand only where no chunk is open, which is at event boundaries.
+
+use super::Machine;
+use super::conn::{ClientState, Conn, ConnKey, HIGH_WATER, Peer};
+use super::exchange::{Ending, ExchangeKey, Phase};
+use crate::track::TrackContext;
+
+/// Bytes to send, in order; empty ones among them.
+pub type Slices<'a> = [&'a [u8]; 5];
+
+/// Room in a log below which upstream is not read again yet, so that reads stay worth their call.
+const LOW_ROOM: usize = 4 << 10;
+
+impl Machine {
+    /// How many bytes may be read from a connection now; 0 means that [`super::Output::Resume`] will tell when.
+    pub fn poll_read(&mut self, conn: ConnKey) -> usize {
+        let Some(c) = self.conns.get(conn) else { return 0 };
+        let room = match &c.peer {
+            Peer::Client(_) => self.client_room(c),
+            Peer::Upstream(_) => self.upstream_room(c),
+        };
+        if room == 0
+            && let Some(c) = self.conns.get_mut(conn)
+        {
+            c.paused = true;
+        }
+        room
+    }
+
+    /// What the connection's socket is to be given. Calling it twice gives the same; what the socket took is told by
+    /// [`super::Input::Written`].
+    pub fn transmit(&mut self, conn: ConnKey) -> Slices<'_> {
+        let Some(c) = self.conns.get(conn) else { return [&[]; 5] };
+        let pending = c.out.pending();
+        let stream = match (&c.peer, c.exchange) {
+            (Peer::Client(_), Some(key)) => self.exchanges.get_mut(key).and_then(|x| x.stream.as_mut()),
+            _ => None,
+        };
+        let Some(stream) = stream else { return [pending, &[], &[], &[], &[]] };
+        stream.subscriber.open(stream.tracker.whole());
+        let (lead, range, tail) = stream.subscriber.pending();
+        let (a, b) = stream.tracker.slices(range.start, range.end);
+        [pending, lead, a, b, tail]
+    }
+
+    /// The socket took `bytes`; fewer than it was given (none, too) means that it is full.
+    pub(super) fn on_written(&mut self, conn: ConnKey, bytes: usize) {
+        let Some(c) = self.conns.get_mut(conn) else { return };
+        let rest = bytes - c.out.consume(bytes);
+        let drained = c.out.len() < HIGH_WATER;
+        let state = c.client_state();
+        match (c.exchange, state) {
+            (Some(key), None) => self.on_upstream_took(key, drained),
+            (None, None) => {}
+            (_, Some(ClientState::Closing)) => {
+                if c.out.is_empty() {
+                    self.on_closing_flushed(conn);
+                }
+            }
+            (Some(key), Some(_)) => self.on_client_took(key, bytes, rest),
+            (None, Some(_)) => c.out.release(),
+        }
+    }
+
+    fn on_upstream_took(&mut self, key: ExchangeKey, drained: bool) {
+        if drained && let Some(x) = self.exchanges.get(key) {
+            let client = x.client;
+            self.pump_request(client);
+            if self.conns.get(client).is_some_and(|c| c.input.is_empty() || c.body.is_done()) {
+                self.resume(client);
+            }
+        }
+    }
+
+    /// A client took bytes, `of_log` of them behind those in `out`.
+    fn on_client_took(&mut self, key: ExchangeKey, bytes: usize, of_log: usize) {
+        let Self { conns, exchanges, routes, interner, budget, now, .. } = self;
+        let Some(x) = exchanges.get_mut(key) else { return };
+        let Some(c) = conns.get_mut(x.client) else { return };
+        if bytes > 0 {
+            x.last_sent = *now;
+        }
+        let limits = &routes[x.route].limits;
+        let mut sent = c.out.is_empty();
+        if let Some(stream) = &mut x.stream {
+            if of_log > 0 {
+                stream.subscriber.consume(of_log);
+                let cx = TrackContext { limits, interner, budget, now: *now };
+                stream.tracker.advance(cx, stream.subscriber.offset);
+            }
+            sent &= !stream.subscriber.is_open();
+            if sent {
+                c.out.release();
+            }
+        }
+        let was_blocked = std::mem::replace(&mut x.blocked, !sent);
+        let (phase, upstream, client) = (x.phase, x.upstream, x.client);
+        let more = sent && x.stream.as_ref().is_some_and(|s| s.tracker.whole() > s.subscriber.offset);
+        if x.blocked && !was_blocked {
+            self.arm(key);
+        }
+        if let Some(upstream) = upstream {
+            self.let_read(key, upstream);
+        }
+        if more {
+            self.flush(client);
+        } else if sent && let Phase::Ending(ending) = phase {
+            self.on_sent_at_end(key, ending);
+        }
+    }
+
+    fn on_sent_at_end(&mut self, key: ExchangeKey, ending: Ending) {
+        let client = self.exchanges.get(key).map(|x| x.client);
+        if client.and_then(|k| self.conns.get(k)).is_some_and(|c: &Conn| c.out.is_empty()) {
+            self.on_all_sent(key, ending);
+        }
+    }
+
+    /// There may be room again: first for what waits here, then for what waits in the socket.
+    fn let_read(&mut self, key: ExchangeKey, upstream: ConnKey) {
+        let Some(c) = self.conns.get_mut(upstream) else { return };
+        if !c.paused && c.input.is_empty() {
+            return;
+        }
+        let Some(x) = self.exchanges.get(key) else { return };
+        let enough = match &x.stream {
+            Some(stream) => {
+                stream.tracker.room(&self.routes[x.route].limits, &self.budget)
+                    >= LOW_ROOM.min(self.routes[x.route].limits.log_bytes / 4)
+            }
+            None => self.conns.get(x.client).is_some_and(|c| c.out.len() < HIGH_WATER),
+        };
+        if !enough || !matches!(x.phase, Phase::Streaming | Phase::Passing) {
+            return;
+        }
+        let Some(c) = self.conns.get_mut(upstream) else { return };
+        if c.input.is_empty() {
+            return self.resume(upstream);
+        }
+        let waiting = std::mem::take(&mut c.input);
+        self.on_body(upstream, &waiting);
+        if self.conns.get(upstream).is_some_and(|c| c.input.is_empty()) {
+            self.resume(upstream);
+        }
+    }
+}

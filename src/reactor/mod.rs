@@ -1,0 +1,605 @@
+//! The one thread that owns every socket: a mio loop that carries out what the machine says.
+//!
+//! In: readiness of sockets, commands. Out: reads, writes, connections, counts, log lines.
+//!
+//! **Law of the thread.** It never waits but in `poll`: no lock, no disk, no name look-up, no store, no blocking
+//! channel, no blocking log writer.
+//!
+//! Sockets are registered once, edge-triggered, for both directions. A read that gives less than it had room for has
+//! emptied the socket (the kernel tells of what comes later, and of the other side's end, by a new edge), so an event
+//! costs one wake-up, one read and one write.
+
+mod logs;
+mod resolve;
+mod socket;
+#[cfg(feature = "tls")]
+mod tls;
+
+#[cfg(feature = "tls")]
+pub use tls::TlsError;
+
+use crate::base::{Span, Tick};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::machine::{Close, ConnKey, ConnectError, Input, Machine, Output};
+use crate::metrics::{Gauge, Metrics};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use logs::Logs;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token, Waker};
+use resolve::{Known, Resolver};
+use socket::{Io, Socket, connect_error};
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bytes read at a time, shared by all connections.
+const READ_BUFFER: usize = 128 << 10;
+
+/// Reads of one connection in one turn, before others get theirs.
+const READS_PER_TURN: usize = 4;
+
+/// Connections accepted in one turn.
+const ACCEPTS_PER_TURN: usize = 256;
+
+/// How long accepting rests after the system had no descriptor for a connection.
+const ACCEPT_REST: Span = Span::from_millis(50);
+
+/// Commands that may wait.
+const COMMANDS: usize = 1_000;
+
+const WAKER: Token = Token(usize::MAX);
+
+/// Listeners have the tokens just below; no connection's key reaches them.
+const FIRST_LISTENER: usize = usize::MAX - 1_024;
+
+/// What the reactor is told from other threads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Accept no more, cut streams, let other answers end; stop when all is done or this much time has passed.
+    Drain(Span),
+    /// Stop at once.
+    Stop,
+}
+
+/// Sends commands to a reactor.
+#[derive(Clone, Debug)]
+pub struct Remote {
+    commands: Sender<Command>,
+    waker: Arc<Waker>,
+}
+
+impl Remote {
+    /// Sends a command; false when the reactor is gone or overrun.
+    pub fn send(&self, command: Command) -> bool {
+        self.commands.try_send(command).is_ok() && self.waker.wake().is_ok()
+    }
+}
+
+/// Why a reactor cannot start.
+#[derive(Debug)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        why: io::Error,
+    },
+    /// The system gives no poll, thread or descriptor.
+    System(io::Error),
+    /// TLS towards an upstream cannot be set up.
+    #[cfg(feature = "tls")]
+    Tls(TlsError),
+    /// A route's upstream is `https://`, and this build has no TLS.
+    NoTls {
+        /// The upstream.
+        upstream: String,
+    },
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Listen { address, why } => {
+                write!(f, "cannot listen on {address}: {why}; choose another address with `--listen`")
+            }
+            Self::System(why) => write!(f, "the system gives no resources to start with: {why}"),
+            #[cfg(feature = "tls")]
+            Self::Tls(why) => why.fmt(f),
+            Self::NoTls { upstream } => {
+                write!(f, "{upstream} needs TLS, which this build leaves out; build with the feature `tls`")
+            }
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// Owns the sockets.
+#[derive(Debug)]
+pub struct Reactor {
+    poll: Poll,
+    machine: Machine,
+    clock: Clock,
+    now: Tick,
+    config: Arc<Config>,
+    metrics: Arc<Metrics>,
+    listeners: Vec<TcpListener>,
+    /// Listeners that have more to accept, one bit each.
+    acceptable: u64,
+    accept_again_at: Option<Tick>,
+    /// By the index of the connection's key.
+    sockets: Vec<Option<Socket>>,
+    accepted: Option<TcpStream>,
+    /// Connections to read on, and to write.
+    reading: VecDeque<ConnKey>,
+    flushing: VecDeque<ConnKey>,
+    /// News for the machine that came up while its outputs were carried out.
+    failed: VecDeque<(ConnKey, ConnectError)>,
+    /// Connections whose upstream's name is being looked up.
+    unresolved: Vec<(ConnKey, usize)>,
+    resolver: Resolver,
+    #[cfg(feature = "tls")]
+    dialers: Vec<Option<tls::Dialer>>,
+    commands: Receiver<Command>,
+    stop_at: Option<Tick>,
+    buffer: Box<[u8]>,
+    logs: Logs,
+}
+
+impl Reactor {
+    /// Binds the listeners and prepares everything. Nothing is accepted before [`Reactor::run`].
+    ///
+    /// # Errors
+    /// [`StartError`], naming what is missing.
+    pub fn new(config: Arc<Config>, seed: u64, metrics: Arc<Metrics>) -> Result<(Self, Remote), StartError> {
+        let poll = Poll::new().map_err(StartError::System)?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(StartError::System)?);
+        let mut listeners = Vec::new();
+        for (n, &address) in config.listen.iter().enumerate().take(64) {
+            let wrong = |why| StartError::Listen { address, why };
+            let mut listener = TcpListener::bind(address).map_err(wrong)?;
+            let token = Token(FIRST_LISTENER + n);
+            poll.registry().register(&mut listener, token, Interest::READABLE).map_err(wrong)?;
+            listeners.push(listener);
+        }
+        #[cfg(not(feature = "tls"))]
+        if let Some(route) = config.routes.iter().find(|r| r.upstream.scheme == crate::config::Scheme::Https) {
+            return Err(StartError::NoTls { upstream: route.upstream.to_string() });
+        }
+        let clock = Clock::start();
+        let now = clock.now();
+        let (sender, commands) = bounded(COMMANDS);
+        let reactor = Self {
+            machine: Machine::new(Arc::clone(&config), seed, now),
+            resolver: Resolver::start(&config, Arc::clone(&waker)).map_err(StartError::System)?,
+            #[cfg(feature = "tls")]
+            dialers: tls::Dialer::of_routes(&config).map_err(StartError::Tls)?,
+            poll,
+            clock,
+            now,
+            config,
+            metrics,
+            listeners,
+            acceptable: 0,
+            accept_again_at: None,
+            sockets: Vec::new(),
+            accepted: None,
+            reading: VecDeque::new(),
+            flushing: VecDeque::new(),
+            failed: VecDeque::new(),
+            unresolved: Vec::new(),
+            commands,
+            stop_at: None,
+            buffer: vec![0; READ_BUFFER].into(),
+            logs: Logs::default(),
+        };
+        Ok((reactor, Remote { commands: sender, waker }))
+    }
+
+    /// The addresses that are listened on; a port 0 in the configuration is the system's choice here.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().filter_map(|l| l.local_addr().ok()).collect()
+    }
+
+    /// Runs until it is told to stop.
+    ///
+    /// # Errors
+    /// When the system's poll fails.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(1_024);
+        loop {
+            match self.poll.poll(&mut events, self.wait()) {
+                Err(e) if e.kind() != io::ErrorKind::Interrupted => return Err(e),
+                _ => {}
+            }
+            self.now = self.clock.now();
+            if self.turn(&events) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// How long the poll may wait.
+    fn wait(&self) -> Option<Duration> {
+        if !self.reading.is_empty() || (self.acceptable != 0 && self.accept_again_at.is_none()) {
+            return Some(Duration::ZERO);
+        }
+        let next = [self.machine.poll_timeout(), self.accept_again_at, self.stop_at];
+        next.into_iter().flatten().min().map(|at| Duration::from(at.since(self.clock.now())))
+    }
+
+    /// One turn of the loop; true when it is the last.
+    fn turn(&mut self, events: &Events) -> bool {
+        for _ in 0..self.reading.len() {
+            if let Some(conn) = self.reading.pop_front() {
+                self.read_on(conn);
+            }
+        }
+        for event in events {
+            match event.token() {
+                WAKER => self.on_woken(),
+                Token(n) if n >= FIRST_LISTENER => self.acceptable |= 1 << (n - FIRST_LISTENER),
+                Token(bits) => self.on_ready(ConnKey::from_bits(bits as u64), event),
+            }
+        }
+        if self.acceptable != 0 {
+            self.accept();
+        }
+        if self.machine.poll_timeout().is_some_and(|at| at <= self.now) {
+            self.tell(Input::Time);
+        }
+        let metrics = &self.metrics;
+        self.machine.drain_counts(|count, n| metrics.add(count, n));
+        metrics.set(Gauge::Connections, self.machine.connections() as u64);
+        metrics.set(Gauge::Exchanges, self.machine.exchanges() as u64);
+        metrics.set(Gauge::LogBytes, self.machine.log_bytes() as u64);
+        self.stop_at.is_some_and(|at| at <= self.now || self.machine.connections() == 0)
+    }
+
+    fn on_woken(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Stop => self.stop_at = Some(self.now),
+                Command::Drain(within) => {
+                    self.stop_at = Some(self.now + within);
+                    self.listeners.clear();
+                    self.acceptable = 0;
+                    self.tell(Input::Drain);
+                }
+            }
+        }
+        let answered = self.resolver.take_answers(self.now);
+        let waiting = std::mem::take(&mut self.unresolved);
+        for (conn, route) in waiting {
+            match answered.contains(&route) {
+                true => self.connect_resolved(conn, route),
+                false => self.unresolved.push((conn, route)),
+            }
+        }
+        self.settle();
+    }
+
+    /// Tells the machine something and carries out all that it says.
+    fn tell(&mut self, input: Input<'_>) {
+        self.machine.handle(input, self.now);
+        self.settle();
+    }
+
+    /// Carries out outputs, then one write, and so on until both are used up.
+    fn settle(&mut self) {
+        loop {
+            while let Some(output) = self.machine.poll_output() {
+                self.carry_out(output);
+            }
+            if let Some((conn, why)) = self.failed.pop_front() {
+                self.machine.handle(Input::ConnectFailed { conn, why }, self.now);
+            } else if let Some(conn) = self.flushing.pop_front() {
+                self.write(conn);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Flush { conn } => self.flushing.push_back(conn),
+            Output::Resume { conn } => self.queue_read(conn),
+            Output::Adopt { conn } => self.adopt(conn),
+            Output::Refuse => self.refuse(),
+            Output::Connect { conn, route } => self.connect(conn, route),
+            Output::CapSendBuffer { conn, bytes } => {
+                if let Some(s) = self.socket(conn) {
+                    s.cap_send_buffer(bytes);
+                }
+            }
+            Output::ShutdownWrite { conn } => {
+                if let Some(s) = self.socket(conn) {
+                    // A connection that is broken already says so when it is read.
+                    let _ = s.stream().shutdown(std::net::Shutdown::Write);
+                }
+            }
+            Output::Close { conn, how } => {
+                if let Some(socket) =
+                    self.sockets.get_mut(conn.index()).and_then(|s| s.take_if(|s| s.key == conn.to_bits()))
+                    && how == Close::Reset
+                {
+                    socket.reset_on_close();
+                }
+            }
+            Output::Notice(notice) => self.logs.write(&notice, self.now, &self.metrics),
+        }
+    }
+
+    fn socket(&mut self, conn: ConnKey) -> Option<&mut Socket> {
+        self.sockets.get_mut(conn.index())?.as_mut().filter(|s| s.key == conn.to_bits())
+    }
+
+    fn put(&mut self, conn: ConnKey, socket: Socket) {
+        if self.sockets.len() <= conn.index() {
+            self.sockets.resize_with(conn.index() + 1, || None);
+        }
+        self.sockets[conn.index()] = Some(socket);
+    }
+
+    fn register(&mut self, conn: ConnKey) -> io::Result<()> {
+        let Self { poll, sockets, .. } = self;
+        let Some(Some(socket)) = sockets.get_mut(conn.index()) else { return Ok(()) };
+        let token = Token(conn.to_bits() as usize);
+        poll.registry().register(socket.stream_mut(), token, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// Accepts a bounded number of connections of each listener that has some.
+    fn accept(&mut self) {
+        if self.accept_again_at.take().is_some_and(|at| at > self.now) {
+            self.accept_again_at = Some(self.now + ACCEPT_REST);
+            return;
+        }
+        for n in 0..self.listeners.len() {
+            for _ in 0..ACCEPTS_PER_TURN {
+                if self.acceptable & 1 << n == 0 {
+                    break;
+                }
+                match self.listeners[n].accept() {
+                    Ok((stream, peer)) => {
+                        self.accepted = Some(stream);
+                        self.tell(Input::Accepted { peer: peer.ip() });
+                    }
+                    Err(e) => match e.kind() {
+                        io::ErrorKind::WouldBlock => self.acceptable &= !(1 << n),
+                        io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
+                        _ => {
+                            tracing::warn!("cannot accept a connection: {e}; trying again in {ACCEPT_REST}");
+                            self.accept_again_at = Some(self.now + ACCEPT_REST);
+                            return;
+                        }
+                    },
+                }
+            }
+        }
+    }
+
+    fn adopt(&mut self, conn: ConnKey) {
+        let Some(stream) = self.accepted.take() else { return };
+        // Without it small events wait for each other; the connection works all the same.
+        let _ = stream.set_nodelay(true);
+        self.put(conn, Socket::accepted(stream, conn.to_bits()));
+        if self.register(conn).is_err() {
+            self.failed.push_back((conn, ConnectError::Local));
+        }
+    }
+
+    /// All places are taken: says so in one write, as far as the socket takes it.
+    fn refuse(&mut self) {
+        if let Some(mut stream) = self.accepted.take() {
+            let _ = stream.write(
+                b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            );
+        }
+    }
+
+    fn connect(&mut self, conn: ConnKey, route: usize) {
+        match self.resolver.addresses(route, self.now) {
+            Known::Addresses(addresses) => self.connect_to(conn, route, addresses),
+            Known::Asked => self.unresolved.push((conn, route)),
+            Known::Unavailable => self.failed.push_back((conn, ConnectError::Unresolved)),
+        }
+    }
+
+    fn connect_resolved(&mut self, conn: ConnKey, route: usize) {
+        match self.resolver.addresses(route, self.now) {
+            Known::Addresses(addresses) => self.connect_to(conn, route, addresses),
+            _ => self.failed.push_back((conn, ConnectError::Unresolved)),
+        }
+    }
+
+    /// Tries the addresses in turn; the rest of them stay with the socket.
+    fn connect_to(&mut self, conn: ConnKey, route: usize, mut addresses: Vec<SocketAddr>) {
+        let mut why = ConnectError::Unresolved;
+        while !addresses.is_empty() {
+            let address = addresses.remove(0);
+            match TcpStream::connect(address) {
+                Ok(stream) => {
+                    let mut socket = Socket::new(Io::Plain(stream), conn.to_bits());
+                    socket.addresses = addresses;
+                    socket.route = route;
+                    self.put(conn, socket);
+                    if self.register(conn).is_ok() {
+                        return;
+                    }
+                    why = ConnectError::Local;
+                    break;
+                }
+                Err(e) => why = connect_error(&e),
+            }
+        }
+        self.connect_failed(conn, route, why);
+    }
+
+    fn connect_failed(&mut self, conn: ConnKey, route: usize, why: ConnectError) {
+        if let Some(place) = self.sockets.get_mut(conn.index()) {
+            place.take_if(|s| s.key == conn.to_bits());
+        }
+        self.resolver.distrust(route, self.now);
+        self.failed.push_back((conn, why));
+    }
+
+    /// A socket has news.
+    fn on_ready(&mut self, conn: ConnKey, event: &mio::event::Event) {
+        let Some(s) = self.socket(conn) else { return };
+        s.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+        s.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
+        s.read_closed |= event.is_read_closed() || event.is_error();
+        if !s.established {
+            self.go_on_connecting(conn);
+            return self.settle();
+        }
+        #[cfg(feature = "tls")]
+        if let Io::Tls(t) = &mut s.io
+            && t.flush().is_err()
+        {
+            return self.tell(Input::Reset { conn });
+        }
+        let (readable, writable) = (s.readable, event.is_writable());
+        if readable {
+            self.read_on(conn);
+        }
+        if writable {
+            self.write(conn);
+            self.settle();
+        }
+    }
+
+    /// A connection attempt has news: it stands, goes on with TLS, fails over to the next address, or has failed.
+    fn go_on_connecting(&mut self, conn: ConnKey) {
+        let Some(s) = self.socket(conn) else { return };
+        let route = s.route;
+        let state = match &mut s.io {
+            #[cfg(feature = "tls")]
+            Io::Tls(t) => t.handshake().map_err(|e| {
+                tracing::warn!("TLS with {}: {e}", self.config.routes[route].upstream);
+                ConnectError::Tls
+            }),
+            Io::Plain(_) => s.connect_state(),
+        };
+        match state {
+            Ok(false) => {}
+            Ok(true) => self.on_connected(conn, route),
+            Err(why) => match std::mem::take(&mut self.sockets[conn.index()]) {
+                Some(s) if !s.addresses.is_empty() && s.is_plain() => self.connect_to(conn, route, s.addresses),
+                _ => self.connect_failed(conn, route, why),
+            },
+        }
+    }
+
+    fn on_connected(&mut self, conn: ConnKey, route: usize) {
+        #[cfg(feature = "tls")]
+        if let Some(dialer) = &self.dialers[route]
+            && let Some(s) = self.sockets[conn.index()].take()
+        {
+            match s.io {
+                Io::Plain(stream) => match dialer.dial(stream) {
+                    Ok(tls) => {
+                        self.sockets[conn.index()] = Some(Socket { io: Io::Tls(Box::new(tls)), ..s });
+                        return self.go_on_connecting(conn);
+                    }
+                    Err(_) => return self.connect_failed(conn, route, ConnectError::Tls),
+                },
+                Io::Tls(_) => self.sockets[conn.index()] = Some(s),
+            }
+        }
+        let _ = route;
+        if let Some(s) = self.socket(conn) {
+            let _ = s.stream().set_nodelay(true);
+            s.established = true;
+            s.readable = true;
+            s.writable = true;
+            s.addresses = Vec::new();
+        }
+        self.machine.handle(Input::Connected { conn }, self.now);
+    }
+
+    fn queue_read(&mut self, conn: ConnKey) {
+        if let Some(s) = self.socket(conn)
+            && s.readable
+            && s.established
+            && !std::mem::replace(&mut s.queued, true)
+        {
+            self.reading.push_back(conn);
+        }
+    }
+
+    /// Reads while there is something, room for it, and the turn's share.
+    fn read_on(&mut self, conn: ConnKey) {
+        if let Some(s) = self.socket(conn) {
+            s.queued = false;
+        }
+        for _ in 0..READS_PER_TURN {
+            if !self.read(conn) {
+                return;
+            }
+        }
+        self.queue_read(conn);
+    }
+
+    /// Reads once; true when there may be more.
+    fn read(&mut self, conn: ConnKey) -> bool {
+        let room = self.machine.poll_read(conn).min(READ_BUFFER);
+        let Self { sockets, buffer, machine, now, .. } = self;
+        let Some(Some(s)) = sockets.get_mut(conn.index()) else { return false };
+        if s.key != conn.to_bits() || !s.readable || room == 0 {
+            return false;
+        }
+        match s.read(&mut buffer[..room]) {
+            Ok(0) => {
+                s.readable = false;
+                machine.handle(Input::Eof { conn }, *now);
+            }
+            Ok(n) => {
+                // Less than there was room for: the socket is empty, and what comes next is a new edge. Inside TLS
+                // there may be more, and so there may be when the other side has ended.
+                s.readable = n == room || s.read_closed || !s.is_plain();
+                machine.handle(Input::Data { conn, bytes: &buffer[..n] }, *now);
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => s.readable = false,
+            Err(_) => {
+                s.readable = false;
+                machine.handle(Input::Reset { conn }, *now);
+            }
+        }
+        self.settle();
+        self.socket(conn).is_some_and(|s| s.readable)
+    }
+
+    /// Writes once what the machine has for a socket. Leaves what the machine says to that to [`Reactor::settle`].
+    fn write(&mut self, conn: ConnKey) {
+        let Self { sockets, machine, now, .. } = self;
+        let Some(Some(s)) = sockets.get_mut(conn.index()) else { return };
+        if s.key != conn.to_bits() || !s.writable || !s.established {
+            return;
+        }
+        let parts = machine.transmit(conn);
+        let mut slices = [IoSlice::new(&[]); 5];
+        let (mut count, mut total) = (0, 0);
+        for part in parts.into_iter().filter(|p| !p.is_empty()) {
+            slices[count] = IoSlice::new(part);
+            count += 1;
+            total += part.len();
+        }
+        let written = match s.write(&slices[..count]) {
+            _ if count == 0 => 0,
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(_) => {
+                s.writable = false;
+                return machine.handle(Input::Reset { conn }, *now);
+            }
+        };
+        s.writable = written == total;
+        machine.handle(Input::Written { conn, bytes: written }, *now);
+    }
+}

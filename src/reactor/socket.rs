@@ -1,0 +1,145 @@
+//! A socket of one connection: plain, or TLS towards upstream.
+//!
+//! In: slices to write, room to read into. Out: bytes, and what happened, as plain I/O results.
+//! Law: nothing here waits; a socket that is not ready says so.
+
+#[cfg(feature = "tls")]
+use super::tls::Tls;
+use crate::machine::ConnectError;
+use mio::net::TcpStream;
+use socket2::SockRef;
+use std::io::{self, IoSlice, Read, Write};
+use std::time::Duration;
+
+/// The bytes' way in and out.
+#[derive(Debug)]
+pub(super) enum Io {
+    Plain(TcpStream),
+    #[cfg(feature = "tls")]
+    Tls(Box<Tls>),
+}
+
+/// A connection's socket and what the poll last said of it.
+#[derive(Debug)]
+pub(super) struct Socket {
+    pub(super) io: Io,
+    /// The key of the connection it belongs to, as bits.
+    pub(super) key: u64,
+    /// The connection stands (and its TLS handshake is done): it may be read and written.
+    pub(super) established: bool,
+    pub(super) readable: bool,
+    pub(super) writable: bool,
+    /// The other side has ended its sending: reads go on until they say so.
+    pub(super) read_closed: bool,
+    /// Waiting in the list of sockets to be read on.
+    pub(super) queued: bool,
+    /// Further addresses to try while connecting.
+    pub(super) addresses: Vec<std::net::SocketAddr>,
+    pub(super) route: usize,
+}
+
+impl Socket {
+    pub(super) fn accepted(stream: TcpStream, key: u64) -> Self {
+        Self { established: true, ..Self::new(Io::Plain(stream), key) }
+    }
+
+    pub(super) fn new(io: Io, key: u64) -> Self {
+        Self {
+            io,
+            key,
+            established: false,
+            readable: false,
+            writable: false,
+            read_closed: false,
+            queued: false,
+            addresses: Vec::new(),
+            route: 0,
+        }
+    }
+
+    pub(super) fn stream(&self) -> &TcpStream {
+        match &self.io {
+            Io::Plain(s) => s,
+            #[cfg(feature = "tls")]
+            Io::Tls(t) => t.stream(),
+        }
+    }
+
+    pub(super) fn stream_mut(&mut self) -> &mut TcpStream {
+        match &mut self.io {
+            Io::Plain(s) => s,
+            #[cfg(feature = "tls")]
+            Io::Tls(t) => t.stream_mut(),
+        }
+    }
+
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self.io, Io::Plain(_))
+    }
+
+    /// Reads once; interrupted calls are repeated.
+    pub(super) fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let result = match &mut self.io {
+                Io::Plain(s) => s.read(room),
+                #[cfg(feature = "tls")]
+                Io::Tls(t) => t.read(room),
+            };
+            match result {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Writes the slices in one call; interrupted calls are repeated.
+    pub(super) fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        loop {
+            let result = match &mut self.io {
+                Io::Plain(s) if slices.len() == 1 => s.write(&slices[0]),
+                Io::Plain(s) => s.write_vectored(slices),
+                #[cfg(feature = "tls")]
+                Io::Tls(t) => t.write(slices),
+            };
+            match result {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Makes the close that follows a reset: unsent bytes are dropped and the other side is told of an error.
+    pub(super) fn reset_on_close(&self) {
+        // If the option cannot be set, the close is an ordinary one: the connection is gone already.
+        let _ = SockRef::from(self.stream()).set_linger(Some(Duration::ZERO));
+    }
+
+    /// Bounds what the kernel holds of a stream's bytes on their way out.
+    pub(super) fn cap_send_buffer(&self, bytes: usize) {
+        // A kernel that refuses keeps its default, which is a bound too.
+        let _ = SockRef::from(self.stream()).set_send_buffer_size(bytes);
+    }
+
+    /// How a connection attempt stands: done, under way, or failed.
+    pub(super) fn connect_state(&self) -> Result<bool, ConnectError> {
+        match self.stream().take_error() {
+            Ok(None) => {}
+            Ok(Some(e)) | Err(e) => return Err(connect_error(&e)),
+        }
+        match self.stream().peer_addr() {
+            Ok(_) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::NotConnected => Ok(false),
+            Err(e) => Err(connect_error(&e)),
+        }
+    }
+}
+
+/// What an I/O error means for a connection that was to be opened.
+pub(super) fn connect_error(e: &io::Error) -> ConnectError {
+    match e.kind() {
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => ConnectError::Refused,
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => ConnectError::Unreachable,
+        io::ErrorKind::TimedOut => ConnectError::TimedOut,
+        _ => ConnectError::Local,
+    }
+}

@@ -1,0 +1,204 @@
+//! TLS towards upstream, by rustls, over a non-blocking socket.
+//!
+//! In: plain bytes and the socket. Out: the peer's plain bytes; its end with `close_notify` as an end, without it as
+//! an error, since a truncation is a cut.
+//! Law: the peer's certificate is checked against the system's roots, or against those of `upstream_ca` alone.
+
+use crate::config::{Config, Scheme};
+use mio::net::TcpStream;
+use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use std::fmt;
+use std::io::{self, IoSlice, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Plain bytes that may wait for the socket to take their ciphertext.
+const HELD: usize = 64 << 10;
+
+/// One TLS connection.
+#[derive(Debug)]
+pub(super) struct Tls {
+    session: ClientConnection,
+    stream: TcpStream,
+}
+
+/// Why TLS cannot be set up for a route.
+#[derive(Debug)]
+pub enum TlsError {
+    /// The file with certificates could not be read.
+    Certificates {
+        /// The file, or nothing for the system's roots.
+        file: Option<PathBuf>,
+        /// What went wrong.
+        why: String,
+    },
+    /// The upstream's host is no name that a certificate could hold.
+    Name(String),
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Certificates { file: Some(file), why } => {
+                write!(f, "cannot use the certificates in {}: {why}", file.display())
+            }
+            Self::Certificates { file: None, why } => {
+                write!(f, "cannot use the system's root certificates: {why}; name a file with `upstream_ca`")
+            }
+            Self::Name(host) => write!(f, "`{host}` is no host name that a certificate could hold"),
+        }
+    }
+}
+
+impl std::error::Error for TlsError {}
+
+/// What a route needs to open TLS connections.
+#[derive(Clone, Debug)]
+pub(super) struct Dialer {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+}
+
+impl Dialer {
+    /// The dialers of all routes, by their place; `None` where upstream is plain HTTP.
+    pub(super) fn of_routes(config: &Config) -> Result<Vec<Option<Self>>, TlsError> {
+        config
+            .routes
+            .iter()
+            .map(|route| match route.upstream.scheme {
+                Scheme::Http => Ok(None),
+                Scheme::Https => Self::new(&route.upstream.host, route.upstream_ca.as_deref()).map(Some),
+            })
+            .collect()
+    }
+
+    fn new(host: &str, ca: Option<&Path>) -> Result<Self, TlsError> {
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| TlsError::Name(host.to_owned()))?;
+        let roots = match ca {
+            Some(file) => roots_of_file(file)?,
+            None => system_roots()?,
+        };
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|e| TlsError::Certificates { file: None, why: e.to_string() })?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self { config: Arc::new(config), name })
+    }
+
+    /// Puts TLS over a connected socket.
+    pub(super) fn dial(&self, stream: TcpStream) -> io::Result<Tls> {
+        let mut session =
+            ClientConnection::new(Arc::clone(&self.config), self.name.clone()).map_err(io::Error::other)?;
+        session.set_buffer_limit(Some(HELD));
+        Ok(Tls { session, stream })
+    }
+}
+
+fn roots_of_file(file: &Path) -> Result<RootCertStore, TlsError> {
+    let wrong = |why: String| TlsError::Certificates { file: Some(file.to_owned()), why };
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(file).map_err(|e| wrong(e.to_string()))? {
+        let certificate = certificate.map_err(|e| wrong(e.to_string()))?;
+        roots.add(certificate).map_err(|e| wrong(e.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(wrong("it holds no certificate in PEM form".to_owned()));
+    }
+    Ok(roots)
+}
+
+fn system_roots() -> Result<RootCertStore, TlsError> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    let (added, _unreadable) = roots.add_parsable_certificates(found.certs);
+    if added == 0 {
+        let why = found.errors.first().map_or_else(|| "there are none".to_owned(), ToString::to_string);
+        return Err(TlsError::Certificates { file: None, why });
+    }
+    Ok(roots)
+}
+
+impl Tls {
+    pub(super) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    pub(super) fn stream_mut(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
+    /// Goes on with the handshake; true when it is done.
+    pub(super) fn handshake(&mut self) -> io::Result<bool> {
+        while self.session.is_handshaking() {
+            self.send_ciphertext()?;
+            if !self.session.is_handshaking() {
+                break;
+            }
+            match self.take_ciphertext() {
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(e) => return Err(e),
+            }
+        }
+        self.send_ciphertext()?;
+        Ok(true)
+    }
+
+    pub(super) fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.session.reader().read(room) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.take_ciphertext()?,
+                other => return other,
+            }
+        }
+    }
+
+    /// Takes plain bytes as far as there is room, and sends ciphertext as far as the socket takes it.
+    pub(super) fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.send_ciphertext()?;
+        let taken = self.session.writer().write_vectored(slices)?;
+        self.send_ciphertext()?;
+        if taken == 0 && !slices.iter().all(|s| s.is_empty()) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(taken)
+    }
+
+    /// Sends what is held, after the socket became writable again.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        self.send_ciphertext()
+    }
+
+    fn take_ciphertext(&mut self) -> io::Result<()> {
+        match self.session.read_tls(&mut self.stream)? {
+            0 => {
+                if self.session.is_handshaking() {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                let _ = self.session.process_new_packets().map_err(io::Error::other)?;
+            }
+            _ => {
+                let result = self.session.process_new_packets().map_err(io::Error::other);
+                self.send_ciphertext()?;
+                result?;
+            }
+        }
+        Ok(())
+    }
+
+    fn send_ciphertext(&mut self) -> io::Result<()> {
+        while self.session.wants_write() {
+            match self.session.write_tls(&mut self.stream) {
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+}
