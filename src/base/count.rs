@@ -66,6 +66,8 @@ counts! {
     EventsOversize = "events_oversize_total",
     /// Event ids above `max_id_bytes`, forwarded untracked.
     IdsTooLong = "ids_too_long_total",
+    /// Events forwarded untracked because the places for event ids were taken.
+    IdsRefused = "ids_refused_total",
     /// Gaps stated to clients.
     Gaps = "gaps_total",
     /// Upstream cuts of event streams.

@@ -5,6 +5,7 @@
 //! Laws: a table never holds more than its capacity (a full one hands the value back); a key of one table type does
 //! not fit another's.
 
+use super::pages::Pages;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
@@ -72,7 +73,7 @@ const NONE: u32 = u32::MAX;
 /// A bounded table of values, reached by [`Key`]. Grows as it fills, up to its capacity; a place costs the size of
 /// its value and 8 bytes or less.
 pub struct Table<T> {
-    places: Vec<Place<T>>,
+    places: Pages<Place<T>>,
     free: u32,
     len: u32,
     capacity: u32,
@@ -82,7 +83,7 @@ impl<T> Table<T> {
     /// An empty table for at most `capacity` values (at most `u32::MAX - 1`; more is cut to that).
     pub fn new(capacity: usize) -> Self {
         let capacity = u32::try_from(capacity).unwrap_or(NONE).min(NONE - 1);
-        Self { places: Vec::new(), free: NONE, len: 0, capacity }
+        Self { places: Pages::default(), free: NONE, len: 0, capacity }
     }
 
     /// Values in the table.

@@ -89,7 +89,7 @@ impl Route {
             head_timeout: Span::from_secs(10),
             body_timeout: Span::from_secs(60),
             keep_alive: Span::from_secs(75),
-            response_timeout: Span::from_secs(60),
+            response_timeout: Span::from_secs(300),
             window: 48,
             replay_events: 256,
             replay_bytes: 1 << 20,

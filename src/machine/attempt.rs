@@ -25,6 +25,9 @@ const POOL_FRESH: Span = Span::from_secs(1);
 /// Idle connections kept for a route.
 const POOL_SIZE: usize = 64;
 
+/// A body that lasts this long is an answer, also when no event comes.
+const STEADY: Span = Span::from_secs(5);
+
 /// Spaces attempts out: a burst of one second's worth, then one each 1/rate.
 ///
 /// Source: the generic cell rate algorithm (ITU-T I.371, annex A), in its virtual scheduling form.
@@ -86,7 +89,12 @@ impl Machine {
             }
             Err(_) => {
                 self.notice(Notice::Full { what: "connection" });
-                self.attempt_failed(key, &ConnectError::Local.to_string(), true);
+                let random = self.random.next();
+                if let Some(x) = self.exchanges.get_mut(key) {
+                    // Never answered from here: the next pipelined request would be read in the middle of this one.
+                    x.phase = Phase::Waiting(self.now + BACKOFF.delay(x.tries, random));
+                }
+                self.arm(key);
             }
         }
     }
@@ -177,8 +185,9 @@ impl Machine {
         }
         self.set_deadline(conn, Tick::NEVER);
         self.flush(conn);
+        self.resume(conn);
         self.pump_request(client);
-        self.resume(client);
+        self.resume_body(client);
         self.arm(key);
     }
 
@@ -203,10 +212,19 @@ impl Machine {
         }
     }
 
-    /// A stream was cut by upstream: asks for the rest, the client seeing nothing of it.
+    /// A stream was cut by upstream: asks for the rest, the client seeing nothing of it. A cut soon after an answer
+    /// that brought no event belongs to the wait before it, which then goes on; else an upstream that hangs up behind
+    /// each head would be asked without pause and without end.
     pub(super) fn heal(&mut self, key: ExchangeKey) {
         let now = self.now;
         let Some(x) = self.exchanges.get_mut(key) else { return };
+        let brought_nothing = x.stream.as_ref().is_some_and(|s| {
+            let (began, events) = s.body_began;
+            s.tracker.received().seq == events && now.since(began) < STEADY
+        });
+        if brought_nothing {
+            return self.attempt_failed(key, "upstream cut the stream again before an event came", true);
+        }
         let at = self.routes[x.route].pace.reserve(now);
         x.since = now;
         x.tries = 0;

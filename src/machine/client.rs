@@ -20,6 +20,10 @@ const PIPELINE: usize = 4 << 10;
 
 impl Machine {
     pub(super) fn on_accepted(&mut self, address: IpAddr) {
+        if self.draining {
+            self.counts.one(Count::ConnectionsRefused);
+            return self.outputs.push_back(Output::Refuse);
+        }
         let client = Client { address, state: ClientState::Head };
         match self.conns.insert(Conn::new(Peer::Client(client))) {
             Ok(conn) => {
@@ -77,15 +81,15 @@ impl Machine {
     fn read_head(&mut self, conn: ConnKey) {
         let limits = HeadLimits { bytes: self.config.limits.header_bytes, ..HeadLimits::default() };
         let Some(c) = self.conns.get_mut(conn) else { return };
-        let Some(end) = c.finder.find(&c.input) else {
+        let Some(found) = c.find_head() else {
             if let Err(e) = limits.check_unfinished(&c.input) {
                 self.refuse(conn, e.status(), &e.to_string());
             }
             return;
         };
-        match http::parse_request(&c.input[c.finder.skip()..end], limits) {
+        match http::parse_request(&c.input[found.clone()], limits) {
             Ok(head) => {
-                c.consume_input(end);
+                c.consume_input(found.end);
                 self.on_request(conn, head);
             }
             Err(e) => self.refuse(conn, e.status(), &e.to_string()),
@@ -107,7 +111,10 @@ impl Machine {
         client.state = ClientState::Busy;
         let request = request(&head, &self.config.routes[route], client.address, cursor);
         c.body = BodyDecoder::new(head.body);
-        match self.exchanges.insert(Exchange::new(route, request, conn, self.now)) {
+        let mut exchange = Exchange::new(route, request, conn, self.now);
+        // The socket may be full of an answer of segno's own to the request before.
+        exchange.blocked = !c.out.is_empty();
+        match self.exchanges.insert(exchange) {
             Ok(key) => {
                 c.exchange = Some(key);
                 let deadline = if c.body.is_done() { crate::base::Tick::NEVER } else { self.body_deadline(route) };
@@ -152,31 +159,52 @@ impl Machine {
             Ok(0) => c.input = input,
             Ok(used) => {
                 c.input = input[used..].to_vec();
+                if let Some(x) = self.exchanges.get_mut(key)
+                    && !x.is_stream_request()
+                {
+                    // Upstream's time for an answer runs from the last of what it was asked.
+                    x.since = self.now;
+                }
                 self.flush(upstream);
                 let deadline = if done { crate::base::Tick::NEVER } else { self.body_deadline(route) };
                 self.set_deadline(conn, deadline);
                 self.resume(conn);
             }
-            Err(why) => {
-                self.drop_exchange(key);
-                self.refuse(conn, 400, &why);
-            }
+            Err(why) => self.refuse_body(conn, key, 400, &why),
         }
+    }
+
+    /// Ends a request whose body is of no use: with a status, or with a reset where an answer has begun.
+    fn refuse_body(&mut self, conn: ConnKey, key: ExchangeKey, status: u16, why: &str) {
+        let head_sent = self.exchanges.get(key).is_some_and(|x| x.head_sent);
+        self.drop_exchange(key);
+        match head_sent {
+            true => self.close(conn, Close::Reset),
+            false => self.refuse(conn, status, why),
+        }
+    }
+
+    /// Upstream takes more of a request's body: the client goes on, and has its time anew.
+    pub(super) fn resume_body(&mut self, conn: ConnKey) {
+        let Some(c) = self.conns.get(conn) else { return };
+        if c.paused
+            && !c.body.is_done()
+            && let Some(x) = c.exchange.and_then(|k| self.exchanges.get(k))
+        {
+            self.set_deadline(conn, self.body_deadline(x.route));
+        }
+        self.resume(conn);
     }
 
     pub(super) fn on_body_timeout(&mut self, conn: ConnKey) {
         let Some(c) = self.conns.get(conn) else { return };
-        if c.body.is_done() || !c.input.is_empty() {
-            return;
+        let Some(key) = c.exchange.filter(|_| !c.body.is_done()) else { return };
+        let Some(x) = self.exchanges.get(key) else { return };
+        if !c.input.is_empty() || !self.upstream_takes(c.exchange) {
+            // Not the client is slow: it is not read.
+            return self.set_deadline(conn, self.body_deadline(x.route));
         }
-        if let Some(key) = c.exchange {
-            let head_sent = self.exchanges.get(key).is_some_and(|x| x.head_sent);
-            self.drop_exchange(key);
-            match head_sent {
-                true => self.close(conn, Close::Reset),
-                false => self.refuse(conn, 408, "the request's body did not arrive in time"),
-            }
-        }
+        self.refuse_body(conn, key, 408, "the request's body did not arrive in time");
     }
 
     /// The client has closed or lost its connection: nobody reads any more.
@@ -218,6 +246,7 @@ impl Machine {
             c.out.release();
             self.outputs.push_back(Output::ShutdownWrite { conn });
             self.set_deadline(conn, self.now + LINGER_FOR);
+            self.resume(conn);
         }
     }
 
@@ -259,10 +288,14 @@ impl Machine {
 
     fn drain_exchange(&mut self, key: ExchangeKey) {
         let Some(x) = self.exchanges.get(key) else { return };
+        if matches!(x.phase, Phase::Passing | Phase::Ending(_)) {
+            // What ends already, ends as upstream meant it to.
+            return;
+        }
         if x.is_open_stream() {
             self.say_retry(key);
             self.end_stream(key, Ending::Cut);
-        } else if x.is_stream_request() && !matches!(x.phase, Phase::Passing | Phase::Ending(_)) {
+        } else if x.is_stream_request() {
             let client = x.client;
             self.drop_exchange(key);
             self.close(client, Close::Reset);

@@ -10,12 +10,16 @@ use crate::base::{Key, Tick};
 use crate::http::{BodyDecoder, HeadFinder};
 use crate::timer::TimerKey;
 use std::net::IpAddr;
+use std::ops::Range;
 
 /// Names a connection, a client's or one to upstream.
 pub type ConnKey = Key<Conn>;
 
 /// Bytes waiting to be sent above which the other side is not read any more.
 pub(super) const HIGH_WATER: usize = 64 << 10;
+
+/// A buffer that has carried no more than a head is given back at once; one of a body serves until the body ends.
+const SMALL: usize = 2 << 10;
 
 /// One connection.
 #[derive(Debug)]
@@ -24,7 +28,7 @@ pub struct Conn {
     pub(super) exchange: Option<Key<Exchange>>,
     /// Bytes read and not used yet: an unfinished head, a pipelined request, what the log had no room for.
     pub(super) input: Vec<u8>,
-    pub(super) finder: HeadFinder,
+    finder: Option<Box<HeadFinder>>,
     /// The body that is being read: of the request on a client's connection, of the answer on upstream's.
     pub(super) body: BodyDecoder,
     pub(super) out: Out,
@@ -90,7 +94,7 @@ impl Conn {
             peer,
             exchange: None,
             input: Vec::new(),
-            finder: HeadFinder::new(),
+            finder: None,
             body: BodyDecoder::new(crate::http::BodyLength::None),
             out: Out::default(),
             timer: None,
@@ -132,6 +136,18 @@ impl Conn {
         self.upstream().is_none_or(|u| u.state != UpstreamState::Connecting)
     }
 
+    /// Where the input's first head lies, once it is whole.
+    pub(super) fn find_head(&mut self) -> Option<Range<usize>> {
+        let mut finder = self.finder.take().unwrap_or_default();
+        match finder.find(&self.input) {
+            Some(end) => Some(finder.skip()..end),
+            None => {
+                self.finder = Some(finder);
+                None
+            }
+        }
+    }
+
     /// Takes the first `n` bytes off the input; gives the buffer back when nothing is left.
     pub(super) fn consume_input(&mut self, n: usize) {
         if n >= self.input.len() {
@@ -139,13 +155,16 @@ impl Conn {
         } else {
             self.input.drain(..n);
         }
-        self.finder = HeadFinder::new();
+        self.finder = None;
     }
 }
 
-/// Bytes on their way to a socket.
+/// Bytes on their way to a socket. Takes a pointer's place while there are none.
 #[derive(Default, Debug)]
-pub(super) struct Out {
+pub(super) struct Out(Option<Box<Pending>>);
+
+#[derive(Default, Debug)]
+struct Pending {
     bytes: Vec<u8>,
     sent: usize,
 }
@@ -153,32 +172,36 @@ pub(super) struct Out {
 impl Out {
     /// Where to write what is to be sent next.
     pub(super) fn end(&mut self) -> &mut Vec<u8> {
-        &mut self.bytes
+        &mut self.0.get_or_insert_default().bytes
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
+        self.end().extend_from_slice(bytes);
     }
 
     pub(super) fn pending(&self) -> &[u8] {
-        &self.bytes[self.sent..]
+        self.0.as_ref().map_or(&[], |p| &p.bytes[p.sent..])
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.sent == self.bytes.len()
+        self.len() == 0
     }
 
     pub(super) fn len(&self) -> usize {
-        self.bytes.len() - self.sent
+        self.0.as_ref().map_or(0, |p| p.bytes.len() - p.sent)
     }
 
     /// Notes that the socket took up to `n` bytes; returns how many of them were of this buffer.
     pub(super) fn consume(&mut self, n: usize) -> usize {
-        let used = n.min(self.len());
-        self.sent += used;
-        if self.is_empty() {
-            self.bytes.clear();
-            self.sent = 0;
+        let Some(p) = &mut self.0 else { return 0 };
+        let used = n.min(p.bytes.len() - p.sent);
+        p.sent += used;
+        if p.sent == p.bytes.len() {
+            p.bytes.clear();
+            p.sent = 0;
+            if p.bytes.capacity() <= SMALL {
+                self.0 = None;
+            }
         }
         used
     }
@@ -186,7 +209,7 @@ impl Out {
     /// Gives the memory of an empty buffer back.
     pub(super) fn release(&mut self) {
         if self.is_empty() {
-            *self = Self::default();
+            self.0 = None;
         }
     }
 }

@@ -113,9 +113,10 @@ impl Exchange {
         }
     }
 
-    /// A GET that accepts event streams: it can be held, opened early and healed.
+    /// A GET that accepts event streams: it can be held, opened early and healed. One with a body cannot be asked
+    /// again, since the body is not kept.
     pub(super) fn is_stream_request(&self) -> bool {
-        self.request.accepts_stream && self.request.method == Method::Get
+        self.request.accepts_stream && self.request.method == Method::Get && !self.request.has_body
     }
 
     /// Whether the client is in the middle of an event stream, or was told that one begins.
@@ -143,6 +144,8 @@ pub(super) struct Stream {
     pub(super) begun: bool,
     /// When upstream last sent something.
     pub(super) last_heard: Tick,
+    /// When the present body began, and how many events the stream had received then.
+    pub(super) body_began: (Tick, u64),
 }
 
 /// A client's place in a log, and how far the chunk it is being sent has gone.

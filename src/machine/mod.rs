@@ -31,6 +31,9 @@ mod timers;
 mod transmit;
 mod upstream;
 
+#[cfg(test)]
+mod tests;
+
 pub use conn::{Conn, ConnKey};
 pub use exchange::{Exchange, ExchangeKey};
 pub use notice::{ConnectError, Notice};

@@ -45,6 +45,11 @@ impl Stream {
     pub(super) fn is_inside_event(&self) -> bool {
         self.tracker.position() == Position::Block
     }
+
+    /// Whether the subscriber's socket has taken all that there is for it.
+    pub(super) fn is_delivered(&self) -> bool {
+        self.subscriber.offset == self.tracker.whole() && !self.subscriber.is_open()
+    }
 }
 
 impl Machine {
@@ -69,6 +74,7 @@ impl Machine {
         if let Some(stream) = &mut x.stream {
             stream.begun = true;
             stream.last_heard = now;
+            stream.body_began = (now, stream.tracker.received().seq);
             stream.tracker.begin(healed, sent);
         }
         if !sent {
@@ -101,7 +107,13 @@ impl Machine {
             tracker.seed_cursor(cx, id);
         }
         let subscriber = Subscriber::new(x.request.version == Version::Http11, tracker.whole());
-        x.stream = Some(Box::new(Stream { tracker, subscriber, begun: false, last_heard: self.now }));
+        x.stream = Some(Box::new(Stream {
+            tracker,
+            subscriber,
+            begun: false,
+            last_heard: self.now,
+            body_began: (self.now, 0),
+        }));
     }
 
     fn send_stream_head(&mut self, key: ExchangeKey, head: &ResponseHead) {
@@ -144,7 +156,6 @@ impl Machine {
         while used < bytes.len() {
             let room = stream.tracker.room(limits, budget);
             if room == 0 {
-                counts.one(Count::Backpressure);
                 break;
             }
             let end = bytes.len().min(used.saturating_add(room));
@@ -169,10 +180,13 @@ impl Machine {
                 }
             }
         }
+        // A body with a length ends with its last byte, and one without content has no bytes to tell by.
+        if matches!(body, Body::Open) && c.body.is_done() {
+            body = Body::Done;
+        }
         let client = x.client;
         if let Some(reason) = gap {
-            let target = x.target();
-            self.notice(Notice::Gap { target, reason });
+            self.stated(key, reason);
         }
         if self.budget.is_over() {
             self.reclaim();
@@ -181,9 +195,20 @@ impl Machine {
         (used, body)
     }
 
+    /// A gap stands in the log.
+    fn stated(&mut self, key: ExchangeKey, reason: GapReason) {
+        self.counts.one(Count::Gaps);
+        if let Some(x) = self.exchanges.get(key) {
+            let target = x.target();
+            self.notice(Notice::Gap { target, reason });
+        }
+    }
+
     /// Upstream ended the stream as it should.
     pub(super) fn finish_stream(&mut self, key: ExchangeKey) {
-        self.track(key, |tracker, cx| tracker.finish(cx));
+        if let Some(Some(reason)) = self.track(key, |tracker, cx| tracker.finish(cx)) {
+            self.stated(key, reason);
+        }
         self.end_stream(key, Ending::Clean);
     }
 
@@ -191,7 +216,7 @@ impl Machine {
     pub(super) fn on_stream_cut(&mut self, key: ExchangeKey, why: &str) {
         self.counts.one(Count::UpstreamCuts);
         let Some(x) = self.exchanges.get_mut(key) else { return };
-        let can_ask = x.is_stream_request() && !x.request.has_body && !self.config.routes[x.route].heal_for.is_zero();
+        let can_ask = x.is_stream_request() && !self.config.routes[x.route].heal_for.is_zero();
         let Some(stream) = &mut x.stream else { return };
         let kind = stream.tracker.cut();
         if can_ask && kind != CutKind::MidOversize && stream.tracker.healable() && !self.draining {
@@ -201,6 +226,7 @@ impl Machine {
         let why = match (can_ask, kind) {
             (false, _) => format!("upstream cut the stream ({why}), which cannot be asked for again"),
             (_, CutKind::MidOversize) => format!("upstream cut the stream ({why}) inside an event too large to hold"),
+            _ if self.draining => format!("upstream cut the stream ({why}), and nothing is begun any more"),
             _ => format!("upstream cut the stream ({why}), which has no event id to go on from"),
         };
         self.counts.one(Count::HealsFailed);
@@ -213,9 +239,8 @@ impl Machine {
         let Some(x) = self.exchanges.get(key) else { return };
         let target = x.target();
         self.track(key, |tracker, cx| tracker.state_gap(cx, GapReason::Refused, None));
-        self.counts.one(Count::Gaps);
+        self.stated(key, GapReason::Refused);
         self.counts.one(Count::HealsFailed);
-        self.notice(Notice::Gap { target: target.clone(), reason: GapReason::Refused });
         let why = format!("upstream answered {status} to the stream's last event id").into();
         self.notice(Notice::NotHealed { target, why });
         self.end_stream(key, Ending::Cut);
@@ -273,5 +298,5 @@ fn count_fed(counts: &mut Counts, fed: &Fed) {
     counts.add(Count::DuplicatesByIdAlone, u64::from(fed.duplicates_by_id_alone));
     counts.add(Count::IdsTooLong, u64::from(fed.ids_too_long));
     counts.add(Count::EventsOversize, u64::from(fed.oversize));
-    counts.add(Count::Gaps, u64::from(fed.gap.is_some()));
+    counts.add(Count::IdsRefused, u64::from(fed.ids_refused));
 }

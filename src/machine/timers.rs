@@ -33,7 +33,7 @@ impl Machine {
         let Some(c) = self.conns.get_mut(conn) else { return };
         c.deadline = at;
         let set = c.timer.and_then(|t| self.wheel.deadline(t));
-        if set.is_some_and(|set| set <= at) {
+        if at < Tick::NEVER && set.is_some_and(|set| set <= at) {
             return;
         }
         if let Some(old) = c.timer.take() {
@@ -138,7 +138,9 @@ impl Deadlines {
             (true, ..) | (_, Method::Post, Phase::Waiting(_) | Phase::Connecting) => route.heal_for,
             _ => route.response_timeout,
         };
-        let beats = x.is_open_stream() && !route.heartbeat.is_zero() && !matches!(x.phase, Phase::Ending(_));
+        // A full socket needs no heartbeat, and `last_sent` then tells since when it has been full.
+        let beats = x.is_open_stream() && !route.heartbeat.is_zero() && !x.blocked;
+        let beats = beats && !matches!(x.phase, Phase::Ending(_));
         let listens = x.phase == Phase::Streaming;
         Self {
             attempt: if let Phase::Waiting(at) = x.phase { at } else { never },

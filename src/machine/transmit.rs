@@ -4,8 +4,9 @@
 //! Law: bytes of segno's own stand only where no chunk is open, which is at event boundaries.
 
 use super::Machine;
-use super::conn::{ClientState, Conn, ConnKey, HIGH_WATER, Peer};
+use super::conn::{ClientState, Conn, ConnKey, HIGH_WATER, Peer, UpstreamState};
 use super::exchange::{Ending, ExchangeKey, Phase};
+use crate::base::Count;
 use crate::track::TrackContext;
 
 /// Bytes to send, in order; empty ones among them.
@@ -24,8 +25,10 @@ impl Machine {
         };
         if room == 0
             && let Some(c) = self.conns.get_mut(conn)
+            && !std::mem::replace(&mut c.paused, true)
+            && c.upstream().is_some_and(|u| u.state == UpstreamState::Body)
         {
-            c.paused = true;
+            self.counts.one(Count::Backpressure);
         }
         room
     }
@@ -70,7 +73,7 @@ impl Machine {
             let client = x.client;
             self.pump_request(client);
             if self.conns.get(client).is_some_and(|c| c.input.is_empty() || c.body.is_done()) {
-                self.resume(client);
+                self.resume_body(client);
             }
         }
     }
@@ -99,7 +102,7 @@ impl Machine {
         let was_blocked = std::mem::replace(&mut x.blocked, !sent);
         let (phase, upstream, client) = (x.phase, x.upstream, x.client);
         let more = sent && x.stream.as_ref().is_some_and(|s| s.tracker.whole() > s.subscriber.offset);
-        if x.blocked && !was_blocked {
+        if x.blocked != was_blocked {
             self.arm(key);
         }
         if let Some(upstream) = upstream {
@@ -128,8 +131,10 @@ impl Machine {
         let Some(x) = self.exchanges.get(key) else { return };
         let enough = match &x.stream {
             Some(stream) => {
-                stream.tracker.room(&self.routes[x.route].limits, &self.budget)
-                    >= LOW_ROOM.min(self.routes[x.route].limits.log_bytes / 4)
+                let limits = &self.routes[x.route].limits;
+                let room = stream.tracker.room(limits, &self.budget);
+                // Where nothing is left to deliver there will not be more room than there is.
+                room >= LOW_ROOM.min(limits.log_bytes / 4) || room > 0 && stream.is_delivered()
             }
             None => self.conns.get(x.client).is_some_and(|c| c.out.len() < HIGH_WATER),
         };

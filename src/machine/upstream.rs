@@ -57,19 +57,19 @@ impl Machine {
             let Some(c) = self.conns.get_mut(conn) else { return };
             let Some(key) = c.exchange else { return self.close(conn, Close::Finish) };
             let Some(x) = self.exchanges.get(key) else { return self.close(conn, Close::Finish) };
-            let Some(end) = c.finder.find(&c.input) else {
+            let Some(found) = c.find_head() else {
                 if let Err(e) = limits.check_unfinished(&c.input) {
                     self.malformed(key, &e.to_string());
                 }
                 return;
             };
-            match http::parse_response(&c.input[c.finder.skip()..end], &x.request.method, limits) {
+            match http::parse_response(&c.input[found.clone()], &x.request.method, limits) {
                 Ok(head) if head.is_interim() => {
-                    c.consume_input(end);
+                    c.consume_input(found.end);
                     self.pass_interim(key, &head);
                 }
                 Ok(head) => {
-                    c.consume_input(end);
+                    c.consume_input(found.end);
                     return self.on_answer(key, conn, &head);
                 }
                 Err(e) => return self.malformed(key, &e.to_string()),
@@ -84,7 +84,8 @@ impl Machine {
             return;
         }
         let client = x.client;
-        if let Some(c) = self.conns.get_mut(client) {
+        // They are hints, and there is no end to them: a client that does not take them is spared more.
+        if let Some(c) = self.conns.get_mut(client).filter(|c| c.out.len() < HIGH_WATER) {
             http::write_response(head, ResponseFraming::None, Version::Http11, false, &[], c.out.end());
             self.flush(client);
         }
@@ -94,7 +95,8 @@ impl Machine {
         let Some(x) = self.exchanges.get_mut(key) else { return };
         let answer = Answer {
             status: head.status,
-            event_stream: http::is_event_stream(&head.headers),
+            // The answer to a HEAD has the headers of a stream and no body.
+            event_stream: http::is_event_stream(&head.headers) && head.body != BodyLength::None,
             encoded: http::is_encoded(&head.headers),
         };
         let situation = situation(x);
@@ -269,6 +271,15 @@ impl Machine {
     }
 
     pub(super) fn on_upstream_silent(&mut self, key: ExchangeKey) {
+        let Some(x) = self.exchanges.get_mut(key) else { return };
+        let upstream = x.upstream.and_then(|u| self.conns.get(u));
+        if upstream.is_some_and(|c| c.paused || !c.input.is_empty())
+            && let Some(stream) = &mut x.stream
+        {
+            // It is not silent, it is not read.
+            stream.last_heard = self.now;
+            return;
+        }
         self.on_upstream_lost(key, "it was silent for longer than `upstream_idle`");
     }
 

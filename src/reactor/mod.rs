@@ -18,7 +18,7 @@ mod tls;
 #[cfg(feature = "tls")]
 pub use tls::TlsError;
 
-use crate::base::{Span, Tick};
+use crate::base::{Pages, Span, Tick};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::machine::{Close, ConnKey, ConnectError, Input, Machine, Output};
@@ -28,7 +28,7 @@ use logs::Logs;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 use resolve::{Known, Resolver};
-use socket::{Io, Socket, connect_error};
+use socket::{Dialing, Io, Socket, connect_error};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
 use std::net::SocketAddr;
@@ -132,7 +132,7 @@ pub struct Reactor {
     acceptable: u64,
     accept_again_at: Option<Tick>,
     /// By the index of the connection's key.
-    sockets: Vec<Option<Socket>>,
+    sockets: Pages<Option<Socket>>,
     accepted: Option<TcpStream>,
     /// Connections to read on, and to write.
     reading: VecDeque<ConnKey>,
@@ -186,7 +186,7 @@ impl Reactor {
             listeners,
             acceptable: 0,
             accept_again_at: None,
-            sockets: Vec::new(),
+            sockets: Pages::default(),
             accepted: None,
             reading: VecDeque::new(),
             flushing: VecDeque::new(),
@@ -229,7 +229,7 @@ impl Reactor {
             return Some(Duration::ZERO);
         }
         let next = [self.machine.poll_timeout(), self.accept_again_at, self.stop_at];
-        next.into_iter().flatten().min().map(|at| Duration::from(at.since(self.clock.now())))
+        next.into_iter().flatten().min().map(|at| Duration::from(at.since(self.now)))
     }
 
     /// One turn of the loop; true when it is the last.
@@ -340,10 +340,12 @@ impl Reactor {
     }
 
     fn put(&mut self, conn: ConnKey, socket: Socket) {
-        if self.sockets.len() <= conn.index() {
-            self.sockets.resize_with(conn.index() + 1, || None);
+        while self.sockets.len() <= conn.index() {
+            self.sockets.push(None);
         }
-        self.sockets[conn.index()] = Some(socket);
+        if let Some(place) = self.sockets.get_mut(conn.index()) {
+            *place = Some(socket);
+        }
     }
 
     fn register(&mut self, conn: ConnKey) -> io::Result<()> {
@@ -425,8 +427,7 @@ impl Reactor {
             match TcpStream::connect(address) {
                 Ok(stream) => {
                     let mut socket = Socket::new(Io::Plain(stream), conn.to_bits());
-                    socket.addresses = addresses;
-                    socket.route = route;
+                    socket.dialing = Some(Box::new(Dialing { route, addresses }));
                     self.put(conn, socket);
                     if self.register(conn).is_ok() {
                         return;
@@ -477,7 +478,7 @@ impl Reactor {
     /// A connection attempt has news: it stands, goes on with TLS, fails over to the next address, or has failed.
     fn go_on_connecting(&mut self, conn: ConnKey) {
         let Some(s) = self.socket(conn) else { return };
-        let route = s.route;
+        let Some(route) = s.dialing.as_ref().map(|d| d.route) else { return };
         let state = match &mut s.io {
             #[cfg(feature = "tls")]
             Io::Tls(t) => t.handshake().map_err(|e| {
@@ -489,8 +490,8 @@ impl Reactor {
         match state {
             Ok(false) => {}
             Ok(true) => self.on_connected(conn, route),
-            Err(why) => match std::mem::take(&mut self.sockets[conn.index()]) {
-                Some(s) if !s.addresses.is_empty() && s.is_plain() => self.connect_to(conn, route, s.addresses),
+            Err(why) => match self.sockets.get_mut(conn.index()).and_then(Option::take).and_then(|s| s.dialing) {
+                Some(dialing) if !dialing.addresses.is_empty() => self.connect_to(conn, route, dialing.addresses),
                 _ => self.connect_failed(conn, route, why),
             },
         }
@@ -499,17 +500,18 @@ impl Reactor {
     fn on_connected(&mut self, conn: ConnKey, route: usize) {
         #[cfg(feature = "tls")]
         if let Some(dialer) = &self.dialers[route]
-            && let Some(s) = self.sockets[conn.index()].take()
+            && let Some(place) = self.sockets.get_mut(conn.index())
+            && let Some(s) = place.take()
         {
             match s.io {
                 Io::Plain(stream) => match dialer.dial(stream) {
                     Ok(tls) => {
-                        self.sockets[conn.index()] = Some(Socket { io: Io::Tls(Box::new(tls)), ..s });
+                        *place = Some(Socket { io: Io::Tls(Box::new(tls)), ..s });
                         return self.go_on_connecting(conn);
                     }
                     Err(_) => return self.connect_failed(conn, route, ConnectError::Tls),
                 },
-                Io::Tls(_) => self.sockets[conn.index()] = Some(s),
+                Io::Tls(_) => *place = Some(s),
             }
         }
         let _ = route;
@@ -518,7 +520,7 @@ impl Reactor {
             s.established = true;
             s.readable = true;
             s.writable = true;
-            s.addresses = Vec::new();
+            s.dialing = None;
         }
         self.machine.handle(Input::Connected { conn }, self.now);
     }

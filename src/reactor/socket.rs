@@ -33,9 +33,16 @@ pub(super) struct Socket {
     pub(super) read_closed: bool,
     /// Waiting in the list of sockets to be read on.
     pub(super) queued: bool,
-    /// Further addresses to try while connecting.
-    pub(super) addresses: Vec<std::net::SocketAddr>,
+    /// While connecting.
+    pub(super) dialing: Option<Box<Dialing>>,
+}
+
+/// A connection that is being opened.
+#[derive(Debug)]
+pub(super) struct Dialing {
     pub(super) route: usize,
+    /// Further addresses to try.
+    pub(super) addresses: Vec<std::net::SocketAddr>,
 }
 
 impl Socket {
@@ -52,8 +59,7 @@ impl Socket {
             writable: false,
             read_closed: false,
             queued: false,
-            addresses: Vec::new(),
-            route: 0,
+            dialing: None,
         }
     }
 

@@ -4,21 +4,21 @@
 //!
 //! | state | what comes | verdict | next state |
 //! |---|---|---|---|
-//! | catching up | id, and a logged event with it has the same bytes | drop | catching up, comparing from the record after that one |
-//! | catching up | id known to the stream, no bytes logged | drop, counted as by id alone | catching up |
-//! | catching up | id logged, all with other bytes; or id not known | keep, after a `skipped` gap if integers are left out | live |
-//! | catching up | first id of the body is one of the stream's first, not the received one | drop | restarted |
-//! | catching up | no id, equal to a logged one before the next id | drop | catching up, comparing from the record after that one |
-//! | catching up | no id, equal to none | keep | catching up; what has no id is not compared any more |
-//! | catching up | neither id nor data, equal to none | keep | catching up |
+//! | catching up | id, and a logged event with it has the same bytes | drop | the same, comparing behind that one |
+//! | catching up | id known to the stream, no bytes logged | drop, by id alone | the same |
+//! | catching up | id logged, all with other bytes; or not known | keep, after a `skipped` gap where ids jump | live |
+//! | catching up | the body's first id: one of the stream's first, not the received one | drop | restarted |
+//! | catching up | no id, equal to a logged one before the next id | drop | the same, comparing behind that one |
+//! | catching up | no id, equal to none | keep | the same, comparing none without id |
+//! | catching up | neither id nor data, equal to none | keep | the same |
 //! | catching up | id too long to be known | keep | live |
-//! | restarted | anything before the received mark | drop | restarted |
-//! | restarted | the received id, same bytes or none logged | drop | catching up, comparing from the record after the mark |
+//! | restarted | anything before the received mark | drop | the same |
+//! | restarted | the received id, same bytes or none logged | drop | catching up, comparing behind the mark |
 //! | restarted | the received id, other bytes | keep, after a `restarted` gap | live |
 //! | restarted | more than the stream ever received | keep, after a `restarted` gap | live |
 //!
-//! An event without an id that is new does not make the state live: a server may greet each connection with one, and the
-//! repeats behind it are still repeats. Law: rather repeat than lose.
+//! An event without an id that is new does not make the state live: a server may greet each connection with one, and
+//! the repeats behind it are still repeats. Law: rather repeat than lose.
 //! Source: DESIGN law 9.
 
 use std::ops::Range;
@@ -27,7 +27,8 @@ use super::gap::GapReason;
 use super::interner::Symbol;
 use super::ledger::Ledger;
 use super::limits::{Dedup, TrackContext};
-use super::log::{Log, Record, kind};
+use super::log::Log;
+use super::record::{Record, kind};
 use crate::sse::{Block, BlockId};
 
 /// What becomes of a block.

@@ -1,8 +1,8 @@
 //! Event ids as four-byte symbols, each id stored once per reactor thread however many streams carry it.
 //!
-//! In: the bytes of ids. Out: a [`Symbol`] per distinct id, counted; the place of an id nobody holds any more is reused.
-//! Laws: never more distinct ids than the capacity (a full interner answers `None`, counted by the caller); equal ids
-//! have equal symbols as long as one of them is held; hashing is keyed by the seed; ids of up to 40 bytes cost no
+//! In: the bytes of ids. Out: a [`Symbol`] per distinct id, counted; the place of an id nobody holds is reused.
+//! Laws: never more distinct ids than the capacity (a full interner answers `None`, counted by the caller); equal
+//! ids have equal symbols as long as one of them is held; hashing is keyed by the seed; ids of up to 40 bytes cost no
 //! allocation once the tables have grown; growth doubles, so that it is paid for by the ids that came before it.
 
 use std::hash::{BuildHasher, Hasher};

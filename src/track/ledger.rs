@@ -1,14 +1,15 @@
 //! What a stream remembers: its log, its marks, its ids. The part of a tracker behind the scanner.
 //!
-//! In: the blocks that the scanner found, and the bytes between them. Out: records in the log, or bytes taken out of it.
+//! In: the blocks that the scanner found, and the bytes between them. Out: records in the log, or bytes taken out.
 //! Laws: the newest id in the window is the received mark's id, so the window holds it; a block is written down before
 //! its bytes are copied, so that one read is copied into the log in one piece, unless a block of it must be judged.
 
 use super::catch_up::{CatchUp, Verdict};
 use super::gap::{GapReason, write_gap};
 use super::limits::{Dedup, TrackContext, TrackLimits};
-use super::log::{Log, Record, kind};
+use super::log::Log;
 use super::marks::{FirstIds, Mark, NumberRun};
+use super::record::{Record, kind};
 use super::tracker::Fed;
 use super::window::Window;
 use crate::sse::{Block, BlockId};

@@ -22,6 +22,7 @@ use std::ops::Range;
 
 use super::budget::Budget;
 use super::interner::{Interner, Symbol};
+use super::record::{Record, kind};
 use super::ring::Ring;
 use crate::base::{Span, Tick};
 
@@ -30,55 +31,6 @@ pub(super) const GRANTED: usize = 4096;
 
 /// The first ring of a stream.
 const FIRST_RING: usize = 256;
-
-/// What kind of block a record stands for.
-pub(super) mod kind {
-    /// A block with data or with an id: it has a sequence number.
-    pub(in crate::track) const EVENT: u64 = 1;
-    /// Its id is empty: the last event id is reset.
-    pub(in crate::track) const RESET: u64 = 2;
-    /// It has an id that is not known here: too long, or the interner was full.
-    pub(in crate::track) const LOST: u64 = 4;
-    /// A gap event of segno's own.
-    pub(in crate::track) const GAP: u64 = 8;
-}
-
-const KIND_SHIFT: u32 = 60;
-
-/// One block in the log, 16 bytes. Offsets have 60 bits: a stream of 1 GB/s fills them in 36 years.
-#[derive(Clone, Copy)]
-pub(super) struct Record {
-    end_and_kind: u64,
-    /// The id, one reference held.
-    pub(super) id: Option<Symbol>,
-    /// When it came, in units of 2^14 microseconds; wraps after two years.
-    at: u32,
-}
-
-impl Record {
-    pub(super) fn new(end: u64, kind: u64, id: Option<Symbol>, now: Tick) -> Self {
-        Self { end_and_kind: end | kind << KIND_SHIFT, id, at: coarse(now.micros()) }
-    }
-
-    /// The offset after its last byte.
-    pub(super) fn end(&self) -> u64 {
-        self.end_and_kind & ((1 << KIND_SHIFT) - 1)
-    }
-
-    /// Whether it is of one of these kinds.
-    pub(super) fn is(&self, kinds: u64) -> bool {
-        (self.end_and_kind >> KIND_SHIFT) & kinds != 0
-    }
-
-    /// Whether it sets the last event id, be it to nothing or to something unknown.
-    pub(super) fn sets_id(&self) -> bool {
-        self.id.is_some() || self.is(kind::RESET | kind::LOST)
-    }
-}
-
-fn coarse(micros: u64) -> u32 {
-    (micros >> 14) as u32
-}
 
 /// The buffer of one stream.
 #[derive(Default)]
@@ -325,9 +277,7 @@ impl Log {
 
     /// Evicts delivered records older than `age`.
     pub(super) fn evict_older(&mut self, now: Tick, age: Span, interner: &mut Interner) {
-        let age = u32::try_from(age.micros() >> 14).unwrap_or(u32::MAX);
-        let now = coarse(now.micros());
-        while self.done > 0 && self.records.front().is_some_and(|r| now.wrapping_sub(r.at) > age) {
+        while self.done > 0 && self.records.front().is_some_and(|r| r.is_older(now, age)) {
             self.evict_one(interner);
         }
         if self.records.is_empty() {

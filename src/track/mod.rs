@@ -3,8 +3,8 @@
 //! In: upstream's body bytes, cut anywhere; how far readers are. Out: the bytes to forward, with duplicates of a healed
 //! body taken out and gaps stated; marks to resume from.
 //!
-//! One [`Tracker`] per stream. What streams share (one [`Interner`] and one [`Budget`] per reactor thread) is lent to each
-//! call in a [`TrackContext`]. Nothing here reads a clock, waits, or knows a socket.
+//! One [`Tracker`] per stream. What streams share (one [`Interner`] and one [`Budget`] per reactor thread) is lent to
+//! each call in a [`TrackContext`]. Nothing here reads a clock, waits, or knows a socket.
 //! Source: DESIGN section 3 (laws 1, 3, 4, 5, 8, 9) and section 4.
 
 mod budget;
@@ -15,12 +15,15 @@ mod ledger;
 mod limits;
 mod log;
 mod marks;
+mod record;
 mod ring;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod tests;
 mod tracker;
+#[cfg(test)]
+mod verdict_tests;
 mod window;
 
 pub use budget::Budget;

@@ -3,8 +3,8 @@
 //! Upstream answers each reconnect as it likes: behind the cursor, with the event of the cursor, some way before it, or
 //! from the very beginning. Bodies come in random pieces and are cut anywhere; the reader takes random steps; memory is
 //! asked back at random. Two laws are checked: with room in the log, exactly the list comes out, each block once; with
-//! a log that forgets, nothing is lost and all first occurrences keep their order. Beside them at each step: marks never
-//! move back, `delivered <= received`, memory stays below its bound.
+//! a log that forgets, nothing is lost and all first occurrences keep their order. Beside them at each step: marks
+//! never move back, `delivered <= received`, memory stays below its bound.
 
 use super::tests::Rig;
 use super::*;
@@ -247,5 +247,113 @@ fn a_log_that_forgets_loses_nothing_and_keeps_the_order() {
         assert_same(&first, &world.wanted(), seed);
         let ids = |blocks: &[String]| blocks.iter().filter(|b| b.starts_with("id")).count();
         assert_eq!(ids(&world.came_out()), ids(&world.wanted()), "seed {seed}: an event with an id came twice");
+    }
+}
+
+/// A body of anything: ids that repeat, reset, are too long; blocks too large to be held; lines of all kinds.
+fn wild_body(r: &mut Random) -> Vec<u8> {
+    let mut body = Vec::new();
+    for _ in 0..r.below(200) {
+        let line: &[u8] = match r.below(16) {
+            0 => b"id: a",
+            1 => b"id: b",
+            2 => b"id",
+            3 => b"id: this id is longer than the bound of forty bytes allows",
+            4 => b"id: with a \0",
+            5 => b": comment",
+            6 => b"retry: 5",
+            7 => &[b'd'; 700],
+            8 => b"data: \xff\xfe\xfd",
+            9 | 10 => b"data: some text",
+            _ => b"",
+        };
+        body.extend_from_slice(line);
+        body.extend_from_slice([&b"\n"[..], b"\r\n", b"\r"][r.below(3) as usize]);
+    }
+    body
+}
+
+#[test]
+fn a_body_without_a_cut_comes_out_as_it_went_in() {
+    for seed in 0..400 {
+        let mut r = Random::new(seed);
+        let limits = TrackLimits {
+            window: 1 + r.below(6) as usize,
+            log_events: 1 + r.below(6) as usize,
+            log_bytes: 512 << r.below(4),
+            max_event_bytes: 100 << r.below(3),
+            max_id_bytes: 40,
+            dedup: if r.below(2) == 0 { Dedup::Off } else { Dedup::Resume },
+            ..TrackLimits::default()
+        };
+        let (mut rig, body) = (Rig::new(limits), wild_body(&mut r));
+        rig.budget = Budget::new([0, 10_000, 1 << 20][r.below(3) as usize]);
+        rig.tracker.begin(false, false);
+        let mut at = 0;
+        while at < body.len() {
+            let room = rig.tracker.room(&rig.limits, &rig.budget);
+            let n = (1 + r.below(300) as usize).min(room).min(body.len() - at);
+            rig.feed(&body[at..at + n]);
+            at += n;
+            rig.take(if r.below(3) == 0 { u64::MAX } else { 1 + r.below(300) });
+            rig.now = rig.now + Span::from_secs(r.below(100));
+            match r.below(6) {
+                0 => rig.with(|t, cx| t.expire(cx)),
+                1 => assert!(rig.with(|t, cx| t.trim(cx, 300)) < 1 << 20),
+                _ => {}
+            }
+            assert!(rig.tracker.start() <= rig.read);
+        }
+        rig.with(|t, cx| t.finish(cx));
+        rig.take(u64::MAX);
+        assert!(rig.out == body, "seed {seed}");
+        assert_eq!(rig.tracker.delivered(), rig.tracker.received(), "seed {seed}");
+        rig.tracker.release(&mut rig.interner, &mut rig.budget);
+        assert_eq!((rig.interner.live(), rig.budget.used()), (0, 0));
+    }
+}
+
+#[test]
+fn any_order_of_calls_keeps_the_laws_of_the_log() {
+    for seed in 0..400 {
+        let mut r = Random::new(seed);
+        let limits = TrackLimits {
+            window: 1 + r.below(6) as usize,
+            log_events: 1 + r.below(20) as usize,
+            log_bytes: 512 << r.below(4),
+            max_event_bytes: 100 << r.below(3),
+            max_id_bytes: 40,
+            dedup: [Dedup::Off, Dedup::Resume, Dedup::Always][r.below(3) as usize],
+            ..TrackLimits::default()
+        };
+        let mut rig = Rig::new(limits);
+        rig.interner = Interner::new(seed, 1 + r.below(4) as usize);
+        rig.with(|t, cx| t.seed_cursor(cx, b"a"));
+        for _ in 0..30 {
+            let (healed, strip) = (r.below(3) > 0, r.below(2) == 0);
+            rig.tracker.begin(healed, strip);
+            for piece in wild_body(&mut r).chunks(1 + r.below(500) as usize) {
+                // More than there is room for is taken, too.
+                rig.feed(piece);
+                let n = r.below(2_000);
+                rig.take(n);
+                let t = &rig.tracker;
+                assert!(t.delivered().seq <= t.received().seq && t.start() <= t.delivered_offset());
+                assert!(t.delivered_offset() <= t.whole() && t.whole() <= t.end());
+                if t.delivered_offset() == t.whole() {
+                    assert_eq!(t.delivered(), t.received(), "seed {seed}");
+                }
+            }
+            match r.below(4) {
+                0 => drop(rig.with(|t, cx| t.finish(cx).map(GapReason::as_str))),
+                1 => assert!(
+                    rig.with(|t, cx| t.state_gap(cx, GapReason::Refused, None)) || rig.tracker.is_open_oversize()
+                ),
+                _ => assert!(rig.tracker.cut() != CutKind::MidOversize || rig.tracker.is_open_oversize()),
+            }
+        }
+        rig.take(u64::MAX);
+        rig.tracker.release(&mut rig.interner, &mut rig.budget);
+        assert_eq!((rig.interner.live(), rig.budget.used()), (0, 0));
     }
 }

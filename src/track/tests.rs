@@ -1,4 +1,4 @@
-//! Tests of the tracker as a whole: one per verdict, one per edge of the laws.
+//! Tests of the tracker as a whole, one per edge of the laws. Those of catching up are in `verdict_tests`.
 
 use super::*;
 use crate::base::{Span, Tick};
@@ -49,49 +49,49 @@ impl Rig {
     }
 
     /// Feeds, delivers all, and gives what came out.
-    fn pass(&mut self, bytes: impl AsRef<[u8]>) -> String {
+    pub(super) fn pass(&mut self, bytes: impl AsRef<[u8]>) -> String {
         self.feed(bytes);
         self.drain()
     }
 
-    fn drain(&mut self) -> String {
+    pub(super) fn drain(&mut self) -> String {
         self.take(u64::MAX);
         String::from_utf8(std::mem::take(&mut self.out)).unwrap()
     }
 
-    fn heal(&mut self) {
+    pub(super) fn heal(&mut self) {
         self.tracker.cut();
         self.tracker.begin(true, true);
     }
 
-    fn cursor(&self) -> Option<&[u8]> {
+    pub(super) fn cursor(&self) -> Option<&[u8]> {
         self.tracker.cursor(&self.interner)
     }
 
-    fn release(&mut self) {
+    pub(super) fn release(&mut self) {
         self.tracker.release(&mut self.interner, &mut self.budget);
         assert_eq!((self.interner.live(), self.budget.used()), (0, 0));
     }
 }
 
-fn rig() -> Rig {
+pub(super) fn rig() -> Rig {
     let mut rig = Rig::new(TrackLimits::default());
     rig.tracker.begin(false, false);
     rig
 }
 
 /// A rig that has received the numbered events of a range.
-fn rig_with(ids: std::ops::Range<u32>) -> Rig {
+pub(super) fn rig_with(ids: std::ops::Range<u32>) -> Rig {
     let mut rig = rig();
     ids.for_each(|n| drop(rig.pass(event(n))));
     rig
 }
 
-fn event(n: u32) -> String {
+pub(super) fn event(n: u32) -> String {
     format!("id: {n}\ndata: event {n}\n\n")
 }
 
-fn gap(reason: &str, after: &str, resumed_at: &str) -> String {
+pub(super) fn gap(reason: &str, after: &str, resumed_at: &str) -> String {
     format!("event: segno.gap\ndata: {{\"after\":{after},\"resumed_at\":{resumed_at},\"reason\":\"{reason}\"}}\n\n")
 }
 
@@ -204,209 +204,6 @@ fn an_evicted_event_can_still_be_resumed_from_when_nothing_after_it_is_lost() {
     rig.release();
 }
 
-// Verdicts while catching up.
-
-#[test]
-fn a_repeated_event_is_dropped_and_comments_around_it_are_not() {
-    let mut rig = rig_with(1..4);
-    rig.heal();
-    let body = format!(": a\n{}: b\n\n: c\n{}{}", event(2), event(3), event(4));
-    assert_eq!(rig.pass(body), format!(": a\n: b\n\n: c\n{}", event(4)));
-    assert!(!rig.tracker.is_catching_up());
-    assert_eq!(rig.tracker.received().seq, 4);
-}
-
-#[test]
-fn an_event_with_a_logged_id_and_other_bytes_is_new() {
-    let mut rig = rig_with(1..4);
-    rig.heal();
-    let closing = "id: 3\nevent: done\ndata\n\n";
-    assert_eq!(rig.pass(closing), closing);
-    assert!(!rig.tracker.is_catching_up());
-}
-
-#[test]
-fn the_closing_event_with_the_last_id_is_dropped_when_it_was_received() {
-    let mut rig = rig_with(1..4);
-    let closing = "id: 3\nevent: done\ndata\n\n";
-    rig.pass(closing);
-    rig.heal();
-    let fed = rig.feed(event(3) + closing + &event(4));
-    assert_eq!((fed.duplicates, fed.duplicates_by_id_alone, fed.events), (2, 0, 1));
-    assert_eq!(rig.drain(), event(4));
-}
-
-#[test]
-fn an_id_whose_bytes_have_left_the_log_is_dropped_by_id_alone() {
-    let mut rig = Rig::new(TrackLimits { log_events: 1, ..TrackLimits::default() });
-    rig.tracker.begin(false, false);
-    (1..30).for_each(|n| drop(rig.pass(event(n))));
-    rig.heal();
-    let fed = rig.feed("id: 20\ndata: reworded\n\n");
-    assert_eq!((fed.duplicates, fed.duplicates_by_id_alone), (1, 1));
-    assert_eq!(rig.drain(), "");
-    rig.release();
-}
-
-#[test]
-fn events_without_an_id_are_compared_with_those_after_the_mark() {
-    let mut rig = rig_with(1..2);
-    rig.pass("data: a\n\ndata: b\n\n");
-    rig.heal();
-    assert_eq!(rig.pass("data: b\n\ndata: c\n\ndata: a\n\n"), "data: c\n\ndata: a\n\n");
-}
-
-#[test]
-fn events_without_an_id_are_compared_behind_the_repeat_they_follow() {
-    let mut rig = rig_with(1..2);
-    rig.pass("data: a\n\n".to_owned() + &event(2) + "data: b\n\n");
-    rig.heal();
-    let body = event(1) + "data: a\n\n" + &event(2) + "data: b\n\ndata: a\n\n";
-    assert_eq!(rig.pass(body), "data: a\n\n");
-}
-
-#[test]
-fn a_greeting_without_an_id_does_not_end_catching_up() {
-    let mut rig = rig_with(1..20);
-    rig.heal();
-    assert_eq!(rig.pass("data: welcome back\n\n".to_owned() + &event(19)), "data: welcome back\n\n");
-    assert!(rig.tracker.is_catching_up());
-    assert_eq!(rig.pass(event(22)), gap("skipped", "\"19\"", "\"22\"") + &event(22));
-}
-
-#[test]
-fn a_block_without_data_and_id_does_not_end_catching_up() {
-    let mut rig = rig_with(1..4);
-    rig.heal();
-    assert_eq!(rig.pass("retry: 10\n\n".to_owned() + &event(3) + &event(4)), "retry: 10\n\n".to_owned() + &event(4));
-}
-
-#[test]
-fn an_upstream_that_starts_again_is_dropped_up_to_the_mark() {
-    let mut rig = rig();
-    let run = |to: u32| (1..to).map(|n| event(n) + &format!("data: plain {n}\n\n")).collect::<String>();
-    let plain = "data: first\n\n";
-    rig.pass(plain.to_owned() + &run(40));
-    rig.heal();
-    // The greeting comes before any id of the body, and is not one of the mark's followers.
-    assert_eq!(rig.pass(plain.to_owned() + &run(41)), plain.to_owned() + &event(40) + "data: plain 40\n\n");
-    assert_eq!(rig.tracker.received().seq, 1 + 80 + 1);
-    rig.release();
-}
-
-#[test]
-fn a_restart_is_noticed_when_the_log_has_forgotten_the_beginning() {
-    let mut rig = Rig::new(TrackLimits { log_events: 4, window: 4, ..TrackLimits::default() });
-    rig.tracker.begin(false, false);
-    (1..100).for_each(|n| drop(rig.pass(event(n))));
-    rig.heal();
-    rig.pass(event(1));
-    assert!(rig.tracker.is_restarted());
-    let out: String = (2..103).map(|n| rig.pass(event(n))).collect();
-    assert_eq!(out, (100..103).map(event).collect::<String>());
-    rig.release();
-}
-
-#[test]
-fn a_restart_whose_mark_never_comes_is_a_stated_gap() {
-    let mut rig = Rig::new(TrackLimits { log_events: 8, ..TrackLimits::default() });
-    rig.tracker.begin(false, false);
-    (1..=20).for_each(|n| drop(rig.pass(event(n))));
-    rig.heal();
-    let out: String = (0..40).map(|n| rig.pass(if n == 0 { event(1) } else { event(n + 1000) })).collect();
-    let kept: String = (28..40).map(|n| event(n + 1000)).collect();
-    assert_eq!(out, gap("restarted", "\"20\"", "\"1028\"") + &kept);
-    assert!(!rig.tracker.is_catching_up());
-    rig.release();
-}
-
-#[test]
-fn a_restart_that_ends_before_the_mark_is_a_stated_gap() {
-    let mut rig = rig_with(1..20);
-    rig.heal();
-    assert_eq!(rig.pass(event(1) + &event(2)), "");
-    assert_eq!(rig.with(|t, cx| t.finish(cx)), Some(GapReason::Restarted));
-    assert_eq!(rig.drain(), gap("restarted", "\"19\"", "null"));
-}
-
-#[test]
-fn a_mark_that_comes_again_with_other_bytes_is_another_run() {
-    let mut rig = rig_with(1..10);
-    rig.heal();
-    let other = |n: u32| format!("id: {n}\ndata: another run\n\n");
-    assert_eq!(rig.pass((1..=8).map(other).collect::<String>()), "");
-    let fed = rig.feed(other(9) + &other(10));
-    assert_eq!(fed.gap, Some(GapReason::Restarted));
-    assert_eq!(rig.drain(), gap("restarted", "\"9\"", "\"9\"") + &other(9) + &other(10));
-}
-
-#[test]
-fn the_received_id_coming_first_is_no_restart() {
-    let mut rig = rig_with(1..4);
-    rig.heal();
-    assert_eq!(rig.pass(event(3)), "");
-    assert!(!rig.tracker.is_restarted());
-}
-
-#[test]
-fn a_jump_after_sixteen_consecutive_ids_is_a_stated_gap() {
-    let mut rig = rig_with(1..17);
-    rig.pass("data: no id\n\n");
-    rig.heal();
-    assert_eq!(
-        rig.pass(": c\n".to_owned() + &event(18)),
-        ": c\n".to_owned() + &gap("skipped", "\"16\"", "\"18\"") + &event(18)
-    );
-    assert_eq!(rig.tracker.received().seq, 18);
-}
-
-#[test]
-fn no_jump_is_stated_after_fewer_ids_or_where_none_is_left_out() {
-    for (ids, next) in [(1..16, 20), (1..17, 17)] {
-        let mut rig = rig_with(ids);
-        rig.heal();
-        assert_eq!(rig.pass(event(next)), event(next));
-    }
-}
-
-#[test]
-fn dedup_off_drops_nothing() {
-    let mut rig = Rig::new(TrackLimits { dedup: Dedup::Off, ..TrackLimits::default() });
-    rig.tracker.begin(false, false);
-    rig.pass(event(1) + &event(2));
-    rig.heal();
-    assert_eq!(rig.pass(event(1) + &event(2)), event(1) + &event(2));
-}
-
-#[test]
-fn dedup_always_drops_repeats_in_the_middle_of_a_body() {
-    let mut rig = Rig::new(TrackLimits { dedup: Dedup::Always, ..TrackLimits::default() });
-    rig.tracker.begin(false, false);
-    let closing = "id: 2\nevent: done\ndata\n\n";
-    let body = event(1) + &event(2) + &event(1) + closing + "data: a\n\ndata: a\n\n";
-    assert_eq!(rig.pass(body), event(1) + &event(2) + closing + "data: a\n\ndata: a\n\n");
-    rig.release();
-}
-
-#[test]
-fn dedup_resume_keeps_repeats_in_the_middle_of_a_body() {
-    let mut rig = rig();
-    assert_eq!(rig.pass(event(1) + &event(1)), event(1) + &event(1));
-}
-
-#[test]
-fn a_crlf_split_at_the_end_of_a_read_changes_no_verdict() {
-    let crlf = |n: u32| event(n).replace('\n', "\r\n");
-    let mut rig = rig();
-    rig.pass(crlf(1) + &crlf(2));
-    rig.heal();
-    let mut out = String::new();
-    for byte in (crlf(1) + &crlf(2) + &crlf(3)).bytes() {
-        out += &rig.pass([byte]);
-    }
-    assert_eq!(out.trim_start_matches(['\r', '\n']), crlf(3));
-}
-
 // Byte order marks.
 
 #[test]
@@ -516,6 +313,17 @@ fn a_block_that_a_spent_budget_cannot_hold_is_passed_through() {
 }
 
 // Bounds.
+
+#[test]
+fn an_evicted_event_is_not_resumed_from_when_one_after_it_is_lost() {
+    let mut rig = Rig::new(TrackLimits { log_events: 1, ..TrackLimits::default() });
+    rig.tracker.begin(false, false);
+    rig.pass(event(1) + "data: a\n\n");
+    assert_eq!(rig.tracker.locate(&rig.interner, b"1"), Some(event(1).len() as u64));
+    rig.pass("data: b\n\n");
+    assert_eq!(rig.tracker.locate(&rig.interner, b"1"), None);
+    rig.release();
+}
 
 #[test]
 fn a_full_log_holds_upstream_back_until_a_reader_takes_something() {

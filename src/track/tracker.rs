@@ -4,8 +4,8 @@
 //! In: body bytes, cuts and ends; how far readers are; a tick. Out: slices of the log; marks; counts as [`Fed`].
 //!
 //! The order of calls: [`Tracker::begin`], then in turn [`Tracker::room`] and [`Tracker::feed`], at the end
-//! [`Tracker::cut`] or [`Tracker::finish`]; a healed body begins again. Between any two of them [`Tracker::slices`] up to
-//! [`Tracker::whole`], and [`Tracker::advance`] with what the subscriber's socket has accepted. Last
+//! [`Tracker::cut`] or [`Tracker::finish`]; a healed body begins again. Between any two of them [`Tracker::slices`]
+//! up to [`Tracker::whole`], and [`Tracker::advance`] with what the subscriber's socket has accepted. Last
 //! [`Tracker::release`].
 //!
 //! Laws:

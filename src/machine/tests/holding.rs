@@ -1,0 +1,210 @@
+//! Requests whose upstream is away: held, opened early, or told so.
+
+use super::*;
+
+#[test]
+fn a_stream_is_held_then_opened_with_heartbeats_then_goes_on() {
+    let mut w = world();
+    w.dial = Dial::Refuse;
+    let c = w.client_with(GET_STREAM);
+    w.pass_ms(2_900);
+    assert_eq!(w.wire(c), "");
+    w.pass_ms(200);
+    assert_eq!((w.status(c), w.heartbeats(c)), (200, 1));
+    assert!(w.wire(c).contains("Content-Type: text/event-stream\r\n"));
+    w.pass_secs(20);
+    assert_eq!(w.heartbeats(c), 2);
+    w.dial = Dial::Accept;
+    w.pass_secs(6);
+    let u = w.last_up();
+    w.say(u, &format!("{STREAM}{}", chunk(&event(1))));
+    assert_eq!((w.events(c), w.state(c)), (event(1), State::Open));
+    assert_eq!(w.wire(c).matches("HTTP/1.1").count(), 1);
+}
+
+#[test]
+fn a_held_stream_ends_as_a_cut_and_never_as_a_gateways_error() {
+    let mut w = world();
+    w.dial = Dial::Refuse;
+    let c = w.client_with(GET_STREAM);
+    w.pass_secs(61);
+    assert_eq!((w.status(c), w.body(c).1, w.state(c)), (200, false, State::Closed));
+}
+
+#[test]
+fn a_held_stream_that_was_not_opened_is_reset() {
+    let mut w = world_with(|r, _| r.hold_head = Span::from_secs(100));
+    w.dial = Dial::Refuse;
+    let c = w.client_with(GET_STREAM);
+    w.pass_secs(61);
+    assert_eq!((w.wire(c), w.state(c)), (String::new(), State::Reset));
+}
+
+#[test]
+fn a_held_stream_of_a_silent_upstream_is_opened_and_then_cut() {
+    let mut w = world();
+    let c = w.client_with(GET_STREAM);
+    w.pass_secs(4);
+    assert_eq!((w.status(c), w.ups.len()), (200, 1));
+    w.pass_secs(57);
+    assert_eq!((w.body(c).1, w.state(c)), (false, State::Closed));
+}
+
+#[test]
+fn an_upstream_that_answers_in_time_is_heard_by_a_held_client() {
+    for status in [404, 401, 400, 500, 204, 301] {
+        let mut w = world();
+        let c = w.client_with(GET_STREAM);
+        w.pass_secs(2);
+        let u = w.up(0);
+        w.say(u, &format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n"));
+        assert_eq!(w.status(c), status);
+    }
+}
+
+#[test]
+fn a_gateways_error_from_upstream_is_asked_again_for_a_held_client() {
+    for status in [502, 503, 504] {
+        let mut w = world();
+        let c = w.client_with(GET_STREAM);
+        let u = w.up(0);
+        w.say(u, &format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n"));
+        w.pass_secs(2);
+        assert_eq!(w.wire(c), "");
+        let u = w.last_up();
+        w.say(u, &format!("{STREAM}{}", chunk(&event(1))));
+        assert_eq!((w.status(c), w.events(c)), (200, event(1)));
+    }
+}
+
+#[test]
+fn an_opened_stream_without_cursor_is_cut_by_a_refusal_without_gap() {
+    let mut w = world();
+    let c = w.client_with(GET_STREAM);
+    w.pass_secs(4);
+    let u = w.up(0);
+    w.say(u, "HTTP/1.1 404 X\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!((w.events(c), w.body(c).1, w.state(c)), (String::new(), false, State::Closed));
+}
+
+#[test]
+fn an_opened_stream_with_a_cursor_is_told_of_its_refusal() {
+    let mut w = world();
+    let c = w.client_with("GET / HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\nLast-Event-ID: 7\r\n\r\n");
+    w.pass_secs(4);
+    let u = w.up(0);
+    w.say(u, "HTTP/1.1 410 X\r\nContent-Length: 0\r\n\r\n");
+    assert!(w.events(c).contains("\"after\":\"7\"") && w.events(c).contains("refused"));
+    assert_eq!((w.body(c).1, w.state(c)), (false, State::Closed));
+}
+
+#[test]
+fn an_opened_stream_takes_the_byte_order_mark_out() {
+    let mut w = world();
+    let c = w.client_with(GET_STREAM);
+    w.pass_secs(4);
+    let u = w.up(0);
+    w.say(u, &format!("{STREAM}{}", chunk(&format!("\u{feff}{}", event(1)))));
+    assert_eq!(w.events(c), event(1));
+}
+
+#[test]
+fn a_broken_head_is_no_gateways_error_for_a_stream() {
+    let mut w = world();
+    let c = w.client_with(GET_STREAM);
+    let u = w.up(0);
+    w.say(u, "HELLO\r\n\r\n");
+    assert_eq!((w.wire(c), w.state(c)), (String::new(), State::Reset));
+}
+
+#[test]
+fn a_post_that_cannot_connect_waits_and_is_told_at_the_end() {
+    let mut w = world();
+    w.dial = Dial::Refuse;
+    let c = w.client_with(POST);
+    w.pass_secs(50);
+    assert_eq!(w.wire(c), "");
+    assert!(w.ups.len() > 10);
+    w.pass_secs(11);
+    assert_eq!(w.status(c), 502);
+}
+
+#[test]
+fn a_post_waits_as_long_as_healing_may_take() {
+    let mut w = world_with(|r, _| {
+        r.heal_for = Span::from_secs(300);
+        r.body_timeout = Span::from_secs(20);
+    });
+    w.dial = Dial::Refuse;
+    let c = w.client_with("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n");
+    w.pass_secs(200);
+    assert_eq!((w.wire(c), w.state(c)), (String::new(), State::Open));
+    w.dial = Dial::Accept;
+    w.pass_secs(6);
+    w.say(c, "hello");
+    assert!(w.wire(w.last_up()).ends_with("\r\n\r\nhello"));
+}
+
+#[test]
+fn a_post_goes_up_once_when_upstream_comes_back() {
+    let mut w = world();
+    w.dial = Dial::Refuse;
+    let c = w.client_with(POST);
+    w.pass_secs(10);
+    w.dial = Dial::Accept;
+    w.pass_secs(6);
+    let u = w.last_up();
+    assert!(w.wire(u).starts_with("POST /llm HTTP/1.1\r\n") && w.wire(u).ends_with("\r\n\r\nhi"));
+    w.say(u, OK);
+    assert_eq!((w.status(c), w.body(c).0), (200, "ok".to_owned()));
+}
+
+#[test]
+fn a_post_that_reached_upstream_is_never_repeated() {
+    let mut w = world();
+    let c = w.client_with(POST);
+    w.rst(w.up(0));
+    assert_eq!((w.status(c), w.ups.len()), (502, 1));
+}
+
+#[test]
+fn other_requests_are_told_at_once() {
+    let mut w = world();
+    w.dial = Dial::Refuse;
+    let c = w.client_with(GET);
+    assert_eq!((w.status(c), w.ups.len()), (502, 1));
+    // The connection lives on.
+    w.dial = Dial::Accept;
+    w.say(c, GET);
+    w.say(w.up(1), OK);
+    assert!(w.wire(c).ends_with("\r\n\r\nok"));
+}
+
+#[test]
+fn an_upstream_that_does_not_answer_is_a_504() {
+    for request in [GET, POST] {
+        let mut w = world_with(|r, _| r.response_timeout = Span::from_secs(60));
+        let c = w.client_with(request);
+        w.pass_secs(59);
+        assert_eq!(w.wire(c), "");
+        w.pass_secs(2);
+        assert_eq!(w.status(c), 504);
+    }
+}
+
+#[test]
+fn an_upstream_that_says_nothing_and_closes_is_a_502() {
+    let mut w = world();
+    let c = w.client_with(GET);
+    w.fin(w.up(0));
+    assert_eq!((w.status(c), w.ups.len()), (502, 1));
+}
+
+#[test]
+fn a_stream_request_with_a_body_is_not_asked_again() {
+    let mut w = world();
+    let c = w.client_with("GET / HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\nContent-Length: 2\r\n\r\nhi");
+    w.fin(w.up(0));
+    w.pass_secs(61);
+    assert_eq!((w.ups.len(), w.status(c)), (1, 502), "its body is gone");
+}

@@ -1,0 +1,185 @@
+//! How the world works: the shell of the machine, and what must hold after each of its steps.
+//!
+//! In: what ends say. Out: bytes on their wires.
+//! Laws: outputs are drained after each input; nothing is read that [`Machine::poll_read`] has no room for; a socket
+//! that took less than it was given is not written to before it takes again.
+
+use super::super::conn::{ClientState, Peer, UpstreamState};
+use super::super::exchange::Phase;
+use super::*;
+
+/// How the world works.
+impl World {
+    pub(super) fn time(&mut self) {
+        self.machine.handle(Input::Time, self.now);
+        assert!(self.machine.poll_timeout().is_none_or(|at| at > self.now), "the shell would spin");
+        self.pump();
+    }
+
+    /// Carries everything out until nothing moves.
+    pub(super) fn pump(&mut self) {
+        loop {
+            self.settle();
+            let Some(end) = self.reading.pop_front() else { break };
+            self.read(end);
+        }
+        self.check();
+    }
+
+    fn settle(&mut self) {
+        loop {
+            while let Some(output) = self.machine.poll_output() {
+                self.carry_out(output);
+            }
+            if let Some((conn, stands)) = self.news.pop_front() {
+                let why = ConnectError::Refused;
+                let input = if stands { Input::Connected { conn } } else { Input::ConnectFailed { conn, why } };
+                self.machine.handle(input, self.now);
+            } else if let Some(end) = self.flushing.pop_front() {
+                self.write(end);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Adopt { conn } => self.add(conn, true),
+            Output::Refuse => self.refused += 1,
+            Output::Connect { conn, .. } => {
+                self.ups.push(self.ends.len());
+                self.dialled.push(self.now);
+                self.add(conn, self.dial == Dial::Accept);
+                match self.dial {
+                    Dial::Accept => self.news.push_back((conn, true)),
+                    Dial::Refuse => self.news.push_back((conn, false)),
+                    Dial::Hang => {}
+                }
+            }
+            Output::Flush { conn } => self.flushing.extend(self.by_key.get(&conn.to_bits())),
+            Output::Resume { conn } => self.reading.extend(self.by_key.get(&conn.to_bits())),
+            Output::CapSendBuffer { .. } => {}
+            Output::ShutdownWrite { conn } => self.end_of(conn).state = State::Shut,
+            Output::Close { conn, how } => {
+                self.end_of(conn).state = if how == Close::Reset { State::Reset } else { State::Closed };
+                self.by_key.remove(&conn.to_bits());
+            }
+            Output::Notice(notice) => self.notices.push(notice),
+        }
+    }
+
+    fn add(&mut self, key: ConnKey, established: bool) {
+        self.by_key.insert(key.to_bits(), self.ends.len());
+        self.ends.push(End {
+            key,
+            state: State::Open,
+            wire: Vec::new(),
+            said: VecDeque::new(),
+            takes: None,
+            writable: true,
+            established,
+        });
+    }
+
+    fn end_of(&mut self, conn: ConnKey) -> &mut End {
+        let end = self.by_key[&conn.to_bits()];
+        &mut self.ends[end]
+    }
+
+    pub(super) fn is_live(&self, end: usize) -> bool {
+        matches!(self.ends[end].state, State::Open | State::Shut) && self.ends[end].established
+    }
+
+    fn read(&mut self, end: usize) {
+        while self.is_live(end) && !self.ends[end].said.is_empty() {
+            let conn = self.ends[end].key;
+            let room = self.machine.poll_read(conn);
+            if room == 0 {
+                return;
+            }
+            let said = &mut self.ends[end].said;
+            let input = match said.pop_front() {
+                Some(Said::Bytes(mut bytes)) => {
+                    if bytes.len() > room {
+                        said.push_front(Said::Bytes(bytes.split_off(room)));
+                    }
+                    self.machine.handle(Input::Data { conn, bytes: &bytes }, self.now);
+                    self.settle();
+                    continue;
+                }
+                Some(Said::Reset) => Input::Reset { conn },
+                _ => Input::Eof { conn },
+            };
+            self.machine.handle(input, self.now);
+            self.settle();
+        }
+    }
+
+    pub(super) fn write(&mut self, end: usize) {
+        if !self.is_live(end) || !self.ends[end].writable {
+            return;
+        }
+        let e = &mut self.ends[end];
+        let all = self.machine.transmit(e.key).concat();
+        assert!(e.state == State::Open || all.is_empty(), "bytes behind the end");
+        let n = e.takes.map_or(all.len(), |takes| takes.min(all.len()));
+        e.takes = e.takes.map(|takes| takes - n);
+        e.wire.extend_from_slice(&all[..n]);
+        e.writable = n == all.len();
+        self.machine.handle(Input::Written { conn: e.key, bytes: n }, self.now);
+    }
+
+    /// What holds whenever nothing moves.
+    fn check(&self) {
+        let m = &self.machine;
+        for (key, x) in m.exchanges.iter() {
+            let what = format!("{} in {:?}, {}", x.target(), x.phase, self.what);
+            let client = m.conns.get(x.client).unwrap_or_else(|| panic!("no client: {what}"));
+            assert_eq!(client.exchange, Some(key), "{what}");
+            let upstream = x.upstream.map(|u| m.conns.get(u).unwrap_or_else(|| panic!("stale upstream: {what}")));
+            assert!(upstream.is_none_or(|u| u.exchange == Some(key)), "{what}");
+            assert!(!x.blocked || x.timer.is_some(), "a full socket without a timer: {what}");
+            match x.phase {
+                Phase::Waiting(_) => assert!(upstream.is_none() && x.timer.is_some(), "{what}"),
+                Phase::Connecting | Phase::Asked => assert!(upstream.is_some() && x.timer.is_some(), "{what}"),
+                Phase::Streaming | Phase::Passing => {
+                    let upstream = upstream.unwrap_or_else(|| panic!("no upstream: {what}"));
+                    let stopped = upstream.paused || !upstream.input.is_empty();
+                    assert!(!stopped || x.blocked, "upstream is not read, and nothing will change that: {what}");
+                }
+                Phase::Ending(_) => assert!(x.blocked, "nothing is left to send, and it goes on: {what}"),
+            }
+        }
+        for (_, c) in m.conns.iter() {
+            match &c.peer {
+                Peer::Upstream(u) if u.state == UpstreamState::Idle => {
+                    assert!(c.timer.is_some() && c.exchange.is_none() && c.out.is_empty());
+                }
+                Peer::Upstream(_) => assert!(c.exchange.is_some(), "an upstream connection that nobody knows"),
+                Peer::Client(k) if k.state == ClientState::Busy => assert!(c.exchange.is_some()),
+                Peer::Client(k) => assert!(c.exchange.is_none() && c.timer.is_some(), "{:?}", k.state),
+            }
+        }
+    }
+}
+
+impl Drop for World {
+    /// All clients leave: nothing may be left of them.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        for end in 0..self.ends.len() {
+            if self.is_live(end) && !self.ups.contains(&end) {
+                self.machine.handle(Input::Eof { conn: self.ends[end].key }, self.now);
+                self.pump();
+            }
+        }
+        self.pass_secs(10);
+        let m = &self.machine;
+        assert_eq!((m.connections(), m.exchanges(), m.log_bytes(), m.interner.live()), (0, 0, 0, 0));
+        assert!(m.routes[0].pool.is_empty());
+        assert_eq!(m.poll_timeout(), None);
+    }
+}
