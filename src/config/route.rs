@@ -28,7 +28,7 @@ pub struct Route {
     /// How long the head of an answer is held back while upstream cannot be reached. Default 3 s. Longer keeps a status
     /// and a gap header possible; shorter lets clients see the stream open sooner.
     pub hold_head: Span,
-    /// Attempts to heal per second and upstream, all streams together. Default 50. More heals a large fall faster; less
+    /// Attempts to heal per second and upstream, all streams together. Default 500. More heals a large fall faster; less
     /// spares an upstream that has just come back.
     pub heal_rate: u32,
     /// A comment is sent downstream after this much silence. Default 15 s; zero sends none. Shorter finds dead clients
@@ -48,7 +48,8 @@ pub struct Route {
     pub body_timeout: Span,
     /// How long an idle connection of a client is kept. Default 75 s. Longer saves handshakes; shorter saves sockets.
     pub keep_alive: Span,
-    /// How long upstream may take over the head of its answer to an ordinary request. Default 60 s, then 504.
+    /// How long upstream may take over the head of its answer to an ordinary request. Default 300 s,
+    /// then 504.
     pub response_timeout: Span,
     /// Recent event ids kept per stream to know a repeat by. Default 48. Each costs 4 bytes and its share of the text;
     /// fewer finds fewer repeats when an upstream replays generously.
@@ -81,7 +82,7 @@ impl Route {
             upstream_ca: None,
             heal_for: Span::from_secs(60),
             hold_head: Span::from_secs(3),
-            heal_rate: 50,
+            heal_rate: 500,
             heartbeat: Span::from_secs(15),
             linger: Span::ZERO,
             upstream_idle: None,

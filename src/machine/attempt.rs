@@ -60,7 +60,7 @@ impl Machine {
     pub(super) fn ask(&mut self, key: ExchangeKey) {
         let Some(x) = self.exchanges.get_mut(key) else { return };
         x.tries = x.tries.saturating_add(1);
-        let (route, fresh_only) = (x.route, x.tries > 1 || x.stream.is_some());
+        let (route, fresh_only) = (x.route(), x.tries > 1 || x.stream.is_some());
         let repeatable = may_repeat(&x.request);
         if !fresh_only && let Some(conn) = self.take_idle(route, repeatable) {
             self.counts.one(Count::UpstreamReuses);
@@ -155,7 +155,7 @@ impl Machine {
         let Some(x) = self.exchanges.get_mut(key) else { return };
         x.upstream = None;
         let may_wait = x.is_stream_request() || x.request.method == Method::Post;
-        let host = &self.config.routes[x.route].upstream.authority;
+        let host = &self.config.routes[x.route()].upstream.authority;
         let why = format!("upstream {host}: {why}");
         self.attempt_failed(key, &why, may_wait);
     }
@@ -195,11 +195,11 @@ impl Machine {
     pub(super) fn attempt_failed(&mut self, key: ExchangeKey, why: &str, may_retry: bool) {
         let (random, now) = (self.random.next(), self.now);
         let Some(x) = self.exchanges.get_mut(key) else { return };
-        let route = &self.config.routes[x.route];
+        let route = &self.config.routes[x.route()];
         let asked = x.stream.as_ref().and_then(|s| s.tracker.retry());
-        let floor = asked.max(x.retry_after.take());
+        let floor = asked.max(Some(std::mem::take(&mut x.retry_after)).filter(|wait| !wait.is_zero()));
         let delay = BACKOFF.delay_at_least(x.tries.saturating_sub(1), random, floor);
-        let at = self.routes[x.route].pace.reserve(now + delay);
+        let at = self.routes[x.route()].pace.reserve(now + delay);
         let next = (may_retry && at < x.since + route.heal_for).then(|| at.since(now));
         if next.is_some() {
             x.phase = Phase::Waiting(at);
@@ -225,10 +225,10 @@ impl Machine {
         if brought_nothing {
             return self.attempt_failed(key, "upstream cut the stream again before an event came", true);
         }
-        let at = self.routes[x.route].pace.reserve(now);
+        let at = self.routes[x.route()].pace.reserve(now);
         x.since = now;
         x.tries = 0;
-        x.retry_after = None;
+        x.retry_after = Span::ZERO;
         x.phase = Phase::Waiting(at);
         let target = x.target();
         self.notice(Notice::HealBegan { target });

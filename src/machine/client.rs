@@ -143,7 +143,7 @@ impl Machine {
         }
         let Some(x) = self.exchanges.get(key) else { return };
         let Some(upstream) = x.upstream else { return };
-        let (route, chunked) = (x.route, x.request.chunked_body);
+        let (route, chunked) = (x.route(), x.request.chunked_body);
         let input = std::mem::take(&mut c.input);
         let mut body = std::mem::replace(&mut c.body, BodyDecoder::new(BodyLength::None));
         let result = match self.conns.get_mut(upstream) {
@@ -191,7 +191,7 @@ impl Machine {
             && !c.body.is_done()
             && let Some(x) = c.exchange.and_then(|k| self.exchanges.get(k))
         {
-            self.set_deadline(conn, self.body_deadline(x.route));
+            self.set_deadline(conn, self.body_deadline(x.route()));
         }
         self.resume(conn);
     }
@@ -202,7 +202,7 @@ impl Machine {
         let Some(x) = self.exchanges.get(key) else { return };
         if !c.input.is_empty() || !self.upstream_takes(c.exchange) {
             // Not the client is slow: it is not read.
-            return self.set_deadline(conn, self.body_deadline(x.route));
+            return self.set_deadline(conn, self.body_deadline(x.route()));
         }
         self.refuse_body(conn, key, 408, "the request's body did not arrive in time");
     }
@@ -316,10 +316,8 @@ fn request(head: &RequestHead, route: &crate::config::Route, client: IpAddr, cur
     let options =
         http::RequestOptions { drop_accept_encoding: accepts_stream, drop_last_event_id: true, ..Default::default() };
     http::write_request(head, &to, options, &mut bytes);
-    let line = memchr::memmem::find(&bytes, b" HTTP/").unwrap_or(0);
     Request {
         head: bytes.into(),
-        line,
         cursor,
         method: head.method.clone(),
         accepts_stream,

@@ -17,17 +17,17 @@ pub type ExchangeKey = Key<Exchange>;
 
 /// A request, its answer, and who reads it.
 pub struct Exchange {
-    pub(super) route: usize,
+    pub(super) route: u32,
+    /// Attempts made in the present wait.
+    pub(super) tries: u32,
     pub(super) request: Request,
     pub(super) client: ConnKey,
     pub(super) upstream: Option<ConnKey>,
     pub(super) phase: Phase,
     /// When the present wait for upstream began: the request's arrival, or the cut.
     pub(super) since: Tick,
-    /// Attempts made in the present wait.
-    pub(super) tries: u32,
-    /// What upstream last asked for with `Retry-After`.
-    pub(super) retry_after: Option<Span>,
+    /// What upstream last asked for with `Retry-After`; none is zero.
+    pub(super) retry_after: Span,
     /// The client has been sent a head.
     pub(super) head_sent: bool,
     /// The answer is sent in chunks, and its last one is still owed.
@@ -49,8 +49,6 @@ pub struct Exchange {
 pub(super) struct Request {
     /// The head for upstream, without `Last-Event-ID` and without the blank line that ends it.
     pub(super) head: Box<[u8]>,
-    /// Bytes of `head` up to the end of the target, for log lines.
-    pub(super) line: usize,
     /// The client's own `Last-Event-ID`.
     pub(super) cursor: Option<Box<[u8]>>,
     pub(super) method: Method,
@@ -94,14 +92,14 @@ pub(super) enum Ending {
 impl Exchange {
     pub(super) fn new(route: usize, request: Request, client: ConnKey, now: Tick) -> Self {
         Self {
-            route,
+            route: route as u32,
+            tries: 0,
             request,
             client,
             upstream: None,
             phase: Phase::Waiting(now),
             since: now,
-            tries: 0,
-            retry_after: None,
+            retry_after: Span::ZERO,
             head_sent: false,
             chunked: false,
             until_close: false,
@@ -111,6 +109,11 @@ impl Exchange {
             armed: Tick::NEVER,
             stream: None,
         }
+    }
+
+    /// The place of its route in the configuration.
+    pub(super) fn route(&self) -> usize {
+        self.route as usize
     }
 
     /// A GET that accepts event streams: it can be held, opened early and healed. One with a body cannot be asked
@@ -126,7 +129,8 @@ impl Exchange {
 
     /// Method and target, for log lines.
     pub(super) fn target(&self) -> Box<str> {
-        String::from_utf8_lossy(&self.request.head[..self.request.line]).into()
+        let line = memchr::memmem::find(&self.request.head, b" HTTP/").unwrap_or(0);
+        String::from_utf8_lossy(&self.request.head[..line]).into()
     }
 }
 

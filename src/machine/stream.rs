@@ -100,7 +100,7 @@ impl Machine {
 
     fn create_stream(&mut self, key: ExchangeKey) {
         let Some(x) = self.exchanges.get_mut(key) else { return };
-        let limits = &self.routes[x.route].limits;
+        let limits = &self.routes[x.route()].limits;
         let mut tracker = Tracker::new(limits);
         if let Some(id) = &x.request.cursor {
             let cx = TrackContext { limits, interner: &mut self.interner, budget: &mut self.budget, now: self.now };
@@ -125,7 +125,7 @@ impl Machine {
         x.chunked = framing == ResponseFraming::Chunked;
         x.until_close = !x.chunked;
         let close = x.until_close || !x.request.keep_alive;
-        let (client, bytes) = (x.client, self.routes[x.route].limits.log_bytes / 2);
+        let (client, bytes) = (x.client, self.routes[x.route()].limits.log_bytes / 2);
         self.outputs.push_back(Output::CapSendBuffer { conn: client, bytes });
         if let Some(c) = self.conns.get_mut(client) {
             http::write_response(head, framing, version, close, &[], c.out.end());
@@ -141,7 +141,7 @@ impl Machine {
     ) -> Option<R> {
         let Self { exchanges, routes, interner, budget, now, .. } = self;
         let x = exchanges.get_mut(key)?;
-        let limits = &routes[x.route].limits;
+        let limits = &routes[x.route()].limits;
         Some(act(&mut x.stream.as_mut()?.tracker, TrackContext { limits, interner, budget, now: *now }))
     }
 
@@ -149,8 +149,8 @@ impl Machine {
     pub(super) fn feed(&mut self, key: ExchangeKey, conn: ConnKey, bytes: &[u8]) -> (usize, Body) {
         let Self { conns, exchanges, routes, interner, budget, counts, now, .. } = self;
         let (Some(c), Some(x)) = (conns.get_mut(conn), exchanges.get_mut(key)) else { return (0, Body::Open) };
+        let limits = &routes[x.route()].limits;
         let Some(stream) = &mut x.stream else { return (0, Body::Open) };
-        let limits = &routes[x.route].limits;
         stream.last_heard = *now;
         let (mut used, mut body, mut gap) = (0, Body::Open, None);
         while used < bytes.len() {
@@ -216,7 +216,7 @@ impl Machine {
     pub(super) fn on_stream_cut(&mut self, key: ExchangeKey, why: &str) {
         self.counts.one(Count::UpstreamCuts);
         let Some(x) = self.exchanges.get_mut(key) else { return };
-        let can_ask = x.is_stream_request() && !self.config.routes[x.route].heal_for.is_zero();
+        let can_ask = x.is_stream_request() && !self.config.routes[x.route()].heal_for.is_zero();
         let Some(stream) = &mut x.stream else { return };
         let kind = stream.tracker.cut();
         if can_ask && kind != CutKind::MidOversize && stream.tracker.healable() && !self.draining {

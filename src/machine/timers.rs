@@ -70,7 +70,7 @@ impl Machine {
     /// Sets an exchange's timer to its nearest deadline, unless it fires before that anyway.
     pub(super) fn arm(&mut self, key: ExchangeKey) {
         let Some(x) = self.exchanges.get_mut(key) else { return };
-        let at = next_deadline(x, &self.config.routes[x.route]);
+        let at = next_deadline(x, &self.config.routes[x.route()]);
         if at >= x.armed {
             return;
         }
@@ -86,7 +86,7 @@ impl Machine {
         let Some(x) = self.exchanges.get_mut(key) else { return };
         x.timer = None;
         x.armed = Tick::NEVER;
-        let d = Deadlines::of(x, &self.config.routes[x.route]);
+        let d = Deadlines::of(x, &self.config.routes[x.route()]);
         if d.give_up <= now {
             self.on_wait_over(key);
         } else if d.stalled <= now {

@@ -86,7 +86,7 @@ impl Machine {
         if bytes > 0 {
             x.last_sent = *now;
         }
-        let limits = &routes[x.route].limits;
+        let limits = &routes[x.route()].limits;
         let mut sent = c.out.is_empty();
         if let Some(stream) = &mut x.stream {
             if of_log > 0 {
@@ -131,7 +131,7 @@ impl Machine {
         let Some(x) = self.exchanges.get(key) else { return };
         let enough = match &x.stream {
             Some(stream) => {
-                let limits = &self.routes[x.route].limits;
+                let limits = &self.routes[x.route()].limits;
                 let room = stream.tracker.room(limits, &self.budget);
                 // Where nothing is left to deliver there will not be more room than there is.
                 room >= LOW_ROOM.min(limits.log_bytes / 4) || room > 0 && stream.is_delivered()

@@ -27,7 +27,7 @@ impl Machine {
     /// How much of a body there is room for.
     fn answer_room(&self, x: &Exchange) -> usize {
         match &x.stream {
-            Some(stream) => stream.tracker.room(&self.routes[x.route].limits, &self.budget),
+            Some(stream) => stream.tracker.room(&self.routes[x.route()].limits, &self.budget),
             None => match self.conns.get(x.client) {
                 Some(client) if client.out.len() < HIGH_WATER => HIGH_WATER,
                 _ => 0,
@@ -120,7 +120,7 @@ impl Machine {
             Verdict::End => return self.end_stream(key, Ending::Clean),
             Verdict::Retry => {
                 x.upstream = None;
-                x.retry_after = http::retry_after(&head.headers);
+                x.retry_after = http::retry_after(&head.headers).unwrap_or_default();
                 self.close(conn, Close::Finish);
                 return self.attempt_failed(key, &format!("upstream answered {}", head.status), true);
             }

@@ -214,6 +214,10 @@ impl Log {
     /// Writes down that a block ends; takes over one reference to its id. Its bytes may follow within the same call.
     pub(super) fn push(&mut self, record: Record, budget: &mut Budget) {
         let before = self.records.capacity();
+        if self.records.len() == self.records.capacity() {
+            // Twice as many, but not more than needed at the start: most streams of a sleeping crowd hold one event.
+            self.records.reserve_exact(self.records.len().max(1));
+        }
         self.records.push_back(record);
         let after = self.records.capacity();
         if after > before {
