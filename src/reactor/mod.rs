@@ -453,6 +453,8 @@ impl Reactor {
     fn on_ready(&mut self, conn: ConnKey, event: &mio::event::Event) {
         let Some(s) = self.socket(conn) else { return };
         s.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+        // Every edge tells of both directions: only a socket that was full has something waiting for it.
+        let was_full = s.established && !s.writable;
         s.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
         s.read_closed |= event.is_read_closed() || event.is_error();
         if !s.established {
@@ -465,11 +467,11 @@ impl Reactor {
         {
             return self.tell(Input::Reset { conn });
         }
-        let (readable, writable) = (s.readable, event.is_writable());
+        let (readable, wanted) = (s.readable, was_full && s.writable);
         if readable {
             self.read_on(conn);
         }
-        if writable {
+        if wanted {
             self.write(conn);
             self.settle();
         }
@@ -592,8 +594,8 @@ impl Reactor {
             count += 1;
             total += part.len();
         }
-        let written = match s.write(&slices[..count]) {
-            _ if count == 0 => 0,
+        let result = if count == 0 { Ok(0) } else { s.write(&slices[..count]) };
+        let written = match result {
             Ok(n) => n,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
             Err(_) => {
