@@ -196,12 +196,13 @@ impl Out {
         let Some(p) = &mut self.0 else { return 0 };
         let used = n.min(p.bytes.len() - p.sent);
         p.sent += used;
-        if p.sent == p.bytes.len() {
-            p.bytes.clear();
+        // What is sent makes room once it is the larger part: each byte is moved at most once for one that was sent.
+        if p.sent > p.bytes.len() - p.sent {
+            p.bytes.drain(..p.sent);
             p.sent = 0;
-            if p.bytes.capacity() <= SMALL {
-                self.0 = None;
-            }
+        }
+        if p.bytes.is_empty() && p.bytes.capacity() <= SMALL {
+            self.0 = None;
         }
         used
     }

@@ -116,10 +116,11 @@ impl Exchange {
         self.route as usize
     }
 
-    /// A GET that accepts event streams: it can be held, opened early and healed. One with a body cannot be asked
-    /// again, since the body is not kept.
+    /// A GET that accepts event streams, or was answered with one: the first can be held and opened early, both can
+    /// be healed. One with a body cannot be asked again, since the body is not kept.
     pub(super) fn is_stream_request(&self) -> bool {
-        self.request.accepts_stream && self.request.method == Method::Get && !self.request.has_body
+        let is_stream = self.request.accepts_stream || self.stream.is_some();
+        is_stream && self.request.method == Method::Get && !self.request.has_body
     }
 
     /// Whether the client is in the middle of an event stream, or was told that one begins.

@@ -138,11 +138,12 @@ impl Machine {
             }
             None => self.conns.get(x.client).is_some_and(|c| c.out.len() < HIGH_WATER),
         };
-        if !enough || !matches!(x.phase, Phase::Streaming | Phase::Passing) {
+        if !enough || !matches!(x.phase, Phase::Asked | Phase::Streaming | Phase::Passing) {
             return;
         }
+        let asked = x.phase == Phase::Asked;
         let Some(c) = self.conns.get_mut(upstream) else { return };
-        if c.input.is_empty() {
+        if c.input.is_empty() || asked {
             return self.resume(upstream);
         }
         let waiting = std::mem::take(&mut c.input);

@@ -18,6 +18,8 @@ impl Machine {
         match (state, c.exchange.and_then(|k| self.exchanges.get(k))) {
             (UpstreamState::Connecting, _) => 0,
             (UpstreamState::Idle, _) | (_, None) => 1,
+            // Interim answers go to the client, and no faster than it takes them.
+            (UpstreamState::Head, Some(x)) if x.stream.is_none() && self.answer_room(x) == 0 => 0,
             (UpstreamState::Head, _) => self.config.limits.header_bytes.saturating_sub(c.input.len()),
             (UpstreamState::Body, _) if !c.input.is_empty() => 0,
             (UpstreamState::Body, Some(x)) => self.answer_room(x),
@@ -84,8 +86,7 @@ impl Machine {
             return;
         }
         let client = x.client;
-        // They are hints, and there is no end to them: a client that does not take them is spared more.
-        if let Some(c) = self.conns.get_mut(client).filter(|c| c.out.len() < HIGH_WATER) {
+        if let Some(c) = self.conns.get_mut(client) {
             http::write_response(head, ResponseFraming::None, Version::Http11, false, &[], c.out.end());
             self.flush(client);
         }

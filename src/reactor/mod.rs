@@ -268,6 +268,7 @@ impl Reactor {
                     self.stop_at = Some(self.now + within);
                     self.listeners.clear();
                     self.acceptable = 0;
+                    self.accept_again_at = None;
                     self.tell(Input::Drain);
                 }
             }
@@ -324,6 +325,7 @@ impl Reactor {
                 }
             }
             Output::Close { conn, how } => {
+                self.unresolved.retain(|(waiting, _)| *waiting != conn);
                 if let Some(socket) =
                     self.sockets.get_mut(conn.index()).and_then(|s| s.take_if(|s| s.key == conn.to_bits()))
                     && how == Close::Reset
@@ -357,10 +359,10 @@ impl Reactor {
 
     /// Accepts a bounded number of connections of each listener that has some.
     fn accept(&mut self) {
-        if self.accept_again_at.take().is_some_and(|at| at > self.now) {
-            self.accept_again_at = Some(self.now + ACCEPT_REST);
+        if self.accept_again_at.is_some_and(|at| at > self.now) {
             return;
         }
+        self.accept_again_at = None;
         for n in 0..self.listeners.len() {
             for _ in 0..ACCEPTS_PER_TURN {
                 if self.acceptable & 1 << n == 0 {
@@ -391,6 +393,9 @@ impl Reactor {
         let _ = stream.set_nodelay(true);
         self.put(conn, Socket::accepted(stream, conn.to_bits()));
         if self.register(conn).is_err() {
+            if let Some(place) = self.sockets.get_mut(conn.index()) {
+                *place = None;
+            }
             self.failed.push_back((conn, ConnectError::Local));
         }
     }
@@ -459,13 +464,19 @@ impl Reactor {
         s.read_closed |= event.is_read_closed() || event.is_error();
         if !s.established {
             self.go_on_connecting(conn);
-            return self.settle();
+            self.settle();
+            // What upstream said before it was asked has had its edge already.
+            return self.read_on(conn);
+        }
+        if event.is_error() && !s.is_upstream {
+            // A client that has reset is gone, also where nothing more is read of it.
+            return self.tell(Input::Reset { conn });
         }
         #[cfg(feature = "tls")]
         if let Io::Tls(t) = &mut s.io
             && t.flush().is_err()
         {
-            return self.tell(Input::Reset { conn });
+            s.read_to_the_break();
         }
         let (readable, wanted) = (s.readable, was_full && s.writable);
         if readable {
@@ -520,7 +531,8 @@ impl Reactor {
         if let Some(s) = self.socket(conn) {
             let _ = s.stream().set_nodelay(true);
             s.established = true;
-            s.readable = true;
+            // The handshake may have left bytes in the socket whose edge is over.
+            s.readable |= !s.is_plain();
             s.writable = true;
             s.dialing = None;
         }
@@ -555,22 +567,22 @@ impl Reactor {
         let room = self.machine.poll_read(conn).min(READ_BUFFER);
         let Self { sockets, buffer, machine, now, .. } = self;
         let Some(Some(s)) = sockets.get_mut(conn.index()) else { return false };
-        if s.key != conn.to_bits() || !s.readable || room == 0 {
+        if s.key != conn.to_bits() || !s.established || !s.readable || room == 0 {
             return false;
         }
         match s.read(&mut buffer[..room]) {
-            Ok(0) => {
+            Ok(0) if !s.broken => {
                 s.readable = false;
                 machine.handle(Input::Eof { conn }, *now);
             }
-            Ok(n) => {
+            Ok(n) if n > 0 => {
                 // Less than there was room for: the socket is empty, and what comes next is a new edge. Inside TLS
                 // there may be more, and so there may be when the other side has ended.
                 s.readable = n == room || s.read_closed || !s.is_plain();
                 machine.handle(Input::Data { conn, bytes: &buffer[..n] }, *now);
             }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => s.readable = false,
-            Err(_) => {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock && !s.broken => s.readable = false,
+            _ => {
                 s.readable = false;
                 machine.handle(Input::Reset { conn }, *now);
             }
@@ -598,6 +610,11 @@ impl Reactor {
         let written = match result {
             Ok(n) => n,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(_) if s.is_upstream => {
+                // It may have answered before it stopped reading, as a refusal of a large body does.
+                s.read_to_the_break();
+                return self.queue_read(conn);
+            }
             Err(_) => {
                 s.writable = false;
                 return machine.handle(Input::Reset { conn }, *now);

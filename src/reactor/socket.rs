@@ -31,6 +31,11 @@ pub(super) struct Socket {
     pub(super) writable: bool,
     /// The other side has ended its sending: reads go on until they say so.
     pub(super) read_closed: bool,
+    /// A write has failed: what has arrived is read, and behind it is a break, whatever the socket calls it (the
+    /// write has taken the error, and reads would tell of an ordinary end).
+    pub(super) broken: bool,
+    /// Upstream's, not a client's.
+    pub(super) is_upstream: bool,
     /// Waiting in the list of sockets to be read on.
     pub(super) queued: bool,
     /// While connecting.
@@ -47,9 +52,10 @@ pub(super) struct Dialing {
 
 impl Socket {
     pub(super) fn accepted(stream: TcpStream, key: u64) -> Self {
-        Self { established: true, ..Self::new(Io::Plain(stream), key) }
+        Self { established: true, is_upstream: false, ..Self::new(Io::Plain(stream), key) }
     }
 
+    /// A socket that is being connected to upstream.
     pub(super) fn new(io: Io, key: u64) -> Self {
         Self {
             io,
@@ -58,6 +64,8 @@ impl Socket {
             readable: false,
             writable: false,
             read_closed: false,
+            broken: false,
+            is_upstream: true,
             queued: false,
             dialing: None,
         }
@@ -112,6 +120,13 @@ impl Socket {
                 other => return other,
             }
         }
+    }
+
+    /// Writes no more, and reads what is left as the last there is.
+    pub(super) fn read_to_the_break(&mut self) {
+        self.broken = true;
+        self.writable = false;
+        self.readable = true;
     }
 
     /// Makes the close that follows a reset: unsent bytes are dropped and the other side is told of an error.

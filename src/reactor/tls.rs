@@ -157,13 +157,25 @@ impl Tls {
         }
     }
 
-    /// Takes plain bytes as far as there is room, and sends ciphertext as far as the socket takes it.
+    /// Takes plain bytes until the socket is full: a caller that is told of fewer than it gave waits for the socket,
+    /// and only a full one tells of its room later.
     pub(super) fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         self.send_ciphertext()?;
-        let taken = self.session.writer().write_vectored(slices)?;
-        self.send_ciphertext()?;
-        if taken == 0 && !slices.iter().all(|s| s.is_empty()) {
-            return Err(io::ErrorKind::WouldBlock.into());
+        let mut taken = 0;
+        for slice in slices {
+            let mut rest: &[u8] = slice;
+            while !rest.is_empty() {
+                let n = self.session.writer().write(rest)?;
+                self.send_ciphertext()?;
+                if n == 0 && taken == 0 {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                if n == 0 {
+                    return Ok(taken);
+                }
+                taken += n;
+                rest = &rest[n..];
+            }
         }
         Ok(taken)
     }
@@ -183,7 +195,9 @@ impl Tls {
             }
             _ => {
                 let result = self.session.process_new_packets().map_err(io::Error::other);
-                self.send_ciphertext()?;
+                // An alert goes out as far as it can. A connection that cannot be written may still hold an answer;
+                // that it is broken is seen behind it.
+                let _ = self.send_ciphertext();
                 result?;
             }
         }

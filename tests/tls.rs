@@ -1,0 +1,326 @@
+//! `https://` upstreams: certificates that count, cuts without `close_notify`, bodies larger than any buffer.
+//!
+//! In: a certificate authority made for each test, an upstream that speaks TLS on a blocking thread. Out: what the
+//! client of the proxy sees.
+
+#![cfg(feature = "tls")]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
+
+mod support;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use segno::base::Count;
+use segno::config::{Route, Upstream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+use support::{Door, End, PATIENCE, Proxy, Script, events, noise, until};
+
+/// A certificate authority, and a file that holds its certificate.
+struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    file: PathBuf,
+}
+
+impl Authority {
+    fn new() -> Self {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let n = MADE.fetch_add(1, Ordering::Relaxed);
+        let file = std::env::temp_dir().join(format!("segno-tls-{}-{n}.pem", std::process::id()));
+        std::fs::write(&file, issuer.pem()).unwrap();
+        Self { issuer, file }
+    }
+
+    /// What a server needs that goes by this name.
+    fn server(&self, name: &str) -> Arc<ServerConfig> {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![CertificateDer::from(certificate)], key)
+            .unwrap();
+        Arc::new(config)
+    }
+
+    /// A proxy to `https://host:port` that trusts this authority alone.
+    fn proxy_to(&self, host: &str, port: u16) -> Proxy {
+        let mut route = Route::new(Upstream::parse(&format!("https://{host}:{port}")).unwrap());
+        route.upstream_ca = Some(self.file.clone());
+        Proxy::of(route)
+    }
+}
+
+impl Drop for Authority {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.file);
+    }
+}
+
+/// The proxy's end of a TLS connection, seen from upstream. Dropped, it closes without `close_notify`.
+struct TlsPeer(BufReader<StreamOwned<ServerConnection, TcpStream>>);
+
+impl TlsPeer {
+    fn accept(door: &mut Door, config: &Arc<ServerConfig>) -> Self {
+        let stream = door.accept_raw();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        let session = ServerConnection::new(Arc::clone(config)).unwrap();
+        Self(BufReader::new(StreamOwned::new(session, stream)))
+    }
+
+    fn head(&mut self) -> String {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert_ne!(self.0.read_line(&mut head).unwrap(), 0, "the connection ends inside {head:?}");
+        }
+        head
+    }
+
+    fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.get_mut().write_all(bytes.as_ref()).unwrap();
+        self.0.get_mut().flush().unwrap();
+    }
+
+    fn begin_stream(&mut self) {
+        self.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
+    }
+
+    fn send_chunk(&mut self, bytes: impl AsRef<[u8]>) {
+        let bytes = bytes.as_ref();
+        self.send([format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat());
+    }
+
+    /// Ends as TLS ends: with `close_notify`.
+    fn notify_and_close(mut self) {
+        self.0.get_mut().conn.send_close_notify();
+        self.0.get_mut().flush().unwrap();
+    }
+}
+
+#[test]
+fn a_stream_comes_through_tls() {
+    let authority = Authority::new();
+    let server = authority.server("127.0.0.1");
+    let script = Script::run(move |door| {
+        let mut peer = TlsPeer::accept(door, &server);
+        peer.head();
+        peer.begin_stream();
+        peer.send_chunk(events(1..=100));
+        peer.send("0\r\n\r\n");
+    });
+    let proxy = authority.proxy_to("127.0.0.1", script.address().port());
+    let mut client = proxy.client();
+    client.open_events("/");
+    assert_eq!((client.rest(), client.text()), (End::Whole, events(1..=100).as_str()));
+    script.end();
+}
+
+#[test]
+fn a_name_is_resolved_and_its_addresses_are_tried_in_turn() {
+    let authority = Authority::new();
+    let server = authority.server("localhost");
+    let script = Script::run(move |door| {
+        let mut peer = TlsPeer::accept(door, &server);
+        assert!(peer.head().contains("\r\nHost: localhost:"));
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    });
+    let proxy = authority.proxy_to("localhost", script.address().port());
+    let mut client = proxy.client();
+    client.get("/");
+    assert_eq!(client.answer().text(), "ok");
+    script.end();
+}
+
+#[test]
+fn an_end_without_close_notify_is_a_cut_and_healed() {
+    let authority = Authority::new();
+    let server = authority.server("127.0.0.1");
+    let script = Script::run(move |door| {
+        let mut first = TlsPeer::accept(door, &server);
+        first.head();
+        first.begin_stream();
+        first.send_chunk(events(1..=5));
+        first.send_chunk("id: 6\ndata: hal");
+        drop(first);
+        let mut second = TlsPeer::accept(door, &server);
+        let head = second.head();
+        assert!(head.contains("\r\nLast-Event-ID: 5\r\n"), "{head}");
+        second.begin_stream();
+        second.send_chunk(events(6..=9));
+        second.send("0\r\n\r\n");
+    });
+    let proxy = authority.proxy_to("127.0.0.1", script.address().port());
+    let mut client = proxy.client();
+    client.open_events("/");
+    assert_eq!((client.rest(), client.text()), (End::Whole, events(1..=9).as_str()));
+    script.end();
+    proxy.until_count(Count::Heals, 1);
+}
+
+#[test]
+fn a_close_delimited_body_is_whole_with_close_notify_and_cut_without() {
+    for notify in [true, false] {
+        let authority = Authority::new();
+        let server = authority.server("127.0.0.1");
+        let script = Script::run(move |door| {
+            let mut peer = TlsPeer::accept(door, &server);
+            peer.head();
+            peer.send("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall of it?");
+            if notify {
+                peer.notify_and_close();
+            }
+        });
+        let proxy = authority.proxy_to("127.0.0.1", script.address().port());
+        let mut client = proxy.client();
+        client.get("/");
+        let answer = client.answer();
+        assert_eq!((answer.text(), answer.end == End::Whole), ("all of it?", notify));
+        script.end();
+    }
+}
+
+#[test]
+fn a_large_body_is_echoed_through_tls_intact() {
+    const LARGE: usize = 8 << 20;
+    let authority = Authority::new();
+    let server = authority.server("127.0.0.1");
+    let script = Script::run(move |door| {
+        let mut peer = TlsPeer::accept(door, &server);
+        peer.head();
+        let mut body = vec![0; LARGE];
+        peer.0.read_exact(&mut body).unwrap();
+        peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n"));
+        peer.send(&body);
+        // The proxy may keep the connection; what it says next is its close.
+        let _ = peer.0.read(&mut [0]);
+    });
+    let proxy = authority.proxy_to("127.0.0.1", script.address().port());
+    let mut client = proxy.client();
+    let mut sender = client.sender();
+    let sending = thread::spawn(move || {
+        sender
+            .write_all(format!("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: {LARGE}\r\n\r\n").as_bytes())
+            .unwrap();
+        sender.write_all(&noise(LARGE)).unwrap();
+    });
+    let answer = client.answer();
+    sending.join().unwrap();
+    assert_eq!(answer.end, End::Whole);
+    assert!(answer.body == noise(LARGE), "{} bytes came back, or others", answer.body.len());
+    drop(proxy);
+    script.end();
+}
+
+#[test]
+fn an_upload_that_stood_still_goes_on() {
+    const LARGE: usize = 32 << 20;
+    let authority = Authority::new();
+    let server = authority.server("127.0.0.1");
+    let (stuck, awaited) = support::signal();
+    let script = Script::run(move |door| {
+        let mut peer = TlsPeer::accept(door, &server);
+        peer.head();
+        awaited.take();
+        let mut body = vec![0; LARGE];
+        peer.0.read_exact(&mut body).unwrap();
+        assert!(body == noise(LARGE), "other bytes came");
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    });
+    let proxy = authority.proxy_to("127.0.0.1", script.address().port());
+    let mut client = proxy.client();
+    client.send(format!("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: {LARGE}\r\n\r\n"));
+    let mut sender = client.sender();
+    sender.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    let body = noise(LARGE);
+    let mut sent = 0;
+    while let Ok(n) = sender.write(&body[sent..]) {
+        sent += n;
+        assert!(sent < LARGE, "everything went somewhere, though nobody reads");
+    }
+    stuck.give();
+    sender.set_write_timeout(Some(PATIENCE)).unwrap();
+    sender.write_all(&body[sent..]).unwrap();
+    assert_eq!(client.answer().text(), "ok");
+    script.end();
+}
+
+/// Lets a TLS server fail its handshake, `times` times.
+fn refusing(door: &mut Door, config: &Arc<ServerConfig>, times: usize) {
+    for _ in 0..times {
+        let mut stream = door.accept_raw();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut session = ServerConnection::new(Arc::clone(config)).unwrap();
+        assert!(session.complete_io(&mut stream).and_then(|_| session.complete_io(&mut stream)).is_err());
+    }
+}
+
+#[test]
+fn a_certificate_of_another_authority_is_a_502() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let server = other.server("127.0.0.1");
+    let script = Script::run(move |door| refusing(door, &server, 1));
+    let proxy = authority.proxy_to("127.0.0.1", script.address().port());
+    let mut client = proxy.client();
+    client.get("/");
+    let answer = client.answer();
+    assert_eq!(answer.status, 502);
+    assert!(answer.text().contains("TLS"), "{}", answer.text());
+    script.end();
+}
+
+#[test]
+fn a_certificate_for_another_name_is_a_502() {
+    let authority = Authority::new();
+    let server = authority.server("elsewhere.example");
+    let script = Script::run(move |door| refusing(door, &server, 1));
+    let proxy = authority.proxy_to("127.0.0.1", script.address().port());
+    let mut client = proxy.client();
+    client.get("/");
+    assert_eq!(client.answer().status, 502);
+    script.end();
+}
+
+#[test]
+fn an_upstream_without_tls_is_a_502() {
+    let script = Script::run(|door| {
+        let mut peer = door.accept();
+        peer.send("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+        peer.until_gone();
+    });
+    let authority = Authority::new();
+    let proxy = authority.proxy_to("127.0.0.1", script.address().port());
+    let mut client = proxy.client();
+    client.get("/");
+    assert_eq!(client.answer().status, 502);
+    script.end();
+}
+
+#[test]
+fn a_wrong_certificate_cuts_a_held_stream_only_when_the_time_to_heal_is_over() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let server = other.server("127.0.0.1");
+    let script = Script::run(move |door| refusing(door, &server, 2));
+    let address = SocketAddr::from(([127, 0, 0, 1], script.address().port()));
+    let mut route = Route::new(Upstream::parse(&format!("https://{address}")).unwrap());
+    route.upstream_ca = Some(authority.file.clone());
+    route.heal_for = segno::base::Span::from_secs(2);
+    let proxy = Proxy::of(route);
+    let mut client = proxy.client();
+    client.get_events("/");
+    script.end();
+    assert_eq!(client.until_gone(), b"");
+    until("the failure is counted", || proxy.count(Count::HealsFailed) == 1);
+}
