@@ -1,12 +1,14 @@
-//! Words that every layer may use: time, keys, random numbers, counts. No layer of segno is imported here.
+//! Words that every layer may use: time, keys, random numbers, counts, names of cursors. No layer of segno is imported here.
 
 mod count;
+mod cursor;
 mod key;
 mod pages;
 mod random;
 mod time;
 
 pub use count::{Count, Counts};
+pub use cursor::{EventId, StreamName};
 pub use key::{Key, Table};
 pub use pages::Pages;
 pub use random::Random;

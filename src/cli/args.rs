@@ -23,7 +23,7 @@ pub(super) struct Args {
 
 #[derive(Subcommand, Debug)]
 pub(super) enum Command {
-    /// Stand before an event stream: heal its cuts, replay to clients that come back
+    /// Stand before an event stream: heal its cuts, state its gaps
     Proxy(Box<ProxyArgs>),
     /// Run a flaky upstream, the proxy and clients in one process, and count what was lost and repeated
     Demo(DemoArgs),
@@ -42,10 +42,10 @@ pub(crate) struct ProxyArgs {
     /// Where clients connect; may be given several times [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR", value_parser = address)]
     pub(crate) listen: Vec<SocketAddr>,
-    /// Where cursors are kept: memory, redb:PATH or redis://HOST:PORT [default: memory]
+    /// Where cursors are kept; this version knows: memory [default: memory]
     #[arg(long, value_name = "STORE", value_parser = StoreConfig::parse)]
     pub(crate) store: Option<StoreConfig>,
-    /// Where metrics and health are served [default: nowhere]
+    /// Where metrics and health will be served; not in this version
     #[arg(long, value_name = "ADDR", value_parser = address)]
     pub(crate) admin: Option<SocketAddr>,
     /// A configuration file; a route's own key beats a flag, a flag beats the rest of the file
@@ -59,7 +59,7 @@ pub(crate) struct ProxyArgs {
 #[derive(ClapArgs, Debug)]
 #[command(next_help_heading = "For all routes")]
 pub(crate) struct KnobArgs {
-    /// How long upstream is read on after the last client left [default: 0s]
+    /// How long upstream is read on after the last client left; this version knows 0s [default: 0s]
     #[arg(long, value_name = "TIME", value_parser = parse_span)]
     linger: Option<Span>,
     /// Silence after which a comment is sent to clients, 0s for none [default: 15s]

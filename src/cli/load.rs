@@ -8,8 +8,8 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::Stop;
-use crate::config::Config;
 use crate::config::file::{self, Flags, Problem};
+use crate::config::{Config, StoreConfig};
 
 /// More than a thousand routes with every key take less.
 const MAX_FILE_BYTES: u64 = 4 << 20;
@@ -22,7 +22,29 @@ pub(super) fn config(path: Option<&Path>, flags: Flags) -> Result<Config, Stop> 
         None => Ok(String::new()),
     };
     let read = text.map_err(|problem| vec![problem]).and_then(|text| file::read(&text, flags));
-    read.map_err(|list| Stop::Problems { file: name, list })
+    let config = read.and_then(|config| match not_built(&config) {
+        list if list.is_empty() => Ok(config),
+        list => Err(list),
+    });
+    config.map_err(|list| Stop::Problems { file: name, list })
+}
+
+/// Names what the configuration asks for and this version does not have.
+fn not_built(config: &Config) -> Vec<Problem> {
+    let mut list = Vec::new();
+    let mut lacks = |what: &str| list.push(Problem::anywhere(what.to_owned()));
+    if !matches!(config.store, StoreConfig::Memory) {
+        lacks("`store`: this version keeps cursors in memory only; use `memory`");
+    }
+    if config.admin.is_some() {
+        lacks("`admin`: this version has no admin address; leave it out");
+    }
+    if config.routes.iter().any(|r| !r.linger.is_zero()) {
+        lacks(
+            "`linger`: this version cannot replay to clients that come back, so there is nothing to linger for; use `0s`",
+        );
+    }
+    list
 }
 
 fn text_of(path: &Path) -> Result<String, Problem> {

@@ -7,8 +7,6 @@
 use super::args::ProxyArgs;
 use super::{Stop, load, logging};
 use crate::base::Span;
-use crate::config::file::Problem;
-use crate::config::{Config, StoreConfig};
 use crate::engine::Engine;
 use crate::reactor::Command;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -23,7 +21,6 @@ const DRAIN_FOR: Span = Span::from_secs(10);
 /// Makes the configuration and serves it.
 pub(super) fn run(args: &ProxyArgs) -> Result<(), Stop> {
     let config = load::config(args.config.as_deref(), args.flags())?;
-    check_built(&config)?;
     let _logs = logging::start();
     // Signals are caught before anything listens, so that none ends the process in between.
     let signals = Signals::new([SIGTERM, SIGINT]).map_err(|e| Stop::failed("cannot catch signals", e))?;
@@ -34,24 +31,6 @@ pub(super) fn run(args: &ProxyArgs) -> Result<(), Stop> {
     // Without standard error there is nobody to tell; the proxy serves all the same.
     let _ = writeln!(io::stderr(), "segno: listening on {}; {}", listens.join(", "), routes.join(", "));
     engine.join().map_err(|e| Stop::failed("the reactor failed", e))
-}
-
-/// Names what the configuration asks for and this version does not have.
-fn check_built(config: &Config) -> Result<(), Stop> {
-    let mut list = Vec::new();
-    let mut lacks = |what: &str| list.push(Problem::anywhere(what.to_owned()));
-    if !matches!(config.store, StoreConfig::Memory) {
-        lacks("`store`: this version keeps cursors in memory only; use `memory`");
-    }
-    if config.admin.is_some() {
-        lacks("`admin`: this version has no admin address; leave it out");
-    }
-    if config.routes.iter().any(|r| !r.linger.is_zero()) {
-        lacks(
-            "`linger`: this version cannot replay to clients that come back, so there is nothing to linger for; use `0s`",
-        );
-    }
-    if list.is_empty() { Ok(()) } else { Err(Stop::Problems { file: None, list }) }
 }
 
 /// Drains at the first signal, stops at the second.

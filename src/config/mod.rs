@@ -55,7 +55,7 @@ impl Default for Config {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// Streams at once, lingering ones included. Default 100,000. Each costs up to 5 KB beside its log; one more is
-    /// passed through without resuming.
+    /// answered 503.
     pub streams: usize,
     /// Sockets at once, clients' and upstreams' together. Default 250,000: both sides of every stream, and room for
     /// ordinary requests. The system's limit on open files may be lower and then rules.

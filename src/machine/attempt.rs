@@ -199,10 +199,11 @@ impl Machine {
         let asked = x.stream.as_ref().and_then(|s| s.tracker.retry());
         let floor = asked.max(Some(std::mem::take(&mut x.retry_after)).filter(|wait| !wait.is_zero()));
         let delay = BACKOFF.delay_at_least(x.tries.saturating_sub(1), random, floor);
-        let at = self.routes[x.route()].pace.reserve(now + delay);
+        let at = now + delay;
         let next = (may_retry && at < x.since + route.heal_for).then(|| at.since(now));
         if next.is_some() {
             x.phase = Phase::Waiting(at);
+            x.paced = false;
         }
         let target = x.target();
         self.notice(Notice::AttemptFailed { target, why: why.into(), next });
@@ -225,17 +226,28 @@ impl Machine {
         if brought_nothing {
             return self.attempt_failed(key, "upstream cut the stream again before an event came", true);
         }
-        let at = self.routes[x.route()].pace.reserve(now);
         x.since = now;
         x.tries = 0;
         x.retry_after = Span::ZERO;
-        x.phase = Phase::Waiting(at);
+        x.phase = Phase::Waiting(now);
+        x.paced = false;
         let target = x.target();
         self.notice(Notice::HealBegan { target });
-        match at <= now {
-            true => self.ask(key),
-            false => self.arm(key),
+        self.on_attempt_due(key);
+    }
+
+    /// The next attempt's time has come: makes it, or waits for its place in the upstream's pace. Places are taken
+    /// only now, so that streams which wait long do not hold up those that could be asked for at once.
+    pub(super) fn on_attempt_due(&mut self, key: ExchangeKey) {
+        let now = self.now;
+        let Some(x) = self.exchanges.get_mut(key) else { return };
+        let place = if x.paced { now } else { self.routes[x.route()].pace.reserve(now) };
+        if place <= now {
+            return self.ask(key);
         }
+        x.phase = Phase::Waiting(place);
+        x.paced = true;
+        self.arm(key);
     }
 
     /// `heal_for`, or the time for an answer, is over.

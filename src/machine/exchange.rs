@@ -38,6 +38,8 @@ pub struct Exchange {
     pub(super) last_sent: Tick,
     /// The client's socket is full.
     pub(super) blocked: bool,
+    /// The time it waits for is its place in the upstream's pace.
+    pub(super) paced: bool,
     pub(super) timer: Option<TimerKey<Timer>>,
     /// When the timer fires; deadlines that move later are looked at only then.
     pub(super) armed: Tick,
@@ -105,6 +107,7 @@ impl Exchange {
             until_close: false,
             last_sent: now,
             blocked: false,
+            paced: false,
             timer: None,
             armed: Tick::NEVER,
             stream: None,

@@ -102,7 +102,7 @@ impl Machine {
                 self.heartbeat(key);
             }
             if d.attempt <= now {
-                self.ask(key);
+                self.on_attempt_due(key);
             }
         }
         self.arm(key);

@@ -232,16 +232,3 @@ fn a_table_is_written_for_people() {
     let refused = run(&options, clock(), |_| Err(Error::Proxy("no".into())), &mut Vec::new(), &mut Vec::new());
     assert_eq!(refused.unwrap_err().to_string(), "cannot start the proxy: no");
 }
-
-/// Takes 20 s: `cargo test -- --ignored twenty_seconds`.
-#[test]
-#[ignore = "takes 20 s"]
-fn twenty_seconds_hold_each_kind_twenty_times() {
-    let json = demo(Span::from_secs(20), toy::Flaw::None);
-    println!("{json}");
-    assert_eq!(json["ok"], true, "{json:#}");
-    assert!(json["events"].as_u64().unwrap() >= 5_000);
-    for counts in ["cuts", "ended", "gaps"] {
-        assert!(json[counts].as_object().unwrap().values().all(|n| n.as_u64().unwrap() >= 20), "{json:#}");
-    }
-}

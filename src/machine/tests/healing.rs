@@ -411,3 +411,28 @@ fn an_upstream_that_starts_again_and_ends_leaves_a_gap() {
     assert!(last);
     assert_eq!(w.count(Count::Gaps), 1);
 }
+
+#[test]
+fn a_stream_that_waits_long_does_not_hold_up_the_heal_of_another() {
+    let mut w = world_with(|r, _| r.heal_rate = 1);
+    let (_, first) = w.streaming();
+    let (_, second) = w.streaming();
+    w.pass_secs(5);
+    w.fin(first);
+    let healer = w.last_up();
+    w.say(healer, "HTTP/1.1 503 Busy\r\nRetry-After: 30\r\nContent-Length: 0\r\n\r\n");
+    w.pass_secs(2);
+    let before = w.ups.len();
+    w.fin(second);
+    assert_eq!(w.ups.len(), before + 1, "the second heal waits behind the first one's Retry-After");
+}
+
+#[test]
+fn a_get_that_does_not_name_event_streams_is_healed_once_it_has_one() {
+    let mut w = world();
+    let c = w.client_with("GET /x HTTP/1.1\r\nHost: h\r\nAccept: */*\r\n\r\n");
+    let u = w.up(0);
+    w.say(u, &format!("{STREAM}{}", chunk(&event(1))));
+    w.fin(u);
+    heals(&mut w, c);
+}
