@@ -125,6 +125,8 @@ pub struct Reactor {
     machine: Machine,
     clock: Clock,
     now: Tick,
+    /// Names upstreams in what is said of TLS.
+    #[cfg(feature = "tls")]
     config: Arc<Config>,
     metrics: Arc<Metrics>,
     listeners: Vec<TcpListener>,
@@ -181,6 +183,7 @@ impl Reactor {
             poll,
             clock,
             now,
+            #[cfg(feature = "tls")]
             config,
             metrics,
             listeners,
