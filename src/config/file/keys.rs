@@ -98,7 +98,18 @@ pub(super) fn unknown(key: &str, known: impl Iterator<Item = &'static str>) -> S
     if let Some(home) = home(key) {
         return format!("unknown key `{shown}` here: it belongs {home}");
     }
+    if let Some((near, home)) = nearest_elsewhere(key) {
+        return format!("unknown key `{shown}`: did you mean `{near}`? it belongs {home}");
+    }
     format!("unknown key `{shown}`: take it out, or use one of {}", known.join(", "))
+}
+
+/// The nearest key of any table, and where it belongs.
+fn nearest_elsewhere(key: &str) -> Option<(&'static str, &'static str)> {
+    let knobs = KNOBS.iter().map(|knob| knob.key).chain(LIMITS.iter().map(|limit| limit.key));
+    let all: Vec<&'static str> = knobs.chain(ROUTE_KEYS.iter().chain(TOP_KEYS).copied()).collect();
+    let near = nearest(key, &all)?;
+    Some((near, home(near)?))
 }
 
 fn home(key: &str) -> Option<&'static str> {

@@ -223,3 +223,11 @@ fn a_text_cut_or_garbled_anywhere_never_panics() {
         let _ = read(&String::from_utf8_lossy(&bytes), Flags::default());
     }
 }
+
+#[test]
+fn a_misspelt_key_in_the_wrong_table_names_the_right_one_and_its_table() {
+    assert_eq!(
+        problems("heartbeet = \"1s\"\n[[route]]\nupstream = \"http://h\"\n"),
+        ["f:1:1: unknown key `heartbeet`: did you mean `heartbeat`? it belongs under `[defaults]` or `[[route]]`"]
+    );
+}
