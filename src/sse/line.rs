@@ -54,7 +54,7 @@ impl Head {
     /// What the byte order mark takes from the front of `input`. Leaves `Bom` when the mark is whole or `input` used
     /// up; else `Start`, or `Other` when the first bytes looked like a mark and were not one.
     pub(super) fn read_bom(&mut self, input: &[u8]) -> usize {
-        // "Streams must be decoded using the UTF-8 decode algorithm", which strips one mark at the start, no other.
+        // A byte order mark counts for nothing at the very start, and is ordinary text anywhere else (#parsing-an-event-stream).
         let Self::Bom(before) = *self else { return 0 };
         let left = &BOM[usize::from(before)..];
         let matched = left.iter().zip(input).take_while(|(a, b)| a == b).count();
@@ -74,7 +74,7 @@ impl Head {
             match *self {
                 Self::Comment | Self::Other => return piece.len(),
                 Self::Value(_) => return at,
-                // "If value starts with a U+0020 SPACE character, remove it from value": one, never two.
+                // One space behind the colon is not part of the value; a second one is (#event-stream-interpretation).
                 Self::Space(field) => {
                     *self = Self::Value(field);
                     return at + usize::from(byte == b' ');

@@ -140,15 +140,15 @@ impl Parser {
             }
             self.commit_id(found.id);
             let has_event_type = self.open && self.close();
-            // "If the data buffer is an empty string, set the data buffer and the event type buffer to the empty
-            // string and return." Every data line adds a LF to the buffer, so that it is empty only without any.
+            // Without a data field nothing is dispatched, and the type is forgotten. An empty data field is one all the
+            // same, since each adds a line end to what is collected (#dispatchMessage).
             let data = match found.data {
                 Data::None => continue,
                 Data::Line(line) => line,
                 Data::Joined => &self.data,
             };
-            // "If the event type buffer has a value other than the empty string, change the type of the newly created
-            // event to equal the value": else it is "message".
+            // An event has the type its block named last; without one, or with an empty one, it is a message
+            // (#dispatchMessage).
             let event_type = match found.event_type {
                 Some(event_type) => event_type,
                 None if has_event_type => &self.event_type,
@@ -165,7 +165,7 @@ impl Parser {
         let bytes = *input;
         let mut at = 0;
         while let Some(&first) = bytes.get(at) {
-            // "If the line is empty (a blank line): dispatch the event".
+            // A blank line ends the block and dispatches what it collected (#event-stream-interpretation).
             if first == LF || first == CR {
                 at = self.after_line_end(bytes, at);
                 *input = &bytes[at..];
@@ -180,7 +180,7 @@ impl Parser {
                 return self.read_piece(rest).map(|()| false);
             };
             let len = skip + len;
-            // "If the line starts with a U+003A COLON character: ignore the line."
+            // A line that begins with a colon is a comment and sets nothing (#event-stream-interpretation).
             if first != b':' {
                 if let Some(error) = self.over(found.bytes, len) {
                     *input = &rest[len..];
@@ -202,16 +202,16 @@ impl Parser {
     #[inline(always)]
     fn take_field<'i>(&mut self, field: Option<(Field, &'i [u8])>, found: &mut Found<'i>) {
         match field {
-            // "data": "Append the field value to the data buffer, then append a single U+000A". The last LF is taken
-            // off at the end, so a LF between lines is the same.
+            // Each data field adds its value and a line end; the last line end is dropped at the dispatch, which comes to
+            // a line end between values (#event-stream-interpretation).
             Some((Field::Data, value)) => found.data = self.join(found.data, value),
-            // "event": "Set the event type buffer to field value", so that the last one wins.
+            // Of several event fields the last one names the type (#event-stream-interpretation).
             Some((Field::Event, value)) => found.event_type = Some(value),
-            // "id": "set the last event ID buffer to the field value. Otherwise, ignore the field."
+            // An id takes the place of the one before, unless it holds NUL (#event-stream-interpretation).
             Some((Field::Id, value)) if line::is_id(value) => found.id = Some(value),
-            // "retry": "set the event stream's reconnection time to that integer", at once and not at the blank line.
+            // A retry of digits alone counts at once, not at the blank line (#event-stream-interpretation).
             Some((Field::Retry, value)) => self.retry = line::number(value).or(self.retry),
-            // "Otherwise: the field is ignored."
+            // Fields of other names mean nothing (#event-stream-interpretation).
             _ => {}
         }
     }

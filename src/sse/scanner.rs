@@ -185,7 +185,7 @@ impl Scanner {
         let mut open = self.open;
         let mut whole = if open { 0 } else { start };
         while let Some(&first) = input.get(at) {
-            // "If the line is empty (a blank line): dispatch the event". One that no field line precedes ends no block.
+            // A blank line ends the block before it; without a field line there is no block (#event-stream-interpretation).
             if first == LF || first == CR {
                 at = self.after_line_end(input, at);
                 if open {
@@ -203,7 +203,7 @@ impl Scanner {
                 return Err(whole);
             };
             let len = skip + len;
-            // "If the line starts with a U+003A COLON character: ignore the line."
+            // A line that begins with a colon is a comment and sets nothing (#event-stream-interpretation).
             if first != b':' {
                 open = true;
                 let line = &rest[..len];
@@ -223,16 +223,16 @@ impl Scanner {
     #[inline(always)]
     fn take_field<'i>(&self, field: Option<(Field, &'i [u8])>, facts: &mut Facts<'i>) {
         match field {
-            // "data": a block with such a line dispatches, even when the value is empty.
+            // A data field makes the block dispatch, even when its value is empty (#dispatchMessage).
             Some((Field::Data, _)) => facts.has_data = true,
-            // "id": the last valid one is the one that counts at the blank line.
+            // Of several id fields the last valid one counts at the blank line (#event-stream-interpretation).
             Some((Field::Id, value)) if line::is_id(value) => {
                 let fits = value.len() <= self.max_id_bytes as usize;
                 facts.id = if fits { FoundId::Set(value) } else { FoundId::TooLong };
             }
-            // "retry": the last number counts.
+            // Of several retry fields the last that is a number counts (#event-stream-interpretation).
             Some((Field::Retry, value)) => facts.retry = line::number(value).or(facts.retry),
-            // An "id" with NUL is ignored; "event" and unknown fields change nothing that is asked here.
+            // An id with NUL is passed over; event and unknown fields change nothing that is asked here (same section).
             _ => {}
         }
     }
