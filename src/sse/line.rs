@@ -9,7 +9,7 @@ pub(super) const LF: u8 = b'\n';
 pub(super) const CR: u8 = b'\r';
 const BOM: [u8; 3] = [0xef, 0xbb, 0xbf];
 
-/// The fields that mean something. All others are ignored (`#event-stream-interpretation`, "Otherwise").
+/// The fields that mean something. All others are ignored (`#event-stream-interpretation`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Field {
     Data,
@@ -176,7 +176,7 @@ const fn zero_bytes(word: u64) -> u64 {
     word.wrapping_sub(LOW) & !word & (LOW << 7)
 }
 
-/// Whether an id may be taken: "If the field value does not contain U+0000 NULL". Ids are short, so no call is made
+/// Whether an id may be taken: one without NUL (`#event-stream-interpretation`). Ids are short, so no call is made
 /// for them: words are looked at, the last one overlapping the one before.
 #[inline(always)]
 pub(super) fn is_id(value: &[u8]) -> bool {
@@ -192,7 +192,7 @@ pub(super) fn is_id(value: &[u8]) -> bool {
     }
 }
 
-/// The number of a `retry` value: "If the field value consists of only ASCII digits". The standard says nothing of an
+/// The number of a `retry` value: digits and nothing else (`#event-stream-interpretation`). The standard says nothing of an
 /// empty value; it is no number here. Saturates.
 pub(super) fn number(value: &[u8]) -> Option<u64> {
     if value.is_empty() {

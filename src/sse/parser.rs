@@ -235,7 +235,7 @@ impl Parser {
         work::count(line.len());
     }
 
-    /// "Set the last event ID string of the event source to the value of the last event ID buffer": at every blank
+    /// What the id buffer holds becomes the last event id (`#dispatchMessage`): at every blank
     /// line, also where no event is dispatched. The buffer is not reset, "so the last event ID string of the event
     /// source remains set to this value until the next time it is set".
     #[inline(always)]
