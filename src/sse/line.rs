@@ -54,7 +54,8 @@ impl Head {
     /// What the byte order mark takes from the front of `input`. Leaves `Bom` when the mark is whole or `input` used
     /// up; else `Start`, or `Other` when the first bytes looked like a mark and were not one.
     pub(super) fn read_bom(&mut self, input: &[u8]) -> usize {
-        // A byte order mark counts for nothing at the very start, and is ordinary text anywhere else (#parsing-an-event-stream).
+        // A byte order mark counts for nothing at the very start, and is ordinary text anywhere else
+        // (#parsing-an-event-stream).
         let Self::Bom(before) = *self else { return 0 };
         let left = &BOM[usize::from(before)..];
         let matched = left.iter().zip(input).take_while(|(a, b)| a == b).count();
@@ -192,7 +193,8 @@ pub(super) fn is_id(value: &[u8]) -> bool {
     }
 }
 
-/// The number of a `retry` value: digits and nothing else (`#event-stream-interpretation`). The standard says nothing of an
+/// The number of a `retry` value: digits and nothing else (`#event-stream-interpretation`). The standard says nothing
+/// of an
 /// empty value; it is no number here. Saturates.
 pub(super) fn number(value: &[u8]) -> Option<u64> {
     if value.is_empty() {

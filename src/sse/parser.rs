@@ -202,7 +202,8 @@ impl Parser {
     #[inline(always)]
     fn take_field<'i>(&mut self, field: Option<(Field, &'i [u8])>, found: &mut Found<'i>) {
         match field {
-            // Each data field adds its value and a line end; the last line end is dropped at the dispatch, which comes to
+            // Each data field adds its value and a line end; the last line end is dropped at the dispatch, which
+            // comes to
             // a line end between values (#event-stream-interpretation).
             Some((Field::Data, value)) => found.data = self.join(found.data, value),
             // Of several event fields the last one names the type (#event-stream-interpretation).
@@ -235,9 +236,8 @@ impl Parser {
         work::count(line.len());
     }
 
-    /// What the id buffer holds becomes the last event id (`#dispatchMessage`): at every blank
-    /// line, also where no event is dispatched. The buffer is not reset, "so the last event ID string of the event
-    /// source remains set to this value until the next time it is set".
+    /// What the id buffer holds becomes the last event id at every blank line, also where no event is dispatched, and
+    /// the buffer keeps it for the blocks to come (`#dispatchMessage`).
     #[inline(always)]
     fn commit_id(&mut self, id: Option<&[u8]>) {
         if let Some(id) = id {

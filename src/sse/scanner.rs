@@ -185,7 +185,8 @@ impl Scanner {
         let mut open = self.open;
         let mut whole = if open { 0 } else { start };
         while let Some(&first) = input.get(at) {
-            // A blank line ends the block before it; without a field line there is no block (#event-stream-interpretation).
+            // A blank line ends the block before it; without a field line there is no block
+            // (#event-stream-interpretation).
             if first == LF || first == CR {
                 at = self.after_line_end(input, at);
                 if open {
