@@ -176,7 +176,7 @@ impl Machine {
             c.out.push(b"\r\n");
         }
         c.out.push(b"\r\n");
-        let client = x.client;
+        let client = x.client();
         if let Some(u) = c.upstream_mut() {
             u.state = UpstreamState::Head;
         }
@@ -186,8 +186,10 @@ impl Machine {
         self.set_deadline(conn, Tick::NEVER);
         self.flush(conn);
         self.resume(conn);
-        self.pump_request(client);
-        self.resume_body(client);
+        if let Some(client) = client {
+            self.pump_request(client);
+            self.resume_body(client);
+        }
         self.arm(key);
     }
 
@@ -262,7 +264,7 @@ impl Machine {
     /// Ends the wait for upstream: a cut where a stream is open or was asked for, an honest status elsewhere.
     pub(super) fn give_up(&mut self, key: ExchangeKey, status: u16, why: &str) {
         let Some(x) = self.exchanges.get_mut(key) else { return };
-        let (client, target) = (x.client, x.target());
+        let target = x.target();
         if let Some(upstream) = x.upstream.take() {
             self.close(upstream, Close::Finish);
         }
@@ -272,10 +274,7 @@ impl Machine {
             self.notice(Notice::NotHealed { target, why: why.into() });
             match x_is_open(self, key) {
                 true => self.end_stream(key, Ending::Cut),
-                false => {
-                    self.drop_exchange(key);
-                    self.close(client, Close::Reset);
-                }
+                false => self.cut_readers(key),
             }
         } else {
             self.counts.one(Count::UpstreamFailures);

@@ -6,7 +6,7 @@
 //! input is held back while upstream does not take it.
 
 use super::conn::{Client, ClientState, Conn, ConnKey, HIGH_WATER, Peer};
-use super::exchange::{Ending, Exchange, ExchangeKey, Phase, Request};
+use super::exchange::{Ending, Exchange, ExchangeKey, Phase, Reader, Request};
 use super::{Close, Machine, Notice, Output};
 use crate::base::{Count, Span};
 use crate::http::{self, BodyDecoder, BodyLength, HeadLimits, Piece, RequestHead};
@@ -24,7 +24,7 @@ impl Machine {
             self.counts.one(Count::ConnectionsRefused);
             return self.outputs.push_back(Output::Refuse);
         }
-        let client = Client { address, state: ClientState::Head };
+        let client = Client { address, state: ClientState::Head, seat: 0 };
         match self.conns.insert(Conn::new(Peer::Client(client))) {
             Ok(conn) => {
                 self.counts.one(Count::ConnectionsAccepted);
@@ -111,9 +111,11 @@ impl Machine {
         client.state = ClientState::Busy;
         let request = request(&head, &self.config.routes[route], client.address, cursor);
         c.body = BodyDecoder::new(head.body);
-        let mut exchange = Exchange::new(route, request, conn, self.now);
+        let mut reader = Reader::new(conn, head.version, head.keep_alive, self.now);
         // The socket may be full of an answer of segno's own to the request before.
-        exchange.blocked = !c.out.is_empty();
+        reader.blocked = !c.out.is_empty();
+        client.seat = 0;
+        let exchange = Exchange::new(route, request, reader, self.now);
         match self.exchanges.insert(exchange) {
             Ok(key) => {
                 c.exchange = Some(key);
@@ -209,11 +211,8 @@ impl Machine {
 
     /// The client has closed or lost its connection: nobody reads any more.
     pub(super) fn on_client_gone(&mut self, conn: ConnKey) {
-        if let Some(key) = self.conns.get(conn).and_then(|c| c.exchange) {
-            if self.exchanges.get(key).is_some_and(|x| x.stream.is_some()) {
-                self.counts.one(Count::StreamsLeft);
-            }
-            self.drop_exchange(key);
+        if let Some((key, seat)) = self.conns.get(conn).and_then(Conn::seated) {
+            self.on_reader_left(key, seat);
         }
         self.close(conn, Close::Finish);
     }
@@ -296,9 +295,7 @@ impl Machine {
             self.say_retry(key);
             self.end_stream(key, Ending::Cut);
         } else if x.is_stream_request() {
-            let client = x.client;
-            self.drop_exchange(key);
-            self.close(client, Close::Reset);
+            self.cut_readers(key);
         }
     }
 }
@@ -323,8 +320,6 @@ fn request(head: &RequestHead, route: &crate::config::Route, client: IpAddr, cur
         accepts_stream,
         has_body: !matches!(head.body, BodyLength::None | BodyLength::Length(0)),
         chunked_body: head.body == BodyLength::Chunked,
-        version: head.version,
-        keep_alive: head.keep_alive,
     }
 }
 

@@ -5,6 +5,7 @@
 //! [`HIGH_WATER`] and one read on the way out.
 
 use super::exchange::Exchange;
+use super::seats::Seat;
 use super::timers::Timer;
 use crate::base::{Key, Tick};
 use crate::http::{BodyDecoder, HeadFinder};
@@ -51,6 +52,8 @@ pub(super) enum Peer {
 pub(super) struct Client {
     pub(super) address: IpAddr,
     pub(super) state: ClientState,
+    /// Its place among the readers of its exchange.
+    pub(super) seat: Seat,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,6 +104,15 @@ impl Conn {
             deadline: Tick::NEVER,
             paused: false,
             flush_queued: false,
+        }
+    }
+
+    /// The exchange and the seat in it, of a client that is being served.
+    #[inline]
+    pub(super) fn seated(&self) -> Option<(Key<Exchange>, Seat)> {
+        match &self.peer {
+            Peer::Client(c) => Some((self.exchange?, c.seat)),
+            Peer::Upstream(_) => None,
         }
     }
 

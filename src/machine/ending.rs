@@ -3,8 +3,9 @@
 //! Law: a clean end stays a clean end and a cut stays a cut. A client never takes a truncated answer for a whole one:
 //! a cut sends no last chunk, and a reset where the client has no chunks to tell by.
 
-use super::conn::ClientState;
+use super::conn::{ClientState, ConnKey};
 use super::exchange::{Ending, ExchangeKey, Phase};
+use super::seats::Seat;
 use super::{Close, Machine};
 use crate::base::Count;
 use crate::http;
@@ -15,7 +16,6 @@ impl Machine {
         let Some(x) = self.exchanges.get_mut(key) else { return };
         x.phase = Phase::Ending(ending);
         x.last_sent = self.now;
-        let client = x.client;
         if let Some(upstream) = x.upstream.take() {
             self.recycle(upstream, false);
         }
@@ -23,7 +23,7 @@ impl Machine {
             Ending::Clean => Count::StreamsEnded,
             Ending::Cut => Count::StreamsCut,
         });
-        self.flush(client);
+        self.flush_readers(key);
         self.arm(key);
     }
 
@@ -32,22 +32,22 @@ impl Machine {
         let Some(x) = self.exchanges.get_mut(key) else { return };
         x.phase = Phase::Ending(ending);
         x.last_sent = self.now;
-        let client = x.client;
-        self.flush(client);
+        self.flush_readers(key);
     }
 
-    /// Called when nothing is left to send of an exchange in [`Phase::Ending`].
-    pub(super) fn on_all_sent(&mut self, key: ExchangeKey, ending: Ending) {
+    /// Called when nothing is left to send to a reader of an exchange in [`Phase::Ending`].
+    pub(super) fn on_all_sent(&mut self, key: ExchangeKey, seat: Seat, ending: Ending) {
         let Some(x) = self.exchanges.get_mut(key) else { return };
-        let (client, until_close) = (x.client, x.until_close);
-        let keep_alive = x.request.keep_alive && !until_close;
-        if ending == Ending::Clean && std::mem::take(&mut x.chunked) {
+        let Some(reader) = x.readers.get_mut(seat) else { return };
+        let (client, until_close) = (reader.client, reader.until_close);
+        let keep_alive = reader.keep_alive && !until_close;
+        if ending == Ending::Clean && std::mem::take(&mut reader.chunked) {
             if let Some(c) = self.conns.get_mut(client) {
                 c.out.push(http::LAST_CHUNK);
             }
             return self.flush(client);
         }
-        self.drop_exchange(key);
+        self.unseat(key, seat);
         match ending {
             Ending::Clean => self.on_answered(client, keep_alive),
             Ending::Cut if until_close => self.close(client, Close::Reset),
@@ -55,12 +55,42 @@ impl Machine {
         }
     }
 
+    /// A reader has left, or has been given everything.
+    pub(super) fn unseat(&mut self, key: ExchangeKey, seat: Seat) {
+        let Some(x) = self.exchanges.get_mut(key) else { return };
+        let Some(reader) = x.readers.leave(seat) else { return };
+        let empty = x.readers.is_empty();
+        if let Some(c) = self.conns.get_mut(reader.client) {
+            c.exchange = None;
+        }
+        if empty {
+            self.drop_exchange(key);
+        }
+    }
+
+    /// A client has closed or lost its connection.
+    pub(super) fn on_reader_left(&mut self, key: ExchangeKey, seat: Seat) {
+        if self.exchanges.get(key).is_some_and(|x| x.stream.is_some()) {
+            self.counts.one(Count::StreamsLeft);
+        }
+        self.unseat(key, seat);
+    }
+
+    /// Cuts all readers at once, with a reset, and lets go of the exchange.
+    pub(super) fn cut_readers(&mut self, key: ExchangeKey) {
+        let Some(x) = self.exchanges.get(key) else { return };
+        let clients: Vec<ConnKey> = x.readers.iter().map(|(_, reader)| reader.client).collect();
+        self.drop_exchange(key);
+        clients.into_iter().for_each(|client| self.close(client, Close::Reset));
+    }
+
     /// Answers for an upstream that did not.
     pub(super) fn fail(&mut self, key: ExchangeKey, status: u16, why: &str) {
-        let Some(x) = self.exchanges.get_mut(key) else { return };
-        let client = x.client;
+        let Some(x) = self.exchanges.get(key) else { return };
+        let Some(reader) = x.readers.only() else { return self.drop_exchange(key) };
+        let client = reader.client;
         let body_sent = self.conns.get(client).is_some_and(|c| c.body.is_done());
-        let keep_alive = x.request.keep_alive && body_sent && !self.draining;
+        let keep_alive = reader.keep_alive && body_sent && !self.draining;
         let head_only = x.request.method == http::Method::Head;
         self.drop_exchange(key);
         let Some(c) = self.conns.get_mut(client) else { return };
@@ -75,7 +105,7 @@ impl Machine {
         self.flush(client);
     }
 
-    /// Lets go of an exchange and its upstream connection. The client's connection stays.
+    /// Lets go of an exchange and its upstream connection. The clients' connections stay.
     pub(super) fn drop_exchange(&mut self, key: ExchangeKey) {
         let Some(mut x) = self.exchanges.remove(key) else { return };
         if let Some(timer) = x.timer.take() {
@@ -87,8 +117,10 @@ impl Machine {
         if let Some(upstream) = x.upstream {
             self.close(upstream, Close::Finish);
         }
-        if let Some(c) = self.conns.get_mut(x.client) {
-            c.exchange = None;
+        for (_, reader) in x.readers.iter() {
+            if let Some(c) = self.conns.get_mut(reader.client) {
+                c.exchange = None;
+            }
         }
     }
 }

@@ -1,11 +1,13 @@
-//! One request, the upstream's answer to it, and the client that reads the answer.
+//! One request, the upstream's answer to it, and the clients that read the answer.
 //!
 //! An exchange of an ordinary request passes bytes between two connections. That of an event stream owns a
-//! [`Stream`]: the tracker with its log, and the subscriber's place in it.
+//! [`Stream`]: the tracker with its log, in which each reader has its place.
 //!
-//! Law: an exchange outlives its upstream connection (it asks again) but never both of its connections.
+//! Law: an ordinary exchange never outlives its client; that of an event stream outlives its upstream connection (it
+//! asks again), and its readers for as long as it lingers.
 
 use super::conn::ConnKey;
+use super::seats::Seats;
 use super::timers::Timer;
 use crate::base::{Key, Span, Tick};
 use crate::http::{Method, Version};
@@ -21,29 +23,45 @@ pub struct Exchange {
     /// Attempts made in the present wait.
     pub(super) tries: u32,
     pub(super) request: Request,
-    pub(super) client: ConnKey,
+    pub(super) readers: Seats,
     pub(super) upstream: Option<ConnKey>,
     pub(super) phase: Phase,
     /// When the present wait for upstream began: the request's arrival, or the cut.
     pub(super) since: Tick,
     /// What upstream last asked for with `Retry-After`; none is zero.
     pub(super) retry_after: Span,
-    /// The client has been sent a head.
-    pub(super) head_sent: bool,
-    /// The answer is sent in chunks, and its last one is still owed.
-    pub(super) chunked: bool,
-    /// The answer ends with the client's connection.
-    pub(super) until_close: bool,
-    /// When the client last took something.
+    /// When a reader last took something.
     pub(super) last_sent: Tick,
-    /// The client's socket is full.
-    pub(super) blocked: bool,
+    /// A client has been sent a head.
+    pub(super) head_sent: bool,
     /// The time it waits for is its place in the upstream's pace.
     pub(super) paced: bool,
     pub(super) timer: Option<TimerKey<Timer>>,
     /// When the timer fires; deadlines that move later are looked at only then.
     pub(super) armed: Tick,
     pub(super) stream: Option<Box<Stream>>,
+}
+
+/// A client that reads an answer.
+#[derive(Debug)]
+pub(super) struct Reader {
+    pub(super) client: ConnKey,
+    /// The client's version; 1.0 has no chunks.
+    pub(super) version: Version,
+    /// The client's connection may serve another request.
+    pub(super) keep_alive: bool,
+    /// It has been sent a head.
+    pub(super) head_sent: bool,
+    /// The answer is sent in chunks, and its last one is still owed.
+    pub(super) chunked: bool,
+    /// The answer ends with the client's connection.
+    pub(super) until_close: bool,
+    /// Its socket is full.
+    pub(super) blocked: bool,
+    /// When it last took something.
+    pub(super) last_sent: Tick,
+    /// Its place in the log of an event stream.
+    pub(super) place: Subscriber,
 }
 
 /// What is needed to ask upstream, also again.
@@ -59,10 +77,6 @@ pub(super) struct Request {
     pub(super) has_body: bool,
     /// The body is sent on in chunks, since its length was not told.
     pub(super) chunked_body: bool,
-    /// The client's version; 1.0 has no chunks.
-    pub(super) version: Version,
-    /// The client's connection may serve another request.
-    pub(super) keep_alive: bool,
 }
 
 /// How far an exchange has come.
@@ -91,27 +105,45 @@ pub(super) enum Ending {
     Cut,
 }
 
+impl Reader {
+    pub(super) fn new(client: ConnKey, version: Version, keep_alive: bool, now: Tick) -> Self {
+        Self {
+            client,
+            version,
+            keep_alive,
+            head_sent: false,
+            chunked: false,
+            until_close: false,
+            blocked: false,
+            last_sent: now,
+            place: Subscriber::new(version == Version::Http11, 0),
+        }
+    }
+}
+
 impl Exchange {
-    pub(super) fn new(route: usize, request: Request, client: ConnKey, now: Tick) -> Self {
+    pub(super) fn new(route: usize, request: Request, reader: Reader, now: Tick) -> Self {
         Self {
             route: route as u32,
             tries: 0,
             request,
-            client,
+            readers: Seats::one(reader),
             upstream: None,
             phase: Phase::Waiting(now),
             since: now,
             retry_after: Span::ZERO,
-            head_sent: false,
-            chunked: false,
-            until_close: false,
             last_sent: now,
-            blocked: false,
+            head_sent: false,
             paced: false,
             timer: None,
             armed: Tick::NEVER,
             stream: None,
         }
+    }
+
+    /// The client of an ordinary answer, which has one reader.
+    pub(super) fn client(&self) -> Option<ConnKey> {
+        self.readers.only().map(|reader| reader.client)
     }
 
     /// The place of its route in the configuration.
@@ -124,6 +156,13 @@ impl Exchange {
     pub(super) fn is_stream_request(&self) -> bool {
         let is_stream = self.request.accepts_stream || self.stream.is_some();
         is_stream && self.request.method == Method::Get && !self.request.has_body
+    }
+
+    /// Whether a reader's socket has taken all that there is.
+    pub(super) fn is_delivered(&self) -> bool {
+        let Some(stream) = &self.stream else { return true };
+        let whole = stream.tracker.whole();
+        self.readers.iter().any(|(_, r)| r.place.offset == whole && !r.place.is_open())
     }
 
     /// Whether the client is in the middle of an event stream, or was told that one begins.
@@ -147,7 +186,6 @@ pub(super) fn may_repeat(request: &Request) -> bool {
 /// The event stream of an exchange.
 pub(super) struct Stream {
     pub(super) tracker: Tracker,
-    pub(super) subscriber: Subscriber,
     /// An event stream has come from upstream, so a loss of it is a cut.
     pub(super) begun: bool,
     /// When upstream last sent something.

@@ -26,6 +26,7 @@ mod conn;
 mod ending;
 mod exchange;
 mod notice;
+mod seats;
 mod stream;
 mod timers;
 mod transmit;

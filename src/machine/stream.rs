@@ -5,12 +5,12 @@
 //! with a gap stated where events are known to be gone.
 
 use super::conn::ConnKey;
-use super::exchange::{Ending, Exchange, ExchangeKey, Phase, Stream, Subscriber};
+use super::exchange::{Ending, Exchange, ExchangeKey, Phase, Stream};
 use super::upstream::Body;
 use super::{Machine, Notice, Output};
 use crate::base::{Count, Counts};
 use crate::config::{Config, Dedup, Route};
-use crate::http::{self, BodyLength, ResponseFraming, ResponseHead, Version};
+use crate::http::{self, BodyLength, ResponseFraming, ResponseHead};
 use crate::sse::Position;
 use crate::track::{self, CutKind, Fed, GapReason, TrackContext, TrackLimits, Tracker};
 
@@ -45,11 +45,6 @@ impl Stream {
     pub(super) fn is_inside_event(&self) -> bool {
         self.tracker.position() == Position::Block
     }
-
-    /// Whether the subscriber's socket has taken all that there is for it.
-    pub(super) fn is_delivered(&self) -> bool {
-        self.subscriber.offset == self.tracker.whole() && !self.subscriber.is_open()
-    }
 }
 
 impl Machine {
@@ -77,9 +72,7 @@ impl Machine {
             stream.body_began = (now, stream.tracker.received().seq);
             stream.tracker.begin(healed, sent);
         }
-        if !sent {
-            self.send_stream_head(key, head);
-        }
+        self.send_stream_heads(key, head);
         self.arm(key);
     }
 
@@ -94,7 +87,7 @@ impl Machine {
             // These are valid header lines.
             let _ = head.headers.push(name, value.as_bytes());
         }
-        self.send_stream_head(key, &head);
+        self.send_stream_heads(key, &head);
         self.heartbeat(key);
     }
 
@@ -106,31 +99,46 @@ impl Machine {
             let cx = TrackContext { limits, interner: &mut self.interner, budget: &mut self.budget, now: self.now };
             tracker.seed_cursor(cx, id);
         }
-        let subscriber = Subscriber::new(x.request.version == Version::Http11, tracker.whole());
         x.stream = Some(Box::new(Stream {
             tracker,
-            subscriber,
             begun: false,
             last_heard: self.now,
             body_began: (self.now, 0),
         }));
     }
 
-    fn send_stream_head(&mut self, key: ExchangeKey, head: &ResponseHead) {
+    /// Sends the stream's head to all readers that have none yet.
+    fn send_stream_heads(&mut self, key: ExchangeKey, head: &ResponseHead) {
         let Some(x) = self.exchanges.get_mut(key) else { return };
-        let version = x.request.version;
-        let framing = ResponseFraming::relayed(BodyLength::Chunked, version);
         x.head_sent = true;
         x.last_sent = self.now;
-        x.chunked = framing == ResponseFraming::Chunked;
-        x.until_close = !x.chunked;
-        let close = x.until_close || !x.request.keep_alive;
-        let (client, bytes) = (x.client, self.routes[x.route()].limits.log_bytes / 2);
-        self.outputs.push_back(Output::CapSendBuffer { conn: client, bytes });
-        if let Some(c) = self.conns.get_mut(client) {
-            http::write_response(head, framing, version, close, &[], c.out.end());
+        let bytes = self.routes[x.route()].limits.log_bytes / 2;
+        for (_, reader) in x.readers.iter_mut().filter(|(_, reader)| !reader.head_sent) {
+            let framing = ResponseFraming::relayed(BodyLength::Chunked, reader.version);
+            reader.head_sent = true;
+            reader.last_sent = self.now;
+            reader.chunked = framing == ResponseFraming::Chunked;
+            reader.until_close = !reader.chunked;
+            let close = reader.until_close || !reader.keep_alive;
+            self.outputs.push_back(Output::CapSendBuffer { conn: reader.client, bytes });
+            if let Some(c) = self.conns.get_mut(reader.client) {
+                http::write_response(head, framing, reader.version, close, &[], c.out.end());
+            }
         }
-        self.flush(client);
+        self.flush_readers(key);
+    }
+
+    /// Asks for a flush of each reader whose socket takes something.
+    pub(super) fn flush_readers(&mut self, key: ExchangeKey) {
+        let Self { exchanges, conns, outputs, .. } = self;
+        let Some(x) = exchanges.get(key) else { return };
+        for (_, reader) in x.readers.iter() {
+            if let Some(c) = conns.get_mut(reader.client)
+                && !std::mem::replace(&mut c.flush_queued, true)
+            {
+                outputs.push_back(Output::Flush { conn: reader.client });
+            }
+        }
     }
 
     /// Does something with the tracker of an exchange's stream, lending it what all trackers share.
@@ -184,14 +192,13 @@ impl Machine {
         if matches!(body, Body::Open) && c.body.is_done() {
             body = Body::Done;
         }
-        let client = x.client;
         if let Some(reason) = gap {
             self.stated(key, reason);
         }
         if self.budget.is_over() {
             self.reclaim();
         }
-        self.flush(client);
+        self.flush_readers(key);
         (used, body)
     }
 
@@ -246,33 +253,37 @@ impl Machine {
         self.end_stream(key, Ending::Cut);
     }
 
-    /// Sends a heartbeat where the client has heard nothing for long, and looks after the log's age on the way.
+    /// Sends a heartbeat where clients have heard nothing for long, and looks after the log's age on the way.
     pub(super) fn heartbeat(&mut self, key: ExchangeKey) {
         self.track(key, |tracker, cx| tracker.expire(cx));
-        let Some(x) = self.exchanges.get_mut(key) else { return };
-        let Some(stream) = &mut x.stream else { return };
-        x.last_sent = self.now;
-        let (client, chunked) = (x.client, x.chunked);
-        let behind = stream.subscriber.is_open() || stream.subscriber.offset < stream.tracker.whole();
-        let Some(c) = self.conns.get_mut(client) else { return };
-        if behind || !c.out.is_empty() && x.blocked || stream.tracker.is_open_oversize() {
-            return;
+        let Self { exchanges, conns, counts, now, .. } = self;
+        let Some(x) = exchanges.get_mut(key) else { return };
+        let Some(stream) = &x.stream else { return };
+        x.last_sent = *now;
+        let (whole, open) = (stream.tracker.whole(), stream.tracker.is_open_oversize());
+        for (_, reader) in x.readers.iter_mut() {
+            let behind = reader.place.is_open() || reader.place.offset < whole;
+            let Some(c) = conns.get_mut(reader.client) else { continue };
+            if behind || !c.out.is_empty() && reader.blocked || open {
+                continue;
+            }
+            http::write_piece(HEARTBEAT, reader.chunked, c.out.end());
+            counts.one(Count::Heartbeats);
         }
-        http::write_piece(HEARTBEAT, chunked, c.out.end());
-        self.counts.one(Count::Heartbeats);
-        self.flush(client);
+        self.flush_readers(key);
     }
 
-    /// Asks the client to come back after a time of its own, so that not all come at once.
+    /// Asks the clients to come back after times of their own, so that not all come at once.
     pub(super) fn say_retry(&mut self, key: ExchangeKey) {
-        let wait = 500 + self.random.below(2_500);
-        let Some(x) = self.exchanges.get(key) else { return };
-        let idle = x.stream.as_ref().is_some_and(|s| !s.subscriber.is_open() && !s.tracker.is_open_oversize());
-        let (client, chunked) = (x.client, x.chunked);
-        if let Some(c) = self.conns.get_mut(client)
-            && idle
-        {
-            http::write_piece(format!("retry: {wait}\n\n").as_bytes(), chunked, c.out.end());
+        let Self { exchanges, conns, random, .. } = self;
+        let Some(x) = exchanges.get(key) else { return };
+        let Some(stream) = x.stream.as_ref().filter(|s| !s.tracker.is_open_oversize()) else { return };
+        let whole = stream.tracker.whole();
+        for (_, reader) in x.readers.iter().filter(|(_, r)| !r.place.is_open() && r.place.offset == whole) {
+            let wait = 500 + random.below(2_500);
+            if let Some(c) = conns.get_mut(reader.client) {
+                http::write_piece(format!("retry: {wait}\n\n").as_bytes(), reader.chunked, c.out.end());
+            }
         }
     }
 

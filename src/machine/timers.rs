@@ -90,8 +90,7 @@ impl Machine {
         if d.give_up <= now {
             self.on_wait_over(key);
         } else if d.stalled <= now {
-            self.counts.one(Count::ClientsStalled);
-            self.abandon(key, "the client took nothing for too long");
+            self.cut_stalled(key);
         } else if d.upstream_silent <= now {
             self.on_upstream_silent(key);
         } else {
@@ -108,13 +107,23 @@ impl Machine {
         self.arm(key);
     }
 
-    /// Ends an exchange whose client is of no use any more.
-    pub(super) fn abandon(&mut self, key: ExchangeKey, why: &str) {
-        if let Some(x) = self.exchanges.get(key) {
-            let (client, target) = (x.client, x.target());
-            self.notice(Notice::NotHealed { target, why: why.into() });
-            self.drop_exchange(key);
-            self.close(client, Close::Reset);
+    /// Cuts the readers that took nothing for too long.
+    fn cut_stalled(&mut self, key: ExchangeKey) {
+        let mut seat = 0;
+        while let Some(x) = self.exchanges.get(key)
+            && seat < x.readers.end()
+        {
+            let limit = self.config.routes[x.route()].body_timeout;
+            let stalled = x.readers.get(seat).filter(|r| r.blocked && r.last_sent + limit <= self.now);
+            if let Some(reader) = stalled {
+                let (client, target) = (reader.client, x.target());
+                self.counts.one(Count::ClientsStalled);
+                let why = "the client took nothing for too long".into();
+                self.notice(Notice::NotHealed { target, why });
+                self.on_reader_left(key, seat);
+                self.close(client, Close::Reset);
+            }
+            seat += 1;
         }
     }
 }
@@ -139,8 +148,9 @@ impl Deadlines {
             _ => route.response_timeout,
         };
         // A full socket needs no heartbeat, and `last_sent` then tells since when it has been full.
-        let beats = x.is_open_stream() && !route.heartbeat.is_zero() && !x.blocked;
+        let beats = x.is_open_stream() && !route.heartbeat.is_zero() && x.readers.iter().any(|(_, r)| !r.blocked);
         let beats = beats && !matches!(x.phase, Phase::Ending(_));
+        let stuck = x.readers.iter().filter(|(_, r)| r.blocked).map(|(_, r)| r.last_sent).min();
         let listens = x.phase == Phase::Streaming;
         Self {
             attempt: if let Phase::Waiting(at) = x.phase { at } else { never },
@@ -151,7 +161,7 @@ impl Deadlines {
                 (Some(stream), Some(idle)) if listens => stream.last_heard + idle,
                 _ => never,
             },
-            stalled: if x.blocked { x.last_sent + route.body_timeout } else { never },
+            stalled: stuck.map_or(never, |since| since + route.body_timeout),
         }
     }
 }

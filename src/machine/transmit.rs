@@ -5,7 +5,8 @@
 
 use super::Machine;
 use super::conn::{ClientState, Conn, ConnKey, HIGH_WATER, Peer, UpstreamState};
-use super::exchange::{Ending, ExchangeKey, Phase};
+use super::exchange::{ExchangeKey, Phase};
+use super::seats::Seat;
 use crate::base::Count;
 use crate::track::TrackContext;
 
@@ -38,13 +39,13 @@ impl Machine {
     pub fn transmit(&mut self, conn: ConnKey) -> Slices<'_> {
         let Some(c) = self.conns.get(conn) else { return [&[]; 5] };
         let pending = c.out.pending();
-        let stream = match (&c.peer, c.exchange) {
-            (Peer::Client(_), Some(key)) => self.exchanges.get_mut(key).and_then(|x| x.stream.as_mut()),
-            _ => None,
+        let Some((key, seat)) = c.seated() else { return [pending, &[], &[], &[], &[]] };
+        let Some(x) = self.exchanges.get_mut(key) else { return [pending, &[], &[], &[], &[]] };
+        let (Some(stream), Some(reader)) = (&x.stream, x.readers.get_mut(seat)) else {
+            return [pending, &[], &[], &[], &[]];
         };
-        let Some(stream) = stream else { return [pending, &[], &[], &[], &[]] };
-        stream.subscriber.open(stream.tracker.whole());
-        let (lead, range, tail) = stream.subscriber.pending();
+        reader.place.open(stream.tracker.whole());
+        let (lead, range, tail) = reader.place.pending();
         let (a, b) = stream.tracker.slices(range.start, range.end);
         [pending, lead, a, b, tail]
     }
@@ -63,14 +64,16 @@ impl Machine {
                     self.on_closing_flushed(conn);
                 }
             }
-            (Some(key), Some(_)) => self.on_client_took(key, bytes, rest),
+            (Some(key), Some(_)) => {
+                let seat = c.seated().map_or(0, |(_, seat)| seat);
+                self.on_client_took(key, seat, bytes, rest);
+            }
             (None, Some(_)) => c.out.release(),
         }
     }
 
     fn on_upstream_took(&mut self, key: ExchangeKey, drained: bool) {
-        if drained && let Some(x) = self.exchanges.get(key) {
-            let client = x.client;
+        if drained && let Some(client) = self.exchanges.get(key).and_then(|x| x.client()) {
             self.pump_request(client);
             if self.conns.get(client).is_some_and(|c| c.input.is_empty() || c.body.is_done()) {
                 self.resume_body(client);
@@ -79,30 +82,33 @@ impl Machine {
     }
 
     /// A client took bytes, `of_log` of them behind those in `out`.
-    fn on_client_took(&mut self, key: ExchangeKey, bytes: usize, of_log: usize) {
+    fn on_client_took(&mut self, key: ExchangeKey, seat: Seat, bytes: usize, of_log: usize) {
         let Self { conns, exchanges, routes, interner, budget, now, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
-        let Some(c) = conns.get_mut(x.client) else { return };
+        let limits = &routes[x.route()].limits;
+        let Some(reader) = x.readers.get_mut(seat) else { return };
+        let Some(c) = conns.get_mut(reader.client) else { return };
         if bytes > 0 {
+            reader.last_sent = *now;
             x.last_sent = *now;
         }
-        let limits = &routes[x.route()].limits;
-        let mut sent = c.out.is_empty();
+        let (mut sent, mut more) = (c.out.is_empty(), false);
         if let Some(stream) = &mut x.stream {
             if of_log > 0 {
-                stream.subscriber.consume(of_log);
+                reader.place.consume(of_log);
                 let cx = TrackContext { limits, interner, budget, now: *now };
-                stream.tracker.advance(cx, stream.subscriber.offset);
+                stream.tracker.advance(cx, reader.place.offset);
             }
-            sent &= !stream.subscriber.is_open();
+            sent &= !reader.place.is_open();
+            more = sent && stream.tracker.whole() > reader.place.offset;
             if sent {
                 c.out.release();
             }
         }
-        let was_blocked = std::mem::replace(&mut x.blocked, !sent);
-        let (phase, upstream, client) = (x.phase, x.upstream, x.client);
-        let more = sent && x.stream.as_ref().is_some_and(|s| s.tracker.whole() > s.subscriber.offset);
-        if x.blocked != was_blocked {
+        let was_blocked = std::mem::replace(&mut reader.blocked, !sent);
+        let (client, blocked) = (reader.client, reader.blocked);
+        let (phase, upstream) = (x.phase, x.upstream);
+        if blocked != was_blocked {
             self.arm(key);
         }
         if let Some(upstream) = upstream {
@@ -110,15 +116,11 @@ impl Machine {
         }
         if more {
             self.flush(client);
-        } else if sent && let Phase::Ending(ending) = phase {
-            self.on_sent_at_end(key, ending);
-        }
-    }
-
-    fn on_sent_at_end(&mut self, key: ExchangeKey, ending: Ending) {
-        let client = self.exchanges.get(key).map(|x| x.client);
-        if client.and_then(|k| self.conns.get(k)).is_some_and(|c: &Conn| c.out.is_empty()) {
-            self.on_all_sent(key, ending);
+        } else if sent
+            && let Phase::Ending(ending) = phase
+            && self.conns.get(client).is_some_and(|c: &Conn| c.out.is_empty())
+        {
+            self.on_all_sent(key, seat, ending);
         }
     }
 
@@ -134,9 +136,12 @@ impl Machine {
                 let limits = &self.routes[x.route()].limits;
                 let room = stream.tracker.room(limits, &self.budget);
                 // Where nothing is left to deliver there will not be more room than there is.
-                room >= LOW_ROOM.min(limits.log_bytes / 4) || room > 0 && stream.is_delivered()
+                room >= LOW_ROOM.min(limits.log_bytes / 4) || room > 0 && x.is_delivered()
             }
-            None => self.conns.get(x.client).is_some_and(|c| c.out.len() < HIGH_WATER),
+            None => {
+                let client = x.client().and_then(|client| self.conns.get(client));
+                client.is_some_and(|c| c.out.len() < HIGH_WATER)
+            }
         };
         if !enough || !matches!(x.phase, Phase::Asked | Phase::Streaming | Phase::Passing) {
             return;

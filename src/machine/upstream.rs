@@ -30,7 +30,7 @@ impl Machine {
     fn answer_room(&self, x: &Exchange) -> usize {
         match &x.stream {
             Some(stream) => stream.tracker.room(&self.routes[x.route()].limits, &self.budget),
-            None => match self.conns.get(x.client) {
+            None => match x.client().and_then(|client| self.conns.get(client)) {
                 Some(client) if client.out.len() < HIGH_WATER => HIGH_WATER,
                 _ => 0,
             },
@@ -82,10 +82,11 @@ impl Machine {
     /// An interim answer goes on to the client, if it understands those and still waits (RFC 9110, 15.2).
     fn pass_interim(&mut self, key: ExchangeKey, head: &ResponseHead) {
         let Some(x) = self.exchanges.get(key) else { return };
-        if x.request.version == Version::Http10 || x.head_sent || x.stream.is_some() {
+        let Some(reader) = x.readers.only() else { return };
+        if reader.version == Version::Http10 || reader.head_sent || x.stream.is_some() {
             return;
         }
-        let client = x.client;
+        let client = reader.client;
         if let Some(c) = self.conns.get_mut(client) {
             http::write_response(head, ResponseFraming::None, Version::Http11, false, &[], c.out.end());
             self.flush(client);
@@ -138,20 +139,18 @@ impl Machine {
         x.phase = Phase::Passing;
         x.head_sent = true;
         x.last_sent = self.now;
-        let framing = ResponseFraming::relayed(head.body, x.request.version);
-        x.chunked = framing == ResponseFraming::Chunked;
-        x.until_close = framing == ResponseFraming::UntilClose;
-        let client = x.client;
-        let body_read = self.conns.get(client).is_some_and(|c| c.body.is_done());
-        let Some(x) = self.exchanges.get_mut(key) else { return };
-        x.request.keep_alive &= body_read;
-        let close = !x.request.keep_alive || x.until_close || self.draining;
-        let Some(x) = self.exchanges.get(key) else { return };
-        let version = x.request.version;
-        if let Some(c) = self.conns.get_mut(client) {
-            http::write_response(head, framing, version, close, &[], c.out.end());
-            self.flush(client);
+        for (_, reader) in x.readers.iter_mut() {
+            let Some(c) = self.conns.get_mut(reader.client) else { continue };
+            let framing = ResponseFraming::relayed(head.body, reader.version);
+            reader.head_sent = true;
+            reader.last_sent = self.now;
+            reader.chunked = framing == ResponseFraming::Chunked;
+            reader.until_close = framing == ResponseFraming::UntilClose;
+            reader.keep_alive &= c.body.is_done();
+            let close = !reader.keep_alive || reader.until_close || self.draining;
+            http::write_response(head, framing, reader.version, close, &[], c.out.end());
         }
+        self.flush_readers(key);
     }
 
     /// Takes in bytes of a body as far as there is room; the rest waits in the connection's input.
@@ -182,7 +181,8 @@ impl Machine {
 
     fn pass(&mut self, key: ExchangeKey, conn: ConnKey, bytes: &[u8]) -> (usize, Body) {
         let Some(x) = self.exchanges.get(key) else { return (0, Body::Open) };
-        let (client, chunked) = (x.client, x.chunked);
+        let Some(reader) = x.readers.only() else { return (0, Body::Open) };
+        let (client, chunked) = (reader.client, reader.chunked);
         let Some(c) = self.conns.get_mut(conn) else { return (0, Body::Open) };
         let mut body = std::mem::replace(&mut c.body, BodyDecoder::new(BodyLength::None));
         let (mut used, mut state) = (0, Body::Open);
@@ -216,8 +216,8 @@ impl Machine {
     fn on_body_end(&mut self, key: ExchangeKey, conn: ConnKey) {
         let Some(x) = self.exchanges.get_mut(key) else { return };
         x.upstream = None;
-        let (client, streaming) = (x.client, x.stream.is_some());
-        let asked_whole = self.conns.get(client).is_some_and(|c| c.body.is_done());
+        let streaming = x.stream.is_some();
+        let asked_whole = x.client().and_then(|k| self.conns.get(k)).is_none_or(|c| c.body.is_done());
         self.recycle(conn, asked_whole);
         match streaming {
             true => self.finish_stream(key),

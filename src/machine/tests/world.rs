@@ -135,20 +135,24 @@ impl World {
         let m = &self.machine;
         for (key, x) in m.exchanges.iter() {
             let what = format!("{} in {:?}, {}", x.target(), x.phase, self.what);
-            let client = m.conns.get(x.client).unwrap_or_else(|| panic!("no client: {what}"));
-            assert_eq!(client.exchange, Some(key), "{what}");
+            assert!(!x.readers.is_empty(), "nobody reads: {what}");
+            for (seat, reader) in x.readers.iter() {
+                let client = m.conns.get(reader.client).unwrap_or_else(|| panic!("no client: {what}"));
+                assert_eq!(client.seated(), Some((key, seat)), "{what}");
+            }
+            let blocked = x.readers.iter().any(|(_, r)| r.blocked);
             let upstream = x.upstream.map(|u| m.conns.get(u).unwrap_or_else(|| panic!("stale upstream: {what}")));
             assert!(upstream.is_none_or(|u| u.exchange == Some(key)), "{what}");
-            assert!(!x.blocked || x.timer.is_some(), "a full socket without a timer: {what}");
+            assert!(!blocked || x.timer.is_some(), "a full socket without a timer: {what}");
             match x.phase {
                 Phase::Waiting(_) => assert!(upstream.is_none() && x.timer.is_some(), "{what}"),
                 Phase::Connecting | Phase::Asked => assert!(upstream.is_some() && x.timer.is_some(), "{what}"),
                 Phase::Streaming | Phase::Passing => {
                     let upstream = upstream.unwrap_or_else(|| panic!("no upstream: {what}"));
                     let stopped = upstream.paused || !upstream.input.is_empty();
-                    assert!(!stopped || x.blocked, "upstream is not read, and nothing will change that: {what}");
+                    assert!(!stopped || blocked, "upstream is not read, and nothing will change that: {what}");
                 }
-                Phase::Ending(_) => assert!(x.blocked, "nothing is left to send, and it goes on: {what}"),
+                Phase::Ending(_) => assert!(blocked, "nothing is left to send, and it goes on: {what}"),
             }
         }
         for (_, c) in m.conns.iter() {
