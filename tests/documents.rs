@@ -6,7 +6,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
 
 use segno::config::file::{Flags, read};
-use segno::config::{Config, Limits, Route, Upstream};
+use segno::config::{Config, Limits, Route, StoreConfig, Upstream};
 
 const README: &str = include_str!("../README.md");
 const SAMPLE: &str = include_str!("../examples/segno.toml");
@@ -63,7 +63,8 @@ fn the_sample_is_sound_and_shows_the_defaults() {
     let config = config(SAMPLE);
     let expected = Route::new(config.routes[0].upstream.clone());
     assert_eq!((config.routes.len(), &config.routes[0]), (3, &expected));
-    assert_eq!(config, Config { routes: config.routes.clone(), ..Config::default() });
+    let store = StoreConfig::Redb { path: "segno.redb".into() };
+    assert_eq!(config, Config { routes: config.routes.clone(), store, ..Config::default() });
 }
 
 #[test]

@@ -44,6 +44,10 @@ counts! {
     RequestsRefused = "requests_refused_total",
     /// Requests refused because all streams were taken.
     StreamsRefused = "streams_refused_total",
+    /// Idle sessions forgotten to make place for new ones.
+    SessionEvictions = "session_evictions_total",
+    /// Sessions forgotten because they were idle for longer than `session_idle`.
+    SessionsExpired = "sessions_expired_total",
     /// Event streams begun.
     StreamsStarted = "streams_started_total",
     /// Event streams that upstream ended cleanly.

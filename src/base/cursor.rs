@@ -1,8 +1,9 @@
-//! The words a cursor is written in: whose it is, and the event's id.
+//! The words a cursor is written in: whose it is, where it stands, and the event's id.
 //!
 //! In: bytes of ids and session names. Out: values that are compared, cloned and stored.
 //! Law: an id has at most 1 KiB, and one of at most 64 bytes lies inside the value, without an allocation.
 
+use super::Tick;
 use std::fmt;
 
 /// What a store keys a cursor by: the session and the stream within it.
@@ -12,6 +13,17 @@ pub struct StreamName {
     pub session: Box<[u8]>,
     /// The stream's number, unique within its owner's epoch.
     pub stream: u64,
+}
+
+/// A cursor at the delivered mark.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cursor {
+    /// Events that this owner has delivered on the stream, from 1.
+    pub sequence: u64,
+    /// The last event's id.
+    pub id: EventId,
+    /// When it was delivered.
+    pub at: Tick,
 }
 
 /// Ids up to this many bytes need no allocation.

@@ -8,7 +8,7 @@ mod random;
 mod time;
 
 pub use count::{Count, Counts};
-pub use cursor::{EventId, StreamName};
+pub use cursor::{Cursor, EventId, StreamName};
 pub use key::{Key, Table};
 pub use pages::Pages;
 pub use random::Random;

@@ -45,7 +45,10 @@ pub(crate) struct ProxyArgs {
     /// Where cursors are kept; this version knows: memory [default: memory]
     #[arg(long, value_name = "STORE", value_parser = StoreConfig::parse)]
     pub(crate) store: Option<StoreConfig>,
-    /// Where metrics and health will be served; not in this version
+    /// Store recent events too, so that replay survives a restart
+    #[arg(long)]
+    pub(crate) durable: bool,
+    /// Where metrics and health are served [default: nowhere]
     #[arg(long, value_name = "ADDR", value_parser = address)]
     pub(crate) admin: Option<SocketAddr>,
     /// A configuration file; a route's own key beats a flag, a flag beats the rest of the file
@@ -59,7 +62,7 @@ pub(crate) struct ProxyArgs {
 #[derive(ClapArgs, Debug)]
 #[command(next_help_heading = "For all routes")]
 pub(crate) struct KnobArgs {
-    /// How long upstream is read on after the last client left; this version knows 0s [default: 0s]
+    /// How long upstream is read on after the last client left, 0s for not at all [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = parse_span)]
     linger: Option<Span>,
     /// Silence after which a comment is sent to clients, 0s for none [default: 15s]
@@ -134,6 +137,7 @@ impl ProxyArgs {
             listen: self.listen.clone(),
             admin: self.admin,
             store: self.store.clone(),
+            durable: self.durable,
             upstream: self.upstream.clone(),
             settings: self.knobs.settings(),
         }

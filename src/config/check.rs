@@ -69,6 +69,15 @@ impl Config {
         if let Some(admin) = self.admin.filter(|admin| admin.port() != 0 && self.listen.contains(admin)) {
             finder.add("admin", format!("`admin` is the same address as `listen` ({admin}): give it another port"));
         }
+        for (key, span) in [
+            ("flush_window", self.persist.flush_window),
+            ("activity_window", self.persist.activity_window),
+            ("session_idle", self.persist.session_idle),
+        ] {
+            if span.is_zero() {
+                finder.add(key, format!("`{key}` is 0s, which leaves no time at all: write a longer one"));
+            }
+        }
         match self.routes.len() {
             0 => finder.add("route", "no routes: add a `[[route]]` with an `upstream`".to_owned()),
             n if n > MAX_ROUTES => {
@@ -111,6 +120,8 @@ impl Finder<'_> {
 
 fn limits(limits: &Limits, finder: &mut Finder) {
     finder.count("streams", limits.streams, 1..=10_000_000);
+    finder.count("sessions", limits.sessions, 1..=10_000_000);
+    finder.count("streams_per_session", limits.streams_per_session, 1..=10_000_000);
     finder.count("connections", limits.connections, 2..=20_000_000);
     finder.size("header_bytes", limits.header_bytes, 1 << 10..=16 << 20);
     finder.size("log_budget", limits.log_budget, 1 << 10..=1 << 40);
@@ -182,14 +193,34 @@ fn spans(route: &Route, finder: &mut Finder) {
         ("body_timeout", route.body_timeout),
         ("response_timeout", route.response_timeout),
         ("replay_age", route.replay_age),
+        ("stall", route.stall),
     ];
     for (key, _) in must_wait.iter().filter(|(_, span)| span.is_zero()) {
         finder.add(key, format!("`{key}` is 0s, which leaves no time at all: write a longer one"));
+    }
+    let names = route.principal.iter().chain(std::iter::once(&route.session_header));
+    if let Some(name) = names.into_iter().find(|name| !is_header(name.strip_prefix("cookie:").unwrap_or(name))) {
+        let key = if *name == route.session_header { "session_header" } else { "principal" };
+        let name = name.escape_debug();
+        finder.add(key, format!("`{key}` names `{name}`: write a header's name, such as `Authorization`"));
+    }
+    if let Some(name) = route.last_event_id_param.as_ref().filter(|name| !is_header(name)) {
+        let name = name.escape_debug();
+        finder.add(
+            "last_event_id_param",
+            format!("`last_event_id_param` is `{name}`: write a plain name, such as `lastEventId`"),
+        );
     }
     if !route.heartbeat.is_zero() && route.heartbeat < MIN_HEARTBEAT {
         let given = route.heartbeat;
         finder.add("heartbeat", format!("`heartbeat` is {given}: write 0s for none, or at least {MIN_HEARTBEAT}"));
     }
+}
+
+/// Whether this can be a header's name (RFC 9110, 5.6.2).
+fn is_header(name: &str) -> bool {
+    let sound = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    !name.is_empty() && name.bytes().all(sound)
 }
 
 /// Names the later of two routes that claim the same requests, or the same name.

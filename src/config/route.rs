@@ -34,9 +34,37 @@ pub struct Route {
     /// A comment is sent downstream after this much silence. Default 15 s; zero sends none. Shorter finds dead clients
     /// and keeps impatient middleboxes open; longer saves packets.
     pub heartbeat: Span,
-    /// How long upstream is kept reading after the last subscriber left. Default zero: it is let go at once. Longer lets
-    /// clients come back to an unbroken stream; with a paid upstream, what it says meanwhile is paid for.
+    /// How long upstream is kept reading after the last subscriber left. Default 30 s. Longer lets clients come back to
+    /// an unbroken stream; with a paid upstream, what it says meanwhile is paid for. Zero lets it go at once.
     pub linger: Span,
+    /// The same for streams that a POST began, unless it is MCP up to 2025-11-25, where a disconnect is not a cancel.
+    /// Default 10 s; never longer than `linger`.
+    pub linger_post: Span,
+    /// Bytes of a stream that are taken from upstream while nobody reads; then it is let go. Default 16 MiB.
+    pub linger_bytes: usize,
+    /// What happens when the log is full and nobody reads. Default [`LingerFull::Pause`].
+    pub linger_full: LingerFull,
+    /// A client that leaves cancels its request upstream at once, as if `linger` were zero. Default off.
+    pub cancel_on_disconnect: bool,
+    /// Whether events without ids get some of segno's own. Default [`Ids::Auto`].
+    pub ids: Ids,
+    /// How a client that asks for events that are gone is told. Default [`Gap::Event`].
+    pub gap: Gap,
+    /// One upstream request serves all clients that ask for the same target with the same credentials. Default
+    /// [`Share::Off`].
+    pub share: Share,
+    /// Where a client with a session header and without `Last-Event-ID` begins. Default [`ResumeFrom::Id`].
+    pub resume_from: ResumeFrom,
+    /// Headers that are credentials: who sends others may not read a stream's log. `cookie:NAME` is a single cookie.
+    /// Where a request has none of them its cookies count, and where it has no cookies its address.
+    pub principal: Vec<String>,
+    /// The header in which clients name their session. Default `Mcp-Session-Id`.
+    pub session_header: String,
+    /// A query parameter that stands for `Last-Event-ID`, for clients that cannot set headers. None by default. It is
+    /// taken off the request.
+    pub last_event_id_param: Option<String>,
+    /// How long a subscriber may take nothing before the delivered mark no longer waits for it. Default 30 s.
+    pub stall: Span,
     /// Silence of upstream that counts as a cut. Off by default, since a quiet stream may be sound. Set it above the
     /// upstream's own ping interval to find connections that died unseen.
     pub upstream_idle: Option<Span>,
@@ -85,6 +113,18 @@ impl Route {
             heal_rate: 500,
             heartbeat: Span::from_secs(15),
             linger: Span::ZERO,
+            linger_post: Span::from_secs(10),
+            linger_bytes: 16 << 20,
+            linger_full: LingerFull::Pause,
+            cancel_on_disconnect: false,
+            ids: Ids::Auto,
+            gap: Gap::Event,
+            share: Share::Off,
+            resume_from: ResumeFrom::Id,
+            principal: CREDENTIALS.iter().map(|&name| name.to_owned()).collect(),
+            session_header: "Mcp-Session-Id".to_owned(),
+            last_event_id_param: None,
+            stall: Span::from_secs(30),
             upstream_idle: None,
             connect_timeout: Span::from_secs(5),
             head_timeout: Span::from_secs(10),
@@ -100,6 +140,62 @@ impl Route {
             dedup: Dedup::Resume,
         }
     }
+}
+
+/// The headers that are credentials by default.
+const CREDENTIALS: [&str; 6] =
+    ["Authorization", "Proxy-Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key", "Mcp-Session-Id"];
+
+/// What happens when the log is full of undelivered events and nobody reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum LingerFull {
+    /// Upstream is not read until somebody comes back: nothing is lost.
+    #[default]
+    Pause,
+    /// The oldest events leave, for live feeds; whoever comes back is told of the gap.
+    Evict,
+}
+
+/// Whether events without ids get some of segno's own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Ids {
+    /// Where the first event of a stream has no id, until upstream sends one.
+    #[default]
+    Auto,
+    /// Never: such streams cannot be resumed.
+    Off,
+}
+
+/// How a client that asks for events that are gone is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Gap {
+    /// By a header and an event at the start of the stream; MCP clients by 400, as their protocol says.
+    #[default]
+    Event,
+    /// By 410 instead of a stream (MCP clients by 400).
+    Status,
+}
+
+/// Whether one upstream request serves several clients.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Share {
+    /// Each client has its own.
+    #[default]
+    Off,
+    /// Clients with the same credentials and the same target share one.
+    Principal,
+    /// All clients of a target share one, whoever they are: for public feeds.
+    Public,
+}
+
+/// Where a client with a session header and without `Last-Event-ID` begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ResumeFrom {
+    /// Where upstream begins.
+    #[default]
+    Id,
+    /// Behind the stored delivered mark of its session's most recently active stream.
+    Session,
 }
 
 /// When an event that a stream has already carried is dropped.

@@ -7,6 +7,7 @@
 
 use super::conn::{Client, ClientState, Conn, ConnKey, HIGH_WATER, Peer};
 use super::exchange::{Ending, Exchange, ExchangeKey, Phase, Reader, Request};
+use super::identity::Identity;
 use super::{Close, Machine, Notice, Output};
 use crate::base::{Count, Span};
 use crate::http::{self, BodyDecoder, BodyLength, HeadLimits, Piece, RequestHead};
@@ -109,7 +110,8 @@ impl Machine {
         let Some(c) = self.conns.get_mut(conn) else { return };
         let Peer::Client(client) = &mut c.peer else { return };
         client.state = ClientState::Busy;
-        let request = request(&head, &self.config.routes[route], client.address, cursor);
+        let identity = self.secret.identity(&head, &head.target, &self.config.routes[route], client.address);
+        let request = request(&head, &self.config.routes[route], client.address, cursor, identity);
         c.body = BodyDecoder::new(head.body);
         let mut reader = Reader::new(conn, head.version, head.keep_alive, self.now);
         // The socket may be full of an answer of segno's own to the request before.
@@ -301,7 +303,7 @@ impl Machine {
 }
 
 /// What is kept of a request's head.
-fn request(head: &RequestHead, route: &crate::config::Route, client: IpAddr, cursor: Option<Box<[u8]>>) -> Request {
+fn request(head: &RequestHead, route: &crate::config::Route, client: IpAddr, cursor: Option<Box<[u8]>>, identity: Identity) -> Request {
     let accepts_stream = http::accepts_event_stream(&head.headers);
     let mut bytes = Vec::with_capacity(512);
     let to = http::Forwarded {
@@ -320,6 +322,7 @@ fn request(head: &RequestHead, route: &crate::config::Route, client: IpAddr, cur
         accepts_stream,
         has_body: !matches!(head.body, BodyLength::None | BodyLength::Length(0)),
         chunked_body: head.body == BodyLength::Chunked,
+        identity,
     }
 }
 

@@ -107,12 +107,12 @@ impl Machine {
 
     /// Lets go of an exchange and its upstream connection. The clients' connections stay.
     pub(super) fn drop_exchange(&mut self, key: ExchangeKey) {
+        if self.exchanges.get(key).is_some_and(|x| x.stream.is_some()) {
+            self.drop_stream(key);
+        }
         let Some(mut x) = self.exchanges.remove(key) else { return };
         if let Some(timer) = x.timer.take() {
             self.wheel.cancel(timer);
-        }
-        if let Some(stream) = &mut x.stream {
-            stream.tracker.release(&mut self.interner, &mut self.budget);
         }
         if let Some(upstream) = x.upstream {
             self.close(upstream, Close::Finish);
@@ -121,6 +121,18 @@ impl Machine {
             if let Some(c) = self.conns.get_mut(reader.client) {
                 c.exchange = None;
             }
+        }
+    }
+
+    /// Lets go of what a stream has: its log, its ids, its place in its session. The record of a stream that ended as
+    /// upstream meant it to is of no use; that of any other may be resumed from.
+    fn drop_stream(&mut self, key: ExchangeKey) {
+        let Some(x) = self.exchanges.get(key) else { return };
+        self.close_account(key, x.phase != Phase::Ending(Ending::Clean));
+        self.leave_session(key);
+        if let Some(stream) = self.exchanges.get_mut(key).and_then(|x| x.stream.as_mut()) {
+            stream.tracker.release(&mut self.interner, &mut self.budget);
+            self.streams -= 1;
         }
     }
 }

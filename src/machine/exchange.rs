@@ -6,7 +6,9 @@
 //! Law: an ordinary exchange never outlives its client; that of an event stream outlives its upstream connection (it
 //! asks again), and its readers for as long as it lingers.
 
+use super::checkpoint::Account;
 use super::conn::ConnKey;
+use super::identity::Identity;
 use super::seats::Seats;
 use super::timers::Timer;
 use crate::base::{Key, Span, Tick};
@@ -75,6 +77,7 @@ pub(super) struct Request {
     /// The client takes `text/event-stream`.
     pub(super) accepts_stream: bool,
     pub(super) has_body: bool,
+    pub(super) identity: Identity,
     /// The body is sent on in chunks, since its length was not told.
     pub(super) chunked_body: bool,
 }
@@ -165,6 +168,11 @@ impl Exchange {
         self.readers.iter().any(|(_, r)| r.place.offset == whole && !r.place.is_open())
     }
 
+    /// Whether its readers have all left, and it is kept for those that come back.
+    pub(super) fn is_detached(&self) -> bool {
+        self.stream.as_ref().is_some_and(|stream| stream.detached.is_some())
+    }
+
     /// Whether the client is in the middle of an event stream, or was told that one begins.
     pub(super) fn is_open_stream(&self) -> bool {
         self.stream.is_some() && self.head_sent
@@ -186,12 +194,15 @@ pub(super) fn may_repeat(request: &Request) -> bool {
 /// The event stream of an exchange.
 pub(super) struct Stream {
     pub(super) tracker: Tracker,
+    pub(super) account: Account,
     /// An event stream has come from upstream, so a loss of it is a cut.
     pub(super) begun: bool,
     /// When upstream last sent something.
     pub(super) last_heard: Tick,
     /// When the present body began, and how many events the stream had received then.
     pub(super) body_began: (Tick, u64),
+    /// Since when nobody reads, and what upstream had sent by then.
+    pub(super) detached: Option<(Tick, u64)>,
 }
 
 /// A client's place in a log, and how far the chunk it is being sent has gone.

@@ -21,12 +21,15 @@
 
 mod answer;
 mod attempt;
+mod checkpoint;
 mod client;
 mod conn;
 mod ending;
 mod exchange;
+mod identity;
 mod notice;
 mod seats;
+mod sessions;
 mod stream;
 mod timers;
 mod transmit;
@@ -35,6 +38,7 @@ mod upstream;
 #[cfg(test)]
 mod tests;
 
+pub use checkpoint::Checkpoint;
 pub use conn::{Conn, ConnKey};
 pub use exchange::{Exchange, ExchangeKey};
 pub use notice::{ConnectError, Notice};
@@ -42,10 +46,12 @@ pub use transmit::Slices;
 
 use crate::base::{Count, Counts, Random, Span, Table, Tick};
 use crate::config::Config;
-use crate::timer::Wheel;
+use crate::timer::{TimerKey, Wheel};
 use crate::track::{Budget, Interner, TrackLimits};
 use attempt::Pace;
 use conn::Peer;
+use identity::Secret;
+use sessions::Sessions;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -166,14 +172,23 @@ pub struct Machine {
     routes: Vec<RouteState>,
     conns: Table<Conn>,
     exchanges: Table<Exchange>,
+    sessions: Sessions,
+    secret: Secret,
     wheel: Wheel<Timer>,
     interner: Interner,
     budget: Budget,
     random: Random,
     outputs: VecDeque<Output>,
     counts: Counts,
+    /// Streams whose delivered mark may have moved since checkpoints were drained.
+    moved: Vec<ExchangeKey>,
+    checkpoints: Vec<Checkpoint>,
+    /// When sessions are looked at for those that have been idle for too long.
+    sessions_timer: Option<TimerKey<Timer>>,
     now: Tick,
     draining: bool,
+    /// Exchanges that are event streams.
+    streams: usize,
     /// Where the last search for log bytes to reclaim ended.
     reclaimed_at: usize,
     /// Time limits before a request has found its route.
@@ -201,8 +216,10 @@ struct RouteState {
 }
 
 impl Machine {
-    /// A machine for a configuration. `seed` decides jitter and hash keys, so that one seed replays a whole run.
-    pub fn new(config: Arc<Config>, seed: u64, now: Tick) -> Self {
+    /// A machine for a configuration. `seed` decides jitter and hash keys, so that one seed replays a whole run. `secret`
+    /// is the key under which principals and sessions are hashed: one that the store keeps finds them again after a
+    /// restart.
+    pub fn new(config: Arc<Config>, seed: u64, secret: u128, now: Tick) -> Self {
         let mut random = Random::new(seed);
         let limits = &config.limits;
         let routes = config.routes.iter().map(|r| RouteState::new(stream::limits(r), r.heal_rate)).collect();
@@ -211,14 +228,20 @@ impl Machine {
             routes,
             conns: Table::new(limits.connections),
             exchanges: Table::new(limits.streams),
-            wheel: Wheel::new(limits.connections.saturating_add(limits.streams), now),
+            sessions: Sessions::new(limits.sessions),
+            secret: Secret::new(secret, random.next()),
+            wheel: Wheel::new(limits.connections.saturating_add(limits.streams).saturating_add(1), now),
             interner: Interner::new(random.next(), stream::symbols(&config)),
             budget: Budget::new(limits.log_budget),
             random,
             outputs: VecDeque::new(),
             counts: Counts::default(),
+            moved: Vec::new(),
+            checkpoints: Vec::new(),
+            sessions_timer: None,
             now,
             draining: false,
+            streams: 0,
             reclaimed_at: 0,
             head_timeout: longest(|r| r.head_timeout),
             keep_alive: longest(|r| r.keep_alive),
@@ -283,6 +306,16 @@ impl Machine {
     /// Requests being served, event streams among them.
     pub fn exchanges(&self) -> usize {
         self.exchanges.len()
+    }
+
+    /// Sessions that are remembered.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Event streams, those that linger included.
+    pub fn streams(&self) -> usize {
+        self.streams
     }
 
     /// Bytes that all logs hold, in the measure of `log_budget`.

@@ -54,9 +54,8 @@ impl Machine {
         let Some(x) = self.exchanges.get_mut(key) else { return };
         let (tries, took) = (x.tries, now.since(x.since));
         let healed = x.stream.as_ref().is_some_and(|s| s.begun);
-        if x.stream.is_none() {
-            self.counts.one(Count::StreamsStarted);
-            self.create_stream(key);
+        if x.stream.is_none() && !self.create_stream(key) {
+            return self.give_up(key, 503, "all sessions have streams; try again later");
         }
         if healed {
             self.counts.one(Count::Heals);
@@ -78,8 +77,9 @@ impl Machine {
 
     /// `hold_head` is over: the client is told that a stream begins, and gets heartbeats until it does.
     pub(super) fn open_early(&mut self, key: ExchangeKey) {
-        self.counts.one(Count::StreamsStarted);
-        self.create_stream(key);
+        if !self.create_stream(key) {
+            return self.cut_readers(key);
+        }
         let mut head = ResponseHead::ok();
         for (name, value) in
             [("Content-Type", "text/event-stream"), ("Cache-Control", "no-cache"), ("X-Accel-Buffering", "no")]
@@ -91,8 +91,11 @@ impl Machine {
         self.heartbeat(key);
     }
 
-    fn create_stream(&mut self, key: ExchangeKey) {
-        let Some(x) = self.exchanges.get_mut(key) else { return };
+    /// Makes an exchange a stream of its session. False: the session has no place.
+    fn create_stream(&mut self, key: ExchangeKey) -> bool {
+        let Some(account) = self.open_account(key) else { return false };
+        let Some(x) = self.exchanges.get_mut(key) else { return false };
+        self.counts.one(Count::StreamsStarted);
         let limits = &self.routes[x.route()].limits;
         let mut tracker = Tracker::new(limits);
         if let Some(id) = &x.request.cursor {
@@ -101,10 +104,14 @@ impl Machine {
         }
         x.stream = Some(Box::new(Stream {
             tracker,
+            account,
             begun: false,
             last_heard: self.now,
             body_began: (self.now, 0),
+            detached: None,
         }));
+        self.streams += 1;
+        true
     }
 
     /// Sends the stream's head to all readers that have none yet.

@@ -16,6 +16,8 @@ use crate::http::Method;
 pub(super) enum Timer {
     Conn(ConnKey),
     Exchange(ExchangeKey),
+    /// A session may have been idle for too long.
+    Sessions,
 }
 
 impl Machine {
@@ -24,6 +26,7 @@ impl Machine {
             match timer {
                 Timer::Conn(conn) => self.on_conn_timer(conn),
                 Timer::Exchange(key) => self.on_exchange_timer(key),
+                Timer::Sessions => self.on_sessions_timer(),
             }
         }
     }

@@ -83,7 +83,7 @@ impl Machine {
 
     /// A client took bytes, `of_log` of them behind those in `out`.
     fn on_client_took(&mut self, key: ExchangeKey, seat: Seat, bytes: usize, of_log: usize) {
-        let Self { conns, exchanges, routes, interner, budget, now, .. } = self;
+        let Self { conns, exchanges, routes, interner, budget, moved, now, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
         let limits = &routes[x.route()].limits;
         let Some(reader) = x.readers.get_mut(seat) else { return };
@@ -99,6 +99,7 @@ impl Machine {
                 let cx = TrackContext { limits, interner, budget, now: *now };
                 stream.tracker.advance(cx, reader.place.offset);
             }
+            Self::note_moved(moved, key, stream);
             sent &= !reader.place.is_open();
             more = sent && stream.tracker.whole() > reader.place.offset;
             if sent {

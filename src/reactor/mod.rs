@@ -176,7 +176,7 @@ impl Reactor {
         let now = clock.now();
         let (sender, commands) = bounded(COMMANDS);
         let reactor = Self {
-            machine: Machine::new(Arc::clone(&config), seed, now),
+            machine: Machine::new(Arc::clone(&config), seed, 0, now),
             resolver: Resolver::start(&config, Arc::clone(&waker)).map_err(StartError::System)?,
             #[cfg(feature = "tls")]
             dialers: tls::Dialer::of_routes(&config).map_err(StartError::Tls)?,

@@ -24,7 +24,7 @@ use super::interner::{Interner, Symbol};
 use super::ledger::{Ledger, Run};
 use super::limits::{TrackContext, TrackLimits};
 use super::marks::Mark;
-use crate::base::Span;
+use crate::base::{EventId, Span};
 use crate::sse::{Position, Scan, Scanner};
 
 /// What one feed did, for the shell's counters.
@@ -291,6 +291,11 @@ impl Tracker {
     /// The id to ask upstream to go on behind. `None`: there never was one, an empty id reset it, or it was too long.
     pub fn cursor<'a>(&self, interner: &'a Interner) -> Option<&'a [u8]> {
         self.ledger.received.id.map(|id| interner.get(id))
+    }
+
+    /// The id of the last event delivered, as clients know it. `None`: it has none that is known.
+    pub fn delivered_id(&self, interner: &Interner) -> Option<EventId> {
+        EventId::from_bytes(interner.get(self.ledger.delivered.id?))
     }
 
     /// Whether upstream can be asked to go on: there is a cursor, and no oversize block is open.

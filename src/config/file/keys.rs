@@ -54,13 +54,26 @@ macro_rules! limits {
     };
 }
 
-pub(super) const TOP_KEYS: &[&str] = &["listen", "admin", "store", "limits", "defaults", "route"];
+pub(super) const TOP_KEYS: &[&str] = &[
+    "listen",
+    "admin",
+    "store",
+    "flush_window",
+    "activity_window",
+    "session_idle",
+    "replay",
+    "limits",
+    "defaults",
+    "route",
+];
 
 /// What a route alone may say. `upstream` may stand in `[defaults]` too.
 pub(super) const ROUTE_KEYS: &[&str] = &["name", "host", "path", "upstream"];
 
 pub(super) const LIMITS: &[Limit] = limits! {
     streams: value::count,
+    sessions: value::count,
+    streams_per_session: value::count,
     connections: value::count,
     header_bytes: value::size,
     log_budget: value::size,
@@ -73,6 +86,18 @@ pub(super) const KNOBS: &[Knob] = knobs! {
     heal_rate: value::small_count,
     heartbeat: value::span,
     linger: value::span,
+    linger_post: value::span,
+    linger_bytes: value::size,
+    linger_full: value::linger_full,
+    cancel_on_disconnect: value::switch,
+    ids: value::ids,
+    gap: value::gap,
+    share: value::share,
+    resume_from: value::resume_from,
+    principal: value::names,
+    session_header: value::name,
+    last_event_id_param: value::name_or_none,
+    stall: value::span,
     upstream_idle: value::span_or_off,
     connect_timeout: value::span,
     head_timeout: value::span,

@@ -34,6 +34,8 @@ pub struct Flags {
     pub admin: Option<SocketAddr>,
     /// The store.
     pub store: Option<StoreConfig>,
+    /// Recent events are stored too.
+    pub durable: bool,
     /// Upstream of the routes that name none. Without any route in the file it makes one, for every request.
     pub upstream: Option<Upstream>,
     /// Knobs for all routes.
@@ -87,6 +89,7 @@ impl Reader<'_> {
     fn document(&mut self, root: &DeTable<'_>, flags: Flags) {
         self.top(root);
         self.limits(root);
+        self.replay(root);
         let defaults = self.defaults(root, &flags);
         let routes = self.routes(root, &defaults);
         self.config.routes = routes.into();
@@ -97,6 +100,7 @@ impl Reader<'_> {
         if let Some(store) = flags.store {
             self.config.store = store;
         }
+        self.config.persist.durable |= flags.durable;
     }
 
     fn finish(mut self) -> Result<Config, Vec<Problem>> {
@@ -123,7 +127,10 @@ impl Reader<'_> {
                 "listen" => value::addresses(given.get_ref()).map(|listen| self.config.listen = listen),
                 "admin" => value::address(given.get_ref()).map(|admin| self.config.admin = Some(admin)),
                 "store" => value::store(given.get_ref()).map(|store| self.config.store = store),
-                "limits" | "defaults" | "route" => Ok(()),
+                "flush_window" => value::span(given.get_ref()).map(|span| self.config.persist.flush_window = span),
+                "activity_window" => value::span(given.get_ref()).map(|span| self.config.persist.activity_window = span),
+                "session_idle" => value::span(given.get_ref()).map(|span| self.config.persist.session_idle = span),
+                "replay" | "limits" | "defaults" | "route" => Ok(()),
                 unknown => {
                     let message = keys::unknown(unknown, TOP_KEYS.iter().copied());
                     self.problems.add(Some(key.span()), &message);
@@ -143,6 +150,18 @@ impl Reader<'_> {
                 continue;
             };
             let read = (limit.read)(given.get_ref()).map(|set| set(&mut self.config.limits));
+            self.note(key.get_ref(), given, read);
+        }
+    }
+
+    fn replay(&mut self, root: &DeTable<'_>) {
+        for (key, given) in self.entries(root, "replay") {
+            if key.get_ref() != "durable" {
+                let message = keys::unknown(key.get_ref(), std::iter::once("durable"));
+                self.problems.add(Some(key.span()), &message);
+                continue;
+            }
+            let read = value::switch(given.get_ref()).map(|durable| self.config.persist.durable = durable);
             self.note(key.get_ref(), given, read);
         }
     }

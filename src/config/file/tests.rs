@@ -53,7 +53,8 @@ fn a_whole_file_is_read() {
     assert_eq!(config.listen.len(), 2);
     assert_eq!(config.admin, Some("127.0.0.1:9090".parse().unwrap()));
     assert_eq!(config.store, StoreConfig::Redb { path: "/var/lib/segno.redb".into() });
-    let limits = Limits { streams: 1_000, connections: 4_096, header_bytes: 32 << 10, log_budget: 64 << 20 };
+    let (header_bytes, log_budget) = (32 << 10, 64 << 20);
+    let limits = Limits { streams: 1_000, connections: 4_096, header_bytes, log_budget, ..Limits::default() };
     assert_eq!(config.limits, limits);
 
     let feed = &config.routes[0];

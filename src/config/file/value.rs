@@ -9,7 +9,9 @@ use toml::de::DeValue;
 
 use super::problem::nearest;
 use crate::base::Span;
-use crate::config::{Dedup, StoreConfig, Upstream, parse_size, parse_span};
+use crate::config::{
+    Dedup, Gap, Ids, LingerFull, ResumeFrom, Share, StoreConfig, Upstream, parse_size, parse_span,
+};
 
 type Read<T> = Result<T, String>;
 
@@ -62,15 +64,72 @@ pub(super) fn path(given: &DeValue<'_>) -> Read<Option<PathBuf>> {
 }
 
 pub(super) fn dedup(given: &DeValue<'_>) -> Read<Dedup> {
-    match text(given)? {
-        "resume" => Ok(Dedup::Resume),
-        "always" => Ok(Dedup::Always),
-        "off" => Ok(Dedup::Off),
-        other => Err(match nearest(other, &["resume", "always", "off"]) {
-            Some(near) => format!("unknown value `{}`: did you mean `{near}`?", other.escape_debug()),
-            None => format!("unknown value `{}`: write resume, always or off", other.escape_debug()),
-        }),
+    one_of(given, &[("resume", Dedup::Resume), ("always", Dedup::Always), ("off", Dedup::Off)])
+}
+
+pub(super) fn linger_full(given: &DeValue<'_>) -> Read<LingerFull> {
+    one_of(given, &[("pause", LingerFull::Pause), ("evict", LingerFull::Evict)])
+}
+
+pub(super) fn ids(given: &DeValue<'_>) -> Read<Ids> {
+    one_of(given, &[("auto", Ids::Auto), ("off", Ids::Off)])
+}
+
+pub(super) fn gap(given: &DeValue<'_>) -> Read<Gap> {
+    one_of(given, &[("event", Gap::Event), ("status", Gap::Status)])
+}
+
+pub(super) fn resume_from(given: &DeValue<'_>) -> Read<ResumeFrom> {
+    one_of(given, &[("id", ResumeFrom::Id), ("session", ResumeFrom::Session)])
+}
+
+/// `true` is among those with the same credentials, `"public"` among all.
+pub(super) fn share(given: &DeValue<'_>) -> Read<Share> {
+    match given {
+        DeValue::Boolean(true) => Ok(Share::Principal),
+        DeValue::Boolean(false) => Ok(Share::Off),
+        DeValue::String(text) if text == "public" => Ok(Share::Public),
+        other => Err(format!("this is {}: write true, false or \"public\"", kind(other))),
     }
+}
+
+pub(super) fn switch(given: &DeValue<'_>) -> Read<bool> {
+    match given {
+        DeValue::Boolean(on) => Ok(*on),
+        other => Err(format!("this is {}: write true or false, without quotes", kind(other))),
+    }
+}
+
+pub(super) fn name(given: &DeValue<'_>) -> Read<String> {
+    text(given).map(str::to_owned)
+}
+
+pub(super) fn name_or_none(given: &DeValue<'_>) -> Read<Option<String>> {
+    text(given).map(|text| (!text.is_empty()).then(|| text.to_owned()))
+}
+
+pub(super) fn names(given: &DeValue<'_>) -> Read<Vec<String>> {
+    match given {
+        DeValue::Array(items) => items.iter().map(|item| name(item.get_ref())).collect(),
+        other => Err(format!("this is {}: write a list, such as [\"Authorization\"]", kind(other))),
+    }
+}
+
+/// One of a few words.
+fn one_of<T: Copy>(given: &DeValue<'_>, words: &[(&str, T)]) -> Read<T> {
+    let text = text(given)?;
+    if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
+        return Ok(*value);
+    }
+    let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+    let shown = text.escape_debug();
+    Err(match nearest(text, &known) {
+        Some(near) => format!("unknown value `{shown}`: did you mean `{near}`?"),
+        None => {
+            let (last, rest) = known.split_last().map_or(("", &[][..]), |(last, rest)| (*last, rest));
+            format!("unknown value `{shown}`: write {} or {last}", rest.join(", "))
+        }
+    })
 }
 
 pub(super) fn address(given: &DeValue<'_>) -> Read<SocketAddr> {

@@ -98,7 +98,7 @@ fn world_with(adjust: impl FnOnce(&mut Route, &mut Limits)) -> World {
     let config = Config { routes: vec![route].into(), limits, ..Config::default() };
     let now = Tick::from_millis(1_000_000);
     World {
-        machine: Machine::new(Arc::new(config), 7, now),
+        machine: Machine::new(Arc::new(config), 7, 11, now),
         now,
         ends: Vec::new(),
         by_key: HashMap::new(),

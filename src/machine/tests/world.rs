@@ -181,8 +181,10 @@ impl Drop for World {
             }
         }
         self.pass_secs(10);
+        self.pass(self.machine.config.persist.session_idle);
         let m = &self.machine;
         assert_eq!((m.connections(), m.exchanges(), m.log_bytes(), m.interner.live()), (0, 0, 0, 0));
+        assert_eq!((m.sessions(), m.streams()), (0, 0));
         assert!(m.routes[0].pool.is_empty());
         assert_eq!(m.poll_timeout(), None);
     }
