@@ -66,7 +66,7 @@ pub mod base;
 
 pub mod sync;
 
-#[cfg(feature = "net")]
+#[cfg(feature = "persist")]
 pub mod clock;
 
 pub mod sse;
@@ -80,6 +80,9 @@ pub mod store;
 pub mod config;
 
 pub mod metrics;
+
+#[cfg(feature = "persist")]
+pub mod slot;
 
 pub mod track;
 

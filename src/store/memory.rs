@@ -3,23 +3,34 @@
 //! Law: it keeps the promises of [`super`] with the simplest means there are, so that other stores can be held
 //! against it; it holds no more records than it was told.
 
+use super::log::state_holes;
+use super::{LogBlock, LogBounds, LogStore, LogWrite, Opened, StoredLog};
 use super::{SessionStore, StoreError, Stored, StoredCursor, Write};
 use crate::base::StreamName;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Cursors in a map.
 #[derive(Debug)]
 pub struct MemoryStore {
     records: BTreeMap<StreamName, StoredCursor>,
+    logs: BTreeMap<StreamName, Log>,
     epoch: u64,
+    secret: Option<u128>,
     limit: usize,
+}
+
+#[derive(Default, Debug)]
+struct Log {
+    meta: Box<[u8]>,
+    blocks: VecDeque<LogBlock>,
 }
 
 impl MemoryStore {
     /// An empty store for at most `limit` records. A record costs about 150 bytes, and more for ids above 64 bytes.
     pub fn new(limit: usize) -> Self {
-        Self { records: BTreeMap::new(), epoch: 0, limit }
+        Self { records: BTreeMap::new(), logs: BTreeMap::new(), epoch: 0, secret: None, limit }
     }
 
     /// Records in the store.
@@ -56,13 +67,17 @@ impl SessionStore for MemoryStore {
         Ok(self.epoch)
     }
 
+    fn secret(&mut self, candidate: u128) -> Result<u128, StoreError> {
+        Ok(*self.secret.get_or_insert(candidate))
+    }
+
     fn get_last_event_id(&mut self, name: &StreamName) -> Result<Option<StoredCursor>, StoreError> {
         Ok(self.records.get(name).cloned())
     }
 
     fn store_event_ids_batch(
         &mut self,
-        items: &[(StreamName, Write)],
+        items: &[(Arc<StreamName>, Write)],
     ) -> Result<Vec<Result<Stored, StoreError>>, StoreError> {
         Ok(items.iter().map(|(name, write)| self.write(name, write)).collect())
     }
@@ -100,80 +115,152 @@ impl SessionStore for MemoryStore {
     }
 }
 
+impl LogStore for MemoryStore {
+    fn write_logs(&mut self, items: &[LogWrite]) -> Result<Vec<Result<(), StoreError>>, StoreError> {
+        for item in items {
+            match item {
+                LogWrite::Remove { name } => {
+                    self.logs.remove(&**name);
+                }
+                LogWrite::Append { name, block, meta, bounds } => {
+                    let log = self.logs.entry((**name).clone()).or_default();
+                    log.meta = (**meta).into();
+                    log.blocks.push_back((**block).clone());
+                    log.trim(bounds);
+                }
+            }
+        }
+        Ok(items.iter().map(|_| Ok(())).collect())
+    }
+
+    fn read_log(&mut self, name: &StreamName, max_bytes: usize) -> Result<Option<StoredLog>, StoreError> {
+        let Some(log) = self.logs.get(name) else { return Ok(None) };
+        let mut left = max_bytes;
+        let fits = |block: &&LogBlock| {
+            let fits = block.bytes.len() <= left;
+            left = left.saturating_sub(block.bytes.len());
+            fits
+        };
+        let count = log.blocks.iter().rev().take_while(fits).count().max(1);
+        let mut blocks: Vec<LogBlock> = log.blocks.iter().skip(log.blocks.len().saturating_sub(count)).cloned().collect();
+        state_holes(&mut blocks);
+        Ok(Some(StoredLog { meta: log.meta.clone(), blocks }))
+    }
+}
+
+impl Log {
+    fn trim(&mut self, bounds: &LogBounds) {
+        let newest = self.blocks.back().map_or(0, |block| block.at_ms);
+        while self.blocks.len() > 1 {
+            let events: usize = self.blocks.iter().map(|block| block.ends.len()).sum();
+            let bytes: usize = self.blocks.iter().map(|block| block.bytes.len()).sum();
+            let oldest = self.blocks.front().map_or(0, |block| block.at_ms);
+            let is_old = newest.saturating_sub(oldest) > bounds.age_ms;
+            if events as u64 <= bounds.events && bytes as u64 <= bounds.bytes && !is_old {
+                return;
+            }
+            self.blocks.pop_front();
+        }
+    }
+}
+
+/// A new store whose halves share one memory. Opening the result of a clone again gives what was kept: as a file does
+/// over a restart.
+pub fn open(limit: usize) -> Opened {
+    Shared::new(limit).open()
+}
+
+/// One memory, opened as often as asked for.
+#[derive(Clone, Debug)]
+pub struct Shared(Arc<Mutex<MemoryStore>>);
+
+impl Shared {
+    /// An empty one for at most `limit` records.
+    pub fn new(limit: usize) -> Self {
+        Self(Arc::new(Mutex::new(MemoryStore::new(limit))))
+    }
+
+    /// Opens it.
+    pub fn open(&self) -> Opened {
+        Opened {
+            sessions: Box::new(self.clone()),
+            lookup: Box::new(self.clone()),
+            logs: Some(Box::new(self.clone())),
+            log_lookup: Some(Box::new(self.clone())),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, MemoryStore> {
+        // No call leaves it half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SessionStore for Shared {
+    fn next_epoch(&mut self) -> Result<u64, StoreError> {
+        self.lock().next_epoch()
+    }
+
+    fn secret(&mut self, candidate: u128) -> Result<u128, StoreError> {
+        self.lock().secret(candidate)
+    }
+
+    fn get_last_event_id(&mut self, name: &StreamName) -> Result<Option<StoredCursor>, StoreError> {
+        self.lock().get_last_event_id(name)
+    }
+
+    fn store_event_ids_batch(
+        &mut self,
+        items: &[(Arc<StreamName>, Write)],
+    ) -> Result<Vec<Result<Stored, StoreError>>, StoreError> {
+        self.lock().store_event_ids_batch(items)
+    }
+
+    fn store_last_event_id(&mut self, name: &StreamName, cursor: &StoredCursor) -> Result<Stored, StoreError> {
+        self.lock().store_last_event_id(name, cursor)
+    }
+
+    fn remove(&mut self, name: &StreamName) -> Result<(), StoreError> {
+        self.lock().remove(name)
+    }
+
+    fn scan(
+        &mut self,
+        after: Option<&StreamName>,
+        limit: usize,
+    ) -> Result<Vec<(StreamName, StoredCursor)>, StoreError> {
+        self.lock().scan(after, limit)
+    }
+
+    fn batch_limit(&self) -> usize {
+        self.lock().batch_limit()
+    }
+}
+
+impl LogStore for Shared {
+    fn write_logs(&mut self, items: &[LogWrite]) -> Result<Vec<Result<(), StoreError>>, StoreError> {
+        self.lock().write_logs(items)
+    }
+
+    fn read_log(&mut self, name: &StreamName, max_bytes: usize) -> Result<Option<StoredLog>, StoreError> {
+        self.lock().read_log(name, max_bytes)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::EventId;
 
-    fn name(session: &str, stream: u64) -> StreamName {
-        StreamName { session: session.as_bytes().into(), stream }
-    }
-
-    fn cursor(epoch: u64, sequence: u64) -> StoredCursor {
-        let id = EventId::from_bytes(format!("{epoch}-{sequence}").as_bytes()).unwrap();
-        StoredCursor { epoch, sequence, id, last_seen_ms: 1_000 * epoch + sequence }
-    }
-
     #[test]
-    fn no_write_moves_a_cursor_backwards() {
-        let (mut store, n) = (MemoryStore::new(10), name("a", 1));
-        assert_eq!(store.store_last_event_id(&n, &cursor(2, 5)), Ok(Stored::Written));
-        for stale in [cursor(2, 5), cursor(2, 4), cursor(1, 9)] {
-            assert_eq!(store.store_last_event_id(&n, &stale), Ok(Stored::Stale));
-        }
-        assert_eq!(store.get_last_event_id(&n), Ok(Some(cursor(2, 5))));
-        assert_eq!(store.store_last_event_id(&n, &cursor(3, 1)), Ok(Stored::Written));
-    }
-
-    #[test]
-    fn each_epoch_is_greater_than_the_last() {
+    fn a_full_store_refuses_new_records_and_takes_old_ones() {
         let mut store = MemoryStore::new(1);
-        let epochs: Vec<_> = (0..5).map(|_| store.next_epoch().unwrap()).collect();
-        assert!(epochs.is_sorted_by(|a, b| a < b));
-        store.epoch = u64::MAX;
-        assert_eq!(store.next_epoch(), Err(StoreError::OutOfEpochs));
-    }
-
-    #[test]
-    fn an_item_that_fails_does_not_fail_another() {
-        let mut store = MemoryStore::new(1);
-        let items = [1, 2, 1].map(|stream| (name("a", stream), Write::Cursor(cursor(1, stream))));
-        let results = store.store_event_ids_batch(&items).unwrap();
-        assert_eq!(results, [Ok(Stored::Written), Err(StoreError::Full { limit: 1 }), Ok(Stored::Stale)]);
-    }
-
-    #[test]
-    fn activity_moves_forward_and_makes_no_record() {
-        let (mut store, n) = (MemoryStore::new(10), name("a", 1));
-        let seen = |ms| [(n.clone(), Write::Activity { last_seen_ms: ms })];
-        assert_eq!(store.store_event_ids_batch(&seen(9)).unwrap(), [Ok(Stored::Stale)]);
-        assert!(store.is_empty());
-        store.store_last_event_id(&n, &cursor(1, 1)).unwrap();
-        assert_eq!(store.store_event_ids_batch(&seen(5_000)).unwrap(), [Ok(Stored::Written)]);
-        assert_eq!(store.store_event_ids_batch(&seen(4_000)).unwrap(), [Ok(Stored::Stale)]);
-        store.store_last_event_id(&n, &cursor(1, 2)).unwrap();
-        assert_eq!(store.get_last_event_id(&n).unwrap().unwrap().last_seen_ms, 5_000);
-    }
-
-    #[test]
-    fn an_old_owner_cannot_remove_what_a_newer_one_wrote() {
-        let (mut store, n) = (MemoryStore::new(10), name("a", 1));
-        store.store_last_event_id(&n, &cursor(2, 1)).unwrap();
-        let remove = |epoch| [(n.clone(), Write::Remove { epoch })];
-        assert_eq!(store.store_event_ids_batch(&remove(1)).unwrap(), [Ok(Stored::Stale)]);
-        assert_eq!(store.store_event_ids_batch(&remove(2)).unwrap(), [Ok(Stored::Written)]);
-        assert_eq!(store.get_last_event_id(&n), Ok(None));
-    }
-
-    #[test]
-    fn a_scan_goes_on_behind_the_last_name() {
-        let mut store = MemoryStore::new(10);
-        for n in [name("b", 1), name("a", 2), name("a", 1)] {
-            store.store_last_event_id(&n, &cursor(1, 1)).unwrap();
-        }
-        let first: Vec<_> = store.scan(None, 2).unwrap().into_iter().map(|(n, _)| n).collect();
-        assert_eq!(first, [name("a", 1), name("a", 2)]);
-        let rest: Vec<_> = store.scan(first.last(), 2).unwrap().into_iter().map(|(n, _)| n).collect();
-        assert_eq!(rest, [name("b", 1)]);
+        let name = |stream| StreamName { session: b"s"[..].into(), stream };
+        let id = EventId::from_bytes(b"1").unwrap();
+        let cursor = |sequence| StoredCursor { epoch: 1, sequence, id: id.clone(), last_seen_ms: 0 };
+        assert_eq!(store.store_last_event_id(&name(1), &cursor(1)), Ok(Stored::Written));
+        assert_eq!(store.store_last_event_id(&name(2), &cursor(1)), Err(StoreError::Full { limit: 1 }));
+        assert_eq!(store.store_last_event_id(&name(1), &cursor(2)), Ok(Stored::Written));
+        assert_eq!((store.len(), store.is_empty()), (1, false));
     }
 }

@@ -14,15 +14,26 @@
 //! 5. Activity only moves forward, and makes no record where there is none.
 //! 6. A removed record is gone for every later call, until a newer cursor is written.
 //! 7. Names come in the order of their session's bytes, then the stream's number.
+//! 8. The secret is the same for all that ask, and outlives the process where the records do.
 //!
 //! Calls may block; so they are made on the store threads, never on the reactor's.
 
-mod memory;
+pub mod conformance;
+mod error;
+#[doc(hidden)]
+pub mod faulty;
+mod log;
+pub mod memory;
+pub mod record;
+#[cfg(feature = "redb")]
+pub mod redb;
 
+pub use error::StoreError;
+pub use log::{LogBlock, LogBounds, LogStore, LogWrite, StoredLog};
 pub use memory::MemoryStore;
 
 use crate::base::{EventId, StreamName};
-use std::fmt;
+use std::sync::Arc;
 
 /// A cursor as a store keeps it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -70,30 +81,6 @@ pub enum Write {
     },
 }
 
-/// Why a store could not do something.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum StoreError {
-    /// All epochs have been handed out.
-    OutOfEpochs,
-    /// The store holds as many records as it may.
-    Full {
-        /// The bound.
-        limit: usize,
-    },
-}
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::OutOfEpochs => f.write_str("the store has no epoch left; start with an empty one"),
-            Self::Full { limit } => write!(f, "the store holds its bound of {limit} records; raise it or remove some"),
-        }
-    }
-}
-
-impl std::error::Error for StoreError {}
-
 /// Keeps cursors. See the module's promises.
 pub trait SessionStore: Send {
     /// A new epoch, greater than any before it.
@@ -101,6 +88,12 @@ pub trait SessionStore: Send {
     /// # Errors
     /// [`StoreError`]; then no epoch was handed out, and nothing may be written.
     fn next_epoch(&mut self) -> Result<u64, StoreError>;
+
+    /// The key that names are hashed with: the one the store holds, else `candidate`, which it keeps from then on.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then nothing was kept.
+    fn secret(&mut self, candidate: u128) -> Result<u128, StoreError>;
 
     /// The cursor of a stream, if there is a record.
     ///
@@ -114,7 +107,7 @@ pub trait SessionStore: Send {
     /// [`StoreError`], for the whole batch or for single items.
     fn store_event_ids_batch(
         &mut self,
-        items: &[(StreamName, Write)],
+        items: &[(Arc<StreamName>, Write)],
     ) -> Result<Vec<Result<Stored, StoreError>>, StoreError>;
 
     /// Writes one cursor.
@@ -136,8 +129,39 @@ pub trait SessionStore: Send {
     fn scan(&mut self, after: Option<&StreamName>, limit: usize)
     -> Result<Vec<(StreamName, StoredCursor)>, StoreError>;
 
+    /// Up to `limit` records of one session, in the order of the streams' numbers.
+    ///
+    /// # Errors
+    /// [`StoreError`], when records cannot be read.
+    fn session(&mut self, session: &[u8], limit: usize) -> Result<Vec<(StreamName, StoredCursor)>, StoreError> {
+        let before = StreamName { session: session.into(), stream: 0 };
+        let mut found: Vec<_> = self.get_last_event_id(&before)?.map(|cursor| (before.clone(), cursor)).into_iter().collect();
+        found.extend(self.scan(Some(&before), limit)?.into_iter().take_while(|(name, _)| *name.session == *session));
+        found.truncate(limit);
+        Ok(found)
+    }
+
     /// How many items of a batch the store likes at a time.
     fn batch_limit(&self) -> usize {
         50
+    }
+}
+
+/// A store that was opened: a half that writes, for the persister, and a half that reads, for look-ups, which a slow
+/// write must not hold up.
+pub struct Opened {
+    /// Writes cursors.
+    pub sessions: Box<dyn SessionStore>,
+    /// Reads cursors.
+    pub lookup: Box<dyn SessionStore>,
+    /// Writes logs, where the store can.
+    pub logs: Option<Box<dyn LogStore>>,
+    /// Reads logs.
+    pub log_lookup: Option<Box<dyn LogStore>>,
+}
+
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Opened")
     }
 }

@@ -1,0 +1,98 @@
+//! The bell: one thread sleeps at it, any thread wakes it.
+//!
+//! In: rings. Out: a wait that ends when it was rung since the last one, at once if it was rung before.
+//! Laws: no ring is lost, however it meets the falling asleep; one ring ends at most one wait, so an idle drain sleeps
+//! and does not spin.
+//!
+//! # Orderings
+//! One word of two bits, changed by read-modify-write only, so that of a ring and a falling asleep one sees the other.
+//! Whoever takes the ring sees what was done before it.
+
+use crate::sync::{Bits, Edge, Ends, Latest, Sleeper, park};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Rung since the ring was last taken.
+const RUNG: u32 = 1;
+/// The drain sleeps, or is about to.
+const ASLEEP: u32 = 2;
+
+/// Why a wait ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Woken {
+    /// The bell was rung.
+    Rung,
+    /// It was not: the time is up, or the sleep ended early for no reason. Look at the clock.
+    Quiet,
+}
+
+/// The bell of one sleeper.
+#[derive(Debug)]
+pub struct Bell {
+    state: Bits,
+    sleeper: Latest<Sleeper>,
+}
+
+impl Default for Bell {
+    fn default() -> Self {
+        Self { state: Bits::new(0), sleeper: Latest::default() }
+    }
+}
+
+impl Bell {
+    /// Wakes the sleeper, now or from its next wait. Never waits; a system call only when somebody sleeps and this is
+    /// the first ring.
+    ///
+    /// Releases what was done before, acquires who sleeps.
+    pub fn ring(&self) {
+        if self.state.raise(RUNG, Ends::both(Edge::Rung, Edge::Asleep)) == ASLEEP {
+            self.sleeper.with(|sleeper| sleeper.map(Sleeper::wake));
+        }
+    }
+
+    /// Waits for a ring, at most for `limit`. One thread at a time.
+    pub fn wait(&self, limit: Option<Duration>) -> Woken {
+        self.name_sleeper();
+        loop {
+            if self.fall_asleep() && self.take() {
+                return Woken::Rung;
+            }
+            park(limit);
+            if self.take() {
+                return Woken::Rung;
+            }
+            if limit.is_some() {
+                return Woken::Quiet;
+            }
+        }
+    }
+
+    /// Says whom to wake, when it is another thread than before.
+    fn name_sleeper(&self) {
+        let me = Sleeper::current();
+        if !self.sleeper.with(|sleeper| sleeper == Some(&me)) {
+            self.sleeper.swap(Some(Arc::new(me)));
+        }
+    }
+
+    /// Asks to be woken. True when the bell has been rung already. Releases who sleeps.
+    fn fall_asleep(&self) -> bool {
+        self.state.raise(ASLEEP, Ends::release(Edge::Asleep)) & RUNG != 0
+    }
+
+    /// Gets up and takes the ring, if there was one. Acquires what was done before it.
+    fn take(&self) -> bool {
+        self.state.swap(0, Ends::acquire(Edge::Rung)) & RUNG != 0
+    }
+}
+
+/// Rings the bell of a drain from any thread, for those who leave it messages elsewhere.
+#[derive(Clone, Debug)]
+pub struct Ringer(pub(super) Arc<super::table::Slots>);
+
+impl Ringer {
+    /// Ends the drain's wait, now or its next one. Never waits.
+    pub fn ring(&self) {
+        self.0.bell.ring();
+    }
+}

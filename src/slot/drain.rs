@@ -1,0 +1,111 @@
+//! The persister's end of the slots.
+//!
+//! In: keys of slots with something new. Out: what is newest in them, as often as it is asked for; slots given back.
+//! Law: a slot is read again at each attempt to store it, never carried along as a value.
+
+use super::bell::{Ringer, Woken};
+use super::latest::{Phase, Published};
+use super::table::{SlotKey, Slots};
+use crate::base::Tick;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The one who stores.
+#[derive(Debug)]
+pub struct SlotDrain {
+    slots: Arc<Slots>,
+}
+
+impl SlotDrain {
+    pub(super) fn new(slots: Arc<Slots>) -> Self {
+        Self { slots }
+    }
+
+    /// The next slot with something new, oldest first. What is published from now on queues it again.
+    ///
+    /// A slot that was released while it was on the queue is passed over, or comes out as what it holds now.
+    pub fn pop(&mut self) -> Option<SlotKey> {
+        loop {
+            let index = self.slots.queue.pop(|index| self.slots.at(index).map(|slot| &slot.dirty))?;
+            let newest = |newest: Option<&Published>| newest.map(|newest| newest.generation);
+            if let Some(generation) = self.slots.at(index)?.latest.with(newest) {
+                return Some(SlotKey { index, generation });
+            }
+        }
+    }
+
+    /// What is newest in the slot; none when the key is stale. Drop it soon: the writer makes a new one as long as this
+    /// one is held.
+    pub fn read(&self, key: SlotKey) -> Option<Arc<Published>> {
+        let newest = self.slots.at(key.index)?.latest.load()?;
+        (newest.generation == key.generation).then_some(newest)
+    }
+
+    /// The stream's last activity, which may be later than its cursor's; none when the key is stale.
+    pub fn last_seen(&self, key: SlotKey) -> Option<Tick> {
+        let slot = self.slots.at(key.index)?;
+        slot.with(key, |_| Tick::from_micros(slot.last_seen.get()))
+    }
+
+    /// Gives back a slot whose end, retired or removed, has been stored; its key opens nothing from now on. False, and
+    /// nothing done, when the key is stale or its stream still lives.
+    pub fn release(&mut self, key: SlotKey) -> bool {
+        let Some(slot) = self.slots.at(key.index) else { return false };
+        if slot.with(key, |newest| newest.phase == Phase::Live) != Some(false) {
+            return false;
+        }
+        // First: once the slot is on the free list, what is in it belongs to the next stream.
+        slot.latest.swap(None);
+        if let Some(free) = self.slots.free(key.index) {
+            free.give(key.index, &slot.link);
+        }
+        true
+    }
+
+    /// Waits until something was published or [`Ringer::ring`] called since the last wait, at most for `limit`. After
+    /// [`Woken::Rung`], pop until nothing is left: a ring is not given twice.
+    pub fn wait(&mut self, limit: Option<Duration>) -> Woken {
+        self.slots.bell.wait(limit)
+    }
+
+    /// Looks at all slots from any thread, also while the drain is held up.
+    pub fn survey(&self) -> Survey {
+        Survey { slots: Arc::clone(&self.slots) }
+    }
+
+    /// One that rings the bell, for any thread.
+    pub fn ringer(&self) -> Ringer {
+        Ringer(Arc::clone(&self.slots))
+    }
+
+    /// Slots on the queue.
+    pub fn len(&self) -> usize {
+        self.slots.queue.len()
+    }
+
+    /// Whether no slot is on the queue.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many slots there are.
+    pub fn capacity(&self) -> usize {
+        self.slots.capacity()
+    }
+}
+
+/// Looks at what all slots hold.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    slots: Arc<Slots>,
+}
+
+impl Survey {
+    /// Each slot in which something was published, with what is newest in it.
+    pub fn published(&self) -> impl Iterator<Item = (SlotKey, Arc<Published>)> {
+        (0..self.slots.capacity() as u32).filter_map(|index| {
+            let published = self.slots.at(index)?.latest.load()?;
+            Some((SlotKey { index, generation: published.generation }, published))
+        })
+    }
+}

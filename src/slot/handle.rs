@@ -1,0 +1,38 @@
+//! A reader of one stream's cursor, for any thread.
+//!
+//! In: a key. Out: the newest published cursor, as long as the stream has its slot.
+//! Laws: reading never waits and never holds up the writer; a handle never sees an older cursor after a newer one, and
+//! never another stream's.
+
+use super::latest::{Phase, Published};
+use super::table::{SlotKey, Slots};
+use crate::base::{Cursor, EventId};
+use std::sync::Arc;
+
+/// Reads a stream's cursor. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct CursorHandle {
+    slots: Arc<Slots>,
+    key: SlotKey,
+}
+
+impl CursorHandle {
+    pub(super) fn new(slots: Arc<Slots>, key: SlotKey) -> Self {
+        Self { slots, key }
+    }
+
+    /// The last event id that was delivered; none before the first, and after the stream was removed or released.
+    pub fn last_event_id(&self) -> Option<EventId> {
+        self.look(|cursor| cursor.id.clone())
+    }
+
+    /// The delivered mark; none before the first, and after the stream was removed or released.
+    pub fn cursor(&self) -> Option<Cursor> {
+        self.look(Cursor::clone)
+    }
+
+    fn look<R>(&self, look: impl FnOnce(&Cursor) -> R) -> Option<R> {
+        let alive = |newest: &Published| newest.phase != Phase::Removed;
+        self.slots.at(self.key.index)?.with(self.key, |p| p.cursor.as_ref().filter(|_| alive(p)).map(look))?
+    }
+}

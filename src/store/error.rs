@@ -1,0 +1,105 @@
+//! What can go wrong in a store, said so that a person knows what to do.
+//!
+//! Law: an error names what was being done, to what, and what helps; whether trying again may help is part of it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Why a store could not do something.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// All epochs have been handed out.
+    OutOfEpochs,
+    /// The store holds as many records as it may.
+    Full {
+        /// The bound.
+        limit: usize,
+    },
+    /// The system refused: a full disk, a directory that is not there, a permission.
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// What the system says.
+        why: Box<str>,
+    },
+    /// Another process has the file open.
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file was written by a newer version.
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The format it has.
+        found: u32,
+        /// The newest format known here.
+        known: u32,
+    },
+    /// The file is something else.
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is damaged.
+    Torn {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: Box<str>,
+    },
+    /// One record is damaged; others are not.
+    Damaged {
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The store was closed.
+    Closed,
+    /// This build has no such store.
+    NotBuilt {
+        /// What was asked for.
+        store: Box<str>,
+    },
+    /// Another reason of the store's own.
+    Refused(Box<str>),
+}
+
+impl StoreError {
+    /// Whether trying again may help without anybody doing something about it.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Io { .. } | Self::Locked { .. } | Self::Closed | Self::Refused(_) | Self::Full { .. })
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutOfEpochs => f.write_str("the store has no epoch left; start with an empty one"),
+            Self::Full { limit } => write!(f, "the store holds its bound of {limit} records; raise it or remove some"),
+            Self::Io { doing, why } => write!(f, "the store failed while {doing}: {why}"),
+            Self::Locked { path } => {
+                write!(f, "{} is open in another process; end that one or use another file", path.display())
+            }
+            Self::Newer { path, found, known } => write!(
+                f,
+                "{} has format {found}, and this version knows {known}; use a newer segno or another file",
+                path.display()
+            ),
+            Self::Foreign { path } => {
+                write!(f, "{} is not a store of segno's and is left as it is; use another file", path.display())
+            }
+            Self::Torn { path, why } => write!(
+                f,
+                "{} is damaged ({why}) and is left as it is; restore a copy, or move it away to begin anew",
+                path.display()
+            ),
+            Self::Damaged { why } => write!(f, "the record is damaged: {why}; it will be replaced by the next write"),
+            Self::Closed => f.write_str("the store is closed"),
+            Self::NotBuilt { store } => write!(f, "this build has no store `{store}`; build with its feature"),
+            Self::Refused(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}

@@ -1,0 +1,158 @@
+//! Cursors in a table of the file, by session and stream.
+//!
+//! Law: what is compared and what is written lie in one transaction, so no write can come in between.
+
+use super::{META, begin, refused};
+use crate::base::StreamName;
+use crate::store::record::{decode_cursor, encode_cursor};
+use crate::store::{SessionStore, StoreError, Stored, StoredCursor, Write};
+use ::redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// Tuples are ordered field by field, so names come in the order that the store promises.
+pub(super) const CURSORS: TableDefinition<'_, (&[u8], u64), &[u8]> = TableDefinition::new("cursors-1");
+
+/// Items of one commit: enough for all that is due, few enough that a commit ends soon.
+const BATCH: usize = 10_000;
+
+pub(super) struct Sessions {
+    database: Arc<Database>,
+    /// Where records are written down before they go into the table.
+    record: Vec<u8>,
+}
+
+type Cursors<'t> = Table<'t, (&'static [u8], u64), &'static [u8]>;
+
+impl Sessions {
+    pub(super) fn new(database: Arc<Database>) -> Self {
+        Self { database, record: Vec::new() }
+    }
+
+    fn write(&mut self, table: &mut Cursors<'_>, name: &StreamName, write: &Write) -> Result<Stored, StoreError> {
+        let key = (&*name.session, name.stream);
+        let old = table.get(key).map_err(|e| refused("reading a cursor", &e))?;
+        // A damaged record is as good as none: the write heals it.
+        let old = old.and_then(|bytes| decode_cursor(bytes.value()).ok());
+        let new = match (write, old) {
+            (Write::Cursor(new), Some(old)) if !new.is_newer_than(&old) => return Ok(Stored::Stale),
+            (Write::Cursor(new), Some(old)) => {
+                StoredCursor { last_seen_ms: new.last_seen_ms.max(old.last_seen_ms), ..new.clone() }
+            }
+            (Write::Cursor(new), None) => new.clone(),
+            (Write::Activity { last_seen_ms }, Some(old)) if *last_seen_ms > old.last_seen_ms => {
+                StoredCursor { last_seen_ms: *last_seen_ms, ..old }
+            }
+            (Write::Activity { .. }, _) => return Ok(Stored::Stale),
+            (Write::Remove { epoch }, Some(old)) if old.epoch > *epoch => return Ok(Stored::Stale),
+            (Write::Remove { .. }, _) => {
+                table.remove(key).map_err(|e| refused("removing a cursor", &e))?;
+                return Ok(Stored::Written);
+            }
+        };
+        encode_cursor(&new, &mut self.record);
+        table.insert(key, &*self.record).map_err(|e| refused("writing a cursor", &e))?;
+        Ok(Stored::Written)
+    }
+
+    /// Changes numbers of the file about itself.
+    fn meta<R>(
+        &self,
+        change: impl FnOnce(&mut Table<'_, &'static str, u64>) -> Result<R, StoreError>,
+    ) -> Result<R, StoreError> {
+        let write = begin(&self.database)?;
+        let result = {
+            let mut table = write.open_table(META).map_err(|e| refused("opening a table", &e))?;
+            change(&mut table)?
+        };
+        write.commit().map_err(|e| refused("committing", &e))?;
+        Ok(result)
+    }
+}
+
+impl SessionStore for Sessions {
+    fn next_epoch(&mut self) -> Result<u64, StoreError> {
+        self.meta(|table| {
+            let last = number(table, "epoch")?.unwrap_or(0);
+            let next = last.checked_add(1).ok_or(StoreError::OutOfEpochs)?;
+            table.insert("epoch", next).map_err(|e| refused("writing the epoch", &e))?;
+            Ok(next)
+        })
+    }
+
+    fn secret(&mut self, candidate: u128) -> Result<u128, StoreError> {
+        self.meta(|table| {
+            if let (Some(low), Some(high)) = (number(table, "secret-low")?, number(table, "secret-high")?) {
+                return Ok(u128::from(high) << 64 | u128::from(low));
+            }
+            let halves = [("secret-low", candidate as u64), ("secret-high", (candidate >> 64) as u64)];
+            for (name, half) in halves {
+                table.insert(name, half).map_err(|e| refused("writing the secret", &e))?;
+            }
+            Ok(candidate)
+        })
+    }
+
+    fn get_last_event_id(&mut self, name: &StreamName) -> Result<Option<StoredCursor>, StoreError> {
+        let read = self.database.begin_read().map_err(|e| refused("beginning to read", &e))?;
+        let table = read.open_table(CURSORS).map_err(|e| refused("opening a table", &e))?;
+        let found = table.get((&*name.session, name.stream)).map_err(|e| refused("reading a cursor", &e))?;
+        found.map(|bytes| decode_cursor(bytes.value())).transpose()
+    }
+
+    fn store_event_ids_batch(
+        &mut self,
+        items: &[(Arc<StreamName>, Write)],
+    ) -> Result<Vec<Result<Stored, StoreError>>, StoreError> {
+        let database = Arc::clone(&self.database);
+        let write = begin(&database)?;
+        let results = {
+            let mut table = write.open_table(CURSORS).map_err(|e| refused("opening a table", &e))?;
+            items.iter().map(|(name, item)| self.write(&mut table, name, item)).collect()
+        };
+        write.commit().map_err(|e| refused("committing", &e))?;
+        Ok(results)
+    }
+
+    fn store_last_event_id(&mut self, name: &StreamName, cursor: &StoredCursor) -> Result<Stored, StoreError> {
+        let item = (Arc::new(name.clone()), Write::Cursor(cursor.clone()));
+        self.store_event_ids_batch(&[item])?.pop().unwrap_or(Err(StoreError::Closed))
+    }
+
+    fn remove(&mut self, name: &StreamName) -> Result<(), StoreError> {
+        let item = (Arc::new(name.clone()), Write::Remove { epoch: u64::MAX });
+        self.store_event_ids_batch(&[item])?.pop().unwrap_or(Err(StoreError::Closed)).map(drop)
+    }
+
+    fn scan(
+        &mut self,
+        after: Option<&StreamName>,
+        limit: usize,
+    ) -> Result<Vec<(StreamName, StoredCursor)>, StoreError> {
+        let read = self.database.begin_read().map_err(|e| refused("beginning to read", &e))?;
+        let table = read.open_table(CURSORS).map_err(|e| refused("opening a table", &e))?;
+        let from = after.map_or(Bound::Unbounded, |name| Bound::Excluded((&*name.session, name.stream)));
+        let range = table.range::<(&[u8], u64)>((from, Bound::Unbounded)).map_err(|e| refused("reading cursors", &e))?;
+        let mut found = Vec::new();
+        for entry in range {
+            let (key, value) = entry.map_err(|e| refused("reading cursors", &e))?;
+            let (session, stream) = key.value();
+            // A damaged record is passed over: the others are sound.
+            if let Ok(cursor) = decode_cursor(value.value()) {
+                found.push((StreamName { session: session.into(), stream }, cursor));
+            }
+            if found.len() >= limit {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    fn batch_limit(&self) -> usize {
+        BATCH
+    }
+}
+
+fn number(table: &Table<'_, &'static str, u64>, name: &str) -> Result<Option<u64>, StoreError> {
+    Ok(table.get(name).map_err(|e| refused("reading the store's own numbers", &e))?.map(|value| value.value()))
+}
