@@ -1,22 +1,32 @@
 //! The one place that reads the machine's clock.
 //!
-//! In: the operating system's monotonic clock. Out: [`Tick`]s since the clock was made.
+//! In: the operating system's monotonic clock, and its calendar once. Out: [`Tick`]s since the clock was made.
 //! Law: time does not go backwards, and everything above the sockets gets it passed in.
 
 use crate::base::Tick;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// A monotonic clock that starts at [`Tick::ZERO`].
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     start: Instant,
+    /// What the calendar said at the start, in milliseconds since the Unix epoch.
+    unix_ms: u64,
 }
 
 impl Clock {
     /// A clock that starts now.
     pub fn start() -> Self {
-        Self { start: Instant::now() }
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { start: Instant::now(), unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX) }
     }
+
+    /// A time as the calendar has it, in milliseconds since the Unix epoch. The calendar is read once, so that these
+    /// times do not go backwards either.
+    pub fn unix_ms(&self, at: Tick) -> u64 {
+        self.unix_ms.saturating_add(at.micros() / 1_000)
+    }
+
 
     /// The time since the start.
     pub fn now(&self) -> Tick {

@@ -84,6 +84,9 @@ pub mod metrics;
 #[cfg(feature = "persist")]
 pub mod slot;
 
+#[cfg(feature = "persist")]
+pub mod persist;
+
 pub mod track;
 
 #[cfg(feature = "net")]

@@ -31,6 +31,11 @@ impl Counter {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
+    /// Takes `n` off again, which must have been added before.
+    pub fn take(&self, n: u64) {
+        self.0.fetch_sub(n, Ordering::Relaxed);
+    }
+
     /// Sets the number, where one thread alone does so.
     pub fn set(&self, n: u64) {
         self.0.store(n, Ordering::Relaxed);

@@ -47,6 +47,13 @@ impl SlotDrain {
         slot.with(key, |_| Tick::from_micros(slot.last_seen.get()))
     }
 
+    /// Notes what the store has acknowledged: events at the mark.
+    pub fn note_durable(&self, key: SlotKey, sequence: u64) {
+        if let Some(slot) = self.slots.at(key.index) {
+            slot.with(key, |_| slot.durable.set(sequence));
+        }
+    }
+
     /// Gives back a slot whose end, retired or removed, has been stored; its key opens nothing from now on. False, and
     /// nothing done, when the key is stale or its stream still lives.
     pub fn release(&mut self, key: SlotKey) -> bool {
@@ -56,6 +63,7 @@ impl SlotDrain {
         }
         // First: once the slot is on the free list, what is in it belongs to the next stream.
         slot.latest.swap(None);
+        slot.durable.set(0);
         if let Some(free) = self.slots.free(key.index) {
             free.give(key.index, &slot.link);
         }
@@ -101,6 +109,14 @@ pub struct Survey {
 }
 
 impl Survey {
+    /// What is published and not acknowledged by the store.
+    pub fn unflushed(&self) -> impl Iterator<Item = Arc<Published>> {
+        self.published().filter_map(|(key, published)| {
+            let durable = self.slots.at(key.index)?.durable.get();
+            published.cursor.as_ref().is_some_and(|cursor| cursor.sequence > durable).then_some(published)
+        })
+    }
+
     /// Each slot in which something was published, with what is newest in it.
     pub fn published(&self) -> impl Iterator<Item = (SlotKey, Arc<Published>)> {
         (0..self.slots.capacity() as u32).filter_map(|index| {

@@ -31,6 +31,12 @@ impl CursorHandle {
         self.look(Cursor::clone)
     }
 
+    /// Events at the mark that the store has acknowledged; never more than the cursor's. 0: none yet.
+    pub fn durable(&self) -> u64 {
+        let slot = self.slots.at(self.key.index);
+        slot.and_then(|slot| slot.with(self.key, |_| slot.durable.get())).unwrap_or(0)
+    }
+
     fn look<R>(&self, look: impl FnOnce(&Cursor) -> R) -> Option<R> {
         let alive = |newest: &Published| newest.phase != Phase::Removed;
         self.slots.at(self.key.index)?.with(self.key, |p| p.cursor.as_ref().filter(|_| alive(p)).map(look))?

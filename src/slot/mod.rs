@@ -18,7 +18,7 @@
 //!    nothing from then on.
 //!
 //! # Memory
-//! A slot costs 56 bytes beside its published value: 24 shared, 16 with the writer, 16 in the queue.
+//! A slot costs 64 bytes beside its published value: 32 shared, 16 with the writer, 16 in the queue.
 //!
 //! # Orderings
 //! Each is an [`Edge`](crate::sync::Edge), which says what it carries; the operations are named methods in `queue`,

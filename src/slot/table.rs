@@ -28,6 +28,8 @@ pub(super) struct Slot {
     pub(super) latest: Latest<Published>,
     /// The last activity, in microseconds. Means something only beside a published value.
     pub(super) last_seen: Number,
+    /// Events at the mark that the store has acknowledged; 0: none.
+    pub(super) durable: Number,
     /// The dirty flag.
     pub(super) dirty: Bits,
     /// The next free slot, while this one is free.
@@ -56,6 +58,7 @@ impl Slots {
         let slot = |_| Slot {
             latest: Latest::default(),
             last_seen: Number::new(0),
+            durable: Number::new(0),
             dirty: Bits::new(CLEAN),
             link: Bits::new(NONE),
         };
@@ -83,7 +86,7 @@ impl Slots {
     }
 }
 
-/// The two ends of `capacity` slots (at most `u32::MAX - 1`; more is cut to that). All of it is allocated here, 40
+/// The two ends of `capacity` slots (at most `u32::MAX - 1`; more is cut to that). All of it is allocated here, 48
 /// bytes a slot; the writer's 16 bytes follow as slots are first taken.
 pub fn slots(capacity: usize) -> (SlotWriter, SlotDrain) {
     let ([writer], drain) = slots_for([capacity]);

@@ -164,4 +164,4 @@ impl SlotWriter {
 
 /// The promise of the module's page: a slot's own bytes, with the stamp and number that the queue keeps of it.
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<super::table::Slot>() + size_of::<Place>() + 16 <= 56);
+const _: () = assert!(size_of::<super::table::Slot>() + size_of::<Place>() + 16 <= 64);

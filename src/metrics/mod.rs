@@ -3,6 +3,10 @@
 //! In: increments, drained from the machine once a turn. Out: numbers by name.
 //! Law: counting costs one relaxed addition and never waits.
 
+mod persistence;
+
+pub use persistence::{LATENCY_BUCKETS, Persistence};
+
 use crate::base::Count;
 use crate::sync::Counter;
 
@@ -37,6 +41,7 @@ pub struct Metrics {
     counts: [Counter; Count::ALL.len()],
     gauges: [Counter; Gauge::ALL.len()],
     log_lines_dropped: Counter,
+    persistence: Persistence,
 }
 
 impl Default for Metrics {
@@ -45,6 +50,7 @@ impl Default for Metrics {
             counts: std::array::from_fn(|_| Counter::default()),
             gauges: std::array::from_fn(|_| Counter::default()),
             log_lines_dropped: Counter::default(),
+            persistence: Persistence::default(),
         }
     }
 }
@@ -68,6 +74,11 @@ impl Metrics {
     /// A gauge's present value.
     pub fn gauge(&self, gauge: Gauge) -> u64 {
         self.gauges[gauge as usize].get()
+    }
+
+    /// The persister's numbers.
+    pub fn persistence(&self) -> &Persistence {
+        &self.persistence
     }
 
     /// Counts log lines that were left out, so that a flood of them does not slow the reactor.

@@ -1,0 +1,100 @@
+//! What the persister has done and what it still has to do, as numbers that all threads see.
+//!
+//! In: numbers set by the persister's threads. Out: the same, and the ratios made of them.
+//! Law: reading never waits, and never holds up the persister.
+
+use crate::sync::Counter;
+
+/// Upper ends of the buckets of [`Persistence::latency`], in microseconds; the last bucket has no end.
+pub const LATENCY_BUCKETS: [u64; 13] = [
+    1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000,
+];
+
+/// Numbers of the persister.
+#[derive(Debug, Default)]
+pub struct Persistence {
+    /// Whether the store is open (1) or away (0).
+    pub store_open: Counter,
+    /// Slots with something that is not durable, activity included.
+    pub queue_depth: Counter,
+    /// Records in the last batch.
+    pub batch_size: Counter,
+    /// Batches written or tried.
+    pub batches: Counter,
+    /// Batches by how long the store took, one count a bucket of [`LATENCY_BUCKETS`] and one above.
+    pub latency: [Counter; LATENCY_BUCKETS.len() + 1],
+    /// Microseconds that the store took for all batches.
+    pub latency_sum: Counter,
+    /// Records that the store acknowledged.
+    pub success: Counter,
+    /// Records and batches that it did not.
+    pub failure: Counter,
+    /// Records tried again.
+    pub retry: Counter,
+    /// Records that a newer owner had written.
+    pub fenced: Counter,
+    /// Age of the oldest change that is not durable, in microseconds.
+    pub lag: Counter,
+    /// Changes of cursors that were published.
+    pub changes: Counter,
+    /// Records written for cursors.
+    pub cursor_records: Counter,
+    /// Changes that were activity alone.
+    pub activity_changes: Counter,
+    /// Records written for activity alone.
+    pub activity_batched: Counter,
+    /// Slots that have activity alone to store.
+    pub activity_queue_depth: Counter,
+    /// Whether the circuit breaker is open (1): the store fails and is asked only now and then.
+    pub breaker_open: Counter,
+    /// Messages to the persister that found no place.
+    pub refused: Counter,
+    /// Log blocks stored.
+    pub log_blocks: Counter,
+    /// Log blocks that found no place; the stored log states a hole.
+    pub log_blocks_dropped: Counter,
+    /// Look-ups answered.
+    pub lookups: Counter,
+}
+
+impl Persistence {
+    /// Changes of cursors for each record written: how much coalescing saves. 0 before the first record.
+    pub fn coalesce_ratio(&self) -> f64 {
+        ratio(self.changes.get(), self.cursor_records.get())
+    }
+
+    /// Changes that were activity alone for each record written for them. 0 before the first record.
+    pub fn activity_coalesce_ratio(&self) -> f64 {
+        ratio(self.activity_changes.get(), self.activity_batched.get())
+    }
+
+    /// Notes how long a batch took.
+    pub fn note_latency(&self, micros: u64) {
+        let bucket = LATENCY_BUCKETS.partition_point(|end| *end < micros);
+        self.latency[bucket].add(1);
+        self.latency_sum.add(micros);
+    }
+}
+
+fn ratio(of: u64, to: u64) -> f64 {
+    if to == 0 { 0.0 } else { of as f64 / to as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_latency_falls_into_the_first_bucket_that_holds_it() {
+        let p = Persistence::default();
+        for micros in [0, 1_000, 1_001, u64::MAX / 2] {
+            p.note_latency(micros);
+        }
+        assert_eq!((p.latency[0].get(), p.latency[1].get(), p.latency[13].get()), (2, 1, 1));
+    }
+
+    #[test]
+    fn a_ratio_of_nothing_is_nothing() {
+        assert_eq!(Persistence::default().coalesce_ratio(), 0.0);
+    }
+}

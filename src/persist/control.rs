@@ -1,0 +1,219 @@
+//! The persister from outside: started, asked, told to flush, ended.
+//!
+//! In: calls from any thread. Out: messages to the persister's threads, over channels that are bounded.
+//! Laws: no call here waits, but [`Persister::first_open`], [`Persister::shutdown`] and dropping none; a message that
+//! finds no place is refused and counted.
+
+use super::PersistConfig;
+use super::flusher::Flusher;
+use super::logs::{self, LogSender};
+use super::lookup::{self, Lookup};
+use crate::base::{Cursor, Span, StreamName};
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::slot::{Ringer, SlotDrain, Survey};
+use crate::store::{LogWrite, Opened, StoreError, StoredCursor, StoredLog};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+/// Messages that may wait.
+const CONTROL: usize = 1_000;
+
+/// Opens the store; called until it succeeds.
+pub type Opener = Box<dyn FnMut() -> Result<Opened, StoreError> + Send>;
+
+/// Takes an answer, on the look-up thread. It must not wait.
+pub type Reply<T> = Box<dyn FnOnce(Result<T, StoreError>) + Send>;
+
+/// The channel to the persister is full, or the persister has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Refused;
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the persister is overrun or has ended; try again later")
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// What the flusher is told.
+pub(super) enum Message {
+    /// Answer when everything published before is durable.
+    Flush(Box<dyn FnOnce(bool) + Send>),
+    /// Write everything, then end; at this much time from now in any case.
+    Shutdown(Span),
+}
+
+/// Asks the persister, from any thread.
+#[derive(Clone, Debug)]
+pub struct PersistControl {
+    messages: Sender<Message>,
+    lookups: Sender<Lookup>,
+    logs: LogSender,
+    ringer: Ringer,
+    metrics: Arc<Metrics>,
+}
+
+impl PersistControl {
+    /// Looks up the cursors of a session, at most `limit`.
+    ///
+    /// # Errors
+    /// [`Refused`]; then `reply` is not called.
+    pub fn load_session(
+        &self,
+        session: Box<[u8]>,
+        limit: usize,
+        reply: Reply<Vec<(StreamName, StoredCursor)>>,
+    ) -> Result<(), Refused> {
+        self.look_up(Lookup::Session { session, limit, reply })
+    }
+
+    /// Looks up one cursor.
+    ///
+    /// # Errors
+    /// [`Refused`]; then `reply` is not called.
+    pub fn load(&self, name: StreamName, reply: Reply<Option<StoredCursor>>) -> Result<(), Refused> {
+        self.look_up(Lookup::Cursor { name, reply })
+    }
+
+    /// Looks up the stored logs of a session: at most `limit` streams, the newest `max_bytes` of each.
+    ///
+    /// # Errors
+    /// [`Refused`]; then `reply` is not called.
+    pub fn load_logs(
+        &self,
+        session: Box<[u8]>,
+        limit: usize,
+        max_bytes: usize,
+        reply: Reply<Vec<(StreamName, StoredCursor, StoredLog)>>,
+    ) -> Result<(), Refused> {
+        self.look_up(Lookup::Logs { session, limit, max_bytes, reply })
+    }
+
+    /// Lists cursors behind a name, at most `limit`.
+    ///
+    /// # Errors
+    /// [`Refused`]; then `reply` is not called.
+    pub fn scan(
+        &self,
+        after: Option<StreamName>,
+        limit: usize,
+        reply: Reply<Vec<(StreamName, StoredCursor)>>,
+    ) -> Result<(), Refused> {
+        self.look_up(Lookup::Scan { after, limit, reply })
+    }
+
+    fn look_up(&self, lookup: Lookup) -> Result<(), Refused> {
+        self.lookups.try_send(lookup).map_err(|_| self.refused())
+    }
+
+    /// Has `reply` called with true once everything that was published before is durable; with false when the persister
+    /// ends before.
+    ///
+    /// # Errors
+    /// [`Refused`]; then `reply` is not called.
+    pub fn flush(&self, reply: Box<dyn FnOnce(bool) + Send>) -> Result<(), Refused> {
+        self.messages.try_send(Message::Flush(reply)).map_err(|_| self.refused())?;
+        self.ringer.ring();
+        Ok(())
+    }
+
+    /// Takes a block of a log for the store. Refused where too many are on their way: the next block of that stream
+    /// then has to state a hole.
+    ///
+    /// # Errors
+    /// [`Refused`]; the block is dropped.
+    pub fn append_log(&self, write: LogWrite) -> Result<(), Refused> {
+        if !self.logs.push(write) {
+            self.metrics.persistence().log_blocks_dropped.add(1);
+            return Err(Refused);
+        }
+        self.ringer.ring();
+        Ok(())
+    }
+
+    fn refused(&self) -> Refused {
+        self.metrics.persistence().refused.add(1);
+        Refused
+    }
+}
+
+/// What was left when the persister ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unflushed {
+    /// The streams whose newest cursor is not durable, with that cursor.
+    pub cursors: Vec<(StreamName, Cursor)>,
+    /// The store did not come back from a call; its thread was left behind.
+    pub hung: bool,
+}
+
+/// The persister's two threads.
+#[derive(Debug)]
+pub struct Persister {
+    control: PersistControl,
+    survey: Survey,
+    secret: Receiver<u128>,
+    ended: Receiver<()>,
+}
+
+impl Persister {
+    /// Starts both threads. The store is opened on the first of them, again and again until it opens.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(
+        config: PersistConfig,
+        drain: SlotDrain,
+        open: Opener,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+    ) -> io::Result<Self> {
+        let (messages, inbox) = bounded(CONTROL);
+        let (lookups, questions) = bounded(CONTROL);
+        let (opened, openings) = bounded(1);
+        let (secret, secrets) = bounded(1);
+        let (end, ended) = bounded(1);
+        let (log_sender, log_queue) = logs::queue(config.log_bytes);
+        let (ringer, survey) = (drain.ringer(), drain.survey());
+        let answered = Arc::clone(&metrics);
+        thread::Builder::new()
+            .name("segno-lookup".to_owned())
+            .spawn(move || lookup::run(&questions, &openings, &answered))?;
+        let flusher = Flusher::new(config, drain, open, Arc::clone(&metrics), clock, inbox, log_queue, opened, secret);
+        thread::Builder::new().name("segno-persist".to_owned()).spawn(move || {
+            flusher.run();
+            // Nobody may be left to hear it.
+            let _ = end.try_send(());
+        })?;
+        let control = PersistControl { messages, lookups, logs: log_sender, ringer, metrics };
+        Ok(Self { control, survey, secret: secrets, ended })
+    }
+
+    /// A way to ask, for any thread.
+    pub fn control(&self) -> PersistControl {
+        self.control.clone()
+    }
+
+    /// Waits for the store to open for the first time: the key that names are hashed with. `None`: it did not within
+    /// the time.
+    pub fn first_open(&self, within: Span) -> Option<u128> {
+        self.secret.recv_timeout(Duration::from(within)).ok()
+    }
+
+    /// Writes everything and ends, within about this much time. A store call that hangs is left behind on its thread.
+    pub fn shutdown(self, within: Span) -> Unflushed {
+        let sent = self.control.messages.send_timeout(Message::Shutdown(within), Duration::from(within));
+        self.control.ringer.ring();
+        let ended = sent.is_ok() && self.ended.recv_timeout(Duration::from(within) + GRACE).is_ok();
+        let left = self.survey.unflushed();
+        let left = left.filter_map(|published| Some(((*published.name).clone(), published.cursor.clone()?)));
+        Unflushed { cursors: left.collect(), hung: !ended }
+    }
+}
+
+/// For the flusher to notice that its time is up.
+const GRACE: Duration = Duration::from_millis(50);

@@ -1,0 +1,128 @@
+//! Log blocks on their way to the store: a bounded queue, and what is tried again.
+//!
+//! In: blocks from the reactor. Out: batches in the order they came.
+//! Laws: blocks of one stream reach the store in their order; the bytes on their way are bounded, and a block that
+//! finds no place is refused, so that the next one of its stream states the hole.
+
+use crate::store::LogWrite;
+use crate::sync::Counter;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Blocks on their way at most.
+const BLOCKS: usize = 8_192;
+
+/// Blocks of one batch.
+const BATCH: usize = 2_048;
+
+/// Takes blocks in.
+#[derive(Clone, Debug)]
+pub(super) struct LogSender {
+    queue: Sender<LogWrite>,
+    bytes: Arc<Counter>,
+    limit: u64,
+}
+
+/// Gives them out.
+pub(super) struct LogQueue {
+    queue: Receiver<LogWrite>,
+    bytes: Arc<Counter>,
+    /// Taken off the queue and not acknowledged yet.
+    batch: Vec<LogWrite>,
+    again: VecDeque<LogWrite>,
+}
+
+/// A queue for at most so many bytes.
+pub(super) fn queue(bytes: usize) -> (LogSender, LogQueue) {
+    let (sender, receiver) = bounded(BLOCKS);
+    let used = Arc::new(Counter::default());
+    let queue = LogQueue { queue: receiver, bytes: Arc::clone(&used), batch: Vec::new(), again: VecDeque::new() };
+    (LogSender { queue: sender, bytes: used, limit: bytes as u64 }, queue)
+}
+
+impl LogSender {
+    /// Takes a block in, or refuses it. Never waits.
+    pub(super) fn push(&self, write: LogWrite) -> bool {
+        let bytes = write.bytes() as u64;
+        if self.bytes.get().saturating_add(bytes) > self.limit {
+            return false;
+        }
+        self.bytes.add(bytes);
+        let pushed = self.queue.try_send(write).is_ok();
+        if !pushed {
+            self.bytes.take(bytes);
+        }
+        pushed
+    }
+}
+
+impl LogQueue {
+    /// The next batch; the same one again after it failed.
+    pub(super) fn next_batch(&mut self) -> &[LogWrite] {
+        while self.batch.len() < BATCH
+            && let Some(write) = self.again.pop_front().or_else(|| self.queue.try_recv().ok())
+        {
+            self.batch.push(write);
+        }
+        &self.batch
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.batch.is_empty() && self.again.is_empty() && self.queue.is_empty()
+    }
+
+    /// The batch was written, item by item as told; the others stay, in their order.
+    pub(super) fn on_written(&mut self, written: impl Iterator<Item = bool>) {
+        let mut written = written.collect::<Vec<_>>();
+        written.resize(self.batch.len(), false);
+        for (write, written) in self.batch.drain(..).zip(written) {
+            match written {
+                true => self.bytes.take(write.bytes() as u64),
+                false => self.again.push_back(write),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::StreamName;
+    use crate::store::{LogBlock, LogBounds};
+
+    fn block(first: u64, bytes: usize) -> LogWrite {
+        let name = Arc::new(StreamName { session: b"s"[..].into(), stream: 1 });
+        let block = LogBlock { first, at_ms: 0, bytes: vec![0; bytes].into(), ends: Box::default(), hole: false };
+        let bounds = LogBounds { events: 1, bytes: 1, age_ms: 1 };
+        LogWrite::Append { name, block: Arc::new(block), meta: Arc::from([]), bounds }
+    }
+
+    fn firsts(batch: &[LogWrite]) -> Vec<u64> {
+        let first = |write: &LogWrite| if let LogWrite::Append { block, .. } = write { block.first } else { 0 };
+        batch.iter().map(first).collect()
+    }
+
+    #[test]
+    fn what_failed_comes_again_before_what_is_new() {
+        let (sender, mut queue) = queue(10_000);
+        (1..4).for_each(|n| assert!(sender.push(block(n, 10))));
+        assert_eq!(firsts(queue.next_batch()), [1, 2, 3]);
+        queue.on_written([true, false, false].into_iter());
+        sender.push(block(4, 10));
+        assert_eq!(firsts(queue.next_batch()), [2, 3, 4]);
+        queue.on_written([true; 3].into_iter());
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn bytes_on_their_way_are_bounded_until_they_are_written() {
+        let (sender, mut queue) = queue(500);
+        assert!(sender.push(block(1, 300)) && !sender.push(block(2, 300)));
+        queue.next_batch();
+        assert!(!sender.push(block(2, 300)));
+        queue.on_written([true].into_iter());
+        assert!(sender.push(block(2, 300)));
+    }
+}

@@ -1,0 +1,424 @@
+//! The worker with a simulated store and clock: refusals, hangs, single items that fail, processes that die, two
+//! owners.
+//!
+//! Laws checked after every step: durable <= published; a stored cursor never moves back; nothing that was acknowledged
+//! is missing; a removed stream does not come back.
+
+use super::worker::{Worker, WorkerConfig};
+use crate::base::{Cursor, EventId, Random, Span, StreamName, Tick};
+use crate::slot::{SlotDrain, SlotKey, SlotWriter, slots};
+use crate::store::{MemoryStore, SessionStore, StoreError, Stored, Write};
+use std::sync::Arc;
+
+fn name(stream: u64) -> Arc<StreamName> {
+    Arc::new(StreamName { session: b"s"[..].into(), stream })
+}
+
+fn cursor(sequence: u64, at: Tick) -> Cursor {
+    Cursor { sequence, id: EventId::from_bytes(sequence.to_string().as_bytes()).unwrap(), at }
+}
+
+/// What the store does with a batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Store {
+    Works,
+    Refuses,
+    /// Takes the batch and says it did not.
+    Lies,
+    /// Fails each third item.
+    FailsSome,
+    /// Has not answered yet.
+    Hangs,
+}
+
+/// One process: slots and a worker over a store that outlives it.
+struct Life {
+    writer: SlotWriter,
+    drain: SlotDrain,
+    worker: Worker,
+    /// Key, stream, published sequence.
+    streams: Vec<(SlotKey, u64, u64)>,
+    /// A batch that the store has not answered.
+    flying: bool,
+    batches: Vec<usize>,
+}
+
+struct World {
+    now: Tick,
+    store: MemoryStore,
+    mode: Store,
+    /// By stream: the sequence acknowledged last, and in which epoch.
+    acknowledged: std::collections::HashMap<u64, (u64, u64)>,
+    epoch: u64,
+    life: Life,
+}
+
+impl World {
+    fn new(config: WorkerConfig, capacity: usize) -> Self {
+        let now = Tick::from_millis(10_000);
+        let mut store = MemoryStore::new(usize::MAX);
+        let epoch = store.next_epoch().unwrap();
+        let life = Life::new(config, capacity, epoch, now);
+        Self { now, store, mode: Store::Works, acknowledged: Default::default(), epoch, life }
+    }
+
+    /// The process dies, and another begins over the same store.
+    fn die(&mut self, config: WorkerConfig, capacity: usize) {
+        self.epoch = self.store.next_epoch().unwrap();
+        self.life = Life::new(config, capacity, self.epoch, self.now);
+    }
+
+    fn publish(&mut self, at: usize) {
+        let (key, _, sequence) = &mut self.life.streams[at];
+        *sequence += 1;
+        self.life.writer.publish(*key, &cursor(*sequence, self.now));
+    }
+
+    /// One step of the thread; whether something was written or tried.
+    fn step(&mut self) -> bool {
+        let Self { now, store, mode, acknowledged, epoch, life } = self;
+        let Life { drain, worker, streams, flying, batches, .. } = life;
+        if !*flying {
+            while let Some(key) = drain.pop() {
+                worker.on_dirty(key, drain, *now);
+            }
+        }
+        if *flying && *mode == Store::Hangs {
+            return false;
+        }
+        let batch: Vec<_> = match std::mem::take(flying) {
+            // What hung comes to an end with an error.
+            true => {
+                worker.on_result(Err(&StoreError::Closed), drain, *now);
+                return true;
+            }
+            false => worker.next_batch(drain, 10_000, *now).to_vec(),
+        };
+        if batch.is_empty() {
+            return false;
+        }
+        batches.push(batch.len());
+        for (name, write) in &batch {
+            if let Write::Cursor(cursor) = write {
+                let published = streams.iter().find(|(_, stream, _)| *stream == name.stream);
+                assert!(published.is_none_or(|(.., sequence)| cursor.sequence <= *sequence), "durable > published");
+            }
+        }
+        let refused = StoreError::Refused("no".into());
+        let result = match *mode {
+            Store::Works => store.store_event_ids_batch(&batch),
+            Store::Refuses => Err(refused),
+            Store::Lies => store.store_event_ids_batch(&batch).and(Err(refused)),
+            Store::FailsSome => {
+                let one = |(at, item): (usize, &(Arc<StreamName>, Write))| match at % 3 {
+                    2 => Err(refused.clone()),
+                    _ => store.store_event_ids_batch(std::slice::from_ref(item)).unwrap().remove(0),
+                };
+                Ok(batch.iter().enumerate().map(one).collect())
+            }
+            Store::Hangs => {
+                *flying = true;
+                return false;
+            }
+        };
+        if *mode == Store::Lies {
+            let removed = batch.iter().filter(|(_, write)| matches!(write, Write::Remove { .. }));
+            removed.for_each(|(name, _)| drop(acknowledged.remove(&name.stream)));
+        }
+        if let Ok(results) = &result {
+            for ((name, write), result) in batch.iter().zip(results) {
+                match (write, result) {
+                    (Write::Cursor(cursor), Ok(Stored::Written)) => {
+                        let old = acknowledged.insert(name.stream, (*epoch, cursor.sequence));
+                        assert!(old.is_none_or(|old| old < (*epoch, cursor.sequence)), "a cursor moved back");
+                    }
+                    (Write::Remove { .. }, Ok(Stored::Written)) => {
+                        acknowledged.remove(&name.stream);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        worker.on_result(result.as_deref(), drain, *now);
+        true
+    }
+
+    /// Lets time pass, calling the worker whenever it asks for it.
+    fn pass(&mut self, span: Span) {
+        let end = self.now + span;
+        self.run();
+        while let Some(at) = self.life.worker.next_deadline().filter(|at| *at <= end && !self.life.flying) {
+            assert!(at > self.now || self.step(), "the worker would spin");
+            self.now = self.now.max(at);
+            self.run();
+        }
+        self.now = end;
+        self.run();
+    }
+
+    fn run(&mut self) {
+        while self.step() {}
+        self.check();
+    }
+
+    fn check(&mut self) {
+        for (stream, (epoch, sequence)) in &self.acknowledged {
+            let stored = self.store.get_last_event_id(&name(*stream)).unwrap().unwrap();
+            assert!((stored.epoch, stored.sequence) >= (*epoch, *sequence), "an acknowledged cursor is missing");
+        }
+        let stale = self.life.streams.iter().filter(|(key, _, sequence)| {
+            let handle = self.life.writer.handle(*key);
+            assert!(handle.durable() <= *sequence, "durable > published");
+            handle.durable() < *sequence
+        });
+        assert!(self.life.worker.dirty() + self.life.drain.len() >= stale.count(), "a change was forgotten");
+    }
+
+    fn stored(&mut self, stream: u64) -> u64 {
+        self.store.get_last_event_id(&name(stream)).unwrap().map_or(0, |cursor| cursor.sequence)
+    }
+}
+
+impl Life {
+    fn new(config: WorkerConfig, capacity: usize, epoch: u64, now: Tick) -> Self {
+        let (writer, drain) = slots(capacity);
+        let worker = Worker::new(config, capacity, epoch, 0, 5, now);
+        Self { writer, drain, worker, streams: Vec::new(), flying: false, batches: Vec::new() }
+    }
+
+    fn begin(&mut self, stream: u64) {
+        if let Some(key) = self.writer.take(name(stream)) {
+            self.streams.push((key, stream, 0));
+        }
+    }
+}
+
+fn world(streams: u64) -> World {
+    let mut w = World::new(WorkerConfig::default(), 1_000);
+    (0..streams).for_each(|stream| w.life.begin(stream));
+    w
+}
+
+#[test]
+fn many_changes_in_a_window_make_one_record() {
+    let mut w = world(1);
+    for _ in 0..99 {
+        w.publish(0);
+        w.pass(Span::from_millis(1));
+    }
+    assert_eq!(w.life.worker.stats().cursor_records, 0);
+    w.pass(Span::from_millis(2));
+    assert_eq!((w.stored(0), w.life.worker.stats().cursor_records), (99, 1));
+}
+
+#[test]
+fn records_are_at_most_streams_times_windows() {
+    let mut w = world(20);
+    for n in 0..5_000u64 {
+        w.publish((n % 20) as usize);
+        w.pass(Span::from_millis(1));
+    }
+    assert!(w.life.worker.stats().cursor_records <= 20 * 51, "{:?}", w.life.worker.stats());
+}
+
+#[test]
+fn a_retry_writes_what_is_newest() {
+    let mut w = world(1);
+    w.mode = Store::Refuses;
+    w.publish(0);
+    w.pass(Span::from_millis(120));
+    w.publish(0);
+    w.publish(0);
+    w.mode = Store::Works;
+    w.pass(Span::from_secs(11));
+    assert_eq!((w.stored(0), w.life.worker.stats().cursor_records), (3, 1));
+}
+
+#[test]
+fn items_that_fail_are_tried_again_alone() {
+    let mut w = world(3);
+    (0..3).for_each(|at| w.publish(at));
+    w.mode = Store::FailsSome;
+    w.pass(Span::from_millis(110));
+    w.mode = Store::Works;
+    w.pass(Span::from_secs(11));
+    assert_eq!((w.life.batches.clone(), w.stored(2)), (vec![3, 1], 1));
+}
+
+#[test]
+fn activity_alone_is_written_once_a_window() {
+    let mut w = world(1);
+    w.publish(0);
+    w.pass(Span::from_secs(1));
+    for _ in 0..60 {
+        let key = w.life.streams[0].0;
+        w.life.writer.touch(key, w.now);
+        w.pass(Span::from_secs(1));
+    }
+    let stats = *w.life.worker.stats();
+    assert!(stats.cursor_records == 1 && (11..=13).contains(&stats.activity_records), "{stats:?}");
+    let seen = w.store.get_last_event_id(&name(0)).unwrap().unwrap().last_seen_ms;
+    assert!(w.now.micros() / 1_000 - seen <= 7_000);
+}
+
+#[test]
+fn a_new_event_does_not_wait_for_the_activity_window() {
+    let mut w = world(1);
+    w.publish(0);
+    w.pass(Span::from_millis(200));
+    let key = w.life.streams[0].0;
+    w.life.writer.touch(key, w.now);
+    w.pass(Span::from_millis(50));
+    w.publish(0);
+    w.pass(Span::from_millis(110));
+    assert_eq!(w.stored(0), 2);
+}
+
+#[test]
+fn a_hot_stream_does_not_keep_cold_ones_waiting_for_two_windows() {
+    let config = WorkerConfig { batch: 50, ..WorkerConfig::default() };
+    let mut w = World::new(config, 500);
+    (0..400).for_each(|stream| w.life.begin(stream));
+    for round in 1..200u64 {
+        w.publish(0);
+        let cold = 1 + (round % 399) as usize;
+        w.publish(cold);
+        let sequence = w.life.streams[cold].2;
+        w.pass(Span::from_millis(1));
+        if round % 10 == 0 {
+            let since = w.now;
+            while w.stored(cold as u64) < sequence {
+                w.publish(0);
+                w.pass(Span::from_millis(1));
+            }
+            assert!(w.now.since(since) <= Span::from_millis(200), "{}", w.now.since(since));
+        }
+    }
+}
+
+#[test]
+fn an_open_breaker_asks_with_small_batches_and_closes_with_the_first_that_works() {
+    let mut w = world(200);
+    w.mode = Store::Refuses;
+    (0..200).for_each(|at| w.publish(at));
+    w.pass(Span::from_secs(30));
+    assert!(w.life.worker.is_open());
+    let tries = w.life.batches.len();
+    assert!(tries < 45 && w.life.batches[10..].iter().all(|size| *size <= 16), "{:?}", w.life.batches);
+    w.mode = Store::Works;
+    w.pass(Span::from_secs(12));
+    assert!(!w.life.worker.is_open() && w.life.worker.dirty() == 0);
+}
+
+#[test]
+fn an_owner_that_was_superseded_changes_nothing() {
+    let mut w = world(1);
+    w.publish(0);
+    let newer = w.store.next_epoch().unwrap();
+    let cursor = crate::store::StoredCursor {
+        epoch: newer,
+        sequence: 1,
+        id: EventId::from_bytes(b"newer").unwrap(),
+        last_seen_ms: 0,
+    };
+    w.store.store_last_event_id(&name(0), &cursor).unwrap();
+    w.pass(Span::from_millis(300));
+    assert_eq!(w.store.get_last_event_id(&name(0)).unwrap().unwrap().id, cursor.id);
+    assert_eq!((w.life.worker.stats().fenced, w.life.worker.dirty()), (1, 0));
+    let (key, ..) = w.life.streams.remove(0);
+    w.life.writer.remove(key);
+    w.pass(Span::from_millis(300));
+    assert!(w.store.get_last_event_id(&name(0)).unwrap().is_some());
+}
+
+#[test]
+fn a_removed_stream_does_not_come_back_through_a_late_retry() {
+    let mut w = world(1);
+    w.mode = Store::Refuses;
+    w.publish(0);
+    w.pass(Span::from_millis(150));
+    let (key, ..) = w.life.streams.remove(0);
+    w.life.writer.remove(key);
+    w.mode = Store::Works;
+    w.pass(Span::from_secs(20));
+    assert_eq!((w.store.len(), w.life.worker.dirty(), w.life.worker.stats().cursor_records), (0, 0, 1));
+    // The slot is free again, and its next stream has a record of its own.
+    w.life.begin(9);
+    w.publish(0);
+    w.pass(Span::from_secs(1));
+    assert_eq!((w.life.streams[0].0.index, w.stored(9)), (key.index, 1));
+}
+
+#[test]
+fn in_a_hurry_nothing_waits_for_its_window() {
+    let mut w = world(10);
+    (0..10).for_each(|at| w.publish(at));
+    w.step();
+    w.life.worker.hurry(w.now);
+    w.publish(3);
+    w.run();
+    assert_eq!((w.life.worker.dirty(), w.stored(3), w.life.worker.oldest()), (0, 2, None));
+}
+
+#[test]
+fn the_lag_is_the_age_of_the_oldest_change() {
+    let mut w = world(2);
+    w.mode = Store::Refuses;
+    w.publish(0);
+    w.pass(Span::from_millis(500));
+    w.publish(1);
+    w.pass(Span::from_millis(500));
+    assert_eq!(w.life.worker.lag(w.now), Span::from_secs(1));
+    w.mode = Store::Works;
+    w.pass(Span::from_secs(12));
+    assert_eq!(w.life.worker.lag(w.now), Span::ZERO);
+}
+
+#[test]
+fn a_slot_costs_the_worker_less_than_a_hundred_bytes() {
+    assert!(Worker::bytes_a_slot() <= 96, "{}", Worker::bytes_a_slot());
+}
+
+/// Everything at once, by chance.
+#[test]
+fn whatever_fails_nothing_acknowledged_is_lost_and_all_is_flushed_in_the_end() {
+    const CAPACITY: usize = 12;
+    for seed in 0..1_200 {
+        let mut random = Random::new(seed);
+        let config = WorkerConfig { batch: 1 + random.below(20) as usize, ..WorkerConfig::default() };
+        let mut w = World::new(config.clone(), CAPACITY);
+        let mut next = 0;
+        for _ in 0..60 {
+            let some = random.below(w.life.streams.len().max(1) as u64) as usize;
+            match random.below(14) {
+                0 | 1 => {
+                    next += 1;
+                    w.life.begin(next);
+                }
+                2..=6 if !w.life.streams.is_empty() => w.publish(some),
+                7 if !w.life.streams.is_empty() => {
+                    let key = w.life.streams[some].0;
+                    w.life.writer.touch(key, w.now);
+                }
+                8 if !w.life.streams.is_empty() && random.below(3) == 0 => {
+                    let (key, ..) = w.life.streams.remove(some);
+                    if random.below(2) == 0 { w.life.writer.remove(key) } else { w.life.writer.retire(key) }
+                }
+                9 => {
+                    let modes = [Store::Works, Store::Refuses, Store::Lies, Store::FailsSome, Store::Hangs];
+                    w.mode = modes[random.below(5) as usize];
+                }
+                10 if random.below(6) == 0 => w.die(config.clone(), CAPACITY),
+                11 => w.pass(Span::from_secs(10)),
+                _ => w.pass(Span::from_micros(random.below(150_000))),
+            }
+            w.check();
+        }
+        w.mode = Store::Works;
+        w.pass(Span::from_secs(17));
+        assert_eq!((w.life.worker.dirty(), w.life.drain.len()), (0, 0), "seed {seed}");
+        for (_, stream, sequence) in w.life.streams.clone() {
+            assert_eq!(w.stored(stream), sequence, "seed {seed}");
+        }
+    }
+}

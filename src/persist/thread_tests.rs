@@ -1,0 +1,189 @@
+//! The persister's threads, with stores that hang and refuse. Nothing here sleeps: tests wait for answers.
+
+use super::*;
+use crate::base::{Cursor, EventId, StreamName, Tick};
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::slot::{SlotKey, SlotWriter, slots};
+use crate::store::faulty::Script;
+use crate::store::memory::Shared;
+use crate::store::{LogBlock, LogBounds, LogWrite, StoreError};
+use crossbeam_channel::bounded;
+use std::sync::Arc;
+
+struct Rig {
+    persister: Persister,
+    writer: SlotWriter,
+    store: Shared,
+    script: Script,
+    metrics: Arc<Metrics>,
+}
+
+fn rig(capacity: usize) -> Rig {
+    rig_opening(capacity, 0)
+}
+
+/// The store opens at the attempt with this number.
+fn rig_opening(capacity: usize, mut refuse: u32) -> Rig {
+    let (writer, drain) = slots(capacity);
+    let (store, script, metrics) = (Shared::new(10_000), Script::default(), Arc::new(Metrics::default()));
+    let config = PersistConfig {
+        worker: WorkerConfig { window: Span::from_millis(1), ..WorkerConfig::default() },
+        reopen: Backoff::new(Span::from_millis(1), Span::from_millis(1)),
+        ..PersistConfig::new(77, 1)
+    };
+    let open: Opener = Box::new({
+        let (store, script) = (store.clone(), script.clone());
+        move || {
+            if refuse > 0 {
+                refuse -= 1;
+                return Err(StoreError::Locked { path: "x".into() });
+            }
+            Ok(script.wrap(store.open()))
+        }
+    });
+    let persister = Persister::start(config, drain, open, Arc::clone(&metrics), Clock::start()).unwrap();
+    Rig { persister, writer, store, script, metrics }
+}
+
+impl Rig {
+    fn take(&mut self, stream: u64) -> SlotKey {
+        let name = StreamName { session: b"s"[..].into(), stream };
+        self.writer.take(Arc::new(name)).unwrap()
+    }
+
+    fn publish(&mut self, key: SlotKey, sequence: u64) {
+        let id = EventId::from_bytes(sequence.to_string().as_bytes()).unwrap();
+        self.writer.publish(key, &Cursor { sequence, id, at: Tick::ZERO });
+    }
+
+    /// Waits until everything published is durable.
+    fn flush(&self) -> bool {
+        let (done, wait) = bounded(1);
+        self.persister.control().flush(Box::new(move |all| done.send(all).unwrap())).unwrap();
+        wait.recv().unwrap()
+    }
+
+    fn look_up(&self, stream: u64) -> Option<u64> {
+        let (done, wait) = bounded(1);
+        let name = StreamName { session: b"s"[..].into(), stream };
+        let reply = Box::new(move |found| done.send(found).unwrap());
+        self.persister.control().load(name, reply).unwrap();
+        wait.recv().unwrap().unwrap().map(|cursor| cursor.sequence)
+    }
+}
+
+#[test]
+fn a_flush_answers_when_everything_before_it_is_durable() {
+    let mut r = rig(10);
+    let keys: Vec<SlotKey> = (0..10).map(|n| r.take(n)).collect();
+    for n in 1..200 {
+        keys.iter().for_each(|key| r.publish(*key, n));
+        assert!(r.flush());
+        assert_eq!((r.look_up(0), r.writer.handle(keys[9]).durable()), (Some(n), n));
+    }
+}
+
+#[test]
+fn the_secret_is_the_stores_own() {
+    let r = rig(1);
+    assert_eq!(r.persister.first_open(Span::from_secs(60)), Some(77));
+    assert_eq!(crate::store::SessionStore::secret(&mut r.store.clone(), 1), Ok(77));
+}
+
+#[test]
+fn a_store_that_is_away_at_first_gets_everything_when_it_opens() {
+    let mut r = rig_opening(1, 20);
+    let key = r.take(1);
+    r.publish(key, 5);
+    assert_eq!(r.persister.first_open(Span::from_secs(60)), Some(77));
+    assert!(r.flush());
+    assert_eq!(r.look_up(1), Some(5));
+    assert!(r.metrics.persistence().failure.get() == 0 && r.metrics.persistence().store_open.get() == 1);
+}
+
+#[test]
+fn look_ups_are_answered_while_a_write_hangs() {
+    let mut r = rig(2);
+    let key = r.take(1);
+    r.publish(key, 1);
+    assert!(r.flush());
+    r.script.hang(true);
+    r.publish(key, 2);
+    r.script.await_hang();
+    assert_eq!(r.look_up(1), Some(1));
+    r.script.hang(false);
+    assert!(r.flush());
+    assert_eq!(r.look_up(1), Some(2));
+}
+
+#[test]
+fn a_hung_store_does_not_hang_the_end_and_what_is_left_is_told() {
+    let mut r = rig(3);
+    let (a, b) = (r.take(1), r.take(2));
+    r.publish(a, 1);
+    assert!(r.flush());
+    r.script.hang(true);
+    r.publish(b, 7);
+    r.script.await_hang();
+    let left = r.persister.shutdown(Span::from_millis(20));
+    assert!(left.hung);
+    let left: Vec<_> = left.cursors.iter().map(|(name, cursor)| (name.stream, cursor.sequence)).collect();
+    assert_eq!(left, [(2, 7)]);
+    r.script.hang(false);
+}
+
+#[test]
+fn the_end_writes_everything_first() {
+    let mut r = rig(100);
+    for n in 0..100 {
+        let key = r.take(n);
+        r.publish(key, n + 1);
+    }
+    let left = r.persister.shutdown(Span::from_secs(60));
+    assert_eq!((left.cursors.len(), left.hung), (0, false));
+    let mut store = r.store.open();
+    assert_eq!(store.lookup.scan(None, 1_000).unwrap().len(), 100);
+}
+
+#[test]
+fn a_store_that_refuses_to_the_end_leaves_its_cursors_named() {
+    let mut r = rig(3);
+    let key = r.take(1);
+    r.script.refuse_all(true);
+    r.publish(key, 3);
+    let left = r.persister.shutdown(Span::from_millis(50));
+    assert_eq!((left.cursors.len(), left.hung), (1, false));
+}
+
+#[test]
+fn a_full_control_channel_is_a_counted_refusal() {
+    let mut r = rig(1);
+    let key = r.take(1);
+    assert!(r.flush());
+    r.script.hang(true);
+    r.publish(key, 1);
+    r.script.await_hang();
+    let control = r.persister.control();
+    let refused = (0..1_200).filter(|_| control.flush(Box::new(|_| {})).is_err()).count();
+    assert_eq!((refused, r.metrics.persistence().refused.get()), (200, 200));
+    r.script.hang(false);
+}
+
+#[test]
+fn log_blocks_are_stored_and_found_with_their_session() {
+    let mut r = rig(1);
+    let key = r.take(1);
+    r.publish(key, 1);
+    let name = Arc::new(StreamName { session: b"s"[..].into(), stream: 1 });
+    let block = LogBlock { first: 1, at_ms: 1, bytes: b"id: 1\n\n"[..].into(), ends: [7].into(), hole: false };
+    let bounds = LogBounds { events: 9, bytes: 99, age_ms: 9 };
+    let meta = Arc::from(&b"m"[..]);
+    r.persister.control().append_log(LogWrite::Append { name, block: Arc::new(block.clone()), meta, bounds }).unwrap();
+    let store = r.store.clone();
+    assert!(r.flush());
+    assert_eq!(r.persister.shutdown(Span::from_secs(60)).cursors, []);
+    let mut logs = store.open().logs.unwrap();
+    let name = StreamName { session: b"s"[..].into(), stream: 1 };
+    assert_eq!(logs.read_log(&name, 99).unwrap().unwrap().blocks, [block]);
+}

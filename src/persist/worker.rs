@@ -1,0 +1,485 @@
+//! The persister's mind: which slots are due, what a batch holds, what is tried again and when.
+//!
+//! In: slots that changed, results of batches, ticks. Out: batches; the time to be called next.
+//!
+//! A slot is clean, or waits for its window (on the wheel), or for another attempt (on the heap), or flies (in the batch
+//! that the store has). Changes while it waits cost nothing: the batch reads the slot when it is made. Changes while it
+//! flies are noted, and it waits anew when it has landed.
+
+use super::breaker::Breaker;
+use crate::base::{Random, Span, StreamName, Tick};
+use crate::slot::{Phase, SlotDrain, SlotKey};
+use crate::store::{StoreError, Stored, StoredCursor, Write};
+use crate::timer::{Backoff, RetryHeap, TimerKey, Wheel};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// What the worker keeps to.
+#[derive(Clone, Debug)]
+pub struct WorkerConfig {
+    /// From the first change to the write.
+    pub window: Span,
+    /// Between two writes of a stream that has activity alone.
+    pub activity_window: Span,
+    /// Records a batch; 0: as many as the store likes.
+    pub batch: usize,
+    /// Between attempts.
+    pub retry: Backoff,
+    /// Failed batches in a row before the breaker opens.
+    pub breaker_after: u32,
+    /// How long it stays open before the store is asked again.
+    pub breaker_for: Span,
+}
+
+impl Default for WorkerConfig {
+    fn default() -> Self {
+        Self {
+            window: Span::from_millis(100),
+            activity_window: Span::from_secs(5),
+            batch: 0,
+            retry: Backoff::new(Span::from_millis(50), Span::from_secs(10)),
+            breaker_after: 5,
+            breaker_for: Span::from_secs(1),
+        }
+    }
+}
+
+/// The longest wait between attempts while somebody waits for everything.
+const HURRIED: Span = Span::from_millis(50);
+
+/// What was counted since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Stats {
+    /// Times that a slot was found with a new cursor.
+    pub changes: u64,
+    /// Times that a slot was found with activity alone.
+    pub activity_changes: u64,
+    /// Records written for cursors and removals.
+    pub cursor_records: u64,
+    /// Records written for activity alone.
+    pub activity_records: u64,
+    /// Records that the store refused, and batches.
+    pub failures: u64,
+    /// Records tried again.
+    pub retries: u64,
+    /// Records that a newer owner had written.
+    pub fenced: u64,
+}
+
+/// Where a slot is between its change and its record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum State {
+    #[default]
+    Clean,
+    /// On the wheel.
+    Waiting(TimerKey<SlotKey>),
+    /// On the heap.
+    Failed,
+    /// In the batch; since when it has changed again, and with which change.
+    Flying { again: Option<(Tick, u64)> },
+}
+
+/// What the worker knows of a slot.
+#[derive(Clone, Copy, Debug, Default)]
+struct Entry {
+    generation: u32,
+    attempts: u32,
+    state: State,
+    /// Which change it is waiting with, in the order of all; means something unless clean.
+    serial: u64,
+    /// Events at the durable mark, and the last sequence that was seen in the slot.
+    durable: u64,
+    seen: u64,
+    /// The last activity that is durable.
+    active: Tick,
+}
+
+/// A change that was found, its number in the order of all, and when.
+#[derive(Clone, Copy, Debug)]
+struct Change {
+    serial: u64,
+    key: SlotKey,
+    since: Tick,
+}
+
+/// A slot in the batch.
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    key: SlotKey,
+    sequence: u64,
+    active: Tick,
+    phase: Phase,
+    activity_alone: bool,
+}
+
+/// Decides what is written when. See the module's page.
+pub struct Worker {
+    config: WorkerConfig,
+    epoch: u64,
+    unix_ms_at_zero: u64,
+    entries: Vec<Entry>,
+    wheel: Wheel<SlotKey>,
+    heap: RetryHeap<SlotKey>,
+    breaker: Breaker,
+    random: Random,
+    batch: Vec<(Arc<StreamName>, Write)>,
+    flights: Vec<Flight>,
+    /// Changes of cursors in the order they were found, each with its time; those written since are passed over.
+    order: VecDeque<Change>,
+    /// The same for activity alone.
+    quiet: VecDeque<Change>,
+    serial: u64,
+    dirty: usize,
+    /// Everything is due at once, whatever its window: somebody waits for it.
+    hurry: bool,
+    stats: Stats,
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").field("dirty", &self.dirty).field("stats", &self.stats).finish_non_exhaustive()
+    }
+}
+
+impl Worker {
+    /// A worker for `capacity` slots. `epoch` is what the store handed out; `unix_ms_at_zero` what the calendar said at
+    /// [`Tick::ZERO`].
+    pub fn new(config: WorkerConfig, capacity: usize, epoch: u64, unix_ms_at_zero: u64, seed: u64, now: Tick) -> Self {
+        Self {
+            breaker: Breaker::new(config.breaker_after, config.breaker_for),
+            wheel: Wheel::new(capacity, now),
+            heap: RetryHeap::new(capacity),
+            config,
+            epoch,
+            unix_ms_at_zero,
+            entries: Vec::new(),
+            random: Random::new(seed),
+            batch: Vec::new(),
+            flights: Vec::new(),
+            order: VecDeque::new(),
+            quiet: VecDeque::new(),
+            serial: 0,
+            dirty: 0,
+            hurry: false,
+            stats: Stats::default(),
+        }
+    }
+
+    /// A slot came off the dirty queue.
+    pub fn on_dirty(&mut self, key: SlotKey, drain: &SlotDrain, now: Tick) {
+        let Some((sequence, phase)) = newest(drain, key) else { return };
+        let entry = entry(&mut self.entries, key);
+        if entry.generation != key.generation {
+            // The stay before was released, so nothing of it waits any more but a timer that finds it stale.
+            if entry.state != State::Clean {
+                self.dirty -= 1;
+            }
+            *entry = Entry { generation: key.generation, ..Entry::default() };
+        }
+        let news = sequence > entry.seen || phase != Phase::Live;
+        entry.seen = sequence;
+        match news {
+            true => self.stats.changes += 1,
+            false => self.stats.activity_changes += 1,
+        }
+        match entry.state {
+            State::Flying { again: None } => {
+                let serial = self.note(key, now, news);
+                self::entry(&mut self.entries, key).state = State::Flying { again: Some((now, serial)) };
+            }
+            State::Flying { .. } | State::Failed => {}
+            State::Waiting(timer) if news => {
+                let at = now + self.config.window;
+                if self.wheel.deadline(timer).is_some_and(|set| set > at) {
+                    self.wheel.cancel(timer);
+                    let serial = self.note(key, now, true);
+                    self.wait(key, at, now, serial);
+                }
+            }
+            State::Waiting(_) => {}
+            State::Clean => {
+                let at = match news {
+                    true => now + self.config.window,
+                    false => (now + self.config.window).max(entry.active + self.config.activity_window),
+                };
+                self.dirty += 1;
+                let serial = self.note(key, now, news);
+                self.wait(key, at, now, serial);
+            }
+        }
+    }
+
+    /// Notes a change and numbers it.
+    fn note(&mut self, key: SlotKey, since: Tick, news: bool) -> u64 {
+        self.serial += 1;
+        let order = if news { &mut self.order } else { &mut self.quiet };
+        order.push_back(Change { serial: self.serial, key, since });
+        self.serial
+    }
+
+    /// Puts a slot on the wheel.
+    fn wait(&mut self, key: SlotKey, at: Tick, now: Tick, serial: u64) {
+        let at = if self.hurry { now } else { at };
+        let entry = entry(&mut self.entries, key);
+        entry.serial = serial;
+        // The wheel has a place for each slot.
+        match self.wheel.add(at, key) {
+            Ok(timer) => entry.state = State::Waiting(timer),
+            Err(_) => {
+                entry.state = State::Clean;
+                self.dirty -= 1;
+            }
+        }
+    }
+
+    /// What is to be written now; empty when nothing is due, or the breaker is open. Ask again only after
+    /// [`Worker::on_result`].
+    pub fn next_batch(&mut self, drain: &mut SlotDrain, store_likes: usize, now: Tick) -> &[(Arc<StreamName>, Write)] {
+        self.batch.clear();
+        self.flights.clear();
+        let likes = if self.config.batch == 0 { store_likes } else { self.config.batch };
+        let limit = self.breaker.allows(likes.max(1), now);
+        while self.batch.len() < limit {
+            // Those that failed do not keep others waiting, nor the other way round.
+            let retry = if self.batch.len() % 2 == 0 { self.heap.pop_due(now) } else { None };
+            let key = match retry {
+                Some((key, _)) => Some((key, true)),
+                None => match self.wheel.poll(now) {
+                    Some(key) => Some((key, false)),
+                    None => self.heap.pop_due(now).map(|(key, _)| (key, true)),
+                },
+            };
+            let Some((key, retry)) = key else { break };
+            self.board(key, retry, drain);
+        }
+        &self.batch
+    }
+
+    /// Reads a slot that is due and adds it to the batch, if there is something to write.
+    fn board(&mut self, key: SlotKey, retry: bool, drain: &mut SlotDrain) {
+        let entry = entry(&mut self.entries, key);
+        let due = matches!((entry.state, retry), (State::Failed, true) | (State::Waiting(_), false));
+        if entry.generation != key.generation || !due {
+            return;
+        }
+        let Some(published) = drain.read(key) else {
+            entry.state = State::Clean;
+            self.dirty -= 1;
+            return;
+        };
+        let active = drain.last_seen(key).unwrap_or(Tick::ZERO);
+        let sequence = published.cursor.as_ref().map_or(0, |cursor| cursor.sequence);
+        let last_seen_ms = self.unix_ms_at_zero.saturating_add(active.micros() / 1_000);
+        let write = match (published.phase, &published.cursor) {
+            (Phase::Removed, _) => Some(Write::Remove { epoch: self.epoch }),
+            (Phase::Live | Phase::Retired, Some(cursor)) if sequence > entry.durable => {
+                let id = cursor.id.clone();
+                Some(Write::Cursor(StoredCursor { epoch: self.epoch, sequence, id, last_seen_ms }))
+            }
+            (Phase::Live | Phase::Retired, Some(_)) if active > entry.active => Some(Write::Activity { last_seen_ms }),
+            _ => None,
+        };
+        let Some(write) = write else {
+            entry.state = State::Clean;
+            self.dirty -= 1;
+            if published.phase != Phase::Live {
+                drain.release(key);
+            }
+            return;
+        };
+        self.stats.retries += u64::from(retry);
+        entry.state = State::Flying { again: None };
+        entry.seen = entry.seen.max(sequence);
+        let activity_alone = matches!(write, Write::Activity { .. });
+        self.flights.push(Flight { key, sequence, active, phase: published.phase, activity_alone });
+        self.batch.push((Arc::clone(&published.name), write));
+    }
+
+    /// What became of the batch: a result an item, or none. True when that opened the breaker.
+    pub fn on_result(
+        &mut self,
+        result: Result<&[Result<Stored, StoreError>], &StoreError>,
+        drain: &mut SlotDrain,
+        now: Tick,
+    ) -> bool {
+        let opened = match result {
+            Ok(_) => {
+                self.breaker.on_success();
+                false
+            }
+            Err(_) => {
+                self.stats.failures += 1;
+                self.breaker.on_failure(now)
+            }
+        };
+        for at in 0..self.flights.len() {
+            let flight = self.flights[at];
+            match result.map(|results| results.get(at)) {
+                Ok(Some(Ok(stored))) => self.land(flight, *stored, drain, now),
+                Ok(Some(Err(_)) | None) => {
+                    self.stats.failures += 1;
+                    self.fail(flight.key, now);
+                }
+                Err(_) => self.fail(flight.key, now),
+            }
+        }
+        self.batch.clear();
+        self.flights.clear();
+        opened
+    }
+
+    fn land(&mut self, flight: Flight, stored: Stored, drain: &mut SlotDrain, now: Tick) {
+        let Flight { key, sequence, active, phase, activity_alone } = flight;
+        match (stored, activity_alone) {
+            (Stored::Written, false) => self.stats.cursor_records += 1,
+            (Stored::Written, true) => self.stats.activity_records += 1,
+            (Stored::Stale, false) => self.stats.fenced += 1,
+            (Stored::Stale, true) => {}
+        }
+        let entry = entry(&mut self.entries, key);
+        let again = if let State::Flying { again } = entry.state { again } else { None };
+        entry.state = State::Clean;
+        entry.attempts = 0;
+        entry.durable = entry.durable.max(sequence);
+        entry.active = entry.active.max(active);
+        self.dirty -= 1;
+        drain.note_durable(key, sequence);
+        if phase != Phase::Live {
+            drain.release(key);
+        } else if let Some((since, serial)) = again {
+            let news = newest(drain, key).is_some_and(|(now, phase)| now > sequence || phase != Phase::Live);
+            let wait = if news { self.config.window } else { self.config.activity_window };
+            self.dirty += 1;
+            self.wait(key, since + wait, now, serial);
+        }
+    }
+
+    fn fail(&mut self, key: SlotKey, now: Tick) {
+        let random = self.random.next();
+        let entry = entry(&mut self.entries, key);
+        if let State::Flying { again: Some((_, serial)) } = entry.state {
+            // The next attempt carries both changes: what waits is the older one.
+            entry.serial = entry.serial.min(serial);
+        }
+        entry.state = State::Failed;
+        let delay = self.config.retry.delay(entry.attempts, random);
+        let delay = if self.hurry { delay.min(HURRIED) } else { delay };
+        entry.attempts = entry.attempts.saturating_add(1);
+        let attempt = entry.attempts;
+        // The heap has a place for each slot.
+        if self.heap.push(now + delay, key, attempt).is_err() {
+            self.dirty -= 1;
+            entry.state = State::Clean;
+        }
+    }
+
+    /// Makes everything due at once, and whatever comes from now on, until [`Worker::relax`].
+    pub fn hurry(&mut self, now: Tick) {
+        self.hurry = true;
+        for index in 0..self.entries.len() {
+            let entry = &self.entries[index];
+            if let State::Waiting(timer) = entry.state
+                && let Some(key) = self.wheel.cancel(timer)
+                && let Ok(timer) = self.wheel.add(now, key)
+            {
+                self.entries[index].state = State::Waiting(timer);
+            }
+        }
+        while let Some((key, _)) = self.heap.pop_due(Tick::NEVER) {
+            let entry = entry(&mut self.entries, key);
+            if entry.generation == key.generation && entry.state == State::Failed {
+                let serial = entry.serial;
+                self.wait(key, now, now, serial);
+            }
+        }
+    }
+
+    /// Goes back to windows.
+    pub fn relax(&mut self) {
+        self.hurry = false;
+    }
+
+    /// When [`Worker::next_batch`] will have something, at the earliest. `None`: when a slot changes.
+    pub fn next_deadline(&self) -> Option<Tick> {
+        let due = [self.wheel.next_deadline(), self.heap.next_deadline()].into_iter().flatten().min()?;
+        Some(self.breaker.probe_at().map_or(due, |probe| due.max(probe)))
+    }
+
+    /// The number of the change found last: everything up to it is durable once [`Worker::oldest`] is beyond.
+    pub fn newest(&self) -> u64 {
+        self.serial
+    }
+
+    /// The number of the oldest change that is not durable; `None` when all are.
+    pub fn oldest(&mut self) -> Option<u64> {
+        self.settle();
+        [&self.order, &self.quiet].into_iter().filter_map(|list| list.front()).map(|change| change.serial).min()
+    }
+
+    /// The age of the oldest change of a cursor that is not durable.
+    pub fn lag(&mut self, now: Tick) -> Span {
+        self.settle();
+        self.order.front().map_or(Span::ZERO, |change| now.since(change.since))
+    }
+
+    /// Passes over what has been written since.
+    fn settle(&mut self) {
+        let entries = &self.entries;
+        for list in [&mut self.order, &mut self.quiet] {
+            while list.pop_front_if(|change| !is_open(entries, change)).is_some() {}
+            if list.len() > 4 * self.dirty + 1_024 {
+                list.retain(|change| is_open(entries, change));
+            }
+        }
+    }
+
+    /// Slots with something that is not durable.
+    pub fn dirty(&self) -> usize {
+        self.dirty
+    }
+
+    /// Changes of activity alone that wait.
+    pub fn quiet(&self) -> usize {
+        self.quiet.len()
+    }
+
+    /// Whether the breaker is open.
+    pub fn is_open(&self) -> bool {
+        self.breaker.probe_at().is_some()
+    }
+
+    /// What a slot costs the worker at most, in bytes: its entry, and its place on the wheel or the heap.
+    pub const fn bytes_a_slot() -> usize {
+        size_of::<Entry>() + size_of::<crate::timer::Entry<SlotKey>>()
+    }
+
+    /// What was counted since the start.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+}
+
+/// Whether this change is still the one its slot waits with.
+fn is_open(entries: &[Entry], change: &Change) -> bool {
+    let Some(entry) = entries.get(change.key.index as usize) else { return false };
+    let waits = match entry.state {
+        State::Clean => false,
+        State::Flying { again: Some((_, serial)) } if serial == change.serial => true,
+        _ => entry.serial == change.serial,
+    };
+    waits && entry.generation == change.key.generation
+}
+
+/// The sequence and the phase of what is newest in a slot.
+fn newest(drain: &SlotDrain, key: SlotKey) -> Option<(u64, Phase)> {
+    drain.read(key).map(|p| (p.cursor.as_ref().map_or(0, |cursor| cursor.sequence), p.phase))
+}
+
+/// What is known of a slot; the table grows to it. Indices are below the capacity of the slots.
+fn entry(entries: &mut Vec<Entry>, key: SlotKey) -> &mut Entry {
+    let index = key.index as usize;
+    if index >= entries.len() {
+        entries.resize(index + 1, Entry::default());
+    }
+    &mut entries[index]
+}
