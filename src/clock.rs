@@ -27,7 +27,6 @@ impl Clock {
         self.unix_ms.saturating_add(at.micros() / 1_000)
     }
 
-
     /// The time since the start.
     pub fn now(&self) -> Tick {
         Tick::from_micros(u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX))

@@ -1,39 +1,54 @@
-//! Wires the halves: a reactor on a thread of its own, and a handle to it.
+//! Wires the halves: the reactor on its thread, the persister on its two, and the handles to them.
 //!
-//! In: a configuration. Out: a running [`Engine`], its addresses and metrics, an orderly end.
-//! Laws: nothing is accepted before [`Engine::start`] returns without an error; [`Engine::shutdown`] returns within
-//! its deadline and a little.
+//! In: a configuration and a store. Out: a running [`Engine`], its addresses, metrics, trackers and cursors; an orderly
+//! end.
+//! Laws: nothing is accepted before [`Builder::start`] returns without an error; all threads are started there and none
+//! later; [`Engine::shutdown`] returns within its deadline and a little, also when the store hangs.
+
+mod builder;
+mod inline;
+
+pub use builder::{Builder, opener};
+pub use inline::{InlineTracker, TrackerError};
 
 use crate::base::{Count, Span};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::reactor::{Command, Reactor, Remote, StartError};
+use crate::persist::{PersistControl, Persister, Unflushed};
+use crate::reactor::{Command, Remote, StartError};
+use crate::slot::CursorHandle;
+use inline::Trackers;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
-/// A running proxy.
+/// A running proxy, and the trackers of a program that does its own I/O.
 #[derive(Debug)]
 pub struct Engine {
     addresses: Vec<SocketAddr>,
     metrics: Arc<Metrics>,
     remote: Remote,
     reactor: JoinHandle<io::Result<()>>,
+    persister: Persister,
+    trackers: Trackers,
+    clock: Clock,
 }
 
 impl Engine {
-    /// Binds the listeners and starts the reactor's thread. `seed` decides jitter and hash keys; take a random one.
+    /// An engine that is still to be told what to do.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Binds the listeners and starts all threads, with the store that the configuration names. `seed` decides jitter
+    /// and hash keys; take a random one.
     ///
     /// # Errors
     /// [`StartError`], naming what is missing and what to do.
     pub fn start(config: Config, seed: u64) -> Result<Self, StartError> {
-        let metrics = Arc::new(Metrics::default());
-        let (reactor, remote) = Reactor::new(Arc::new(config), seed, Arc::clone(&metrics))?;
-        let addresses = reactor.addresses();
-        let thread = thread::Builder::new().name("segno-reactor".to_owned());
-        let reactor = thread.spawn(move || reactor.run()).map_err(StartError::System)?;
-        Ok(Self { addresses, metrics, remote, reactor })
+        Self::builder().config(config).seed(seed).start()
     }
 
     /// The addresses that are listened on.
@@ -51,26 +66,62 @@ impl Engine {
         self.metrics.get(count)
     }
 
-    /// Something to end the engine with from another thread.
+    /// Something to end the reactor with from another thread.
     pub fn remote(&self) -> Remote {
         self.remote.clone()
     }
 
-    /// Accepts no more, cuts streams so that their clients come back elsewhere, lets other answers end for up to
-    /// `within`, and stops.
-    ///
-    /// # Errors
-    /// When the reactor had failed.
-    pub fn shutdown(self, within: Span) -> io::Result<()> {
-        self.remote.send(Command::Drain(within));
-        self.join()
+    /// The clock that the engine's threads share.
+    pub fn clock(&self) -> Clock {
+        self.clock
     }
 
-    /// Waits until the reactor has stopped.
+    /// A way to ask the persister, for any thread.
+    pub fn store(&self) -> PersistControl {
+        self.persister.control()
+    }
+
+    /// The tracker of the stream with this key, for use on the caller's own thread. The first one of a key restores
+    /// its cursor from the store, which blocks the caller for up to `within`; others share its account.
     ///
     /// # Errors
-    /// When the reactor had failed.
-    pub fn join(self) -> io::Result<()> {
-        self.reactor.join().unwrap_or_else(|_| Err(io::Error::other("the reactor's thread panicked")))
+    /// [`TrackerError`].
+    pub fn tracker(&self, key: &[u8], within: Span) -> Result<InlineTracker, TrackerError> {
+        self.trackers.open(key, within, &self.persister.control(), self.clock)
     }
+
+    /// Reads the cursor of the stream with this key, without a lock, from any thread. `None`: it has no tracker now.
+    pub fn cursor(&self, key: &[u8]) -> Option<CursorHandle> {
+        self.trackers.cursor(key)
+    }
+
+    /// Accepts no more, cuts streams so that their clients come back elsewhere, lets other answers end, writes all
+    /// cursors to the store, and stops: within `deadline` and a little in all. What could not be written is returned.
+    ///
+    /// # Errors
+    /// When the reactor had failed; the cursors were written all the same, as far as they could be.
+    pub fn shutdown(self, deadline: Span) -> io::Result<Unflushed> {
+        let until = self.clock.now() + deadline;
+        self.remote.send(Command::Drain(deadline));
+        let result = join(self.reactor);
+        let left = self.persister.shutdown(until.since(self.clock.now()).max(LEAST));
+        result.map(|()| left)
+    }
+
+    /// Waits until the reactor has stopped, told to by [`Engine::remote`], then writes all cursors for up to `within`.
+    ///
+    /// # Errors
+    /// As [`Engine::shutdown`].
+    pub fn join(self, within: Span) -> io::Result<Unflushed> {
+        let result = join(self.reactor);
+        let left = self.persister.shutdown(within);
+        result.map(|()| left)
+    }
+}
+
+/// A store that works needs less than this for a last batch.
+const LEAST: Span = Span::from_millis(250);
+
+fn join(reactor: JoinHandle<io::Result<()>>) -> io::Result<()> {
+    reactor.join().unwrap_or_else(|_| Err(io::Error::other("the reactor's thread panicked")))
 }

@@ -97,6 +97,8 @@ pub mod reactor;
 #[cfg(feature = "net")]
 pub mod engine;
 
+#[cfg(feature = "net")]
+pub mod admin;
 #[cfg(feature = "cli")]
 pub mod cli;
 

@@ -27,6 +27,8 @@ pub(super) enum Command {
     Proxy(Box<ProxyArgs>),
     /// Run a flaky upstream, the proxy and clients in one process, and count what was lost and repeated
     Demo(DemoArgs),
+    /// List the stored cursors
+    Sessions(SessionsArgs),
     /// Read an event stream on standard input, write its events as JSON lines
     Parse(ParseArgs),
     /// Read a configuration, say what is wrong and where
@@ -42,7 +44,7 @@ pub(crate) struct ProxyArgs {
     /// Where clients connect; may be given several times [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR", value_parser = address)]
     pub(crate) listen: Vec<SocketAddr>,
-    /// Where cursors are kept; this version knows: memory [default: memory]
+    /// Where cursors are kept: redb:PATH or memory [default: redb:segno.redb]
     #[arg(long, value_name = "STORE", value_parser = StoreConfig::parse)]
     pub(crate) store: Option<StoreConfig>,
     /// Store recent events too, so that replay survives a restart
@@ -125,6 +127,19 @@ pub(crate) struct ParseArgs {
 }
 
 #[derive(ClapArgs, Debug)]
+pub(crate) struct SessionsArgs {
+    /// The store to read [default: redb:segno.redb]
+    #[arg(long, value_name = "STORE", value_parser = StoreConfig::parse, conflicts_with = "admin")]
+    pub(crate) store: Option<StoreConfig>,
+    /// The admin address of a running proxy, which has its store open
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    pub(crate) admin: Option<SocketAddr>,
+    /// Write one JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(ClapArgs, Debug)]
 pub(crate) struct CheckArgs {
     /// The configuration file
     pub(crate) file: PathBuf,
@@ -137,6 +152,7 @@ impl ProxyArgs {
             listen: self.listen.clone(),
             admin: self.admin,
             store: self.store.clone(),
+            default_store: Some(default_store()),
             durable: self.durable,
             upstream: self.upstream.clone(),
             settings: self.knobs.settings(),
@@ -173,6 +189,11 @@ impl From<DedupArg> for Dedup {
             DedupArg::Off => Self::Off,
         }
     }
+}
+
+/// Where cursors are kept when nobody says anything else.
+pub(crate) fn default_store() -> StoreConfig {
+    StoreConfig::Redb { path: PathBuf::from("segno.redb") }
 }
 
 /// A setting for a flag that was given.
@@ -253,7 +274,7 @@ mod tests {
     fn flags_that_are_not_given_leave_the_defaults() {
         let config = file::read("", proxy(&["--upstream", "http://h"]).flags()).unwrap();
         let routes = vec![Route::new(Upstream::parse("http://h").unwrap())].into();
-        assert_eq!(config, crate::config::Config { routes, ..Default::default() });
+        assert_eq!(config, crate::config::Config { routes, store: default_store(), ..Default::default() });
     }
 
     #[test]

@@ -29,20 +29,11 @@ pub(super) fn config(path: Option<&Path>, flags: Flags) -> Result<Config, Stop> 
     config.map_err(|list| Stop::Problems { file: name, list })
 }
 
-/// Names what the configuration asks for and this version does not have.
+/// Names what the configuration asks for and this build does not have.
 fn not_built(config: &Config) -> Vec<Problem> {
     let mut list = Vec::new();
-    let mut lacks = |what: &str| list.push(Problem::anywhere(what.to_owned()));
-    if !matches!(config.store, StoreConfig::Memory) {
-        lacks("`store`: this version keeps cursors in memory only; use `memory`");
-    }
-    if config.admin.is_some() {
-        lacks("`admin`: this version has no admin address; leave it out");
-    }
-    if config.routes.iter().any(|r| !r.linger.is_zero()) {
-        lacks(
-            "`linger`: this version cannot replay to clients that come back, so there is nothing to linger for; use `0s`",
-        );
+    if let StoreConfig::Redis { .. } = config.store {
+        list.push(Problem::anywhere("`store`: this build has no Redis store; use `redb:PATH` or `memory`".to_owned()));
     }
     list
 }

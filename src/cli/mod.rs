@@ -11,6 +11,7 @@ mod load;
 mod logging;
 mod parse;
 mod proxy;
+mod sessions;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -41,6 +42,7 @@ fn dispatch(command: Command) -> Result<(), Stop> {
     match command {
         Command::Proxy(args) => proxy::run(&args),
         Command::Demo(args) => demo::command(&args),
+        Command::Sessions(args) => sessions::run(&args, io::stdout().lock()),
         Command::Parse(args) => parse::run(&args, io::stdin().lock(), io::stdout().lock(), io::stderr().lock()),
         Command::Check(args) => check::run(&args, io::stdout().lock()),
     }

@@ -6,17 +6,24 @@
 
 use super::args::ProxyArgs;
 use super::{Stop, load, logging};
+use crate::admin::{Admin, Source};
 use crate::base::Span;
 use crate::engine::Engine;
+use crate::persist::Unflushed;
 use crate::reactor::Command;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::thread;
 
 /// How long answers that are under way may take to end after the first signal.
 const DRAIN_FOR: Span = Span::from_secs(10);
+
+/// How long the store may take over the last cursors.
+const FLUSH_FOR: Span = Span::from_secs(5);
 
 /// Makes the configuration and serves it.
 pub(super) fn run(args: &ProxyArgs) -> Result<(), Stop> {
@@ -25,12 +32,41 @@ pub(super) fn run(args: &ProxyArgs) -> Result<(), Stop> {
     // Signals are caught before anything listens, so that none ends the process in between.
     let signals = Signals::new([SIGTERM, SIGINT]).map_err(|e| Stop::failed("cannot catch signals", e))?;
     let routes: Vec<String> = config.routes.iter().map(|r| format!("{} to {}", r.name, r.upstream)).collect();
+    let admin = config.admin;
     let engine = Engine::start(config, random_seed()).map_err(|e| Stop::Failed(e.to_string()))?;
+    if let Some(address) = admin {
+        start_admin(address, &engine)?;
+    }
     end_on(signals, &engine).map_err(|e| Stop::failed("cannot start a thread for signals", e))?;
     let listens: Vec<String> = engine.addresses().iter().map(|a| format!("http://{a}")).collect();
     // Without standard error there is nobody to tell; the proxy serves all the same.
     let _ = writeln!(io::stderr(), "segno: listening on {}; {}", listens.join(", "), routes.join(", "));
-    engine.join().map_err(|e| Stop::failed("the reactor failed", e))
+    let left = engine.join(FLUSH_FOR).map_err(|e| Stop::failed("the reactor failed", e))?;
+    say_unflushed(&left);
+    match left.cursors.len() {
+        0 => Ok(()),
+        n => Err(Stop::Failed(format!("{n} cursors could not be stored; their clients may get up to that much twice"))),
+    }
+}
+
+/// Serves metrics, health and cursors.
+fn start_admin(address: SocketAddr, engine: &Engine) -> Result<(), Stop> {
+    let source = Source { metrics: Arc::clone(engine.metrics()), store: engine.store() };
+    let admin = Admin::start(address, source)
+        .map_err(|e| Stop::failed(&format!("cannot listen on {address} for `--admin`"), e))?;
+    tracing::info!("metrics, health and sessions at http://{}", admin.address());
+    Ok(())
+}
+
+/// Names each stream whose cursor could not be stored.
+fn say_unflushed(left: &Unflushed) {
+    for (name, cursor) in &left.cursors {
+        let session = name.session.escape_ascii();
+        tracing::error!("not stored: session {session}, stream {:x}, event id {:?}", name.stream, cursor.id);
+    }
+    if left.hung {
+        tracing::error!("the store did not come back from a call and was left behind");
+    }
 }
 
 /// Drains at the first signal, stops at the second.

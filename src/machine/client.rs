@@ -303,7 +303,13 @@ impl Machine {
 }
 
 /// What is kept of a request's head.
-fn request(head: &RequestHead, route: &crate::config::Route, client: IpAddr, cursor: Option<Box<[u8]>>, identity: Identity) -> Request {
+fn request(
+    head: &RequestHead,
+    route: &crate::config::Route,
+    client: IpAddr,
+    cursor: Option<Box<[u8]>>,
+    identity: Identity,
+) -> Request {
     let accepts_stream = http::accepts_event_stream(&head.headers);
     let mut bytes = Vec::with_capacity(512);
     let to = http::Forwarded {

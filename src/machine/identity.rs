@@ -240,9 +240,8 @@ mod tests {
 
     #[test]
     fn another_target_makes_another_session_unless_the_client_names_it() {
-        let get = |path: &str, lines: &str| {
-            identity(&format!("GET {path} HTTP/1.1\r\nHost: h\r\n{lines}\r\n"), HOME, |_| {})
-        };
+        let get =
+            |path: &str, lines: &str| identity(&format!("GET {path} HTTP/1.1\r\nHost: h\r\n{lines}\r\n"), HOME, |_| {});
         assert_ne!(get("/rooms/1", "").session, get("/rooms/2", "").session);
         let (a, b) = (get("/a", "Mcp-Session-Id: s\r\n"), get("/b", "Mcp-Session-Id: s\r\n"));
         assert_eq!((a.session, a.named), (b.session, true));

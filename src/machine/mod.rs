@@ -323,6 +323,20 @@ impl Machine {
         self.budget.used()
     }
 
+    /// Bytes that streams, sessions and event ids hold beside the logs, about.
+    pub fn stream_bytes(&self) -> usize {
+        let window = self.config.routes.iter().map(|r| r.window).max().unwrap_or_default() * 4;
+        self.exchanges.len() * size_of::<Exchange>()
+            + self.streams * (size_of::<exchange::Stream>() + window)
+            + self.sessions.len() * size_of::<sessions::Session>()
+            + self.interner.bytes()
+    }
+
+    /// How often an event id was known when it was interned, and how often it was new.
+    pub fn interned(&self) -> (u64, u64) {
+        (self.interner.hits(), self.interner.misses())
+    }
+
     fn is_client(&self, conn: ConnKey) -> Option<bool> {
         self.conns.get(conn).map(|c| matches!(c.peer, Peer::Client(_)))
     }

@@ -17,20 +17,58 @@ pub enum Gauge {
     Connections,
     /// Requests being served, event streams among them.
     Exchanges,
+    /// Sessions that are remembered.
+    Sessions,
+    /// Event streams, those that linger included.
+    Streams,
     /// Bytes that all logs hold.
     LogBytes,
+    /// Bytes that streams and sessions hold beside their logs: places, windows, ids.
+    StreamBytes,
+    /// Times that an event id was known already when it was interned.
+    InternHits,
+    /// Times that it was new.
+    InternMisses,
 }
 
 impl Gauge {
     /// All of them, in the order of their declaration.
-    pub const ALL: &[Self] = &[Self::Connections, Self::Exchanges, Self::LogBytes];
+    pub const ALL: &[Self] = &[
+        Self::Connections,
+        Self::Exchanges,
+        Self::Sessions,
+        Self::Streams,
+        Self::LogBytes,
+        Self::StreamBytes,
+        Self::InternHits,
+        Self::InternMisses,
+    ];
+
+    /// What the metric tells, in one line.
+    pub const fn help(self) -> &'static str {
+        match self {
+            Self::Connections => "Open connections, clients' and upstreams'.",
+            Self::Exchanges => "Requests being served, event streams among them.",
+            Self::Sessions => "Sessions that are remembered.",
+            Self::Streams => "Event streams, those that linger included.",
+            Self::LogBytes => "Bytes that all logs hold.",
+            Self::StreamBytes => "Bytes that streams and sessions hold beside their logs.",
+            Self::InternHits => "Times that an event id was known when it was interned.",
+            Self::InternMisses => "Times that an event id was new when it was interned.",
+        }
+    }
 
     /// The metric's name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Connections => "connections",
             Self::Exchanges => "exchanges",
+            Self::Sessions => "sessions",
+            Self::Streams => "streams",
             Self::LogBytes => "log_bytes",
+            Self::StreamBytes => "stream_bytes",
+            Self::InternHits => "string_intern_hits",
+            Self::InternMisses => "string_intern_misses",
         }
     }
 }
@@ -69,6 +107,24 @@ impl Metrics {
     /// Sets a gauge.
     pub fn set(&self, gauge: Gauge, value: u64) {
         self.gauges[gauge as usize].set(value);
+    }
+
+    /// Bytes that a session takes on average, its logs included; 0 without sessions.
+    pub fn memory_bytes_per_session(&self) -> f64 {
+        let bytes = self.gauge(Gauge::LogBytes) + self.gauge(Gauge::StreamBytes);
+        match self.gauge(Gauge::Sessions) {
+            0 => 0.0,
+            sessions => bytes as f64 / sessions as f64,
+        }
+    }
+
+    /// How many of all event ids that were interned were known already; 0 before the first.
+    pub fn string_intern_hit_ratio(&self) -> f64 {
+        let hits = self.gauge(Gauge::InternHits);
+        match hits + self.gauge(Gauge::InternMisses) {
+            0 => 0.0,
+            all => hits as f64 / all as f64,
+        }
     }
 
     /// A gauge's present value.

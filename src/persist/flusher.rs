@@ -64,7 +64,21 @@ impl Flusher {
     ) -> Self {
         let random = Random::new(config.seed);
         let (barriers, end_at, complained_at) = (Vec::new(), None, None);
-        Self { config, drain, open, metrics, clock, inbox, logs, opened, secret, random, barriers, end_at, complained_at }
+        Self {
+            config,
+            drain,
+            open,
+            metrics,
+            clock,
+            inbox,
+            logs,
+            opened,
+            secret,
+            random,
+            barriers,
+            end_at,
+            complained_at,
+        }
     }
 
     /// Opens the store, then writes until it is told to end.
@@ -86,7 +100,9 @@ impl Flusher {
                 Err(e) => {
                     let wait = self.config.reopen.delay(attempt.max(2), self.random.next());
                     self.numbers().failure.add(1);
-                    self.complain(&format!("the store cannot be opened: {e}; asked again in {wait}, nothing is written meanwhile"));
+                    self.complain(&format!(
+                        "the store cannot be opened: {e}; asked again in {wait}, nothing is written meanwhile"
+                    ));
                     let until = self.clock.now() + wait;
                     while self.clock.now() < until {
                         let now = self.clock.now();
@@ -181,7 +197,8 @@ impl Flusher {
             return;
         }
         let oldest = worker.oldest().unwrap_or(u64::MAX);
-        let (done, waiting): (Vec<_>, _) = std::mem::take(&mut self.barriers).into_iter().partition(|(n, _)| *n < oldest);
+        let (done, waiting): (Vec<_>, _) =
+            std::mem::take(&mut self.barriers).into_iter().partition(|(n, _)| *n < oldest);
         self.barriers = waiting;
         done.into_iter().for_each(|(_, reply)| reply(true));
         if self.barriers.is_empty() && self.end_at.is_none() {

@@ -17,10 +17,26 @@ pub(super) struct Half {
 
 /// A question.
 pub(super) enum Lookup {
-    Session { session: Box<[u8]>, limit: usize, reply: Reply<Vec<(StreamName, StoredCursor)>> },
-    Cursor { name: StreamName, reply: Reply<Option<StoredCursor>> },
-    Scan { after: Option<StreamName>, limit: usize, reply: Reply<Vec<(StreamName, StoredCursor)>> },
-    Logs { session: Box<[u8]>, limit: usize, max_bytes: usize, reply: Reply<Vec<(StreamName, StoredCursor, StoredLog)>> },
+    Session {
+        session: Box<[u8]>,
+        limit: usize,
+        reply: Reply<Vec<(StreamName, StoredCursor)>>,
+    },
+    Cursor {
+        name: StreamName,
+        reply: Reply<Option<StoredCursor>>,
+    },
+    Scan {
+        after: Option<StreamName>,
+        limit: usize,
+        reply: Reply<Vec<(StreamName, StoredCursor)>>,
+    },
+    Logs {
+        session: Box<[u8]>,
+        limit: usize,
+        max_bytes: usize,
+        reply: Reply<Vec<(StreamName, StoredCursor, StoredLog)>>,
+    },
 }
 
 /// Answers until nobody can ask any more.

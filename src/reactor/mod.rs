@@ -9,6 +9,7 @@
 //! emptied the socket (the kernel tells of what comes later, and of the other side's end, by a new edge), so an event
 //! costs one wake-up, one read and one write.
 
+mod checkpoints;
 mod logs;
 mod resolve;
 mod socket;
@@ -23,6 +24,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::machine::{Close, ConnKey, ConnectError, Input, Machine, Output};
 use crate::metrics::{Gauge, Metrics};
+use crate::slot::SlotWriter;
+use checkpoints::Checkpoints;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use logs::Logs;
 use mio::net::{TcpListener, TcpStream};
@@ -118,6 +121,21 @@ impl std::fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
+/// What a reactor is given beside its configuration.
+#[derive(Debug)]
+pub struct Parts {
+    /// Decides jitter and hash keys.
+    pub seed: u64,
+    /// The key under which principals and sessions are hashed.
+    pub secret: u128,
+    /// The clock that all threads of the engine share.
+    pub clock: Clock,
+    /// Where cursors are published.
+    pub slots: SlotWriter,
+    /// Where things are counted.
+    pub metrics: Arc<Metrics>,
+}
+
 /// Owns the sockets.
 #[derive(Debug)]
 pub struct Reactor {
@@ -129,6 +147,7 @@ pub struct Reactor {
     #[cfg(feature = "tls")]
     config: Arc<Config>,
     metrics: Arc<Metrics>,
+    checkpoints: Checkpoints,
     listeners: Vec<TcpListener>,
     /// Listeners that have more to accept, one bit each.
     acceptable: u64,
@@ -157,7 +176,8 @@ impl Reactor {
     ///
     /// # Errors
     /// [`StartError`], naming what is missing.
-    pub fn new(config: Arc<Config>, seed: u64, metrics: Arc<Metrics>) -> Result<(Self, Remote), StartError> {
+    pub fn new(config: Arc<Config>, with: Parts) -> Result<(Self, Remote), StartError> {
+        let Parts { seed, secret, clock, slots, metrics } = with;
         let poll = Poll::new().map_err(StartError::System)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(StartError::System)?);
         let mut listeners = Vec::new();
@@ -172,11 +192,10 @@ impl Reactor {
         if let Some(route) = config.routes.iter().find(|r| r.upstream.scheme == crate::config::Scheme::Https) {
             return Err(StartError::NoTls { upstream: route.upstream.to_string() });
         }
-        let clock = Clock::start();
         let now = clock.now();
         let (sender, commands) = bounded(COMMANDS);
         let reactor = Self {
-            machine: Machine::new(Arc::clone(&config), seed, 0, now),
+            machine: Machine::new(Arc::clone(&config), seed, secret, now),
             resolver: Resolver::start(&config, Arc::clone(&waker)).map_err(StartError::System)?,
             #[cfg(feature = "tls")]
             dialers: tls::Dialer::of_routes(&config).map_err(StartError::Tls)?,
@@ -186,6 +205,7 @@ impl Reactor {
             #[cfg(feature = "tls")]
             config,
             metrics,
+            checkpoints: Checkpoints::new(slots),
             listeners,
             acceptable: 0,
             accept_again_at: None,
@@ -255,12 +275,24 @@ impl Reactor {
         if self.machine.poll_timeout().is_some_and(|at| at <= self.now) {
             self.tell(Input::Time);
         }
-        let metrics = &self.metrics;
-        self.machine.drain_counts(|count, n| metrics.add(count, n));
-        metrics.set(Gauge::Connections, self.machine.connections() as u64);
-        metrics.set(Gauge::Exchanges, self.machine.exchanges() as u64);
-        metrics.set(Gauge::LogBytes, self.machine.log_bytes() as u64);
+        self.report();
         self.stop_at.is_some_and(|at| at <= self.now || self.machine.connections() == 0)
+    }
+
+    /// Passes on what the turn has brought: counts, and marks for the store.
+    fn report(&mut self) {
+        let Self { metrics, machine, checkpoints, .. } = self;
+        machine.drain_counts(|count, n| metrics.add(count, n));
+        machine.drain_checkpoints(|checkpoint| checkpoints.publish(checkpoint, metrics));
+        metrics.set(Gauge::Connections, machine.connections() as u64);
+        metrics.set(Gauge::Exchanges, machine.exchanges() as u64);
+        metrics.set(Gauge::Sessions, machine.sessions() as u64);
+        metrics.set(Gauge::Streams, machine.streams() as u64);
+        metrics.set(Gauge::LogBytes, machine.log_bytes() as u64);
+        metrics.set(Gauge::StreamBytes, machine.stream_bytes() as u64);
+        let (hits, misses) = machine.interned();
+        metrics.set(Gauge::InternHits, hits);
+        metrics.set(Gauge::InternMisses, misses);
     }
 
     fn on_woken(&mut self) {

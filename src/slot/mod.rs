@@ -38,11 +38,11 @@ mod tests;
 
 pub use bell::{Ringer, Woken};
 pub use drain::SlotDrain;
+pub use drain::Survey;
 pub use handle::CursorHandle;
 pub use latest::{Phase, Published};
-pub use drain::Survey;
 pub use table::{SlotKey, slots, slots_for};
-pub use writer::SlotWriter;
+pub use writer::{SlotPen, SlotWriter};
 
 /// The parts, for models of each.
 #[cfg(loom)]

@@ -75,6 +75,14 @@ impl Slots {
         self.slots.get(index as usize)
     }
 
+    /// Says that a slot has something new. After the value: the flag carries it.
+    pub(super) fn mark(&self, index: u32) {
+        let Some(slot) = self.at(index) else { return };
+        if self.queue.mark(index, &slot.dirty) {
+            self.bell.ring();
+        }
+    }
+
     /// How many slots there are.
     pub(super) fn capacity(&self) -> usize {
         self.slots.len()

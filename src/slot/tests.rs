@@ -197,7 +197,11 @@ fn any_operations_do_what_they_do_to_lists() {
                 5 if !twin.live.is_empty() && random.below(3) == 0 => {
                     let (key, ..) = twin.live.remove(live);
                     let remove = random.below(2) == 0;
-                    if remove { writer.remove(key) } else { writer.retire(key) }
+                    if remove {
+                        writer.remove(key)
+                    } else {
+                        writer.retire(key)
+                    }
                     twin.ended.push((key, if remove { Phase::Removed } else { Phase::Retired }));
                     twin.mark(key);
                 }

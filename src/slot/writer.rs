@@ -80,7 +80,7 @@ impl SlotWriter {
         slot.last_seen.set(cursor.at.micros());
         let old = slot.latest.swap(Some(value));
         self.spares.keep(old);
-        self.mark(key.index);
+        self.slots.mark(key.index);
     }
 
     /// Notes activity without a new mark. Before the first mark there is nothing to store, so nothing is queued.
@@ -91,7 +91,7 @@ impl SlotWriter {
         }
         let Some(slot) = self.slots.at(key.index) else { return };
         slot.last_seen.set(at.micros());
-        self.mark(key.index);
+        self.slots.mark(key.index);
     }
 
     /// Publishes a tombstone: the record goes, and the key opens nothing here from now on.
@@ -115,15 +115,14 @@ impl SlotWriter {
         let last = Arc::new(Published { name, generation: key.generation, phase, cursor });
         let old = slot.latest.swap(Some(last));
         self.spares.keep(old);
-        self.mark(key.index);
+        self.slots.mark(key.index);
     }
 
-    /// Says that the slot has something new. After the value: the flag carries it.
-    fn mark(&self, index: u32) {
-        let Some(slot) = self.slots.at(index) else { return };
-        if self.slots.queue.mark(index, &slot.dirty) {
-            self.slots.bell.ring();
-        }
+    /// A way to publish for this stream alone, on another thread.
+    pub fn pen(&mut self, key: SlotKey) -> Option<SlotPen> {
+        let (place, name) = self.open(key)?;
+        let published = place.published;
+        Some(SlotPen { slots: Arc::clone(&self.slots), key, name, spares: Spares::new(2), published })
     }
 
     /// A reader of the stream's cursor, for any thread.
@@ -159,6 +158,38 @@ impl SlotWriter {
         }
         let name = Arc::clone(place.name.as_ref()?);
         Some((place, name))
+    }
+}
+
+/// Publishes the cursor of one stream, on a thread of its own. Made by [`SlotWriter::pen`].
+///
+/// Law: as long as there is a pen, the writer itself publishes nothing for the stream but its end.
+#[derive(Debug)]
+pub struct SlotPen {
+    slots: Arc<Slots>,
+    key: SlotKey,
+    name: Arc<StreamName>,
+    spares: Spares,
+    published: bool,
+}
+
+impl SlotPen {
+    /// Publishes a delivered mark. No allocation where the id lies inside the cursor and nobody holds the value before.
+    pub fn publish(&mut self, cursor: &Cursor) {
+        let value = self.spares.write(&self.name, self.key.generation, cursor);
+        let Some(slot) = self.slots.at(self.key.index) else { return };
+        self.published = true;
+        slot.last_seen.set(cursor.at.micros());
+        let old = slot.latest.swap(Some(value));
+        self.spares.keep(old);
+        self.slots.mark(self.key.index);
+    }
+
+    /// Notes activity without a new mark. Before the first mark there is nothing to store.
+    pub fn touch(&mut self, at: Tick) {
+        let Some(slot) = self.slots.at(self.key.index).filter(|_| self.published) else { return };
+        slot.last_seen.set(at.micros());
+        self.slots.mark(self.key.index);
     }
 }
 

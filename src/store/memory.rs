@@ -142,7 +142,8 @@ impl LogStore for MemoryStore {
             fits
         };
         let count = log.blocks.iter().rev().take_while(fits).count().max(1);
-        let mut blocks: Vec<LogBlock> = log.blocks.iter().skip(log.blocks.len().saturating_sub(count)).cloned().collect();
+        let mut blocks: Vec<LogBlock> =
+            log.blocks.iter().skip(log.blocks.len().saturating_sub(count)).cloned().collect();
         state_holes(&mut blocks);
         Ok(Some(StoredLog { meta: log.meta.clone(), blocks }))
     }

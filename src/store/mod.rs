@@ -135,7 +135,8 @@ pub trait SessionStore: Send {
     /// [`StoreError`], when records cannot be read.
     fn session(&mut self, session: &[u8], limit: usize) -> Result<Vec<(StreamName, StoredCursor)>, StoreError> {
         let before = StreamName { session: session.into(), stream: 0 };
-        let mut found: Vec<_> = self.get_last_event_id(&before)?.map(|cursor| (before.clone(), cursor)).into_iter().collect();
+        let mut found: Vec<_> =
+            self.get_last_event_id(&before)?.map(|cursor| (before.clone(), cursor)).into_iter().collect();
         found.extend(self.scan(Some(&before), limit)?.into_iter().take_while(|(name, _)| *name.session == *session));
         found.truncate(limit);
         Ok(found)

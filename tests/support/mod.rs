@@ -15,7 +15,7 @@ pub mod upstream;
 pub use client::{Client, End};
 pub use upstream::{Door, Peer, Script};
 
-use segno::base::Count;
+use segno::base::{Count, Span};
 use segno::config::{Config, Route, Upstream};
 use segno::engine::Engine;
 use segno::metrics::Gauge;
@@ -84,7 +84,7 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         if let Some(engine) = self.0.take() {
             engine.remote().send(Command::Stop);
-            let ended = engine.join();
+            let ended = engine.join(Span::from_secs(1));
             assert!(ended.is_ok() || std::thread::panicking(), "the reactor failed: {ended:?}");
         }
     }

@@ -34,6 +34,8 @@ pub struct Flags {
     pub admin: Option<SocketAddr>,
     /// The store.
     pub store: Option<StoreConfig>,
+    /// The store where neither the command line nor the file names one.
+    pub default_store: Option<StoreConfig>,
     /// Recent events are stored too.
     pub durable: bool,
     /// Upstream of the routes that name none. Without any route in the file it makes one, for every request.
@@ -97,7 +99,8 @@ impl Reader<'_> {
             self.config.listen = flags.listen;
         }
         self.config.admin = flags.admin.or(self.config.admin);
-        if let Some(store) = flags.store {
+        let unsaid = flags.default_store.filter(|_| !root.contains_key("store"));
+        if let Some(store) = flags.store.or(unsaid) {
             self.config.store = store;
         }
         self.config.persist.durable |= flags.durable;
@@ -128,7 +131,9 @@ impl Reader<'_> {
                 "admin" => value::address(given.get_ref()).map(|admin| self.config.admin = Some(admin)),
                 "store" => value::store(given.get_ref()).map(|store| self.config.store = store),
                 "flush_window" => value::span(given.get_ref()).map(|span| self.config.persist.flush_window = span),
-                "activity_window" => value::span(given.get_ref()).map(|span| self.config.persist.activity_window = span),
+                "activity_window" => {
+                    value::span(given.get_ref()).map(|span| self.config.persist.activity_window = span)
+                }
                 "session_idle" => value::span(given.get_ref()).map(|span| self.config.persist.session_idle = span),
                 "replay" | "limits" | "defaults" | "route" => Ok(()),
                 unknown => {

@@ -9,9 +9,7 @@ use toml::de::DeValue;
 
 use super::problem::nearest;
 use crate::base::Span;
-use crate::config::{
-    Dedup, Gap, Ids, LingerFull, ResumeFrom, Share, StoreConfig, Upstream, parse_size, parse_span,
-};
+use crate::config::{Dedup, Gap, Ids, LingerFull, ResumeFrom, Share, StoreConfig, Upstream, parse_size, parse_span};
 
 type Read<T> = Result<T, String>;
 

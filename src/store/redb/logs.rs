@@ -70,9 +70,7 @@ struct Totals {
 
 impl Totals {
     fn exceed(&self, bounds: &LogBounds, oldest: &LogBlock, now_ms: u64) -> bool {
-        self.events > bounds.events
-            || self.bytes > bounds.bytes
-            || now_ms.saturating_sub(oldest.at_ms) > bounds.age_ms
+        self.events > bounds.events || self.bytes > bounds.bytes || now_ms.saturating_sub(oldest.at_ms) > bounds.age_ms
     }
 
     fn subtract(&mut self, block: &LogBlock) {

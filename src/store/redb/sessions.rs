@@ -132,7 +132,8 @@ impl SessionStore for Sessions {
         let read = self.database.begin_read().map_err(|e| refused("beginning to read", &e))?;
         let table = read.open_table(CURSORS).map_err(|e| refused("opening a table", &e))?;
         let from = after.map_or(Bound::Unbounded, |name| Bound::Excluded((&*name.session, name.stream)));
-        let range = table.range::<(&[u8], u64)>((from, Bound::Unbounded)).map_err(|e| refused("reading cursors", &e))?;
+        let range =
+            table.range::<(&[u8], u64)>((from, Bound::Unbounded)).map_err(|e| refused("reading cursors", &e))?;
         let mut found = Vec::new();
         for entry in range {
             let (key, value) = entry.map_err(|e| refused("reading cursors", &e))?;

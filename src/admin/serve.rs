@@ -1,0 +1,226 @@
+//! Serves the pages, on a thread of its own.
+//!
+//! In: connections. Out: one answer each, then the connection closes.
+
+use super::page::metrics_page;
+use crate::base::StreamName;
+use crate::http::{HeadFinder, HeadLimits, Method, RequestHead, parse_request, write_answer};
+use crate::metrics::Metrics;
+use crate::persist::PersistControl;
+use crate::store::StoredCursor;
+use crossbeam_channel::bounded;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+/// How long a client may take over anything.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Records asked of the store at a time.
+const PAGE: usize = 1_000;
+
+const HEAD_BYTES: usize = 8 << 10;
+
+/// What the pages are made of.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The engine's counters.
+    pub metrics: Arc<Metrics>,
+    /// Its store.
+    pub store: PersistControl,
+}
+
+/// The running server. It ends with the process.
+#[derive(Debug)]
+pub struct Admin {
+    address: SocketAddr,
+}
+
+impl Admin {
+    /// Binds the address and starts the thread.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub fn start(address: SocketAddr, source: Source) -> io::Result<Self> {
+        let listener = TcpListener::bind(address)?;
+        let address = listener.local_addr()?;
+        thread::Builder::new().name("segno-admin".to_owned()).spawn(move || {
+            for stream in listener.incoming().flatten() {
+                // A client that goes away has lost nothing but its own answer.
+                let _ = serve(stream, &source);
+            }
+        })?;
+        Ok(Self { address })
+    }
+
+    /// The address that is listened on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+fn serve(mut stream: TcpStream, source: &Source) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut out = Vec::new();
+    match read_head(&mut stream)? {
+        Err((status, why)) => write_answer(status, &why, &[], true, false, &mut out),
+        Ok(head) => {
+            let head_only = head.method == Method::Head;
+            let (path, _) = head.target.split_once('?').unwrap_or((&head.target, ""));
+            match path {
+                _ if !matches!(head.method, Method::Get | Method::Head) => {
+                    write_answer(405, "only GET is known here", &[("Allow", "GET, HEAD")], true, head_only, &mut out);
+                }
+                "/metrics" => {
+                    let page = metrics_page(&source.metrics);
+                    text(&page, "text/plain; version=0.0.4; charset=utf-8", head_only, &mut out);
+                }
+                "/health" => health(source, head_only, &mut out),
+                "/sessions" => return sessions(&mut stream, source, head_only),
+                _ => write_answer(404, "known here: /metrics, /health, /sessions", &[], true, head_only, &mut out),
+            }
+        }
+    }
+    stream.write_all(&out)
+}
+
+/// Reads a request's head, up to its bound.
+fn read_head(stream: &mut TcpStream) -> io::Result<Result<RequestHead, (u16, String)>> {
+    let limits = HeadLimits { bytes: HEAD_BYTES, ..HeadLimits::default() };
+    let (mut finder, mut input, mut buffer) = (HeadFinder::new(), Vec::new(), [0; 2_048]);
+    loop {
+        if let Some(end) = finder.find(&input) {
+            let head = parse_request(&input[finder.skip()..end], limits);
+            return Ok(head.map_err(|e| (e.status(), e.to_string())));
+        }
+        if let Err(e) = limits.check_unfinished(&input) {
+            return Ok(Err((e.status(), e.to_string())));
+        }
+        match stream.read(&mut buffer)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            n => input.extend_from_slice(&buffer[..n]),
+        }
+    }
+}
+
+fn text(body: &str, content_type: &str, head_only: bool, out: &mut Vec<u8>) {
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    out.extend_from_slice(head.as_bytes());
+    if !head_only {
+        out.extend_from_slice(body.as_bytes());
+    }
+}
+
+/// Serving is health; a store that is away is told in the body, since streams flow without it.
+fn health(source: &Source, head_only: bool, out: &mut Vec<u8>) {
+    let p = source.metrics.persistence();
+    let store = match (p.store_open.get(), p.breaker_open.get()) {
+        (0, _) => "away: nothing is stored until it opens",
+        (_, 0) => "open",
+        _ => "failing: cursors wait in memory",
+    };
+    text(&format!("ok\nstore: {store}\n"), "text/plain; charset=utf-8", head_only, out);
+}
+
+/// The stored cursors, a JSON object a line, until the connection closes.
+fn sessions(stream: &mut TcpStream, source: &Source, head_only: bool) -> io::Result<()> {
+    let mut after = None;
+    let mut begun = false;
+    loop {
+        let page = match ask(source, after.take()) {
+            Ok(page) => page,
+            Err(why) if !begun => {
+                let mut out = Vec::new();
+                write_answer(503, &why, &[("Retry-After", "1")], true, head_only, &mut out);
+                return stream.write_all(&out);
+            }
+            // A body until close cannot say so: a reset tells that it is not whole.
+            Err(why) => return Err(io::Error::other(why)),
+        };
+        if !begun {
+            begun = true;
+            stream.write_all(
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/jsonl\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n",
+            )?;
+        }
+        let mut lines = Vec::new();
+        for (name, cursor) in &page {
+            write_json(name, cursor, &mut lines);
+            lines.push(b'\n');
+        }
+        let mut out = Vec::new();
+        crate::http::write_piece(&lines, true, &mut out);
+        let last = page.len() < PAGE;
+        if last {
+            out.extend_from_slice(crate::http::LAST_CHUNK);
+        }
+        if !head_only {
+            stream.write_all(&out)?;
+        }
+        if last || head_only {
+            return Ok(());
+        }
+        after = page.into_iter().next_back().map(|(name, _)| name);
+    }
+}
+
+fn ask(source: &Source, after: Option<StreamName>) -> Result<Vec<(StreamName, StoredCursor)>, String> {
+    let (answer, wait) = bounded(1);
+    // Whoever asked may have given up waiting.
+    let reply = Box::new(move |found| drop(answer.try_send(found)));
+    source.store.scan(after, PAGE, reply).map_err(|e| e.to_string())?;
+    match wait.recv_timeout(PATIENCE) {
+        Ok(found) => found.map_err(|e| e.to_string()),
+        Err(_) => Err("the store did not answer in time".to_owned()),
+    }
+}
+
+/// Appends a stored cursor as a JSON object on one line. Bytes that are not UTF-8 become U+FFFD.
+pub(crate) fn write_json(name: &StreamName, cursor: &StoredCursor, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"session\":");
+    write_text(&name.session, out);
+    out.extend_from_slice(format!(",\"stream\":\"{:016x}\",\"last_event_id\":", name.stream).as_bytes());
+    write_text(cursor.id.as_bytes(), out);
+    let StoredCursor { epoch, sequence, last_seen_ms, .. } = cursor;
+    let rest = format!(",\"sequence\":{sequence},\"epoch\":{epoch},\"last_seen_ms\":{last_seen_ms}}}");
+    out.extend_from_slice(rest.as_bytes());
+}
+
+fn write_text(text: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    for c in String::from_utf8_lossy(text).chars() {
+        match c {
+            '"' | '\\' => out.extend_from_slice(&[b'\\', c as u8]),
+            c if u32::from(c) < 0x20 => out.extend_from_slice(format!("\\u{:04x}", u32::from(c)).as_bytes()),
+            c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::EventId;
+
+    #[test]
+    fn a_cursor_is_one_line_of_valid_json_whatever_it_holds() {
+        let all: Vec<u8> = (0..=255).collect();
+        let name = StreamName { session: all.clone().into(), stream: 1 };
+        let id = EventId::from_bytes(&all).unwrap();
+        let mut line = Vec::new();
+        write_json(&name, &StoredCursor { epoch: 1, sequence: 2, id, last_seen_ms: 3 }, &mut line);
+        let json: serde_json::Value = serde_json::from_slice(&line).unwrap();
+        assert!(!line.contains(&b'\n'));
+        assert_eq!(
+            (json["last_event_id"].as_str().unwrap(), &json["sequence"]),
+            (&*String::from_utf8_lossy(&all), &2.into())
+        );
+    }
+}

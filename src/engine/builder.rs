@@ -1,0 +1,132 @@
+//! What an engine is told before it starts.
+//!
+//! In: a configuration, a seed, a store. Out: a running [`Engine`].
+//! Law: a store that is away at start is a store that is away: the engine streams at once and writes when it opens.
+
+use super::Engine;
+use super::inline::Trackers;
+use crate::base::Span;
+use crate::clock::Clock;
+use crate::config::{Config, StoreConfig};
+use crate::metrics::Metrics;
+use crate::persist::{Opener, PersistConfig, Persister, WorkerConfig};
+use crate::reactor::{Parts, Reactor, StartError};
+use crate::slot::slots_for;
+use crate::store::{StoreError, memory};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+use std::thread;
+
+/// How long the start waits for the store, which has the key for names. Later it goes on with a key of its own, and
+/// finds nothing that was stored before.
+const FIRST_OPEN: Span = Span::from_secs(1);
+
+/// Trackers of the caller's own, unless told otherwise.
+const TRACKERS: usize = 10_000;
+
+/// Collects what an engine needs. See [`Engine::builder`].
+pub struct Builder {
+    config: Config,
+    seed: Option<u64>,
+    open: Option<Opener>,
+    trackers: usize,
+}
+
+impl Default for Builder {
+    /// No listener, no route, the store in memory: an engine for trackers alone.
+    fn default() -> Self {
+        let config = Config { listen: Vec::new(), ..Config::default() };
+        Self { config, seed: None, open: None, trackers: TRACKERS }
+    }
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    /// The configuration, which names listeners, routes and the store.
+    #[must_use]
+    pub fn config(self, config: Config) -> Self {
+        Self { config, ..self }
+    }
+
+    /// Decides jitter and hash keys. A random one by default.
+    #[must_use]
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed: Some(seed), ..self }
+    }
+
+    /// A store of the caller's own, in place of the configuration's. `open` is called on the persister's thread until it
+    /// succeeds.
+    #[must_use]
+    pub fn store(self, open: Opener) -> Self {
+        Self { open: Some(open), ..self }
+    }
+
+    /// How many keys may have trackers at once. Default 10,000.
+    #[must_use]
+    pub fn trackers(self, count: usize) -> Self {
+        Self { trackers: count, ..self }
+    }
+
+    /// Binds the listeners and starts all threads.
+    ///
+    /// # Errors
+    /// [`StartError`], naming what is missing and what to do.
+    pub fn start(self) -> Result<Engine, StartError> {
+        let Self { config, seed, open, trackers } = self;
+        let seed = seed.unwrap_or_else(random);
+        let (metrics, clock, candidate) = (Arc::new(Metrics::default()), Clock::start(), secret());
+        let ([streams, inline], drain) = slots_for([config.limits.streams, trackers]);
+        let persist = PersistConfig {
+            worker: WorkerConfig {
+                window: config.persist.flush_window,
+                activity_window: config.persist.activity_window,
+                ..WorkerConfig::default()
+            },
+            ..PersistConfig::new(candidate, seed)
+        };
+        let open = open.unwrap_or_else(|| opener(&config.store, config.limits.streams));
+        let persister =
+            Persister::start(persist, drain, open, Arc::clone(&metrics), clock).map_err(StartError::System)?;
+        let secret = persister.first_open(FIRST_OPEN).unwrap_or(candidate);
+        let parts = Parts { seed, secret, clock, slots: streams, metrics: Arc::clone(&metrics) };
+        let (reactor, remote) = Reactor::new(Arc::new(config), parts)?;
+        let addresses = reactor.addresses();
+        let thread = thread::Builder::new().name("segno-reactor".to_owned());
+        let reactor = thread.spawn(move || reactor.run()).map_err(StartError::System)?;
+        Ok(Engine { addresses, metrics, remote, reactor, persister, trackers: Trackers::new(inline), clock })
+    }
+}
+
+/// Opens the store that a configuration names; in memory for at most `limit` records.
+pub fn opener(store: &StoreConfig, limit: usize) -> Opener {
+    match store {
+        StoreConfig::Memory => {
+            let memory = memory::Shared::new(limit.saturating_mul(2));
+            Box::new(move || Ok(memory.open()))
+        }
+        #[cfg(feature = "redb")]
+        StoreConfig::Redb { path } => {
+            let path = path.clone();
+            Box::new(move || crate::store::redb::open(&path))
+        }
+        other => {
+            let store: Box<str> = other.to_string().into();
+            Box::new(move || Err(StoreError::NotBuilt { store: store.clone() }))
+        }
+    }
+}
+
+/// 128 bits that nobody can guess: two finished hashes under keys that the system drew.
+fn secret() -> u128 {
+    u128::from(random()) << 64 | u128::from(random())
+}
+
+/// A number that nobody can guess, from the keys that the standard library draws for its hash tables.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}

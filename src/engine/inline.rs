@@ -1,0 +1,321 @@
+//! Trackers on the caller's own thread: for programs that do their own I/O and want streams to resume.
+//!
+//! In: body bytes of the caller's upstream connections. Out: bytes to forward, with duplicates taken out; cursors in the
+//! store.
+//!
+//! Laws: two trackers of one key share one account, so that an event which comes on both is forwarded once; a key is
+//! restored from the store before its first event; what is published has been forwarded.
+
+use crate::base::{Cursor, EventId, Span, StreamName};
+use crate::clock::Clock;
+use crate::persist::{PersistControl, Refused};
+use crate::slot::{CursorHandle, SlotKey, SlotPen, SlotWriter};
+use crate::sse::{Scan, Scanner};
+use crate::store::StoreError;
+use crate::track::{Budget, Dedup, Fed, Interner, TrackContext, TrackLimits, Tracker};
+use crossbeam_channel::bounded;
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+/// The longest key, in bytes.
+const KEY_MAX: usize = 256;
+
+/// Why there is no tracker.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TrackerError {
+    /// The key is longer than 256 bytes.
+    KeyTooLong {
+        /// Its length.
+        len: usize,
+    },
+    /// As many keys as the engine was built for have trackers.
+    Full {
+        /// The bound.
+        limit: usize,
+    },
+    /// The persister has too much to do.
+    Overrun,
+    /// The store could not tell where the stream stands.
+    Store(StoreError),
+    /// It did not answer in time.
+    TimedOut,
+}
+
+impl fmt::Display for TrackerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::KeyTooLong { len } => write!(f, "a key of {len} bytes is longer than {KEY_MAX}"),
+            Self::Full { limit } => {
+                write!(f, "all {limit} places for trackers are taken; drop one, or build with more")
+            }
+            Self::Overrun => write!(f, "the key cannot be restored: {Refused}"),
+            Self::Store(why) => write!(f, "the key cannot be restored: {why}"),
+            Self::TimedOut => f.write_str("the key cannot be restored: the store did not answer in time; try again"),
+        }
+    }
+}
+
+impl std::error::Error for TrackerError {}
+
+/// All keys that have trackers. Taken only to open and to close one.
+#[derive(Clone, Debug)]
+pub(super) struct Trackers(Arc<Mutex<Open>>);
+
+#[derive(Debug)]
+struct Open {
+    writer: SlotWriter,
+    keys: HashMap<Box<[u8]>, Weak<Account>>,
+}
+
+/// What the trackers of one key share.
+struct Account {
+    name: Arc<StreamName>,
+    slot: SlotKey,
+    handle: CursorHandle,
+    trackers: Trackers,
+    clock: Clock,
+    limits: TrackLimits,
+    state: Mutex<State>,
+}
+
+/// Taken once a read.
+struct State {
+    tracker: Tracker,
+    interner: Interner,
+    budget: Budget,
+    pen: SlotPen,
+    /// Events forwarded by owners before this one count too, so that sequences of a key only grow.
+    before: u64,
+}
+
+impl Trackers {
+    pub(super) fn new(writer: SlotWriter) -> Self {
+        Self(Arc::new(Mutex::new(Open { writer, keys: HashMap::new() })))
+    }
+
+    pub(super) fn open(
+        &self,
+        key: &[u8],
+        within: Span,
+        store: &PersistControl,
+        clock: Clock,
+    ) -> Result<InlineTracker, TrackerError> {
+        if key.len() > KEY_MAX {
+            return Err(TrackerError::KeyTooLong { len: key.len() });
+        }
+        if let Some(account) = self.lock().keys.get(key).and_then(Weak::upgrade) {
+            return Ok(InlineTracker::new(account));
+        }
+        // Not under the lock: the store may take its time.
+        let name = Arc::new(StreamName { session: key.into(), stream: 0 });
+        let restored = restore(&name, within, store)?;
+        let mut open = self.lock();
+        if let Some(account) = open.keys.get(key).and_then(Weak::upgrade) {
+            return Ok(InlineTracker::new(account));
+        }
+        let limit = open.writer.capacity();
+        let slot = open.writer.take(Arc::clone(&name)).ok_or(TrackerError::Full { limit })?;
+        let pen = open.writer.pen(slot).ok_or(TrackerError::Full { limit })?;
+        let limits = TrackLimits { dedup: Dedup::Always, log_bytes: 64 << 10, ..TrackLimits::default() };
+        let (mut interner, mut budget) = (Interner::new(0, 4_096), Budget::new(2 << 20));
+        let mut tracker = Tracker::new(&limits);
+        if let Some((id, _)) = &restored {
+            let cx = TrackContext { limits: &limits, interner: &mut interner, budget: &mut budget, now: clock.now() };
+            tracker.seed_cursor(cx, id.as_bytes());
+        }
+        let before = restored.map_or(0, |(_, sequence)| sequence);
+        let state = Mutex::new(State { tracker, interner, budget, pen, before });
+        let handle = open.writer.handle(slot);
+        let account = Arc::new(Account { name, slot, handle, trackers: self.clone(), clock, limits, state });
+        open.keys.insert(key.into(), Arc::downgrade(&account));
+        drop(open);
+        Ok(InlineTracker::new(account))
+    }
+
+    /// No call leaves the table half done.
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn cursor(&self, key: &[u8]) -> Option<CursorHandle> {
+        let account = self.lock().keys.get(key)?.upgrade()?;
+        Some(account.handle.clone())
+    }
+}
+
+/// What the store knows of a key: its id and sequence.
+fn restore(name: &StreamName, within: Span, store: &PersistControl) -> Result<Option<(EventId, u64)>, TrackerError> {
+    let (answer, wait) = bounded(1);
+    // Whoever asked may have given up waiting.
+    let reply = Box::new(move |found| drop(answer.try_send(found)));
+    store.load(name.clone(), reply).map_err(|Refused| TrackerError::Overrun)?;
+    match wait.recv_timeout(Duration::from(within)) {
+        Ok(Ok(found)) => Ok(found.map(|cursor| (cursor.id, cursor.sequence))),
+        Ok(Err(e)) => Err(TrackerError::Store(e)),
+        Err(_) => Err(TrackerError::TimedOut),
+    }
+}
+
+impl Account {
+    /// A caller that panicked while it forwarded has moved nothing.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        let mut open = self.trackers.lock();
+        open.writer.retire(self.slot);
+        // Another account of the same key may have been opened since the last tracker of this one went.
+        if open.keys.get(&*self.name.session).is_some_and(|account| account.strong_count() == 0) {
+            open.keys.remove(&*self.name.session);
+        }
+    }
+}
+
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Account").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// One upstream connection of a stream, on the caller's thread.
+///
+/// ```
+/// # use segno::Engine;
+/// # use segno::base::Span;
+/// let engine = Engine::builder().start().unwrap();
+/// let mut tracker = engine.tracker(b"session-1", Span::from_secs(1)).unwrap();
+/// let mut client = Vec::new();
+/// tracker.connected();
+/// tracker.feed(b"id: 1\ndata: a\n\nid: 2\ndata: ha");
+/// tracker.forward(|bytes| { client.extend_from_slice(bytes); Ok(()) }).unwrap();
+/// // The connection breaks; the next one begins with what came before.
+/// assert_eq!(tracker.last_event_id().unwrap().as_bytes(), b"1");
+/// tracker.connected();
+/// tracker.feed(b"id: 1\ndata: a\n\nid: 2\ndata: half\n\n");
+/// tracker.forward(|bytes| { client.extend_from_slice(bytes); Ok(()) }).unwrap();
+/// assert_eq!(client, b"id: 1\ndata: a\n\nid: 2\ndata: half\n\n");
+/// assert_eq!(engine.cursor(b"session-1").unwrap().last_event_id().unwrap().as_bytes(), b"2");
+/// ```
+pub struct InlineTracker {
+    account: Arc<Account>,
+    scanner: Scanner,
+    /// A block that has not ended yet, of this connection alone.
+    partial: Vec<u8>,
+}
+
+impl fmt::Debug for InlineTracker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InlineTracker").field("account", &self.account).finish_non_exhaustive()
+    }
+}
+
+impl InlineTracker {
+    fn new(account: Arc<Account>) -> Self {
+        let scanner = Scanner::new(account.limits.max_id_bytes);
+        Self { account, scanner, partial: Vec::new() }
+    }
+
+    /// Behind which event upstream is to be asked to go on: the last one taken from any connection of this key. `None`:
+    /// from the start.
+    pub fn last_event_id(&self) -> Option<EventId> {
+        let state = self.account.lock();
+        EventId::from_bytes(state.tracker.cursor(&state.interner)?)
+    }
+
+    /// This connection was opened, or opened again: an unfinished block of the one before is dropped.
+    pub fn connected(&mut self) {
+        self.partial = Vec::new();
+        self.scanner = Scanner::new(self.account.limits.max_id_bytes);
+    }
+
+    /// Takes body bytes, cut anywhere. An event that was taken before, from any connection of this key, is dropped.
+    ///
+    /// Bytes of an unfinished event are held back up to `max_event_bytes` (512 KiB); beyond that the event is passed on
+    /// as it comes.
+    pub fn feed(&mut self, bytes: &[u8]) -> Fed {
+        let Self { account, scanner, partial } = self;
+        let whole = whole_blocks(scanner, bytes);
+        if whole == 0 && partial.len() + bytes.len() <= account.limits.max_event_bytes {
+            partial.extend_from_slice(bytes);
+            return Fed::default();
+        }
+        let whole = if whole == 0 { bytes.len() } else { whole };
+        let mut state = account.lock();
+        let State { tracker, interner, budget, .. } = &mut *state;
+        let now = account.clock.now();
+        let mut sum = Fed::default();
+        for part in [&partial[..], &bytes[..whole]] {
+            if !part.is_empty() {
+                let cx = TrackContext { limits: &account.limits, interner, budget, now };
+                add(&mut sum, &tracker.feed(cx, part));
+            }
+        }
+        drop(state);
+        partial.clear();
+        partial.extend_from_slice(&bytes[whole..]);
+        sum
+    }
+
+    /// Hands over what has not been forwarded yet, in one or two pieces, and publishes the cursor behind it.
+    ///
+    /// # Errors
+    /// That of `write`; then nothing counts as forwarded, and the same bytes come again.
+    pub fn forward(&mut self, mut write: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        let mut state = self.account.lock();
+        let State { tracker, interner, budget, pen, before } = &mut *state;
+        let (from, to) = (tracker.delivered_offset(), tracker.whole());
+        let (a, b) = tracker.slices(from, to);
+        for part in [a, b] {
+            if !part.is_empty() {
+                write(part)?;
+            }
+        }
+        let (old, now) = (tracker.delivered().seq, self.account.clock.now());
+        tracker.advance(TrackContext { limits: &self.account.limits, interner, budget, now }, to);
+        let mark = tracker.delivered();
+        if mark.seq > old
+            && let Some(id) = tracker.delivered_id(interner)
+        {
+            pen.publish(&Cursor { sequence: *before + mark.seq, id, at: now });
+        } else if to > from {
+            pen.touch(now);
+        }
+        Ok(())
+    }
+
+    /// Reads this stream's cursor, without a lock, from any thread.
+    pub fn cursor(&self) -> CursorHandle {
+        self.account.handle.clone()
+    }
+}
+
+/// How many of the bytes belong to blocks that end in them.
+fn whole_blocks(scanner: &mut Scanner, bytes: &[u8]) -> usize {
+    let (mut at, mut whole) = (0, 0);
+    loop {
+        match scanner.scan(&bytes[at..]) {
+            Scan::Block { end, .. } => {
+                at += end;
+                whole = at;
+            }
+            Scan::More { whole: outside } => return if outside > 0 { at + outside } else { whole },
+        }
+    }
+}
+
+fn add(sum: &mut Fed, fed: &Fed) {
+    sum.events += fed.events;
+    sum.duplicates += fed.duplicates;
+    sum.duplicates_by_id_alone += fed.duplicates_by_id_alone;
+    sum.ids_too_long += fed.ids_too_long;
+    sum.ids_refused += fed.ids_refused;
+    sum.oversize |= fed.oversize;
+    sum.gap = sum.gap.or(fed.gap);
+    sum.retry = fed.retry.or(sum.retry);
+}

@@ -1,0 +1,205 @@
+//! Event tracking end to end, through the engine's own entry points: reconnection with duplicates taken out, several
+//! connections that share one tracker, recovery after a restart and after failures of the store.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
+
+use segno::Engine;
+use segno::base::{EventId, Span};
+use segno::engine::InlineTracker;
+use segno::persist::Opener;
+use segno::store::faulty::Script;
+use segno::store::memory::Shared;
+use std::sync::mpsc;
+use std::thread;
+
+const WAIT: Span = Span::from_secs(30);
+
+/// A store in memory that outlives engines, with faults put in where a test says so.
+fn opener(store: &Shared, script: &Script) -> Opener {
+    let (store, script) = (store.clone(), script.clone());
+    Box::new(move || Ok(script.wrap(store.open())))
+}
+
+fn engine(store: &Shared) -> Engine {
+    Engine::builder().store(opener(store, &Script::default())).start().unwrap()
+}
+
+fn event(n: u64) -> String {
+    format!("id: {n}\ndata: event {n}\n\n")
+}
+
+fn events(numbers: impl Iterator<Item = u64>) -> String {
+    numbers.map(event).collect()
+}
+
+/// Feeds bytes and forwards what may be forwarded.
+fn pass(tracker: &mut InlineTracker, bytes: &str, client: &mut Vec<u8>) {
+    tracker.feed(bytes.as_bytes());
+    forward(tracker, client);
+}
+
+fn forward(tracker: &mut InlineTracker, client: &mut Vec<u8>) {
+    let took = tracker.forward(|bytes| {
+        client.extend_from_slice(bytes);
+        Ok(())
+    });
+    took.unwrap();
+}
+
+fn id(tracker: &InlineTracker) -> Option<String> {
+    tracker.last_event_id().map(|id| String::from_utf8(id.as_bytes().to_vec()).unwrap())
+}
+
+/// Waits until everything published is durable.
+fn flush(engine: &Engine) {
+    let (done, wait) = mpsc::channel();
+    engine.store().flush(Box::new(move |all| done.send(all).unwrap())).unwrap();
+    assert!(wait.recv().unwrap());
+}
+
+#[test]
+fn a_connection_that_comes_back_repeats_nothing_and_loses_nothing() {
+    let engine = engine(&Shared::new(10));
+    let mut tracker = engine.tracker(b"s", WAIT).unwrap();
+    let (all, mut client) = (events(1..=200), Vec::new());
+    // Each connection begins some events early and breaks anywhere, also inside an event.
+    for cut in (0..all.len()).step_by(37).chain([all.len()]) {
+        let asked = id(&tracker).map_or(0, |id| id.parse::<u64>().unwrap());
+        tracker.connected();
+        let from: String = events(asked.saturating_sub(3).max(1)..=200);
+        let end = all.len() - from.len();
+        pass(&mut tracker, &from[..cut.saturating_sub(end).min(from.len())], &mut client);
+    }
+    assert_eq!(String::from_utf8(client).unwrap(), all);
+}
+
+#[test]
+fn connections_that_share_a_key_forward_each_event_once() {
+    let engine = engine(&Shared::new(10));
+    let (mut a, mut b) = (engine.tracker(b"s", WAIT).unwrap(), engine.tracker(b"s", WAIT).unwrap());
+    let mut client = Vec::new();
+    let all = events(1..=100);
+    // Both bring everything, in pieces of their own size, now one ahead and now the other.
+    let (mut of_a, mut of_b) = (all.as_bytes().chunks(23), all.as_bytes().chunks(31));
+    loop {
+        let (x, y) = (of_a.next(), of_b.next());
+        for (tracker, piece) in [(&mut a, x), (&mut b, y)] {
+            let Some(piece) = piece else { continue };
+            pass(tracker, std::str::from_utf8(piece).unwrap(), &mut client);
+        }
+        if x.is_none() && y.is_none() {
+            break;
+        }
+    }
+    assert_eq!(String::from_utf8(client).unwrap(), all);
+    assert_eq!(id(&a), id(&b));
+}
+
+#[test]
+fn a_restart_goes_on_where_the_last_process_was() {
+    let store = Shared::new(10);
+    let mut client = Vec::new();
+    for life in 0..5u64 {
+        let engine = engine(&store);
+        let mut tracker = engine.tracker(b"session", WAIT).unwrap();
+        let asked = id(&tracker).map_or(0, |id| id.parse::<u64>().unwrap());
+        assert_eq!(asked, life * 10);
+        tracker.connected();
+        pass(&mut tracker, &events(asked.max(1)..=asked + 10), &mut client);
+        let left = engine.shutdown(WAIT).unwrap();
+        assert_eq!((left.cursors.len(), left.hung), (0, false));
+    }
+    assert_eq!(String::from_utf8(client).unwrap(), events(1..=50));
+}
+
+#[test]
+fn what_was_not_forwarded_is_not_stored() {
+    let store = Shared::new(10);
+    let engine = engine(&store);
+    let mut tracker = engine.tracker(b"s", WAIT).unwrap();
+    pass(&mut tracker, &events(1..=3), &mut Vec::new());
+    tracker.feed(event(4).as_bytes());
+    let refused = tracker.forward(|_| Err(std::io::ErrorKind::BrokenPipe.into()));
+    assert!(refused.is_err());
+    flush(&engine);
+    assert_eq!(engine.cursor(b"s").unwrap().last_event_id(), EventId::from_bytes(b"3"));
+    let mut client = Vec::new();
+    forward(&mut tracker, &mut client);
+    assert_eq!(client, event(4).as_bytes());
+}
+
+#[test]
+fn a_cursor_is_read_from_any_thread_and_never_goes_back() {
+    let engine = engine(&Shared::new(10));
+    let mut tracker = engine.tracker(b"s", WAIT).unwrap();
+    let handle = engine.cursor(b"s").unwrap();
+    let reader = thread::spawn(move || {
+        let mut last = 0;
+        while last < 5_000 {
+            let now = handle.last_event_id().map_or(0, |id| std::str::from_utf8(id.as_bytes()).unwrap().parse().unwrap());
+            assert!(now >= last, "{now} after {last}");
+            last = now;
+        }
+    });
+    (1..=5_000).for_each(|n| pass(&mut tracker, &event(n), &mut Vec::new()));
+    reader.join().unwrap();
+}
+
+#[test]
+fn a_store_that_fails_for_a_while_gets_the_newest_cursor_in_the_end() {
+    let (store, script) = (Shared::new(10), Script::default());
+    let engine = Engine::builder().store(opener(&store, &script)).start().unwrap();
+    let mut tracker = engine.tracker(b"s", WAIT).unwrap();
+    script.refuse_all(true);
+    (1..=50).for_each(|n| pass(&mut tracker, &event(n), &mut Vec::new()));
+    let before = script.calls();
+    while script.calls() < before + 3 {
+        pass(&mut tracker, ":\n\n", &mut Vec::new());
+    }
+    script.refuse_all(false);
+    flush(&engine);
+    assert_eq!(tracker.cursor().durable(), 50);
+    let persistence = engine.metrics().persistence();
+    assert!(persistence.failure.get() >= 3 && persistence.retry.get() >= 1);
+}
+
+#[test]
+fn a_key_may_be_opened_again_after_its_last_tracker_went() {
+    let engine = Engine::builder().trackers(1).store(opener(&Shared::new(10), &Script::default())).start().unwrap();
+    for n in 1..20 {
+        let mut tracker = engine.tracker(b"s", WAIT).unwrap();
+        assert_eq!(id(&tracker), (n > 1).then(|| (n - 1).to_string()));
+        assert!(engine.tracker(b"other", WAIT).is_err());
+        pass(&mut tracker, &event(n), &mut Vec::new());
+        drop(tracker);
+        assert!(engine.cursor(b"s").is_none());
+        flush(&engine);
+    }
+}
+
+/// The plan of old asked for a thousand events a second on one session, and spawned a task for each.
+#[test]
+fn test_load_1000_events_per_second() {
+    const SECONDS: u64 = 3;
+    let store = Shared::new(10);
+    let engine = engine(&store);
+    let mut tracker = engine.tracker(b"s", WAIT).unwrap();
+    let clock = engine.clock();
+    let (begun, mut client, mut most) = (clock.now(), Vec::new(), 0);
+    for n in 1..=SECONDS * 1_000 {
+        // Offered at the rate of the clock, not of the machine.
+        while clock.now().since(begun) < Span::from_millis(n) {
+            thread::yield_now();
+        }
+        pass(&mut tracker, &event(n), &mut client);
+        most = most.max(engine.metrics().persistence().queue_depth.get());
+    }
+    flush(&engine);
+    let persistence = engine.metrics().persistence();
+    let (changes, records) = (SECONDS * 1_000, persistence.cursor_records.get());
+    let windows = clock.now().since(begun).millis() / 100 + 2;
+    assert_eq!(String::from_utf8(client).unwrap(), events(1..=changes));
+    assert!(records <= windows, "{records} records in {windows} windows");
+    assert!(changes / records >= 9, "{changes} changes made {records} records");
+    assert!(most <= 1, "{most} slots waited, of one stream");
+    assert_eq!(tracker.cursor().durable(), changes);
+}
