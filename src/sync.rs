@@ -261,7 +261,7 @@ mod real {
         }
 
         /// Numbers in the ring, as far as can be told while others work on it.
-        pub fn len(&self) -> usize {
+        pub fn count(&self) -> usize {
             self.0.len()
         }
     }
@@ -400,45 +400,56 @@ mod model {
     }
 
     /// A ring of one producer and one consumer: all that the slots ask of a queue.
+    ///
+    /// Each side keeps its own number outside of the model: loom looks for another order only at the last access before
+    /// a store, so a thread that loads a number just before it stores it would hide the other side's loads.
     #[derive(Debug)]
     pub struct Ring {
         places: Box<[AtomicU32]>,
         pushed: AtomicUsize,
         popped: AtomicUsize,
+        pushes: Own,
+        pops: Own,
     }
+
+    /// A number of one thread's own.
+    type Own = std::sync::atomic::AtomicUsize;
 
     impl Ring {
         /// For at most `capacity` numbers, at least one.
         pub fn new(capacity: usize) -> Self {
             let places = (0..capacity.max(1)).map(|_| AtomicU32::new(u32::MAX)).collect();
-            Self { places, pushed: AtomicUsize::new(0), popped: AtomicUsize::new(0) }
+            let (pushed, popped) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            Self { places, pushed, popped, pushes: Own::new(0), pops: Own::new(0) }
         }
 
         /// Adds a number; false when the ring is full, or the pop before has not been seen yet.
         pub fn push(&self, n: u32) -> bool {
-            let pushed = self.pushed.load(Ordering::Relaxed);
+            let pushed = self.pushes.load(Ordering::Relaxed);
             if pushed - self.popped.load(Ordering::Acquire) == self.places.len() {
                 return false;
             }
             self.places[pushed % self.places.len()].store(n, Ordering::Relaxed);
+            self.pushes.store(pushed + 1, Ordering::Relaxed);
             self.pushed.store(pushed + 1, ordering(Edge::Entry, End::Release));
             true
         }
 
         /// The oldest number; none when the push before has not been seen yet.
         pub fn pop(&self) -> Option<u32> {
-            let popped = self.popped.load(Ordering::Relaxed);
+            let popped = self.pops.load(Ordering::Relaxed);
             if self.pushed.load(ordering(Edge::Entry, End::Acquire)) == popped {
                 return None;
             }
             let n = self.places[popped % self.places.len()].load(Ordering::Relaxed);
+            self.pops.store(popped + 1, Ordering::Relaxed);
             self.popped.store(popped + 1, Ordering::Release);
             Some(n)
         }
 
         /// Numbers in the ring, for the one who pops.
-        pub fn len(&self) -> usize {
-            self.pushed.load(Ordering::Acquire) - self.popped.load(Ordering::Relaxed)
+        pub fn count(&self) -> usize {
+            self.pushed.load(Ordering::Acquire) - self.pops.load(Ordering::Relaxed)
         }
     }
 

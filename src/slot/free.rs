@@ -9,7 +9,7 @@
 use crate::sync::{Bits, Edge, Ends};
 
 /// The end of a chain.
-pub const NONE: u32 = u32::MAX;
+pub(super) const NONE: u32 = u32::MAX;
 
 /// The chain of free slots; its links lie in the slots.
 #[derive(Debug)]

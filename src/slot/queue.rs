@@ -11,7 +11,7 @@
 use crate::sync::{Bits, Edge, Ends, Ring};
 
 /// A flag that is not set, as [`Bits`].
-pub const CLEAN: u32 = 0;
+pub(super) const CLEAN: u32 = 0;
 const DIRTY: u32 = 1;
 
 /// One thread marks, one pops.
@@ -47,6 +47,6 @@ impl DirtyQueue {
 
     /// Slots that wait.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.0.count()
     }
 }

@@ -45,7 +45,7 @@ impl Slot {
 
 /// All slots and the ways between the threads.
 #[derive(Debug)]
-pub struct Slots {
+pub(super) struct Slots {
     slots: Box<[Slot]>,
     pub(super) queue: DirtyQueue,
     pub(super) bell: Bell,

@@ -92,11 +92,16 @@ impl Script {
         if faults.close_after.is_some_and(|limit| faults.calls > limit) {
             return Err(StoreError::Closed);
         }
-        if faults.refuse_all || faults.refuse_every > 0 && faults.calls % faults.refuse_every == 0 {
+        if faults.refuse_all || every(faults.calls, faults.refuse_every) {
             return Err(StoreError::Refused("the test says no".into()));
         }
         Ok(())
     }
+}
+
+/// Whether a call is one of every `n`th; none is where `n` is 0.
+fn every(call: u64, n: u64) -> bool {
+    n > 0 && call.is_multiple_of(n)
 }
 
 struct Faulty {
@@ -129,11 +134,11 @@ impl SessionStore for Faulty {
             }
             return Err(e);
         }
-        let every = self.script.lock().fail_items_every;
+        let each = self.script.lock().fail_items_every;
         let mut results = Vec::new();
         for item in items {
             self.items += 1;
-            results.push(match every > 0 && self.items % every == 0 {
+            results.push(match every(self.items, each) {
                 true => Err(StoreError::Refused("the test says no to this one".into())),
                 false => {
                     let mut one = self.store.store_event_ids_batch(std::slice::from_ref(item))?;

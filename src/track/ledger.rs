@@ -9,6 +9,7 @@ use super::gap::{GapReason, write_gap};
 use super::limits::{Dedup, TrackContext, TrackLimits};
 use super::log::Log;
 use super::marks::{FirstIds, Mark, NumberRun};
+use super::own::{OWN_PREFIX, OwnIds};
 use super::record::{Record, kind};
 use super::tracker::Fed;
 use super::window::Window;
@@ -45,6 +46,7 @@ pub(super) struct Ledger {
     pub(super) delivered: Mark,
     pub(super) numbers: NumberRun,
     pub(super) catch_up: Option<Box<CatchUp>>,
+    pub(super) own: OwnIds,
 }
 
 impl Ledger {
@@ -57,6 +59,7 @@ impl Ledger {
             delivered: Mark::default(),
             numbers: NumberRun::default(),
             catch_up: None,
+            own: OwnIds::Off,
         }
     }
 
@@ -70,6 +73,9 @@ impl Ledger {
         block: &Block<'_>,
         fed: &mut Fed,
     ) {
+        if self.own.is_giving() {
+            self.give_id(cx, run, at, block, fed);
+        }
         if self.catch_up.is_none() && (cx.limits.dedup != Dedup::Always || !self.is_repeated(cx, block.id)) {
             let end = run.offset(at, &self.log);
             self.keep(cx, end, block, fed);
@@ -82,6 +88,35 @@ impl Ledger {
             self.judge(cx, block, fed);
             self.reserve(cx, run.bytes.len() - run.from);
         }
+    }
+
+    /// A block ended before `run.bytes[at]`, in a stream whose events get ids of segno's own: puts one in front of its
+    /// first field. An event of which readers have a part already gets none.
+    fn give_id(&mut self, cx: &mut TrackContext<'_>, run: &mut Run<'_>, at: usize, block: &Block<'_>, fed: &mut Fed) {
+        if block.id != BlockId::None {
+            return self.own.stop(self.received.seq);
+        }
+        if !block.has_data || self.log.is_open() {
+            return;
+        }
+        fed.own_ids |= !self.own.are_given();
+        let mut line = Vec::with_capacity(OWN_PREFIX + 26);
+        self.own.line(self.received.seq + 1, &mut line);
+        let whole = self.log.whole();
+        if whole >= self.log.end() {
+            // The block begins in this read.
+            let from = run.from + (whole - self.log.end()) as usize;
+            run.flush(from + own_start(&run.bytes[from..at]), &mut self.log);
+        } else {
+            run.flush(at, &mut self.log);
+            let from = self.own_start(whole..self.log.end());
+            let (a, b) = self.log.slices(from..self.log.end());
+            line.extend_from_slice(a);
+            line.extend_from_slice(b);
+            self.log.truncate(from);
+        }
+        self.reserve(cx, line.len() + run.bytes.len() - run.from);
+        self.log.append(&line);
     }
 
     /// The bytes before `run.bytes[at]` end outside any block.
@@ -251,5 +286,17 @@ impl Ledger {
     /// Whether no more can be held although readers have all that they may have.
     fn is_stuck(&self, cx: &TrackContext<'_>) -> bool {
         self.log.delivered() == self.log.whole() && self.log.room(cx.limits.ring_bytes(), cx.budget) == 0
+    }
+}
+
+/// Where the first field of a block stands, behind a byte order mark, comments and blank lines.
+fn own_start(bytes: &[u8]) -> usize {
+    let mut at = if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+    loop {
+        match bytes.get(at) {
+            Some(b'\n' | b'\r') => at += 1,
+            Some(b':') => at += memchr::memchr2(b'\n', b'\r', &bytes[at..]).unwrap_or(bytes.len() - at),
+            _ => return at,
+        }
     }
 }

@@ -146,6 +146,28 @@ impl Log {
     }
 }
 
+/// Replaying from a number of events, and letting go of what nobody waits for.
+impl Log {
+    /// Where replay after event `seq` starts, when `received` events were written down in all.
+    pub(super) fn locate_event(&self, seq: u64, received: u64) -> Option<u64> {
+        let first = self.replay_start()?;
+        let mut left = received.checked_sub(seq)?;
+        for (n, record) in self.records.iter().enumerate().rev() {
+            if left == 0 {
+                return (record.end() >= first).then_some(record.end());
+            }
+            left -= u64::from(record.is(kind::EVENT));
+            if left == 0 {
+                let before = n.checked_sub(1).and_then(|n| self.records.get(n));
+                let after = before.map_or(self.start(), Record::end);
+                return (after >= first).then_some(after);
+            }
+        }
+        // All events that are held are behind it: what lies in front of them was evicted with it.
+        (left == 0 && self.records.is_empty()).then_some(self.whole.max(first))
+    }
+}
+
 /// Filling.
 impl Log {
     /// Sets the id that the stream begins behind; takes over one reference.

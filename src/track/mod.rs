@@ -15,6 +15,7 @@ mod ledger;
 mod limits;
 mod log;
 mod marks;
+mod own;
 mod record;
 mod ring;
 #[cfg(test)]
@@ -31,5 +32,6 @@ pub use gap::{GapReason, write_gap};
 pub use interner::{Interner, Symbol};
 pub use limits::{Dedup, TrackContext, TrackLimits};
 pub use marks::Mark;
+pub use own::OWN_PREFIX;
 pub use tracker::{CutKind, Fed, Tracker};
 pub use window::Window;

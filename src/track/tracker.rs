@@ -24,6 +24,7 @@ use super::interner::{Interner, Symbol};
 use super::ledger::{Ledger, Run};
 use super::limits::{TrackContext, TrackLimits};
 use super::marks::Mark;
+use super::own::{OWN_PREFIX, OwnIds};
 use crate::base::{EventId, Span};
 use crate::sse::{Position, Scan, Scanner};
 
@@ -42,6 +43,8 @@ pub struct Fed {
     pub retry: Option<Span>,
     /// A block began to be passed through that is too large to be held.
     pub oversize: bool,
+    /// The stream's events get ids of segno's own from now on.
+    pub own_ids: bool,
     /// Events forwarded untracked: their id is longer than the bound.
     pub ids_too_long: u32,
     /// Events forwarded untracked: the interner was full.
@@ -98,6 +101,13 @@ impl Tracker {
             }
             ledger.received.id = Some(symbol);
             ledger.delivered.id = Some(symbol);
+        }
+    }
+
+    /// Offers ids of segno's own: they are given if the first event has none. Without effect when the stream has begun.
+    pub fn offer_ids(&mut self, prefix: [u8; OWN_PREFIX]) {
+        if self.ledger.log.end() == 0 && self.ledger.received.seq == 0 {
+            self.ledger.own = OwnIds::Offered(Box::new(prefix));
         }
     }
 
@@ -251,6 +261,12 @@ impl Tracker {
         self.ledger.log.locate(id)
     }
 
+    /// Where a reader that has got this many events starts: behind the last of them. `None`: the stream has not so many,
+    /// or not all that follows can be replayed.
+    pub fn locate_event(&self, seq: u64) -> Option<u64> {
+        self.ledger.log.locate_event(seq, self.ledger.received.seq)
+    }
+
     /// All bytes before `offset` have been accepted by the subscriber's socket: moves the delivered mark, never back,
     /// then evicts what is beyond the bound of events.
     pub fn advance(&mut self, mut cx: TrackContext<'_>, offset: u64) {
@@ -295,7 +311,29 @@ impl Tracker {
 
     /// The id of the last event delivered, as clients know it. `None`: it has none that is known.
     pub fn delivered_id(&self, interner: &Interner) -> Option<EventId> {
-        EventId::from_bytes(interner.get(self.ledger.delivered.id?))
+        self.id_at(self.ledger.delivered, interner)
+    }
+
+    /// The id of the last event taken, as clients know it.
+    pub fn received_id(&self, interner: &Interner) -> Option<EventId> {
+        self.id_at(self.ledger.received, interner)
+    }
+
+    fn id_at(&self, mark: Mark, interner: &Interner) -> Option<EventId> {
+        match mark.id {
+            Some(id) => EventId::from_bytes(interner.get(id)),
+            None => self.ledger.own.id(mark.seq),
+        }
+    }
+
+    /// Whether events have ids of segno's own, or had.
+    pub fn has_own_ids(&self) -> bool {
+        self.ledger.own.are_given()
+    }
+
+    /// The last event that has an id of segno's own; 0: none has.
+    pub fn last_own(&self) -> u64 {
+        self.ledger.own.last(self.ledger.received.seq)
     }
 
     /// Whether upstream can be asked to go on: there is a cursor, and no oversize block is open.
@@ -327,7 +365,7 @@ impl Tracker {
     /// an id that the scanner holds while it is split over two reads.
     pub fn memory(&self) -> usize {
         let catch_up = if self.is_catching_up() { size_of::<CatchUp>() } else { 0 };
-        size_of::<Self>() + self.ledger.log.memory() + self.ledger.window.memory() + catch_up
+        size_of::<Self>() + self.ledger.log.memory() + self.ledger.window.memory() + catch_up + self.ledger.own.memory()
     }
 
     /// Lets go of all ids and bytes, before the tracker is dropped. It is then as new, except for its limits.
@@ -339,6 +377,7 @@ impl Tracker {
         ledger.received = Mark::default();
         ledger.delivered = Mark::default();
         ledger.catch_up = None;
+        ledger.own = OwnIds::Off;
     }
 }
 

@@ -1,0 +1,54 @@
+//! Tombstones: once a removal was published no attempt reads an older cursor, however late it is. Explored to the end.
+#![cfg(loom)]
+
+use loom::thread;
+use segno::slot::{Phase, slots};
+use segno::sync::Latest;
+use segno_loom_tests::{cursor, exhaustive, must_fail, name};
+use std::sync::Arc;
+
+fn model() {
+    let (mut writer, mut drain) = slots(1);
+    let key = writer.take(name(1)).unwrap();
+    writer.publish(key, &cursor(1));
+    let publisher = thread::spawn(move || {
+        writer.publish(key, &cursor(2));
+        writer.remove(key);
+        writer
+    });
+    let mut removed = false;
+    for _ in 0..3 {
+        // A first attempt, or a retry: each reads the slot again.
+        let Some(newest) = drain.read(key) else { continue };
+        assert!(!removed || newest.phase == Phase::Removed, "a dead cursor came back");
+        removed = newest.phase == Phase::Removed;
+    }
+    let _writer = publisher.join().unwrap();
+    let mut last = None;
+    while let Some(key) = drain.pop() {
+        last = drain.read(key).map(|p| p.phase);
+    }
+    assert_eq!(last, Some(Phase::Removed), "the removal was lost");
+}
+
+#[test]
+fn a_late_retry_brings_no_dead_cursor_back() {
+    exhaustive(model);
+}
+
+#[test]
+fn a_retry_that_carries_a_value_brings_it_back() {
+    must_fail("a retry carries the value instead of the slot", || {
+        let cell = Arc::new(Latest::default());
+        cell.swap(Some(Arc::new(1)));
+        let publisher = thread::spawn({
+            let cell = Arc::clone(&cell);
+            move || drop(cell.swap(None))
+        });
+        let carried = cell.load();
+        let first = cell.load();
+        let retry = carried;
+        assert!(first.is_some() || retry.is_none(), "a dead cursor came back");
+        publisher.join().unwrap();
+    });
+}
