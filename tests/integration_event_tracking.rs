@@ -135,7 +135,8 @@ fn a_cursor_is_read_from_any_thread_and_never_goes_back() {
     let reader = thread::spawn(move || {
         let mut last = 0;
         while last < 5_000 {
-            let now = handle.last_event_id().map_or(0, |id| std::str::from_utf8(id.as_bytes()).unwrap().parse().unwrap());
+            let now =
+                handle.last_event_id().map_or(0, |id| std::str::from_utf8(id.as_bytes()).unwrap().parse().unwrap());
             assert!(now >= last, "{now} after {last}");
             last = now;
         }

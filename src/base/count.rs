@@ -56,6 +56,12 @@ counts! {
     StreamsCut = "streams_cut_total",
     /// Event streams that the client left.
     StreamsLeft = "streams_left_total",
+    /// Event streams kept for clients that may come back, after the last one left.
+    StreamsDetached = "streams_detached_total",
+    /// Clients that came back and read on in a stream's log, or share one.
+    Resumes = "resumes_total",
+    /// Clients cut because they fell behind the log while others read on.
+    ReadersFallenOff = "readers_fallen_off_total",
     /// Encoded event streams that were passed through untracked.
     StreamsEncoded = "streams_encoded_total",
     /// Events taken from upstream and kept.

@@ -11,7 +11,7 @@ use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::base::Span;
 use crate::config::file::{Flags, Setting};
-use crate::config::{Dedup, Route, StoreConfig, Upstream, parse_size, parse_span};
+use crate::config::{Dedup, Ids, Route, Share, StoreConfig, Upstream, parse_size, parse_span};
 
 /// Server-Sent Events that resume.
 #[derive(Parser, Debug)]
@@ -91,9 +91,23 @@ pub(crate) struct KnobArgs {
     /// Certificates (PEM) to trust for upstreams instead of the system's
     #[arg(long, value_name = "FILE")]
     upstream_ca: Option<PathBuf>,
+    /// Ids of segno's own for events without any [default: auto]
+    #[arg(long, value_name = "WHEN")]
+    ids: Option<IdsArg>,
+    /// One upstream request for all clients of a target with the same credentials
+    #[arg(long)]
+    share: bool,
     /// When a repeated event is dropped [default: resume]
     #[arg(long, value_name = "WHEN")]
     dedup: Option<DedupArg>,
+}
+
+#[derive(Clone, Copy, ValueEnum, Debug)]
+enum IdsArg {
+    /// Where the first event of a stream has none
+    Auto,
+    /// Never
+    Off,
 }
 
 #[derive(Clone, Copy, ValueEnum, Debug)]
@@ -173,11 +187,22 @@ impl KnobArgs {
             given(self.upstream_idle, |route, span| route.upstream_idle = (!span.is_zero()).then_some(span)),
             given(self.max_event_bytes, |route, size| route.max_event_bytes = size),
             given(ca, |route, path| route.upstream_ca = Some(path)),
+            given(self.ids, |route, ids| route.ids = ids.into()),
+            given(self.share.then_some(Share::Principal), |route, share| route.share = share),
             given(self.dedup, |route, dedup| route.dedup = dedup.into()),
         ]
         .into_iter()
         .flatten()
         .collect()
+    }
+}
+
+impl From<IdsArg> for Ids {
+    fn from(arg: IdsArg) -> Self {
+        match arg {
+            IdsArg::Auto => Self::Auto,
+            IdsArg::Off => Self::Off,
+        }
     }
 }
 

@@ -112,7 +112,7 @@ impl Route {
             hold_head: Span::from_secs(3),
             heal_rate: 500,
             heartbeat: Span::from_secs(15),
-            linger: Span::ZERO,
+            linger: Span::from_secs(30),
             linger_post: Span::from_secs(10),
             linger_bytes: 16 << 20,
             linger_full: LingerFull::Pause,

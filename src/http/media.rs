@@ -44,13 +44,18 @@ pub fn retry_after(headers: &Headers) -> Option<Span> {
     Some(until.duration_since(now).map_or(Span::ZERO, Span::from))
 }
 
-/// The cursor that a client resumes from; an empty one counts as none, as it does in the standard.
+/// The cursor that a client resumes from, in its header, else in a query parameter; an empty one counts as none, as it
+/// does in the standard.
 ///
 /// # Errors
 /// More than one header, NUL, CR or LF in it, or more than `max` bytes.
-pub fn last_event_id(headers: &Headers, max: usize) -> Result<Option<&[u8]>, HeadError> {
+pub fn last_event_id<'h>(
+    headers: &'h Headers,
+    parameter: Option<&'h [u8]>,
+    max: usize,
+) -> Result<Option<&'h [u8]>, HeadError> {
     let mut values = headers.get_all("Last-Event-ID");
-    let Some(id) = values.next() else { return Ok(None) };
+    let Some(id) = values.next().or(parameter) else { return Ok(None) };
     if values.next().is_some() {
         return Err(HeadError::LastEventIdRepeated);
     }
@@ -61,6 +66,46 @@ pub fn last_event_id(headers: &Headers, max: usize) -> Result<Option<&[u8]>, Hea
         return Err(HeadError::LastEventIdTooLong { len: id.len(), limit: max });
     }
     Ok((!id.is_empty()).then_some(id))
+}
+
+/// Takes a parameter off the query of a target and gives its value, percent-decoded. Of several with that name all are
+/// taken off and the last one counts.
+pub fn take_parameter(target: &mut String, name: &str) -> Option<Vec<u8>> {
+    let (path, query) = target.split_once('?')?;
+    let mut found = None;
+    let mut rest = String::with_capacity(target.len());
+    for pair in query.split('&') {
+        match pair.split_once('=') {
+            Some((key, value)) if key == name => found = Some(percent_decode(value)),
+            _ => {
+                rest.push(if rest.is_empty() { '?' } else { '&' });
+                rest.push_str(pair);
+            }
+        }
+    }
+    found.as_ref()?;
+    *target = format!("{path}{rest}");
+    found
+}
+
+/// Bytes of a query's value: `%XX` decoded, anything else as it is (RFC 3986, 2.1).
+fn percent_decode(value: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let digits = tail.get(..2).filter(|d| first == b'%' && d.iter().all(u8::is_ascii_hexdigit));
+        match digits.and_then(|d| u8::from_str_radix(std::str::from_utf8(d).ok()?, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            None => {
+                bytes.push(first);
+                rest = tail;
+            }
+        }
+    }
+    bytes
 }
 
 /// Whether a parameter is a weight of zero: `q=0`, `q=0.000`.
@@ -172,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_cursor_is_one_header_of_bounded_length() {
-        let id = |lines| last_event_id(&with(lines), 4).map(|id| id.map(<[u8]>::to_vec));
+        let id = |lines| last_event_id(&with(lines), None, 4).map(|id| id.map(<[u8]>::to_vec));
         assert_eq!(id(&[]), Ok(None));
         assert_eq!(id(&[("Last-Event-ID", "")]), Ok(None));
         assert_eq!(id(&[("last-event-id", "a b\u{e9}")]), Err(HeadError::LastEventIdTooLong { len: 5, limit: 4 }));

@@ -169,7 +169,11 @@ impl Machine {
             Some(stream) => stream.tracker.cursor(&self.interner),
             None => x.request.cursor.as_deref(),
         };
-        c.out.push(&x.request.head);
+        let head = match (&x.stream, &x.request.resume_head) {
+            (Some(stream), Some(head)) if stream.begun => head,
+            _ => &x.request.head,
+        };
+        c.out.push(head);
         if let Some(id) = cursor.filter(|id| !id.is_empty()) {
             c.out.push(b"Last-Event-ID: ");
             c.out.push(id);
@@ -269,7 +273,7 @@ impl Machine {
             self.close(upstream, Close::Finish);
         }
         let Some(x) = self.exchanges.get(key) else { return };
-        if x.is_stream_request() {
+        if x.can_heal() {
             self.counts.one(Count::HealsFailed);
             self.notice(Notice::NotHealed { target, why: why.into() });
             match x_is_open(self, key) {

@@ -5,9 +5,11 @@
 //! a stream is looked at once a turn, however many events it had.
 
 use super::Machine;
-use super::exchange::{Exchange, ExchangeKey, Stream};
+use super::exchange::{Exchange, ExchangeKey, Reader, Stream};
+use super::seats::Seats;
 use super::sessions::SessionKey;
-use crate::base::{Cursor, StreamName, Tick};
+use crate::base::{Cursor, Span, StreamName, Tick};
+use crate::track::TrackContext;
 
 /// News of one stream for the store.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -57,11 +59,13 @@ pub(super) struct Account {
     emitted: u64,
     /// It is on the list of streams to be looked at.
     queued: bool,
+    /// Its end was emitted: nothing more is.
+    closed: bool,
 }
 
 impl Account {
     pub(super) fn new(session: SessionKey, number: u64) -> Self {
-        Self { session: Some(session), number, emitted: 0, queued: false }
+        Self { session: Some(session), number, emitted: 0, queued: false, closed: false }
     }
 }
 
@@ -90,6 +94,18 @@ impl Machine {
         let Some(x) = self.exchanges.get_mut(key) else { return };
         let Some(stream) = &mut x.stream else { return };
         stream.account.queued = false;
+        if stream.account.closed {
+            return;
+        }
+        if x.readers.len() > 1 {
+            let route = &self.config.routes[x.route as usize];
+            let (limits, now) = (&self.routes[x.route as usize].limits, self.now);
+            let at = slowest(&x.readers, stream.tracker.marked_offset(), route.stall, now);
+            let cx = TrackContext { limits, interner: &mut self.interner, budget: &mut self.budget, now };
+            if let Some(at) = at {
+                stream.tracker.mark(cx, at);
+            }
+        }
         let mark = stream.tracker.delivered();
         if mark.seq <= stream.account.emitted {
             if stream.account.emitted > 0 {
@@ -111,11 +127,14 @@ impl Machine {
     pub(super) fn close_account(&mut self, key: ExchangeKey, keep: bool) {
         self.emit_mark(key);
         let Some(stream) = self.exchanges.get(key).and_then(|x| x.stream.as_ref()) else { return };
-        let Account { session, number, emitted, .. } = stream.account;
-        if emitted == 0 {
+        let Account { session, number, emitted, closed, .. } = stream.account;
+        if emitted == 0 || closed {
             return;
         }
         self.checkpoints.push(Checkpoint::Ended { stream: key, keep });
+        if let Some(stream) = self.exchanges.get_mut(key).and_then(|x| x.stream.as_mut()) {
+            stream.account.closed = true;
+        }
         let Some(session) = session.and_then(|session| self.sessions.get_mut(session)).filter(|_| keep) else { return };
         if let Some(old) = session.note_record(number) {
             let name = StreamName { session: session.name.clone(), stream: old };
@@ -133,6 +152,13 @@ impl Machine {
         }
         Some(StreamName { session: session.name.clone(), stream: account.number })
     }
+}
+
+/// The least position of the readers that count: not of one that is stalled, nor of one that has not reached the mark.
+fn slowest(readers: &Seats, marked: u64, stall: Span, now: Tick) -> Option<u64> {
+    let counts =
+        |reader: &Reader| !(reader.blocked && reader.last_sent + stall <= now) && reader.place.offset >= marked;
+    readers.iter().map(|(_, reader)| reader).filter(|reader| counts(reader)).map(|reader| reader.place.offset).min()
 }
 
 /// A session's name in the store: what a person knows it by, and the hash that makes it one of a kind. No query, which

@@ -6,11 +6,14 @@
 //! input is held back while upstream does not take it.
 
 use super::conn::{Client, ClientState, Conn, ConnKey, HIGH_WATER, Peer};
+use super::era::Era;
 use super::exchange::{Ending, Exchange, ExchangeKey, Phase, Reader, Request};
 use super::identity::Identity;
+use super::resume::Resume;
 use super::{Close, Machine, Notice, Output};
 use crate::base::{Count, Span};
-use crate::http::{self, BodyDecoder, BodyLength, HeadLimits, Piece, RequestHead};
+use crate::config::Share;
+use crate::http::{self, BodyDecoder, BodyLength, HeadLimits, Method, Piece, RequestHead};
 use std::net::IpAddr;
 
 /// How long a connection is read after the last answer, so that the client reads it before it sees the close.
@@ -97,13 +100,15 @@ impl Machine {
         }
     }
 
-    fn on_request(&mut self, conn: ConnKey, head: RequestHead) {
+    fn on_request(&mut self, conn: ConnKey, mut head: RequestHead) {
         self.counts.one(Count::Requests);
         let Some(route) = self.config.routes.position(head.host.as_deref(), &head.target) else {
             return self.refuse(conn, 404, "no route for this host and path; see `[[route]]` in the configuration");
         };
         let max_id = self.config.routes[route].max_id_bytes;
-        let cursor = match http::last_event_id(&head.headers, max_id) {
+        let parameter = self.config.routes[route].last_event_id_param.as_ref();
+        let parameter = parameter.and_then(|name| http::take_parameter(&mut head.target, name));
+        let cursor = match http::last_event_id(&head.headers, parameter.as_deref(), max_id) {
             Ok(cursor) => cursor.filter(|id| !id.is_empty()).map(Box::from),
             Err(e) => return self.refuse(conn, e.status(), &e.to_string()),
         };
@@ -111,15 +116,45 @@ impl Machine {
         let Peer::Client(client) = &mut c.peer else { return };
         client.state = ClientState::Busy;
         let identity = self.secret.identity(&head, &head.target, &self.config.routes[route], client.address);
-        let request = request(&head, &self.config.routes[route], client.address, cursor, identity);
+        let share = self.config.routes[route].share;
+        let mut identity = identity;
+        if share == Share::Public && http::accepts_event_stream(&head.headers) {
+            identity.session = self.secret.public(&self.config.routes[route], identity.target);
+        }
+        let mut request = request(&head, &self.config.routes[route], client.address, cursor, identity);
         c.body = BodyDecoder::new(head.body);
         let mut reader = Reader::new(conn, head.version, head.keep_alive, self.now);
         // The socket may be full of an answer of segno's own to the request before.
         reader.blocked = !c.out.is_empty();
         client.seat = 0;
-        let exchange = Exchange::new(route, request, reader, self.now);
-        match self.exchanges.insert(exchange) {
+        match self.find_stream(&request, route) {
+            Resume::New => self.open_exchange(conn, route, request, reader),
+            Resume::NewAfter(reason) => {
+                if self.refuses_gaps(&request, route) {
+                    return self.refuse_gap(conn, &request, Some(reason));
+                }
+                let gap = (request.method == Method::Get).then_some(reason);
+                let asked = request.cursor.take();
+                self.open_exchange(conn, route, Request { gap, asked, ..request }, reader);
+            }
+            Resume::Over => self.answer_in_place(conn, 204, "", &[]),
+            found @ Resume::Join(..) => self.join(conn, request, reader, found),
+        }
+    }
+
+    /// Begins to serve a request by asking upstream.
+    fn open_exchange(&mut self, conn: ConnKey, route: usize, request: Request, reader: Reader) {
+        let place = (request.identity.session, request.identity.target);
+        let may_share = self.config.routes[route].share != Share::Off && request.may_share();
+        if may_share && let Some(key) = self.waiting.get(&place).copied().filter(|key| self.is_waiting(*key)) {
+            return self.wait_beside(conn, key, reader);
+        }
+        let Some(c) = self.conns.get_mut(conn) else { return };
+        match self.exchanges.insert(Exchange::new(route, request, reader, self.now)) {
             Ok(key) => {
+                if may_share {
+                    self.waiting.insert(place, key);
+                }
                 c.exchange = Some(key);
                 let deadline = if c.body.is_done() { crate::base::Tick::NEVER } else { self.body_deadline(route) };
                 self.set_deadline(conn, deadline);
@@ -226,6 +261,11 @@ impl Machine {
         self.answer_and_close(conn, status, why, &[]);
     }
 
+    /// Answers a request that upstream need not see.
+    pub(super) fn answer_in_place(&mut self, conn: ConnKey, status: u16, text: &str, extra: &[(&str, &str)]) {
+        self.answer_and_close(conn, status, text, extra);
+    }
+
     /// Sends an answer of segno's own, the last one on this connection.
     fn answer_and_close(&mut self, conn: ConnKey, status: u16, text: &str, extra: &[(&str, &str)]) {
         let body_timeout = self.config.routes.iter().map(|r| r.body_timeout).max().unwrap_or_default();
@@ -321,6 +361,14 @@ fn request(
     let options =
         http::RequestOptions { drop_accept_encoding: accepts_stream, drop_last_event_id: true, ..Default::default() };
     http::write_request(head, &to, options, &mut bytes);
+    let era = Era::of(&head.headers, route);
+    let resumes = era.is_resumable_mcp() && head.method == Method::Post && accepts_stream;
+    let resume_head = resumes.then(|| {
+        let mut bytes = Vec::with_capacity(512);
+        let options = http::RequestOptions { drop_body: true, method: Some("GET"), ..options };
+        http::write_request(head, &to, options, &mut bytes);
+        bytes.into()
+    });
     Request {
         head: bytes.into(),
         cursor,
@@ -329,6 +377,10 @@ fn request(
         has_body: !matches!(head.body, BodyLength::None | BodyLength::Length(0)),
         chunked_body: head.body == BodyLength::Chunked,
         identity,
+        era,
+        asked: None,
+        gap: None,
+        resume_head,
     }
 }
 

@@ -129,6 +129,12 @@ impl Conn {
         }
     }
 
+    pub(super) fn set_seat(&mut self, seat: Seat) {
+        if let Peer::Client(c) = &mut self.peer {
+            c.seat = seat;
+        }
+    }
+
     pub(super) fn upstream(&self) -> Option<&Upstream> {
         match &self.peer {
             Peer::Upstream(u) => Some(u),

@@ -64,12 +64,16 @@ impl Machine {
             c.exchange = None;
         }
         if empty {
-            self.drop_exchange(key);
+            self.on_unread(key);
         }
     }
 
-    /// A client has closed or lost its connection.
+    /// A client has closed or lost its connection. One that has not sent all of its request is not waited for.
     pub(super) fn on_reader_left(&mut self, key: ExchangeKey, seat: Seat) {
+        let client = self.exchanges.get(key).and_then(|x| x.readers.get(seat)).map(|reader| reader.client);
+        if client.and_then(|client| self.conns.get(client)).is_some_and(|c| !c.body.is_done()) {
+            return self.drop_exchange(key);
+        }
         if self.exchanges.get(key).is_some_and(|x| x.stream.is_some()) {
             self.counts.one(Count::StreamsLeft);
         }
@@ -110,6 +114,7 @@ impl Machine {
         if self.exchanges.get(key).is_some_and(|x| x.stream.is_some()) {
             self.drop_stream(key);
         }
+        self.forget_waiting(key);
         let Some(mut x) = self.exchanges.remove(key) else { return };
         if let Some(timer) = x.timer.take() {
             self.wheel.cancel(timer);
@@ -131,6 +136,9 @@ impl Machine {
         self.close_account(key, x.phase != Phase::Ending(Ending::Clean));
         self.leave_session(key);
         if let Some(stream) = self.exchanges.get_mut(key).and_then(|x| x.stream.as_mut()) {
+            if stream.has_token {
+                self.tokens.remove(&self.secret.token(stream.account.number).0);
+            }
             stream.tracker.release(&mut self.interner, &mut self.budget);
             self.streams -= 1;
         }

@@ -8,13 +8,14 @@
 
 use super::checkpoint::Account;
 use super::conn::ConnKey;
+use super::era::Era;
 use super::identity::Identity;
 use super::seats::Seats;
 use super::timers::Timer;
 use crate::base::{Key, Span, Tick};
 use crate::http::{Method, Version};
 use crate::timer::TimerKey;
-use crate::track::Tracker;
+use crate::track::{GapReason, Tracker};
 
 /// Names an exchange.
 pub type ExchangeKey = Key<Exchange>;
@@ -67,7 +68,7 @@ pub(super) struct Reader {
 }
 
 /// What is needed to ask upstream, also again.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Request {
     /// The head for upstream, without `Last-Event-ID` and without the blank line that ends it.
     pub(super) head: Box<[u8]>,
@@ -78,6 +79,13 @@ pub(super) struct Request {
     pub(super) accepts_stream: bool,
     pub(super) has_body: bool,
     pub(super) identity: Identity,
+    pub(super) era: Era,
+    /// The cursor that stays here, where it was one of segno's own.
+    pub(super) asked: Option<Box<[u8]>>,
+    /// Why events in front of the first one are gone; told with the head.
+    pub(super) gap: Option<GapReason>,
+    /// The head of a GET that goes on where this POST was cut, where the protocol says so.
+    pub(super) resume_head: Option<Box<[u8]>>,
     /// The body is sent on in chunks, since its length was not told.
     pub(super) chunked_body: bool,
 }
@@ -178,10 +186,29 @@ impl Exchange {
         self.stream.is_some() && self.head_sent
     }
 
+    /// Whether upstream can be asked to go on behind a cut: a GET of an event stream, or a POST whose protocol has a
+    /// GET for it.
+    pub(super) fn can_heal(&self) -> bool {
+        self.is_stream_request() || self.stream.is_some() && self.request.resume_head.is_some()
+    }
+
     /// Method and target, for log lines.
     pub(super) fn target(&self) -> Box<str> {
-        let line = memchr::memmem::find(&self.request.head, b" HTTP/").unwrap_or(0);
-        String::from_utf8_lossy(&self.request.head[..line]).into()
+        self.request.target()
+    }
+}
+
+impl Request {
+    /// Whether its answer may be another client's too: a GET of an event stream from where upstream begins.
+    pub(super) fn may_share(&self) -> bool {
+        let is_plain = self.method == Method::Get && !self.has_body && self.era != Era::Stateless;
+        is_plain && self.accepts_stream && self.cursor.is_none() && self.gap.is_none()
+    }
+
+    /// Method and target, for log lines.
+    pub(super) fn target(&self) -> Box<str> {
+        let line = memchr::memmem::find(&self.head, b" HTTP/").unwrap_or(0);
+        String::from_utf8_lossy(&self.head[..line]).into()
     }
 }
 
@@ -201,6 +228,10 @@ pub(super) struct Stream {
     pub(super) last_heard: Tick,
     /// When the present body began, and how many events the stream had received then.
     pub(super) body_began: (Tick, u64),
+    /// Its token is known to clients.
+    pub(super) has_token: bool,
+    /// Lines of upstream's head that later readers need.
+    pub(super) head: Option<Box<[u8]>>,
     /// Since when nobody reads, and what upstream had sent by then.
     pub(super) detached: Option<(Tick, u64)>,
 }

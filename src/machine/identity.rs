@@ -20,7 +20,6 @@ enum Kind {
     Target,
     Token,
     Mark,
-    Body,
 }
 
 /// The key of all hashes.
@@ -62,6 +61,11 @@ impl Secret {
             None => self.hash(Kind::Session, [&principal, route.name.as_bytes(), &wanted.to_le_bytes(), b""]),
         };
         Identity { session, target: wanted, named: named.is_some() }
+    }
+
+    /// The session that all clients of a target share, whoever they are.
+    pub(super) fn public(&self, route: &Route, target: u64) -> u128 {
+        self.hash(Kind::Session, [b"", route.name.as_bytes(), &target.to_le_bytes(), b"public"])
     }
 
     /// All credentials of a request; cookies where it has no others, the client's address where it has none at all.
@@ -117,11 +121,6 @@ impl Secret {
         let mut hash = SipHasher24::new_with_keys(self.key as u64, (self.key >> 64) as u64);
         hash.write_u8(kind as u8);
         hash
-    }
-
-    /// A hash of a request's body, fed as it passes.
-    pub(super) fn body(&self) -> SipHasher24 {
-        self.hasher(Kind::Body)
     }
 }
 

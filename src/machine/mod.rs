@@ -25,9 +25,12 @@ mod checkpoint;
 mod client;
 mod conn;
 mod ending;
+mod era;
 mod exchange;
 mod identity;
+mod linger;
 mod notice;
+mod resume;
 mod seats;
 mod sessions;
 mod stream;
@@ -52,7 +55,7 @@ use attempt::Pace;
 use conn::Peer;
 use identity::Secret;
 use sessions::Sessions;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use timers::Timer;
@@ -183,6 +186,10 @@ pub struct Machine {
     /// Streams whose delivered mark may have moved since checkpoints were drained.
     moved: Vec<ExchangeKey>,
     checkpoints: Vec<Checkpoint>,
+    /// Streams with ids of segno's own, by their tokens.
+    tokens: HashMap<u128, ExchangeKey>,
+    /// Requests that may be shared and have no stream yet, by session and target.
+    waiting: HashMap<(u128, u64), ExchangeKey>,
     /// When sessions are looked at for those that have been idle for too long.
     sessions_timer: Option<TimerKey<Timer>>,
     now: Tick,
@@ -238,6 +245,8 @@ impl Machine {
             counts: Counts::default(),
             moved: Vec::new(),
             checkpoints: Vec::new(),
+            tokens: HashMap::new(),
+            waiting: HashMap::new(),
             sessions_timer: None,
             now,
             draining: false,

@@ -60,6 +60,11 @@ pub enum Notice {
         /// Why.
         why: Box<str>,
     },
+    /// A stream that nobody came back to is dropped.
+    LetGo {
+        /// Method and target.
+        target: Box<str>,
+    },
     /// An attempt to reach upstream failed; another follows, or the client is told.
     AttemptFailed {
         /// Method and target.
@@ -105,7 +110,7 @@ pub enum Notice {
 impl Notice {
     /// Whether somebody should act on it.
     pub fn is_warning(&self) -> bool {
-        !matches!(self, Self::HealBegan { .. } | Self::Healed { .. } | Self::RequestRefused { .. })
+        !matches!(self, Self::HealBegan { .. } | Self::Healed { .. } | Self::LetGo { .. } | Self::RequestRefused { .. })
     }
 }
 
@@ -115,6 +120,7 @@ impl fmt::Display for Notice {
             Self::HealBegan { target } => write!(f, "{target}: upstream cut the stream; asking for the rest"),
             Self::Healed { target, tries, took } => write!(f, "{target}: healed after {took}, attempts: {tries}"),
             Self::NotHealed { target, why } => write!(f, "{target}: {why}; the client is cut and may come back"),
+            Self::LetGo { target } => write!(f, "{target}: nobody came back to the stream; let go of"),
             Self::AttemptFailed { target, why, next: Some(next) } => {
                 write!(f, "{target}: {why}; trying again in {next}")
             }

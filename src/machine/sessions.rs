@@ -242,7 +242,7 @@ impl Machine {
     }
 
     /// Sets the timer for the session that expires first.
-    fn arm_sessions(&mut self) {
+    pub(super) fn arm_sessions(&mut self) {
         if self.sessions_timer.is_none()
             && let Some(at) = self.sessions.next_expiry(self.config.persist.session_idle)
         {

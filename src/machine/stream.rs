@@ -5,14 +5,18 @@
 //! with a gap stated where events are known to be gone.
 
 use super::conn::ConnKey;
+use super::era::Era;
 use super::exchange::{Ending, Exchange, ExchangeKey, Phase, Stream};
+use super::resume::{kept_lines, stream_head};
 use super::upstream::Body;
-use super::{Machine, Notice, Output};
+use super::{Close, Machine, Notice, Output};
 use crate::base::{Count, Counts};
-use crate::config::{Config, Dedup, Route};
+use crate::config::{Config, Dedup, Ids, Route};
 use crate::http::{self, BodyLength, ResponseFraming, ResponseHead};
 use crate::sse::Position;
 use crate::track::{self, CutKind, Fed, GapReason, TrackContext, TrackLimits, Tracker};
+
+const PRIMED: Era = Era::Resumable { primes: true };
 
 /// A comment line and a blank one: nothing is dispatched, and parsers that split at blank lines stay in step.
 const HEARTBEAT: &[u8] = b":\n\n";
@@ -65,13 +69,24 @@ impl Machine {
         let Some(x) = self.exchanges.get_mut(key) else { return };
         x.phase = Phase::Streaming;
         let sent = x.head_sent;
+        let offers = self.config.routes[x.route()].ids == Ids::Auto && x.request.era != Era::Stateless;
         if let Some(stream) = &mut x.stream {
+            if !stream.begun {
+                stream.head = kept_lines(head);
+                if offers {
+                    stream.tracker.offer_ids(self.secret.token(stream.account.number).prefix());
+                }
+            }
             stream.begun = true;
             stream.last_heard = now;
             stream.body_began = (now, stream.tracker.received().seq);
             stream.tracker.begin(healed, sent);
         }
+        let primes = !healed && offers && self.exchanges.get(key).is_some_and(|x| x.request.era == PRIMED);
         self.send_stream_heads(key, head);
+        if primes {
+            self.prime(key);
+        }
         self.arm(key);
     }
 
@@ -80,14 +95,7 @@ impl Machine {
         if !self.create_stream(key) {
             return self.cut_readers(key);
         }
-        let mut head = ResponseHead::ok();
-        for (name, value) in
-            [("Content-Type", "text/event-stream"), ("Cache-Control", "no-cache"), ("X-Accel-Buffering", "no")]
-        {
-            // These are valid header lines.
-            let _ = head.headers.push(name, value.as_bytes());
-        }
-        self.send_stream_heads(key, &head);
+        self.send_stream_heads(key, &stream_head());
         self.heartbeat(key);
     }
 
@@ -108,9 +116,12 @@ impl Machine {
             begun: false,
             last_heard: self.now,
             body_began: (self.now, 0),
+            has_token: false,
+            head: None,
             detached: None,
         }));
         self.streams += 1;
+        self.forget_waiting(key);
         true
     }
 
@@ -128,9 +139,18 @@ impl Machine {
             reader.until_close = !reader.chunked;
             let close = reader.until_close || !reader.keep_alive;
             self.outputs.push_back(Output::CapSendBuffer { conn: reader.client, bytes });
-            if let Some(c) = self.conns.get_mut(reader.client) {
-                http::write_response(head, framing, reader.version, close, &[], c.out.end());
+            let Some(c) = self.conns.get_mut(reader.client) else { continue };
+            let gap = x.request.gap.map(|reason| [("Segno-Gap", reason.as_str())]);
+            let extra = gap.as_ref().map_or(&[][..], |gap| &gap[..]);
+            http::write_response(head, framing, reader.version, close, extra, c.out.end());
+            if let Some(reason) = x.request.gap {
+                let mut event = Vec::new();
+                track::write_gap(&mut event, reason, x.request.asked.as_deref(), None);
+                http::write_piece(&event, reader.chunked, c.out.end());
             }
+        }
+        if let Some(reason) = x.request.gap.take() {
+            self.stated(key, reason);
         }
         self.flush_readers(key);
     }
@@ -167,7 +187,7 @@ impl Machine {
         let limits = &routes[x.route()].limits;
         let Some(stream) = &mut x.stream else { return (0, Body::Open) };
         stream.last_heard = *now;
-        let (mut used, mut body, mut gap) = (0, Body::Open, None);
+        let (mut used, mut body, mut gap, mut own) = (0, Body::Open, None, false);
         while used < bytes.len() {
             let room = stream.tracker.room(limits, budget);
             if room == 0 {
@@ -182,6 +202,7 @@ impl Machine {
                     counts.add(Count::EventBytes, data.len() as u64);
                     count_fed(counts, &fed);
                     gap = gap.or(fed.gap);
+                    own |= fed.own_ids;
                 }
                 Ok((n, http::Piece::More)) => used += n,
                 Ok((n, http::Piece::End)) => {
@@ -199,18 +220,71 @@ impl Machine {
         if matches!(body, Body::Open) && c.body.is_done() {
             body = Body::Done;
         }
+        let several = x.readers.len() > 1;
+        if own {
+            self.know_token(key);
+        }
         if let Some(reason) = gap {
             self.stated(key, reason);
         }
+        if self.make_room(key) {
+            self.on_linger_over(key);
+            return (bytes.len(), Body::Open);
+        }
         if self.budget.is_over() {
             self.reclaim();
+        }
+        if several {
+            self.cut_fallen(key);
         }
         self.flush_readers(key);
         (used, body)
     }
 
+    /// Clients are told ids of segno's own: they are looked for from now on.
+    fn know_token(&mut self, key: ExchangeKey) {
+        let Some(stream) = self.exchanges.get_mut(key).and_then(|x| x.stream.as_mut()) else { return };
+        if !std::mem::replace(&mut stream.has_token, true) {
+            self.tokens.insert(self.secret.token(stream.account.number).0, key);
+        }
+    }
+
+    /// Tells clients of MCP that know it an id before the first event, so that they can resume also when none comes.
+    fn prime(&mut self, key: ExchangeKey) {
+        let Some(x) = self.exchanges.get(key) else { return };
+        let Some(stream) = &x.stream else { return };
+        let mut event = b"id: ".to_vec();
+        event.extend_from_slice(&self.secret.token(stream.account.number).prefix());
+        event.extend_from_slice(b"0\nretry: 1000\ndata:\n\n");
+        for (_, reader) in x.readers.iter() {
+            if let Some(c) = self.conns.get_mut(reader.client) {
+                http::write_piece(&event, reader.chunked, c.out.end());
+            }
+        }
+        self.know_token(key);
+    }
+
+    /// Cuts the readers whose next bytes have left the log: they come back, and are told of the gap if there is one.
+    fn cut_fallen(&mut self, key: ExchangeKey) {
+        let mut seat = 0;
+        while let Some(x) = self.exchanges.get(key)
+            && seat < x.readers.end()
+        {
+            let start = x.stream.as_ref().map_or(0, |stream| stream.tracker.start());
+            if let Some(reader) = x.readers.get(seat).filter(|reader| reader.head_sent && reader.place.offset < start) {
+                let (client, target) = (reader.client, x.target());
+                self.counts.one(Count::ReadersFallenOff);
+                let why = "it fell behind what the log holds, and others read on".into();
+                self.notice(Notice::NotHealed { target, why });
+                self.unseat(key, seat);
+                self.close(client, Close::Reset);
+            }
+            seat += 1;
+        }
+    }
+
     /// A gap stands in the log.
-    fn stated(&mut self, key: ExchangeKey, reason: GapReason) {
+    pub(super) fn stated(&mut self, key: ExchangeKey, reason: GapReason) {
         self.counts.one(Count::Gaps);
         if let Some(x) = self.exchanges.get(key) {
             let target = x.target();
@@ -230,7 +304,7 @@ impl Machine {
     pub(super) fn on_stream_cut(&mut self, key: ExchangeKey, why: &str) {
         self.counts.one(Count::UpstreamCuts);
         let Some(x) = self.exchanges.get_mut(key) else { return };
-        let can_ask = x.is_stream_request() && !self.config.routes[x.route()].heal_for.is_zero();
+        let can_ask = x.can_heal() && !self.config.routes[x.route()].heal_for.is_zero();
         let Some(stream) = &mut x.stream else { return };
         let kind = stream.tracker.cut();
         if can_ask && kind != CutKind::MidOversize && stream.tracker.healable() && !self.draining {

@@ -6,6 +6,7 @@
 
 use super::conn::{ClientState, ConnKey, Peer, UpstreamState};
 use super::exchange::{Exchange, ExchangeKey, Phase};
+use super::linger::linger;
 use super::{Close, Machine, Notice};
 use crate::base::{Count, Tick};
 use crate::config::Route;
@@ -90,7 +91,9 @@ impl Machine {
         x.timer = None;
         x.armed = Tick::NEVER;
         let d = Deadlines::of(x, &self.config.routes[x.route()]);
-        if d.give_up <= now {
+        if d.linger <= now {
+            self.on_linger_over(key);
+        } else if d.give_up <= now {
             self.on_wait_over(key);
         } else if d.stalled <= now {
             self.cut_stalled(key);
@@ -139,6 +142,7 @@ struct Deadlines {
     heartbeat: Tick,
     upstream_silent: Tick,
     stalled: Tick,
+    linger: Tick,
 }
 
 impl Deadlines {
@@ -146,7 +150,7 @@ impl Deadlines {
         let never = Tick::NEVER;
         let waiting = matches!(x.phase, Phase::Waiting(_) | Phase::Connecting | Phase::Asked);
         let may_open = waiting && x.is_stream_request() && !x.head_sent;
-        let limit = match (x.is_stream_request(), &x.request.method, x.phase) {
+        let limit = match (x.can_heal(), &x.request.method, x.phase) {
             (true, ..) | (_, Method::Post, Phase::Waiting(_) | Phase::Connecting) => route.heal_for,
             _ => route.response_timeout,
         };
@@ -165,11 +169,16 @@ impl Deadlines {
                 _ => never,
             },
             stalled: stuck.map_or(never, |since| since + route.body_timeout),
+            linger: match x.stream.as_ref().and_then(|stream| stream.detached) {
+                Some((since, _)) => since + linger(x, route),
+                None => never,
+            },
         }
     }
 }
 
 fn next_deadline(x: &Exchange, route: &Route) -> Tick {
     let d = Deadlines::of(x, route);
-    [d.attempt, d.hold, d.give_up, d.heartbeat, d.upstream_silent, d.stalled].into_iter().min().unwrap_or(Tick::NEVER)
+    let all = [d.attempt, d.hold, d.give_up, d.heartbeat, d.upstream_silent, d.stalled, d.linger];
+    all.into_iter().min().unwrap_or(Tick::NEVER)
 }

@@ -86,6 +86,7 @@ impl Machine {
         let Self { conns, exchanges, routes, interner, budget, moved, now, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
         let limits = &routes[x.route()].limits;
+        let several = x.readers.len() > 1;
         let Some(reader) = x.readers.get_mut(seat) else { return };
         let Some(c) = conns.get_mut(reader.client) else { return };
         if bytes > 0 {
@@ -97,7 +98,10 @@ impl Machine {
             if of_log > 0 {
                 reader.place.consume(of_log);
                 let cx = TrackContext { limits, interner, budget, now: *now };
-                stream.tracker.advance(cx, reader.place.offset);
+                match several {
+                    false => stream.tracker.advance(cx, reader.place.offset),
+                    true => stream.tracker.release_to(cx, reader.place.offset),
+                }
             }
             Self::note_moved(moved, key, stream);
             sent &= !reader.place.is_open();
@@ -126,7 +130,7 @@ impl Machine {
     }
 
     /// There may be room again: first for what waits here, then for what waits in the socket.
-    fn let_read(&mut self, key: ExchangeKey, upstream: ConnKey) {
+    pub(super) fn let_read(&mut self, key: ExchangeKey, upstream: ConnKey) {
         let Some(c) = self.conns.get_mut(upstream) else { return };
         if !c.paused && c.input.is_empty() {
             return;

@@ -30,6 +30,8 @@ impl Machine {
     fn answer_room(&self, x: &Exchange) -> usize {
         match &x.stream {
             Some(stream) => stream.tracker.room(&self.routes[x.route()].limits, &self.budget),
+            // Several clients wait for one head; interim ones are passed on to none of them.
+            None if x.readers.len() > 1 => HIGH_WATER,
             None => match x.client().and_then(|client| self.conns.get(client)) {
                 Some(client) if client.out.len() < HIGH_WATER => HIGH_WATER,
                 _ => 0,
@@ -109,9 +111,15 @@ impl Machine {
                 u.keep_alive = head.keep_alive;
             }
         }
-        match verdict(situation, answer) {
+        let conflict = head.status == 409 && situation == Situation::Healing && x.request.era.is_resumable_mcp();
+        // An MCP server that still holds the stream that was cut answers so until it has noticed.
+        let verdict = if conflict { Verdict::Retry } else { verdict(situation, answer) };
+        match verdict {
             Verdict::Stream => self.begin_stream(key, head),
             Verdict::Pass => {
+                self.part_ways(key);
+                self.end_deleted_session(key, head.status);
+                let Some(x) = self.exchanges.get(key) else { return };
                 if answer.event_stream && answer.encoded {
                     let target = x.target();
                     self.counts.one(Count::StreamsEncoded);
@@ -131,6 +139,19 @@ impl Machine {
         }
         let rest = self.conns.get_mut(conn).map(|c| std::mem::take(&mut c.input)).unwrap_or_default();
         self.on_body(conn, &rest);
+    }
+
+    /// Upstream has ended a session that the client deleted: nothing of it is kept.
+    fn end_deleted_session(&mut self, key: ExchangeKey, status: u16) {
+        let Some(x) = self.exchanges.get(key) else { return };
+        let identity = x.request.identity;
+        let is_delete = x.request.method == http::Method::Delete && identity.named;
+        if is_delete
+            && matches!(status, 200..=299 | 404 | 410)
+            && let Some(session) = self.sessions.find(identity.session)
+        {
+            self.end_session(session, false);
+        }
     }
 
     /// Sends the head of an ordinary answer on.

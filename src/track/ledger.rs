@@ -6,6 +6,7 @@
 
 use super::catch_up::{CatchUp, Verdict};
 use super::gap::{GapReason, write_gap};
+use super::interner::{Interner, Symbol};
 use super::limits::{Dedup, TrackContext, TrackLimits};
 use super::log::Log;
 use super::marks::{FirstIds, Mark, NumberRun};
@@ -47,6 +48,16 @@ pub(super) struct Ledger {
     pub(super) numbers: NumberRun,
     pub(super) catch_up: Option<Box<CatchUp>>,
     pub(super) own: OwnIds,
+    /// The delivered mark's own offset, where it is not the log's.
+    apart: Option<Box<Apart>>,
+}
+
+/// Where the delivered mark is apart from the log's offset, which is that of its fastest reader: behind it while several
+/// read or nobody does, ahead of it while somebody replays.
+struct Apart {
+    marked: u64,
+    /// A reference to the mark's id, whose record may leave before the mark moves.
+    held: Option<Symbol>,
 }
 
 impl Ledger {
@@ -59,7 +70,8 @@ impl Ledger {
             delivered: Mark::default(),
             numbers: NumberRun::default(),
             catch_up: None,
-            own: OwnIds::Off,
+            own: OwnIds::default(),
+            apart: None,
         }
     }
 
@@ -225,16 +237,82 @@ impl Ledger {
         self.log.push(Record::new(end, kinds, id, cx.now), cx.budget);
     }
 
+    /// The offset of the delivered mark.
+    pub(super) fn marked(&self) -> u64 {
+        self.apart.as_ref().map_or(self.log.delivered(), |apart| apart.marked)
+    }
+
     /// Moves the delivered mark, then evicts what the bounds do not allow.
     pub(super) fn advance(&mut self, cx: &mut TrackContext<'_>, offset: u64) {
-        let delivered = &mut self.delivered;
-        self.log.advance(offset, |record| {
-            delivered.seq += u64::from(record.is(kind::EVENT));
-            if record.sets_id() {
-                delivered.id = record.id;
+        let marked = self.marked();
+        if marked < self.log.delivered() {
+            self.log.advance(offset, |_| {});
+            self.mark(cx, offset);
+        } else {
+            let delivered = &mut self.delivered;
+            self.log.advance(offset, |record| {
+                if record.end() <= marked {
+                    return;
+                }
+                delivered.seq += u64::from(record.is(kind::EVENT));
+                if record.sets_id() {
+                    delivered.id = record.id;
+                }
+            });
+            if self.log.delivered() >= marked {
+                self.join_mark(cx.interner);
             }
-        });
+        }
         self.log.evict_beyond(cx.limits.log_events, cx.interner);
+    }
+
+    /// Lets what lies before `offset` leave, though the delivered mark may be behind it.
+    pub(super) fn release_to(&mut self, cx: &mut TrackContext<'_>, offset: u64) {
+        let marked = self.marked();
+        self.log.advance(offset, |_| {});
+        if self.apart.is_none() && marked < self.log.delivered() {
+            self.part_mark(marked, cx.interner);
+        }
+        self.log.evict_beyond(cx.limits.log_events, cx.interner);
+    }
+
+    /// The only reader begins at `offset` again. The mark stays.
+    pub(super) fn rewind(&mut self, offset: u64, interner: &mut Interner) {
+        let marked = self.marked();
+        self.log.rewind(offset);
+        if self.apart.is_none() && marked != self.log.delivered() {
+            self.part_mark(marked, interner);
+        }
+    }
+
+    /// Moves the delivered mark alone, where readers have been let past it.
+    pub(super) fn mark(&mut self, cx: &mut TrackContext<'_>, offset: u64) {
+        let offset = offset.min(self.log.whole());
+        if offset <= self.marked() {
+            return;
+        }
+        let (after, id) = self.log.mark_at(offset);
+        self.delivered = Mark { seq: (self.received.seq - after).max(self.delivered.seq), id };
+        // The new reference before the old one goes: they may be to the same id.
+        self.part_mark(offset, cx.interner);
+        if offset == self.log.delivered() {
+            self.join_mark(cx.interner);
+        }
+    }
+
+    /// The mark has an offset of its own from now on, and holds its id itself.
+    fn part_mark(&mut self, marked: u64, interner: &mut Interner) {
+        let held = self.delivered.id;
+        held.into_iter().for_each(|id| interner.retain(id));
+        self.join_mark(interner);
+        self.apart = Some(Box::new(Apart { marked, held }));
+    }
+
+    /// The mark's offset is the log's again, and a record or the log's base holds its id.
+    pub(super) fn join_mark(&mut self, interner: &mut Interner) {
+        if let Some(held) = self.apart.take().and_then(|apart| apart.held) {
+            interner.release_later(held);
+        }
     }
 
     /// Compares a block whose bytes are in the log behind `whole`, and keeps or drops it.

@@ -148,6 +148,20 @@ impl Log {
 
 /// Replaying from a number of events, and letting go of what nobody waits for.
 impl Log {
+    /// Readers begin at `offset` again: what lies behind it counts as undelivered.
+    pub(super) fn rewind(&mut self, offset: u64) {
+        self.delivered = offset.clamp(self.start(), self.delivered);
+        self.done = self.records.partition_point(|record| record.end() <= self.delivered) as u32;
+    }
+
+    /// How many events end behind `offset`, and the id in force there.
+    pub(super) fn mark_at(&self, offset: u64) -> (u64, Option<Symbol>) {
+        let at = self.records.partition_point(|record| record.end() <= offset);
+        let after = self.records.iter().skip(at).filter(|record| record.is(kind::EVENT)).count();
+        let id = self.records.iter().take(at).rev().find(|record| record.sets_id());
+        (after as u64, id.map_or(self.base, |record| record.id))
+    }
+
     /// Where replay after event `seq` starts, when `received` events were written down in all.
     pub(super) fn locate_event(&self, seq: u64, received: u64) -> Option<u64> {
         let first = self.replay_start()?;

@@ -10,63 +10,52 @@ use crate::base::EventId;
 /// Bytes of the prefix that every own id of a stream begins with.
 pub const OWN_PREFIX: usize = 26;
 
-/// Whether a stream has ids of its own.
+/// Whether a stream has ids of its own. Takes a pointer's place while it has none.
 #[derive(Default)]
-pub(super) enum OwnIds {
-    /// It has none, and gets none.
-    #[default]
-    Off,
-    /// It gets them if its first event has no id.
-    Offered(Box<[u8; OWN_PREFIX]>),
-    /// Each event has one, up to this one: `u64::MAX` while upstream sends none.
-    Given(Box<Given>),
-}
+pub(super) struct OwnIds(Option<Box<Given>>);
 
-pub(super) struct Given {
+struct Given {
     prefix: [u8; OWN_PREFIX],
+    /// The first event has got one; until then they are offered.
+    begun: bool,
+    /// Each event up to this one has one: `u64::MAX` while upstream sends none.
     until: u64,
 }
 
 impl OwnIds {
+    /// Gives ids if the first event has none.
+    pub(super) fn offer(prefix: [u8; OWN_PREFIX]) -> Self {
+        Self(Some(Box::new(Given { prefix, begun: false, until: u64::MAX })))
+    }
+
     /// Whether the next event gets an id, if upstream gives it none.
     #[inline]
     pub(super) fn is_giving(&self) -> bool {
-        match self {
-            Self::Off => false,
-            Self::Offered(_) => true,
-            Self::Given(given) => given.until == u64::MAX,
-        }
+        self.0.as_ref().is_some_and(|given| given.until == u64::MAX)
     }
 
     /// Upstream sends ids itself from behind event `seq` on.
     pub(super) fn stop(&mut self, seq: u64) {
-        match self {
-            Self::Offered(_) => *self = Self::Off,
-            Self::Given(given) => given.until = given.until.min(seq),
-            Self::Off => {}
+        match &mut self.0 {
+            Some(given) if given.begun => given.until = given.until.min(seq),
+            _ => self.0 = None,
         }
     }
 
     /// The `id:` line of event `seq`. Begins the ids, where they were offered.
     pub(super) fn line(&mut self, seq: u64, line: &mut Vec<u8>) {
-        if let Self::Offered(prefix) = self {
-            *self = Self::Given(Box::new(Given { prefix: **prefix, until: u64::MAX }));
-        }
-        if let Self::Given(given) = self {
-            line.extend_from_slice(b"id: ");
-            line.extend_from_slice(&given.prefix);
-            let mut digits = [0; 20];
-            line.extend_from_slice(decimal(seq, &mut digits));
-            line.push(b'\n');
-        }
+        let Some(given) = &mut self.0 else { return };
+        given.begun = true;
+        let mut digits = [0; 20];
+        line.extend_from_slice(b"id: ");
+        line.extend_from_slice(&given.prefix);
+        line.extend_from_slice(decimal(seq, &mut digits));
+        line.push(b'\n');
     }
 
     /// The own id of event `seq`, if it has one.
     pub(super) fn id(&self, seq: u64) -> Option<EventId> {
-        let Self::Given(given) = self else { return None };
-        if seq == 0 || seq > given.until {
-            return None;
-        }
+        let given = self.0.as_ref().filter(|given| given.begun && seq > 0 && seq <= given.until)?;
         let (mut id, mut digits) = ([0; OWN_PREFIX + 20], [0; 20]);
         let digits = decimal(seq, &mut digits);
         id[..OWN_PREFIX].copy_from_slice(&given.prefix);
@@ -76,24 +65,12 @@ impl OwnIds {
 
     /// Whether events have own ids, or had.
     pub(super) fn are_given(&self) -> bool {
-        matches!(self, Self::Given(_))
-    }
-
-    /// The last event that has one.
-    pub(super) fn last(&self, received: u64) -> u64 {
-        match self {
-            Self::Given(given) => given.until.min(received),
-            _ => 0,
-        }
+        self.0.as_ref().is_some_and(|given| given.begun)
     }
 
     /// Bytes on the heap.
     pub(super) fn memory(&self) -> usize {
-        match self {
-            Self::Off => 0,
-            Self::Offered(_) => OWN_PREFIX,
-            Self::Given(_) => size_of::<Given>(),
-        }
+        if self.0.is_some() { size_of::<Given>() } else { 0 }
     }
 }
 
@@ -123,13 +100,12 @@ mod tests {
 
     #[test]
     fn ids_begin_with_the_first_event_and_stop_with_upstreams_own() {
-        let mut own = OwnIds::Offered(Box::new([b'p'; OWN_PREFIX]));
+        let mut own = OwnIds::offer([b'p'; OWN_PREFIX]);
         assert!(own.is_giving() && own.id(1).is_none());
         let mut line = Vec::new();
         own.line(1, &mut line);
         assert_eq!(line, [b"id: ", &[b'p'; OWN_PREFIX][..], b"1\n"].concat());
         own.stop(3);
         assert!(!own.is_giving() && own.id(3).is_some() && own.id(4).is_none() && own.id(0).is_none());
-        assert_eq!(own.last(9), 3);
     }
 }

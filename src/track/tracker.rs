@@ -107,7 +107,7 @@ impl Tracker {
     /// Offers ids of segno's own: they are given if the first event has none. Without effect when the stream has begun.
     pub fn offer_ids(&mut self, prefix: [u8; OWN_PREFIX]) {
         if self.ledger.log.end() == 0 && self.ledger.received.seq == 0 {
-            self.ledger.own = OwnIds::Offered(Box::new(prefix));
+            self.ledger.own = OwnIds::offer(prefix);
         }
     }
 
@@ -230,6 +230,11 @@ impl Tracker {
         self.ledger.log.delivered()
     }
 
+    /// The offset of the delivered mark.
+    pub fn marked_offset(&self) -> u64 {
+        self.ledger.marked()
+    }
+
     /// The offset before which readers may have all bytes.
     pub fn whole(&self) -> u64 {
         self.ledger.log.whole()
@@ -271,6 +276,26 @@ impl Tracker {
     /// then evicts what is beyond the bound of events.
     pub fn advance(&mut self, mut cx: TrackContext<'_>, offset: u64) {
         self.ledger.advance(&mut cx, offset);
+        self.ledger.log.check();
+    }
+
+    /// Lets go of what lies before `offset`, which the fastest of several readers has taken, or which nobody waits for.
+    /// The delivered mark stays.
+    pub fn release_to(&mut self, mut cx: TrackContext<'_>, offset: u64) {
+        self.ledger.release_to(&mut cx, offset);
+        self.ledger.log.check();
+    }
+
+    /// Moves the delivered mark alone: the slowest of several readers has taken what lies before `offset`.
+    pub fn mark(&mut self, mut cx: TrackContext<'_>, offset: u64) {
+        self.ledger.mark(&mut cx, offset);
+        self.ledger.log.check();
+    }
+
+    /// The only reader begins at `offset` again: nothing behind it leaves before it has been taken. The delivered mark
+    /// stays.
+    pub fn rewind(&mut self, cx: TrackContext<'_>, offset: u64) {
+        self.ledger.rewind(offset, cx.interner);
         self.ledger.log.check();
     }
 
@@ -331,11 +356,6 @@ impl Tracker {
         self.ledger.own.are_given()
     }
 
-    /// The last event that has an id of segno's own; 0: none has.
-    pub fn last_own(&self) -> u64 {
-        self.ledger.own.last(self.ledger.received.seq)
-    }
-
     /// Whether upstream can be asked to go on: there is a cursor, and no oversize block is open.
     pub fn healable(&self) -> bool {
         self.ledger.received.id.is_some() && !self.is_open_oversize()
@@ -372,12 +392,13 @@ impl Tracker {
     pub fn release(&mut self, interner: &mut Interner, budget: &mut Budget) {
         let ledger = &mut self.ledger;
         ledger.window.drain().chain(ledger.first.drain()).for_each(|id| interner.release(id));
+        ledger.join_mark(interner);
         ledger.log.release(budget, interner);
         interner.settle();
         ledger.received = Mark::default();
         ledger.delivered = Mark::default();
         ledger.catch_up = None;
-        ledger.own = OwnIds::Off;
+        ledger.own = OwnIds::default();
     }
 }
 

@@ -16,7 +16,7 @@ pub use client::{Client, End};
 pub use upstream::{Door, Peer, Script};
 
 use segno::base::{Count, Span};
-use segno::config::{Config, Route, Upstream};
+use segno::config::{Config, Ids, Route, Upstream};
 use segno::engine::Engine;
 use segno::metrics::Gauge;
 use segno::reactor::Command;
@@ -34,7 +34,8 @@ const LOOK: Duration = Duration::from_millis(5);
 pub struct Proxy(Option<Engine>);
 
 impl Proxy {
-    /// One route to `upstream`, with the defaults.
+    /// One route to `upstream`, with the defaults, but that bytes pass as they are and upstream hears at once when a
+    /// client leaves.
     pub fn to(upstream: SocketAddr) -> Self {
         Self::with(upstream, |_| {})
     }
@@ -42,6 +43,8 @@ impl Proxy {
     /// One route to `upstream`, changed as a test needs it.
     pub fn with(upstream: SocketAddr, change: impl FnOnce(&mut Route)) -> Self {
         let mut route = Route::new(Upstream::parse(&format!("http://{upstream}")).expect("an address is an upstream"));
+        route.ids = Ids::Off;
+        route.linger = Span::ZERO;
         change(&mut route);
         Self::of(route)
     }

@@ -26,14 +26,28 @@ impl Process {
 
     /// Starts it with these flags, on a port of the system's choice.
     pub fn with_flags(flags: &[&str]) -> Self {
-        Self::of(Command::new(env!("CARGO_BIN_EXE_segno")).args(["proxy", "--store", "memory"]).args(flags))
+        Self::of(
+            Command::new(env!("CARGO_BIN_EXE_segno"))
+                .args(["proxy", "--store", "memory", "--linger", "0s", "--ids", "off"])
+                .args(flags),
+        )
     }
 
     /// Starts it with so many descriptors at most.
     pub fn with_descriptors(upstream: SocketAddr, most: u32) -> Self {
         let script = format!("ulimit -n {most}; exec \"$0\" \"$@\"");
-        let proxy =
-            [env!("CARGO_BIN_EXE_segno"), "proxy", "--store", "memory", "--upstream", &format!("http://{upstream}")];
+        let proxy = [
+            env!("CARGO_BIN_EXE_segno"),
+            "proxy",
+            "--store",
+            "memory",
+            "--linger",
+            "0s",
+            "--ids",
+            "off",
+            "--upstream",
+            &format!("http://{upstream}"),
+        ];
         Self::of(Command::new("sh").args(["-c", &script]).args(proxy))
     }
 

@@ -12,6 +12,7 @@ mod draining;
 mod healing;
 mod holding;
 mod passing;
+mod resuming;
 mod world;
 
 use super::conn::ConnKey;
@@ -86,12 +87,20 @@ struct World {
     news: VecDeque<(ConnKey, bool)>,
 }
 
-/// A world with one route, treated by default.
+/// A world with one route, treated by default, but that what nobody reads is let go at once.
 fn world() -> World {
     world_with(|_, _| {})
 }
 
 fn world_with(adjust: impl FnOnce(&mut Route, &mut Limits)) -> World {
+    lingering_world(|route, limits| {
+        route.linger = Span::ZERO;
+        adjust(route, limits);
+    })
+}
+
+/// A world with one route, treated by default.
+fn lingering_world(adjust: impl FnOnce(&mut Route, &mut Limits)) -> World {
     let mut route = Route::new(Upstream::parse("http://up:9000").unwrap());
     let mut limits = Limits { streams: 100, connections: 300, ..Limits::default() };
     adjust(&mut route, &mut limits);

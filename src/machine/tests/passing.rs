@@ -1,6 +1,7 @@
 //! Ordinary requests and answers, connections kept and reused, and streams to clients of all kinds.
 
 use super::*;
+use crate::config::Ids;
 
 fn answered(w: &mut World, u: usize, text: &str) {
     w.say(u, &format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len()));
@@ -166,7 +167,7 @@ fn an_http_1_0_client_gets_a_stream_until_close() {
 
 #[test]
 fn an_http_1_0_client_gets_a_reset_for_a_cut() {
-    let mut w = world();
+    let mut w = world_with(|route, _| route.ids = Ids::Off);
     let c = w.client_with("GET / HTTP/1.0\r\nAccept: text/event-stream\r\n\r\n");
     let u = w.up(0);
     w.say(u, &format!("{STREAM}{}", chunk("data: x\n\n")));

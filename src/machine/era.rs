@@ -1,0 +1,79 @@
+//! Which protocol a request speaks, as far as that changes what segno may do with it.
+//!
+//! In: request heads. Out: an [`Era`].
+//! Source: Model Context Protocol, transports, revisions 2025-03-26 to 2026-07-28: up to 2025-11-25 a disconnect is not
+//! a cancel and a stream is resumed by GET with `Last-Event-ID`; from 2026-07-28 closing a stream cancels it.
+
+use crate::config::Route;
+use crate::http::Headers;
+
+/// The first revision in which closing a stream cancels what it carries.
+const CLOSING_CANCELS: &[u8] = b"2026-07-28";
+
+/// The first revision whose clients understand an event with an id and no data.
+const PRIMES: &[u8] = b"2025-11-25";
+
+/// What a request speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum Era {
+    /// HTTP, and nothing that is known here.
+    #[default]
+    Plain,
+    /// MCP up to 2025-11-25.
+    Resumable {
+        /// The client understands an event that has an id and no data.
+        primes: bool,
+    },
+    /// MCP from 2026-07-28 on: passes through untouched.
+    Stateless,
+}
+
+impl Era {
+    /// What the headers tell.
+    pub(super) fn of(headers: &Headers, route: &Route) -> Self {
+        match headers.get("MCP-Protocol-Version") {
+            // Revisions are dates, which their bytes put in order.
+            Some(revision) if is_date(revision) && revision >= CLOSING_CANCELS => Self::Stateless,
+            Some(revision) => Self::Resumable { primes: is_date(revision) && revision >= PRIMES },
+            None if route.session_header.eq_ignore_ascii_case("Mcp-Session-Id")
+                && headers.contains("Mcp-Session-Id") =>
+            {
+                Self::Resumable { primes: false }
+            }
+            None => Self::Plain,
+        }
+    }
+
+    pub(super) fn is_resumable_mcp(self) -> bool {
+        matches!(self, Self::Resumable { .. })
+    }
+}
+
+fn is_date(text: &[u8]) -> bool {
+    text.len() == 10
+        && text.iter().enumerate().all(|(at, b)| if at == 4 || at == 7 { *b == b'-' } else { b.is_ascii_digit() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Upstream;
+
+    fn era(lines: &[(&str, &str)]) -> Era {
+        let mut headers = Headers::new();
+        lines.iter().for_each(|(name, value)| headers.push(name, value.as_bytes()).unwrap());
+        Era::of(&headers, &Route::new(Upstream::parse("http://h").unwrap()))
+    }
+
+    #[test]
+    fn revisions_fall_into_their_eras() {
+        let version = |v| era(&[("mcp-protocol-version", v)]);
+        assert_eq!(era(&[]), Era::Plain);
+        assert_eq!(era(&[("Mcp-Session-Id", "s")]), Era::Resumable { primes: false });
+        assert_eq!(version("2025-03-26"), Era::Resumable { primes: false });
+        assert_eq!(version("2025-11-25"), Era::Resumable { primes: true });
+        assert_eq!(version("2026-07-28"), Era::Stateless);
+        assert_eq!(version("2027-01-01"), Era::Stateless);
+        assert_eq!(version("DRAFT"), Era::Resumable { primes: false });
+    }
+}

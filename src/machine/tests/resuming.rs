@@ -1,0 +1,494 @@
+//! Clients that come back: replay, ids of segno's own, gaps, sharing, letting go.
+
+use super::*;
+use crate::config::{Gap, LingerFull, Share};
+use crate::machine::Checkpoint;
+
+fn get(id: &str) -> String {
+    format!("GET /events HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\nLast-Event-ID: {id}\r\n\r\n")
+}
+
+fn with(lines: &str, id: &str) -> String {
+    format!("GET /events HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n{lines}Last-Event-ID: {id}\r\n\r\n")
+}
+
+/// Data of the events an end got, in order.
+fn data(w: &World, end: usize) -> Vec<String> {
+    let body = w.body(end).0;
+    body.split("\n\n").filter_map(|e| Some(e.split("data: ").nth(1)?.lines().next()?.to_owned())).collect()
+}
+
+/// The last id that an end got.
+fn last_id(w: &World, end: usize) -> String {
+    let body = w.body(end).0;
+    let last = body.lines().rfind(|line| line.starts_with("id: ")).map(|line| line[4..].to_owned());
+    last.unwrap_or_default()
+}
+
+/// A client of a stream without ids that has got events `a` and `b`.
+fn without_ids(w: &mut World) -> (usize, usize) {
+    let c = w.client_with(GET_STREAM);
+    let u = w.last_up();
+    w.say(u, &format!("{STREAM}{}{}", chunk("data: a\n\n"), chunk("data: b\n\n")));
+    (c, u)
+}
+
+fn gap_header(w: &World, end: usize) -> Option<String> {
+    let wire = w.wire(end);
+    wire.lines().find_map(|line| line.strip_prefix("Segno-Gap: ").map(str::to_owned))
+}
+
+#[test]
+fn a_client_that_comes_back_reads_on_where_it_was_and_upstream_sees_nothing_of_it() {
+    let mut w = lingering_world(|_, _| {});
+    let (c, u) = w.streaming();
+    w.rst(c);
+    w.say(u, &chunk(&event(2)));
+    w.say(u, &chunk(&event(3)));
+    let d = w.client_with(&get("1"));
+    w.say(u, &chunk(&event(4)));
+    assert_eq!((data(&w, d), w.ups.len(), w.state(u)), (vec!["2".into(), "3".into(), "4".into()], 1, State::Open));
+    assert_eq!((w.count(Count::Resumes), w.count(Count::StreamsDetached)), (1, 1));
+}
+
+#[test]
+fn nobody_coming_back_in_time_lets_upstream_go() {
+    let mut w = lingering_world(|_, _| {});
+    let (c, u) = w.streaming();
+    w.rst(c);
+    w.pass_secs(29);
+    assert_eq!(w.state(u), State::Open);
+    w.pass_secs(2);
+    assert_eq!((w.state(u), w.machine.exchanges(), w.has_notice("nobody came back")), (State::Closed, 0, true));
+}
+
+#[test]
+fn a_client_with_other_credentials_goes_upstream_with_its_cursor() {
+    for lines in ["Authorization: Bearer b\r\n", "Mcp-Session-Id: x\r\n", "X-Api-Key: k\r\n"] {
+        let mut w = lingering_world(|_, _| {});
+        let (c, _) = w.streaming();
+        w.rst(c);
+        w.client_with(&with(lines, "1"));
+        let asked = w.wire(w.up(1));
+        assert!(asked.contains("Last-Event-ID: 1\r\n"), "{lines}: {asked}");
+    }
+}
+
+#[test]
+fn another_target_is_another_stream() {
+    let mut w = lingering_world(|_, _| {});
+    let (c, _) = w.streaming();
+    w.rst(c);
+    w.client_with(&get("1").replace("/events", "/rooms/2"));
+    assert_eq!(w.ups.len(), 2);
+}
+
+#[test]
+fn a_stream_that_somebody_reads_is_no_match_for_an_upstreams_id() {
+    let mut w = lingering_world(|_, _| {});
+    let (c, _) = w.streaming();
+    w.client_with(&get("1"));
+    assert_eq!((w.ups.len(), w.state(c)), (2, State::Open));
+}
+
+#[test]
+fn an_id_that_no_log_holds_goes_upstream() {
+    let mut w = lingering_world(|_, _| {});
+    let (c, _) = w.streaming();
+    w.rst(c);
+    w.client_with(&get("77"));
+    assert!(w.wire(w.up(1)).contains("Last-Event-ID: 77\r\n"));
+}
+
+#[test]
+fn a_resumed_stream_with_nothing_new_begins_with_the_last_id() {
+    let mut w = lingering_world(|_, _| {});
+    let (c, _) = w.streaming();
+    w.rst(c);
+    let d = w.client_with(&get("1"));
+    assert_eq!(w.events(d), "id: 1\n\n");
+}
+
+#[test]
+fn events_without_ids_get_some_and_are_resumed_by_them() {
+    let mut w = lingering_world(|_, _| {});
+    let (c, u) = without_ids(&mut w);
+    let id = last_id(&w, c);
+    assert!(id.len() <= 128 && id.ends_with("-2"), "{id}");
+    w.rst(c);
+    w.say(u, &chunk("data: c\n\n"));
+    let d = w.client_with(&get(&id));
+    w.say(u, &chunk("data: d\n\n"));
+    assert_eq!((data(&w, d), w.ups.len()), (vec!["c".into(), "d".into()], 1));
+    assert!(last_id(&w, d).ends_with("-4"));
+}
+
+#[test]
+fn an_own_id_never_goes_upstream() {
+    let mut w = lingering_world(|_, _| {});
+    let (c, u) = without_ids(&mut w);
+    let id = last_id(&w, c);
+    w.rst(c);
+    w.rst(u);
+    w.pass_secs(40);
+    w.client_with(&get(&id));
+    w.client_with(&format!("POST /events HTTP/1.1\r\nHost: h\r\nLast-Event-ID: {id}\r\nContent-Length: 0\r\n\r\n"));
+    for n in 0..w.ups.len() {
+        assert!(!w.wire(w.up(n)).contains("sg-"), "{}", w.wire(w.up(n)));
+    }
+}
+
+#[test]
+fn an_own_id_that_nobody_knows_any_more_is_a_gap() {
+    let mut w = lingering_world(|_, _| {});
+    let (c, _) = without_ids(&mut w);
+    let id = last_id(&w, c);
+    w.rst(c);
+    w.pass_secs(40);
+    let d = w.client_with(&get(&id));
+    w.say(w.up(1), &format!("{STREAM}{}", chunk("data: new\n\n")));
+    assert_eq!(gap_header(&w, d).as_deref(), Some("unknown"));
+    let events = w.events(d);
+    assert!(events.starts_with("event: segno.gap\ndata: {\"after\":\"sg-"), "{events}");
+    assert_eq!(data(&w, d)[1], "new");
+}
+
+#[test]
+fn a_token_is_read_by_its_own_principal_alone() {
+    let mut w = lingering_world(|_, _| {});
+    let (c, _) = without_ids(&mut w);
+    let id = last_id(&w, c);
+    w.rst(c);
+    let d = w.client_with(&with("Authorization: Bearer thief\r\n", &id));
+    w.say(w.up(1), &format!("{STREAM}{}", chunk("data: mine\n\n")));
+    assert_eq!((gap_header(&w, d).as_deref(), data(&w, d)[1].as_str()), (Some("unknown"), "mine"));
+}
+
+#[test]
+fn a_second_reader_with_an_own_id_joins_beside_the_first() {
+    let mut w = lingering_world(|_, _| {});
+    let (c, u) = without_ids(&mut w);
+    let first = last_id(&w, c).replace("-2", "-1");
+    let d = w.client_with(&get(&first));
+    w.say(u, &chunk("data: c\n\n"));
+    assert_eq!((data(&w, c), data(&w, d)), (vec!["a".into(), "b".into(), "c".into()], vec!["b".into(), "c".into()]));
+}
+
+#[test]
+fn an_answer_to_a_post_is_resumed_by_a_get_and_ends_with_204() {
+    let mut w = lingering_world(|_, _| {});
+    let c = w.client_with(&POST.replace("/llm", "/events"));
+    let u = w.up(0);
+    w.say(u, &format!("{STREAM}{}", chunk("data: a\n\n")));
+    let id = last_id(&w, c);
+    w.rst(c);
+    w.say(u, &format!("{}{LAST}", chunk("data: [DONE]\n\n")));
+    let d = w.client_with(&get(&id));
+    assert_eq!((data(&w, d), w.body(d).1), (vec!["[DONE]".into()], true));
+    let e = w.client_with(&get(&last_id(&w, d)));
+    assert_eq!((w.status(e), w.ups.len()), (204, 1));
+}
+
+#[test]
+fn a_post_that_was_cut_gives_what_it_has_and_a_gap_and_a_cut() {
+    let mut w = lingering_world(|_, _| {});
+    let c = w.client_with(&POST.replace("/llm", "/events"));
+    let u = w.up(0);
+    w.say(u, &format!("{STREAM}{}", chunk("data: a\n\n")));
+    let id = last_id(&w, c);
+    w.rst(c);
+    w.say(u, &chunk("data: b\n\n"));
+    w.rst(u);
+    let d = w.client_with(&get(&id));
+    assert_eq!((gap_header(&w, d).as_deref(), data(&w, d)[1].as_str(), w.body(d).1), (Some("refused"), "b", false));
+}
+
+#[test]
+fn a_get_whose_upstream_is_gone_gives_its_log_and_then_a_stream_anew() {
+    let mut w = lingering_world(|_, _| {});
+    let (c, u) = without_ids(&mut w);
+    let id = last_id(&w, c).replace("-2", "-1");
+    w.rst(c);
+    w.rst(u);
+    let d = w.client_with(&get(&id));
+    assert_eq!((data(&w, d), w.body(d).1), (vec!["b".into()], false));
+    let e = w.client_with(&get(&last_id(&w, d)));
+    w.say(w.up(1), &format!("{STREAM}{}", chunk("data: new\n\n")));
+    assert_eq!((gap_header(&w, e).as_deref(), data(&w, e)[1].as_str()), (Some("restarted"), "new"));
+}
+
+#[test]
+fn upstreams_own_ids_end_the_injected_ones() {
+    let mut w = lingering_world(|_, _| {});
+    let (c, u) = without_ids(&mut w);
+    w.say(u, &chunk("id: 9\ndata: c\n\n"));
+    w.say(u, &chunk("data: d\n\n"));
+    let body = w.body(c).0;
+    assert!(body.ends_with("id: 9\ndata: c\n\ndata: d\n\n"), "{body}");
+    w.rst(c);
+    let d = w.client_with(&get("9"));
+    assert_eq!((data(&w, d), w.ups.len()), (vec!["d".into()], 1));
+}
+
+#[test]
+fn ids_stand_behind_comments_and_a_byte_order_mark_wherever_a_read_ends() {
+    let body = "\u{feff}: hi\n\ndata: a\n\n:x\n\n:y\nevent: e\ndata: b\n\n\r\ndata: c\r\n\r\n";
+    for cut in 1..body.len() {
+        if !body.is_char_boundary(cut) {
+            continue;
+        }
+        let mut w = lingering_world(|_, _| {});
+        let c = w.client_with(GET_STREAM);
+        w.say(w.up(0), &format!("{STREAM}{}", chunk(&body[..cut])));
+        w.say(w.up(0), &chunk(&body[cut..]));
+        let got = w.events(c);
+        let id = |n| format!("id: {}{n}\n", &last_id(&w, c)[..26]);
+        let expected = body
+            .replace("data: a", &format!("{}data: a", id(1)))
+            .replace("event: e", &format!("{}event: e", id(2)))
+            .replace("data: c", &format!("{}data: c", id(3)));
+        assert_eq!(got, expected, "{cut}");
+    }
+}
+
+#[test]
+fn a_gap_is_a_status_where_the_route_says_so() {
+    let mut w = lingering_world(|route, _| route.gap = Gap::Status);
+    let (c, _) = without_ids(&mut w);
+    let id = last_id(&w, c);
+    w.rst(c);
+    w.pass_secs(40);
+    let d = w.client_with(&get(&id));
+    assert_eq!((w.status(d), gap_header(&w, d).as_deref()), (410, Some("unknown")));
+    let e = w.client_with(&with("MCP-Protocol-Version: 2025-06-18\r\n", &id));
+    assert_eq!(w.status(e), 400);
+}
+
+#[test]
+fn a_full_log_that_nobody_reads_holds_upstream_back() {
+    let mut w = lingering_world(|route, _| {
+        route.replay_events = 4;
+        route.replay_bytes = 1 << 10;
+        route.max_event_bytes = 512;
+    });
+    let (c, u) = w.streaming();
+    w.rst(c);
+    (2..300).for_each(|n| w.say(u, &chunk(&event(n))));
+    assert!(w.unread(u) > 0);
+    let d = w.client_with(&get("1"));
+    assert_eq!(data(&w, d), (2..300).map(|n| n.to_string()).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_live_feed_that_nobody_reads_loses_its_oldest_events_and_says_so() {
+    let mut w = lingering_world(|route, _| {
+        route.replay_events = 4;
+        route.linger_full = LingerFull::Evict;
+    });
+    let c = w.client_with(GET_STREAM);
+    let u = w.up(0);
+    w.say(u, &format!("{STREAM}{}", chunk("data: 1\n\n")));
+    let id = last_id(&w, c);
+    w.rst(c);
+    (2..50).for_each(|n| w.say(u, &chunk(&format!("data: {n}\n\n"))));
+    assert_eq!(w.unread(u), 0);
+    let d = w.client_with(&get(&id));
+    assert_eq!((gap_header(&w, d).as_deref(), data(&w, d).last().unwrap().as_str()), (Some("evicted"), "49"));
+}
+
+#[test]
+fn more_bytes_than_may_wait_let_the_stream_go() {
+    let mut w = lingering_world(|route, _| {
+        route.linger_bytes = 2_000;
+        route.linger_full = LingerFull::Evict;
+    });
+    let (c, u) = w.streaming();
+    w.rst(c);
+    (2..500).for_each(|n| {
+        if w.is_live(u) {
+            w.say(u, &chunk(&event(n)));
+        }
+    });
+    assert_eq!((w.state(u), w.machine.exchanges()), (State::Closed, 0));
+}
+
+#[test]
+fn leaving_cancels_where_the_route_or_the_protocol_says_so() {
+    let mut w = lingering_world(|route, _| route.cancel_on_disconnect = true);
+    let (c, u) = w.streaming();
+    w.rst(c);
+    assert_eq!(w.state(u), State::Closed);
+    let mut w = lingering_world(|_, _| {});
+    let c = w.client_with(&GET_STREAM.replace("Host", "MCP-Protocol-Version: 2026-07-28\r\nHost"));
+    let u = w.up(0);
+    w.say(u, &format!("{STREAM}{}", chunk("data: x\n\n")));
+    assert_eq!(w.events(c), "data: x\n\n");
+    w.rst(c);
+    assert_eq!(w.state(u), State::Closed);
+}
+
+#[test]
+fn the_newest_connection_of_an_mcp_stream_wins() {
+    let mut w = lingering_world(|_, _| {});
+    let mcp = "Mcp-Session-Id: s\r\n";
+    let c = w.client_with(&GET_STREAM.replace("Host", &format!("{mcp}Host")));
+    w.say(w.up(0), &format!("{STREAM}{}", chunk("data: a\n\n")));
+    let d = w.client_with(&with(mcp, &last_id(&w, c)));
+    w.say(w.up(0), &chunk("data: b\n\n"));
+    assert_eq!((w.state(c), data(&w, d), w.ups.len()), (State::Reset, vec!["b".into()], 1));
+}
+
+#[test]
+fn a_post_of_mcp_that_upstream_cuts_is_healed_by_a_get() {
+    let mut w = lingering_world(|_, _| {});
+    let post = "POST /mcp HTTP/1.1\r\nHost: h\r\nAccept: application/json, text/event-stream\r\n\
+                Mcp-Session-Id: s\r\nMCP-Protocol-Version: 2025-06-18\r\nContent-Type: application/json\r\n\
+                Content-Length: 2\r\n\r\n{}";
+    let c = w.client_with(post);
+    w.say(w.up(0), &format!("{STREAM}{}", chunk(&event(1))));
+    w.rst(w.up(0));
+    let asked = w.wire(w.up(1));
+    assert!(asked.starts_with("GET /mcp HTTP/1.1\r\n") && asked.contains("Last-Event-ID: 1\r\n"), "{asked}");
+    assert!(asked.contains("Mcp-Session-Id: s\r\n") && !asked.contains("Content-"), "{asked}");
+    w.say(w.up(1), "HTTP/1.1 409 Conflict\r\nContent-Length: 0\r\n\r\n");
+    w.pass_secs(1);
+    w.say(w.up(2), &format!("{STREAM}{}{LAST}", chunk(&event(2))));
+    assert_eq!((data(&w, c), w.body(c).1), (vec!["1".into(), "2".into()], true));
+}
+
+#[test]
+fn clients_that_know_it_are_primed() {
+    let mut w = lingering_world(|_, _| {});
+    let mcp = "Mcp-Session-Id: s\r\nMCP-Protocol-Version: 2025-11-25\r\n";
+    let c = w.client_with(&GET_STREAM.replace("Host", &format!("{mcp}Host")));
+    w.say(w.up(0), STREAM);
+    let primed = w.body(c).0;
+    assert!(primed.starts_with("id: sg-") && primed.ends_with("-0\nretry: 1000\ndata:\n\n"), "{primed}");
+    let id = last_id(&w, c);
+    w.rst(c);
+    assert_eq!(w.machine.exchanges(), 0, "nothing came: there is nothing to keep");
+    let d = w.client_with(&with(mcp, &id));
+    assert_eq!(w.status(d), 400);
+}
+
+#[test]
+fn deleting_a_session_lets_its_streams_and_records_go() {
+    let mut w = lingering_world(|_, _| {});
+    let mcp = "Mcp-Session-Id: s\r\n";
+    let c = w.client_with(&GET_STREAM.replace("Host", &format!("{mcp}Host")));
+    w.say(w.up(0), &format!("{STREAM}{}", chunk(&event(1))));
+    w.rst(c);
+    w.client_with(&format!("DELETE /events HTTP/1.1\r\nHost: h\r\n{mcp}\r\n"));
+    w.say(w.up(1), "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!((w.state(w.up(0)), w.machine.sessions(), w.machine.streams()), (State::Closed, 0, 0));
+    let mut ended = Vec::new();
+    w.machine.drain_checkpoints(|c| {
+        if let Checkpoint::Ended { keep, .. } = c {
+            ended.push(keep);
+        }
+    });
+    assert_eq!(ended, [false]);
+}
+
+#[test]
+fn many_clients_share_one_request() {
+    let mut w = lingering_world(|route, _| route.share = Share::Principal);
+    let first: Vec<usize> = (0..20).map(|_| w.client_with(GET_STREAM)).collect();
+    assert_eq!(w.ups.len(), 1);
+    let u = w.up(0);
+    w.say(u, &format!("{STREAM}{}", chunk(&event(1))));
+    let late: Vec<usize> = (0..20).map(|_| w.client_with(GET_STREAM)).collect();
+    w.say(u, &chunk(&event(2)));
+    assert!(first.iter().all(|c| data(&w, *c) == ["1", "2"]));
+    assert!(late.iter().all(|c| data(&w, *c) == ["2"]));
+    // All are cut at once and come back.
+    first.iter().chain(&late).for_each(|c| w.rst(*c));
+    w.say(u, &chunk(&event(3)));
+    let back: Vec<usize> = (0..40).map(|_| w.client_with(&get("2"))).collect();
+    w.say(u, &chunk(&event(4)));
+    assert!(back.iter().all(|c| data(&w, *c) == ["3", "4"]));
+    assert_eq!(w.ups.len(), 1);
+}
+
+#[test]
+fn an_answer_that_is_no_stream_is_not_shared() {
+    let mut w = lingering_world(|route, _| route.share = Share::Principal);
+    let clients: Vec<usize> = (0..3).map(|_| w.client_with(GET_STREAM)).collect();
+    w.say(w.up(0), OK);
+    assert_eq!(w.ups.len(), 3);
+    (1..3).for_each(|n| w.say(w.up(n), OK));
+    assert!(clients.iter().all(|c| w.status(*c) == 200));
+}
+
+#[test]
+fn a_public_feed_is_shared_by_all_and_a_private_one_by_nobody_else() {
+    for (share, ups) in [(Share::Public, 1), (Share::Principal, 2), (Share::Off, 2)] {
+        let mut w = lingering_world(|route, _| route.share = share);
+        w.client_with(&GET_STREAM.replace("Host", "Authorization: a\r\nHost"));
+        w.say(w.up(0), &format!("{STREAM}{}", chunk(&event(1))));
+        w.client_with(&GET_STREAM.replace("Host", "Authorization: b\r\nHost"));
+        assert_eq!(w.ups.len(), ups, "{share:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_falls_behind_is_cut_and_the_others_read_on() {
+    let mut w = lingering_world(|route, _| {
+        route.share = Share::Principal;
+        route.replay_events = 8;
+    });
+    let (slow, fast) = (w.client_with(GET_STREAM), w.client_with(GET_STREAM));
+    let u = w.up(0);
+    w.say(u, &format!("{STREAM}{}", chunk(&event(1))));
+    w.takes(slow, 0);
+    (2..100).for_each(|n| w.say(u, &chunk(&event(n))));
+    assert_eq!((w.state(slow), data(&w, fast).len(), w.count(Count::ReadersFallenOff)), (State::Reset, 99, 1));
+    let back = w.client_with(&get("95"));
+    assert_eq!(data(&w, back), ["96", "97", "98", "99"]);
+}
+
+#[test]
+fn the_delivered_mark_waits_for_the_slowest_reader() {
+    let mut w = lingering_world(|route, _| route.share = Share::Principal);
+    let (slow, _fast) = (w.client_with(GET_STREAM), w.client_with(GET_STREAM));
+    let u = w.up(0);
+    w.say(u, &format!("{STREAM}{}", chunk(&event(1))));
+    let delivered = |w: &mut World| {
+        let mut last = 0;
+        w.machine.drain_checkpoints(|c| {
+            if let Checkpoint::Delivered { cursor, .. } = c {
+                last = cursor.sequence;
+            }
+        });
+        last
+    };
+    assert_eq!(delivered(&mut w), 1);
+    w.takes(slow, 0);
+    (2..10).for_each(|n| w.say(u, &chunk(&event(n))));
+    assert_eq!(delivered(&mut w), 0);
+    w.takes_all(slow);
+    assert_eq!(delivered(&mut w), 9);
+}
+
+#[test]
+fn a_parameter_stands_for_the_header_and_does_not_go_upstream() {
+    let mut w = lingering_world(|route, _| route.last_event_id_param = Some("last".to_owned()));
+    let (c, _) = w.streaming();
+    w.rst(c);
+    let d = w.client_with(&GET_STREAM.replace("/events", "/events?last=1"));
+    w.say(w.up(0), &chunk(&event(2)));
+    assert_eq!((data(&w, d), w.ups.len()), (vec!["2".into()], 1));
+    w.client_with(&GET_STREAM.replace("/events", "/events?a=b&last=%37&c"));
+    let asked = w.wire(w.up(1));
+    assert!(asked.starts_with("GET /events?a=b&c HTTP/1.1\r\n") && asked.contains("Last-Event-ID: 7\r\n"), "{asked}");
+}
+
+#[test]
+fn a_session_has_no_more_than_so_many_streams_that_nobody_reads() {
+    let mut w = lingering_world(|_, _| {});
+    for _ in 0..30 {
+        let (c, _) = w.streaming();
+        w.rst(c);
+    }
+    assert_eq!(w.machine.streams(), 16);
+}
