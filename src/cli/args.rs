@@ -27,6 +27,8 @@ pub(super) enum Command {
     Proxy(Box<ProxyArgs>),
     /// Run a flaky upstream, the proxy and clients in one process, and count what was lost and repeated
     Demo(DemoArgs),
+    /// Follow an event stream for ever, over cuts and restarts
+    Tail(TailArgs),
     /// List the stored cursors
     Sessions(SessionsArgs),
     /// Read an event stream on standard input, write its events as JSON lines
@@ -141,6 +143,33 @@ pub(crate) struct ParseArgs {
 }
 
 #[derive(ClapArgs, Debug)]
+pub(crate) struct TailArgs {
+    /// The stream's URL
+    pub(crate) url: String,
+    /// Store how far the stream was printed under this name, and go on from there next time
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cursor: Option<String>,
+    /// Where the cursor is kept [default: redb:segno.redb]
+    #[arg(long, value_name = "STORE", value_parser = StoreConfig::parse, requires = "cursor")]
+    pub(crate) store: Option<StoreConfig>,
+    /// A header of the request; may be given several times
+    #[arg(short = 'H', long, value_name = "NAME: VALUE", value_parser = header)]
+    pub(crate) header: Vec<(String, String)>,
+    /// The method [default: GET, with --data POST]
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) method: Option<String>,
+    /// The request's body; @FILE reads it from a file
+    #[arg(long, value_name = "BODY")]
+    pub(crate) data: Option<String>,
+    /// Ask again with a POST that upstream has seen
+    #[arg(long)]
+    pub(crate) repeat_post: bool,
+    /// Write a JSON line an event instead of the event's own bytes
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(ClapArgs, Debug)]
 pub(crate) struct SessionsArgs {
     /// The store to read [default: redb:segno.redb]
     #[arg(long, value_name = "STORE", value_parser = StoreConfig::parse, conflicts_with = "admin")]
@@ -229,6 +258,15 @@ fn given<T: Clone + 'static>(value: Option<T>, set: fn(&mut Route, T)) -> Option
 
 fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "not an address: write an IP address and a port, such as `127.0.0.1:8080`".to_owned())
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let wrong = || "not a header: write `NAME: VALUE`".to_owned();
+    let (name, value) = text.split_once(':').ok_or_else(wrong)?;
+    let (name, value) = (name.trim(), value.trim());
+    let mut headers = crate::http::Headers::new();
+    headers.push(name, value.as_bytes()).map_err(|e| e.to_string())?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 fn read_size(text: &str) -> Result<usize, String> {

@@ -12,6 +12,7 @@ mod logging;
 mod parse;
 mod proxy;
 mod sessions;
+mod tail;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -42,6 +43,7 @@ fn dispatch(command: Command) -> Result<(), Stop> {
     match command {
         Command::Proxy(args) => proxy::run(&args),
         Command::Demo(args) => demo::command(&args),
+        Command::Tail(args) => tail::run(&args),
         Command::Sessions(args) => sessions::run(&args, io::stdout().lock()),
         Command::Parse(args) => parse::run(&args, io::stdin().lock(), io::stdout().lock(), io::stderr().lock()),
         Command::Check(args) => check::run(&args, io::stdout().lock()),

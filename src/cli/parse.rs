@@ -14,8 +14,9 @@ use super::Stop;
 use super::args::ParseArgs;
 use crate::sse::{Event, Parser, ParserLimits};
 
+/// An event as a JSON line.
 #[derive(Serialize)]
-struct EventLine<'a> {
+pub(super) struct EventLine<'a> {
     r#type: Cow<'a, str>,
     data: Cow<'a, str>,
     id: Cow<'a, str>,

@@ -229,9 +229,17 @@ impl InlineTracker {
     }
 
     /// This connection was opened, or opened again: an unfinished block of the one before is dropped.
+    ///
+    /// Where this is the only connection of its key, what it repeats is told from what is new as behind any cut, and a
+    /// gap that can be known is stated.
     pub fn connected(&mut self) {
         self.partial = Vec::new();
         self.scanner = Scanner::new(self.account.limits.max_id_bytes);
+        if Arc::strong_count(&self.account) == 1 {
+            let mut state = self.account.lock();
+            let healed = state.tracker.healable();
+            state.tracker.begin(healed, healed);
+        }
     }
 
     /// Takes body bytes, cut anywhere. An event that was taken before, from any connection of this key, is dropped.

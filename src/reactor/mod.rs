@@ -17,7 +17,7 @@ mod socket;
 mod tls;
 
 #[cfg(feature = "tls")]
-pub use tls::TlsError;
+pub use tls::{TlsError, client_session};
 
 use crate::base::{Pages, Span, Tick};
 use crate::clock::Clock;

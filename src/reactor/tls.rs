@@ -73,7 +73,7 @@ impl Dialer {
             .collect()
     }
 
-    fn new(host: &str, ca: Option<&Path>) -> Result<Self, TlsError> {
+    pub(super) fn new(host: &str, ca: Option<&Path>) -> Result<Self, TlsError> {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| TlsError::Name(host.to_owned()))?;
         let roots = match ca {
             Some(file) => roots_of_file(file)?,
@@ -96,6 +96,15 @@ impl Dialer {
         session.set_buffer_limit(Some(HELD));
         Ok(Tls { session, stream })
     }
+}
+
+/// The client's side of a TLS connection to a host, checked against the system's roots, over a socket of the caller's.
+///
+/// # Errors
+/// [`TlsError`], when there are no roots or the host is no name.
+pub fn client_session(host: &str) -> Result<ClientConnection, TlsError> {
+    let dialer = Dialer::new(host, None)?;
+    ClientConnection::new(dialer.config, dialer.name).map_err(|e| TlsError::Name(format!("{host}: {e}")))
 }
 
 fn roots_of_file(file: &Path) -> Result<RootCertStore, TlsError> {
