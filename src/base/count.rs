@@ -62,6 +62,12 @@ counts! {
     Resumes = "resumes_total",
     /// Clients cut because they fell behind the log while others read on.
     ReadersFallenOff = "readers_fallen_off_total",
+    /// Streams of a process before that were rebuilt from stored events.
+    Rebuilt = "streams_rebuilt_total",
+    /// Requests without a cursor that began behind their session's stored one.
+    SessionCursorsUsed = "session_cursors_used_total",
+    /// Of these, and of those without use, sessions that had several stored cursors.
+    SessionCursorsAmbiguous = "session_cursors_ambiguous_total",
     /// Encoded event streams that were passed through untracked.
     StreamsEncoded = "streams_encoded_total",
     /// Events taken from upstream and kept.

@@ -5,14 +5,15 @@
 
 use super::Engine;
 use super::inline::Trackers;
-use crate::base::Span;
+use crate::base::{Span, StreamName};
 use crate::clock::Clock;
 use crate::config::{Config, StoreConfig};
+use crate::machine::{EventPart, LookUp, Stored, StoredEvents};
 use crate::metrics::Metrics;
-use crate::persist::{Opener, PersistConfig, Persister, WorkerConfig};
-use crate::reactor::{Parts, Reactor, StartError};
+use crate::persist::{Opener, PersistConfig, PersistControl, Persister, Refused, WorkerConfig};
+use crate::reactor::{Answer, Parts, Reactor, StartError, StoreLink};
 use crate::slot::slots_for;
-use crate::store::{StoreError, memory};
+use crate::store::{LogBlock, LogBounds, LogWrite, StoreError, StoredCursor, StoredLog, memory};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::thread;
@@ -93,13 +94,87 @@ impl Builder {
         let persister =
             Persister::start(persist, drain, open, Arc::clone(&metrics), clock).map_err(StartError::System)?;
         let secret = persister.first_open(FIRST_OPEN).unwrap_or(candidate);
-        let parts = Parts { seed, secret, clock, slots: streams, metrics: Arc::clone(&metrics) };
+        let store = link(&config, persister.control(), clock);
+        let parts = Parts { seed, secret, clock, slots: streams, store, metrics: Arc::clone(&metrics) };
         let (reactor, remote) = Reactor::new(Arc::new(config), parts)?;
         let addresses = reactor.addresses();
         let thread = thread::Builder::new().name("segno-reactor".to_owned());
         let reactor = thread.spawn(move || reactor.run()).map_err(StartError::System)?;
         Ok(Engine { addresses, metrics, remote, reactor, persister, trackers: Trackers::new(inline), clock })
     }
+}
+
+/// The reactor's way to the persister.
+fn link(config: &Config, store: PersistControl, clock: Clock) -> StoreLink {
+    let bounds: Vec<LogBounds> = config
+        .routes
+        .iter()
+        .map(|route| LogBounds {
+            events: route.replay_events as u64,
+            bytes: route.replay_bytes as u64,
+            age_ms: route.replay_age.millis(),
+        })
+        .collect();
+    let asks = {
+        let store = store.clone();
+        move |question: LookUp, answer: Answer| {
+            // Refused, the request goes on by itself when its patience ends.
+            let _ = ask(&store, question, answer);
+        }
+    };
+    let durable = config.persist.durable;
+    let keeps = move |name: &Arc<StreamName>, part: Option<EventPart>, hole: bool| {
+        let Some(part) = part else {
+            return !durable || store.append_log(LogWrite::Remove { name: Arc::clone(name) }).is_ok();
+        };
+        let Some(bounds) = bounds.get(part.route).copied() else { return false };
+        let EventPart { first, bytes, ends, meta, .. } = part;
+        let block = LogBlock { first, at_ms: clock.unix_ms(clock.now()), bytes, ends, hole };
+        let write = LogWrite::Append { name: Arc::clone(name), block: Arc::new(block), meta: meta.into(), bounds };
+        store.append_log(write).is_ok()
+    };
+    StoreLink::new(asks, keeps)
+}
+
+fn ask(store: &PersistControl, question: LookUp, answer: Answer) -> Result<(), Refused> {
+    let LookUp { session, log_bytes, .. } = question;
+    if log_bytes == 0 {
+        return store.load_session(
+            session,
+            LOOKED_AT,
+            Box::new(move |found| {
+                let stored = |(name, cursor): (StreamName, StoredCursor)| stored(&name, cursor, None);
+                answer.give(found.unwrap_or_default().into_iter().map(stored).collect());
+            }),
+        );
+    }
+    store.load_logs(
+        session,
+        LOOKED_AT,
+        log_bytes,
+        Box::new(move |found| {
+            let stored = |(name, cursor, log)| stored(&name, cursor, Some(log));
+            answer.give(found.unwrap_or_default().into_iter().map(stored).collect());
+        }),
+    )
+}
+
+/// Streams of a session that are looked at.
+const LOOKED_AT: usize = 64;
+
+/// A stream as the machine knows it: of its log, what lies behind the last hole.
+fn stored(name: &StreamName, cursor: StoredCursor, log: Option<StoredLog>) -> Stored {
+    let log = log.and_then(|log| {
+        let from = log.blocks.iter().rposition(|block| block.hole).unwrap_or(0);
+        let blocks = &log.blocks[from..];
+        let first = blocks.first()?.first;
+        Some(StoredEvents {
+            meta: log.meta,
+            first,
+            bytes: blocks.iter().flat_map(|b| b.bytes.iter().copied()).collect(),
+        })
+    });
+    Stored { stream: name.stream, id: cursor.id, last_seen_ms: cursor.last_seen_ms, log }
 }
 
 /// Opens the store that a configuration names; in memory for at most `limit` records.

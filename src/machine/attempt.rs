@@ -58,6 +58,9 @@ impl Pace {
 impl Machine {
     /// Makes an attempt: over an idle connection where that is safe, else over a new one.
     pub(super) fn ask(&mut self, key: ExchangeKey) {
+        if self.refuse_gap_of(key) {
+            return;
+        }
         let Some(x) = self.exchanges.get_mut(key) else { return };
         x.tries = x.tries.saturating_add(1);
         let (route, fresh_only) = (x.route(), x.tries > 1 || x.stream.is_some());

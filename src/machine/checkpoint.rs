@@ -8,6 +8,7 @@ use super::Machine;
 use super::exchange::{Exchange, ExchangeKey, Reader, Stream};
 use super::seats::Seats;
 use super::sessions::SessionKey;
+use super::stored::EventPart;
 use crate::base::{Cursor, Span, StreamName, Tick};
 use crate::track::TrackContext;
 
@@ -35,6 +36,13 @@ pub enum Checkpoint {
         /// When.
         at: Tick,
     },
+    /// Events have come that are to be stored too.
+    Events {
+        /// Which.
+        stream: ExchangeKey,
+        /// The events.
+        part: EventPart,
+    },
     /// It is over; the key names nothing from now on.
     Ended {
         /// Which.
@@ -55,6 +63,8 @@ pub(super) struct Account {
     pub(super) session: Option<SessionKey>,
     /// The stream's number within its session, drawn by chance.
     pub(super) number: u64,
+    /// Events of the stream before those that its tracker has counted: in a process before.
+    pub(super) before: u64,
     /// Events at the mark that was emitted last; 0: none was.
     emitted: u64,
     /// It is on the list of streams to be looked at.
@@ -65,7 +75,7 @@ pub(super) struct Account {
 
 impl Account {
     pub(super) fn new(session: SessionKey, number: u64) -> Self {
-        Self { session: Some(session), number, emitted: 0, queued: false, closed: false }
+        Self { session: Some(session), number, before: 0, emitted: 0, queued: false, closed: false }
     }
 }
 
@@ -110,17 +120,19 @@ impl Machine {
         if mark.seq <= stream.account.emitted {
             if stream.account.emitted > 0 {
                 self.checkpoints.push(Checkpoint::Seen { stream: key, at: x.last_sent });
+                self.emit_events(key);
             }
             return;
         }
         let Some(id) = stream.tracker.delivered_id(&self.interner) else { return };
         let first = stream.account.emitted == 0;
         stream.account.emitted = mark.seq;
-        let cursor = Cursor { sequence: mark.seq, id, at: self.now };
+        let cursor = Cursor { sequence: stream.account.before + mark.seq, id, at: self.now };
         if first && let Some(name) = self.stream_name(key) {
             self.checkpoints.push(Checkpoint::Began { stream: key, name });
         }
         self.checkpoints.push(Checkpoint::Delivered { stream: key, cursor });
+        self.emit_events(key);
     }
 
     /// A stream is over: emits what is left, and whether its record stays.

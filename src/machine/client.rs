@@ -130,9 +130,6 @@ impl Machine {
         match self.find_stream(&request, route) {
             Resume::New => self.open_exchange(conn, route, request, reader),
             Resume::NewAfter(reason) => {
-                if self.refuses_gaps(&request, route) {
-                    return self.refuse_gap(conn, &request, Some(reason));
-                }
                 let gap = (request.method == Method::Get).then_some(reason);
                 let asked = request.cursor.take();
                 self.open_exchange(conn, route, Request { gap, asked, ..request }, reader);
@@ -158,6 +155,9 @@ impl Machine {
                 c.exchange = Some(key);
                 let deadline = if c.body.is_done() { crate::base::Tick::NEVER } else { self.body_deadline(route) };
                 self.set_deadline(conn, deadline);
+                if self.look_up(key) {
+                    return;
+                }
                 self.ask(key);
                 self.arm(key);
             }

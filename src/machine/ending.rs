@@ -131,7 +131,7 @@ impl Machine {
 
     /// Lets go of what a stream has: its log, its ids, its place in its session. The record of a stream that ended as
     /// upstream meant it to is of no use; that of any other may be resumed from.
-    fn drop_stream(&mut self, key: ExchangeKey) {
+    pub(super) fn drop_stream(&mut self, key: ExchangeKey) {
         let Some(x) = self.exchanges.get(key) else { return };
         self.close_account(key, x.phase != Phase::Ending(Ending::Clean));
         self.leave_session(key);

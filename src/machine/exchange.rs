@@ -228,6 +228,8 @@ pub(super) struct Stream {
     pub(super) last_heard: Tick,
     /// When the present body began, and how many events the stream had received then.
     pub(super) body_began: (Tick, u64),
+    /// The offset up to which the store has been given events.
+    pub(super) stored: u64,
     /// Its token is known to clients.
     pub(super) has_token: bool,
     /// Lines of upstream's head that later readers need.

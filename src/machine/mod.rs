@@ -33,6 +33,7 @@ mod notice;
 mod resume;
 mod seats;
 mod sessions;
+mod stored;
 mod stream;
 mod timers;
 mod transmit;
@@ -45,6 +46,7 @@ pub use checkpoint::Checkpoint;
 pub use conn::{Conn, ConnKey};
 pub use exchange::{Exchange, ExchangeKey};
 pub use notice::{ConnectError, Notice};
+pub use stored::{EventPart, LookUp, Stored, StoredEvents};
 pub use transmit::Slices;
 
 use crate::base::{Count, Counts, Random, Span, Table, Tick};
@@ -104,6 +106,13 @@ pub enum Input<'a> {
         /// How many.
         bytes: usize,
     },
+    /// The store has answered a question; empty where it knows nothing or is away.
+    Found {
+        /// Who asked.
+        exchange: ExchangeKey,
+        /// What it knows.
+        found: Vec<Stored>,
+    },
     /// Time has passed.
     Time,
     /// No more clients are accepted: streams are cut so that clients go elsewhere, other requests end.
@@ -156,6 +165,8 @@ pub enum Output {
         /// How.
         how: Close,
     },
+    /// Ask the store. Answered by [`Input::Found`]; without an answer the request goes on after a second.
+    LookUp(LookUp),
     /// Log this.
     Notice(Notice),
 }
@@ -281,6 +292,7 @@ impl Machine {
                 None => {}
             },
             Input::Written { conn, bytes } => self.on_written(conn, bytes),
+            Input::Found { exchange, found } => self.on_found(exchange, found),
             Input::Time => self.on_time(),
             Input::Drain => self.on_drain(),
         }

@@ -287,6 +287,21 @@ impl Machine {
         request.era.is_resumable_mcp() || self.config.routes[route].gap == Gap::Status
     }
 
+    /// Answers a request that is about to go upstream although the events it asks for are gone, where that is a status.
+    /// True: it was answered.
+    pub(super) fn refuse_gap_of(&mut self, key: ExchangeKey) -> bool {
+        let Some(x) = self.exchanges.get(key).filter(|x| x.tries == 0 && x.stream.is_none()) else { return false };
+        if x.request.gap.is_none() || !self.refuses_gaps(&x.request, x.route()) {
+            return false;
+        }
+        let (request, client) = (x.request.clone(), x.client());
+        self.drop_exchange(key);
+        if let Some(client) = client {
+            self.refuse_gap(client, &request, request.gap);
+        }
+        true
+    }
+
     /// Answers a request whose events are gone: 400 where MCP says so (404 would end its session), else 410.
     pub(super) fn refuse_gap(&mut self, conn: ConnKey, request: &Request, gap: Option<GapReason>) {
         let status = if request.era.is_resumable_mcp() { 400 } else { 410 };

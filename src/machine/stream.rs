@@ -100,7 +100,7 @@ impl Machine {
     }
 
     /// Makes an exchange a stream of its session. False: the session has no place.
-    fn create_stream(&mut self, key: ExchangeKey) -> bool {
+    pub(super) fn create_stream(&mut self, key: ExchangeKey) -> bool {
         let Some(account) = self.open_account(key) else { return false };
         let Some(x) = self.exchanges.get_mut(key) else { return false };
         self.counts.one(Count::StreamsStarted);
@@ -116,6 +116,7 @@ impl Machine {
             begun: false,
             last_heard: self.now,
             body_began: (self.now, 0),
+            stored: 0,
             has_token: false,
             head: None,
             detached: None,
@@ -126,7 +127,7 @@ impl Machine {
     }
 
     /// Sends the stream's head to all readers that have none yet.
-    fn send_stream_heads(&mut self, key: ExchangeKey, head: &ResponseHead) {
+    pub(super) fn send_stream_heads(&mut self, key: ExchangeKey, head: &ResponseHead) {
         let Some(x) = self.exchanges.get_mut(key) else { return };
         x.head_sent = true;
         x.last_sent = self.now;
@@ -221,6 +222,9 @@ impl Machine {
             body = Body::Done;
         }
         let several = x.readers.len() > 1;
+        if self.config.persist.durable {
+            Self::note_moved(&mut self.moved, key, stream);
+        }
         if own {
             self.know_token(key);
         }

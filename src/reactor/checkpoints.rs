@@ -3,6 +3,7 @@
 //! In: checkpoints, once a turn. Out: newest cursors in slots.
 //! Laws: nothing here waits; a stream that finds no slot runs on unpersisted, which is counted.
 
+use super::store::StoreLink;
 use crate::base::{Pages, StreamName};
 use crate::machine::{Checkpoint, ExchangeKey};
 use crate::metrics::Metrics;
@@ -14,9 +15,19 @@ use std::sync::Arc;
 pub(super) struct Checkpoints {
     writer: SlotWriter,
     /// By the index of the stream's key.
-    slots: Pages<Option<(ExchangeKey, SlotKey)>>,
+    slots: Pages<Option<Place>>,
     /// Tombstones that found no slot yet.
     forgotten: Vec<StreamName>,
+}
+
+/// A stream's slot and name.
+#[derive(Debug)]
+struct Place {
+    stream: ExchangeKey,
+    slot: SlotKey,
+    name: Arc<StreamName>,
+    /// Events found no place on their way to the store: the next ones state the hole.
+    hole: bool,
 }
 
 /// Tombstones that may wait for a slot; further ones are left to the store's own sweep.
@@ -28,12 +39,20 @@ impl Checkpoints {
     }
 
     /// Takes one checkpoint in.
-    pub(super) fn publish(&mut self, checkpoint: Checkpoint, metrics: &Metrics) {
+    pub(super) fn publish(&mut self, checkpoint: Checkpoint, store: &StoreLink, metrics: &Metrics) {
         match checkpoint {
-            Checkpoint::Began { stream, name } => match self.writer.take(Arc::new(name)) {
-                Some(slot) => self.keep(stream, slot),
-                None => metrics.persistence().refused.add(1),
-            },
+            Checkpoint::Began { stream, name } => {
+                let name = Arc::new(name);
+                match self.writer.take(Arc::clone(&name)) {
+                    Some(slot) => self.keep(Place { stream, slot, name, hole: false }),
+                    None => metrics.persistence().refused.add(1),
+                }
+            }
+            Checkpoint::Events { stream, part } => {
+                if let Some(place) = self.place(stream) {
+                    place.hole = !store.keep(&place.name, part, place.hole);
+                }
+            }
             Checkpoint::Delivered { stream, cursor } => {
                 if let Some(slot) = self.slot(stream) {
                     self.writer.publish(slot, &cursor);
@@ -45,33 +64,36 @@ impl Checkpoints {
                 }
             }
             Checkpoint::Ended { stream, keep } => {
-                if let Some(slot) = self.slot(stream) {
+                if self.place(stream).is_some()
+                    && let Some(place) = self.slots.get_mut(stream.index()).and_then(Option::take)
+                {
                     if keep {
-                        self.writer.retire(slot)
+                        self.writer.retire(place.slot);
                     } else {
-                        self.writer.remove(slot)
-                    }
-                    if let Some(place) = self.slots.get_mut(stream.index()) {
-                        *place = None;
+                        self.writer.remove(place.slot);
+                        store.forget(&place.name);
                     }
                 }
-                self.bury();
+                self.bury(store);
             }
             Checkpoint::Forgotten { name } => {
                 if self.forgotten.len() < FORGOTTEN {
                     self.forgotten.push(name);
                 }
-                self.bury();
+                self.bury(store);
             }
         }
     }
 
     /// Publishes tombstones of records that have no stream any more, as far as there are slots.
-    fn bury(&mut self) {
+    fn bury(&mut self, store: &StoreLink) {
         while let Some(name) = self.forgotten.pop() {
             let name = Arc::new(name);
             match self.writer.take(Arc::clone(&name)) {
-                Some(slot) => self.writer.remove(slot),
+                Some(slot) => {
+                    self.writer.remove(slot);
+                    store.forget(&name);
+                }
                 None => {
                     self.forgotten.extend(Arc::into_inner(name));
                     return;
@@ -80,17 +102,21 @@ impl Checkpoints {
         }
     }
 
-    fn keep(&mut self, stream: ExchangeKey, slot: SlotKey) {
-        while self.slots.len() <= stream.index() {
+    fn keep(&mut self, place: Place) {
+        let index = place.stream.index();
+        while self.slots.len() <= index {
             self.slots.push(None);
         }
-        if let Some(place) = self.slots.get_mut(stream.index()) {
-            *place = Some((stream, slot));
+        if let Some(free) = self.slots.get_mut(index) {
+            *free = Some(place);
         }
     }
 
-    fn slot(&self, stream: ExchangeKey) -> Option<SlotKey> {
-        let (key, slot) = (*self.slots.get(stream.index())?)?;
-        (key == stream).then_some(slot)
+    fn place(&mut self, stream: ExchangeKey) -> Option<&mut Place> {
+        self.slots.get_mut(stream.index())?.as_mut().filter(|place| place.stream == stream)
+    }
+
+    fn slot(&mut self, stream: ExchangeKey) -> Option<SlotKey> {
+        self.place(stream).map(|place| place.slot)
     }
 }

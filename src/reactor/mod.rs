@@ -13,9 +13,11 @@ mod checkpoints;
 mod logs;
 mod resolve;
 mod socket;
+mod store;
 #[cfg(feature = "tls")]
 mod tls;
 
+pub use store::{Answer, StoreLink};
 #[cfg(feature = "tls")]
 pub use tls::{TlsError, client_session};
 
@@ -37,6 +39,7 @@ use std::io::{self, IoSlice, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use store::Found;
 
 /// Bytes read at a time, shared by all connections.
 const READ_BUFFER: usize = 128 << 10;
@@ -132,6 +135,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Where cursors are published.
     pub slots: SlotWriter,
+    /// The way to the store for all else.
+    pub store: StoreLink,
     /// Where things are counted.
     pub metrics: Arc<Metrics>,
 }
@@ -148,6 +153,8 @@ pub struct Reactor {
     config: Arc<Config>,
     metrics: Arc<Metrics>,
     checkpoints: Checkpoints,
+    store: StoreLink,
+    found: Receiver<Found>,
     listeners: Vec<TcpListener>,
     /// Listeners that have more to accept, one bit each.
     acceptable: u64,
@@ -177,7 +184,7 @@ impl Reactor {
     /// # Errors
     /// [`StartError`], naming what is missing.
     pub fn new(config: Arc<Config>, with: Parts) -> Result<(Self, Remote), StartError> {
-        let Parts { seed, secret, clock, slots, metrics } = with;
+        let Parts { seed, secret, clock, slots, store, metrics } = with;
         let poll = Poll::new().map_err(StartError::System)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(StartError::System)?);
         let mut listeners = Vec::new();
@@ -206,6 +213,8 @@ impl Reactor {
             config,
             metrics,
             checkpoints: Checkpoints::new(slots),
+            found: store.answers(&waker),
+            store,
             listeners,
             acceptable: 0,
             accept_again_at: None,
@@ -281,9 +290,9 @@ impl Reactor {
 
     /// Passes on what the turn has brought: counts, and marks for the store.
     fn report(&mut self) {
-        let Self { metrics, machine, checkpoints, .. } = self;
+        let Self { metrics, machine, checkpoints, store, .. } = self;
         machine.drain_counts(|count, n| metrics.add(count, n));
-        machine.drain_checkpoints(|checkpoint| checkpoints.publish(checkpoint, metrics));
+        machine.drain_checkpoints(|checkpoint| checkpoints.publish(checkpoint, store, metrics));
         metrics.set(Gauge::Connections, machine.connections() as u64);
         metrics.set(Gauge::Exchanges, machine.exchanges() as u64);
         metrics.set(Gauge::Sessions, machine.sessions() as u64);
@@ -307,6 +316,9 @@ impl Reactor {
                     self.tell(Input::Drain);
                 }
             }
+        }
+        while let Ok((exchange, found)) = self.found.try_recv() {
+            self.tell(Input::Found { exchange, found });
         }
         let answered = self.resolver.take_answers(self.now);
         let waiting = std::mem::take(&mut self.unresolved);
@@ -368,6 +380,7 @@ impl Reactor {
                     socket.reset_on_close();
                 }
             }
+            Output::LookUp(question) => self.store.look_up(question),
             Output::Notice(notice) => self.logs.write(&notice, self.now, &self.metrics),
         }
     }

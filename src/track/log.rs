@@ -162,6 +162,15 @@ impl Log {
         (after as u64, id.map_or(self.base, |record| record.id))
     }
 
+    /// The whole blocks behind `from`: where the last of them ends, and where each event ends, counted from `from`.
+    pub(super) fn events_behind(&self, from: u64) -> (u64, Vec<u32>) {
+        let at = self.records.partition_point(|record| record.end() <= from);
+        let behind = self.records.iter().skip(at);
+        let ends = behind.filter(|r| r.is(kind::EVENT)).map(|r| u32::try_from(r.end() - from).unwrap_or(u32::MAX));
+        let ends: Vec<u32> = ends.collect();
+        (from + ends.last().map_or(0, |end| u64::from(*end)), ends)
+    }
+
     /// Where replay after event `seq` starts, when `received` events were written down in all.
     pub(super) fn locate_event(&self, seq: u64, received: u64) -> Option<u64> {
         let first = self.replay_start()?;

@@ -266,6 +266,12 @@ impl Tracker {
         self.ledger.log.locate(id)
     }
 
+    /// The events behind an offset that lies between two of them, for a store: the offset behind the last, and where
+    /// each ends, counted from `from`.
+    pub fn events_behind(&self, from: u64) -> (u64, Vec<u32>) {
+        self.ledger.log.events_behind(from)
+    }
+
     /// Where a reader that has got this many events starts: behind the last of them. `None`: the stream has not so many,
     /// or not all that follows can be replayed.
     pub fn locate_event(&self, seq: u64) -> Option<u64> {

@@ -79,6 +79,7 @@ struct World {
     dial: Dial,
     counts: HashMap<&'static str, u64>,
     notices: Vec<Notice>,
+    lookups: Vec<super::LookUp>,
     refused: usize,
     /// What goes on, for messages.
     what: String,
@@ -104,7 +105,10 @@ fn lingering_world(adjust: impl FnOnce(&mut Route, &mut Limits)) -> World {
     let mut route = Route::new(Upstream::parse("http://up:9000").unwrap());
     let mut limits = Limits { streams: 100, connections: 300, ..Limits::default() };
     adjust(&mut route, &mut limits);
-    let config = Config { routes: vec![route].into(), limits, ..Config::default() };
+    world_of(Config { routes: vec![route].into(), limits, ..Config::default() })
+}
+
+fn world_of(config: Config) -> World {
     let now = Tick::from_millis(1_000_000);
     World {
         machine: Machine::new(Arc::new(config), 7, 11, now),
@@ -116,6 +120,7 @@ fn lingering_world(adjust: impl FnOnce(&mut Route, &mut Limits)) -> World {
         dial: Dial::Accept,
         counts: HashMap::new(),
         notices: Vec::new(),
+        lookups: Vec::new(),
         refused: 0,
         what: String::new(),
         flushing: VecDeque::new(),

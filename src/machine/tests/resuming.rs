@@ -1,8 +1,10 @@
 //! Clients that come back: replay, ids of segno's own, gaps, sharing, letting go.
 
 use super::*;
+use crate::base::EventId;
 use crate::config::{Gap, LingerFull, Share};
-use crate::machine::Checkpoint;
+use crate::config::{Persist, ResumeFrom};
+use crate::machine::{Checkpoint, EventPart, Stored, StoredEvents};
 
 fn get(id: &str) -> String {
     format!("GET /events HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\nLast-Event-ID: {id}\r\n\r\n")
@@ -491,4 +493,131 @@ fn a_session_has_no_more_than_so_many_streams_that_nobody_reads() {
         w.rst(c);
     }
     assert_eq!(w.machine.streams(), 16);
+}
+
+/// A world whose streams are stored, and what the store was given of each.
+fn durable_world() -> World {
+    let mut route = Route::new(Upstream::parse("http://up:9000").unwrap());
+    route.linger = Span::ZERO;
+    let persist = Persist { durable: true, ..Persist::default() };
+    world_of(Config { routes: vec![route].into(), persist, ..Config::default() })
+}
+
+/// What a store holds after these checkpoints.
+fn stored(w: &mut World) -> Stored {
+    let (mut number, mut parts, mut id) = (0, Vec::<EventPart>::new(), None);
+    w.machine.drain_checkpoints(|c| match c {
+        Checkpoint::Began { name, .. } => number = name.stream,
+        Checkpoint::Events { part, .. } => parts.push(part),
+        Checkpoint::Delivered { cursor, .. } => id = Some(cursor.id),
+        _ => {}
+    });
+    let log = StoredEvents {
+        meta: parts[0].meta.clone(),
+        first: parts[0].first,
+        bytes: parts.iter().flat_map(|part| part.bytes.iter().copied()).collect(),
+    };
+    Stored { stream: number, id: id.unwrap(), last_seen_ms: 1, log: Some(log) }
+}
+
+fn find(w: &mut World, found: Vec<Stored>) {
+    let exchange = w.lookups.pop().unwrap().exchange;
+    w.machine.handle(Input::Found { exchange, found }, w.now);
+    w.pump();
+}
+
+#[test]
+fn events_are_stored_once_each_and_numbered() {
+    let mut w = durable_world();
+    let (_, u) = w.streaming();
+    w.say(u, &chunk(&event(2)));
+    let mut parts = Vec::new();
+    let mut drain = |w: &mut World| {
+        w.machine.drain_checkpoints(|c| {
+            if let Checkpoint::Events { part, .. } = c {
+                parts.push((part.first, String::from_utf8(part.bytes.into()).unwrap(), part.ends.len()));
+            }
+        });
+    };
+    drain(&mut w);
+    w.say(u, &chunk(&event(3)));
+    drain(&mut w);
+    assert_eq!(parts, [(1, format!("{}{}", event(1), event(2)), 2), (3, event(3), 1)]);
+}
+
+#[test]
+fn a_stream_of_a_process_before_is_replayed_and_asked_for_behind() {
+    let mut w = durable_world();
+    let (_, u) = w.streaming();
+    (2..6).for_each(|n| w.say(u, &chunk(&event(n))));
+    let kept = stored(&mut w);
+    let mut next = durable_world();
+    let d = next.client_with(&get("3"));
+    assert_eq!(next.ups.len(), 0);
+    find(&mut next, vec![kept.clone()]);
+    assert_eq!(data(&next, d), ["4", "5"]);
+    assert!(next.wire(next.up(0)).contains("Last-Event-ID: 5\r\n"));
+    next.say(next.up(0), &format!("{STREAM}{}{}", chunk(&event(5)), chunk(&event(6))));
+    assert_eq!(data(&next, d), ["4", "5", "6"]);
+    // It goes on in the store under its own number.
+    let (mut number, mut sequence, mut first) = (0, 0, 0);
+    next.machine.drain_checkpoints(|c| match c {
+        Checkpoint::Began { name, .. } => number = name.stream,
+        Checkpoint::Delivered { cursor, .. } => sequence = cursor.sequence,
+        Checkpoint::Events { part, .. } => first = part.first,
+        _ => {}
+    });
+    assert_eq!((number, sequence, first), (kept.stream, 6, 6));
+}
+
+#[test]
+fn stored_events_with_own_ids_are_replayed_and_then_the_stream_is_new() {
+    let mut w = durable_world();
+    let (c, _) = without_ids(&mut w);
+    let (last, kept) = (last_id(&w, c), stored(&mut w));
+    let mut next = durable_world();
+    let d = next.client_with(&get(&last.replace("-2", "-1")));
+    find(&mut next, vec![kept.clone()]);
+    assert_eq!((data(&next, d), next.body(d).1, gap_header(&next, d)), (vec!["b".to_owned()], false, None));
+    let e = next.client_with(&get(&last));
+    find(&mut next, vec![kept]);
+    assert!(!next.wire(next.up(0)).contains("sg-"));
+    next.say(next.up(0), &format!("{STREAM}{}", chunk("data: new\n\n")));
+    assert_eq!((gap_header(&next, e).as_deref(), data(&next, e)[1].as_str()), (Some("restarted"), "new"));
+}
+
+#[test]
+fn a_store_that_does_not_answer_holds_a_request_up_for_a_second() {
+    let mut w = durable_world();
+    w.client_with(&get("3"));
+    w.pass_ms(999);
+    assert_eq!(w.ups.len(), 0);
+    w.pass_ms(2);
+    assert!(w.wire(w.up(0)).contains("Last-Event-ID: 3\r\n"));
+    find(&mut w, Vec::new());
+    assert_eq!(w.ups.len(), 1);
+}
+
+#[test]
+fn an_answer_of_the_store_that_knows_nothing_sends_the_request_upstream() {
+    let mut w = durable_world();
+    w.client_with(&get("3"));
+    find(&mut w, Vec::new());
+    assert!(w.wire(w.up(0)).contains("Last-Event-ID: 3\r\n"));
+}
+
+#[test]
+fn a_client_that_forgot_its_cursor_begins_where_its_session_was() {
+    let mut route = Route::new(Upstream::parse("http://up:9000").unwrap());
+    route.resume_from = ResumeFrom::Session;
+    let mut w = world_of(Config { routes: vec![route].into(), ..Config::default() });
+    let c = w.client_with(&GET_STREAM.replace("Host", "Mcp-Session-Id: s\r\nHost"));
+    let id = |n: &str| EventId::from_bytes(n.as_bytes()).unwrap();
+    let old = Stored { stream: 1, id: id("7"), last_seen_ms: 1, log: None };
+    let new = Stored { stream: 2, id: id("9"), last_seen_ms: 2, log: None };
+    find(&mut w, vec![new, old]);
+    assert!(w.wire(w.up(0)).contains("Last-Event-ID: 9\r\n"));
+    assert_eq!((w.count(Count::SessionCursorsAmbiguous), w.state(c)), (1, State::Open));
+    w.client_with(GET_STREAM);
+    assert!(w.lookups.is_empty(), "a client that names no session has none to begin from");
 }

@@ -65,6 +65,7 @@ impl World {
                 self.end_of(conn).state = if how == Close::Reset { State::Reset } else { State::Closed };
                 self.by_key.remove(&conn.to_bits());
             }
+            Output::LookUp(lookup) => self.lookups.push(lookup),
             Output::Notice(notice) => self.notices.push(notice),
         }
     }

@@ -1,0 +1,224 @@
+//! What the store remembers of a session, asked for where memory knows nothing, and what it is given to remember.
+//!
+//! In: requests that name an id or a session. Out: questions for the store; streams rebuilt from the answers.
+//! Laws: a request waits for the store no longer than [`PATIENCE`] and then goes on as if nothing had been stored; a
+//! rebuilt stream is read by the principal alone whose session it was stored under.
+
+use super::checkpoint::{Checkpoint, session_name};
+use super::exchange::{Ending, ExchangeKey, Phase};
+use super::identity::Token;
+use super::resume::stream_head;
+use super::{Machine, Output};
+use crate::base::{Count, EventId, Span};
+use crate::config::ResumeFrom;
+use crate::http::Method;
+use crate::track::{GapReason, TrackContext};
+
+/// How long a request waits for the store.
+pub(super) const PATIENCE: Span = Span::from_secs(1);
+
+/// Bytes beside a stored log: what the stream was asked for, and how.
+const META: usize = 9;
+
+/// A question for the store.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LookUp {
+    /// Who waits for the answer.
+    pub exchange: ExchangeKey,
+    /// The session's name in the store.
+    pub session: Box<[u8]>,
+    /// Recent events are asked for too, at most so many bytes a stream; 0: cursors alone.
+    pub log_bytes: usize,
+}
+
+/// What the store knows of one stream.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stored {
+    /// The stream's number.
+    pub stream: u64,
+    /// Its delivered mark.
+    pub id: EventId,
+    /// When it was last active, in milliseconds since the Unix epoch.
+    pub last_seen_ms: u64,
+    /// Its recent events, if they were asked for and are there.
+    pub log: Option<StoredEvents>,
+}
+
+/// Recent events of a stream, without a hole.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoredEvents {
+    /// What [`EventPart::meta`] was.
+    pub meta: Box<[u8]>,
+    /// The number of the first event.
+    pub first: u64,
+    /// The events, one behind the other.
+    pub bytes: Vec<u8>,
+}
+
+/// Events for the store.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EventPart {
+    /// The number of the first one in the stream, from 1.
+    pub first: u64,
+    /// Whole events, as they are forwarded.
+    pub bytes: Box<[u8]>,
+    /// Where each ends within the bytes.
+    pub ends: Box<[u32]>,
+    /// What is needed to go on with the stream.
+    pub meta: Box<[u8]>,
+    /// The route, by its place in the configuration: its bounds rule the stored log too.
+    pub route: usize,
+}
+
+impl Machine {
+    /// Asks the store about a request, where that may help. True: the request waits for the answer.
+    pub(super) fn look_up(&mut self, key: ExchangeKey) -> bool {
+        let Some(x) = self.exchanges.get_mut(key) else { return false };
+        let route = &self.config.routes[x.route()];
+        let is_read = x.request.method == Method::Get && !x.request.has_body && !self.draining;
+        let durable = self.config.persist.durable && (x.request.cursor.is_some() || x.request.asked.is_some());
+        let named = route.resume_from == ResumeFrom::Session && x.request.identity.named && x.request.cursor.is_none();
+        if !is_read || !(durable || named && x.request.asked.is_none()) {
+            return false;
+        }
+        let session = session_name(x, &route.session_header);
+        let log_bytes = if durable { route.replay_bytes } else { 0 };
+        x.phase = Phase::Waiting(self.now + PATIENCE);
+        self.outputs.push_back(Output::LookUp(LookUp { exchange: key, session, log_bytes }));
+        self.arm(key);
+        true
+    }
+
+    /// The store has answered, or has nothing to say.
+    pub(super) fn on_found(&mut self, key: ExchangeKey, found: Vec<Stored>) {
+        let Some(x) = self.exchanges.get(key) else { return };
+        if !matches!(x.phase, Phase::Waiting(_)) || x.tries > 0 || x.stream.is_some() {
+            return;
+        }
+        let asked = x.request.asked.as_ref().or(x.request.cursor.as_ref()).cloned();
+        match asked {
+            Some(id) => {
+                if let Some(stored) = self.pick(key, &id, found) {
+                    return self.rebuild(key, &id, stored);
+                }
+            }
+            None => self.begin_where_the_session_was(key, found),
+        }
+        self.ask(key);
+        self.arm(key);
+    }
+
+    /// The one stored stream whose events have this id.
+    fn pick(&self, key: ExchangeKey, id: &[u8], found: Vec<Stored>) -> Option<Stored> {
+        let target = self.exchanges.get(key)?.request.identity.target.to_le_bytes();
+        let own = Token::parse(id).map(|(token, _)| token);
+        let needle = [b"id: ", id, b"\n"].concat();
+        let fits = |stored: &Stored| {
+            let Some(log) = stored.log.as_ref().filter(|log| log.meta.get(..8) == Some(&target)) else { return false };
+            match own.filter(|token| self.secret.made(*token)) {
+                Some(token) => self.secret.token(stored.stream) == token,
+                // Whatever looks like the id is looked at properly once the log is rebuilt.
+                None => memchr::memmem::find(&log.bytes, &needle[..needle.len() - 1]).is_some(),
+            }
+        };
+        let mut fitting = found.into_iter().filter(|stored| fits(stored));
+        let first = fitting.next()?;
+        fitting.next().is_none().then_some(first)
+    }
+
+    /// Goes on with a stream of a process before: its events are replayed, then upstream is asked behind them.
+    fn rebuild(&mut self, key: ExchangeKey, id: &[u8], stored: Stored) {
+        let Some(log) = stored.log else { return };
+        let is_own = Token::parse(id).is_some_and(|(token, _)| self.secret.made(token));
+        let cursor = self.exchanges.get_mut(key).and_then(|x| x.request.cursor.take());
+        // Without the cursor: its event is in the log, and not in front of it.
+        if !self.create_stream(key) {
+            return self.cut_readers(key);
+        }
+        let Self { exchanges, routes, interner, budget, now, .. } = self;
+        let Some(x) = exchanges.get_mut(key) else { return };
+        let limits = &routes[x.route as usize].limits;
+        let Some(stream) = &mut x.stream else { return };
+        stream.tracker.begin(false, true);
+        let mut rest = &log.bytes[..];
+        while !rest.is_empty() {
+            let room = stream.tracker.room(limits, budget).clamp(1, rest.len());
+            let cx = TrackContext { limits, interner, budget, now: *now };
+            stream.tracker.feed(cx, &rest[..room]);
+            rest = &rest[room..];
+        }
+        stream.begun = true;
+        stream.account.number = stored.stream;
+        stream.account.before = log.first.saturating_sub(1);
+        stream.stored = stream.tracker.whole();
+        let offset = stream.tracker.locate(interner, id);
+        let has_all = offset == Some(stream.tracker.whole());
+        let Some(offset) = offset.filter(|_| !(is_own && has_all)) else {
+            // All of it is known: what comes next is upstream's, under a new name.
+            let reason = if has_all { GapReason::Restarted } else { GapReason::Evicted };
+            x.request.cursor = cursor;
+            return self.begin_anew(key, is_own.then_some(reason));
+        };
+        x.request.gap = None;
+        stream.tracker.rewind(TrackContext { limits, interner, budget, now: *now }, offset);
+        x.readers.iter_mut().for_each(|(_, reader)| reader.place.offset = offset);
+        self.counts.one(Count::Rebuilt);
+        self.send_stream_heads(key, &stream_head());
+        match is_own {
+            true => self.end_stream(key, Ending::Cut),
+            false => self.heal(key),
+        }
+        self.arm(key);
+    }
+
+    /// Nothing of what is stored is of use: the request goes upstream as a new one.
+    fn begin_anew(&mut self, key: ExchangeKey, gap: Option<GapReason>) {
+        self.drop_stream(key);
+        if let Some(x) = self.exchanges.get_mut(key) {
+            x.stream = None;
+            x.request.gap = gap.or(x.request.gap);
+        }
+        self.ask(key);
+        self.arm(key);
+    }
+
+    /// A client that forgot its cursor goes on where its session's most recently active stream was.
+    fn begin_where_the_session_was(&mut self, key: ExchangeKey, found: Vec<Stored>) {
+        if found.len() > 1 {
+            self.counts.one(Count::SessionCursorsAmbiguous);
+        }
+        let latest = found.into_iter().max_by_key(|stored| stored.last_seen_ms);
+        let Some(id) = latest.map(|stored| stored.id) else { return };
+        if Token::parse(id.as_bytes()).is_none()
+            && let Some(x) = self.exchanges.get_mut(key)
+        {
+            self.counts.one(Count::SessionCursorsUsed);
+            x.request.cursor = Some(id.as_bytes().into());
+        }
+    }
+
+    /// Hands the events that have come since the last time over to the store.
+    pub(super) fn emit_events(&mut self, key: ExchangeKey) {
+        if !self.config.persist.durable {
+            return;
+        }
+        let Some(x) = self.exchanges.get_mut(key) else { return };
+        let (route, target, is_get) = (x.route(), x.request.identity.target, x.request.method == Method::Get);
+        let Some(stream) = &mut x.stream else { return };
+        let from = stream.stored.max(stream.tracker.start());
+        let (end, ends) = stream.tracker.events_behind(from);
+        if ends.is_empty() {
+            return;
+        }
+        let mark = stream.tracker.received().seq;
+        let later = stream.tracker.events_behind(end).1.len() as u64;
+        let first = stream.account.before + mark - later - ends.len() as u64 + 1;
+        stream.stored = end;
+        let (a, b) = stream.tracker.slices(from, end);
+        let mut meta = Vec::with_capacity(META);
+        meta.extend_from_slice(&target.to_le_bytes());
+        meta.push(u8::from(is_get));
+        let part = EventPart { first, bytes: [a, b].concat().into(), ends: ends.into(), meta: meta.into(), route };
+        self.checkpoints.push(Checkpoint::Events { stream: key, part });
+    }
+}
