@@ -9,6 +9,8 @@ use super::conn::{Client, ClientState, Conn, ConnKey, HIGH_WATER, Peer};
 use super::era::Era;
 use super::exchange::{Ending, Exchange, ExchangeKey, Phase, Reader, Request};
 use super::identity::Identity;
+use super::identity::Token;
+use super::repeat::BodyHash;
 use super::resume::Resume;
 use super::{Close, Machine, Notice, Output};
 use crate::base::{Count, Span};
@@ -68,10 +70,13 @@ impl Machine {
         match c.client_state() {
             Some(ClientState::Head) => limit.saturating_sub(c.input.len()),
             Some(ClientState::Busy) if c.body.is_done() => PIPELINE.saturating_sub(c.input.len()),
-            Some(ClientState::Busy) => match c.input.is_empty() && self.upstream_takes(c.exchange) {
-                true => HIGH_WATER,
-                false => 0,
-            },
+            Some(ClientState::Busy) => {
+                let held = c.exchange.and_then(|key| self.repeat_room(key, c.input.len()));
+                match c.input.is_empty() && self.upstream_takes(c.exchange) {
+                    true => HIGH_WATER,
+                    false => held.unwrap_or(0),
+                }
+            }
             _ => HIGH_WATER,
         }
     }
@@ -134,6 +139,10 @@ impl Machine {
                 let asked = request.cursor.take();
                 self.open_exchange(conn, route, Request { gap, asked, ..request }, reader);
             }
+            Resume::Repeat(token, seq) => {
+                let asked = request.cursor.take();
+                self.open_repeat(conn, route, Request { asked, ..request }, reader, token, seq);
+            }
             Resume::Over => self.answer_in_place(conn, 204, "", &[]),
             found @ Resume::Join(..) => self.join(conn, request, reader, found),
         }
@@ -147,7 +156,10 @@ impl Machine {
             return self.wait_beside(conn, key, reader);
         }
         let Some(c) = self.conns.get_mut(conn) else { return };
-        match self.exchanges.insert(Exchange::new(route, request, reader, self.now)) {
+        let hashes = request.method == Method::Post && request.accepts_stream;
+        let mut exchange = Exchange::new(route, request, reader, self.now);
+        exchange.body_hash = hashes.then(|| Box::new(BodyHash::new(self.secret.body())));
+        match self.exchanges.insert(exchange) {
             Ok(key) => {
                 if may_share {
                     self.waiting.insert(place, key);
@@ -169,6 +181,27 @@ impl Machine {
         }
     }
 
+    /// Begins to serve a POST that may be one that came before.
+    fn open_repeat(&mut self, conn: ConnKey, route: usize, request: Request, reader: Reader, token: Token, seq: u64) {
+        let Some(c) = self.conns.get_mut(conn) else { return };
+        match self.exchanges.insert(Exchange::new(route, request, reader, self.now)) {
+            Ok(key) => {
+                c.exchange = Some(key);
+                if let Some(x) = self.exchanges.get_mut(key) {
+                    x.phase = Phase::Waiting(self.now + self.config.routes[route].body_timeout);
+                    x.body_hash = Some(Box::new(BodyHash::new(self.secret.body())));
+                }
+                self.set_deadline(conn, self.body_deadline(route));
+                self.arm(key);
+                self.await_body(conn, key, token, seq);
+            }
+            Err(_) => {
+                self.counts.one(Count::StreamsRefused);
+                self.answer_and_close(conn, 503, "all streams are taken; try again later", &[("Retry-After", "5")]);
+            }
+        }
+    }
+
     fn body_deadline(&self, route: usize) -> crate::base::Tick {
         self.now + self.config.routes[route].body_timeout
     }
@@ -177,17 +210,18 @@ impl Machine {
     pub(super) fn pump_request(&mut self, conn: ConnKey) {
         let Some(c) = self.conns.get_mut(conn) else { return };
         let Some(key) = c.exchange else { return };
-        if c.body.is_done() || c.input.is_empty() {
+        if c.body.is_done() || c.input.is_empty() || self.hear_body(conn, key) {
             return;
         }
+        let Some(c) = self.conns.get_mut(conn) else { return };
         let Some(x) = self.exchanges.get(key) else { return };
         let Some(upstream) = x.upstream else { return };
-        let (route, chunked) = (x.route(), x.request.chunked_body);
+        let route = x.route();
         let input = std::mem::take(&mut c.input);
         let mut body = std::mem::replace(&mut c.body, BodyDecoder::new(BodyLength::None));
-        let result = match self.conns.get_mut(upstream) {
+        let result = match self.conns.get(upstream) {
             Some(u) if u.is_established() && u.out.len() < HIGH_WATER => {
-                pass_body(&mut body, &input, chunked, u.out.end())
+                self.pass_hashed(key, upstream, &mut body, &input)
             }
             _ => Ok(0),
         };
@@ -385,13 +419,24 @@ fn request(
 }
 
 /// Re-frames a part of a request's body; returns how many bytes of input were used.
-fn pass_body(body: &mut BodyDecoder, input: &[u8], chunked: bool, out: &mut Vec<u8>) -> Result<usize, String> {
+pub(super) fn pass_body(
+    body: &mut BodyDecoder,
+    input: &[u8],
+    chunked: bool,
+    mut hash: Option<&mut BodyHash>,
+    out: &mut Vec<u8>,
+) -> Result<usize, String> {
     let mut used = 0;
     while !body.is_done() {
         let (n, piece) = body.next(&input[used..]).map_err(|e| e.to_string())?;
         used += n;
         match piece {
-            Piece::Data(data) => http::write_piece(data, chunked, out),
+            Piece::Data(data) => {
+                if let Some(hash) = &mut hash {
+                    hash.add(data);
+                }
+                http::write_piece(data, chunked, out);
+            }
             Piece::End => {
                 if chunked {
                     out.extend_from_slice(http::LAST_CHUNK);

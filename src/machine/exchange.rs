@@ -10,6 +10,7 @@ use super::checkpoint::Account;
 use super::conn::ConnKey;
 use super::era::Era;
 use super::identity::Identity;
+use super::repeat::{BodyHash, Repeat};
 use super::seats::Seats;
 use super::timers::Timer;
 use crate::base::{Key, Span, Tick};
@@ -43,6 +44,10 @@ pub struct Exchange {
     /// When the timer fires; deadlines that move later are looked at only then.
     pub(super) armed: Tick,
     pub(super) stream: Option<Box<Stream>>,
+    /// What the body of a POST was, for one that comes again.
+    pub(super) body_hash: Option<Box<BodyHash>>,
+    /// Held back until its body tells where it belongs.
+    pub(super) repeat: Option<Box<Repeat>>,
 }
 
 /// A client that reads an answer.
@@ -149,6 +154,8 @@ impl Exchange {
             timer: None,
             armed: Tick::NEVER,
             stream: None,
+            body_hash: None,
+            repeat: None,
         }
     }
 

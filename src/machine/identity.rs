@@ -20,6 +20,7 @@ enum Kind {
     Target,
     Token,
     Mark,
+    Body,
 }
 
 /// The key of all hashes.
@@ -117,6 +118,11 @@ impl Secret {
         hash.finish128().as_u128()
     }
 
+    /// A hash of a request's body, to be fed as it passes.
+    pub(super) fn body(&self) -> SipHasher24 {
+        self.hasher(Kind::Body)
+    }
+
     fn hasher(&self, kind: Kind) -> SipHasher24 {
         let mut hash = SipHasher24::new_with_keys(self.key as u64, (self.key >> 64) as u64);
         hash.write_u8(kind as u8);
@@ -139,9 +145,6 @@ fn cookies<'h>(headers: &'h Headers, name: &'h str) -> impl Iterator<Item = &'h 
         pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
     })
 }
-
-/// The longest text of an own id: prefix, token, dash, number.
-pub(super) const OWN_ID_MAX: usize = 3 + 22 + 1 + 20;
 
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
@@ -253,7 +256,7 @@ mod tests {
         for _ in 0..1_000 {
             let (token, n) = (Token(u128::from(random.next()) << 64 | u128::from(random.next())), random.next());
             let text = [&token.prefix()[..], n.to_string().as_bytes()].concat();
-            assert!(text.len() <= OWN_ID_MAX);
+            assert!(text.len() <= 46);
             assert!(text.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')));
             assert_eq!(Token::parse(&text), Some((token, n)));
             for id in [&text[1..], &text[..20], &[&text[..], b"x"].concat()] {

@@ -30,6 +30,7 @@ mod exchange;
 mod identity;
 mod linger;
 mod notice;
+mod repeat;
 mod resume;
 mod seats;
 mod sessions;

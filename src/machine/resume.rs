@@ -28,6 +28,8 @@ pub(super) enum Resume {
     NewAfter(GapReason),
     /// It reads on in this stream from this offset of its log.
     Join(ExchangeKey, u64, Option<GapReason>),
+    /// It names a stream by an id of segno's own, but is a POST: its body tells whether it is the same again.
+    Repeat(Token, u64),
     /// The stream has ended as it should, and the client has had all of it.
     Over,
 }
@@ -42,7 +44,10 @@ impl Machine {
         let may_read = request.method == Method::Get && !request.has_body && !self.draining;
         let share = self.config.routes[route].share;
         match &request.cursor {
-            _ if !may_read && own.is_some() => Resume::NewAfter(GapReason::Unknown),
+            _ if !may_read && own.is_some() => match own.filter(|_| request.method == Method::Post && !self.draining) {
+                Some((token, seq)) => Resume::Repeat(token, seq),
+                None => Resume::NewAfter(GapReason::Unknown),
+            },
             _ if !may_read => Resume::New,
             Some(id) => match own {
                 Some((token, seq)) => self.find_own(request, token, seq),
@@ -54,7 +59,7 @@ impl Machine {
     }
 
     /// The stream that an id of segno's own names.
-    fn find_own(&self, request: &Request, token: Token, seq: u64) -> Resume {
+    pub(super) fn find_own(&self, request: &Request, token: Token, seq: u64) -> Resume {
         let found = self.tokens.get(&token.0).copied().filter(|key| self.is_readable(*key, request));
         let Some((key, x)) = found.and_then(|key| Some((key, self.exchanges.get(key)?))) else {
             return Resume::NewAfter(GapReason::Unknown);
