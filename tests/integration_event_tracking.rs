@@ -1,6 +1,7 @@
 //! Event tracking end to end, through the engine's own entry points: reconnection with duplicates taken out, several
 //! connections that share one tracker, recovery after a restart and after failures of the store.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
+#![cfg(feature = "net")]
 
 use segno::Engine;
 use segno::base::{EventId, Span};

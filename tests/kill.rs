@@ -10,7 +10,7 @@ use segno::base::Random;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
@@ -61,7 +61,7 @@ struct Proxy {
 }
 
 impl Proxy {
-    fn start(upstream: SocketAddr, store: &PathBuf) -> Self {
+    fn start(upstream: SocketAddr, store: &Path) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_segno"))
             .args(["proxy", "--listen", "127.0.0.1:0", "--durable", "--upstream", &format!("http://{upstream}")])
             .args(["--store", &format!("redb:{}", store.display())])
@@ -106,7 +106,7 @@ fn client(address: SocketAddr, n: usize, after: u64) -> Receiver<Vec<u64>> {
 }
 
 /// The stored cursors, by stream.
-fn stored(store: &PathBuf) -> HashMap<usize, u64> {
+fn stored(store: &Path) -> HashMap<usize, u64> {
     let out = Command::new(env!("CARGO_BIN_EXE_segno"))
         .args(["sessions", "--json", "--store", &format!("redb:{}", store.display())])
         .output()

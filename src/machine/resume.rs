@@ -12,10 +12,10 @@ use super::conn::ConnKey;
 use super::exchange::{Ending, ExchangeKey, Phase, Reader, Request};
 use super::identity::Token;
 use super::{Close, Machine, Notice, Output};
-use crate::base::Count;
+use crate::base::{Count, EventId};
 use crate::config::{Gap, Share};
 use crate::http::{self, BodyLength, Method, ResponseFraming, ResponseHead};
-use crate::track::{GapReason, TrackContext, write_gap};
+use crate::track::{GapReason, TrackContext, Tracker, write_gap};
 
 /// Streams of a session that are looked at for an id.
 const LOOKS: usize = 64;
@@ -214,7 +214,8 @@ impl Machine {
             stream.tracker.rewind(TrackContext { limits, interner, budget, now }, offset);
         }
         let nothing_yet = offset == stream.tracker.whole();
-        let lead = lead(&request, gap, nothing_yet);
+        let resumed_at = first_own(&stream.tracker, offset);
+        let lead = lead(&request, gap, resumed_at.as_ref().map(|id| id.as_bytes()), nothing_yet);
         let lines = stream.head.clone();
         let seat = x.readers.take(reader);
         x.last_sent = now;
@@ -322,11 +323,11 @@ impl Machine {
 }
 
 /// What stands in front of a resumed stream: the gap, or the last id where nothing else would carry one.
-fn lead(request: &Request, gap: Option<GapReason>, nothing_yet: bool) -> Vec<u8> {
+fn lead(request: &Request, gap: Option<GapReason>, resumed_at: Option<&[u8]>, nothing_yet: bool) -> Vec<u8> {
     let mut lead = Vec::new();
     let Some(id) = &request.cursor else { return lead };
     if let Some(reason) = gap {
-        write_gap(&mut lead, reason, Some(id), None);
+        write_gap(&mut lead, reason, Some(id), resumed_at);
     } else if nothing_yet {
         lead.extend_from_slice(b"id: ");
         lead.extend_from_slice(id);
@@ -335,6 +336,12 @@ fn lead(request: &Request, gap: Option<GapReason>, nothing_yet: bool) -> Vec<u8>
         lead.extend_from_slice(if primes { b"\ndata:\n\n" } else { b"\n\n" });
     }
     lead
+}
+
+/// The id of segno's own that the first event behind an offset has.
+fn first_own(tracker: &Tracker, offset: u64) -> Option<EventId> {
+    let behind = tracker.events_behind(offset).1.len() as u64;
+    tracker.own_id(tracker.received().seq.checked_sub(behind)? + 1)
 }
 
 /// The head of an event stream that segno begins itself.

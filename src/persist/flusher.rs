@@ -33,10 +33,13 @@ pub(super) struct Flusher {
     opened: Sender<Half>,
     secret: Sender<u128>,
     random: Random,
-    barriers: Vec<(u64, Box<dyn FnOnce(bool) + Send>)>,
+    barriers: Vec<Barrier>,
     end_at: Option<Tick>,
     complained_at: Option<Tick>,
 }
+
+/// The newest change that a caller waits for, and whom to tell whether it was written.
+type Barrier = (u64, Box<dyn FnOnce(bool) + Send>);
 
 /// The writing half of an opened store.
 struct Writing {

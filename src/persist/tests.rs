@@ -123,7 +123,9 @@ impl World {
         };
         if *mode == Store::Lies {
             let removed = batch.iter().filter(|(_, write)| matches!(write, Write::Remove { .. }));
-            removed.for_each(|(name, _)| drop(acknowledged.remove(&name.stream)));
+            for (name, _) in removed {
+                acknowledged.remove(&name.stream);
+            }
         }
         if let Ok(results) = &result {
             for ((name, write), result) in batch.iter().zip(results) {

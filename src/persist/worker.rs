@@ -241,7 +241,7 @@ impl Worker {
         let limit = self.breaker.allows(likes.max(1), now);
         while self.batch.len() < limit {
             // Those that failed do not keep others waiting, nor the other way round.
-            let retry = if self.batch.len() % 2 == 0 { self.heap.pop_due(now) } else { None };
+            let retry = if self.batch.len().is_multiple_of(2) { self.heap.pop_due(now) } else { None };
             let key = match retry {
                 Some((key, _)) => Some((key, true)),
                 None => match self.wheel.poll(now) {

@@ -184,7 +184,7 @@ impl Reactor {
     /// # Errors
     /// [`StartError`], naming what is missing.
     pub fn new(config: Arc<Config>, with: Parts) -> Result<(Self, Remote), StartError> {
-        let Parts { seed, secret, clock, slots, store, metrics } = with;
+        let Parts { seed, secret, clock, slots, mut store, metrics } = with;
         let poll = Poll::new().map_err(StartError::System)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(StartError::System)?);
         let mut listeners = Vec::new();

@@ -9,7 +9,7 @@ use crate::machine::{EventPart, ExchangeKey, LookUp, Stored};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::Waker;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// Answers that may wait.
 const ANSWERS: usize = 1_000;
@@ -27,7 +27,7 @@ type Keeps = Box<dyn Fn(&Arc<StreamName>, Option<EventPart>, bool) -> bool + Sen
 pub struct StoreLink {
     asks: Asks,
     keeps: Keeps,
-    back: OnceLock<(Sender<Found>, Arc<Waker>)>,
+    back: Option<(Sender<Found>, Arc<Waker>)>,
 }
 
 /// Gives an answer back to the reactor. Never waits.
@@ -54,19 +54,18 @@ impl StoreLink {
         asks: impl Fn(LookUp, Answer) + Send + 'static,
         keeps: impl Fn(&Arc<StreamName>, Option<EventPart>, bool) -> bool + Send + 'static,
     ) -> Self {
-        Self { asks: Box::new(asks), keeps: Box::new(keeps), back: OnceLock::new() }
+        Self { asks: Box::new(asks), keeps: Box::new(keeps), back: None }
     }
 
     /// Where answers come.
-    pub(super) fn answers(&self, waker: &Arc<Waker>) -> Receiver<Found> {
+    pub(super) fn answers(&mut self, waker: &Arc<Waker>) -> Receiver<Found> {
         let (sender, receiver) = bounded(ANSWERS);
-        // Called once, by the reactor that owns the link.
-        let _ = self.back.set((sender, Arc::clone(waker)));
+        self.back = Some((sender, Arc::clone(waker)));
         receiver
     }
 
     pub(super) fn look_up(&self, question: LookUp) {
-        let answer = Answer { exchange: question.exchange, back: self.back.get().cloned() };
+        let answer = Answer { exchange: question.exchange, back: self.back.clone() };
         (self.asks)(question, answer);
     }
 

@@ -45,7 +45,7 @@ pub use table::{SlotKey, slots, slots_for};
 pub use writer::{SlotPen, SlotWriter};
 
 /// The parts, for models of each.
-#[cfg(loom)]
+#[doc(hidden)]
 pub mod parts {
     pub use super::bell::Bell;
     pub use super::free::FreeList;

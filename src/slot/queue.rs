@@ -46,7 +46,7 @@ impl DirtyQueue {
     }
 
     /// Slots that wait.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.0.count()
     }
 }

@@ -64,7 +64,7 @@ fn a_removal_stays_what_is_newest_until_it_is_released() {
 
 #[test]
 fn a_retired_slot_keeps_its_last_mark() {
-    let (mut writer, mut drain) = slots(1);
+    let (mut writer, drain) = slots(1);
     let key = writer.take(name(1)).unwrap();
     writer.publish(key, &cursor(7));
     writer.retire(key);

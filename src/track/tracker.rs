@@ -357,6 +357,11 @@ impl Tracker {
         }
     }
 
+    /// The id of segno's own that the event with this number has, if it has one and has come.
+    pub fn own_id(&self, seq: u64) -> Option<EventId> {
+        self.ledger.own.id(seq).filter(|_| seq <= self.ledger.received.seq)
+    }
+
     /// Whether events have ids of segno's own, or had.
     pub fn has_own_ids(&self) -> bool {
         self.ledger.own.are_given()

@@ -17,6 +17,7 @@ use crate::base::Span;
 use crate::config::{Config, StoreConfig};
 use crate::engine::{Engine, InlineTracker};
 use crate::http::{self, Method, ResponseHead};
+use crate::sync::park;
 use crate::timer::Backoff;
 use connection::{Ask, Connection, Got, LOOK};
 use output::{Events, Status};
@@ -145,7 +146,7 @@ impl Tail<'_> {
                 }
                 let state = format!("waiting (attempt {tries}): {why}");
                 self.show(&state);
-                std::thread::park_timeout(LOOK.min(until.since(self.clock.now()).into()));
+                park(Some(LOOK.min(until.since(self.clock.now()).into())));
             }
         }
     }

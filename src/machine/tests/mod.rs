@@ -9,6 +9,7 @@ mod bodies;
 mod bounds;
 mod chaos;
 mod draining;
+mod gaps;
 mod healing;
 mod holding;
 mod passing;
