@@ -5,7 +5,7 @@
 //! Laws: a table never holds more than its capacity (a full one hands the value back); a key of one table type does
 //! not fit another's.
 
-use super::pages::Pages;
+use super::slab::{self, Slab};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
@@ -64,17 +64,32 @@ impl<T> fmt::Debug for Key<T> {
 
 enum Place<T> {
     Taken { generation: u32, value: T },
-    Free { generation: u32, next: u32 },
+    Free { generation: u32, next: u16 },
 }
 
-/// No free place.
-const NONE: u32 = u32::MAX;
+impl<T> slab::Place for Place<T> {
+    fn vacant(next: u16, generation: u32) -> Self {
+        Self::Free { generation, next }
+    }
 
-/// A bounded table of values, reached by [`Key`]. Grows as it fills, up to its capacity; a place costs the size of
-/// its value and 8 bytes or less.
+    fn next(&self) -> u16 {
+        match self {
+            Self::Free { next, .. } => *next,
+            Self::Taken { .. } => u16::MAX,
+        }
+    }
+
+    fn generation(&self) -> u32 {
+        match self {
+            Self::Taken { generation, .. } | Self::Free { generation, .. } => *generation,
+        }
+    }
+}
+
+/// A bounded table of values, reached by [`Key`]. Grows as it fills, up to its capacity, and shrinks page by page; a
+/// place costs the size of its value and 8 bytes or less.
 pub struct Table<T> {
-    places: Pages<Place<T>>,
-    free: u32,
+    places: Slab<Place<T>>,
     len: u32,
     capacity: u32,
 }
@@ -82,8 +97,8 @@ pub struct Table<T> {
 impl<T> Table<T> {
     /// An empty table for at most `capacity` values (at most `u32::MAX - 1`; more is cut to that).
     pub fn new(capacity: usize) -> Self {
-        let capacity = u32::try_from(capacity).unwrap_or(NONE).min(NONE - 1);
-        Self { places: Pages::default(), free: NONE, len: 0, capacity }
+        let capacity = u32::try_from(capacity).unwrap_or(u32::MAX).min(u32::MAX - 1);
+        Self { places: Slab::default(), len: 0, capacity }
     }
 
     /// Values in the table.
@@ -110,28 +125,22 @@ impl<T> Table<T> {
             return Err(value);
         }
         self.len += 1;
-        let index = self.free;
-        if let Some(place) = self.places.get_mut(index as usize)
-            && let Place::Free { generation, next } = *place
-        {
-            self.free = next;
-            *place = Place::Taken { generation, value };
-            return Ok(Key { index, generation, of: PhantomData });
-        }
-        let index = self.places.len() as u32;
-        self.places.push(Place::Taken { generation: 0, value });
-        Ok(Key { index, generation: 0, of: PhantomData })
+        let mut key = Key { index: 0, generation: 0, of: PhantomData };
+        let index = self.places.insert(|generation| {
+            key.generation = generation;
+            Place::Taken { generation, value }
+        });
+        key.index = index as u32;
+        Ok(key)
     }
 
     /// Takes the value out; `None` when the key is stale. The key opens nothing from then on.
     pub fn remove(&mut self, key: Key<T>) -> Option<T> {
-        let place = self.places.get_mut(key.index())?;
+        let place = self.places.get(key.index())?;
         if !matches!(place, Place::Taken { generation, .. } if *generation == key.generation) {
             return None;
         }
-        let free = Place::Free { generation: key.generation.wrapping_add(1), next: self.free };
-        let Place::Taken { value, .. } = std::mem::replace(place, free) else { return None };
-        self.free = key.index;
+        let Some(Place::Taken { value, .. }) = self.places.remove(key.index()) else { return None };
         self.len -= 1;
         Some(value)
     }
@@ -162,14 +171,14 @@ impl<T> Table<T> {
         }
     }
 
-    /// Places made so far, taken or free: the range of [`Table::key_at`].
+    /// One past the highest place there is: the range of [`Table::key_at`].
     pub fn places(&self) -> usize {
-        self.places.len()
+        self.places.end()
     }
 
     /// All keys with their values, by place.
     pub fn iter(&self) -> impl Iterator<Item = (Key<T>, &T)> {
-        self.places.iter().enumerate().filter_map(|(index, place)| match place {
+        self.places.iter().filter_map(|(index, place)| match place {
             Place::Taken { generation, value } => {
                 Some((Key { index: index as u32, generation: *generation, of: PhantomData }, value))
             }
@@ -225,6 +234,6 @@ mod tests {
         for n in 0..3 {
             t.insert(n).unwrap();
         }
-        assert_eq!((t.len(), t.places(), t.iter().count()), (10, 10, 10));
+        assert_eq!((t.len(), t.iter().count(), t.iter().map(|(key, _)| key.index()).max()), (10, 10, Some(9)));
     }
 }

@@ -5,6 +5,7 @@ mod cursor;
 mod key;
 mod pages;
 mod random;
+mod slab;
 mod time;
 
 pub use count::{Count, Counts};
@@ -12,4 +13,5 @@ pub use cursor::{Cursor, EventId, StreamName};
 pub use key::{Key, Table};
 pub use pages::Pages;
 pub use random::Random;
+pub use slab::{Place, Slab};
 pub use time::{Span, Tick};

@@ -1,60 +1,49 @@
-//! A list that grows by whole pages, so that no value ever moves.
+//! Values by their index, in pages that are made when one of their values is first used.
 //!
-//! In: values at its end. Out: the values by their index.
-//! Law: growing costs one allocation of a page, never a copy of what is there: a table of 100,000 connections stalls
-//! nobody when it grows, and leaves no freed copies of itself behind.
+//! In: indices. Out: the values there, defaults at first.
+//! Law: a new page costs one allocation, never a copy of what is there: a list of 100,000 sockets stalls nobody when it
+//! grows, and a high index alone costs no more than its page.
 
 /// Values in a page.
 const PAGE: usize = 256;
 
-/// A growable list in pages of 256 values.
+/// A sparse list in pages of 256 values.
 #[derive(Debug)]
-pub struct Pages<T> {
-    pages: Vec<Vec<T>>,
-    len: usize,
-}
+pub struct Pages<T>(Vec<Option<Box<[T]>>>);
 
 impl<T> Default for Pages<T> {
     fn default() -> Self {
-        Self { pages: Vec::new(), len: 0 }
+        Self(Vec::new())
     }
 }
 
-impl<T> Pages<T> {
-    /// Values in the list.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether there is no value.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// The value at an index.
+impl<T: Default> Pages<T> {
+    /// The value at an index, unless its page has not been used.
+    #[inline]
     pub fn get(&self, index: usize) -> Option<&T> {
-        self.pages.get(index / PAGE)?.get(index % PAGE)
+        self.0.get(index / PAGE)?.as_deref()?.get(index % PAGE)
     }
 
-    /// The value at an index.
+    /// The value at an index, unless its page has not been used.
+    #[inline]
     pub fn get_mut(&mut self, index: usize) -> Option<&mut T> {
-        self.pages.get_mut(index / PAGE)?.get_mut(index % PAGE)
+        self.0.get_mut(index / PAGE)?.as_deref_mut()?.get_mut(index % PAGE)
     }
 
-    /// Adds a value behind the last.
-    pub fn push(&mut self, value: T) {
-        if self.len.is_multiple_of(PAGE) {
-            self.pages.push(Vec::with_capacity(PAGE));
+    /// The value at an index, the default if it was not set. Indices are trusted to have a bound: a slot of 8 bytes is
+    /// made for each page below.
+    pub fn at(&mut self, index: usize) -> &mut T {
+        let page = index / PAGE;
+        if page >= self.0.len() {
+            self.0.resize_with(page + 1, || None);
         }
-        if let Some(page) = self.pages.last_mut() {
-            page.push(value);
-            self.len += 1;
-        }
+        let page = self.0[page].get_or_insert_with(|| std::iter::repeat_with(T::default).take(PAGE).collect());
+        &mut page[index % PAGE]
     }
 
-    /// All values in order.
-    pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.pages.iter().flatten()
+    /// One past the highest index of any page.
+    pub fn end(&self) -> usize {
+        self.0.len() * PAGE
     }
 }
 
@@ -65,11 +54,18 @@ mod tests {
     #[test]
     fn a_value_stays_where_it_is() {
         let mut pages = Pages::default();
-        pages.push(0);
-        let first: *const i32 = pages.get(0).unwrap();
-        (1..5_000).for_each(|n| pages.push(n));
+        let first: *const i32 = pages.at(0);
+        (1..5_000).for_each(|n| *pages.at(n as usize) = n);
         assert!(std::ptr::eq(first, pages.get(0).unwrap()));
         assert!((0..5_000).all(|n| pages.get(n as usize) == Some(&n)));
-        assert_eq!((pages.get(5_000), pages.len(), pages.iter().count()), (None, 5_000, 5_000));
+        assert_eq!((pages.get(10_000), pages.end()), (None, 5_120));
+    }
+
+    #[test]
+    fn a_page_that_nobody_used_is_not_made() {
+        let mut pages = Pages::<u64>::default();
+        *pages.at(100_000) = 1;
+        assert_eq!((pages.get(0), pages.get(99_999), pages.get(100_000)), (None, Some(&0), Some(&1)));
+        assert_eq!(pages.0.iter().flatten().count(), 1);
     }
 }

@@ -77,7 +77,6 @@ struct Account {
     handle: CursorHandle,
     trackers: Trackers,
     clock: Clock,
-    limits: TrackLimits,
     state: Mutex<State>,
 }
 
@@ -119,7 +118,7 @@ impl Trackers {
         let limit = open.writer.capacity();
         let slot = open.writer.take(Arc::clone(&name)).ok_or(TrackerError::Full { limit })?;
         let pen = open.writer.pen(slot).ok_or(TrackerError::Full { limit })?;
-        let limits = TrackLimits { dedup: Dedup::Always, log_bytes: 64 << 10, ..TrackLimits::default() };
+        let limits = limits();
         let (mut interner, mut budget) = (Interner::new(0, 4_096), Budget::new(2 << 20));
         let mut tracker = Tracker::new(&limits);
         if let Some((id, _)) = &restored {
@@ -129,7 +128,7 @@ impl Trackers {
         let before = restored.map_or(0, |(_, sequence)| sequence);
         let state = Mutex::new(State { tracker, interner, budget, pen, before });
         let handle = open.writer.handle(slot);
-        let account = Arc::new(Account { name, slot, handle, trackers: self.clone(), clock, limits, state });
+        let account = Arc::new(Account { name, slot, handle, trackers: self.clone(), clock, state });
         open.keys.insert(key.into(), Arc::downgrade(&account));
         drop(open);
         Ok(InlineTracker::new(account))
@@ -217,7 +216,7 @@ impl fmt::Debug for InlineTracker {
 
 impl InlineTracker {
     fn new(account: Arc<Account>) -> Self {
-        let scanner = Scanner::new(account.limits.max_id_bytes);
+        let scanner = Scanner::new(limits().max_id_bytes);
         Self { account, scanner, partial: Vec::new() }
     }
 
@@ -234,7 +233,7 @@ impl InlineTracker {
     /// gap that can be known is stated.
     pub fn connected(&mut self) {
         self.partial = Vec::new();
-        self.scanner = Scanner::new(self.account.limits.max_id_bytes);
+        self.scanner = Scanner::new(limits().max_id_bytes);
         if Arc::strong_count(&self.account) == 1 {
             let mut state = self.account.lock();
             let healed = state.tracker.healable();
@@ -248,8 +247,9 @@ impl InlineTracker {
     /// as it comes.
     pub fn feed(&mut self, bytes: &[u8]) -> Fed {
         let Self { account, scanner, partial } = self;
+        let limits = &limits();
         let whole = whole_blocks(scanner, bytes);
-        if whole == 0 && partial.len() + bytes.len() <= account.limits.max_event_bytes {
+        if whole == 0 && partial.len() + bytes.len() <= limits.max_event_bytes {
             partial.extend_from_slice(bytes);
             return Fed::default();
         }
@@ -260,7 +260,7 @@ impl InlineTracker {
         let mut sum = Fed::default();
         for part in [&partial[..], &bytes[..whole]] {
             if !part.is_empty() {
-                let cx = TrackContext { limits: &account.limits, interner, budget, now };
+                let cx = TrackContext { limits, interner, budget, now };
                 add(&mut sum, &tracker.feed(cx, part));
             }
         }
@@ -285,7 +285,7 @@ impl InlineTracker {
             }
         }
         let (old, now) = (tracker.delivered().seq, self.account.clock.now());
-        tracker.advance(TrackContext { limits: &self.account.limits, interner, budget, now }, to);
+        tracker.advance(TrackContext { limits: &limits(), interner, budget, now }, to);
         let mark = tracker.delivered();
         if mark.seq > old
             && let Some(id) = tracker.delivered_id(interner)
@@ -297,10 +297,20 @@ impl InlineTracker {
         Ok(())
     }
 
+    /// Bytes that the stream's log holds now; at most 64 KiB.
+    pub fn log_bytes(&self) -> usize {
+        self.account.lock().budget.used()
+    }
+
     /// Reads this stream's cursor, without a lock, from any thread.
     pub fn cursor(&self) -> CursorHandle {
         self.account.handle.clone()
     }
+}
+
+/// Bounds of every inline tracker: several connections of a key may bring the same events at any time.
+fn limits() -> TrackLimits {
+    TrackLimits { dedup: Dedup::Always, log_bytes: 64 << 10, ..TrackLimits::default() }
 }
 
 /// How many of the bytes belong to blocks that end in them.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::base::Random;
-use crate::http::{CHUNK_LINE_LIMIT, TRAILER_LIMIT, chunk_head};
+use crate::http::{CHUNK_HEAD, CHUNK_LINE_LIMIT, TRAILER_LIMIT, chunk_head};
 
 /// How a body went: its content, and where or why it stopped.
 #[derive(PartialEq, Eq, Debug)]
@@ -302,7 +302,7 @@ fn what_is_written_is_read_back() {
         let (mut body, mut wire) = (Vec::new(), Vec::new());
         for _ in 0..random.below(6) {
             let chunk: Vec<u8> = (0..=random.below(300)).map(|_| random.next() as u8).collect();
-            wire.extend_from_slice(chunk_head(chunk.len(), &mut [0; 18]));
+            wire.extend_from_slice(chunk_head(chunk.len() as u32, &mut [0; CHUNK_HEAD]));
             wire.extend_from_slice(&chunk);
             wire.extend_from_slice(crate::http::CHUNK_END);
             body.extend_from_slice(&chunk);

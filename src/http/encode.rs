@@ -4,6 +4,9 @@
 //! Law: nothing is allocated and no data is copied; the caller sends head, data and [`CHUNK_END`] side by side.
 //! Source: RFC 9112 section 7.1.
 
+/// The longest size line that [`chunk_head`] writes.
+pub const CHUNK_HEAD: usize = 10;
+
 /// Behind the data of a chunk.
 pub const CHUNK_END: &[u8] = b"\r\n";
 
@@ -13,12 +16,12 @@ pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 /// Writes the size line of a chunk, such as `1f4` CR LF, into `out` and gives the part that was written.
 ///
 /// `len` must not be 0: an empty chunk ends the body.
-pub fn chunk_head(len: usize, out: &mut [u8; 18]) -> &[u8] {
+pub fn chunk_head(len: u32, out: &mut [u8; CHUNK_HEAD]) -> &[u8] {
     debug_assert!(len > 0, "an empty chunk ends the body");
-    let digits = (usize::BITS - len.leading_zeros()).div_ceil(4).max(1) as usize;
+    let digits = (u32::BITS - len.leading_zeros()).div_ceil(4).max(1) as usize;
     for (n, byte) in out.iter_mut().take(digits).enumerate() {
         let nibble = len >> (4 * (digits - 1 - n)) & 0xf;
-        *byte = b"0123456789abcdef"[nibble];
+        *byte = b"0123456789abcdef"[nibble as usize];
     }
     out[digits] = b'\r';
     out[digits + 1] = b'\n';
@@ -28,14 +31,12 @@ pub fn chunk_head(len: usize, out: &mut [u8; 18]) -> &[u8] {
 /// Appends a piece of a body, as a chunk where the body is chunked. Nothing is appended for an empty piece, since an
 /// empty chunk would end the body.
 pub fn write_piece(data: &[u8], chunked: bool, out: &mut Vec<u8>) {
-    if data.is_empty() {
-        return;
+    if !chunked {
+        return out.extend_from_slice(data);
     }
-    if chunked {
-        out.extend_from_slice(chunk_head(data.len(), &mut [0; 18]));
-    }
-    out.extend_from_slice(data);
-    if chunked {
+    for part in data.chunks(u32::MAX as usize) {
+        out.extend_from_slice(chunk_head(part.len() as u32, &mut [0; CHUNK_HEAD]));
+        out.extend_from_slice(part);
         out.extend_from_slice(CHUNK_END);
     }
 }
@@ -46,8 +47,8 @@ mod tests {
 
     #[test]
     fn a_size_line_is_the_length_in_hex() {
-        for len in [1, 9, 10, 15, 16, 255, 256, 0x1f4, 65_535, 65_536, usize::MAX >> 1, usize::MAX] {
-            assert_eq!(chunk_head(len, &mut [0; 18]), format!("{len:x}\r\n").as_bytes());
+        for len in [1, 9, 10, 15, 16, 255, 256, 0x1f4, 65_535, 65_536, u32::MAX >> 1, u32::MAX] {
+            assert_eq!(chunk_head(len, &mut [0; CHUNK_HEAD]), format!("{len:x}\r\n").as_bytes());
         }
     }
 }

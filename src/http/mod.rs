@@ -26,7 +26,7 @@ mod target;
 pub use answer::{reason, write_answer};
 pub use body::{AtEof, BodyDecoder};
 pub use chunked::ChunkedDecoder;
-pub use encode::{CHUNK_END, LAST_CHUNK, chunk_head, write_piece};
+pub use encode::{CHUNK_END, CHUNK_HEAD, LAST_CHUNK, chunk_head, write_piece};
 pub use error::HeadError;
 pub use find::{HeadFinder, HeadLimits};
 pub use forward::{Forwarded, RequestOptions, ResponseFraming, write_request, write_response};

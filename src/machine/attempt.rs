@@ -75,7 +75,7 @@ impl Machine {
 
     fn connect(&mut self, key: ExchangeKey, route: usize) {
         let upstream = Upstream {
-            route,
+            route: route as u32,
             state: UpstreamState::Connecting,
             reused: false,
             keep_alive: false,
@@ -295,7 +295,7 @@ impl Machine {
         c.exchange = None;
         let clean = c.input.is_empty() && c.out.is_empty();
         let Some(u) = c.upstream_mut() else { return };
-        let pool = &mut self.routes[u.route].pool;
+        let pool = &mut self.routes[u.route as usize].pool;
         if !whole || !u.keep_alive || !clean || pool.len() >= POOL_SIZE || self.draining {
             return self.close(conn, Close::Finish);
         }
@@ -310,7 +310,7 @@ impl Machine {
     /// Closes an idle connection.
     pub(super) fn drop_idle(&mut self, conn: ConnKey) {
         if let Some(u) = self.conns.get(conn).and_then(Conn::upstream) {
-            self.routes[u.route].pool.retain(|k| *k != conn);
+            self.routes[u.route as usize].pool.retain(|k| *k != conn);
         }
         self.close(conn, Close::Finish);
     }

@@ -12,6 +12,9 @@ use super::stored::EventPart;
 use crate::base::{Cursor, Span, StreamName, Tick};
 use crate::track::TrackContext;
 
+/// Places that are kept between two turns; a wave of timers may need many more for a moment.
+const KEPT: usize = 1_024;
+
 /// News of one stream for the store.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Checkpoint {
@@ -88,6 +91,8 @@ impl Machine {
             self.emit_mark(key);
             self.checkpoints.drain(..).for_each(&mut each);
         }
+        moved.shrink_to(KEPT);
+        self.checkpoints.shrink_to(KEPT);
         self.moved = moved;
     }
 

@@ -70,7 +70,7 @@ pub(super) enum ClientState {
 
 #[derive(Debug)]
 pub(super) struct Upstream {
-    pub(super) route: usize,
+    pub(super) route: u32,
     pub(super) state: UpstreamState,
     /// Whether it has served a request before: it may then have been closed while the next one travelled.
     pub(super) reused: bool,

@@ -254,10 +254,10 @@ pub(super) struct Subscriber {
     /// The next byte of the log to send.
     pub(super) offset: u64,
     /// Bytes of the log that the open chunk still has to carry.
-    left: u64,
+    left: u32,
     chunked: bool,
     open: bool,
-    lead: [u8; 18],
+    lead: [u8; crate::http::CHUNK_HEAD],
     lead_len: u8,
     lead_sent: u8,
     tail_sent: u8,
@@ -265,7 +265,16 @@ pub(super) struct Subscriber {
 
 impl Subscriber {
     pub(super) fn new(chunked: bool, offset: u64) -> Self {
-        Self { offset, left: 0, chunked, open: false, lead: [0; 18], lead_len: 0, lead_sent: 0, tail_sent: 0 }
+        Self {
+            offset,
+            left: 0,
+            chunked,
+            open: false,
+            lead: [0; crate::http::CHUNK_HEAD],
+            lead_len: 0,
+            lead_sent: 0,
+            tail_sent: 0,
+        }
     }
 
     /// Opens a chunk for everything up to `whole`, unless one is open.
@@ -274,9 +283,10 @@ impl Subscriber {
             return;
         }
         self.open = true;
-        self.left = whole - self.offset;
+        // More than a log ever holds.
+        self.left = u32::try_from(whole - self.offset).unwrap_or(u32::MAX);
         self.lead_len = match self.chunked {
-            true => crate::http::chunk_head(self.left as usize, &mut self.lead).len() as u8,
+            true => crate::http::chunk_head(self.left, &mut self.lead).len() as u8,
             false => 0,
         };
         self.lead_sent = 0;
@@ -294,17 +304,17 @@ impl Subscriber {
             return (&[], self.offset..self.offset, &[]);
         }
         let lead = &self.lead[usize::from(self.lead_sent)..usize::from(self.lead_len)];
-        (lead, self.offset..self.offset + self.left, &crate::http::CHUNK_END[usize::from(self.tail_sent)..])
+        (lead, self.offset..self.offset + u64::from(self.left), &crate::http::CHUNK_END[usize::from(self.tail_sent)..])
     }
 
     /// Notes that the socket took `n` bytes of what is pending.
     pub(super) fn consume(&mut self, n: usize) {
         let lead = n.min(usize::from(self.lead_len - self.lead_sent));
         self.lead_sent += lead as u8;
-        let data = ((n - lead) as u64).min(self.left);
-        self.left -= data;
-        self.offset += data;
-        let tail = (n - lead - data as usize).min(usize::from(2 - self.tail_sent));
+        let data = (n - lead).min(self.left as usize);
+        self.left -= data as u32;
+        self.offset += data as u64;
+        let tail = (n - lead - data).min(usize::from(2 - self.tail_sent));
         self.tail_sent += tail as u8;
         if self.left == 0 && self.tail_sent == 2 && self.lead_sent == self.lead_len {
             self.open = false;

@@ -63,6 +63,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use timers::Timer;
 
+/// Places for outputs that are kept between two inputs; a wave of timers may need many more for a moment.
+const KEPT_OUTPUTS: usize = 4_096;
+
 /// Something that happened outside.
 #[derive(Debug)]
 pub enum Input<'a> {
@@ -301,7 +304,10 @@ impl Machine {
 
     /// The next thing to do outside, if there is one.
     pub fn poll_output(&mut self) -> Option<Output> {
-        let output = self.outputs.pop_front()?;
+        let Some(output) = self.outputs.pop_front() else {
+            self.outputs.shrink_to(KEPT_OUTPUTS);
+            return None;
+        };
         if let Output::Flush { conn } = output
             && let Some(c) = self.conns.get_mut(conn)
         {

@@ -208,11 +208,13 @@ impl Machine {
         let Some(x) = self.exchanges.get_mut(key) else { return };
         let Some(stream) = &mut x.stream else { return };
         reader.place.offset = offset;
+        let limits = &self.routes[x.route as usize].limits;
+        let Self { interner, budget, .. } = self;
         if x.readers.is_empty() {
-            let limits = &self.routes[x.route as usize].limits;
-            let Self { interner, budget, .. } = self;
             stream.tracker.rewind(TrackContext { limits, interner, budget, now }, offset);
         }
+        // A client may have more than was delivered here, from another of its connections: that is not kept for it.
+        stream.tracker.release_to(TrackContext { limits, interner, budget, now }, offset);
         let nothing_yet = offset == stream.tracker.whole();
         let resumed_at = first_own(&stream.tracker, offset);
         let lead = lead(&request, gap, resumed_at.as_ref().map(|id| id.as_bytes()), nothing_yet);

@@ -12,14 +12,17 @@ pub(super) type Seat = u32;
 #[derive(Default)]
 pub(super) struct Seats {
     first: Option<Reader>,
-    /// Seats from 1 on.
-    more: Vec<Option<Reader>>,
+    more: Option<Box<More>>,
     taken: u32,
 }
 
+/// Seats from 1 on. Takes a pointer's place while there are none.
+#[derive(Default)]
+struct More(Vec<Option<Reader>>);
+
 impl Seats {
     pub(super) fn one(reader: Reader) -> Self {
-        Self { first: Some(reader), more: Vec::new(), taken: 1 }
+        Self { first: Some(reader), more: None, taken: 1 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -34,7 +37,7 @@ impl Seats {
     pub(super) fn get(&self, seat: Seat) -> Option<&Reader> {
         match seat {
             0 => self.first.as_ref(),
-            n => self.more.get(n as usize - 1)?.as_ref(),
+            n => self.more.as_ref()?.0.get(n as usize - 1)?.as_ref(),
         }
     }
 
@@ -42,7 +45,7 @@ impl Seats {
     pub(super) fn get_mut(&mut self, seat: Seat) -> Option<&mut Reader> {
         match seat {
             0 => self.first.as_mut(),
-            n => self.more.get_mut(n as usize - 1)?.as_mut(),
+            n => self.more.as_mut()?.0.get_mut(n as usize - 1)?.as_mut(),
         }
     }
 
@@ -53,7 +56,7 @@ impl Seats {
             self.first = Some(reader);
             return 0;
         }
-        let more = &mut self.more;
+        let More(more) = &mut **self.more.get_or_insert_default();
         let at = match more.iter().position(Option::is_none) {
             Some(free) if self.taken as usize <= more.len() + 1 => free,
             _ => {
@@ -69,12 +72,14 @@ impl Seats {
     pub(super) fn leave(&mut self, seat: Seat) -> Option<Reader> {
         let left = match seat {
             0 => self.first.take(),
-            n => self.more.get_mut(n as usize - 1)?.take(),
+            n => self.more.as_mut()?.0.get_mut(n as usize - 1)?.take(),
         };
         self.taken -= u32::from(left.is_some());
-        while self.more.pop_if(|last| last.is_none()).is_some() {}
-        if self.more.is_empty() {
-            self.more = Vec::new();
+        if let Some(more) = &mut self.more {
+            while more.0.pop_if(|last| last.is_none()).is_some() {}
+            if more.0.is_empty() {
+                self.more = None;
+            }
         }
         left
     }
@@ -85,17 +90,25 @@ impl Seats {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Seat, &Reader)> {
-        let more = self.more.iter().enumerate().filter_map(|(i, r)| Some((i as u32 + 1, r.as_ref()?)));
+        let more = self
+            .more
+            .iter()
+            .flat_map(|more| more.0.iter().enumerate())
+            .filter_map(|(i, r)| Some((i as u32 + 1, r.as_ref()?)));
         self.first.iter().map(|r| (0, r)).chain(more)
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (Seat, &mut Reader)> {
-        let more = self.more.iter_mut().enumerate().filter_map(|(i, r)| Some((i as u32 + 1, r.as_mut()?)));
+        let more = self
+            .more
+            .iter_mut()
+            .flat_map(|more| more.0.iter_mut().enumerate())
+            .filter_map(|(i, r)| Some((i as u32 + 1, r.as_mut()?)));
         self.first.iter_mut().map(|r| (0, r)).chain(more)
     }
 
     /// One past the highest seat that may be taken: for loops that change the readers on their way.
     pub(super) fn end(&self) -> Seat {
-        1 + self.more.len() as u32
+        1 + self.more.as_ref().map_or(0, |more| more.0.len() as u32)
     }
 }

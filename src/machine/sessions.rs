@@ -10,6 +10,7 @@ use super::exchange::ExchangeKey;
 use super::timers::Timer;
 use crate::base::{Count, Key, Span, StreamName, Table, Tick};
 use hashbrown::HashTable;
+use std::collections::VecDeque;
 
 /// Names a session.
 pub(super) type SessionKey = Key<Session>;
@@ -19,12 +20,13 @@ const RECORDS: usize = 8;
 
 /// What a client says it is.
 pub(super) struct Session {
-    id: u128,
+    /// A `u128` in an alignment of 8: there may be many of these.
+    id: [u8; 16],
     /// What the store knows it by; empty until it has something to store.
     pub(super) name: Box<[u8]>,
     pub(super) streams: Vec<ExchangeKey>,
     /// Ended streams with a record in the store, the oldest first.
-    pub(super) records: Vec<u64>,
+    pub(super) records: Option<Box<Records>>,
     /// Streams of it that have readers.
     read: u32,
     last_seen: Tick,
@@ -32,6 +34,10 @@ pub(super) struct Session {
     older: Option<SessionKey>,
     newer: Option<SessionKey>,
 }
+
+/// Numbers of streams. Takes a pointer's place in a session that has none.
+#[derive(Default)]
+pub(super) struct Records(VecDeque<u64>);
 
 /// All sessions of one reactor.
 pub(super) struct Sessions {
@@ -63,7 +69,7 @@ impl Sessions {
 
     /// The session with this identity.
     pub(super) fn find(&self, id: u128) -> Option<SessionKey> {
-        let is = |key: &SessionKey| self.table.get(*key).is_some_and(|session| session.id ^ id == 0);
+        let is = |key: &SessionKey| self.table.get(*key).is_some_and(|session| session.id() ^ id == 0);
         self.index.find(hash(id), is).copied()
     }
 
@@ -76,10 +82,10 @@ impl Sessions {
             return Ok(key);
         }
         let session = Session {
-            id,
+            id: id.to_ne_bytes(),
             name: Box::default(),
             streams: Vec::new(),
-            records: Vec::new(),
+            records: None,
             read: 0,
             last_seen: now,
             older: None,
@@ -87,7 +93,7 @@ impl Sessions {
         };
         let Ok(key) = self.table.insert(session) else { return Err(self.oldest.ok_or(AllRead)) };
         let table = &self.table;
-        let hasher = |key: &SessionKey| hash(table.get(*key).map_or(0, |session| session.id));
+        let hasher = |key: &SessionKey| hash(table.get(*key).map_or(0, Session::id));
         self.index.insert_unique(hash(id), key, hasher);
         self.push(key);
         Ok(key)
@@ -95,7 +101,7 @@ impl Sessions {
 
     /// Forgets a session and hands it over.
     pub(super) fn remove(&mut self, key: SessionKey) -> Option<Session> {
-        let id = self.table.get(key)?.id;
+        let id = self.table.get(key)?.id();
         self.unlink(key);
         if let Ok(found) = self.index.find_entry(hash(id), |other| *other == key) {
             found.remove();
@@ -165,10 +171,15 @@ impl Sessions {
 }
 
 impl Session {
+    fn id(&self) -> u128 {
+        u128::from_ne_bytes(self.id)
+    }
+
     /// Notes that a stream has ended and left a record. The record that has to go for it, if one has.
     pub(super) fn note_record(&mut self, stream: u64) -> Option<u64> {
-        self.records.push(stream);
-        (self.records.len() > RECORDS).then(|| self.records.remove(0))
+        let records = &mut self.records.get_or_insert_default().0;
+        records.push_back(stream);
+        if records.len() > RECORDS { records.pop_front() } else { None }
     }
 }
 
@@ -184,6 +195,8 @@ impl Machine {
             self.counts.one(Count::StreamsRefused);
             return None;
         }
+        // Nearly all sessions have one.
+        entry.streams.reserve_exact(usize::from(entry.streams.is_empty()));
         entry.streams.push(key);
         self.sessions.read(session);
         Some(Account::new(session, number))
@@ -234,7 +247,7 @@ impl Machine {
         }
         let Some(session) = self.sessions.remove(key) else { return };
         if !keep {
-            for stream in session.records {
+            for stream in session.records.into_iter().flat_map(|records| records.0) {
                 let name = StreamName { session: session.name.clone(), stream };
                 self.checkpoints.push(Checkpoint::Forgotten { name });
             }
@@ -306,7 +319,7 @@ mod tests {
         let a = s.open(1, at(0)).ok().unwrap();
         let session = s.get_mut(a).unwrap();
         let gone: Vec<u64> = (0..RECORDS as u64 + 2).filter_map(|n| session.note_record(n)).collect();
-        assert_eq!((gone, session.records.len()), (vec![0, 1], RECORDS));
+        assert_eq!((gone, session.records.as_ref().unwrap().0.len()), (vec![0, 1], RECORDS));
     }
 
     /// The slow twin: a list of all sessions that is searched.

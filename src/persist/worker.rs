@@ -7,7 +7,7 @@
 //! flies are noted, and it waits anew when it has landed.
 
 use super::breaker::Breaker;
-use crate::base::{Random, Span, StreamName, Tick};
+use crate::base::{Pages, Random, Span, StreamName, Tick};
 use crate::slot::{Phase, SlotDrain, SlotKey};
 use crate::store::{StoreError, Stored, StoredCursor, Write};
 use crate::timer::{Backoff, RetryHeap, TimerKey, Wheel};
@@ -117,7 +117,8 @@ pub struct Worker {
     config: WorkerConfig,
     epoch: u64,
     unix_ms_at_zero: u64,
-    entries: Vec<Entry>,
+    /// By the index of the slot, which is below the capacity of the slots.
+    entries: Pages<Entry>,
     wheel: Wheel<SlotKey>,
     heap: RetryHeap<SlotKey>,
     breaker: Breaker,
@@ -152,7 +153,7 @@ impl Worker {
             config,
             epoch,
             unix_ms_at_zero,
-            entries: Vec::new(),
+            entries: Pages::default(),
             random: Random::new(seed),
             batch: Vec::new(),
             flights: Vec::new(),
@@ -168,7 +169,7 @@ impl Worker {
     /// A slot came off the dirty queue.
     pub fn on_dirty(&mut self, key: SlotKey, drain: &SlotDrain, now: Tick) {
         let Some((sequence, phase)) = newest(drain, key) else { return };
-        let entry = entry(&mut self.entries, key);
+        let entry = self.entries.at(key.index as usize);
         if entry.generation != key.generation {
             // The stay before was released, so nothing of it waits any more but a timer that finds it stale.
             if entry.state != State::Clean {
@@ -185,7 +186,7 @@ impl Worker {
         match entry.state {
             State::Flying { again: None } => {
                 let serial = self.note(key, now, news);
-                self::entry(&mut self.entries, key).state = State::Flying { again: Some((now, serial)) };
+                self.entries.at(key.index as usize).state = State::Flying { again: Some((now, serial)) };
             }
             State::Flying { .. } | State::Failed => {}
             State::Waiting(timer) if news => {
@@ -220,7 +221,7 @@ impl Worker {
     /// Puts a slot on the wheel.
     fn wait(&mut self, key: SlotKey, at: Tick, now: Tick, serial: u64) {
         let at = if self.hurry { now } else { at };
-        let entry = entry(&mut self.entries, key);
+        let entry = self.entries.at(key.index as usize);
         entry.serial = serial;
         // The wheel has a place for each slot.
         match self.wheel.add(at, key) {
@@ -257,7 +258,7 @@ impl Worker {
 
     /// Reads a slot that is due and adds it to the batch, if there is something to write.
     fn board(&mut self, key: SlotKey, retry: bool, drain: &mut SlotDrain) {
-        let entry = entry(&mut self.entries, key);
+        let entry = self.entries.at(key.index as usize);
         let due = matches!((entry.state, retry), (State::Failed, true) | (State::Waiting(_), false));
         if entry.generation != key.generation || !due {
             return;
@@ -336,7 +337,7 @@ impl Worker {
             (Stored::Stale, false) => self.stats.fenced += 1,
             (Stored::Stale, true) => {}
         }
-        let entry = entry(&mut self.entries, key);
+        let entry = self.entries.at(key.index as usize);
         let again = if let State::Flying { again } = entry.state { again } else { None };
         entry.state = State::Clean;
         entry.attempts = 0;
@@ -356,7 +357,7 @@ impl Worker {
 
     fn fail(&mut self, key: SlotKey, now: Tick) {
         let random = self.random.next();
-        let entry = entry(&mut self.entries, key);
+        let entry = self.entries.at(key.index as usize);
         if let State::Flying { again: Some((_, serial)) } = entry.state {
             // The next attempt carries both changes: what waits is the older one.
             entry.serial = entry.serial.min(serial);
@@ -376,17 +377,17 @@ impl Worker {
     /// Makes everything due at once, and whatever comes from now on, until [`Worker::relax`].
     pub fn hurry(&mut self, now: Tick) {
         self.hurry = true;
-        for index in 0..self.entries.len() {
-            let entry = &self.entries[index];
-            if let State::Waiting(timer) = entry.state
+        for index in 0..self.entries.end() {
+            if let Some(entry) = self.entries.get_mut(index)
+                && let State::Waiting(timer) = entry.state
                 && let Some(key) = self.wheel.cancel(timer)
                 && let Ok(timer) = self.wheel.add(now, key)
             {
-                self.entries[index].state = State::Waiting(timer);
+                entry.state = State::Waiting(timer);
             }
         }
         while let Some((key, _)) = self.heap.pop_due(Tick::NEVER) {
-            let entry = entry(&mut self.entries, key);
+            let entry = self.entries.at(key.index as usize);
             if entry.generation == key.generation && entry.state == State::Failed {
                 let serial = entry.serial;
                 self.wait(key, now, now, serial);
@@ -460,7 +461,7 @@ impl Worker {
 }
 
 /// Whether this change is still the one its slot waits with.
-fn is_open(entries: &[Entry], change: &Change) -> bool {
+fn is_open(entries: &Pages<Entry>, change: &Change) -> bool {
     let Some(entry) = entries.get(change.key.index as usize) else { return false };
     let waits = match entry.state {
         State::Clean => false,
@@ -473,13 +474,4 @@ fn is_open(entries: &[Entry], change: &Change) -> bool {
 /// The sequence and the phase of what is newest in a slot.
 fn newest(drain: &SlotDrain, key: SlotKey) -> Option<(u64, Phase)> {
     drain.read(key).map(|p| (p.cursor.as_ref().map_or(0, |cursor| cursor.sequence), p.phase))
-}
-
-/// What is known of a slot; the table grows to it. Indices are below the capacity of the slots.
-fn entry(entries: &mut Vec<Entry>, key: SlotKey) -> &mut Entry {
-    let index = key.index as usize;
-    if index >= entries.len() {
-        entries.resize(index + 1, Entry::default());
-    }
-    &mut entries[index]
 }

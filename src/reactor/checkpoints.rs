@@ -104,12 +104,7 @@ impl Checkpoints {
 
     fn keep(&mut self, place: Place) {
         let index = place.stream.index();
-        while self.slots.len() <= index {
-            self.slots.push(None);
-        }
-        if let Some(free) = self.slots.get_mut(index) {
-            *free = Some(place);
-        }
+        *self.slots.at(index) = Some(place);
     }
 
     fn place(&mut self, stream: ExchangeKey) -> Option<&mut Place> {

@@ -390,12 +390,7 @@ impl Reactor {
     }
 
     fn put(&mut self, conn: ConnKey, socket: Socket) {
-        while self.sockets.len() <= conn.index() {
-            self.sockets.push(None);
-        }
-        if let Some(place) = self.sockets.get_mut(conn.index()) {
-            *place = Some(socket);
-        }
+        *self.sockets.at(conn.index()) = Some(socket);
     }
 
     fn register(&mut self, conn: ConnKey) -> io::Result<()> {

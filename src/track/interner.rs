@@ -2,21 +2,27 @@
 //!
 //! In: the bytes of ids. Out: a [`Symbol`] per distinct id, counted; the place of an id nobody holds is reused.
 //! Laws: never more distinct ids than the capacity (a full interner answers `None`, counted by the caller); equal
-//! ids have equal symbols as long as one of them is held; hashing is keyed by the seed; ids of up to 40 bytes cost no
-//! allocation once the tables have grown; growth doubles, so that it is paid for by the ids that came before it.
+//! ids have equal symbols as long as one of them is held; hashing is keyed by the seed; an id takes the smallest of
+//! four kinds of places that holds it, and ids of up to 55 bytes cost no allocation of their own; what is freed is
+//! given back, page by page and table by table.
+//!
+//! # Growth
+//! Places grow by pages, which are not copied. The hash table is many small ones, so that no call waits for more than
+//! one of them to be made anew: some ten thousand ids.
 
 use std::hash::{BuildHasher, Hasher};
 use std::num::NonZeroU32;
 
+use crate::base::{Place, Slab};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
-
-/// Ids up to this many bytes lie inside their entry.
-pub(super) const INLINE: usize = 40;
 
 /// Names one interned id, as long as somebody holds a reference to it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct Symbol(NonZeroU32);
+
+/// Kinds of places, in the lowest bits of a symbol.
+const KINDS: u32 = 4;
 
 impl Symbol {
     /// The symbol as a number, for a log line or a map of the caller's own.
@@ -24,65 +30,177 @@ impl Symbol {
         self.0.get()
     }
 
-    const fn place(self) -> u32 {
-        self.0.get() - 1
+    const fn kind(self) -> u32 {
+        (self.0.get() - 1) % KINDS
     }
 
-    const fn at(place: u32) -> Option<Self> {
-        match NonZeroU32::new(place.wrapping_add(1)) {
-            Some(n) => Some(Self(n)),
-            None => None,
-        }
-    }
-}
-
-enum Text {
-    Short { len: u8, bytes: [u8; INLINE] },
-    Long(Box<[u8]>),
-}
-
-impl Text {
-    const EMPTY: Self = Self::Short { len: 0, bytes: [0; INLINE] };
-
-    /// Overwrites a short text. In place: a copy of the whole entry would cost more than the id.
-    fn set(&mut self, id: &[u8]) {
-        if let Self::Short { len, bytes } = self
-            && let Some(front) = bytes.get_mut(..id.len())
-        {
-            front.copy_from_slice(id);
-            *len = id.len() as u8;
-        } else {
-            *self = Self::Long(id.into());
-        }
+    const fn place(self) -> usize {
+        ((self.0.get() - 1) / KINDS) as usize
     }
 
-    fn get(&self) -> &[u8] {
-        match self {
-            Self::Short { len, bytes } => &bytes[..usize::from(*len).min(INLINE)],
-            Self::Long(bytes) => bytes,
-        }
+    fn at(place: usize, kind: u32) -> Option<Self> {
+        let number = u32::try_from(place).ok()?.checked_mul(KINDS)?.checked_add(kind + 1)?;
+        NonZeroU32::new(number).map(Self)
     }
 }
 
-/// One place, 64 bytes: a cache line. Free when `count` is zero; `hash` is then the number of the next free place.
-#[repr(align(64))]
-struct Entry {
-    hash: u64,
+/// What every place begins with. Free when `count` is zero; `hash` is then the number of the next free place.
+#[derive(Clone, Copy)]
+struct Head {
+    hash: u32,
     count: u32,
-    text: Text,
 }
 
-/// How many references are given back together.
+/// A place for an id of up to `N` bytes.
+struct Short<const N: usize> {
+    head: Head,
+    len: u8,
+    bytes: [u8; N],
+}
+
+/// A place for any other.
+struct Long {
+    head: Head,
+    bytes: Box<[u8]>,
+}
+
+impl<const N: usize> Place for Short<N> {
+    fn vacant(next: u16, _: u32) -> Self {
+        Self { head: Head { hash: u32::from(next), count: 0 }, len: 0, bytes: [0; N] }
+    }
+
+    fn next(&self) -> u16 {
+        self.head.hash as u16
+    }
+
+    fn generation(&self) -> u32 {
+        0
+    }
+}
+
+impl Place for Long {
+    fn vacant(next: u16, _: u32) -> Self {
+        Self { head: Head { hash: u32::from(next), count: 0 }, bytes: Box::default() }
+    }
+
+    fn next(&self) -> u16 {
+        self.head.hash as u16
+    }
+
+    fn generation(&self) -> u32 {
+        0
+    }
+}
+
+impl<const N: usize> Short<N> {
+    /// The place with its id, if that fits.
+    fn new(head: Head, id: &[u8]) -> Option<Self> {
+        let mut bytes = [0; N];
+        bytes.get_mut(..id.len())?.copy_from_slice(id);
+        Some(Self { head, len: id.len() as u8, bytes })
+    }
+
+    fn id(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len).min(N)]
+    }
+}
+
+/// The places, by kind: of 32, 48, 64 and 24 bytes.
+#[derive(Default)]
+struct Places {
+    short: Slab<Short<23>>,
+    middle: Slab<Short<39>>,
+    wide: Slab<Short<55>>,
+    long: Slab<Long>,
+}
+
+impl Places {
+    #[inline]
+    fn id(&self, symbol: Symbol) -> &[u8] {
+        let place = symbol.place();
+        let id = match symbol.kind() {
+            0 => self.short.get(place).map(Short::id),
+            1 => self.middle.get(place).map(Short::id),
+            2 => self.wide.get(place).map(Short::id),
+            _ => self.long.get(place).map(|long| &*long.bytes),
+        };
+        id.unwrap_or_default()
+    }
+
+    #[inline]
+    fn head(&self, symbol: Symbol) -> Option<Head> {
+        let place = symbol.place();
+        match symbol.kind() {
+            0 => self.short.get(place).map(|short| short.head),
+            1 => self.middle.get(place).map(|short| short.head),
+            2 => self.wide.get(place).map(|short| short.head),
+            _ => self.long.get(place).map(|long| long.head),
+        }
+    }
+
+    #[inline]
+    fn head_mut(&mut self, symbol: Symbol) -> Option<&mut Head> {
+        let place = symbol.place();
+        match symbol.kind() {
+            0 => self.short.get_mut(place).map(|short| &mut short.head),
+            1 => self.middle.get_mut(place).map(|short| &mut short.head),
+            2 => self.wide.get_mut(place).map(|short| &mut short.head),
+            _ => self.long.get_mut(place).map(|long| &mut long.head),
+        }
+    }
+
+    fn insert(&mut self, head: Head, id: &[u8]) -> Option<Symbol> {
+        if let Some(short) = Short::new(head, id) {
+            Symbol::at(self.short.insert(|_| short), 0)
+        } else if let Some(short) = Short::new(head, id) {
+            Symbol::at(self.middle.insert(|_| short), 1)
+        } else if let Some(short) = Short::new(head, id) {
+            Symbol::at(self.wide.insert(|_| short), 2)
+        } else {
+            Symbol::at(self.long.insert(|_| Long { head, bytes: id.into() }), 3)
+        }
+    }
+
+    /// Frees a place. The bytes it had on the heap beside it.
+    fn remove(&mut self, symbol: Symbol) -> usize {
+        let place = symbol.place();
+        match symbol.kind() {
+            0 => drop(self.short.remove(place)),
+            1 => drop(self.middle.remove(place)),
+            2 => drop(self.wide.remove(place)),
+            _ => return self.long.remove(place).map_or(0, |long| long.bytes.len()),
+        }
+        0
+    }
+
+    fn bytes(&self) -> usize {
+        self.short.bytes() + self.middle.bytes() + self.wide.bytes() + self.long.bytes()
+    }
+}
+
+/// The longest id that lies inside its place.
+const INLINE: usize = 55;
+
+/// How many references are given back together, where there are many.
 const LEAVING: usize = 64;
 
-/// No free place.
-const NONE: u64 = u64::MAX;
+/// The same for the ids of a single stream.
+const LEAVING_OF_FEW: usize = 8;
+
+/// Ids that one hash table is for, about.
+const TABLE: usize = 1 << 14;
+
+/// Hash tables at most.
+const TABLES: usize = 1 << 11;
+
+/// A table this small is not made smaller: what the few ids of one stream come and go by would do so all the time.
+const LEAST: usize = 1 << 10;
 
 /// The ids of all streams of one reactor thread.
 pub struct Interner {
-    table: HashTable<u32>,
-    entries: Vec<Entry>,
-    free: u64,
+    /// Which table an id is in: the lowest bits of its hash.
+    tables: Box<[HashTable<Symbol>]>,
+    places: Places,
     live: usize,
     capacity: usize,
     hits: u64,
@@ -96,16 +214,17 @@ pub struct Interner {
 impl Interner {
     /// An empty interner for at most `capacity` distinct ids, hashing with a key made of `seed`.
     pub fn new(seed: u64, capacity: usize) -> Self {
+        let capacity = capacity.min((u32::MAX / KINDS) as usize - 1);
+        let tables = (capacity / TABLE).clamp(1, TABLES).next_power_of_two();
         Self {
-            table: HashTable::new(),
-            entries: Vec::new(),
-            free: NONE,
+            tables: (0..tables).map(|_| HashTable::new()).collect(),
+            places: Places::default(),
             live: 0,
-            capacity: capacity.min(u32::MAX as usize - 1),
+            capacity,
             hits: 0,
             misses: 0,
             long_bytes: 0,
-            leaving: Vec::with_capacity(LEAVING),
+            leaving: Vec::new(),
             hashing: FixedState::with_seed(seed),
         }
     }
@@ -121,8 +240,8 @@ impl Interner {
         let hash = self.hash(id);
         if let Some(symbol) = self.find(hash, id) {
             self.hits += 1;
-            let entry = self.entries.get_mut(symbol.place() as usize)?;
-            entry.count = entry.count.saturating_add(times);
+            let head = self.places.head_mut(symbol)?;
+            head.count = head.count.saturating_add(times);
             return Some((symbol, false));
         }
         if self.live >= self.capacity {
@@ -132,9 +251,11 @@ impl Interner {
             }
         }
         self.misses += 1;
-        let symbol = self.place(hash, times, id)?;
-        let entries = &self.entries;
-        self.table.insert_unique(hash, symbol.place(), |&place| entries.get(place as usize).map_or(0, |e| e.hash));
+        let symbol = self.places.insert(Head { hash, count: times }, id)?;
+        let places = &self.places;
+        let number = table_of(hash, self.tables.len());
+        let hasher = |symbol: &Symbol| places.head(*symbol).map_or(0, |head| spread(head.hash));
+        self.tables.get_mut(number)?.insert_unique(spread(hash), symbol, hasher);
         if id.len() > INLINE {
             self.long_bytes += id.len();
         }
@@ -149,26 +270,26 @@ impl Interner {
 
     /// The id; empty for a symbol that nobody holds.
     pub fn get(&self, symbol: Symbol) -> &[u8] {
-        self.entries.get(symbol.place() as usize).map_or(&[], |e| e.text.get())
+        self.places.id(symbol)
     }
 
     /// Takes one more reference. The caller must know that one is held already.
     pub fn retain(&mut self, symbol: Symbol) {
-        if let Some(entry) = self.entries.get_mut(symbol.place() as usize) {
-            debug_assert!(entry.count > 0, "retain of a symbol nobody holds");
-            entry.count = entry.count.saturating_add(1);
+        if let Some(head) = self.places.head_mut(symbol) {
+            debug_assert!(head.count > 0, "retain of a symbol nobody holds");
+            head.count = head.count.saturating_add(1);
         }
     }
 
     /// Gives one reference back; the last one frees the place. A count that has reached `u32::MAX` stays there: such
     /// an id is never freed, which is sound.
     pub fn release(&mut self, symbol: Symbol) {
-        let Some(entry) = self.entries.get_mut(symbol.place() as usize) else { return };
-        debug_assert!(entry.count > 0, "release of a symbol nobody holds");
-        match entry.count {
+        let Some(head) = self.places.head_mut(symbol) else { return };
+        debug_assert!(head.count > 0, "release of a symbol nobody holds");
+        match head.count {
             0 | u32::MAX => {}
             1 => self.free(symbol),
-            _ => entry.count -= 1,
+            _ => head.count -= 1,
         }
     }
 
@@ -176,7 +297,7 @@ impl Interner {
     /// wait for memory together, where one at a time waits for itself.
     pub fn release_later(&mut self, symbol: Symbol) {
         self.leaving.push(symbol);
-        if self.leaving.len() == LEAVING {
+        if self.leaving.len() >= if self.tables.len() > 1 { LEAVING } else { LEAVING_OF_FEW } {
             self.settle();
         }
     }
@@ -185,9 +306,9 @@ impl Interner {
     pub fn settle(&mut self) {
         let mut leaving = std::mem::take(&mut self.leaving);
         // First all counts, then the ids nobody holds: each loop has no step that waits for the one before it.
-        leaving.retain(|symbol| match self.entries.get_mut(symbol.place() as usize) {
-            Some(entry) if entry.count > 1 && entry.count < u32::MAX => {
-                entry.count -= 1;
+        leaving.retain(|symbol| match self.places.head_mut(*symbol) {
+            Some(head) if head.count > 1 && head.count < u32::MAX => {
+                head.count -= 1;
                 false
             }
             _ => true,
@@ -211,54 +332,55 @@ impl Interner {
         self.misses
     }
 
-    /// Bytes on the heap: entries, table, long ids.
+    /// Bytes on the heap: places, tables, long ids.
     pub fn bytes(&self) -> usize {
-        self.entries.capacity() * size_of::<Entry>()
-            + self.table.allocation_size()
+        self.places.bytes()
+            + self.tables.iter().map(HashTable::allocation_size).sum::<usize>()
+            + size_of_val(&*self.tables)
             + self.long_bytes
-            + LEAVING * size_of::<Symbol>()
+            + self.leaving.capacity() * size_of::<Symbol>()
     }
 
-    fn hash(&self, id: &[u8]) -> u64 {
+    fn hash(&self, id: &[u8]) -> u32 {
         let mut hasher = self.hashing.build_hasher();
         hasher.write(id);
-        hasher.finish()
+        let hash = hasher.finish();
+        (hash ^ hash >> 32) as u32
     }
 
-    fn find(&self, hash: u64, id: &[u8]) -> Option<Symbol> {
-        let same =
-            |&place: &u32| self.entries.get(place as usize).is_some_and(|e| e.hash == hash && e.text.get() == id);
-        self.table.find(hash, same).and_then(|&place| Symbol::at(place))
-    }
-
-    fn place(&mut self, hash: u64, count: u32, id: &[u8]) -> Option<Symbol> {
-        let place = if self.free == NONE { self.entries.len() as u32 } else { self.free as u32 };
-        let symbol = Symbol::at(place)?;
-        if self.free == NONE {
-            self.entries.push(Entry { hash: NONE, count: 0, text: Text::EMPTY });
-        }
-        let entry = self.entries.get_mut(place as usize)?;
-        self.free = entry.hash;
-        entry.hash = hash;
-        entry.count = count;
-        entry.text.set(id);
-        Some(symbol)
+    #[inline]
+    fn find(&self, hash: u32, id: &[u8]) -> Option<Symbol> {
+        let table = self.tables.get(table_of(hash, self.tables.len()))?;
+        table.find(spread(hash), |&symbol| self.places.id(symbol) == id).copied()
     }
 
     fn free(&mut self, symbol: Symbol) {
-        let Some(entry) = self.entries.get_mut(symbol.place() as usize) else { return };
-        if let Ok(found) = self.table.find_entry(entry.hash, |&place| place == symbol.place()) {
-            found.remove();
+        let Some(hash) = self.places.head(symbol).map(|head| head.hash) else { return };
+        let places = &self.places;
+        let number = table_of(hash, self.tables.len());
+        if let Some(table) = self.tables.get_mut(number) {
+            if let Ok(found) = table.find_entry(spread(hash), |other| *other == symbol) {
+                found.remove();
+            }
+            // Three eighths full: half of it serves for a third more.
+            if table.capacity() > LEAST && table.len() <= table.capacity() / 8 * 3 {
+                let hasher = |symbol: &Symbol| places.head(*symbol).map_or(0, |head| spread(head.hash));
+                table.shrink_to(table.len() / 3 * 4, hasher);
+            }
         }
-        if let Text::Long(bytes) = &entry.text {
-            self.long_bytes -= bytes.len();
-            entry.text = Text::EMPTY;
-        }
-        entry.count = 0;
-        entry.hash = self.free;
-        self.free = u64::from(symbol.place());
+        self.long_bytes -= self.places.remove(symbol);
         self.live -= 1;
     }
+}
+
+/// The table for a hash, among a power of two.
+fn table_of(hash: u32, tables: usize) -> usize {
+    hash as usize & (tables - 1)
+}
+
+/// The hash as a table sees it, which takes places by the lowest bits and tells neighbours apart by the highest seven.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32)
 }
 
 #[cfg(test)]
@@ -268,8 +390,23 @@ mod tests {
     use std::collections::HashMap;
 
     #[test]
-    fn an_entry_is_one_cache_line() {
-        assert_eq!((size_of::<Entry>(), size_of::<Option<Symbol>>()), (64, 4));
+    fn a_place_is_as_large_as_it_says() {
+        assert_eq!((size_of::<Short<23>>(), size_of::<Short<39>>(), size_of::<Short<55>>()), (32, 48, 64));
+        assert_eq!((size_of::<Long>(), size_of::<Option<Symbol>>()), (24, 4));
+    }
+
+    #[test]
+    fn what_is_freed_is_given_back() {
+        let mut i = Interner::new(1, 1 << 20);
+        let empty = i.bytes();
+        let ids = |n: u32| [format!("{n}"), format!("{n:030}"), format!("{n:050}"), format!("{n:080}")];
+        let all: Vec<Symbol> = (0..20_000).flat_map(ids).map(|id| i.intern(id.as_bytes()).unwrap().0).collect();
+        let full = i.bytes() - empty;
+        all.iter().take(all.len() / 2).for_each(|symbol| i.release(*symbol));
+        let half = i.bytes() - empty;
+        assert!(half * 100 <= full * 60, "{half} of {full}");
+        all.iter().skip(all.len() / 2).for_each(|symbol| i.release(*symbol));
+        assert!(i.bytes() - empty < full / 10, "{} of {full}", i.bytes() - empty);
     }
 
     #[test]

@@ -14,17 +14,18 @@ pub struct Mark {
 /// How many of its first ids a stream remembers.
 const FIRST_IDS: usize = 8;
 
-/// The first distinct ids of a stream; the owner holds one reference to each.
+/// The first distinct ids of a stream; the owner holds one reference to each. Takes a pointer's place before the first.
 #[derive(Default)]
-pub(super) struct FirstIds([Option<Symbol>; FIRST_IDS]);
+pub(super) struct FirstIds(Option<Box<[Option<Symbol>; FIRST_IDS]>>);
 
 impl FirstIds {
     /// Remembers an id while there is a place. True: it was taken, and the owner must hold a reference.
     pub(super) fn note(&mut self, id: Symbol) -> bool {
-        if self.0[FIRST_IDS - 1].is_some() || self.contains(id) {
+        let ids = self.0.get_or_insert_default();
+        if ids[FIRST_IDS - 1].is_some() || ids.contains(&Some(id)) {
             return false;
         }
-        match self.0.iter_mut().find(|place| place.is_none()) {
+        match ids.iter_mut().find(|place| place.is_none()) {
             Some(place) => {
                 *place = Some(id);
                 true
@@ -34,11 +35,11 @@ impl FirstIds {
     }
 
     pub(super) fn contains(&self, id: Symbol) -> bool {
-        self.0.contains(&Some(id))
+        self.0.as_ref().is_some_and(|ids| ids.contains(&Some(id)))
     }
 
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Symbol> {
-        std::mem::take(&mut self.0).into_iter().flatten()
+        self.0.take().into_iter().flat_map(|ids| ids.into_iter().flatten())
     }
 }
 

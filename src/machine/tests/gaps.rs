@@ -51,12 +51,13 @@ impl Run {
         let (events, window, evict) =
             (2 + random.below(20) as usize, 1 + random.below(30) as usize, random.below(2) == 0);
         let linger = [0, 5, 30][random.below(3) as usize];
-        lingering_world(move |route, _| {
+        let config = one_route(move |route, _| {
             route.replay_events = events;
             route.window = window;
             route.linger = Span::from_secs(linger);
             route.linger_full = if evict { LingerFull::Evict } else { LingerFull::Pause };
-        })
+        });
+        world_from(config, random.next())
     }
 
     fn step(&mut self) {

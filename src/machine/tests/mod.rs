@@ -103,16 +103,25 @@ fn world_with(adjust: impl FnOnce(&mut Route, &mut Limits)) -> World {
 
 /// A world with one route, treated by default.
 fn lingering_world(adjust: impl FnOnce(&mut Route, &mut Limits)) -> World {
+    world_of(one_route(adjust))
+}
+
+fn one_route(adjust: impl FnOnce(&mut Route, &mut Limits)) -> Config {
     let mut route = Route::new(Upstream::parse("http://up:9000").unwrap());
     let mut limits = Limits { streams: 100, connections: 300, ..Limits::default() };
     adjust(&mut route, &mut limits);
-    world_of(Config { routes: vec![route].into(), limits, ..Config::default() })
+    Config { routes: vec![route].into(), limits, ..Config::default() }
 }
 
 fn world_of(config: Config) -> World {
+    world_from(config, 7)
+}
+
+/// A process of its own: what it draws by chance comes from the seed.
+fn world_from(config: Config, seed: u64) -> World {
     let now = Tick::from_millis(1_000_000);
     World {
-        machine: Machine::new(Arc::new(config), 7, 11, now),
+        machine: Machine::new(Arc::new(config), seed, 11, now),
         now,
         ends: Vec::new(),
         by_key: HashMap::new(),

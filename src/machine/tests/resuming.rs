@@ -54,6 +54,17 @@ fn a_client_that_comes_back_reads_on_where_it_was_and_upstream_sees_nothing_of_i
 }
 
 #[test]
+fn a_client_that_has_more_than_was_delivered_here_lets_upstream_go_on() {
+    let mut w = lingering_world(|route, _| route.replay_events = 4);
+    let (c, u) = w.streaming();
+    w.rst(c);
+    (2..10).for_each(|n| w.say(u, &chunk(&event(n))));
+    assert!(w.unread(u) > 0, "nothing waits: the test shows nothing");
+    let d = w.client_with(&get("5"));
+    assert_eq!(data(&w, d), ["6", "7", "8", "9"]);
+}
+
+#[test]
 fn nobody_coming_back_in_time_lets_upstream_go() {
     let mut w = lingering_world(|_, _| {});
     let (c, u) = w.streaming();

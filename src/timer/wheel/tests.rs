@@ -334,6 +334,6 @@ fn places_are_used_again() {
             wheel.poll(wheel.next_deadline().unwrap());
         }
     }
-    assert!(wheel.timers.places() <= 51);
+    assert!(wheel.timers.iter().map(|(key, _)| key.index()).max().is_none_or(|last| last <= 51));
     wheel.check();
 }

@@ -1,0 +1,249 @@
+//! Values at numbered places, in pages that are given back when they are empty.
+//!
+//! In: values. Out: their places, which are reused when they have been left.
+//! Laws: growing costs one allocation of a page, and copies nothing but a first page, which grows
+//! in steps: a table of 100,000 connections stalls nobody when it grows, and a small one stays small. A page
+//! whose last value has left is freed, but for one that is kept in case it is needed again at once.
+
+/// Values in a page.
+const PAGE: usize = 1_024;
+
+/// Places by which the first page grows, from its fifth place on until it has 64.
+const STEP: usize = 16;
+
+/// No free place in the page.
+const NONE: u16 = u16::MAX;
+
+/// What a place holds: a value, or where the next free place of its page is.
+pub trait Place {
+    /// A free place in front of the free place `next`, with its generation.
+    fn vacant(next: u16, generation: u32) -> Self;
+    /// The free place behind this one. Asked of free places only.
+    fn next(&self) -> u16;
+    /// How often the place has been left. Constant where nobody needs it.
+    fn generation(&self) -> u32;
+}
+
+/// A growable, shrinking list of places.
+#[derive(Debug)]
+pub struct Slab<P> {
+    pages: Vec<Page<P>>,
+    /// Pages with free places, the one to use next last. A page that has filled since leaves when it comes up.
+    open: Vec<u32>,
+    /// The page that was empty last, and may be still.
+    spare: Option<u32>,
+}
+
+#[derive(Debug)]
+struct Page<P> {
+    places: Vec<P>,
+    free: u16,
+    taken: u16,
+    is_open: bool,
+    /// The least generation that a new place may have: one that was here before had less.
+    generation: u32,
+}
+
+impl<P> Default for Slab<P> {
+    fn default() -> Self {
+        Self { pages: Vec::new(), open: Vec::new(), spare: None }
+    }
+}
+
+impl<P: Place> Slab<P> {
+    /// What lies at a place, taken or free; `None` where there is no place.
+    #[inline]
+    pub fn get(&self, index: usize) -> Option<&P> {
+        self.pages.get(index / PAGE)?.places.get(index % PAGE)
+    }
+
+    /// What lies at a place, taken or free; `None` where there is no place.
+    #[inline]
+    pub fn get_mut(&mut self, index: usize) -> Option<&mut P> {
+        self.pages.get_mut(index / PAGE)?.places.get_mut(index % PAGE)
+    }
+
+    /// Takes a place for what `make` makes of its generation. The place's number.
+    pub fn insert(&mut self, make: impl FnOnce(u32) -> P) -> usize {
+        let number = self.open_page();
+        let whole = self.pages.len() > 1;
+        let Some(page) = self.pages.get_mut(number as usize) else { return usize::MAX };
+        page.taken += 1;
+        let at = match page.places.get_mut(usize::from(page.free)) {
+            Some(place) => {
+                let at = page.free;
+                page.free = place.next();
+                *place = make(place.generation());
+                usize::from(at)
+            }
+            None => {
+                if page.places.len() == page.places.capacity() {
+                    page.places.reserve_exact(if whole { PAGE } else { growth(page.places.len()) });
+                }
+                page.places.push(make(page.generation));
+                page.places.len() - 1
+            }
+        };
+        number as usize * PAGE + at
+    }
+
+    /// A page with a free place, made now if there is none.
+    fn open_page(&mut self) -> u32 {
+        while let Some(&number) = self.open.last() {
+            let Some(page) = self.pages.get_mut(number as usize) else { break };
+            if page.free != NONE || page.places.len() < PAGE {
+                return number;
+            }
+            page.is_open = false;
+            self.open.pop();
+        }
+        let number = self.pages.len() as u32;
+        if number == 0 {
+            self.pages.reserve_exact(1);
+            self.open.reserve_exact(1);
+        }
+        self.pages.push(Page { places: Vec::new(), free: NONE, taken: 0, is_open: true, generation: 0 });
+        self.open.push(number);
+        number
+    }
+
+    /// Leaves a taken place and hands over what was there.
+    pub fn remove(&mut self, index: usize) -> Option<P> {
+        let (number, at) = (index / PAGE, index % PAGE);
+        let page = self.pages.get_mut(number)?;
+        let place = page.places.get_mut(at)?;
+        let generation = place.generation().wrapping_add(1);
+        let left = std::mem::replace(place, P::vacant(page.free, generation));
+        page.free = at as u16;
+        page.taken -= 1;
+        if !page.is_open {
+            page.is_open = true;
+            self.open.push(number as u32);
+        }
+        if page.taken == 0 {
+            self.on_empty(number as u32);
+        }
+        Some(left)
+    }
+
+    /// A page has become empty: one such page stays.
+    fn on_empty(&mut self, number: u32) {
+        let before = self.spare.replace(number).filter(|before| *before != number);
+        if let Some(page) = before.and_then(|before| self.pages.get_mut(before as usize))
+            && page.taken == 0
+        {
+            let oldest = page.places.iter().map(P::generation).max();
+            page.generation = oldest.unwrap_or(page.generation);
+            page.places = Vec::new();
+            page.free = NONE;
+        }
+    }
+
+    /// One past the highest place there is.
+    pub fn end(&self) -> usize {
+        self.pages.len() * PAGE
+    }
+
+    /// All places, taken and free, with their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &P)> {
+        let pages = self.pages.iter().enumerate();
+        pages.flat_map(|(number, page)| page.places.iter().enumerate().map(move |(at, p)| (number * PAGE + at, p)))
+    }
+
+    /// Bytes on the heap.
+    pub fn bytes(&self) -> usize {
+        self.pages.iter().map(|page| page.places.capacity()).sum::<usize>() * size_of::<P>()
+            + self.pages.capacity() * size_of::<Page<P>>()
+            + self.open.capacity() * size_of::<u32>()
+    }
+}
+
+/// How much the first page grows by, when it has so many places.
+fn growth(places: usize) -> usize {
+    match places {
+        0 => 4,
+        1..64 => STEP.min(places * 3),
+        _ => (places / 2).min(PAGE - places),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Random;
+    use std::collections::HashMap;
+
+    enum Test {
+        Taken(u32, u64),
+        Free(u32, u16),
+    }
+
+    impl Place for Test {
+        fn vacant(next: u16, generation: u32) -> Self {
+            Self::Free(generation, next)
+        }
+
+        fn next(&self) -> u16 {
+            if let Self::Free(_, next) = self { *next } else { panic!("asked of a taken place") }
+        }
+
+        fn generation(&self) -> u32 {
+            match self {
+                Self::Taken(generation, _) | Self::Free(generation, _) => *generation,
+            }
+        }
+    }
+
+    fn value(place: Option<&Test>) -> Option<u64> {
+        if let Some(Test::Taken(_, value)) = place { Some(*value) } else { None }
+    }
+
+    #[test]
+    fn it_agrees_with_a_map_and_no_place_comes_back_with_a_generation_it_had() {
+        let (mut slab, mut twin, mut r) = (Slab::default(), HashMap::new(), Random::new(1));
+        let mut seen = std::collections::HashSet::new();
+        for n in 0..120_000u64 {
+            // Now it grows, now it shrinks to nothing.
+            let grows = (n / 12_000).is_multiple_of(2);
+            if r.below(10) < if grows { 8 } else { 1 } {
+                let mut generation = 0;
+                let at = slab.insert(|g| {
+                    generation = g;
+                    Test::Taken(g, n)
+                });
+                assert!(seen.insert((at, generation)), "{at} is given twice with generation {generation}");
+                assert_eq!(twin.insert(at, n), None);
+            } else if let Some(&at) = twin.keys().nth(r.below(twin.len().max(1) as u64) as usize % 8) {
+                assert_eq!(value(slab.remove(at).as_ref()), twin.remove(&at));
+            }
+            let at = r.below(slab.end() as u64 + 1) as usize;
+            assert_eq!(value(slab.get(at)), twin.get(&at).copied());
+        }
+        assert_eq!(slab.iter().filter_map(|(_, p)| value(Some(p))).count(), twin.len());
+    }
+
+    #[test]
+    fn empty_pages_are_given_back_but_one() {
+        let mut slab = Slab::default();
+        let places: Vec<usize> = (0..10 * PAGE as u64).map(|n| slab.insert(|g| Test::Taken(g, n))).collect();
+        let full = slab.bytes();
+        for at in places.iter().take(5 * PAGE) {
+            slab.remove(*at);
+        }
+        assert!(slab.bytes() <= full * 6 / 10 + 512, "{} of {full}", slab.bytes());
+        // One that comes and goes costs no page.
+        let kept = slab.bytes();
+        for n in 0..100 {
+            let at = slab.insert(|g| Test::Taken(g, n));
+            slab.remove(at);
+        }
+        assert_eq!(slab.bytes(), kept);
+    }
+
+    #[test]
+    fn a_small_one_stays_small() {
+        let mut slab = Slab::default();
+        slab.insert(|g| Test::Taken(g, 0));
+        assert!(slab.bytes() < 8 * size_of::<Test>() + 4 * size_of::<Page<Test>>() + 64, "{}", slab.bytes());
+    }
+}
