@@ -59,3 +59,37 @@ fn without_the_release_of_falling_asleep_nobody_is_woken() {
 fn without_the_acquire_of_falling_asleep_nobody_is_woken() {
     must_fail_without(Edge::Asleep, End::Acquire, model);
 }
+
+/// The drain naps until it is called, however often it was rung before; what was published before the call is there.
+fn nap_model() {
+    let (mut writer, mut drain) = slots(1);
+    let key = writer.take(name(1)).unwrap();
+    let publisher = thread::spawn(move || {
+        writer.publish(key, &cursor(1));
+        writer.ringer().call();
+    });
+    drain.nap(None);
+    let key = drain.pop().expect("what was published before the call is not there");
+    assert_eq!(sequence(drain.read(key)), 1);
+    publisher.join().unwrap();
+}
+
+#[test]
+fn a_call_ends_a_nap() {
+    exhaustive(nap_model);
+}
+
+#[test]
+fn without_the_release_of_a_call_the_drain_finds_nothing() {
+    must_fail_without(Edge::Rung, End::Release, nap_model);
+}
+
+#[test]
+fn without_the_release_of_falling_asleep_nobody_ends_a_nap() {
+    must_fail_without(Edge::Asleep, End::Release, nap_model);
+}
+
+#[test]
+fn without_the_acquire_of_falling_asleep_nobody_ends_a_nap() {
+    must_fail_without(Edge::Asleep, End::Acquire, nap_model);
+}

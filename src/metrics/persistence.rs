@@ -35,7 +35,7 @@ pub struct Persistence {
     pub fenced: Counter,
     /// Age of the oldest change that is not durable, in microseconds.
     pub lag: Counter,
-    /// Changes of cursors that were published.
+    /// Events that cursors moved on by, each a change of its cursor.
     pub changes: Counter,
     /// Records written for cursors.
     pub cursor_records: Counter,

@@ -118,7 +118,7 @@ impl PersistControl {
     /// [`Refused`]; then `reply` is not called.
     pub fn flush(&self, reply: Box<dyn FnOnce(bool) + Send>) -> Result<(), Refused> {
         self.messages.try_send(Message::Flush(reply)).map_err(|_| self.refused())?;
-        self.ringer.ring();
+        self.ringer.call();
         Ok(())
     }
 
@@ -207,7 +207,7 @@ impl Persister {
     /// Writes everything and ends, within about this much time. A store call that hangs is left behind on its thread.
     pub fn shutdown(self, within: Span) -> Unflushed {
         let sent = self.control.messages.send_timeout(Message::Shutdown(within), Duration::from(within));
-        self.control.ringer.ring();
+        self.control.ringer.call();
         let ended = sent.is_ok() && self.ended.recv_timeout(Duration::from(within) + GRACE).is_ok();
         let left = self.survey.unflushed();
         let left = left.filter_map(|published| Some(((*published.name).clone(), published.cursor.clone()?)));

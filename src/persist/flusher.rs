@@ -35,8 +35,13 @@ pub(super) struct Flusher {
     random: Random,
     barriers: Vec<Barrier>,
     end_at: Option<Tick>,
+    /// Since when there may have been changes that were not seen; `None`: it was woken for the first of them.
+    unseen_since: Option<Tick>,
     complained_at: Option<Tick>,
 }
+
+/// How often a busy flusher looks at the slots in a window.
+const NAPS_IN_A_WINDOW: u32 = 8;
 
 /// The newest change that a caller waits for, and whom to tell whether it was written.
 type Barrier = (u64, Box<dyn FnOnce(bool) + Send>);
@@ -66,7 +71,7 @@ impl Flusher {
         secret: Sender<u128>,
     ) -> Self {
         let random = Random::new(config.seed);
-        let (barriers, end_at, complained_at) = (Vec::new(), None, None);
+        let (barriers, end_at, unseen_since, complained_at) = (Vec::new(), None, None, None);
         Self {
             config,
             drain,
@@ -80,6 +85,7 @@ impl Flusher {
             random,
             barriers,
             end_at,
+            unseen_since,
             complained_at,
         }
     }
@@ -138,7 +144,8 @@ impl Flusher {
     /// Takes in what changed, writes what is due, or sleeps. True when it was the last.
     fn step(&mut self, writing: &mut Writing) -> bool {
         let now = self.clock.now();
-        self.take_in(&mut writing.worker, now);
+        let since = self.unseen_since.replace(now).unwrap_or(now);
+        let busy = self.take_in(&mut writing.worker, since);
         self.read_inbox(Some(&mut writing.worker));
         let wrote = self.write_cursors(writing) | self.write_logs(writing);
         self.answer_barriers(&mut writing.worker);
@@ -151,22 +158,34 @@ impl Flusher {
             }
         }
         if !wrote {
-            self.sleep(writing, now);
+            self.sleep(writing, now, busy);
         }
         false
     }
 
-    fn take_in(&mut self, worker: &mut Worker, now: Tick) {
+    /// Takes in what changed at or after `since`. True when something had.
+    fn take_in(&mut self, worker: &mut Worker, since: Tick) -> bool {
+        let mut busy = false;
         while let Some(key) = self.drain.pop() {
-            worker.on_dirty(key, &self.drain, now);
+            worker.on_dirty(key, &self.drain, since);
+            busy = true;
         }
+        busy
     }
 
-    /// Sleeps until a ring, or until something is due.
-    fn sleep(&mut self, writing: &Writing, now: Tick) {
+    /// Sleeps until something is due; while nothing changes also until something does. While much does, being woken for
+    /// each change would cost both threads more than all the rest: then it naps, and looks again in a part of a window.
+    fn sleep(&mut self, writing: &Writing, now: Tick, busy: bool) {
         let logs = (!self.logs.is_empty() && writing.logs.is_some()).then_some(writing.logs_at);
         let until = [writing.worker.next_deadline(), logs, self.end_at].into_iter().flatten().min();
-        self.drain.wait(until.map(|at| Duration::from(at.since(now))));
+        let until = until.map(|at| Duration::from(at.since(now)));
+        let nap = Duration::from(self.config.worker.window) / NAPS_IN_A_WINDOW;
+        if busy && !nap.is_zero() {
+            self.drain.nap(Some(until.map_or(nap, |until| until.min(nap))));
+        } else {
+            self.drain.wait(until);
+            self.unseen_since = None;
+        }
     }
 
     fn read_inbox(&mut self, mut worker: Option<&mut Worker>) {

@@ -50,7 +50,7 @@ const HURRIED: Span = Span::from_millis(50);
 /// What was counted since the start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Stats {
-    /// Times that a slot was found with a new cursor.
+    /// Events that cursors moved on by, each a change of its cursor.
     pub changes: u64,
     /// Times that a slot was found with activity alone.
     pub activity_changes: u64,
@@ -92,6 +92,16 @@ struct Entry {
     seen: u64,
     /// The last activity that is durable.
     active: Tick,
+}
+
+impl Entry {
+    /// Notes what is newest in the slot. How many events lie between that and what was seen before; of a stream that was
+    /// not seen before, one.
+    fn see(&mut self, sequence: u64) -> u64 {
+        let before = self.seen;
+        self.seen = before.max(sequence);
+        if before == 0 { sequence.min(1) } else { self.seen - before }
+    }
 }
 
 /// A change that was found, its number in the order of all, and when.
@@ -178,11 +188,8 @@ impl Worker {
             *entry = Entry { generation: key.generation, ..Entry::default() };
         }
         let news = sequence > entry.seen || phase != Phase::Live;
-        entry.seen = sequence;
-        match news {
-            true => self.stats.changes += 1,
-            false => self.stats.activity_changes += 1,
-        }
+        self.stats.changes += entry.see(sequence);
+        self.stats.activity_changes += u64::from(!news);
         match entry.state {
             State::Flying { again: None } => {
                 let serial = self.note(key, now, news);
@@ -290,7 +297,7 @@ impl Worker {
         };
         self.stats.retries += u64::from(retry);
         entry.state = State::Flying { again: None };
-        entry.seen = entry.seen.max(sequence);
+        self.stats.changes += entry.see(sequence);
         let activity_alone = matches!(write, Write::Activity { .. });
         self.flights.push(Flight { key, sequence, active, phase: published.phase, activity_alone });
         self.batch.push((Arc::clone(&published.name), write));

@@ -1,11 +1,13 @@
 //! The bell: one thread sleeps at it, any thread wakes it.
 //!
-//! In: rings. Out: a wait that ends when it was rung since the last one, at once if it was rung before.
+//! In: rings, and calls. Out: a wait that ends when it was rung since the last one, at once if it was rung before; a nap
+//! that only a call ends early.
 //! Laws: no ring is lost, however it meets the falling asleep; one ring ends at most one wait, so an idle drain sleeps
-//! and does not spin.
+//! and does not spin. A nap takes no system call from those who ring: a busy drain naps, so that a thousand
+//! publications a second do not wake it a thousand times.
 //!
 //! # Orderings
-//! One word of two bits, changed by read-modify-write only, so that of a ring and a falling asleep one sees the other.
+//! One word of four bits, changed by read-modify-write only, so that of a ring and a falling asleep one sees the other.
 //! Whoever takes the ring sees what was done before it.
 
 use crate::sync::{Bits, Edge, Ends, Latest, Sleeper, park};
@@ -16,6 +18,10 @@ use std::time::Duration;
 const RUNG: u32 = 1;
 /// The drain sleeps, or is about to.
 const ASLEEP: u32 = 2;
+/// The drain naps, or is about to.
+const NAPS: u32 = 4;
+/// Called since the ring was last taken.
+const CALLED: u32 = 8;
 
 /// Why a wait ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,6 +54,28 @@ impl Bell {
         if self.state.raise(RUNG, Ends::both(Edge::Rung, Edge::Asleep)) == ASLEEP {
             self.sleeper.with(|sleeper| sleeper.map(Sleeper::wake));
         }
+    }
+
+    /// Wakes the sleeper also from a nap, now or from its next sleep of either kind. Never waits.
+    ///
+    /// Releases what was done before, acquires who sleeps.
+    pub fn call(&self) {
+        if self.state.raise(RUNG | CALLED, Ends::both(Edge::Rung, Edge::Asleep)) & (ASLEEP | NAPS) != 0 {
+            self.sleeper.with(|sleeper| sleeper.map(Sleeper::wake));
+        }
+    }
+
+    /// Sleeps for `limit`, or until called, whatever is rung. What was rung meanwhile is taken with it: look for what was
+    /// left, as after a wait. One thread at a time.
+    pub fn nap(&self, limit: Option<Duration>) {
+        self.name_sleeper();
+        while self.state.raise(NAPS, Ends::both(Edge::Asleep, Edge::Rung)) & CALLED == 0 {
+            park(limit);
+            if limit.is_some() {
+                break;
+            }
+        }
+        self.take();
     }
 
     /// Waits for a ring, at most for `limit`. One thread at a time.
@@ -91,8 +119,13 @@ impl Bell {
 pub struct Ringer(pub(super) Arc<super::table::Slots>);
 
 impl Ringer {
-    /// Ends the drain's wait, now or its next one. Never waits.
+    /// Ends the drain's wait, now or its next one, and no nap. Never waits.
     pub fn ring(&self) {
         self.0.bell.ring();
+    }
+
+    /// Ends the drain's wait or nap, now or its next one. Never waits.
+    pub fn call(&self) {
+        self.0.bell.call();
     }
 }

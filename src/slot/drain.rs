@@ -76,6 +76,11 @@ impl SlotDrain {
         self.slots.bell.wait(limit)
     }
 
+    /// Sleeps for `limit`, or until [`Ringer::call`], whatever is published meanwhile. Then pop until nothing is left.
+    pub fn nap(&mut self, limit: Option<Duration>) {
+        self.slots.bell.nap(limit);
+    }
+
     /// Looks at all slots from any thread, also while the drain is held up.
     pub fn survey(&self) -> Survey {
         Survey { slots: Arc::clone(&self.slots) }
