@@ -157,7 +157,7 @@ fn a_proxy_without_an_upstream_ends_with_2() {
 fn an_address_that_is_taken_ends_with_1_and_says_which() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let out = segno(&["proxy", "--upstream", "http://127.0.0.1:1", "--listen", &address], "");
+    let out = segno(&["proxy", "--upstream", "http://127.0.0.1:1", "--listen", &address, "--store", "memory"], "");
     assert_eq!((out.status.code(), text(&out.stdout)), (Some(1), ""));
     assert!(text(&out.stderr).contains(&address), "{}", text(&out.stderr));
 }

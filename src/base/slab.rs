@@ -32,6 +32,8 @@ pub struct Slab<P> {
     open: Vec<u32>,
     /// The page that was empty last, and may be still.
     spare: Option<u32>,
+    /// Places that memory is held for, in all pages.
+    held: usize,
 }
 
 #[derive(Debug)]
@@ -46,7 +48,7 @@ struct Page<P> {
 
 impl<P> Default for Slab<P> {
     fn default() -> Self {
-        Self { pages: Vec::new(), open: Vec::new(), spare: None }
+        Self { pages: Vec::new(), open: Vec::new(), spare: None, held: 0 }
     }
 }
 
@@ -77,8 +79,10 @@ impl<P: Place> Slab<P> {
                 usize::from(at)
             }
             None => {
-                if page.places.len() == page.places.capacity() {
-                    page.places.reserve_exact(if whole { PAGE } else { growth(page.places.len()) });
+                let before = page.places.capacity();
+                if page.places.len() == before {
+                    page.places.reserve_exact(if whole { PAGE } else { growth(before) });
+                    self.held += page.places.capacity() - before;
                 }
                 page.places.push(make(page.generation));
                 page.places.len() - 1
@@ -134,6 +138,7 @@ impl<P: Place> Slab<P> {
         {
             let oldest = page.places.iter().map(P::generation).max();
             page.generation = oldest.unwrap_or(page.generation);
+            self.held -= page.places.capacity();
             page.places = Vec::new();
             page.free = NONE;
         }
@@ -152,7 +157,7 @@ impl<P: Place> Slab<P> {
 
     /// Bytes on the heap.
     pub fn bytes(&self) -> usize {
-        self.pages.iter().map(|page| page.places.capacity()).sum::<usize>() * size_of::<P>()
+        self.held * size_of::<P>()
             + self.pages.capacity() * size_of::<Page<P>>()
             + self.open.capacity() * size_of::<u32>()
     }
@@ -220,6 +225,7 @@ mod tests {
             assert_eq!(value(slab.get(at)), twin.get(&at).copied());
         }
         assert_eq!(slab.iter().filter_map(|(_, p)| value(Some(p))).count(), twin.len());
+        assert_eq!(slab.held, slab.pages.iter().map(|page| page.places.capacity()).sum::<usize>());
     }
 
     #[test]

@@ -58,8 +58,8 @@ impl Default for Config {
 /// What goes to the store, and when.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Persist {
-    /// From a stream's first change to the write of its newest cursor. Default 100 ms. Longer writes less; after a crash
-    /// at most one window repeats.
+    /// From one write of the newest cursors of all streams that changed to the next. Default 100 ms. Longer writes less;
+    /// after a crash at most one window repeats.
     pub flush_window: Span,
     /// The least time between two writes of a session that is active but has no new event. Default 5 s.
     pub activity_window: Span,

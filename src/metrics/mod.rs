@@ -29,6 +29,8 @@ pub enum Gauge {
     InternHits,
     /// Times that it was new.
     InternMisses,
+    /// The longest turn of the reactor so far, in microseconds: what any stream may have had to wait for all others.
+    LongestTurn,
 }
 
 impl Gauge {
@@ -42,6 +44,7 @@ impl Gauge {
         Self::StreamBytes,
         Self::InternHits,
         Self::InternMisses,
+        Self::LongestTurn,
     ];
 
     /// What the metric tells, in one line.
@@ -55,6 +58,7 @@ impl Gauge {
             Self::StreamBytes => "Bytes that streams and sessions hold beside their logs.",
             Self::InternHits => "Times that an event id was known when it was interned.",
             Self::InternMisses => "Times that an event id was new when it was interned.",
+            Self::LongestTurn => "Longest turn of the reactor since the start, in microseconds.",
         }
     }
 
@@ -69,6 +73,7 @@ impl Gauge {
             Self::StreamBytes => "stream_bytes",
             Self::InternHits => "string_intern_hits",
             Self::InternMisses => "string_intern_misses",
+            Self::LongestTurn => "reactor_longest_turn_microseconds",
         }
     }
 }

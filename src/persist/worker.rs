@@ -5,6 +5,10 @@
 //! A slot is clean, or waits for its window (on the wheel), or for another attempt (on the heap), or flies (in the batch
 //! that the store has). Changes while it waits cost nothing: the batch reads the slot when it is made. Changes while it
 //! flies are noted, and it waits anew when it has landed.
+//!
+//! Windows begin and end for all slots together, so that what changed within one is written by one commit: with windows
+//! of their own, a hundred streams would cost nearly as many commits as records. A slot is written at most once a window,
+//! and a change waits for at most one.
 
 use super::breaker::Breaker;
 use crate::base::{Pages, Random, Span, StreamName, Tick};
@@ -17,7 +21,7 @@ use std::sync::Arc;
 /// What the worker keeps to.
 #[derive(Clone, Debug)]
 pub struct WorkerConfig {
-    /// From the first change to the write.
+    /// From one write of what has changed to the next.
     pub window: Span,
     /// Between two writes of a stream that has activity alone.
     pub activity_window: Span,
@@ -40,6 +44,17 @@ impl Default for WorkerConfig {
             retry: Backoff::new(Span::from_millis(50), Span::from_secs(10)),
             breaker_after: 5,
             breaker_for: Span::from_secs(1),
+        }
+    }
+}
+
+impl WorkerConfig {
+    /// When the window that lies around this time ends.
+    fn due(&self, at: Tick) -> Tick {
+        let window = self.window.micros();
+        match at.micros().checked_div(window) {
+            Some(whole) => Tick::from_micros(whole.saturating_add(1).saturating_mul(window)),
+            None => at,
         }
     }
 }
@@ -135,6 +150,8 @@ pub struct Worker {
     random: Random,
     batch: Vec<(Arc<StreamName>, Write)>,
     flights: Vec<Flight>,
+    /// When the batch was made.
+    flown: Tick,
     /// Changes of cursors in the order they were found, each with its time; those written since are passed over.
     order: VecDeque<Change>,
     /// The same for activity alone.
@@ -167,6 +184,7 @@ impl Worker {
             random: Random::new(seed),
             batch: Vec::new(),
             flights: Vec::new(),
+            flown: Tick::ZERO,
             order: VecDeque::new(),
             quiet: VecDeque::new(),
             serial: 0,
@@ -197,7 +215,7 @@ impl Worker {
             }
             State::Flying { .. } | State::Failed => {}
             State::Waiting(timer) if news => {
-                let at = now + self.config.window;
+                let at = self.config.due(now);
                 if self.wheel.deadline(timer).is_some_and(|set| set > at) {
                     self.wheel.cancel(timer);
                     let serial = self.note(key, now, true);
@@ -207,8 +225,8 @@ impl Worker {
             State::Waiting(_) => {}
             State::Clean => {
                 let at = match news {
-                    true => now + self.config.window,
-                    false => (now + self.config.window).max(entry.active + self.config.activity_window),
+                    true => self.config.due(now),
+                    false => self.config.due(now.max(entry.active + self.config.activity_window)),
                 };
                 self.dirty += 1;
                 let serial = self.note(key, now, news);
@@ -245,6 +263,7 @@ impl Worker {
     pub fn next_batch(&mut self, drain: &mut SlotDrain, store_likes: usize, now: Tick) -> &[(Arc<StreamName>, Write)] {
         self.batch.clear();
         self.flights.clear();
+        self.flown = now;
         let likes = if self.config.batch == 0 { store_likes } else { self.config.batch };
         let limit = self.breaker.allows(likes.max(1), now);
         while self.batch.len() < limit {
@@ -356,9 +375,11 @@ impl Worker {
             drain.release(key);
         } else if let Some((since, serial)) = again {
             let news = newest(drain, key).is_some_and(|(now, phase)| now > sequence || phase != Phase::Live);
-            let wait = if news { self.config.window } else { self.config.activity_window };
+            // A change may have been found late, and have come before the batch was made.
+            let since = since.max(self.flown);
+            let at = if news { since } else { since + self.config.activity_window };
             self.dirty += 1;
-            self.wait(key, since + wait, now, serial);
+            self.wait(key, self.config.due(at), now, serial);
         }
     }
 

@@ -174,6 +174,7 @@ pub struct Reactor {
     dialers: Vec<Option<tls::Dialer>>,
     commands: Receiver<Command>,
     stop_at: Option<Tick>,
+    longest_turn: Span,
     buffer: Box<[u8]>,
     logs: Logs,
 }
@@ -226,6 +227,7 @@ impl Reactor {
             unresolved: Vec::new(),
             commands,
             stop_at: None,
+            longest_turn: Span::ZERO,
             buffer: vec![0; READ_BUFFER].into(),
             logs: Logs::default(),
         };
@@ -249,7 +251,10 @@ impl Reactor {
                 _ => {}
             }
             self.now = self.clock.now();
-            if self.turn(&events) {
+            let last = self.turn(&events);
+            self.longest_turn = self.longest_turn.max(self.clock.now().since(self.now));
+            self.metrics.set(Gauge::LongestTurn, self.longest_turn.micros());
+            if last {
                 return Ok(());
             }
         }

@@ -206,6 +206,8 @@ pub struct Interner {
     hits: u64,
     misses: u64,
     long_bytes: usize,
+    /// What all tables have allocated.
+    table_bytes: usize,
     /// References to be given back together.
     leaving: Vec<Symbol>,
     hashing: FixedState,
@@ -224,6 +226,7 @@ impl Interner {
             hits: 0,
             misses: 0,
             long_bytes: 0,
+            table_bytes: 0,
             leaving: Vec::new(),
             hashing: FixedState::with_seed(seed),
         }
@@ -255,7 +258,10 @@ impl Interner {
         let places = &self.places;
         let number = table_of(hash, self.tables.len());
         let hasher = |symbol: &Symbol| places.head(*symbol).map_or(0, |head| spread(head.hash));
-        self.tables.get_mut(number)?.insert_unique(spread(hash), symbol, hasher);
+        let table = self.tables.get_mut(number)?;
+        let before = table.allocation_size();
+        table.insert_unique(spread(hash), symbol, hasher);
+        self.table_bytes += table.allocation_size() - before;
         if id.len() > INLINE {
             self.long_bytes += id.len();
         }
@@ -335,7 +341,7 @@ impl Interner {
     /// Bytes on the heap: places, tables, long ids.
     pub fn bytes(&self) -> usize {
         self.places.bytes()
-            + self.tables.iter().map(HashTable::allocation_size).sum::<usize>()
+            + self.table_bytes
             + size_of_val(&*self.tables)
             + self.long_bytes
             + self.leaving.capacity() * size_of::<Symbol>()
@@ -365,7 +371,9 @@ impl Interner {
             // Three eighths full: half of it serves for a third more.
             if table.capacity() > LEAST && table.len() <= table.capacity() / 8 * 3 {
                 let hasher = |symbol: &Symbol| places.head(*symbol).map_or(0, |head| spread(head.hash));
+                self.table_bytes -= table.allocation_size();
                 table.shrink_to(table.len() / 3 * 4, hasher);
+                self.table_bytes += table.allocation_size();
             }
         }
         self.long_bytes -= self.places.remove(symbol);
@@ -404,6 +412,7 @@ mod tests {
         let full = i.bytes() - empty;
         all.iter().take(all.len() / 2).for_each(|symbol| i.release(*symbol));
         let half = i.bytes() - empty;
+        assert_eq!(i.table_bytes, i.tables.iter().map(HashTable::allocation_size).sum::<usize>());
         assert!(half * 100 <= full * 60, "{half} of {full}");
         all.iter().skip(all.len() / 2).for_each(|symbol| i.release(*symbol));
         assert!(i.bytes() - empty < full / 10, "{} of {full}", i.bytes() - empty);
