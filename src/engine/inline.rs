@@ -20,6 +20,11 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+/// Bounds of every inline tracker: several connections of a key may bring the same events at any time. Its log serves to
+/// tell what comes again from what is new, and for what the caller has not forwarded; nobody is replayed from it.
+const LIMITS: &TrackLimits =
+    &TrackLimits { dedup: Dedup::Always, log_bytes: 64 << 10, log_events: 64, ..TrackLimits::DEFAULT };
+
 /// The longest key, in bytes.
 const KEY_MAX: usize = 256;
 
@@ -118,11 +123,10 @@ impl Trackers {
         let limit = open.writer.capacity();
         let slot = open.writer.take(Arc::clone(&name)).ok_or(TrackerError::Full { limit })?;
         let pen = open.writer.pen(slot).ok_or(TrackerError::Full { limit })?;
-        let limits = limits();
         let (mut interner, mut budget) = (Interner::new(0, 4_096), Budget::new(2 << 20));
-        let mut tracker = Tracker::new(&limits);
+        let mut tracker = Tracker::new(LIMITS);
         if let Some((id, _)) = &restored {
-            let cx = TrackContext { limits: &limits, interner: &mut interner, budget: &mut budget, now: clock.now() };
+            let cx = TrackContext { limits: LIMITS, interner: &mut interner, budget: &mut budget, now: clock.now() };
             tracker.seed_cursor(cx, id.as_bytes());
         }
         let before = restored.map_or(0, |(_, sequence)| sequence);
@@ -216,7 +220,7 @@ impl fmt::Debug for InlineTracker {
 
 impl InlineTracker {
     fn new(account: Arc<Account>) -> Self {
-        let scanner = Scanner::new(limits().max_id_bytes);
+        let scanner = Scanner::new(LIMITS.max_id_bytes);
         Self { account, scanner, partial: Vec::new() }
     }
 
@@ -233,7 +237,7 @@ impl InlineTracker {
     /// gap that can be known is stated.
     pub fn connected(&mut self) {
         self.partial = Vec::new();
-        self.scanner = Scanner::new(limits().max_id_bytes);
+        self.scanner = Scanner::new(LIMITS.max_id_bytes);
         if Arc::strong_count(&self.account) == 1 {
             let mut state = self.account.lock();
             let healed = state.tracker.healable();
@@ -247,9 +251,8 @@ impl InlineTracker {
     /// as it comes.
     pub fn feed(&mut self, bytes: &[u8]) -> Fed {
         let Self { account, scanner, partial } = self;
-        let limits = &limits();
         let whole = whole_blocks(scanner, bytes);
-        if whole == 0 && partial.len() + bytes.len() <= limits.max_event_bytes {
+        if whole == 0 && partial.len() + bytes.len() <= LIMITS.max_event_bytes {
             partial.extend_from_slice(bytes);
             return Fed::default();
         }
@@ -260,7 +263,7 @@ impl InlineTracker {
         let mut sum = Fed::default();
         for part in [&partial[..], &bytes[..whole]] {
             if !part.is_empty() {
-                let cx = TrackContext { limits, interner, budget, now };
+                let cx = TrackContext { limits: LIMITS, interner, budget, now };
                 add(&mut sum, &tracker.feed(cx, part));
             }
         }
@@ -285,7 +288,7 @@ impl InlineTracker {
             }
         }
         let (old, now) = (tracker.delivered().seq, self.account.clock.now());
-        tracker.advance(TrackContext { limits: &limits(), interner, budget, now }, to);
+        tracker.advance(TrackContext { limits: LIMITS, interner, budget, now }, to);
         let mark = tracker.delivered();
         if mark.seq > old
             && let Some(id) = tracker.delivered_id(interner)
@@ -306,11 +309,6 @@ impl InlineTracker {
     pub fn cursor(&self) -> CursorHandle {
         self.account.handle.clone()
     }
-}
-
-/// Bounds of every inline tracker: several connections of a key may bring the same events at any time.
-fn limits() -> TrackLimits {
-    TrackLimits { dedup: Dedup::Always, log_bytes: 64 << 10, ..TrackLimits::default() }
 }
 
 /// How many of the bytes belong to blocks that end in them.

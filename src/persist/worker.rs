@@ -150,7 +150,7 @@ pub struct Worker {
     random: Random,
     batch: Vec<(Arc<StreamName>, Write)>,
     flights: Vec<Flight>,
-    /// When the batch was made.
+    /// When the last batch was made.
     flown: Tick,
     /// Changes of cursors in the order they were found, each with its time; those written since are passed over.
     order: VecDeque<Change>,
@@ -194,8 +194,10 @@ impl Worker {
         }
     }
 
-    /// A slot came off the dirty queue.
+    /// A slot came off the dirty queue. It has changed since `now`, or later if it was found late.
     pub fn on_dirty(&mut self, key: SlotKey, drain: &SlotDrain, now: Tick) {
+        // What came before the last batch was made is in it.
+        let now = now.max(self.flown);
         let Some((sequence, phase)) = newest(drain, key) else { return };
         let entry = self.entries.at(key.index as usize);
         if entry.generation != key.generation {
@@ -263,7 +265,6 @@ impl Worker {
     pub fn next_batch(&mut self, drain: &mut SlotDrain, store_likes: usize, now: Tick) -> &[(Arc<StreamName>, Write)] {
         self.batch.clear();
         self.flights.clear();
-        self.flown = now;
         let likes = if self.config.batch == 0 { store_likes } else { self.config.batch };
         let limit = self.breaker.allows(likes.max(1), now);
         while self.batch.len() < limit {
@@ -278,6 +279,9 @@ impl Worker {
             };
             let Some((key, retry)) = key else { break };
             self.board(key, retry, drain);
+        }
+        if !self.batch.is_empty() {
+            self.flown = now;
         }
         &self.batch
     }
@@ -375,8 +379,6 @@ impl Worker {
             drain.release(key);
         } else if let Some((since, serial)) = again {
             let news = newest(drain, key).is_some_and(|(now, phase)| now > sequence || phase != Phase::Live);
-            // A change may have been found late, and have come before the batch was made.
-            let since = since.max(self.flown);
             let at = if news { since } else { since + self.config.activity_window };
             self.dirty += 1;
             self.wait(key, self.config.due(at), now, serial);

@@ -37,21 +37,23 @@ pub struct TrackLimits {
 }
 
 impl Default for TrackLimits {
-    /// The defaults of DESIGN section 5.
     fn default() -> Self {
-        Self {
-            window: 48,
-            log_events: 256,
-            log_bytes: 1 << 20,
-            log_age: Span::from_secs(300),
-            max_event_bytes: 512 << 10,
-            max_id_bytes: 1 << 10,
-            dedup: Dedup::Resume,
-        }
+        Self::DEFAULT
     }
 }
 
 impl TrackLimits {
+    /// What fits most streams: the window outlasts usual replays, the log usual pauses.
+    pub const DEFAULT: Self = Self {
+        window: 48,
+        log_events: 256,
+        log_bytes: 1 << 20,
+        log_age: Span::from_secs(300),
+        max_event_bytes: 512 << 10,
+        max_id_bytes: 1 << 10,
+        dedup: Dedup::Resume,
+    };
+
     /// The largest ring a log may have, in bytes: a power of two.
     pub(super) fn ring_bytes(&self) -> usize {
         let bytes = self.log_bytes.clamp(512, 1 << 40);
