@@ -14,19 +14,27 @@
 //!
 //! ```text
 //! upstream socket -> http (de-chunk) -> sse scanner -> tracker (window, marks) -> log -> client socket
+//!                                                         |
+//!                                                         +-> slot -> persister (its own thread) -> store
 //! ```
 //!
 //! When upstream is cut, the reactor asks it again with the id of the last whole event in `Last-Event-ID`; the tracker
-//! drops what comes a second time. The client sees no more than a pause.
+//! drops what comes a second time. The client sees no more than a pause. When the client is cut, upstream is read on into
+//! the log, and the client that comes back reads on from there.
+//!
+//! How far a stream was delivered is left in its slot, at most once a turn and without waiting; the persister writes
+//! what is newest in all slots, one commit a window.
 //!
 //! # Features
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | none | | [`base`], [`sync`], [`sse`], [`timer`], [`store`] (in memory), [`config`], [`metrics`], [`track`]: no socket, no clock |
-//! | `net` | through the others | `clock`, `http`, `machine`, `reactor`, `engine` |
+//! | `persist` | through the others | `clock`, `slot`, `persist` |
+//! | `redb` | yes | `store::redb`, a store in one file |
+//! | `net` | through the others | `http`, `machine`, `reactor`, `engine`, `admin`; implies `persist` |
 //! | `tls` | yes | `https://` upstreams; implies `net` |
-//! | `cli` | yes | the `segno` program, `cli`, `config::file`; implies `net` |
+//! | `cli` | yes | the `segno` program, `cli`, `config::file`; implies `net` and `redb` |
 //!
 //! # Where to start reading
 //!
