@@ -272,7 +272,7 @@ impl Machine {
         lead: &[u8],
     ) {
         let Some(x) = self.exchanges.get_mut(key) else { return };
-        let bytes = self.routes[x.route()].limits.log_bytes / 2;
+        let bytes = self.routes[x.route()].limits.in_flight_bytes();
         let Some(reader) = x.readers.get_mut(seat) else { return };
         let framing = ResponseFraming::relayed(BodyLength::Chunked, reader.version);
         reader.head_sent = true;

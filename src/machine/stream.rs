@@ -131,7 +131,7 @@ impl Machine {
         let Some(x) = self.exchanges.get_mut(key) else { return };
         x.head_sent = true;
         x.last_sent = self.now;
-        let bytes = self.routes[x.route()].limits.log_bytes / 2;
+        let bytes = self.routes[x.route()].limits.in_flight_bytes();
         for (_, reader) in x.readers.iter_mut().filter(|(_, reader)| !reader.head_sent) {
             let framing = ResponseFraming::relayed(BodyLength::Chunked, reader.version);
             reader.head_sent = true;

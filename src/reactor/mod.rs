@@ -191,7 +191,7 @@ impl Reactor {
         let mut listeners = Vec::new();
         for (n, &address) in config.listen.iter().enumerate().take(64) {
             let wrong = |why| StartError::Listen { address, why };
-            let mut listener = TcpListener::bind(address).map_err(wrong)?;
+            let mut listener = socket::listen(address).map_err(wrong)?;
             let token = Token(FIRST_LISTENER + n);
             poll.registry().register(&mut listener, token, Interest::READABLE).map_err(wrong)?;
             listeners.push(listener);

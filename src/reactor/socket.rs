@@ -6,10 +6,27 @@
 #[cfg(feature = "tls")]
 use super::tls::Tls;
 use crate::machine::ConnectError;
-use mio::net::TcpStream;
-use socket2::SockRef;
+use mio::net::{TcpListener, TcpStream};
+use socket2::{Domain, Protocol, SockRef, Type};
 use std::io::{self, IoSlice, Read, Write};
+use std::net::SocketAddr;
 use std::time::Duration;
+
+/// Connections that may wait to be accepted; the system may have a lower bound. A crowd that was cut comes back at once, and
+/// whoever finds no place tries again only after a second.
+const BACKLOG: i32 = 4_096;
+
+/// A socket that listens.
+pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restart finds connections of the process before that are still being closed.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
 
 /// The bytes' way in and out.
 #[derive(Debug)]
@@ -135,10 +152,11 @@ impl Socket {
         let _ = SockRef::from(self.stream()).set_linger(Some(Duration::ZERO));
     }
 
-    /// Bounds what the kernel holds of a stream's bytes on their way out.
+    /// Bounds what is on its way to the other side, of a stream whose log holds so many bytes for it.
     pub(super) fn cap_send_buffer(&self, bytes: usize) {
-        // A kernel that refuses keeps its default, which is a bound too.
-        let _ = SockRef::from(self.stream()).set_send_buffer_size(bytes);
+        // Linux takes twice what it is told, and the other side's kernel has a buffer too. One that refuses keeps its
+        // default, which is a bound as well.
+        let _ = SockRef::from(self.stream()).set_send_buffer_size(bytes / 4);
     }
 
     /// How a connection attempt stands: done, under way, or failed.

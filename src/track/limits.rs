@@ -60,6 +60,11 @@ impl TrackLimits {
         1 << bytes.ilog2()
     }
 
+    /// The most bytes on their way to a reader that a full log still holds: half of it.
+    pub fn in_flight_bytes(&self) -> usize {
+        self.ring_bytes() / 2
+    }
+
     /// The most bytes of an open block that are held back.
     pub(super) fn held_bytes(&self) -> usize {
         self.max_event_bytes.min(self.ring_bytes() / 2)

@@ -32,18 +32,26 @@ enum Ids {
 
 impl Upstream {
     fn new(r: &mut Random, count: u64, newline: &'static str, ids: Ids) -> Self {
-        let blocks = (0..count).map(|n| Self::block(r, n, newline, ids)).collect();
+        // Only events with ids are numbered: a number that is left out would be a gap.
+        let mut number = 0;
+        let block = |n| {
+            let block = Self::block(r, n, number, newline, ids);
+            number += u64::from(block.id.is_some());
+            block
+        };
+        let blocks = (0..count).map(block).collect();
         Self { blocks, newline }
     }
 
-    fn block(r: &mut Random, n: u64, newline: &str, ids: Ids) -> Made {
+    fn block(r: &mut Random, n: u64, number: u64, newline: &str, ids: Ids) -> Made {
         let front = [": ping\n", "\n", ": a\n\n", "", "", "", ""][r.below(7) as usize];
         let mut id = None;
         let mut plain = String::new();
         // The first block has an id: a stream that never had one is not healed.
         let shape = if n == 0 { 0 } else { r.below(10) };
         if shape < 7 {
-            let word = if ids == Ids::Integers { n.to_string() } else { format!("w{:x}", n.wrapping_mul(0x9e37_79b9)) };
+            let word =
+                if ids == Ids::Integers { number.to_string() } else { format!("w{:x}", n.wrapping_mul(0x9e37_79b9)) };
             plain += &format!("id: {word}\n");
             id = Some(word);
         }
