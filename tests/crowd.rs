@@ -207,7 +207,7 @@ fn with_slow_reader(slow: bool, seconds: u64) -> (u64, u64) {
     let mut most = 0;
     until_within("all is sent", Duration::from_secs(seconds) + PATIENCE, || {
         most = most.max(proxy.engine().metrics().gauge(Gauge::LogBytes));
-        counts.1.get() == feed.events
+        counts.1.get() >= feed.events
     });
     let mut delays = Vec::new();
     for got in fast.into_iter().map(|client| client.join().unwrap()) {
@@ -215,8 +215,9 @@ fn with_slow_reader(slow: bool, seconds: u64) -> (u64, u64) {
         delays.extend(got.delays);
     }
     delays.sort_unstable();
-    // One stream's log, and no copy for anybody.
-    assert!(most <= (1 << 20) + (64 << 10), "the log took {most} bytes");
+    // One log for all that are at the live edge, and one for the slow reader, for which upstream is asked again once it
+    // has fallen off the first.
+    assert!(most <= 2 * ((1 << 20) + (64 << 10)), "the logs took {most} bytes");
     (delays[delays.len() * 99 / 100], slow.map_or(0, |slow| slow.join().unwrap().gaps))
 }
 

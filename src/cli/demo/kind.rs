@@ -190,6 +190,10 @@ pub(super) enum Rule {
     NoIds,
     /// Is cut, and jumps over some integer ids when it comes back.
     Skipped,
+    /// Is cut on both sides: its client, too, leaves and comes back.
+    Back,
+    /// Has no ids and answers a POST; its client leaves, and comes back with the same POST.
+    BackPost,
     /// Goes to upstream without the proxy between and is never cut: the measure of latency.
     Direct,
 }
@@ -207,6 +211,8 @@ impl Rule {
             Self::Gone410 => "gone_410",
             Self::NoIds => "no_ids",
             Self::Skipped => "skipped",
+            Self::Back => "back",
+            Self::BackPost => "back_post",
             Self::Direct => "direct",
         }
     }
@@ -218,6 +224,8 @@ impl Rule {
             Self::Gone404 => "cut_by_404",
             Self::Gone410 => "cut_by_410",
             Self::NoIds => "cut_without_ids",
+            Self::Back => "clean_cut_on_both_sides",
+            Self::BackPost => "clean_post_without_ids",
             _ => "clean",
         }
     }
@@ -239,7 +247,17 @@ impl Rule {
 
     /// Whether segno may add ids of its own, as upstream sends none.
     pub(super) const fn ids_are_added(self) -> bool {
-        matches!(self, Self::NoIds)
+        matches!(self, Self::NoIds | Self::BackPost)
+    }
+
+    /// Whether its client leaves and comes back.
+    pub(super) const fn leaves(self) -> bool {
+        matches!(self, Self::Back | Self::BackPost)
+    }
+
+    /// The method of the request.
+    pub(super) const fn method(self) -> &'static str {
+        if matches!(self, Self::BackPost) { "POST" } else { "GET" }
     }
 
     /// Whether outages cut it.
@@ -250,7 +268,8 @@ impl Rule {
     /// What a request after its end is answered, if one may come at all.
     pub(super) const fn afterwards(self) -> Option<u16> {
         match self {
-            Self::NoContent => Some(204),
+            // A client that comes back behind the end has upstream asked whether there is more.
+            Self::NoContent | Self::Back => Some(204),
             Self::Gone404 => Some(404),
             Self::Gone410 => Some(410),
             _ => None,

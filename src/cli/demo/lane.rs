@@ -64,9 +64,13 @@ impl Lane {
     /// Decides on a request.
     pub(super) fn answer(&self, world: &World, last_id: Option<&str>) -> Answer {
         let mut state = lock(&self.state);
+        if state.started.is_some() && self.script.rule.method() == "POST" {
+            world.fail(format!("{}: upstream was asked again with a POST", self.script.name));
+            return Answer::Status(409);
+        }
         state.started.get_or_insert_with(|| world.now());
         if state.over {
-            return self.afterwards(world);
+            return self.rest(last_id).unwrap_or_else(|| self.afterwards(world));
         }
         if state.failures_left > 0 {
             state.failures_left -= 1;
@@ -91,6 +95,13 @@ impl Lane {
         }
         let cut = self.script.cuts.get(state.cuts_made).copied();
         Answer::Body(Body { from: self.from(healing, after), cut, preface: preface(healing) })
+    }
+
+    /// What a stream that has ended still has for a client that was cut off near its end.
+    fn rest(&self, last_id: Option<&str>) -> Option<Answer> {
+        let n = self.script.find(last_id?).filter(|_| self.script.rule.leaves())?;
+        let from = self.script.next(n);
+        (from < self.script.len()).then_some(Answer::Body(Body { from, cut: None, preface: "" }))
     }
 
     fn from(&self, healing: Option<Kind>, after: Option<usize>) -> usize {

@@ -56,6 +56,8 @@ pub(crate) struct Options {
     pub(crate) duration: Span,
     /// One JSON object instead of a table.
     pub(crate) json: bool,
+    /// Clients are cut off, too, and come back.
+    pub(crate) both_sides: bool,
     /// All events, cuts and ends follow from it.
     pub(crate) seed: u64,
     /// Show a line that changes while it runs.
@@ -69,7 +71,7 @@ impl Options {
     pub(crate) fn new(duration: Span, json: bool) -> Self {
         let live = io::stderr().is_terminal();
         let colour = live && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { duration, json, seed: 0x5e9_0001, live, colour }
+        Self { duration, json, both_sides: true, seed: 0x5e9_0001, live, colour }
     }
 }
 
@@ -122,7 +124,7 @@ pub(crate) fn run(
 ) -> Result<Report, Error> {
     let duration = options.duration.clamp(DURATIONS.0, DURATIONS.1);
     // Progress is a courtesy: whether it can be written decides nothing.
-    let _ = writeln!(err, "segno demo: {} clients for {duration}, seed {:#x}", Slot::all().count(), options.seed);
+    let _ = writeln!(err, "segno demo: {} clients for {duration}, seed {:#x}", slots(options).count(), options.seed);
     let world = Arc::new(World::new(now, duration, options.seed));
     let upstream = Upstream::start(Arc::clone(&world)).map_err(Error::Upstream)?;
     let played = play(options, &world, upstream.addr, start_proxy, err);
@@ -144,11 +146,17 @@ fn play(
     err: &mut dyn Write,
 ) -> Result<(), Error> {
     let (proxy, stop) = start_proxy(upstream)?;
-    let clients: Result<Vec<_>, _> = Slot::all().map(|slot| client(world, slot, proxy, upstream)).collect();
+    let clients: Result<Vec<_>, _> = slots(options).map(|slot| client(world, slot, proxy, upstream)).collect();
     let watched = clients.map(|clients| watch(options, world, clients, err));
     world.stop();
     stop();
     watched.map_err(Error::Client)
+}
+
+/// What each client does.
+fn slots(options: &Options) -> impl Iterator<Item = Slot> {
+    let both_sides = options.both_sides;
+    Slot::all().filter(move |slot| both_sides || !slot.rule.leaves())
 }
 
 /// A client's thread, and the name it fails under.

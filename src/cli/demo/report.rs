@@ -39,6 +39,8 @@ pub(crate) struct Report {
     pub(crate) stated: u64,
     /// Cuts behind which upstream was asked to go on, and did.
     pub(crate) healed: u64,
+    /// Times that a client was cut off, and came back.
+    pub(crate) came_back: u64,
     /// From upstream's write to the client's read, less the same without a proxy.
     pub(crate) added_latency_us: Latency,
     /// Whether nothing was lost, repeated or out of order, and every promise was kept.
@@ -71,6 +73,7 @@ impl Report {
             gaps: tally.gaps.clone(),
             stated: tally.stated,
             healed: tally.healed,
+            came_back: tally.came_back,
             added_latency_us: latency(&mut tally.through).less(latency(&mut tally.direct)),
             ok: tally.lost + tally.duplicated + tally.reordered + tally.failed == 0,
             failures: tally.failures.clone(),
@@ -95,6 +98,7 @@ impl Report {
         writeln!(out, "{events} events over {streams} streams in {seconds} s")?;
         writeln!(out, "\n{:>8}  cuts, {} of them healed", self.cuts.values().sum::<u64>(), self.healed)?;
         rows(out, &self.cuts)?;
+        writeln!(out, "\n{:>8}  times a client was cut off and came back", self.came_back)?;
         writeln!(out, "\n{:>8}  streams ended as they had to", self.ended.values().sum::<u64>())?;
         rows(out, &self.ended)?;
         writeln!(out, "\n{:>8}  gaps stated, {} events in them", self.gaps.values().sum::<u64>(), self.stated)?;

@@ -17,6 +17,8 @@ pub(super) const RESTART_FIRST: usize = 56;
 const BEFORE_SKIP: usize = 20;
 /// Numbers jumped over.
 const SKIPPED: usize = 3;
+/// Events of a stream whose client leaves and comes back.
+pub(super) const BACK_LEN: usize = 90;
 
 /// What the ids of a stream look like.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,6 +49,8 @@ pub(super) struct Script {
     pub(super) slot: usize,
     pub(super) period: Span,
     pub(super) cuts: Vec<Cut>,
+    /// Behind how many events its client leaves, each time, to come back at once.
+    pub(super) leaves: Vec<usize>,
     /// Numbers that are never sent; empty but for a stream that jumps.
     pub(super) skip: Range<usize>,
     ids: Ids,
@@ -62,7 +66,7 @@ impl Script {
         let name = format!("{}-{slot}-{episode}", rule.name());
         let seed = name.bytes().fold(seed, |s, b| Random::new(s ^ u64::from(b)).next());
         let ids = match rule {
-            Rule::NoIds => Ids::None,
+            Rule::NoIds | Rule::BackPost => Ids::None,
             Rule::RestartInt | Rule::Skipped => Ids::Int,
             Rule::RestartUuid => Ids::Uuid,
             _ if slot.is_multiple_of(2) => Ids::Int,
@@ -72,9 +76,10 @@ impl Script {
         let skip = if rule == Rule::Skipped { BEFORE_SKIP..BEFORE_SKIP + SKIPPED } else { 0..0 };
         let eol = if slot % 4 > 1 { "\r\n" } else { "\n" };
         let cuts = plan(rule, slot, len, &mut Random::new(seed));
+        let leaves = if rule.leaves() { leaves(len, &mut Random::new(!seed)) } else { Vec::new() };
         let closing = usize::from(rule.closes());
         let id_numbers = number(ids, &cuts, len, closing);
-        Self { name, rule, slot, period: rule.period(), cuts, skip, ids, eol, seed, id_numbers }
+        Self { name, rule, slot, period: rule.period(), cuts, leaves, skip, ids, eol, seed, id_numbers }
     }
 
     /// Events in all, the closing one and those jumped over included.
@@ -158,6 +163,7 @@ fn plan(rule: Rule, slot: usize, len: usize, random: &mut Random) -> Vec<Cut> {
         Rule::Fleet => (0, &Kind::IN_TURN),
         Rule::RestartInt => (RESTART_FIRST, &[Kind::RestartInt]),
         Rule::RestartUuid => (RESTART_FIRST, &[Kind::RestartUuid]),
+        Rule::Back => (0, &[Kind::FinBetween, Kind::RstInside, Kind::Status503, Kind::RstBetween, Kind::FinInside]),
         Rule::Skipped => return vec![Cut::plain(BEFORE_SKIP)],
         _ => return Vec::new(),
     };
@@ -174,6 +180,12 @@ fn plan(rule: Rule, slot: usize, len: usize, random: &mut Random) -> Vec<Cut> {
         cuts.push(Cut::new(kind, after, random));
     }
     cuts
+}
+
+/// Behind how many events a client leaves. Not near the end: a client that is away then would not see it.
+fn leaves(len: usize, random: &mut Random) -> Vec<usize> {
+    let next = |at: &usize| Some(at + 5 + random.below(10) as usize).filter(|at| at + 15 < len);
+    std::iter::successors(Some(0), next).skip(1).collect()
 }
 
 /// Hands the id numbers out: a closing event repeats the last, so does the event before a cut of that kind, and two

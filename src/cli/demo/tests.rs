@@ -195,7 +195,7 @@ fn an_outage_refuses_connections_and_the_port_comes_back() {
 
 /// Runs the whole demo around the toy.
 fn demo(duration: Span, flaw: toy::Flaw) -> serde_json::Value {
-    let options = Options { duration, json: true, seed: 1, live: false, colour: false };
+    let options = Options { duration, json: true, both_sides: false, seed: 1, live: false, colour: false };
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let start = |upstream| Ok(toy::start(upstream, flaw));
     let report = run(&options, clock(), start, &mut out, &mut err).unwrap();
@@ -220,7 +220,8 @@ fn a_proxy_that_repeats_is_found() {
 
 #[test]
 fn a_table_is_written_for_people() {
-    let mut options = Options { duration: Span::ZERO, json: false, seed: 2, live: true, colour: true };
+    let mut options =
+        Options { duration: Span::ZERO, json: false, both_sides: false, seed: 2, live: true, colour: true };
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let start = |upstream| Ok(toy::start(upstream, toy::Flaw::None));
     let report = run(&options, clock(), start, &mut out, &mut err).unwrap();

@@ -1,6 +1,6 @@
 //! The flaky upstream: plays the scripts, on blocking sockets, a thread for each connection.
 //!
-//! In: requests `GET /NAME`, with or without `Last-Event-ID`. Out: event streams that break as their scripts say, and
+//! In: requests `GET /NAME` or `POST /NAME`, with or without `Last-Event-ID`. Out: event streams that break as their scripts say, and
 //! at intervals no listener at all, so that connections are refused.
 //! Laws: every socket has timeouts, the number of connections has a bound; what a cut will do is written down before
 //! the bytes go out, so that the next request, however early, finds it.
@@ -134,27 +134,39 @@ fn serve(world: &World, mut socket: TcpStream) -> io::Result<()> {
     }
 }
 
-/// Reads a head: the name asked for and the id to resume at. `None` when the peer left or sent something else.
+/// Reads a request: the name asked for and the id to resume at. `None` when the peer left or sent something else.
 fn request(socket: &mut TcpStream) -> io::Result<Option<(String, Option<String>)>> {
-    let mut head = Vec::new();
+    let mut bytes = Vec::new();
     let mut buffer = [0; 2048];
-    while !head.ends_with(b"\r\n\r\n") {
+    let (head, mut body) = loop {
+        if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
+            break (String::from_utf8_lossy(&bytes[..at]).into_owned(), bytes.len() - at - 4);
+        }
         match socket.read(&mut buffer)? {
             0 => return Ok(None),
-            n => head.extend_from_slice(&buffer[..n]),
+            n => bytes.extend_from_slice(&buffer[..n]),
         }
-        if head.len() > MAX_HEAD {
+        if bytes.len() > MAX_HEAD {
             return Ok(None);
         }
-    }
-    let head = String::from_utf8_lossy(&head);
+    };
     let mut lines = head.split("\r\n");
-    let path = lines.next().and_then(|line| line.strip_prefix("GET /")).and_then(|rest| rest.split(' ').next());
-    let last_id = lines
-        .filter_map(|line| line.split_once(':'))
-        .find(|(name, _)| name.eq_ignore_ascii_case("last-event-id"))
-        .map(|(_, value)| value.trim().to_owned());
-    Ok(path.map(|path| (path.to_owned(), last_id)))
+    let words = lines.next().and_then(|line| line.split_once(" /"));
+    let path =
+        words.filter(|(method, _)| matches!(*method, "GET" | "POST")).and_then(|(_, rest)| rest.split(' ').next());
+    let field = |wanted: &str| {
+        let fields = head.split("\r\n").filter_map(|line| line.split_once(':'));
+        fields.filter(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.trim()).next()
+    };
+    // A body that is left unread would turn the end of the connection into a reset.
+    let length = field("content-length").and_then(|value| value.parse().ok()).unwrap_or(0);
+    while body < length {
+        match socket.read(&mut buffer)? {
+            0 => return Ok(None),
+            n => body += n,
+        }
+    }
+    Ok(path.map(|path| (path.to_owned(), field("last-event-id").map(str::to_owned))))
 }
 
 /// A head without a body, and the end of the connection.

@@ -36,6 +36,8 @@ pub(super) struct Tally {
     pub(super) cuts: [u64; Kind::ALL.len()],
     /// Cuts behind which upstream was asked to go on, and did.
     pub(super) healed: u64,
+    /// Times that a client was cut off, and came back.
+    pub(super) came_back: u64,
     pub(super) lost: u64,
     pub(super) duplicated: u64,
     pub(super) reordered: u64,
