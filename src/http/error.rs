@@ -107,7 +107,7 @@ pub enum HeadError {
     SwitchedProtocols,
     /// More than one `Last-Event-ID`.
     LastEventIdRepeated,
-    /// `Last-Event-ID` holds NUL, CR or LF.
+    /// `Last-Event-ID` holds NUL, CR, LF or bytes that are no UTF-8.
     LastEventId,
     /// `Last-Event-ID` is longer than the limit.
     LastEventIdTooLong {
@@ -208,7 +208,9 @@ impl HeadError {
             Self::StatusLine(text) => write!(f, "the status line is \"{text}\"; it should be \"HTTP/1.1 200 OK\""),
             Self::SwitchedProtocols => f.write_str("the response is 101, but no other protocol was asked for"),
             Self::LastEventIdRepeated => f.write_str("more than one Last-Event-ID header; send one"),
-            Self::LastEventId => f.write_str("Last-Event-ID holds NUL, CR or LF; start again without it"),
+            Self::LastEventId => {
+                f.write_str("Last-Event-ID holds NUL, CR, LF or bytes that are no UTF-8; start again without it")
+            }
             _ => f.write_str("the head does not end with its empty line; end it with CR LF CR LF"),
         }
     }

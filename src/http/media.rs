@@ -48,7 +48,7 @@ pub fn retry_after(headers: &Headers) -> Option<Span> {
 /// does in the standard.
 ///
 /// # Errors
-/// More than one header, NUL, CR or LF in it, or more than `max` bytes.
+/// More than one header, NUL, CR or LF in it, bytes that are no UTF-8, or more than `max` bytes.
 pub fn last_event_id<'h>(
     headers: &'h Headers,
     parameter: Option<&'h [u8]>,
@@ -59,7 +59,8 @@ pub fn last_event_id<'h>(
     if values.next().is_some() {
         return Err(HeadError::LastEventIdRepeated);
     }
-    if id.iter().any(|b| matches!(b, 0 | b'\r' | b'\n')) {
+    // Event streams are UTF-8, so that no event had an id that is not.
+    if id.iter().any(|b| matches!(b, 0 | b'\r' | b'\n')) || std::str::from_utf8(id).is_err() {
         return Err(HeadError::LastEventId);
     }
     if id.len() > max {

@@ -13,6 +13,7 @@ mod gaps;
 mod healing;
 mod holding;
 mod passing;
+mod refusing;
 mod resuming;
 mod world;
 
