@@ -22,8 +22,17 @@ pub fn accepts_event_stream(headers: &Headers) -> bool {
 
 /// Whether the first `Content-Type` is `text/event-stream`, with any parameters.
 pub fn is_event_stream(headers: &Headers) -> bool {
+    has_type(headers, EVENT_STREAM)
+}
+
+/// Whether the first `Content-Type` is `application/json`, with any parameters.
+pub fn is_json(headers: &Headers) -> bool {
+    has_type(headers, b"application/json")
+}
+
+fn has_type(headers: &Headers, wanted: &[u8]) -> bool {
     let essence = headers.get("Content-Type").and_then(|value| value.split(|&b| b == b';').next());
-    essence.is_some_and(|e| trim(e).eq_ignore_ascii_case(EVENT_STREAM))
+    essence.is_some_and(|e| trim(e).eq_ignore_ascii_case(wanted))
 }
 
 /// Whether the content is compressed or otherwise coded, so that its events cannot be read.

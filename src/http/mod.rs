@@ -32,7 +32,9 @@ pub use find::{HeadFinder, HeadLimits};
 pub use forward::{Forwarded, RequestOptions, ResponseFraming, write_request, write_response};
 pub use headers::Headers;
 pub use length::BodyLength;
-pub use media::{accepts_event_stream, is_encoded, is_event_stream, last_event_id, retry_after, take_parameter};
+pub use media::{
+    accepts_event_stream, is_encoded, is_event_stream, is_json, last_event_id, retry_after, take_parameter,
+};
 pub use method::{Method, Version};
 pub use piece::{BodyError, CHUNK_LINE_LIMIT, Piece, TRAILER_LIMIT};
 pub use request::{RequestHead, parse_request};

@@ -10,7 +10,7 @@ use super::era::Era;
 use super::exchange::{Ending, Exchange, ExchangeKey, Phase, Reader, Request};
 use super::identity::Identity;
 use super::identity::Token;
-use super::repeat::BodyHash;
+use super::repeat::HeardBody;
 use super::resume::Resume;
 use super::{Close, Machine, Notice, Output};
 use crate::base::{Count, Span};
@@ -156,9 +156,9 @@ impl Machine {
             return self.wait_beside(conn, key, reader);
         }
         let Some(c) = self.conns.get_mut(conn) else { return };
-        let hashes = request.method == Method::Post && request.accepts_stream;
+        let hears = request.method == Method::Post && request.accepts_stream;
         let mut exchange = Exchange::new(route, request, reader, self.now);
-        exchange.body_hash = hashes.then(|| Box::new(BodyHash::new(self.secret.body())));
+        exchange.heard_body = hears.then(|| Box::new(HeardBody::new(self.secret.body())));
         match self.exchanges.insert(exchange) {
             Ok(key) => {
                 if may_share {
@@ -189,7 +189,7 @@ impl Machine {
                 c.exchange = Some(key);
                 if let Some(x) = self.exchanges.get_mut(key) {
                     x.phase = Phase::Waiting(self.now + self.config.routes[route].body_timeout);
-                    x.body_hash = Some(Box::new(BodyHash::new(self.secret.body())));
+                    x.heard_body = Some(Box::new(HeardBody::new(self.secret.body())));
                 }
                 self.set_deadline(conn, self.body_deadline(route));
                 self.arm(key);
@@ -221,7 +221,7 @@ impl Machine {
         let mut body = std::mem::replace(&mut c.body, BodyDecoder::new(BodyLength::None));
         let result = match self.conns.get(upstream) {
             Some(u) if u.is_established() && u.out.len() < HIGH_WATER => {
-                self.pass_hashed(key, upstream, &mut body, &input)
+                self.pass_heard(key, upstream, &mut body, &input)
             }
             _ => Ok(0),
         };
@@ -396,7 +396,8 @@ fn request(
         http::RequestOptions { drop_accept_encoding: accepts_stream, drop_last_event_id: true, ..Default::default() };
     http::write_request(head, &to, options, &mut bytes);
     let era = Era::of(&head.headers, route);
-    let resumes = era.is_resumable_mcp() && head.method == Method::Post && accepts_stream;
+    let era_open = !Era::is_told(&head.headers) && head.method == Method::Post && http::is_json(&head.headers);
+    let resumes = (era.is_resumable_mcp() || era_open) && head.method == Method::Post && accepts_stream;
     let resume_head = resumes.then(|| {
         let mut bytes = Vec::with_capacity(512);
         let options = http::RequestOptions { drop_body: true, method: Some("GET"), ..options };
@@ -412,6 +413,7 @@ fn request(
         chunked_body: head.body == BodyLength::Chunked,
         identity,
         era,
+        era_open,
         asked: None,
         gap: None,
         resume_head,
@@ -423,7 +425,7 @@ pub(super) fn pass_body(
     body: &mut BodyDecoder,
     input: &[u8],
     chunked: bool,
-    mut hash: Option<&mut BodyHash>,
+    mut heard: Option<&mut HeardBody>,
     out: &mut Vec<u8>,
 ) -> Result<usize, String> {
     let mut used = 0;
@@ -432,8 +434,8 @@ pub(super) fn pass_body(
         used += n;
         match piece {
             Piece::Data(data) => {
-                if let Some(hash) = &mut hash {
-                    hash.add(data);
+                if let Some(heard) = &mut heard {
+                    heard.add(data);
                 }
                 http::write_piece(data, chunked, out);
             }

@@ -1,6 +1,7 @@
 //! Which protocol a request speaks, as far as that changes what segno may do with it.
 //!
-//! In: request heads. Out: an [`Era`].
+//! In: request heads, and what a body tells of itself. Out: an [`Era`].
+//! Law: a header goes before the body, and without either a request is plain HTTP.
 //! Source: Model Context Protocol, transports, revisions 2025-03-26 to 2026-07-28: up to 2025-11-25 a disconnect is not
 //! a cancel and a stream is resumed by GET with `Last-Event-ID`; from 2026-07-28 closing a stream cancels it.
 
@@ -32,9 +33,7 @@ impl Era {
     /// What the headers tell.
     pub(super) fn of(headers: &Headers, route: &Route) -> Self {
         match headers.get("MCP-Protocol-Version") {
-            // Revisions are dates, which their bytes put in order.
-            Some(revision) if is_date(revision) && revision >= CLOSING_CANCELS => Self::Stateless,
-            Some(revision) => Self::Resumable { primes: is_date(revision) && revision >= PRIMES },
+            Some(revision) => Self::of_revision(revision),
             None if route.session_header.eq_ignore_ascii_case("Mcp-Session-Id")
                 && headers.contains("Mcp-Session-Id") =>
             {
@@ -42,6 +41,25 @@ impl Era {
             }
             None => Self::Plain,
         }
+    }
+
+    /// What the `_meta` of a request's body tells. Only requests from 2026-07-28 on have a revision there, so that one
+    /// which is no date is a draft of a later one.
+    pub(super) fn of_body(revision: &[u8]) -> Self {
+        if is_date(revision) { Self::of_revision(revision) } else { Self::Stateless }
+    }
+
+    /// Whether the headers leave nothing for the body to tell.
+    pub(super) fn is_told(headers: &Headers) -> bool {
+        headers.contains("MCP-Protocol-Version")
+    }
+
+    /// Revisions are dates, which their bytes put in order.
+    fn of_revision(revision: &[u8]) -> Self {
+        if is_date(revision) && revision >= CLOSING_CANCELS {
+            return Self::Stateless;
+        }
+        Self::Resumable { primes: is_date(revision) && revision >= PRIMES }
     }
 
     pub(super) fn is_resumable_mcp(self) -> bool {
@@ -75,5 +93,12 @@ mod tests {
         assert_eq!(version("2026-07-28"), Era::Stateless);
         assert_eq!(version("2027-01-01"), Era::Stateless);
         assert_eq!(version("DRAFT"), Era::Resumable { primes: false });
+    }
+
+    #[test]
+    fn a_revision_in_a_body_is_a_date_or_a_later_draft() {
+        assert_eq!(Era::of_body(b"2025-11-25"), Era::Resumable { primes: true });
+        assert_eq!(Era::of_body(b"2026-07-28"), Era::Stateless);
+        assert_eq!(Era::of_body(b"DRAFT-2027-"), Era::Stateless);
     }
 }

@@ -10,7 +10,7 @@ use super::checkpoint::Account;
 use super::conn::ConnKey;
 use super::era::Era;
 use super::identity::Identity;
-use super::repeat::{BodyHash, Repeat};
+use super::repeat::{HeardBody, Repeat};
 use super::seats::Seats;
 use super::timers::Timer;
 use crate::base::{Key, Span, Tick};
@@ -44,8 +44,8 @@ pub struct Exchange {
     /// When the timer fires; deadlines that move later are looked at only then.
     pub(super) armed: Tick,
     pub(super) stream: Option<Box<Stream>>,
-    /// What the body of a POST was, for one that comes again.
-    pub(super) body_hash: Option<Box<BodyHash>>,
+    /// What the body of a POST was, for one that comes again, and for what it tells of itself.
+    pub(super) heard_body: Option<Box<HeardBody>>,
     /// Held back until its body tells where it belongs.
     pub(super) repeat: Option<Box<Repeat>>,
 }
@@ -85,6 +85,8 @@ pub(super) struct Request {
     pub(super) has_body: bool,
     pub(super) identity: Identity,
     pub(super) era: Era,
+    /// No header told the era: the body may, until upstream answers.
+    pub(super) era_open: bool,
     /// The cursor that stays here, where it was one of segno's own.
     pub(super) asked: Option<Box<[u8]>>,
     /// Why events in front of the first one are gone; told with the head.
@@ -154,7 +156,7 @@ impl Exchange {
             timer: None,
             armed: Tick::NEVER,
             stream: None,
-            body_hash: None,
+            heard_body: None,
             repeat: None,
         }
     }
@@ -206,6 +208,17 @@ impl Exchange {
 }
 
 impl Request {
+    /// Settles the era by what the body told.
+    pub(super) fn settle_era(&mut self, revision: Option<&[u8]>) {
+        if let Some(revision) = revision.filter(|_| self.era_open) {
+            self.era = Era::of_body(revision);
+        }
+        self.era_open = false;
+        if !self.era.is_resumable_mcp() {
+            self.resume_head = None;
+        }
+    }
+
     /// Whether its answer may be another client's too: a GET of an event stream from where upstream begins.
     pub(super) fn may_share(&self) -> bool {
         let is_plain = self.method == Method::Get && !self.has_body && self.era != Era::Stateless;

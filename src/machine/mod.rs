@@ -29,6 +29,7 @@ mod era;
 mod exchange;
 mod identity;
 mod linger;
+mod meta;
 mod notice;
 mod repeat;
 mod resume;

@@ -10,6 +10,7 @@ use super::client::pass_body;
 use super::conn::ConnKey;
 use super::exchange::ExchangeKey;
 use super::identity::Token;
+use super::meta::MetaScan;
 use super::resume::Resume;
 use crate::http::{BodyDecoder, Method, Piece};
 use siphasher::sip128::{Hasher128, SipHasher24};
@@ -18,27 +19,36 @@ use std::hash::Hasher;
 /// Bytes of a body that are held back.
 const HELD: usize = 256 << 10;
 
-/// A hash of a body, as it passes.
+/// What is learnt from a body as it passes: its hash, and the protocol revision that it tells.
 #[derive(Clone)]
-pub(super) struct BodyHash(SipHasher24);
+pub(super) struct HeardBody {
+    hash: SipHasher24,
+    meta: MetaScan,
+}
 
-impl BodyHash {
-    pub(super) fn new(hasher: SipHasher24) -> Self {
-        Self(hasher)
+impl HeardBody {
+    pub(super) fn new(hash: SipHasher24) -> Self {
+        Self { hash, meta: MetaScan::default() }
     }
 
     pub(super) fn add(&mut self, bytes: &[u8]) {
-        self.0.write(bytes);
+        self.hash.write(bytes);
+        self.meta.feed(bytes);
     }
 
-    fn end(&self) -> u128 {
-        self.0.finish128().as_u128()
+    /// The protocol revision, where the body has told one so far.
+    pub(super) fn revision(&self) -> Option<&[u8]> {
+        self.meta.revision()
+    }
+
+    fn hash(&self) -> u128 {
+        self.hash.finish128().as_u128()
     }
 }
 
-impl std::fmt::Debug for BodyHash {
+impl std::fmt::Debug for HeardBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("BodyHash")
+        f.write_str("HeardBody")
     }
 }
 
@@ -48,7 +58,7 @@ pub(super) struct Repeat {
     token: Token,
     seq: u64,
     decoder: BodyDecoder,
-    hash: BodyHash,
+    heard: HeardBody,
     /// Bytes of the input that the decoder has seen.
     seen: usize,
 }
@@ -56,10 +66,10 @@ pub(super) struct Repeat {
 impl Machine {
     /// Holds a request back until its body is there.
     pub(super) fn await_body(&mut self, conn: ConnKey, key: ExchangeKey, token: Token, seq: u64) {
-        let hash = BodyHash::new(self.secret.body());
+        let heard = HeardBody::new(self.secret.body());
         let Some(decoder) = self.conns.get(conn).map(|c| c.body.clone()) else { return };
         if let Some(x) = self.exchanges.get_mut(key) {
-            x.repeat = Some(Box::new(Repeat { token, seq, decoder, hash, seen: 0 }));
+            x.repeat = Some(Box::new(Repeat { token, seq, decoder, heard, seen: 0 }));
         }
         self.hear_body(conn, key);
     }
@@ -76,7 +86,7 @@ impl Machine {
         while !repeat.decoder.is_done() && c.input.len() <= HELD {
             match repeat.decoder.next(&c.input[repeat.seen..]) {
                 Ok((n, Piece::Data(data))) => {
-                    repeat.hash.add(data);
+                    repeat.heard.add(data);
                     repeat.seen += n;
                 }
                 Ok((n, Piece::End)) => repeat.seen += n,
@@ -106,7 +116,7 @@ impl Machine {
         let Some(first) = self.tokens.get(&repeat.token.0).and_then(|key| self.exchanges.get(*key)) else {
             return false;
         };
-        let same = first.body_hash.as_ref().is_some_and(|hash| hash.end() ^ repeat.hash.end() == 0);
+        let same = first.heard_body.as_ref().is_some_and(|first| first.hash() ^ repeat.heard.hash() == 0);
         if !same || first.request.method != Method::Post {
             return false;
         }
@@ -131,7 +141,7 @@ impl Machine {
     }
 
     /// Passes on a part of a request's body, and notes what it was where that may be asked again.
-    pub(super) fn pass_hashed(
+    pub(super) fn pass_heard(
         &mut self,
         key: ExchangeKey,
         upstream: ConnKey,
@@ -140,6 +150,6 @@ impl Machine {
     ) -> Result<usize, String> {
         let Some(x) = self.exchanges.get_mut(key) else { return Ok(0) };
         let Some(u) = self.conns.get_mut(upstream) else { return Ok(0) };
-        pass_body(body, input, x.request.chunked_body, x.body_hash.as_deref_mut(), u.out.end())
+        pass_body(body, input, x.request.chunked_body, x.heard_body.as_deref_mut(), u.out.end())
     }
 }

@@ -97,6 +97,7 @@ impl Machine {
 
     fn on_answer(&mut self, key: ExchangeKey, conn: ConnKey, head: &ResponseHead) {
         let Some(x) = self.exchanges.get_mut(key) else { return };
+        x.request.settle_era(x.heard_body.as_ref().and_then(|body| body.revision()));
         let answer = Answer {
             status: head.status,
             // The answer to a HEAD has the headers of a stream and no body.

@@ -9,6 +9,7 @@ mod bodies;
 mod bounds;
 mod chaos;
 mod draining;
+mod eras;
 mod gaps;
 mod healing;
 mod holding;
