@@ -143,8 +143,7 @@ impl Machine {
                 let asked = request.cursor.take();
                 self.open_repeat(conn, route, Request { asked, ..request }, reader, token, seq);
             }
-            Resume::Over => self.answer_in_place(conn, 204, "", &[]),
-            found @ Resume::Join(..) => self.join(conn, request, reader, found),
+            found => self.resume_at(conn, request, reader, found),
         }
     }
 
@@ -249,11 +248,12 @@ impl Machine {
 
     /// Ends a request whose body is of no use: with a status, or with a reset where an answer has begun.
     fn refuse_body(&mut self, conn: ConnKey, key: ExchangeKey, status: u16, why: &str) {
-        let head_sent = self.exchanges.get(key).is_some_and(|x| x.head_sent);
-        self.drop_exchange(key);
-        match head_sent {
-            true => self.close(conn, Close::Reset),
-            false => self.refuse(conn, status, why),
+        match self.exchanges.get(key).is_some_and(|x| x.head_sent) {
+            true => self.cut_readers(key),
+            false => {
+                self.drop_exchange(key);
+                self.refuse(conn, status, why);
+            }
         }
     }
 
@@ -269,11 +269,18 @@ impl Machine {
         self.resume(conn);
     }
 
+    /// More of a body that is held back has come: the client has its time anew.
+    pub(super) fn extend_body(&mut self, conn: ConnKey, key: ExchangeKey) {
+        if let Some(x) = self.exchanges.get(key) {
+            self.set_deadline(conn, self.body_deadline(x.route()));
+        }
+    }
+
     pub(super) fn on_body_timeout(&mut self, conn: ConnKey) {
         let Some(c) = self.conns.get(conn) else { return };
         let Some(key) = c.exchange.filter(|_| !c.body.is_done()) else { return };
         let Some(x) = self.exchanges.get(key) else { return };
-        if !c.input.is_empty() || !self.upstream_takes(c.exchange) {
+        if x.repeat.is_none() && (!c.input.is_empty() || !self.upstream_takes(c.exchange)) {
             // Not the client is slow: it is not read.
             return self.set_deadline(conn, self.body_deadline(x.route()));
         }
@@ -359,6 +366,10 @@ impl Machine {
                 _ => {}
             }
         }
+        // Nobody can come back here to what nobody reads.
+        let unread: Vec<ExchangeKey> =
+            self.exchanges.iter().filter(|(_, x)| x.is_detached()).map(|(key, _)| key).collect();
+        unread.into_iter().for_each(|key| self.drop_exchange(key));
     }
 
     fn drain_exchange(&mut self, key: ExchangeKey) {

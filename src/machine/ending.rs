@@ -47,6 +47,9 @@ impl Machine {
             }
             return self.flush(client);
         }
+        if ending == Ending::Cut && std::mem::take(&mut reader.owes_gap) {
+            return self.say_rest_is_gone(key, seat);
+        }
         self.unseat(key, seat);
         match ending {
             Ending::Clean => self.on_answered(client, keep_alive),
@@ -68,11 +71,18 @@ impl Machine {
         }
     }
 
-    /// A client has closed or lost its connection. One that has not sent all of its request is not waited for.
+    /// A client has closed or lost its connection. A request that has not come whole ends with it, for whoever reads
+    /// its answer.
     pub(super) fn on_reader_left(&mut self, key: ExchangeKey, seat: Seat) {
         let client = self.exchanges.get(key).and_then(|x| x.readers.get(seat)).map(|reader| reader.client);
         if client.and_then(|client| self.conns.get(client)).is_some_and(|c| !c.body.is_done()) {
-            return self.drop_exchange(key);
+            if let Some(client) = client.and_then(|client| self.conns.get_mut(client)) {
+                client.exchange = None;
+            }
+            if let Some(x) = self.exchanges.get_mut(key) {
+                x.readers.leave(seat);
+            }
+            return self.cut_readers(key);
         }
         if self.exchanges.get(key).is_some_and(|x| x.stream.is_some()) {
             self.counts.one(Count::StreamsLeft);

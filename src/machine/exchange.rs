@@ -66,6 +66,8 @@ pub(super) struct Reader {
     pub(super) until_close: bool,
     /// Its socket is full.
     pub(super) blocked: bool,
+    /// What it is given is not all: it is told behind it.
+    pub(super) owes_gap: bool,
     /// When it last took something.
     pub(super) last_sent: Tick,
     /// Its place in the log of an event stream.
@@ -133,6 +135,7 @@ impl Reader {
             chunked: false,
             until_close: false,
             blocked: false,
+            owes_gap: false,
             last_sent: now,
             place: Subscriber::new(version == Version::Http11, 0),
         }

@@ -110,12 +110,14 @@ pub(super) fn linger(x: &Exchange, route: &Route) -> Span {
 fn is_worth_keeping(x: &Exchange) -> bool {
     let Some(stream) = x.stream.as_ref().filter(|stream| stream.begun) else { return false };
     let tracker = &stream.tracker;
-    if tracker.replay_start().is_none() || !(tracker.has_own_ids() || tracker.healable()) {
+    // Also the id that a client was primed with, before any event.
+    let own = tracker.has_own_ids() || stream.has_token;
+    if tracker.replay_start().is_none() || !(own || tracker.healable()) {
         return false;
     }
     match x.phase {
         // Upstream has all of it, and can be asked.
-        Phase::Ending(_) if !tracker.has_own_ids() && tracker.delivered_offset() == tracker.whole() => false,
+        Phase::Ending(_) if !own && tracker.delivered_offset() == tracker.whole() => false,
         Phase::Ending(Ending::Clean | Ending::Cut) | Phase::Streaming => true,
         Phase::Waiting(_) | Phase::Connecting | Phase::Asked => true,
         Phase::Passing => false,

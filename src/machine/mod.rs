@@ -252,7 +252,7 @@ impl Machine {
             conns: Table::new(limits.connections),
             exchanges: Table::new(limits.streams),
             sessions: Sessions::new(limits.sessions),
-            secret: Secret::new(secret, random.next()),
+            secret: Secret::new(secret),
             wheel: Wheel::new(limits.connections.saturating_add(limits.streams).saturating_add(1), now),
             interner: Interner::new(random.next(), stream::symbols(&config)),
             budget: Budget::new(limits.log_budget),

@@ -13,6 +13,7 @@ use super::identity::Token;
 use super::meta::MetaScan;
 use super::resume::Resume;
 use crate::http::{BodyDecoder, Method, Piece};
+use crate::track::GapReason;
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::hash::Hasher;
 
@@ -83,6 +84,7 @@ impl Machine {
     pub(super) fn hear_body(&mut self, conn: ConnKey, key: ExchangeKey) -> bool {
         let Some(mut repeat) = self.exchanges.get_mut(key).and_then(|x| x.repeat.take()) else { return false };
         let Some(c) = self.conns.get(conn) else { return true };
+        let seen = repeat.seen;
         while !repeat.decoder.is_done() && c.input.len() <= HELD {
             match repeat.decoder.next(&c.input[repeat.seen..]) {
                 Ok((n, Piece::Data(data))) => {
@@ -92,8 +94,12 @@ impl Machine {
                 Ok((n, Piece::End)) => repeat.seen += n,
                 Ok((n, Piece::More)) => {
                     repeat.seen += n;
+                    let came = repeat.seen > seen;
                     if let Some(x) = self.exchanges.get_mut(key) {
                         x.repeat = Some(repeat);
+                    }
+                    if came {
+                        self.extend_body(conn, key);
                     }
                     return true;
                 }
@@ -104,6 +110,14 @@ impl Machine {
         let is_whole = repeat.decoder.is_done() && c.input.len() <= HELD;
         if is_whole && self.answer_repeat(conn, key, &repeat) {
             return true;
+        }
+        let Some(x) = self.exchanges.get(key) else { return true };
+        // The client will put the answer behind what it has. MCP has no word for that on a POST.
+        let told = !self.refuses_gaps(&x.request, x.route());
+        let now = self.now;
+        if let Some(x) = self.exchanges.get_mut(key) {
+            x.since = now;
+            x.request.gap = told.then_some(GapReason::Unknown);
         }
         self.ask(key);
         self.arm(key);
@@ -133,10 +147,7 @@ impl Machine {
         c.exchange = None;
         c.consume_input(repeat.seen);
         c.body = BodyDecoder::Done;
-        match found {
-            Resume::Over => self.answer_in_place(conn, 204, "", &[]),
-            found => self.join(conn, request, reader, found),
-        }
+        self.resume_at(conn, request, reader, found);
         true
     }
 

@@ -11,6 +11,7 @@
 use super::conn::ConnKey;
 use super::exchange::{Ending, ExchangeKey, Phase, Reader, Request};
 use super::identity::Token;
+use super::seats::Seat;
 use super::{Close, Machine, Notice, Output};
 use crate::base::{Count, EventId};
 use crate::config::{Gap, Share};
@@ -32,6 +33,8 @@ pub(super) enum Resume {
     Repeat(Token, u64),
     /// The stream has ended as it should, and the client has had all of it.
     Over,
+    /// It is in the middle of an event that is too large to be held: nobody can begin here now.
+    Later,
 }
 
 impl Machine {
@@ -53,7 +56,7 @@ impl Machine {
                 Some((token, seq)) => self.find_own(request, token, seq),
                 None => self.find_upstreams(request, id, share),
             },
-            None if share != Share::Off => self.find_shared(request),
+            None if share != Share::Off && request.accepts_stream => self.find_shared(request),
             None => Resume::New,
         }
     }
@@ -69,15 +72,18 @@ impl Machine {
             return Resume::NewAfter(GapReason::Unknown);
         }
         let Some(offset) = tracker.locate_event(seq) else {
-            let start = tracker.replay_start().unwrap_or_else(|| tracker.whole());
-            return Resume::Join(key, start, Some(GapReason::Evicted));
+            let start = tracker.replay_start();
+            return start.map_or(Resume::Later, |start| Resume::Join(key, start, Some(GapReason::Evicted)));
         };
         let has_all = offset == tracker.whole();
         match (x.phase, &x.request.method) {
             (Phase::Ending(Ending::Clean), Method::Post) if has_all => Resume::Over,
             // A GET whose upstream is gone is asked anew, with ids of its own.
             (Phase::Ending(_), Method::Get) if has_all => Resume::NewAfter(GapReason::Restarted),
-            (Phase::Ending(Ending::Cut), Method::Post) => Resume::Join(key, offset, Some(GapReason::Refused)),
+            // First what the log holds; who comes back behind it is told.
+            (Phase::Ending(Ending::Cut), Method::Post) if has_all => {
+                Resume::Join(key, offset, Some(GapReason::Refused))
+            }
             _ => Resume::Join(key, offset, None),
         }
     }
@@ -95,8 +101,8 @@ impl Machine {
             let Some(x) = self.exchanges.get(key) else { continue };
             let Some(stream) = &x.stream else { continue };
             // What a POST began is only found by what nobody can guess.
-            let is_secret = x.request.method == Method::Get || request.era.is_resumable_mcp();
-            if !is_secret || !(x.is_detached() || share != Share::Off) {
+            let may_find = x.request.method == Method::Get || is_secret(request);
+            if !may_find || !(x.is_detached() || share != Share::Off) {
                 continue;
             }
             let Some(offset) = stream.tracker.locate(&self.interner, id) else { continue };
@@ -190,11 +196,25 @@ impl Machine {
         }
     }
 
+    /// Does what was found for a request that belongs to a stream.
+    pub(super) fn resume_at(&mut self, conn: ConnKey, request: Request, reader: Reader, found: Resume) {
+        match found {
+            Resume::Over => self.answer_in_place(conn, 204, "", &[]),
+            Resume::Later => {
+                // A cut, on which clients come back; a status is an end to some.
+                self.counts.one(Count::StreamsCut);
+                self.close(conn, Close::Reset);
+            }
+            found => self.join(conn, request, reader, found),
+        }
+    }
+
     /// Gives a client a place in a stream: what it has missed first, then what comes.
     pub(super) fn join(&mut self, conn: ConnKey, request: Request, mut reader: Reader, to: Resume) {
         let Resume::Join(key, offset, gap) = to else { return };
         let Some(x) = self.exchanges.get(key) else { return };
-        if gap.is_some() && self.refuses_gaps(&request, x.route()) {
+        let refuses = self.refuses_gaps(&request, x.route());
+        if gap.is_some() && refuses {
             return self.refuse_gap(conn, &request, gap);
         }
         let own = x.stream.as_ref().is_some_and(|stream| stream.tracker.has_own_ids());
@@ -219,6 +239,8 @@ impl Machine {
         let resumed_at = first_own(&stream.tracker, offset);
         let lead = lead(&request, gap, resumed_at.as_ref().map(|id| id.as_bytes()), nothing_yet);
         let lines = stream.head.clone();
+        let is_cut = x.phase == Phase::Ending(Ending::Cut) && x.request.method == Method::Post;
+        reader.owes_gap = is_cut && gap.is_none() && !refuses;
         let seat = x.readers.take(reader);
         x.last_sent = now;
         if let Some(c) = self.conns.get_mut(conn) {
@@ -236,12 +258,34 @@ impl Machine {
         self.arm(key);
     }
 
+    /// A client has been given all that there is of a POST's answer that upstream cut: tells it before its own cut.
+    pub(super) fn say_rest_is_gone(&mut self, key: ExchangeKey, seat: Seat) {
+        let Some(x) = self.exchanges.get(key) else { return };
+        let (Some(reader), Some(stream)) = (x.readers.get(seat), &x.stream) else { return };
+        let (client, chunked) = (reader.client, reader.chunked);
+        let last = stream.tracker.own_id(stream.tracker.received().seq);
+        let mut event = Vec::new();
+        write_gap(&mut event, GapReason::Refused, last.as_ref().map(|id| id.as_bytes()), None);
+        if let Some(c) = self.conns.get_mut(client) {
+            http::write_piece(&event, chunked, c.out.end());
+        }
+        self.stated(key, GapReason::Refused);
+        self.flush(client);
+    }
+
     /// A GET whose upstream has ended or gone is asked again behind what its log holds.
     fn go_on_behind_the_end(&mut self, key: ExchangeKey) {
         let Some(x) = self.exchanges.get_mut(key) else { return };
         let Some(stream) = &mut x.stream else { return };
         let can_ask = x.request.method == Method::Get && stream.tracker.healable() && !stream.tracker.has_own_ids();
-        if can_ask && matches!(x.phase, Phase::Ending(_)) && x.upstream.is_none() {
+        let others = x.readers.len() > 1;
+        let may_go_on = match x.phase {
+            // Some of the others have been given the end, though they have not taken it yet.
+            Phase::Ending(Ending::Clean) => !others,
+            Phase::Ending(Ending::Cut) => true,
+            _ => false,
+        };
+        if can_ask && may_go_on && x.upstream.is_none() {
             stream.body_began = (self.now, u64::MAX);
             self.heal(key);
         }
@@ -322,6 +366,11 @@ impl Machine {
         let text = format!("events behind this Last-Event-ID are gone ({reason}); begin without it");
         self.answer_in_place(conn, status, &text, &[("Segno-Gap", reason)]);
     }
+}
+
+/// Whether only the client that a session was given to can ask so.
+pub(super) fn is_secret(request: &Request) -> bool {
+    request.era.is_resumable_mcp() && request.identity.named
 }
 
 /// What stands in front of a resumed stream: the gap, or the last id where nothing else would carry one.

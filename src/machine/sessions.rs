@@ -175,8 +175,16 @@ impl Session {
         u128::from_ne_bytes(self.id)
     }
 
+    /// The stream goes on under its number: its record is its own again.
+    pub(super) fn forget_record(&mut self, stream: u64) {
+        if let Some(records) = &mut self.records {
+            records.0.retain(|other| *other != stream);
+        }
+    }
+
     /// Notes that a stream has ended and left a record. The record that has to go for it, if one has.
     pub(super) fn note_record(&mut self, stream: u64) -> Option<u64> {
+        self.forget_record(stream);
         let records = &mut self.records.get_or_insert_default().0;
         records.push_back(stream);
         if records.len() > RECORDS { records.pop_front() } else { None }

@@ -7,7 +7,7 @@
 use super::checkpoint::{Checkpoint, session_name};
 use super::exchange::{Ending, ExchangeKey, Phase};
 use super::identity::Token;
-use super::resume::stream_head;
+use super::resume::{Resume, is_secret, stream_head};
 use super::{Machine, Output};
 use crate::base::{Count, EventId, Span};
 use crate::config::ResumeFrom;
@@ -16,6 +16,9 @@ use crate::track::{GapReason, TrackContext};
 
 /// How long a request waits for the store.
 pub(super) const PATIENCE: Span = Span::from_secs(1);
+
+/// Bytes of a stored log that are taken in at least at a time.
+const PART: usize = 4 << 10;
 
 /// Bytes beside a stored log: what the stream was asked for, and how.
 const META: usize = 9;
@@ -98,6 +101,9 @@ impl Machine {
         let asked = x.request.asked.as_ref().or(x.request.cursor.as_ref()).cloned();
         match asked {
             Some(id) => {
+                if self.join_meanwhile(key, &id) {
+                    return;
+                }
                 if let Some(stored) = self.pick(key, &id, found) {
                     return self.rebuild(key, &id, stored);
                 }
@@ -110,20 +116,52 @@ impl Machine {
 
     /// The one stored stream whose events have this id.
     fn pick(&self, key: ExchangeKey, id: &[u8], found: Vec<Stored>) -> Option<Stored> {
-        let target = self.exchanges.get(key)?.request.identity.target.to_le_bytes();
-        let own = Token::parse(id).map(|(token, _)| token);
-        let needle = [b"id: ", id, b"\n"].concat();
+        let request = &self.exchanges.get(key)?.request;
+        let target = request.identity.target.to_le_bytes();
+        let own = Token::parse(id).map(|(token, _)| token).filter(|token| self.secret.made(*token));
+        let needle = [b"id: ", id].concat();
         let fits = |stored: &Stored| {
             let Some(log) = stored.log.as_ref().filter(|log| log.meta.get(..8) == Some(&target)) else { return false };
-            match own.filter(|token| self.secret.made(*token)) {
+            let is_get = log.meta.get(8) == Some(&1);
+            if self.is_live(request.identity.session, stored.stream) {
+                // Another request has gone on with it meanwhile.
+                return false;
+            }
+            match own {
                 Some(token) => self.secret.token(stored.stream) == token,
-                // Whatever looks like the id is looked at properly once the log is rebuilt.
-                None => memchr::memmem::find(&log.bytes, &needle[..needle.len() - 1]).is_some(),
+                // What a POST began is only found by what nobody can guess. Whatever looks like the id is looked at
+                // properly once the log is rebuilt.
+                None => (is_get || is_secret(request)) && memchr::memmem::find(&log.bytes, &needle).is_some(),
             }
         };
         let mut fitting = found.into_iter().filter(|stored| fits(stored));
         let first = fitting.next()?;
         fitting.next().is_none().then_some(first)
+    }
+
+    /// Whether a stream with this number is here.
+    fn is_live(&self, session: u128, number: u64) -> bool {
+        let session = self.sessions.find(session).and_then(|key| self.sessions.get(key));
+        let number_of = |key: &ExchangeKey| Some(self.exchanges.get(*key)?.stream.as_ref()?.account.number);
+        session.is_some_and(|session| session.streams.iter().any(|key| number_of(key) == Some(number)))
+    }
+
+    /// While the store was asked, another request may have found the stream there: joins it. True: it did.
+    fn join_meanwhile(&mut self, key: ExchangeKey, id: &[u8]) -> bool {
+        let Some(x) = self.exchanges.get(key) else { return true };
+        let Some(conn) = x.readers.only().map(|reader| reader.client) else { return false };
+        let request = super::exchange::Request { cursor: Some(id.into()), asked: None, gap: None, ..x.request.clone() };
+        let found = self.find_stream(&request, x.route());
+        if !matches!(found, Resume::Join(..) | Resume::Over | Resume::Later) {
+            return false;
+        }
+        let Some(reader) = self.exchanges.get_mut(key).and_then(|x| x.readers.leave(0)) else { return true };
+        self.drop_exchange(key);
+        if let Some(c) = self.conns.get_mut(conn) {
+            c.exchange = None;
+        }
+        self.resume_at(conn, request, reader, found);
+        true
     }
 
     /// Goes on with a stream of a process before: its events are replayed, then upstream is asked behind them.
@@ -135,20 +173,25 @@ impl Machine {
         if !self.create_stream(key) {
             return self.cut_readers(key);
         }
-        let Self { exchanges, routes, interner, budget, now, .. } = self;
+        let Self { exchanges, sessions, routes, interner, budget, now, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
         let limits = &routes[x.route as usize].limits;
         let Some(stream) = &mut x.stream else { return };
         stream.tracker.begin(false, true);
         let mut rest = &log.bytes[..];
         while !rest.is_empty() {
-            let room = stream.tracker.room(limits, budget).clamp(1, rest.len());
-            let cx = TrackContext { limits, interner, budget, now: *now };
-            stream.tracker.feed(cx, &rest[..room]);
+            let whole = stream.tracker.whole();
+            // Nothing waits for a reader yet: the newest events stay, whatever the bounds are now.
+            stream.tracker.release_to(TrackContext { limits, interner, budget, now: *now }, whole);
+            let room = stream.tracker.room(limits, budget).max(PART).min(rest.len());
+            stream.tracker.feed(TrackContext { limits, interner, budget, now: *now }, &rest[..room]);
             rest = &rest[room..];
         }
         stream.begun = true;
         stream.account.number = stored.stream;
+        if let Some(session) = stream.account.session.and_then(|session| sessions.get_mut(session)) {
+            session.forget_record(stored.stream);
+        }
         stream.account.before = log.first.saturating_sub(1);
         stream.stored = stream.tracker.whole();
         let offset = stream.tracker.locate(interner, id);
@@ -205,7 +248,9 @@ impl Machine {
         let Some(x) = self.exchanges.get_mut(key) else { return };
         let (route, target, is_get) = (x.route(), x.request.identity.target, x.request.method == Method::Get);
         let Some(stream) = &mut x.stream else { return };
-        let from = stream.stored.max(stream.tracker.start());
+        // Of an event above the bound only a part may be held: what is stored begins behind it, and its number tells.
+        let Some(start) = stream.tracker.replay_start() else { return };
+        let from = stream.stored.max(start);
         let (end, ends) = stream.tracker.events_behind(from);
         if ends.is_empty() {
             return;

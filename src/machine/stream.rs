@@ -373,10 +373,11 @@ impl Machine {
     }
 
     /// The budget of all logs is used up: logs above their fair share give back what has been delivered, each in its
-    /// turn, until the budget is kept.
+    /// turn, until the budget is kept. Each call looks at a bounded number, so that no event waits for all streams.
     fn reclaim(&mut self) {
+        const LOOKS: usize = 64;
         let fair = self.config.limits.log_budget / self.exchanges.len().max(1);
-        for _ in 0..self.exchanges.places() {
+        for _ in 0..self.exchanges.places().min(LOOKS) {
             if !self.budget.is_over() {
                 return;
             }

@@ -154,13 +154,22 @@ impl Deadlines {
             (true, ..) | (_, Method::Post, Phase::Waiting(_) | Phase::Connecting) => route.heal_for,
             _ => route.response_timeout,
         };
+        // The first attempt heals nothing, and has the time that a connection may take.
+        let asks = matches!(x.phase, Phase::Connecting | Phase::Asked);
+        let first = asks && x.tries <= 1 && x.stream.as_ref().is_none_or(|stream| !stream.begun);
+        let limit = if first { limit.max(route.connect_timeout) } else { limit };
+        let waiting = waiting && x.repeat.is_none();
         // A full socket needs no heartbeat, and `last_sent` then tells since when it has been full.
         let beats = x.is_open_stream() && !route.heartbeat.is_zero() && x.readers.iter().any(|(_, r)| !r.blocked);
         let beats = beats && !matches!(x.phase, Phase::Ending(_));
         let stuck = x.readers.iter().filter(|(_, r)| r.blocked).map(|(_, r)| r.last_sent).min();
         let listens = x.phase == Phase::Streaming;
         Self {
-            attempt: if let Phase::Waiting(at) = x.phase { at } else { never },
+            attempt: match x.phase {
+                // One that awaits its body is timed by its connection.
+                Phase::Waiting(at) if x.repeat.is_none() => at,
+                _ => never,
+            },
             hold: if may_open { x.since + route.hold_head } else { never },
             give_up: if waiting { x.since + limit } else { never },
             heartbeat: if beats { x.last_sent + route.heartbeat } else { never },

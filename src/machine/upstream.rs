@@ -146,7 +146,7 @@ impl Machine {
     fn end_deleted_session(&mut self, key: ExchangeKey, status: u16) {
         let Some(x) = self.exchanges.get(key) else { return };
         let identity = x.request.identity;
-        let is_delete = x.request.method == http::Method::Delete && identity.named;
+        let is_delete = x.request.method == http::Method::Delete && identity.named && x.request.era.is_resumable_mcp();
         if is_delete
             && matches!(status, 200..=299 | 404 | 410)
             && let Some(session) = self.sessions.find(identity.session)

@@ -12,13 +12,16 @@
 //! | catching up | no id, equal to none | keep | the same, comparing none without id |
 //! | catching up | neither id nor data, equal to none | keep | the same |
 //! | catching up | id too long to be known | keep | live |
-//! | restarted | anything before the received mark | drop | the same |
+//! | restarted | an id logged, with other bytes | keep, after a `restarted` gap | live |
+//! | restarted | an id that does not follow as it did the first time | as when catching up | catching up |
+//! | restarted | anything else before the received mark | drop | the same |
 //! | restarted | the received id, same bytes or none logged | drop | catching up, comparing behind the mark |
 //! | restarted | the received id, other bytes | keep, after a `restarted` gap | live |
 //! | restarted | more than the stream ever received | keep, after a `restarted` gap | live |
 //!
 //! An event without an id that is new does not make the state live: a server may greet each connection with one, and
-//! the repeats behind it are still repeats. Law: rather repeat than lose.
+//! the repeats behind it are still repeats. A greeting may also carry a first id on each connection: upstream has started
+//! again only as long as the ids behind it are the stream's next ones. Law: rather repeat than lose.
 //! Source: DESIGN law 9.
 
 use std::ops::Range;
@@ -57,6 +60,8 @@ pub(super) struct CatchUp {
 struct Dropped {
     events: u64,
     bytes: u64,
+    /// Which of the stream's first ids came last.
+    position: usize,
 }
 
 impl CatchUp {
@@ -119,7 +124,9 @@ impl Ledger {
     pub(super) fn verdict(&mut self, cx: &TrackContext<'_>, block: &Block<'_>, own: Range<u64>) -> Verdict {
         let Some(mut state) = self.catch_up.take() else { return self.verdict_live(cx, block, own) };
         let verdict = match block.id {
-            _ if state.is_restarted() => self.verdict_restarted(cx, &mut state, block, own),
+            _ if state.is_restarted() && !self.is_greeting(cx, &mut state, block) => {
+                self.verdict_restarted(cx, &mut state, block, own)
+            }
             _ if cx.limits.dedup == Dedup::Off => self.verdict_off(block),
             BlockId::None => (self.verdict_without_id(&mut state, block, own), true),
             BlockId::TooLong => (Verdict::Keep, false),
@@ -185,7 +192,11 @@ impl Ledger {
             None => return (self.new_event(id), false),
         };
         if first && self.begins_again(sought) {
-            state.restarted = Some(Dropped::default());
+            let position = match sought {
+                Sought::Id(id) => self.first.position(id).unwrap_or(0),
+                Sought::Empty => 0,
+            };
+            state.restarted = Some(Dropped { position, ..Dropped::default() });
             return self.verdict_restarted_id(cx, state, Some(sought), true, own);
         }
         match self.find(sought, own, state.next.unwrap_or(0)) {
@@ -220,6 +231,26 @@ impl Ledger {
         Verdict::Keep
     }
 
+    /// Whether what looked like the stream's beginning was a greeting: another id follows than the first time. Then
+    /// upstream has not started again.
+    fn is_greeting(&self, cx: &TrackContext<'_>, state: &mut CatchUp, block: &Block<'_>) -> bool {
+        let (Some(dropped), BlockId::Set(id)) = (&mut state.restarted, block.id) else { return false };
+        let symbol = cx.interner.lookup(id);
+        if id.is_empty() || symbol.is_some() && symbol == self.received.id || dropped.position + 1 >= self.first.len() {
+            return false;
+        }
+        match symbol.and_then(|id| self.first.position(id)) {
+            Some(position) if position >= dropped.position => {
+                dropped.position = position;
+                false
+            }
+            _ => {
+                state.restarted = None;
+                true
+            }
+        }
+    }
+
     fn verdict_restarted(
         &self,
         cx: &TrackContext<'_>,
@@ -246,6 +277,12 @@ impl Ledger {
             && self.received.id == Some(id)
         {
             return self.verdict_mark(state, id, own);
+        }
+        if let Some(id) = sought
+            && !state.discarding
+            && matches!(self.find(id, own.clone(), 0), Found::Other)
+        {
+            return (Verdict::KeepAfter(GapReason::Restarted), false);
         }
         let dropped = state.restarted.get_or_insert_default();
         dropped.events += u64::from(is_event);

@@ -138,8 +138,9 @@ impl Log {
     /// Where replay after this id starts: behind the first event that carries it.
     pub(super) fn locate(&self, id: Symbol) -> Option<u64> {
         let first = self.replay_start()?;
-        if self.base == Some(id) && self.base_exact && first == self.start() {
-            return Some(first);
+        if self.base == Some(id) {
+            // Not exact: events have left behind it, also where a later one carries it again.
+            return (self.base_exact && first == self.start()).then_some(first);
         }
         let after = self.records.iter().find(|r| r.id == Some(id))?.end();
         (after >= first).then_some(after)
@@ -337,11 +338,18 @@ impl Log {
         }
     }
 
-    /// Evicts delivered records until the ring can have `keep` bytes, and shrinks it. The heap bytes given back.
+    /// Evicts delivered records until the log can have `keep` bytes, and shrinks it. The heap bytes given back.
     pub(super) fn trim(&mut self, keep: usize, budget: &mut Budget, interner: &mut Interner) -> usize {
-        let goal = if keep < FIRST_RING { 0 } else { 1 << keep.ilog2() };
-        while self.ring.len() > goal && self.evict_one(interner) {}
-        self.shrink(goal, budget)
+        // A quarter for the records, which small events have many of.
+        let records = keep / 4 / size_of::<Record>();
+        let bytes = keep - keep / 4;
+        let goal = if bytes < FIRST_RING { 0 } else { 1 << bytes.ilog2() };
+        while (self.ring.len() > goal || self.records.len() > records) && self.evict_one(interner) {}
+        let before = self.memory();
+        self.records.shrink_to(records);
+        let given = before - self.memory();
+        budget.give(given);
+        given + self.shrink(goal, budget)
     }
 
     /// Gives memory back when the ring is mostly empty. The heap bytes given back.

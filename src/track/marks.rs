@@ -35,7 +35,17 @@ impl FirstIds {
     }
 
     pub(super) fn contains(&self, id: Symbol) -> bool {
-        self.0.as_ref().is_some_and(|ids| ids.contains(&Some(id)))
+        self.position(id).is_some()
+    }
+
+    /// Which of the first ids this one was, from 0.
+    pub(super) fn position(&self, id: Symbol) -> Option<usize> {
+        self.0.as_ref()?.iter().position(|place| *place == Some(id))
+    }
+
+    /// How many are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |ids| ids.iter().flatten().count())
     }
 
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Symbol> {

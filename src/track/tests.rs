@@ -421,3 +421,25 @@ fn a_gap_is_stated_in_front_of_a_block_that_has_not_ended() {
     assert_eq!(rig.tracker.delivered().seq, 2);
     rig.release();
 }
+
+#[test]
+fn an_id_whose_first_event_has_left_with_others_behind_it_is_not_found_at_a_later_one() {
+    let mut rig = Rig::new(TrackLimits { log_events: 2, ..TrackLimits::default() });
+    rig.tracker.begin(false, false);
+    for text in ["id: 7\ndata: A\n\n", "data: B\n\n", "data: C\n\n", "id: 7\ndata: D\n\n"] {
+        rig.pass(text);
+    }
+    assert_eq!(rig.tracker.locate(&rig.interner, b"7"), None, "B and C would be skipped in silence");
+    rig.release();
+}
+
+#[test]
+fn a_log_of_many_small_events_gives_back_as_much_as_it_is_asked_for() {
+    let mut rig = rig();
+    (0..300).for_each(|n| drop(rig.pass(format!("data: {n}\n\n"))));
+    for keep in [8 << 10, 4 << 10, 1 << 10] {
+        rig.with(|t, cx| t.trim(cx, keep));
+        assert!(rig.tracker.memory() <= keep + 1_024, "{} of {keep}", rig.tracker.memory());
+    }
+    rig.release();
+}

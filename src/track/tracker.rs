@@ -312,7 +312,7 @@ impl Tracker {
         self.ledger.log.check();
     }
 
-    /// Evicts delivered events until the ring can have `keep` bytes, and shrinks it. The bytes given back.
+    /// Evicts delivered events until the log can have `keep` bytes, and shrinks it. The bytes given back.
     pub fn trim(&mut self, cx: TrackContext<'_>, keep: usize) -> usize {
         self.ledger.log.trim(keep, cx.budget, cx.interner)
     }

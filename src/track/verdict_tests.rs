@@ -110,7 +110,7 @@ fn a_restart_whose_mark_never_comes_is_a_stated_gap() {
     rig.tracker.begin(false, false);
     (1..=20).for_each(|n| drop(rig.pass(event(n))));
     rig.heal();
-    let out: String = (0..40).map(|n| rig.pass(if n == 0 { event(1) } else { event(n + 1000) })).collect();
+    let out: String = (0..40).map(|n| rig.pass(if n < 8 { event(n + 1) } else { event(n + 1000) })).collect();
     let kept: String = (28..40).map(|n| event(n + 1000)).collect();
     assert_eq!(out, gap("restarted", "\"20\"", "\"1028\"") + &kept);
     assert!(!rig.tracker.is_catching_up());
@@ -131,10 +131,38 @@ fn a_mark_that_comes_again_with_other_bytes_is_another_run() {
     let mut rig = rig_with(1..10);
     rig.heal();
     let other = |n: u32| format!("id: {n}\ndata: another run\n\n");
-    assert_eq!(rig.pass((1..=8).map(other).collect::<String>()), "");
-    let fed = rig.feed(other(9) + &other(10));
+    let fed = rig.feed((1..=10).map(other).collect::<String>());
     assert_eq!(fed.gap, Some(GapReason::Restarted));
-    assert_eq!(rig.drain(), gap("restarted", "\"9\"", "\"9\"") + &other(9) + &other(10));
+    assert_eq!(rig.drain(), gap("restarted", "\"9\"", "\"1\"") + &(1..=10).map(other).collect::<String>());
+}
+
+#[test]
+fn a_run_whose_beginning_the_log_has_forgotten_is_known_at_the_mark() {
+    let mut rig = Rig::new(TrackLimits { log_events: 4, window: 4, ..TrackLimits::default() });
+    rig.tracker.begin(false, false);
+    (1..10).for_each(|n| drop(rig.pass(event(n))));
+    rig.heal();
+    let other = |n: u32| format!("id: {n}\ndata: another run\n\n");
+    assert_eq!(rig.pass((1..=5).map(other).collect::<String>()), "");
+    let fed = rig.feed(other(6) + &other(7));
+    assert_eq!(fed.gap, Some(GapReason::Restarted));
+    assert_eq!(rig.drain(), gap("restarted", "\"9\"", "\"6\"") + &other(6) + &other(7));
+    rig.release();
+}
+
+#[test]
+fn a_greeting_with_an_id_of_its_own_holds_nothing_up() {
+    let mut rig = rig_with(1..20);
+    rig.heal();
+    assert_eq!(rig.pass(event(1) + &event(20) + &event(21)), event(20) + &event(21));
+    assert!(!rig.tracker.is_catching_up());
+}
+
+#[test]
+fn repeats_behind_a_greeting_are_still_repeats() {
+    let mut rig = rig_with(1..20);
+    rig.heal();
+    assert_eq!(rig.pass(event(1) + &event(18) + &event(19) + &event(20)), event(20));
 }
 
 #[test]

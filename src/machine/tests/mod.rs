@@ -16,6 +16,8 @@ mod holding;
 mod passing;
 mod refusing;
 mod resuming;
+mod returning;
+mod stored;
 mod world;
 
 use super::conn::ConnKey;

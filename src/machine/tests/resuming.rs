@@ -1,41 +1,39 @@
 //! Clients that come back: replay, ids of segno's own, gaps, sharing, letting go.
 
 use super::*;
-use crate::base::EventId;
 use crate::config::{Gap, LingerFull, Share};
-use crate::config::{Persist, ResumeFrom};
-use crate::machine::{Checkpoint, EventPart, Stored, StoredEvents};
+use crate::machine::Checkpoint;
 
-fn get(id: &str) -> String {
+pub(super) fn get(id: &str) -> String {
     format!("GET /events HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\nLast-Event-ID: {id}\r\n\r\n")
 }
 
-fn with(lines: &str, id: &str) -> String {
+pub(super) fn with(lines: &str, id: &str) -> String {
     format!("GET /events HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n{lines}Last-Event-ID: {id}\r\n\r\n")
 }
 
 /// Data of the events an end got, in order.
-fn data(w: &World, end: usize) -> Vec<String> {
+pub(super) fn data(w: &World, end: usize) -> Vec<String> {
     let body = w.body(end).0;
     body.split("\n\n").filter_map(|e| Some(e.split("data: ").nth(1)?.lines().next()?.to_owned())).collect()
 }
 
 /// The last id that an end got.
-fn last_id(w: &World, end: usize) -> String {
+pub(super) fn last_id(w: &World, end: usize) -> String {
     let body = w.body(end).0;
     let last = body.lines().rfind(|line| line.starts_with("id: ")).map(|line| line[4..].to_owned());
     last.unwrap_or_default()
 }
 
 /// A client of a stream without ids that has got events `a` and `b`.
-fn without_ids(w: &mut World) -> (usize, usize) {
+pub(super) fn without_ids(w: &mut World) -> (usize, usize) {
     let c = w.client_with(GET_STREAM);
     let u = w.last_up();
     w.say(u, &format!("{STREAM}{}{}", chunk("data: a\n\n"), chunk("data: b\n\n")));
     (c, u)
 }
 
-fn gap_header(w: &World, end: usize) -> Option<String> {
+pub(super) fn gap_header(w: &World, end: usize) -> Option<String> {
     let wire = w.wire(end);
     wire.lines().find_map(|line| line.strip_prefix("Segno-Gap: ").map(str::to_owned))
 }
@@ -213,7 +211,27 @@ fn a_post_that_was_cut_gives_what_it_has_and_a_gap_and_a_cut() {
     w.say(u, &chunk("data: b\n\n"));
     w.rst(u);
     let d = w.client_with(&get(&id));
-    assert_eq!((gap_header(&w, d).as_deref(), data(&w, d)[1].as_str(), w.body(d).1), (Some("refused"), "b", false));
+    assert_eq!((gap_header(&w, d), data(&w, d)[0].as_str(), w.body(d).1), (None, "b", false));
+    assert!(data(&w, d)[1].contains("refused") && w.body(d).0.ends_with("\n\n"), "{}", w.body(d).0);
+    let e = w.client_with(&get(&last_id(&w, d)));
+    assert_eq!((gap_header(&w, e).as_deref(), data(&w, e).len(), w.body(e).1), (Some("refused"), 1, false));
+}
+
+#[test]
+fn an_mcp_post_that_was_cut_gives_what_it_has_and_then_a_status() {
+    let mut w = lingering_world(|_, _| {});
+    let mcp = "Mcp-Session-Id: s\r\n";
+    let c = w.client_with(&POST.replace("/llm", "/events").replace("Host", &format!("{mcp}Host")));
+    let u = w.up(0);
+    w.say(u, &format!("{STREAM}{}", chunk("data: a\n\n")));
+    let id = last_id(&w, c);
+    w.rst(c);
+    w.say(u, &chunk("data: b\n\n"));
+    w.rst(u);
+    let d = w.client_with(&with(mcp, &id));
+    assert_eq!((data(&w, d), w.body(d).1), (vec!["b".into()], false));
+    let e = w.client_with(&with(mcp, &last_id(&w, d)));
+    assert_eq!((w.status(e), gap_header(&w, e).as_deref()), (400, Some("refused")));
 }
 
 #[test]
@@ -379,9 +397,23 @@ fn clients_that_know_it_are_primed() {
     assert!(primed.starts_with("id: sg-") && primed.ends_with("-0\nretry: 1000\ndata:\n\n"), "{primed}");
     let id = last_id(&w, c);
     w.rst(c);
-    assert_eq!(w.machine.exchanges(), 0, "nothing came: there is nothing to keep");
+    w.say(w.up(0), &chunk("data: r\n\n"));
     let d = w.client_with(&with(mcp, &id));
-    assert_eq!(w.status(d), 400);
+    assert_eq!((w.status(d), data(&w, d), w.ups.len()), (200, vec!["r".into()], 1));
+}
+
+#[test]
+fn a_call_that_is_left_before_its_first_event_is_resumed_by_what_primed_it() {
+    let mut w = lingering_world(|_, _| {});
+    let mcp = "Mcp-Session-Id: s\r\nMCP-Protocol-Version: 2025-11-25\r\n";
+    let post = POST.replace("/llm", "/events").replace("Host", &format!("Accept: text/event-stream\r\n{mcp}Host"));
+    let c = w.client_with(&post);
+    w.say(w.up(0), STREAM);
+    let id = last_id(&w, c);
+    w.rst(c);
+    w.say(w.up(0), &format!("{}{LAST}", chunk("data: result\n\n")));
+    let d = w.client_with(&with(mcp, &id));
+    assert_eq!((data(&w, d), w.body(d).1), (vec!["result".into()], true));
 }
 
 #[test]
@@ -504,133 +536,6 @@ fn a_session_has_no_more_than_so_many_streams_that_nobody_reads() {
         w.rst(c);
     }
     assert_eq!(w.machine.streams(), 16);
-}
-
-/// A world whose streams are stored, and what the store was given of each.
-fn durable_world() -> World {
-    let mut route = Route::new(Upstream::parse("http://up:9000").unwrap());
-    route.linger = Span::ZERO;
-    let persist = Persist { durable: true, ..Persist::default() };
-    world_of(Config { routes: vec![route].into(), persist, ..Config::default() })
-}
-
-/// What a store holds after these checkpoints.
-fn stored(w: &mut World) -> Stored {
-    let (mut number, mut parts, mut id) = (0, Vec::<EventPart>::new(), None);
-    w.machine.drain_checkpoints(|c| match c {
-        Checkpoint::Began { name, .. } => number = name.stream,
-        Checkpoint::Events { part, .. } => parts.push(part),
-        Checkpoint::Delivered { cursor, .. } => id = Some(cursor.id),
-        _ => {}
-    });
-    let log = StoredEvents {
-        meta: parts[0].meta.clone(),
-        first: parts[0].first,
-        bytes: parts.iter().flat_map(|part| part.bytes.iter().copied()).collect(),
-    };
-    Stored { stream: number, id: id.unwrap(), last_seen_ms: 1, log: Some(log) }
-}
-
-fn find(w: &mut World, found: Vec<Stored>) {
-    let exchange = w.lookups.pop().unwrap().exchange;
-    w.machine.handle(Input::Found { exchange, found }, w.now);
-    w.pump();
-}
-
-#[test]
-fn events_are_stored_once_each_and_numbered() {
-    let mut w = durable_world();
-    let (_, u) = w.streaming();
-    w.say(u, &chunk(&event(2)));
-    let mut parts = Vec::new();
-    let mut drain = |w: &mut World| {
-        w.machine.drain_checkpoints(|c| {
-            if let Checkpoint::Events { part, .. } = c {
-                parts.push((part.first, String::from_utf8(part.bytes.into()).unwrap(), part.ends.len()));
-            }
-        });
-    };
-    drain(&mut w);
-    w.say(u, &chunk(&event(3)));
-    drain(&mut w);
-    assert_eq!(parts, [(1, format!("{}{}", event(1), event(2)), 2), (3, event(3), 1)]);
-}
-
-#[test]
-fn a_stream_of_a_process_before_is_replayed_and_asked_for_behind() {
-    let mut w = durable_world();
-    let (_, u) = w.streaming();
-    (2..6).for_each(|n| w.say(u, &chunk(&event(n))));
-    let kept = stored(&mut w);
-    let mut next = durable_world();
-    let d = next.client_with(&get("3"));
-    assert_eq!(next.ups.len(), 0);
-    find(&mut next, vec![kept.clone()]);
-    assert_eq!(data(&next, d), ["4", "5"]);
-    assert!(next.wire(next.up(0)).contains("Last-Event-ID: 5\r\n"));
-    next.say(next.up(0), &format!("{STREAM}{}{}", chunk(&event(5)), chunk(&event(6))));
-    assert_eq!(data(&next, d), ["4", "5", "6"]);
-    // It goes on in the store under its own number.
-    let (mut number, mut sequence, mut first) = (0, 0, 0);
-    next.machine.drain_checkpoints(|c| match c {
-        Checkpoint::Began { name, .. } => number = name.stream,
-        Checkpoint::Delivered { cursor, .. } => sequence = cursor.sequence,
-        Checkpoint::Events { part, .. } => first = part.first,
-        _ => {}
-    });
-    assert_eq!((number, sequence, first), (kept.stream, 6, 6));
-}
-
-#[test]
-fn stored_events_with_own_ids_are_replayed_and_then_the_stream_is_new() {
-    let mut w = durable_world();
-    let (c, _) = without_ids(&mut w);
-    let (last, kept) = (last_id(&w, c), stored(&mut w));
-    let mut next = durable_world();
-    let d = next.client_with(&get(&last.replace("-2", "-1")));
-    find(&mut next, vec![kept.clone()]);
-    assert_eq!((data(&next, d), next.body(d).1, gap_header(&next, d)), (vec!["b".to_owned()], false, None));
-    let e = next.client_with(&get(&last));
-    find(&mut next, vec![kept]);
-    assert!(!next.wire(next.up(0)).contains("sg-"));
-    next.say(next.up(0), &format!("{STREAM}{}", chunk("data: new\n\n")));
-    assert_eq!((gap_header(&next, e).as_deref(), data(&next, e)[1].as_str()), (Some("restarted"), "new"));
-}
-
-#[test]
-fn a_store_that_does_not_answer_holds_a_request_up_for_a_second() {
-    let mut w = durable_world();
-    w.client_with(&get("3"));
-    w.pass_ms(999);
-    assert_eq!(w.ups.len(), 0);
-    w.pass_ms(2);
-    assert!(w.wire(w.up(0)).contains("Last-Event-ID: 3\r\n"));
-    find(&mut w, Vec::new());
-    assert_eq!(w.ups.len(), 1);
-}
-
-#[test]
-fn an_answer_of_the_store_that_knows_nothing_sends_the_request_upstream() {
-    let mut w = durable_world();
-    w.client_with(&get("3"));
-    find(&mut w, Vec::new());
-    assert!(w.wire(w.up(0)).contains("Last-Event-ID: 3\r\n"));
-}
-
-#[test]
-fn a_client_that_forgot_its_cursor_begins_where_its_session_was() {
-    let mut route = Route::new(Upstream::parse("http://up:9000").unwrap());
-    route.resume_from = ResumeFrom::Session;
-    let mut w = world_of(Config { routes: vec![route].into(), ..Config::default() });
-    let c = w.client_with(&GET_STREAM.replace("Host", "Mcp-Session-Id: s\r\nHost"));
-    let id = |n: &str| EventId::from_bytes(n.as_bytes()).unwrap();
-    let old = Stored { stream: 1, id: id("7"), last_seen_ms: 1, log: None };
-    let new = Stored { stream: 2, id: id("9"), last_seen_ms: 2, log: None };
-    find(&mut w, vec![new, old]);
-    assert!(w.wire(w.up(0)).contains("Last-Event-ID: 9\r\n"));
-    assert_eq!((w.count(Count::SessionCursorsAmbiguous), w.state(c)), (1, State::Open));
-    w.client_with(GET_STREAM);
-    assert!(w.lookups.is_empty(), "a client that names no session has none to begin from");
 }
 
 fn post(body: &str, lines: &str) -> String {

@@ -147,7 +147,11 @@ impl World {
             assert!(upstream.is_none_or(|u| u.exchange == Some(key)), "{what}");
             assert!(!blocked || x.timer.is_some(), "a full socket without a timer: {what}");
             match x.phase {
-                Phase::Waiting(_) => assert!(upstream.is_none() && x.timer.is_some(), "{what}"),
+                Phase::Waiting(_) => {
+                    let client = x.client().and_then(|client| m.conns.get(client));
+                    let body = x.repeat.is_some() && client.is_some_and(|c| c.timer.is_some());
+                    assert!(upstream.is_none() && (x.timer.is_some() || body), "{what}");
+                }
                 Phase::Connecting | Phase::Asked => assert!(upstream.is_some() && x.timer.is_some(), "{what}"),
                 Phase::Streaming | Phase::Passing => {
                     let upstream = upstream.unwrap_or_else(|| panic!("no upstream: {what}"));
