@@ -42,7 +42,7 @@ mod transmit;
 mod upstream;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use checkpoint::Checkpoint;
 pub use conn::{Conn, ConnKey};

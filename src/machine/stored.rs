@@ -187,6 +187,8 @@ impl Machine {
             stream.tracker.feed(TrackContext { limits, interner, budget, now: *now }, &rest[..room]);
             rest = &rest[room..];
         }
+        let whole = stream.tracker.whole();
+        stream.tracker.release_to(TrackContext { limits, interner, budget, now: *now }, whole);
         stream.begun = true;
         stream.account.number = stored.stream;
         if let Some(session) = stream.account.session.and_then(|session| sessions.get_mut(session)) {

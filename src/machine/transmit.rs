@@ -129,6 +129,17 @@ impl Machine {
         }
     }
 
+    /// Nobody waits for anything, and yet there is no room: the budget of all logs is used up, and what is held is a part
+    /// of an event. Readers get it as it comes.
+    fn unstick(&mut self, key: ExchangeKey) {
+        if let Some(fed) = self.track(key, |tracker, cx| tracker.unstick(cx))
+            && fed.oversize
+        {
+            self.counts.one(Count::EventsOversize);
+            self.flush_readers(key);
+        }
+    }
+
     /// There may be room again: first for what waits here, then for what waits in the socket.
     pub(super) fn let_read(&mut self, key: ExchangeKey, upstream: ConnKey) {
         let Some(c) = self.conns.get_mut(upstream) else { return };
@@ -148,6 +159,9 @@ impl Machine {
                 client.is_some_and(|c| c.out.len() < HIGH_WATER)
             }
         };
+        if !enough && x.phase == Phase::Streaming && x.is_delivered() {
+            return self.unstick(key);
+        }
         if !enough || !matches!(x.phase, Phase::Asked | Phase::Streaming | Phase::Passing) {
             return;
         }

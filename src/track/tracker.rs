@@ -146,6 +146,17 @@ impl Tracker {
         fed
     }
 
+    /// Readers have taken what they may have, and there is no room for more: lets them have the block that has come in
+    /// part, if one has. What became of it is told as by [`Tracker::feed`].
+    pub fn unstick(&mut self, mut cx: TrackContext<'_>) -> Fed {
+        let mut fed = Fed::default();
+        if !self.ledger.log.is_open() {
+            self.ledger.settle(&mut cx, &mut fed);
+        }
+        self.ledger.log.check();
+        fed
+    }
+
     /// Upstream was cut. The bytes of an unfinished block are dropped.
     pub fn cut(&mut self) -> CutKind {
         let ledger = &mut self.ledger;

@@ -391,3 +391,15 @@ fn many_requests_in_a_row_without_place_for_upstream_are_answered_one_by_one() {
     w.pass_secs(5);
     assert_eq!(w.wire(c).matches("HTTP/1.1 502").count(), 2_000);
 }
+
+#[test]
+fn an_event_in_parts_passes_when_all_before_it_is_delivered_and_the_budget_is_used_up() {
+    let mut w = world_with(|_, limits| limits.log_budget = 1 << 10);
+    let (c, u) = w.streaming();
+    w.takes(c, 0);
+    w.say(u, &chunk(&format!("data: {}\n\n", "y".repeat(100))));
+    w.say(u, &chunk(&format!("data: {}", "x".repeat(30_000))));
+    w.takes_all(c);
+    w.say(u, &chunk("\n\n"));
+    assert_eq!(w.body(c).0.matches('x').count(), 30_000);
+}

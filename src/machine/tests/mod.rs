@@ -38,7 +38,7 @@ const LAST: &str = "0\r\n\r\n";
 
 /// What upstream does with connections.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Dial {
+pub(crate) enum Dial {
     Accept,
     Refuse,
     Hang,
@@ -46,7 +46,7 @@ enum Dial {
 
 /// How an end is closed by the machine, as the end sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
+pub(crate) enum State {
     Open,
     /// Our side was shut, the socket still reads.
     Shut,
@@ -54,40 +54,42 @@ enum State {
     Reset,
 }
 
-enum Said {
+pub(crate) enum Said {
     Bytes(Vec<u8>),
     Eof,
     Reset,
 }
 
 /// One end: a client or an upstream.
-struct End {
+pub(crate) struct End {
     key: ConnKey,
     state: State,
-    wire: Vec<u8>,
+    pub(crate) wire: Vec<u8>,
     said: VecDeque<Said>,
     /// Bytes it will still take; `None`: all.
     takes: Option<usize>,
     writable: bool,
     established: bool,
+    /// What its kernel holds at most on the way out, where that is bounded.
+    pub(crate) cap: Option<usize>,
 }
 
-struct World {
-    machine: Machine,
-    now: Tick,
-    ends: Vec<End>,
+pub(crate) struct World {
+    pub(crate) machine: Machine,
+    pub(crate) now: Tick,
+    pub(crate) ends: Vec<End>,
     by_key: HashMap<u64, usize>,
     /// Ends that are upstreams, in the order they were asked for.
-    ups: Vec<usize>,
+    pub(crate) ups: Vec<usize>,
     /// When each was asked for.
     dialled: Vec<Tick>,
-    dial: Dial,
+    pub(crate) dial: Dial,
     counts: HashMap<&'static str, u64>,
     notices: Vec<Notice>,
-    lookups: Vec<super::LookUp>,
+    pub(crate) lookups: Vec<super::LookUp>,
     refused: usize,
     /// What goes on, for messages.
-    what: String,
+    pub(crate) what: String,
     flushing: VecDeque<usize>,
     reading: VecDeque<usize>,
     news: VecDeque<(ConnKey, bool)>,
@@ -122,7 +124,7 @@ fn world_of(config: Config) -> World {
 }
 
 /// A process of its own: what it draws by chance comes from the seed.
-fn world_from(config: Config, seed: u64) -> World {
+pub(crate) fn world_from(config: Config, seed: u64) -> World {
     let now = Tick::from_millis(1_000_000);
     World {
         machine: Machine::new(Arc::new(config), seed, 11, now),
@@ -144,7 +146,7 @@ fn world_from(config: Config, seed: u64) -> World {
 }
 
 /// Bytes as a chunk.
-fn chunk(data: &str) -> String {
+pub(crate) fn chunk(data: &str) -> String {
     format!("{:x}\r\n{data}\r\n", data.len())
 }
 
@@ -162,7 +164,7 @@ impl World {
     }
 
     /// A client that has sent this.
-    fn client_with(&mut self, request: &str) -> usize {
+    pub(crate) fn client_with(&mut self, request: &str) -> usize {
         let c = self.client();
         self.say(c, request);
         c
@@ -176,19 +178,19 @@ impl World {
         (c, u)
     }
 
-    fn say(&mut self, end: usize, bytes: &str) {
+    pub(crate) fn say(&mut self, end: usize, bytes: &str) {
         self.say_bytes(end, bytes.as_bytes());
     }
 
-    fn say_bytes(&mut self, end: usize, bytes: &[u8]) {
+    pub(crate) fn say_bytes(&mut self, end: usize, bytes: &[u8]) {
         self.hear(end, Said::Bytes(bytes.to_vec()));
     }
 
-    fn fin(&mut self, end: usize) {
+    pub(crate) fn fin(&mut self, end: usize) {
         self.hear(end, Said::Eof);
     }
 
-    fn rst(&mut self, end: usize) {
+    pub(crate) fn rst(&mut self, end: usize) {
         self.hear(end, Said::Reset);
     }
 
@@ -199,14 +201,14 @@ impl World {
     }
 
     /// The end takes no more than `n` further bytes.
-    fn takes(&mut self, end: usize, n: usize) {
+    pub(crate) fn takes(&mut self, end: usize, n: usize) {
         self.ends[end].takes = Some(n);
         self.ends[end].writable = true;
         self.write(end);
         self.pump();
     }
 
-    fn takes_all(&mut self, end: usize) {
+    pub(crate) fn takes_all(&mut self, end: usize) {
         self.ends[end].takes = None;
         self.ends[end].writable = true;
         self.write(end);
@@ -214,7 +216,7 @@ impl World {
     }
 
     /// Bytes that an end has said and the machine has not read.
-    fn unread(&self, end: usize) -> usize {
+    pub(crate) fn unread(&self, end: usize) -> usize {
         self.ends[end].said.iter().map(|s| if let Said::Bytes(b) = s { b.len() } else { 0 }).sum()
     }
 
@@ -274,7 +276,7 @@ impl World {
         self.time();
     }
 
-    fn pass_ms(&mut self, millis: u64) {
+    pub(crate) fn pass_ms(&mut self, millis: u64) {
         self.pass(Span::from_millis(millis));
     }
 
@@ -282,7 +284,7 @@ impl World {
         self.pass(Span::from_secs(secs));
     }
 
-    fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         self.machine.handle(Input::Drain, self.now);
         self.pump();
     }

@@ -223,3 +223,16 @@ fn a_client_that_forgot_its_cursor_begins_where_its_session_was() {
     w.client_with(GET_STREAM);
     assert!(w.lookups.is_empty(), "a client that names no session has none to begin from");
 }
+
+#[test]
+fn one_who_has_all_that_is_stored_is_read_on_for() {
+    let mut w = durable_world(7);
+    let (_, u) = w.streaming();
+    (2..=256).for_each(|n| w.say(u, &chunk(&event(n))));
+    let kept = stored(&mut w);
+    let mut next = durable_world(8);
+    let d = next.client_with(&get("256"));
+    find(&mut next, vec![kept]);
+    next.say(next.up(0), &format!("{STREAM}{}", chunk(&event(257))));
+    assert_eq!(data(&next, d), ["257"]);
+}

@@ -17,7 +17,7 @@ impl World {
     }
 
     /// Carries everything out until nothing moves.
-    pub(super) fn pump(&mut self) {
+    pub(crate) fn pump(&mut self) {
         loop {
             self.settle();
             let Some(end) = self.reading.pop_front() else { break };
@@ -59,7 +59,7 @@ impl World {
             }
             Output::Flush { conn } => self.flushing.extend(self.by_key.get(&conn.to_bits())),
             Output::Resume { conn } => self.reading.extend(self.by_key.get(&conn.to_bits())),
-            Output::CapSendBuffer { .. } => {}
+            Output::CapSendBuffer { conn, bytes } => self.end_of(conn).cap = Some(bytes),
             Output::ShutdownWrite { conn } => self.end_of(conn).state = State::Shut,
             Output::Close { conn, how } => {
                 self.end_of(conn).state = if how == Close::Reset { State::Reset } else { State::Closed };
@@ -80,6 +80,7 @@ impl World {
             takes: None,
             writable: true,
             established,
+            cap: None,
         });
     }
 
@@ -88,7 +89,7 @@ impl World {
         &mut self.ends[end]
     }
 
-    pub(super) fn is_live(&self, end: usize) -> bool {
+    pub(crate) fn is_live(&self, end: usize) -> bool {
         matches!(self.ends[end].state, State::Open | State::Shut) && self.ends[end].established
     }
 
