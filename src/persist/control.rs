@@ -7,7 +7,7 @@
 use super::PersistConfig;
 use super::flusher::Flusher;
 use super::logs::{self, LogSender};
-use super::lookup::{self, Lookup};
+use super::lookup::{Lookup, Lookups, Openings};
 use crate::base::{Cursor, Span, StreamName};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -46,6 +46,11 @@ pub(super) enum Message {
     Flush(Box<dyn FnOnce(bool) + Send>),
     /// Write everything, then end; at this much time from now in any case.
     Shutdown(Span),
+    /// The look-ups' half of this opening of the store has failed for good.
+    Closed {
+        /// Its number.
+        opening: u64,
+    },
 }
 
 /// Asks the persister, from any thread.
@@ -174,15 +179,19 @@ impl Persister {
     ) -> io::Result<Self> {
         let (messages, inbox) = bounded(CONTROL);
         let (lookups, questions) = bounded(CONTROL);
-        let (opened, openings) = bounded(1);
+        let (opened, openings) = Openings::new();
         let (secret, secrets) = bounded(1);
         let (end, ended) = bounded(1);
         let (log_sender, log_queue) = logs::queue(config.log_bytes);
         let (ringer, survey) = (drain.ringer(), drain.survey());
-        let answered = Arc::clone(&metrics);
-        thread::Builder::new()
-            .name("segno-lookup".to_owned())
-            .spawn(move || lookup::run(&questions, &openings, &answered))?;
+        let lookups_of = Lookups {
+            questions,
+            openings,
+            messages: messages.clone(),
+            ringer: ringer.clone(),
+            metrics: Arc::clone(&metrics),
+        };
+        thread::Builder::new().name("segno-lookup".to_owned()).spawn(move || lookups_of.run())?;
         let flusher = Flusher::new(config, drain, open, Arc::clone(&metrics), clock, inbox, log_queue, opened, secret);
         thread::Builder::new().name("segno-persist".to_owned()).spawn(move || {
             flusher.run();

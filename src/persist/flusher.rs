@@ -2,12 +2,13 @@
 //!
 //! In: rings of the bell, messages, the clock. Out: batches to the store; numbers for the metrics; log lines.
 //! Laws: the thread sleeps at the bell until something is due; each failure of the store is counted, and said at most
-//! once every few seconds, with what happens next.
+//! once every few seconds, with what happens next; a store that has failed for good is let go of, both halves, and opened
+//! again, and the worker, which knows what is not durable, lives through that.
 
 use super::PersistConfig;
 use super::control::{Message, Opener};
 use super::logs::LogQueue;
-use super::lookup::Half;
+use super::lookup::{Half, Openings};
 use super::worker::Worker;
 use crate::base::{Random, Span, Tick};
 use crate::clock::Clock;
@@ -30,7 +31,7 @@ pub(super) struct Flusher {
     clock: Clock,
     inbox: Receiver<Message>,
     logs: LogQueue,
-    opened: Sender<Half>,
+    opened: Openings,
     secret: Sender<u128>,
     random: Random,
     barriers: Vec<Barrier>,
@@ -38,6 +39,10 @@ pub(super) struct Flusher {
     /// Since when there may have been changes that were not seen; `None`: it was woken for the first of them.
     unseen_since: Option<Tick>,
     complained_at: Option<Tick>,
+    /// Times that the store was opened: the number of the present opening.
+    openings: u64,
+    /// The present opening can do nothing more.
+    is_closed: bool,
 }
 
 /// How often a busy flusher looks at the slots in a window.
@@ -67,7 +72,7 @@ impl Flusher {
         clock: Clock,
         inbox: Receiver<Message>,
         logs: LogQueue,
-        opened: Sender<Half>,
+        opened: Openings,
         secret: Sender<u128>,
     ) -> Self {
         let random = Random::new(config.seed);
@@ -87,58 +92,96 @@ impl Flusher {
             end_at,
             unseen_since,
             complained_at,
+            openings: 0,
+            is_closed: false,
         }
     }
 
-    /// Opens the store, then writes until it is told to end.
+    /// Opens the store, then writes until it is told to end; opens it again as often as it fails for good.
     pub(super) fn run(mut self) {
-        if let Some(mut writing) = self.open_store() {
+        let mut worker = None;
+        while let Some(mut writing) = self.open_store(worker.take()) {
             self.numbers().store_open.set(1);
-            while !self.step(&mut writing) {}
+            let mut last = false;
+            while !last && !self.is_closed {
+                last = self.step(&mut writing);
+            }
+            self.numbers().store_open.set(0);
+            // Of both halves: as long as one is held, the file is locked.
+            self.opened.say(None);
+            if last {
+                break;
+            }
+            worker = Some(writing.worker);
         }
         for (_, reply) in self.barriers.drain(..) {
             reply(false);
         }
     }
 
-    /// Asks for the store until it opens; `None` when told to end before.
-    fn open_store(&mut self) -> Option<Writing> {
+    /// Asks for the store until it opens; `None` when told to end before. A worker from the opening before goes on.
+    fn open_store(&mut self, mut worker: Option<Worker>) -> Option<Writing> {
+        // A store that has just failed is given some time, in which the other thread lets go of it too.
+        let mut wait = worker.is_some().then(|| self.config.reopen.delay(0, self.random.next()));
         for attempt in 0u32.. {
+            if let Some(wait) = wait {
+                let until = self.clock.now() + wait;
+                while self.clock.now() < until {
+                    self.read_inbox(worker.as_mut());
+                    let now = self.clock.now();
+                    // Before the first opening it is not known whether there ever will be one.
+                    if self.end_at.is_some_and(|at| at <= now || worker.is_none()) {
+                        return None;
+                    }
+                    let until = self.end_at.map_or(until, |at| at.min(until));
+                    self.drain.wait(Some(Duration::from(until.since(now))));
+                }
+            }
             match self.try_open() {
-                Ok(writing) => return Some(writing),
+                Ok((opened, epoch)) => return Some(self.begin(opened, epoch, worker)),
                 Err(e) => {
-                    let wait = self.config.reopen.delay(attempt.max(2), self.random.next());
+                    let next = self.config.reopen.delay(attempt.max(2), self.random.next());
                     self.numbers().failure.add(1);
                     self.complain(&format!(
-                        "the store cannot be opened: {e}; asked again in {wait}, nothing is written meanwhile"
+                        "the store cannot be opened: {e}; asked again in {next}, nothing is written meanwhile"
                     ));
-                    let until = self.clock.now() + wait;
-                    while self.clock.now() < until {
-                        let now = self.clock.now();
-                        self.read_inbox(None);
-                        if self.end_at.is_some() {
-                            return None;
-                        }
-                        self.drain.wait(Some(Duration::from(until.since(now))));
-                    }
+                    wait = Some(next);
                 }
             }
         }
         None
     }
 
-    fn try_open(&mut self) -> Result<Writing, StoreError> {
-        let Opened { mut sessions, lookup, logs, log_lookup } = (self.open)()?;
-        let secret = sessions.secret(self.config.candidate)?;
-        let epoch = sessions.next_epoch()?;
+    /// Opens the store and asks what must be known before anything is written.
+    fn try_open(&mut self) -> Result<(Opened, u64), StoreError> {
+        let mut opened = (self.open)()?;
+        let secret = opened.sessions.secret(self.config.candidate)?;
+        let epoch = opened.sessions.next_epoch()?;
+        // A store that begins anew is told the key that names are hashed with now.
+        self.config.candidate = secret;
+        // There is room for the one message that is ever read.
+        let _ = self.secret.try_send(secret);
+        Ok((opened, epoch))
+    }
+
+    /// Shares out the halves, and has the worker go on where it was.
+    fn begin(&mut self, opened: Opened, epoch: u64, worker: Option<Worker>) -> Writing {
+        let Opened { sessions, lookup, logs, log_lookup } = opened;
+        (self.openings, self.is_closed) = (self.openings + 1, false);
+        self.opened.say(Some(Half { opening: self.openings, sessions: lookup, logs: log_lookup }));
+        let worker = match worker {
+            Some(mut worker) => {
+                worker.on_reopened(epoch);
+                worker
+            }
+            None => {
+                let zero = self.clock.unix_ms(Tick::ZERO);
+                let (config, seed) = (self.config.worker.clone(), self.random.next());
+                Worker::new(config, self.drain.capacity(), epoch, zero, seed, self.clock.now())
+            }
+        };
         let likes = sessions.batch_limit();
-        let now = self.clock.now();
-        let zero = self.clock.unix_ms(Tick::ZERO);
-        let worker =
-            Worker::new(self.config.worker.clone(), self.drain.capacity(), epoch, zero, self.random.next(), now);
-        // Each has room for the one message it is ever sent.
-        let _ = (self.opened.try_send(Half { sessions: lookup, logs: log_lookup }), self.secret.try_send(secret));
-        Ok(Writing { sessions, logs, likes, worker, logs_at: Tick::ZERO, log_tries: 0 })
+        Writing { sessions, logs, likes, worker, logs_at: Tick::ZERO, log_tries: 0 }
     }
 
     /// Takes in what changed, writes what is due, or sleeps. True when it was the last.
@@ -201,6 +244,7 @@ impl Flusher {
                         reply(false);
                     }
                 }
+                Message::Closed { opening } => self.is_closed |= opening == self.openings,
                 Message::Shutdown(within) => {
                     let now = self.clock.now();
                     self.end_at = Some(now + within);
@@ -249,7 +293,11 @@ impl Flusher {
             Err(e) => Some(e),
         };
         if let Some(e) = trouble {
-            let next = if opened { "it is asked only now and then until it answers" } else { "they are tried again" };
+            let next = match (self.note_closed(e), opened) {
+                (true, _) => "it is opened again, and they are tried again",
+                (false, true) => "it is asked only now and then until it answers",
+                (false, false) => "they are tried again",
+            };
             self.complain(&format!("the store refused cursors ({size} in the batch): {e}; {next}"));
         }
         true
@@ -285,10 +333,18 @@ impl Flusher {
                 let wait = self.config.worker.retry.delay(writing.log_tries, self.random.next());
                 writing.logs_at = now + wait.max(self.config.worker.window);
                 self.numbers().failure.add(1);
-                self.complain(&format!("the store refused log blocks: {e}; they are tried again"));
+                let next = if self.note_closed(&e) { "it is opened again, and they" } else { "they" };
+                self.complain(&format!("the store refused log blocks: {e}; {next} are tried again"));
             }
         }
         true
+    }
+
+    /// Notes that the store can do nothing more, where that is what it says.
+    fn note_closed(&mut self, why: &StoreError) -> bool {
+        let is_closed = *why == StoreError::Closed;
+        self.is_closed |= is_closed;
+        is_closed
     }
 
     fn numbers(&self) -> &Persistence {

@@ -21,6 +21,8 @@ mod logs;
 mod lookup;
 mod worker;
 
+#[cfg(all(test, feature = "redb"))]
+mod reopen_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -194,6 +194,19 @@ impl Worker {
         }
     }
 
+    /// The store was opened again and has handed out `epoch`.
+    ///
+    /// It is taken where nobody else had one in between: cursors of the same streams then only grow, and what is in the
+    /// store of a batch that was never answered is older. It is taken too where the store is another one, which has
+    /// begun anew. But where another owner was there in between, what that one wrote stays fenced off from this one.
+    pub fn on_reopened(&mut self, epoch: u64) {
+        if epoch <= self.epoch.saturating_add(1) {
+            self.epoch = epoch;
+        }
+        // What it said before it was closed tells nothing of what it says now.
+        self.breaker.on_success();
+    }
+
     /// A slot came off the dirty queue. It has changed since `now`, or later if it was found late.
     pub fn on_dirty(&mut self, key: SlotKey, drain: &SlotDrain, now: Tick) {
         // What came before the last batch was made is in it.

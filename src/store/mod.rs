@@ -15,6 +15,7 @@
 //! 6. A removed record is gone for every later call, until a newer cursor is written.
 //! 7. Names come in the order of their session's bytes, then the stream's number.
 //! 8. The secret is the same for all that ask, and outlives the process where the records do.
+//! 9. What fails for good says so with [`StoreError::Closed`]: then both halves are dropped and the store is opened again.
 //!
 //! Calls may block; so they are made on the store threads, never on the reactor's.
 
