@@ -3,7 +3,8 @@
 //! In: a configuration and a store. Out: a running [`Engine`], its addresses, metrics, trackers and cursors; an orderly
 //! end.
 //! Laws: nothing is accepted before [`Builder::start`] returns without an error; all threads are started there and none
-//! later; [`Engine::shutdown`] returns within its deadline and a little, also when the store hangs.
+//! later; [`Engine::shutdown`] returns within its deadline and a little, also when the store hangs; whether a start fails
+//! or an engine is dropped, its threads end and the store is free for the next one.
 
 mod builder;
 mod inline;
@@ -25,11 +26,13 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 /// A running proxy, and the trackers of a program that does its own I/O.
+///
+/// Dropped, it stops at once and writes in the background what there is; [`Engine::shutdown`] waits for that.
 #[derive(Debug)]
 pub struct Engine {
     addresses: Vec<SocketAddr>,
     metrics: Arc<Metrics>,
-    remote: Remote,
+    remote: StopWhenDropped,
     reactor: JoinHandle<io::Result<()>>,
     persister: Persister,
     trackers: Trackers,
@@ -68,7 +71,7 @@ impl Engine {
 
     /// Something to end the reactor with from another thread.
     pub fn remote(&self) -> Remote {
-        self.remote.clone()
+        self.remote.0.clone()
     }
 
     /// The clock that the engine's threads share.
@@ -102,7 +105,7 @@ impl Engine {
     /// When the reactor had failed; the cursors were written all the same, as far as they could be.
     pub fn shutdown(self, deadline: Span) -> io::Result<Unflushed> {
         let until = self.clock.now() + deadline;
-        self.remote.send(Command::Drain(deadline));
+        self.remote.0.send(Command::Drain(deadline));
         let result = join(self.reactor);
         let left = self.persister.shutdown(until.since(self.clock.now()).max(LEAST));
         result.map(|()| left)
@@ -119,9 +122,66 @@ impl Engine {
     }
 }
 
+/// Ends the reactor with the engine. One that has ended does not hear it.
+#[derive(Debug)]
+struct StopWhenDropped(Remote);
+
+impl Drop for StopWhenDropped {
+    fn drop(&mut self) {
+        self.0.send(Command::Stop);
+    }
+}
+
 /// A store that works needs less than this for a last batch.
 const LEAST: Span = Span::from_millis(250);
 
 fn join(reactor: JoinHandle<io::Result<()>>) -> io::Result<()> {
     reactor.join().unwrap_or_else(|_| Err(io::Error::other("the reactor's thread panicked")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::persist::Opener;
+    use crate::store::memory;
+    use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    /// A store, and a channel that ends with the thread that has it open.
+    fn store() -> (Opener, Receiver<()>) {
+        let (life, alive) = bounded(1);
+        let open = move || {
+            let _ = &life;
+            Ok(memory::open(10))
+        };
+        (Box::new(open), alive)
+    }
+
+    fn ends(alive: &Receiver<()>) -> bool {
+        alive.recv_timeout(Duration::from_secs(60)) == Err(RecvTimeoutError::Disconnected)
+    }
+
+    #[test]
+    fn a_start_that_fails_leaves_no_store_open() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let config = Config { listen: vec![taken.local_addr().unwrap()], ..Config::default() };
+        let (open, alive) = store();
+        assert!(matches!(Engine::builder().config(config).store(open).start(), Err(StartError::Listen { .. })));
+        assert!(ends(&alive));
+    }
+
+    #[test]
+    fn an_engine_that_is_dropped_stops_and_closes_its_store() {
+        let config = Config { listen: vec!["127.0.0.1:0".parse().unwrap()], ..Config::default() };
+        let (open, alive) = store();
+        let engine = Engine::builder().config(config).store(open).start().unwrap();
+        let address = engine.addresses()[0];
+        drop(engine);
+        assert!(ends(&alive));
+        // The reactor goes in its own time, and leaves its address to others.
+        while TcpListener::bind(address).is_err() {
+            std::thread::yield_now();
+        }
+    }
 }

@@ -3,8 +3,8 @@
 //! In: a configuration, a seed, a store. Out: a running [`Engine`].
 //! Law: a store that is away at start is a store that is away: the engine streams at once and writes when it opens.
 
-use super::Engine;
 use super::inline::Trackers;
+use super::{Engine, StopWhenDropped};
 use crate::base::{Span, StreamName};
 use crate::clock::Clock;
 use crate::config::{Config, StoreConfig};
@@ -100,6 +100,7 @@ impl Builder {
         let addresses = reactor.addresses();
         let thread = thread::Builder::new().name("segno-reactor".to_owned());
         let reactor = thread.spawn(move || reactor.run()).map_err(StartError::System)?;
+        let remote = StopWhenDropped(remote);
         Ok(Engine { addresses, metrics, remote, reactor, persister, trackers: Trackers::new(inline), clock })
     }
 }

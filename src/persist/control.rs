@@ -1,8 +1,8 @@
 //! The persister from outside: started, asked, told to flush, ended.
 //!
 //! In: calls from any thread. Out: messages to the persister's threads, over channels that are bounded.
-//! Laws: no call here waits, but [`Persister::first_open`], [`Persister::shutdown`] and dropping none; a message that
-//! finds no place is refused and counted.
+//! Laws: no call here waits, but [`Persister::first_open`] and [`Persister::shutdown`]; a message that finds no place is
+//! refused and counted; a persister that is dropped ends, and lets go of the store.
 
 use super::PersistConfig;
 use super::flusher::Flusher;
@@ -44,8 +44,6 @@ impl std::error::Error for Refused {}
 pub(super) enum Message {
     /// Answer when everything published before is durable.
     Flush(Box<dyn FnOnce(bool) + Send>),
-    /// Write everything, then end; at this much time from now in any case.
-    Shutdown(Span),
     /// The look-ups' half of this opening of the store has failed for good.
     Closed {
         /// Its number.
@@ -162,6 +160,8 @@ pub struct Persister {
     control: PersistControl,
     survey: Survey,
     secret: Receiver<u128>,
+    /// Tells the thread that writes how long it still has. A channel of its own: whoever asks much delays no end.
+    end: Sender<Span>,
     ended: Receiver<()>,
 }
 
@@ -181,7 +181,8 @@ impl Persister {
         let (lookups, questions) = bounded(CONTROL);
         let (opened, openings) = Openings::new();
         let (secret, secrets) = bounded(1);
-        let (end, ended) = bounded(1);
+        let (end, ending) = bounded(1);
+        let (last, ended) = bounded(1);
         let (log_sender, log_queue) = logs::queue(config.log_bytes);
         let (ringer, survey) = (drain.ringer(), drain.survey());
         let lookups_of = Lookups {
@@ -192,14 +193,15 @@ impl Persister {
             metrics: Arc::clone(&metrics),
         };
         thread::Builder::new().name("segno-lookup".to_owned()).spawn(move || lookups_of.run())?;
-        let flusher = Flusher::new(config, drain, open, Arc::clone(&metrics), clock, inbox, log_queue, opened, secret);
+        let flusher =
+            Flusher::new(config, drain, open, Arc::clone(&metrics), clock, inbox, ending, log_queue, opened, secret);
         thread::Builder::new().name("segno-persist".to_owned()).spawn(move || {
             flusher.run();
             // Nobody may be left to hear it.
-            let _ = end.try_send(());
+            let _ = last.try_send(());
         })?;
         let control = PersistControl { messages, lookups, logs: log_sender, ringer, metrics };
-        Ok(Self { control, survey, secret: secrets, ended })
+        Ok(Self { control, survey, secret: secrets, end, ended })
     }
 
     /// A way to ask, for any thread.
@@ -215,7 +217,7 @@ impl Persister {
 
     /// Writes everything and ends, within about this much time. A store call that hangs is left behind on its thread.
     pub fn shutdown(self, within: Span) -> Unflushed {
-        let sent = self.control.messages.send_timeout(Message::Shutdown(within), Duration::from(within));
+        let sent = self.end.try_send(within);
         self.control.ringer.call();
         let ended = sent.is_ok() && self.ended.recv_timeout(Duration::from(within) + GRACE).is_ok();
         let left = self.survey.unflushed();
@@ -223,6 +225,18 @@ impl Persister {
         Unflushed { cursors: left.collect(), hung: !ended }
     }
 }
+
+impl Drop for Persister {
+    /// Has the threads write what there is and close the store, and does not wait for that: a start that failed must
+    /// leave the store to the next one. After [`Persister::shutdown`] nobody hears it.
+    fn drop(&mut self) {
+        let _ = self.end.try_send(LEFT_ALONE);
+        self.control.ringer.call();
+    }
+}
+
+/// How long a persister that nobody waits for may go on writing.
+const LEFT_ALONE: Span = Span::from_secs(5);
 
 /// For the flusher to notice that its time is up.
 const GRACE: Duration = Duration::from_millis(50);

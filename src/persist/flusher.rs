@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::metrics::{Metrics, Persistence};
 use crate::slot::SlotDrain;
 use crate::store::{LogStore, Opened, SessionStore, StoreError};
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +30,7 @@ pub(super) struct Flusher {
     metrics: Arc<Metrics>,
     clock: Clock,
     inbox: Receiver<Message>,
+    ending: Receiver<Span>,
     logs: LogQueue,
     opened: Openings,
     secret: Sender<u128>,
@@ -71,6 +72,7 @@ impl Flusher {
         metrics: Arc<Metrics>,
         clock: Clock,
         inbox: Receiver<Message>,
+        ending: Receiver<Span>,
         logs: LogQueue,
         opened: Openings,
         secret: Sender<u128>,
@@ -84,6 +86,7 @@ impl Flusher {
             metrics,
             clock,
             inbox,
+            ending,
             logs,
             opened,
             secret,
@@ -245,15 +248,19 @@ impl Flusher {
                     }
                 }
                 Message::Closed { opening } => self.is_closed |= opening == self.openings,
-                Message::Shutdown(within) => {
-                    let now = self.clock.now();
-                    self.end_at = Some(now + within);
-                    if let Some(worker) = &mut worker {
-                        self.take_in(worker, now);
-                        worker.hurry(now);
-                    }
-                }
             }
+        }
+        let within = match self.ending.try_recv() {
+            Ok(within) => within,
+            // Nobody is left to say how long it may take.
+            Err(TryRecvError::Disconnected) if self.end_at.is_none() => Span::ZERO,
+            Err(_) => return,
+        };
+        let now = self.clock.now();
+        self.end_at = Some(now + within);
+        if let Some(worker) = &mut worker {
+            self.take_in(worker, now);
+            worker.hurry(now);
         }
     }
 

@@ -8,8 +8,9 @@ use crate::slot::{SlotKey, SlotWriter, slots};
 use crate::store::faulty::Script;
 use crate::store::memory::Shared;
 use crate::store::{LogBlock, LogBounds, LogWrite, StoreError};
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use std::sync::Arc;
+use std::time::Duration;
 
 struct Rig {
     persister: Persister,
@@ -17,7 +18,12 @@ struct Rig {
     store: Shared,
     script: Script,
     metrics: Arc<Metrics>,
+    /// Ends with the thread that writes.
+    alive: Receiver<()>,
 }
+
+/// A minute is for ever.
+const LONG: Duration = Duration::from_secs(60);
 
 fn rig(capacity: usize) -> Rig {
     rig_opening(capacity, 0)
@@ -32,9 +38,11 @@ fn rig_opening(capacity: usize, mut refuse: u32) -> Rig {
         reopen: Backoff::new(Span::from_millis(1), Span::from_millis(1)),
         ..PersistConfig::new(77, 1)
     };
+    let (life, alive) = bounded(1);
     let open: Opener = Box::new({
         let (store, script) = (store.clone(), script.clone());
         move || {
+            let _ = &life;
             if refuse > 0 {
                 refuse -= 1;
                 return Err(StoreError::Locked { path: "x".into() });
@@ -43,7 +51,7 @@ fn rig_opening(capacity: usize, mut refuse: u32) -> Rig {
         }
     });
     let persister = Persister::start(config, drain, open, Arc::clone(&metrics), Clock::start()).unwrap();
-    Rig { persister, writer, store, script, metrics }
+    Rig { persister, writer, store, script, metrics, alive }
 }
 
 impl Rig {
@@ -154,6 +162,23 @@ fn a_store_that_refuses_to_the_end_leaves_its_cursors_named() {
     r.publish(key, 3);
     let left = r.persister.shutdown(Span::from_millis(50));
     assert_eq!((left.cursors.len(), left.hung), (1, false));
+}
+
+#[test]
+fn a_persister_that_is_dropped_writes_what_there_is_and_closes_the_store() {
+    let mut r = rig(1);
+    let key = r.take(1);
+    assert_eq!(r.persister.first_open(Span::from_secs(60)), Some(77));
+    r.publish(key, 3);
+    let Rig { persister, store, alive, .. } = r;
+    // Whoever may still ask does not keep the store open.
+    let control = persister.control();
+    drop(persister);
+    assert_eq!(alive.recv_timeout(LONG), Err(RecvTimeoutError::Disconnected));
+    assert_eq!(store.open().lookup.scan(None, 9).unwrap().len(), 1);
+    let (done, wait) = bounded(1);
+    control.scan(None, 1, Box::new(move |found| done.send(found.is_err()).unwrap())).unwrap();
+    assert_eq!(wait.recv_timeout(LONG), Ok(true));
 }
 
 #[test]
