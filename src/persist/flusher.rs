@@ -329,7 +329,8 @@ impl Flusher {
         };
         let written: Vec<bool> = result.unwrap_or_default().iter().map(Result::is_ok).collect();
         self.numbers().log_blocks.add(written.iter().filter(|written| **written).count() as u64);
-        self.logs.on_written(written.into_iter());
+        let dropped = self.logs.on_written(written.into_iter());
+        self.numbers().log_blocks_dropped.add(dropped);
         match trouble {
             None => {
                 writing.log_tries = 0;

@@ -1,13 +1,13 @@
 //! Log blocks on their way to the store: a bounded queue, and what is tried again.
 //!
 //! In: blocks from the reactor. Out: batches in the order they came.
-//! Laws: blocks of one stream reach the store in their order; the bytes on their way are bounded, and a block that
+//! Laws: blocks of one stream reach the store in their order, and none behind the removal of its log; the bytes on their way are bounded, and a block that
 //! finds no place is refused, so that the next one of its stream states the hole.
 
 use crate::store::LogWrite;
 use crate::sync::Counter;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 /// Blocks on their way at most.
@@ -73,16 +73,40 @@ impl LogQueue {
         self.batch.is_empty() && self.again.is_empty() && self.queue.is_empty()
     }
 
-    /// The batch was written, item by item as told; the others stay, in their order.
-    pub(super) fn on_written(&mut self, written: impl Iterator<Item = bool>) {
+    /// The batch was written, item by item as told; the others stay, in their order. But a block behind which its stream
+    /// was already given something is dropped: behind a removal it would bring a dead log back, behind a later block it
+    /// would stand in the wrong place. Gives how many blocks were dropped.
+    pub(super) fn on_written(&mut self, written: impl Iterator<Item = bool>) -> u64 {
         let mut written = written.collect::<Vec<_>>();
         written.resize(self.batch.len(), false);
-        for (write, written) in self.batch.drain(..).zip(written) {
+        let overtaken = self.overtaken(&written);
+        let mut dropped = 0;
+        for (at, (write, written)) in self.batch.drain(..).zip(written).enumerate() {
+            if !written && !overtaken.contains(&at) {
+                self.again.push_back(write);
+                continue;
+            }
+            self.bytes.take(write.bytes() as u64);
+            dropped += u64::from(!written && matches!(write, LogWrite::Append { .. }));
+        }
+        dropped
+    }
+
+    /// The places of what failed in front of something of the same stream that was written.
+    fn overtaken(&self, written: &[bool]) -> HashSet<usize> {
+        let mut places = HashSet::new();
+        if written.iter().all(|written| *written) || !written.contains(&true) {
+            return places;
+        }
+        let mut later = HashSet::new();
+        for (at, (write, written)) in self.batch.iter().zip(written).enumerate().rev() {
             match written {
-                true => self.bytes.take(write.bytes() as u64),
-                false => self.again.push_back(write),
+                true => _ = later.insert(&**write.name()),
+                false if later.contains(&**write.name()) => _ = places.insert(at),
+                false => {}
             }
         }
+        places
     }
 }
 
@@ -114,6 +138,20 @@ mod tests {
         assert_eq!(firsts(queue.next_batch()), [2, 3, 4]);
         queue.on_written([true; 3].into_iter());
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn what_failed_does_not_come_behind_what_its_stream_was_given_later() {
+        let (sender, mut queue) = queue(10_000);
+        let remove = |stream| LogWrite::Remove { name: Arc::new(StreamName { session: b"s"[..].into(), stream }) };
+        assert!(sender.push(block(1, 10)) && sender.push(remove(2)) && sender.push(block(2, 10)));
+        queue.next_batch();
+        assert_eq!(queue.on_written([false, true, true].into_iter()), 1);
+        assert_eq!((firsts(queue.next_batch()), queue.bytes.get()), (vec![], 0));
+        assert!(sender.push(block(3, 10)) && sender.push(remove(2)) && sender.push(remove(1)));
+        queue.next_batch();
+        queue.on_written([false, false, true].into_iter());
+        assert_eq!(queue.next_batch(), [remove(2)]);
     }
 
     #[test]

@@ -352,6 +352,47 @@ fn a_removed_stream_does_not_come_back_through_a_late_retry() {
 }
 
 #[test]
+fn a_removal_in_a_slot_of_its_own_is_not_undone_by_a_late_retry_of_the_stream() {
+    for refused_for in [150, 1_000, 5_000, 20_000, 30_000] {
+        let mut w = world(1);
+        w.mode = Store::Refuses;
+        w.publish(0);
+        w.pass(Span::from_millis(refused_for));
+        let (key, ..) = w.life.streams.remove(0);
+        w.life.writer.retire(key);
+        w.pass(Span::from_millis(1));
+        let tombstone = w.life.writer.take(name(0)).unwrap();
+        w.life.writer.remove(tombstone);
+        w.mode = Store::Works;
+        w.pass(Span::from_secs(30));
+        assert_eq!((w.store.len(), w.life.worker.dirty()), (0, 0), "refused for {refused_for} ms");
+        assert_eq!((0..1_001).filter(|n| w.life.writer.take(name(*n)).is_some()).count(), 1_000);
+    }
+}
+
+#[test]
+fn a_removal_in_a_hurry_comes_after_the_cursor_of_a_higher_slot() {
+    let mut w = world(2);
+    let lower = w.life.streams.remove(0).0;
+    w.life.writer.remove(lower);
+    w.publish(0);
+    w.pass(Span::from_millis(150));
+    let higher = w.life.streams[0].0;
+    w.publish(0);
+    w.life.streams.clear();
+    w.life.writer.retire(higher);
+    let tombstone = w.life.writer.take(name(1)).unwrap();
+    w.life.writer.remove(tombstone);
+    assert!(tombstone.index < higher.index);
+    while let Some(key) = w.life.drain.pop() {
+        w.life.worker.on_dirty(key, &w.life.drain, w.now);
+    }
+    w.life.worker.hurry(w.now);
+    w.pass(Span::from_secs(1));
+    assert_eq!((w.store.len(), w.life.worker.dirty()), (0, 0));
+}
+
+#[test]
 fn in_a_hurry_nothing_waits_for_its_window() {
     let mut w = world(10);
     (0..10).for_each(|at| w.publish(at));
