@@ -88,6 +88,7 @@ impl Builder {
                 activity_window: config.persist.activity_window,
                 ..WorkerConfig::default()
             },
+            idle: config.persist.session_idle,
             ..PersistConfig::new(candidate, seed)
         };
         let open = open.unwrap_or_else(|| opener(&config.store, config.limits.streams));

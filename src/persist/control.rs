@@ -125,14 +125,15 @@ impl PersistControl {
         Ok(())
     }
 
-    /// Takes a block of a log for the store. Refused where too many are on their way: the next block of that stream
-    /// then has to state a hole.
+    /// Takes a block of a log for the store, or a log's removal. Refused where too many are on their way: the next block
+    /// of that stream then has to state a hole, and a removal is to be said again.
     ///
     /// # Errors
     /// [`Refused`]; the block is dropped.
     pub fn append_log(&self, write: LogWrite) -> Result<(), Refused> {
+        let is_block = matches!(write, LogWrite::Append { .. });
         if !self.logs.push(write) {
-            self.metrics.persistence().log_blocks_dropped.add(1);
+            self.metrics.persistence().log_blocks_dropped.add(u64::from(is_block));
             return Err(Refused);
         }
         self.ringer.ring();

@@ -7,13 +7,14 @@
 
 use super::PersistConfig;
 use super::control::{Message, Opener};
-use super::logs::LogQueue;
+use super::logs::{Fate, LogQueue};
 use super::lookup::{Half, Openings};
+use super::sweep::{Shelves, Sweep};
 use super::worker::Worker;
 use crate::base::{Random, Span, Tick};
 use crate::clock::Clock;
 use crate::metrics::{Metrics, Persistence};
-use crate::slot::SlotDrain;
+use crate::slot::{SlotDrain, Survey};
 use crate::store::{LogStore, Opened, SessionStore, StoreError};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use std::sync::Arc;
@@ -61,6 +62,8 @@ struct Writing {
     /// When log blocks are tried next, after a failure.
     logs_at: Tick,
     log_tries: u32,
+    sweep: Sweep,
+    survey: Survey,
 }
 
 impl Flusher {
@@ -184,7 +187,9 @@ impl Flusher {
             }
         };
         let likes = sessions.batch_limit();
-        Writing { sessions, logs, likes, worker, logs_at: Tick::ZERO, log_tries: 0 }
+        let sweep = Sweep::new(self.config.idle, self.config.sweep_pause, self.clock.now());
+        let survey = self.drain.survey();
+        Writing { sessions, logs, likes, worker, logs_at: Tick::ZERO, log_tries: 0, sweep, survey }
     }
 
     /// Takes in what changed, writes what is due, or sleeps. True when it was the last.
@@ -203,7 +208,7 @@ impl Flusher {
                 return true;
             }
         }
-        if !wrote {
+        if !wrote && !self.sweep(writing, now) {
             self.sleep(writing, now, busy);
         }
         false
@@ -223,7 +228,8 @@ impl Flusher {
     /// each change would cost both threads more than all the rest: then it naps, and looks again in a part of a window.
     fn sleep(&mut self, writing: &Writing, now: Tick, busy: bool) {
         let logs = (!self.logs.is_empty() && writing.logs.is_some()).then_some(writing.logs_at);
-        let until = [writing.worker.next_deadline(), logs, self.end_at].into_iter().flatten().min();
+        let due = [writing.worker.next_deadline(), logs, writing.sweep.due(), self.end_at];
+        let until = due.into_iter().flatten().min();
         let until = until.map(|at| Duration::from(at.since(now)));
         let nap = Duration::from(self.config.worker.window) / NAPS_IN_A_WINDOW;
         if busy && !nap.is_zero() {
@@ -282,7 +288,7 @@ impl Flusher {
     /// Writes one batch of cursors, if one is due.
     fn write_cursors(&mut self, writing: &mut Writing) -> bool {
         let begun = self.clock.now();
-        let Writing { sessions, worker, likes, .. } = writing;
+        let Writing { sessions, worker, likes, sweep, .. } = writing;
         let batch = worker.next_batch(&mut self.drain, *likes, begun);
         if batch.is_empty() {
             return false;
@@ -299,6 +305,9 @@ impl Flusher {
             Ok(results) => results.iter().find_map(|result| result.as_ref().err()),
             Err(e) => Some(e),
         };
+        if matches!(trouble, Some(StoreError::Full { .. })) {
+            sweep.hasten(now);
+        }
         if let Some(e) = trouble {
             let next = match (self.note_closed(e), opened) {
                 (true, _) => "it is opened again, and they are tried again",
@@ -315,7 +324,7 @@ impl Flusher {
         let now = self.clock.now();
         let Some(store) = &mut writing.logs else {
             let none = self.logs.next_batch().len();
-            self.logs.on_written(std::iter::repeat_n(true, none));
+            self.logs.on_written(std::iter::repeat_n(Fate::Written, none));
             return false;
         };
         if writing.logs_at > now && self.end_at.is_none() || self.logs.is_empty() {
@@ -323,13 +332,22 @@ impl Flusher {
         }
         let batch = self.logs.next_batch();
         let result = store.write_logs(batch);
-        let trouble = match &result {
-            Ok(results) => results.iter().find_map(|result| result.as_ref().err()).cloned(),
-            Err(e) => Some(e.clone()),
+        let fate = |result: &Result<(), StoreError>| match result {
+            Ok(()) => Fate::Written,
+            Err(StoreError::Full { .. }) => Fate::NoPlace,
+            Err(_) => Fate::Failed,
         };
-        let written: Vec<bool> = result.unwrap_or_default().iter().map(Result::is_ok).collect();
-        self.numbers().log_blocks.add(written.iter().filter(|written| **written).count() as u64);
-        let dropped = self.logs.on_written(written.into_iter());
+        let fates: Vec<Fate> = result.iter().flatten().map(fate).collect();
+        let trouble = match result {
+            Ok(results) => results.into_iter().filter_map(Result::err).find(|e| !matches!(e, StoreError::Full { .. })),
+            Err(e) => Some(e),
+        };
+        self.numbers().log_blocks.add(fates.iter().filter(|fate| **fate == Fate::Written).count() as u64);
+        if fates.contains(&Fate::NoPlace) {
+            writing.sweep.hasten(now);
+            self.complain("the store holds as many logs as it may; blocks of others are dropped, and holes stated");
+        }
+        let dropped = self.logs.on_written(fates.into_iter());
         self.numbers().log_blocks_dropped.add(dropped);
         match trouble {
             None => {
@@ -343,6 +361,28 @@ impl Flusher {
                 self.numbers().failure.add(1);
                 let next = if self.note_closed(&e) { "it is opened again, and they" } else { "they" };
                 self.complain(&format!("the store refused log blocks: {e}; {next} are tried again"));
+            }
+        }
+        true
+    }
+
+    /// Looks for what nobody uses any more, a page at a time, while there is nothing else to do. True when it did.
+    fn sweep(&mut self, writing: &mut Writing, now: Tick) -> bool {
+        let Writing { sessions, logs, sweep, survey, worker, .. } = writing;
+        let idles = self.end_at.is_none() && !self.is_closed && self.barriers.is_empty() && !worker.is_open();
+        if !idles || sweep.due().is_none_or(|at| at > now) {
+            return false;
+        }
+        let shelves = Shelves { sessions: &mut **sessions, logs: logs.as_deref_mut() };
+        match sweep.step(shelves, survey, now, self.clock.unix_ms(now)) {
+            Ok(swept) => {
+                self.numbers().swept_records.add(swept.records);
+                self.numbers().swept_logs.add(swept.logs);
+            }
+            Err(e) => {
+                self.numbers().failure.add(1);
+                let next = if self.note_closed(&e) { "it is opened again" } else { "they are looked for again" };
+                self.complain(&format!("the store failed while records were looked for that nobody uses: {e}; {next}"));
             }
         }
         true
@@ -374,6 +414,7 @@ impl Flusher {
         numbers.failure.set(stats.failures);
         numbers.retry.set(stats.retries);
         numbers.fenced.set(stats.fenced);
+        numbers.given_up.set(stats.given_up);
         numbers.breaker_open.set(u64::from(worker.is_open()));
     }
 

@@ -16,6 +16,17 @@ const BLOCKS: usize = 8_192;
 /// Blocks of one batch.
 const BATCH: usize = 2_048;
 
+/// What became of an item of a batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fate {
+    /// It is stored.
+    Written,
+    /// It is tried again.
+    Failed,
+    /// The store holds as many logs as it may: it is dropped.
+    NoPlace,
+}
+
 /// Takes blocks in.
 #[derive(Clone, Debug)]
 pub(super) struct LogSender {
@@ -76,34 +87,34 @@ impl LogQueue {
     /// The batch was written, item by item as told; the others stay, in their order. But a block behind which its stream
     /// was already given something is dropped: behind a removal it would bring a dead log back, behind a later block it
     /// would stand in the wrong place. Gives how many blocks were dropped.
-    pub(super) fn on_written(&mut self, written: impl Iterator<Item = bool>) -> u64 {
-        let mut written = written.collect::<Vec<_>>();
-        written.resize(self.batch.len(), false);
-        let overtaken = self.overtaken(&written);
+    pub(super) fn on_written(&mut self, fates: impl Iterator<Item = Fate>) -> u64 {
+        let mut fates = fates.collect::<Vec<_>>();
+        fates.resize(self.batch.len(), Fate::Failed);
+        let overtaken = self.overtaken(&fates);
         let mut dropped = 0;
-        for (at, (write, written)) in self.batch.drain(..).zip(written).enumerate() {
-            if !written && !overtaken.contains(&at) {
+        for (at, (write, fate)) in self.batch.drain(..).zip(fates).enumerate() {
+            if fate == Fate::Failed && !overtaken.contains(&at) {
                 self.again.push_back(write);
                 continue;
             }
             self.bytes.take(write.bytes() as u64);
-            dropped += u64::from(!written && matches!(write, LogWrite::Append { .. }));
+            dropped += u64::from(fate != Fate::Written && matches!(write, LogWrite::Append { .. }));
         }
         dropped
     }
 
     /// The places of what failed in front of something of the same stream that was written.
-    fn overtaken(&self, written: &[bool]) -> HashSet<usize> {
+    fn overtaken(&self, fates: &[Fate]) -> HashSet<usize> {
         let mut places = HashSet::new();
-        if written.iter().all(|written| *written) || !written.contains(&true) {
+        if !fates.contains(&Fate::Failed) || !fates.contains(&Fate::Written) {
             return places;
         }
         let mut later = HashSet::new();
-        for (at, (write, written)) in self.batch.iter().zip(written).enumerate().rev() {
-            match written {
-                true => _ = later.insert(&**write.name()),
-                false if later.contains(&**write.name()) => _ = places.insert(at),
-                false => {}
+        for (at, (write, fate)) in self.batch.iter().zip(fates).enumerate().rev() {
+            match fate {
+                Fate::Written => _ = later.insert(&**write.name()),
+                Fate::Failed if later.contains(&**write.name()) => _ = places.insert(at),
+                Fate::Failed | Fate::NoPlace => {}
             }
         }
         places
@@ -112,6 +123,7 @@ impl LogQueue {
 
 #[cfg(test)]
 mod tests {
+    use super::Fate::{Failed, NoPlace, Written};
     use super::*;
     use crate::base::StreamName;
     use crate::store::{LogBlock, LogBounds};
@@ -133,10 +145,10 @@ mod tests {
         let (sender, mut queue) = queue(10_000);
         (1..4).for_each(|n| assert!(sender.push(block(n, 10))));
         assert_eq!(firsts(queue.next_batch()), [1, 2, 3]);
-        queue.on_written([true, false, false].into_iter());
+        queue.on_written([Written, Failed, Failed].into_iter());
         sender.push(block(4, 10));
         assert_eq!(firsts(queue.next_batch()), [2, 3, 4]);
-        queue.on_written([true; 3].into_iter());
+        queue.on_written([Written; 3].into_iter());
         assert!(queue.is_empty());
     }
 
@@ -146,12 +158,21 @@ mod tests {
         let remove = |stream| LogWrite::Remove { name: Arc::new(StreamName { session: b"s"[..].into(), stream }) };
         assert!(sender.push(block(1, 10)) && sender.push(remove(2)) && sender.push(block(2, 10)));
         queue.next_batch();
-        assert_eq!(queue.on_written([false, true, true].into_iter()), 1);
+        assert_eq!(queue.on_written([Failed, Written, Written].into_iter()), 1);
         assert_eq!((firsts(queue.next_batch()), queue.bytes.get()), (vec![], 0));
         assert!(sender.push(block(3, 10)) && sender.push(remove(2)) && sender.push(remove(1)));
         queue.next_batch();
-        queue.on_written([false, false, true].into_iter());
+        queue.on_written([Failed, Failed, Written].into_iter());
         assert_eq!(queue.next_batch(), [remove(2)]);
+    }
+
+    #[test]
+    fn what_a_full_store_has_no_place_for_keeps_nothing_waiting() {
+        let (sender, mut queue) = queue(10_000);
+        assert!(sender.push(block(1, 10)) && sender.push(block(2, 10)));
+        queue.next_batch();
+        assert_eq!(queue.on_written([NoPlace, NoPlace].into_iter()), 2);
+        assert_eq!((queue.is_empty(), queue.bytes.get()), (true, 0));
     }
 
     #[test]
@@ -160,7 +181,7 @@ mod tests {
         assert!(sender.push(block(1, 300)) && !sender.push(block(2, 300)));
         queue.next_batch();
         assert!(!sender.push(block(2, 300)));
-        queue.on_written([true].into_iter());
+        queue.on_written([Written].into_iter());
         assert!(sender.push(block(2, 300)));
     }
 }

@@ -393,6 +393,22 @@ fn a_removal_in_a_hurry_comes_after_the_cursor_of_a_higher_slot() {
 }
 
 #[test]
+fn what_has_ended_does_not_wait_for_ever_before_a_full_store() {
+    let mut w = world(3);
+    w.store = MemoryStore::new(1);
+    (0..3).for_each(|at| w.publish(at));
+    w.pass(Span::from_secs(1));
+    assert_eq!((w.store.len(), w.life.worker.dirty()), (1, 2));
+    for _ in 0..2 {
+        let (key, ..) = w.life.streams.pop().unwrap();
+        w.life.writer.retire(key);
+    }
+    w.pass(Span::from_secs(11));
+    assert_eq!((w.store.len(), w.life.worker.dirty(), w.life.worker.stats().given_up), (1, 0, 2));
+    assert_eq!((0..1_000).filter(|n| w.life.writer.take(name(100 + n)).is_some()).count(), 999);
+}
+
+#[test]
 fn in_a_hurry_nothing_waits_for_its_window() {
     let mut w = world(10);
     (0..10).for_each(|at| w.publish(at));

@@ -7,7 +7,7 @@ use crate::metrics::Metrics;
 use crate::slot::{SlotKey, SlotWriter, slots};
 use crate::store::faulty::Script;
 use crate::store::memory::Shared;
-use crate::store::{LogBlock, LogBounds, LogWrite, StoreError};
+use crate::store::{LogBlock, LogBounds, LogWrite, SessionStore, StoreError, Stored, StoredCursor};
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +36,7 @@ fn rig_opening(capacity: usize, mut refuse: u32) -> Rig {
     let config = PersistConfig {
         worker: WorkerConfig { window: Span::from_millis(1), ..WorkerConfig::default() },
         reopen: Backoff::new(Span::from_millis(1), Span::from_millis(1)),
+        sweep_pause: Span::from_millis(1),
         ..PersistConfig::new(77, 1)
     };
     let (life, alive) = bounded(1);
@@ -193,6 +194,22 @@ fn a_full_control_channel_is_a_counted_refusal() {
     let refused = (0..1_200).filter(|_| control.flush(Box::new(|_| {})).is_err()).count();
     assert_eq!((refused, r.metrics.persistence().refused.get()), (200, 200));
     r.script.hang(false);
+}
+
+#[test]
+fn what_nobody_has_used_for_long_leaves_the_store() {
+    let mut r = rig(1);
+    let key = r.take(1);
+    r.publish(key, 1);
+    let name = StreamName { session: b"s"[..].into(), stream: 9 };
+    let id = EventId::from_bytes(b"old").unwrap();
+    let cursor = StoredCursor { epoch: 0, sequence: 1, id, last_seen_ms: 5 };
+    assert_eq!(r.store.clone().store_last_event_id(&name, &cursor), Ok(Stored::Written));
+    while r.metrics.persistence().swept_records.get() == 0 {
+        std::thread::yield_now();
+    }
+    assert!(r.flush());
+    assert_eq!((r.look_up(9), r.look_up(1)), (None, Some(1)));
 }
 
 #[test]

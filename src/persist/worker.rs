@@ -82,6 +82,8 @@ pub struct Stats {
     pub retries: u64,
     /// Records that a newer owner had written.
     pub fenced: u64,
+    /// Last cursors of ended streams that a full store had no place for.
+    pub given_up: u64,
 }
 
 /// Where a slot is between its change and its record.
@@ -390,6 +392,12 @@ impl Worker {
             let flight = self.flights[at];
             match result.map(|results| results.get(at)) {
                 Ok(Some(Ok(stored))) => self.land(at, *stored, drain, now),
+                // What is gone makes no place for what lives: it would wait for ever, and its slot with it.
+                Ok(Some(Err(StoreError::Full { .. }))) if self.flights[at].phase == Phase::Retired => {
+                    self.stats.failures += 1;
+                    self.stats.given_up += 1;
+                    self.give_up(at, drain);
+                }
                 Ok(Some(Err(_)) | None) => {
                     self.stats.failures += 1;
                     self.fail(flight.key, now);
@@ -428,6 +436,14 @@ impl Worker {
             self.dirty += 1;
             self.wait(key, self.config.due(at), now, serial);
         }
+    }
+
+    /// The item at this place of the batch is not tried again.
+    fn give_up(&mut self, at: usize, drain: &mut SlotDrain) {
+        let (key, name) = (self.flights[at].key, Arc::clone(&self.batch[at].0));
+        self.entries.at(key.index as usize).state = State::Clean;
+        self.dirty -= 1;
+        self.let_go(key, &name, drain);
     }
 
     fn fail(&mut self, key: SlotKey, now: Tick) {

@@ -298,6 +298,7 @@ impl Reactor {
         let Self { metrics, machine, checkpoints, store, .. } = self;
         machine.drain_counts(|count, n| metrics.add(count, n));
         machine.drain_checkpoints(|checkpoint| checkpoints.publish(checkpoint, store, metrics));
+        checkpoints.catch_up(store, metrics);
         metrics.set(Gauge::Connections, machine.connections() as u64);
         metrics.set(Gauge::Exchanges, machine.exchanges() as u64);
         metrics.set(Gauge::Sessions, machine.sessions() as u64);

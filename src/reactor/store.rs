@@ -74,10 +74,9 @@ impl StoreLink {
         (self.keeps)(name, Some(part), hole)
     }
 
-    /// Events of a stream are of no use any more. One that finds no place is replaced when its name is used again, and
-    /// is read by nobody else.
-    pub(super) fn forget(&self, name: &Arc<StreamName>) {
-        (self.keeps)(name, None, false);
+    /// Events of a stream are of no use any more. False: that found no place and is to be said again.
+    pub(super) fn forget(&self, name: &Arc<StreamName>) -> bool {
+        (self.keeps)(name, None, false)
     }
 }
 

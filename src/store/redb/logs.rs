@@ -8,6 +8,7 @@ use crate::store::log::state_holes;
 use crate::store::record::{decode_block, encode_block};
 use crate::store::{LogBlock, LogBounds, LogStore, LogWrite, StoreError, StoredLog};
 use ::redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// Events and bytes in the stream's blocks (8 bytes each), then what the owner left.
@@ -123,6 +124,26 @@ impl LogStore for Logs {
         };
         write.commit().map_err(|e| refused("committing", e))?;
         Ok(results)
+    }
+
+    fn scan_logs(&mut self, after: Option<&StreamName>, limit: usize) -> Result<Vec<(StreamName, u64)>, StoreError> {
+        let read = self.database.begin_read().map_err(|e| refused("beginning to read", e))?;
+        let heads = read.open_table(HEADS).map_err(|e| refused("opening a table", e))?;
+        let blocks = read.open_table(BLOCKS).map_err(|e| refused("opening a table", e))?;
+        let from = after.map_or(Bound::Unbounded, |name| Bound::Excluded((&*name.session, name.stream)));
+        let range = heads.range::<(&[u8], u64)>((from, Bound::Unbounded));
+        let mut found = Vec::new();
+        for entry in range.map_err(|e| refused("reading logs", e))?.take(limit) {
+            let (key, _) = entry.map_err(|e| refused("reading logs", e))?;
+            let (session, stream) = key.value();
+            let range = blocks.range((session, stream, 0)..=(session, stream, u64::MAX));
+            let newest = range.map_err(|e| refused("reading log blocks", e))?.next_back();
+            let newest = newest.transpose().map_err(|e| refused("reading log blocks", e))?;
+            // A block that cannot be read is of no use, nor what lies before it.
+            let at_ms = newest.and_then(|(_, block)| decode_block(block.value()).ok()).map_or(0, |block| block.at_ms);
+            found.push((StreamName { session: session.into(), stream }, at_ms));
+        }
+        Ok(found)
     }
 
     fn read_log(&mut self, name: &StreamName, max_bytes: usize) -> Result<Option<StoredLog>, StoreError> {

@@ -45,7 +45,9 @@ impl Sessions {
             }
             (Write::Activity { .. }, _) => return Ok(Stored::Stale),
             (Write::Remove { epoch }, Some(old)) if old.epoch > *epoch => return Ok(Stored::Stale),
-            (Write::Remove { .. }, _) => {
+            (Write::Expire { before_ms }, Some(old)) if old.last_seen_ms >= *before_ms => return Ok(Stored::Stale),
+            (Write::Expire { .. }, None) => return Ok(Stored::Stale),
+            (Write::Remove { .. } | Write::Expire { .. }, _) => {
                 table.remove(key).map_err(|e| refused("removing a cursor", e))?;
                 return Ok(Stored::Written);
             }
