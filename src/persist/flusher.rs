@@ -45,6 +45,8 @@ pub(super) struct Flusher {
     openings: u64,
     /// The present opening can do nothing more.
     is_closed: bool,
+    /// Failures beside those of the worker's batches.
+    failures: u64,
 }
 
 /// How often a busy flusher looks at the slots in a window.
@@ -100,6 +102,7 @@ impl Flusher {
             complained_at,
             openings: 0,
             is_closed: false,
+            failures: 0,
         }
     }
 
@@ -147,7 +150,7 @@ impl Flusher {
                 Ok((opened, epoch)) => return Some(self.begin(opened, epoch, worker)),
                 Err(e) => {
                     let next = self.config.reopen.delay(attempt.max(2), self.random.next());
-                    self.numbers().failure.add(1);
+                    self.note_failure();
                     self.complain(&format!(
                         "the store cannot be opened: {e}; asked again in {next}, nothing is written meanwhile"
                     ));
@@ -358,12 +361,18 @@ impl Flusher {
                 writing.log_tries += 1;
                 let wait = self.config.worker.retry.delay(writing.log_tries, self.random.next());
                 writing.logs_at = now + wait.max(self.config.worker.window);
-                self.numbers().failure.add(1);
+                self.note_failure();
                 let next = if self.note_closed(&e) { "it is opened again, and they" } else { "they" };
                 self.complain(&format!("the store refused log blocks: {e}; {next} are tried again"));
             }
         }
         true
+    }
+
+    /// Counts a failure that the worker does not know of.
+    fn note_failure(&mut self) {
+        self.failures += 1;
+        self.numbers().failure.add(1);
     }
 
     /// Looks for what nobody uses any more, a page at a time, while there is nothing else to do. True when it did.
@@ -380,7 +389,7 @@ impl Flusher {
                 self.numbers().swept_logs.add(swept.logs);
             }
             Err(e) => {
-                self.numbers().failure.add(1);
+                self.note_failure();
                 let next = if self.note_closed(&e) { "it is opened again" } else { "they are looked for again" };
                 self.complain(&format!("the store failed while records were looked for that nobody uses: {e}; {next}"));
             }
@@ -411,7 +420,7 @@ impl Flusher {
         numbers.cursor_records.set(stats.cursor_records);
         numbers.activity_batched.set(stats.activity_records);
         numbers.success.set(stats.cursor_records + stats.activity_records);
-        numbers.failure.set(stats.failures);
+        numbers.failure.set(stats.failures + self.failures);
         numbers.retry.set(stats.retries);
         numbers.fenced.set(stats.fenced);
         numbers.given_up.set(stats.given_up);
