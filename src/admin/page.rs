@@ -42,6 +42,8 @@ fn persistence(page: &mut Page, p: &Persistence) {
         ("persistence_records_total", "Records written for cursors.", p.cursor_records.get()),
         ("persistence_batches_total", "Batches written or tried.", p.batches.get()),
         ("persistence_lookups_total", "Look-ups answered.", p.lookups.get()),
+        ("persistence_lookup_failures_total", "Look-ups that failed, or had no store.", p.lookup_failures.get()),
+        ("persistence_answers_dropped_total", "Answers to look-ups that found no place.", p.answers_dropped.get()),
         ("persistence_log_blocks_total", "Log blocks stored.", p.log_blocks.get()),
         ("persistence_log_blocks_dropped_total", "Log blocks that found no place.", p.log_blocks_dropped.get()),
         ("activity_updates_batched", "Records written for activity alone.", p.activity_batched.get()),

@@ -63,6 +63,10 @@ pub struct Persistence {
     pub log_blocks_dropped: Counter,
     /// Look-ups answered.
     pub lookups: Counter,
+    /// Of these, those that the store failed at or was away for.
+    pub lookup_failures: Counter,
+    /// Answers that found no place on their way back to the reactor.
+    pub answers_dropped: Counter,
 }
 
 impl Persistence {

@@ -28,6 +28,9 @@ pub type Opener = Box<dyn FnMut() -> Result<Opened, StoreError> + Send>;
 /// Takes an answer, on the look-up thread. It must not wait.
 pub type Reply<T> = Box<dyn FnOnce(Result<T, StoreError>) + Send>;
 
+/// Says of a stored log whether it is wanted, on the look-up thread.
+pub type Wanted = Box<dyn FnMut(&StoredLog) -> bool + Send>;
+
 /// The channel to the persister is full, or the persister has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Refused;
@@ -62,7 +65,7 @@ pub struct PersistControl {
 }
 
 impl PersistControl {
-    /// Looks up the cursors of a session, at most `limit`.
+    /// Looks up the cursors of a session that were active last: at most `limit`, the last one first.
     ///
     /// # Errors
     /// [`Refused`]; then `reply` is not called.
@@ -83,18 +86,20 @@ impl PersistControl {
         self.look_up(Lookup::Cursor { name, reply })
     }
 
-    /// Looks up the stored logs of a session: at most `limit` streams, the newest `max_bytes` of each.
+    /// Looks up the stored logs of a session that are wanted: at most `limit` streams, those first that were active last,
+    /// the newest `max_bytes` of each.
     ///
     /// # Errors
     /// [`Refused`]; then `reply` is not called.
     pub fn load_logs(
         &self,
         session: Box<[u8]>,
+        wanted: Wanted,
         limit: usize,
         max_bytes: usize,
         reply: Reply<Vec<(StreamName, StoredCursor, StoredLog)>>,
     ) -> Result<(), Refused> {
-        self.look_up(Lookup::Logs { session, limit, max_bytes, reply })
+        self.look_up(Lookup::Logs { session, wanted, limit, max_bytes, reply })
     }
 
     /// Lists cursors behind a name, at most `limit`.
@@ -192,6 +197,8 @@ impl Persister {
             messages: messages.clone(),
             ringer: ringer.clone(),
             metrics: Arc::clone(&metrics),
+            clock,
+            complained_at: None,
         };
         thread::Builder::new().name("segno-lookup".to_owned()).spawn(move || lookups_of.run())?;
         let flusher =

@@ -32,7 +32,7 @@ mod tests;
 #[cfg(test)]
 mod thread_tests;
 
-pub use control::{Opener, PersistControl, Persister, Refused, Reply, Unflushed};
+pub use control::{Opener, PersistControl, Persister, Refused, Reply, Unflushed, Wanted};
 pub use worker::{Worker, WorkerConfig};
 
 use crate::base::Span;

@@ -120,6 +120,16 @@ fn a_store_that_is_away_at_first_gets_everything_when_it_opens() {
 }
 
 #[test]
+fn look_ups_without_a_store_are_answered_and_counted() {
+    let r = rig_opening(1, u32::MAX);
+    let (done, wait) = bounded(1);
+    let name = StreamName { session: b"s"[..].into(), stream: 1 };
+    r.persister.control().load(name, Box::new(move |found| done.send(found.is_err()).unwrap())).unwrap();
+    assert_eq!(wait.recv_timeout(LONG), Ok(true));
+    assert_eq!((r.metrics.persistence().lookups.get(), r.metrics.persistence().lookup_failures.get()), (1, 1));
+}
+
+#[test]
 fn look_ups_are_answered_while_a_write_hangs() {
     let mut r = rig(2);
     let key = r.take(1);

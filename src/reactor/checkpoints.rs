@@ -148,7 +148,7 @@ mod tests {
     fn removals_that_find_no_place_are_said_again_and_those_above_the_bound_counted() {
         let (writer, mut drain) = slots(1);
         let has_place = Arc::new(Mutex::new(false));
-        let store = StoreLink::new(|_, _| {}, {
+        let store = StoreLink::new(|_, _| true, {
             let has_place = Arc::clone(&has_place);
             move |_, _, _| *has_place.lock().unwrap()
         });

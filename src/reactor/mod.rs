@@ -39,7 +39,7 @@ use std::io::{self, IoSlice, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use store::Found;
+use store::Answers;
 
 /// Bytes read at a time, shared by all connections.
 const READ_BUFFER: usize = 128 << 10;
@@ -154,7 +154,9 @@ pub struct Reactor {
     metrics: Arc<Metrics>,
     checkpoints: Checkpoints,
     store: StoreLink,
-    found: Receiver<Found>,
+    answers: Answers,
+    /// Answers known to have found no place.
+    answers_dropped: u64,
     listeners: Vec<TcpListener>,
     /// Listeners that have more to accept, one bit each.
     acceptable: u64,
@@ -212,9 +214,10 @@ impl Reactor {
             now,
             #[cfg(feature = "tls")]
             config,
-            metrics,
             checkpoints: Checkpoints::new(slots),
-            found: store.answers(&waker),
+            answers: store.answers(&waker, &metrics),
+            metrics,
+            answers_dropped: 0,
             store,
             listeners,
             acceptable: 0,
@@ -308,6 +311,12 @@ impl Reactor {
         let (hits, misses) = machine.interned();
         metrics.set(Gauge::InternHits, hits);
         metrics.set(Gauge::InternMisses, misses);
+        let dropped = metrics.persistence().answers_dropped.get();
+        let new = dropped - std::mem::replace(&mut self.answers_dropped, dropped);
+        if new > 0 {
+            let what = format_args!("no place for {new} answers of the store; their requests go on without");
+            self.logs.warn(what, self.now, &self.metrics);
+        }
     }
 
     fn on_woken(&mut self) {
@@ -323,7 +332,7 @@ impl Reactor {
                 }
             }
         }
-        while let Ok((exchange, found)) = self.found.try_recv() {
+        while let Some((exchange, found)) = self.answers.next() {
             self.tell(Input::Found { exchange, found });
         }
         let answered = self.resolver.take_answers(self.now);
@@ -386,7 +395,13 @@ impl Reactor {
                     socket.reset_on_close();
                 }
             }
-            Output::LookUp(question) => self.store.look_up(question),
+            Output::LookUp(question) => {
+                if !self.store.look_up(question) {
+                    let what =
+                        format_args!("no place for a question to the store; the request goes on without an answer");
+                    self.logs.warn(what, self.now, &self.metrics);
+                }
+            }
             Output::Notice(notice) => self.logs.write(&notice, self.now, &self.metrics),
         }
     }
