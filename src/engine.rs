@@ -20,6 +20,7 @@ use crate::persist::{PersistControl, Persister, Unflushed};
 use crate::reactor::{Command, Remote, StartError};
 use crate::slot::CursorHandle;
 use inline::Trackers;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -93,7 +94,8 @@ impl Engine {
         self.trackers.open(key, within, &self.persister.control(), self.clock)
     }
 
-    /// Reads the cursor of the stream with this key, without a lock, from any thread. `None`: it has no tracker now.
+    /// A reader of the cursor of the stream with this key, for any thread. `None`: it has no tracker now. What it reads it
+    /// reads without a lock; finding it takes the lock of the table of trackers for a moment, so keep it.
     pub fn cursor(&self, key: &[u8]) -> Option<CursorHandle> {
         self.trackers.cursor(key)
     }
@@ -102,23 +104,55 @@ impl Engine {
     /// cursors to the store, and stops: within `deadline` and a little in all. What could not be written is returned.
     ///
     /// # Errors
-    /// When the reactor had failed; the cursors were written all the same, as far as they could be.
-    pub fn shutdown(self, deadline: Span) -> io::Result<Unflushed> {
+    /// [`ReactorFailed`]; the cursors were written all the same, and what could not be is returned with it.
+    pub fn shutdown(self, deadline: Span) -> Result<Unflushed, ReactorFailed> {
         let until = self.clock.now() + deadline;
         self.remote.0.send(Command::Drain(deadline));
         let result = join(self.reactor);
         let left = self.persister.shutdown(until.since(self.clock.now()).max(LEAST));
-        result.map(|()| left)
+        ended(result, left)
     }
 
     /// Waits until the reactor has stopped, told to by [`Engine::remote`], then writes all cursors for up to `within`.
     ///
     /// # Errors
     /// As [`Engine::shutdown`].
-    pub fn join(self, within: Span) -> io::Result<Unflushed> {
+    pub fn join(self, within: Span) -> Result<Unflushed, ReactorFailed> {
         let result = join(self.reactor);
         let left = self.persister.shutdown(within);
-        result.map(|()| left)
+        ended(result, left)
+    }
+}
+
+/// The reactor had failed before the engine was ended.
+#[derive(Debug)]
+pub struct ReactorFailed {
+    /// What the system says.
+    pub why: io::Error,
+    /// What could not be written, as [`Engine::shutdown`] returns it.
+    pub left: Unflushed,
+}
+
+impl fmt::Display for ReactorFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the reactor failed: {}", self.why)?;
+        match self.left.cursors.len() {
+            0 => Ok(()),
+            n => write!(f, "; {n} cursors could not be stored"),
+        }
+    }
+}
+
+impl std::error::Error for ReactorFailed {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.why)
+    }
+}
+
+fn ended(reactor: io::Result<()>, left: Unflushed) -> Result<Unflushed, ReactorFailed> {
+    match reactor {
+        Ok(()) => Ok(left),
+        Err(why) => Err(ReactorFailed { why, left }),
     }
 }
 
@@ -143,6 +177,7 @@ fn join(reactor: JoinHandle<io::Result<()>>) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::persist::Opener;
+    use crate::store::faulty::Script;
     use crate::store::memory;
     use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
     use std::net::TcpListener;
@@ -169,6 +204,24 @@ mod tests {
         let (open, alive) = store();
         assert!(matches!(Engine::builder().config(config).store(open).start(), Err(StartError::Listen { .. })));
         assert!(ends(&alive));
+    }
+
+    #[test]
+    fn cursors_that_are_left_are_told_also_when_the_reactor_had_failed() {
+        let script = Script::default();
+        let open: Opener = Box::new({
+            let script = script.clone();
+            move || Ok(script.wrap(memory::open(10)))
+        });
+        let engine = Engine::builder().store(open).start().unwrap();
+        let mut tracker = engine.tracker(b"s", Span::from_secs(60)).unwrap();
+        script.refuse_all(true);
+        tracker.feed(b"id: 1\ndata: x\n\n");
+        tracker.forward(|_| Ok(())).unwrap();
+        let reactor = std::thread::spawn(|| Err(io::Error::other("no poll")));
+        let failed = Engine { reactor, ..engine }.shutdown(Span::ZERO).unwrap_err();
+        assert_eq!((failed.why.to_string().as_str(), failed.left.cursors.len()), ("no poll", 1));
+        assert_eq!(failed.to_string(), "the reactor failed: no poll; 1 cursors could not be stored");
     }
 
     #[test]

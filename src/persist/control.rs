@@ -120,7 +120,7 @@ impl PersistControl {
     }
 
     /// Has `reply` called with true once everything that was published before is durable; with false when the persister
-    /// ends before.
+    /// ends before, when the store was never opened, or when a thousand others wait already.
     ///
     /// # Errors
     /// [`Refused`]; then `reply` is not called.

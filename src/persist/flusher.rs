@@ -52,6 +52,9 @@ pub(super) struct Flusher {
 /// How often a busy flusher looks at the slots in a window.
 const NAPS_IN_A_WINDOW: u32 = 8;
 
+/// Callers that may wait for what was published before.
+const BARRIERS: usize = 1_000;
+
 /// The newest change that a caller waits for, and whom to tell whether it was written.
 type Barrier = (u64, Box<dyn FnOnce(bool) + Send>);
 
@@ -247,7 +250,10 @@ impl Flusher {
         while let Ok(message) = self.inbox.try_recv() {
             match message {
                 Message::Flush(reply) => {
-                    if let Some(worker) = &mut worker {
+                    if self.barriers.len() >= BARRIERS {
+                        self.numbers().refused.add(1);
+                        reply(false);
+                    } else if let Some(worker) = &mut worker {
                         let now = self.clock.now();
                         self.take_in(worker, now);
                         worker.hurry(now);

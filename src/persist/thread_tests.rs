@@ -8,7 +8,7 @@ use crate::slot::{SlotKey, SlotWriter, slots};
 use crate::store::faulty::Script;
 use crate::store::memory::Shared;
 use crate::store::{LogBlock, LogBounds, LogWrite, SessionStore, StoreError, Stored, StoredCursor};
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, unbounded};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -181,6 +181,26 @@ fn a_store_that_refuses_to_the_end_leaves_its_cursors_named() {
     r.publish(key, 3);
     let left = r.persister.shutdown(Span::from_millis(50));
     assert_eq!((left.cursors.len(), left.hung), (1, false));
+}
+
+#[test]
+fn those_who_wait_for_a_store_that_refuses_are_bounded() {
+    let mut r = rig(1);
+    let key = r.take(1);
+    assert!(r.flush());
+    r.script.refuse_all(true);
+    r.publish(key, 1);
+    let control = r.persister.control();
+    let (done, wait) = unbounded();
+    let mut asked = 0;
+    while wait.is_empty() {
+        let done = done.clone();
+        asked += usize::from(control.flush(Box::new(move |all| done.send(all).unwrap())).is_ok());
+    }
+    r.script.refuse_all(false);
+    let all: Vec<bool> = (0..asked).map(|_| wait.recv_timeout(LONG).unwrap()).collect();
+    assert!(!all[0] && r.metrics.persistence().refused.get() > 0);
+    assert!(all.iter().filter(|all| **all).count() >= 1_000);
 }
 
 #[test]
