@@ -11,11 +11,11 @@ use super::logs::{Fate, LogQueue};
 use super::lookup::{Half, Openings};
 use super::sweep::{Shelves, Sweep};
 use super::worker::Worker;
-use crate::base::{Random, Span, Tick};
+use crate::base::{Random, Span, StreamName, Tick};
 use crate::clock::Clock;
 use crate::metrics::{Metrics, Persistence};
 use crate::slot::{SlotDrain, Survey};
-use crate::store::{LogStore, Opened, SessionStore, StoreError};
+use crate::store::{LogStore, Opened, SessionStore, StoreError, Stored, Write};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,6 +57,18 @@ const BARRIERS: usize = 1_000;
 
 /// The newest change that a caller waits for, and whom to tell whether it was written.
 type Barrier = (u64, Box<dyn FnOnce(bool) + Send>);
+
+/// How many cursors and removals of a batch the store left aside for what it has, and the name of one.
+fn fenced(
+    batch: &[(Arc<StreamName>, Write)],
+    results: &[Result<Stored, StoreError>],
+) -> Option<(usize, Arc<StreamName>)> {
+    let is_fenced = |(_, write): &&(Arc<StreamName>, Write)| !matches!(write, Write::Activity { .. });
+    let stale = batch.iter().zip(results).filter(|(_, result)| **result == Ok(Stored::Stale)).map(|(item, _)| item);
+    let mut stale = stale.filter(is_fenced);
+    let (name, _) = stale.next()?;
+    Some((1 + stale.count(), Arc::clone(name)))
+}
 
 /// The writing half of an opened store.
 struct Writing {
@@ -305,6 +317,7 @@ impl Flusher {
         let size = batch.len();
         let result = sessions.store_event_ids_batch(batch);
         let now = self.clock.now();
+        let fenced = fenced(batch, result.as_deref().unwrap_or_default());
         let numbers = self.numbers();
         numbers.batches.add(1);
         numbers.batch_size.set(size as u64);
@@ -314,6 +327,13 @@ impl Flusher {
             Ok(results) => results.iter().find_map(|result| result.as_ref().err()),
             Err(e) => Some(e),
         };
+        if let Some((count, name)) = fenced {
+            let session = name.session.escape_ascii();
+            self.complain(&format!(
+                "{count} cursors were not stored, of session {session} one: the store has some as new or newer, which \
+                 another process wrote, or an attempt whose answer was lost; they are left as they are"
+            ));
+        }
         if matches!(trouble, Some(StoreError::Full { .. })) {
             sweep.hasten(now);
         }
@@ -440,5 +460,21 @@ impl Flusher {
             self.complained_at = Some(now);
             tracing::warn!("{what}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_fenced_is_told_by_number_and_name() {
+        let item = |stream, write| (Arc::new(StreamName { session: b"s"[..].into(), stream }), write);
+        let (remove, activity) = (Write::Remove { epoch: 1 }, Write::Activity { last_seen_ms: 1 });
+        let batch = [item(1, activity), item(2, remove.clone()), item(3, remove.clone()), item(4, remove)];
+        let (stale, written) = (Ok(Stored::Stale), Ok(Stored::Written));
+        let found = fenced(&batch, &[stale.clone(), written, stale.clone(), stale]);
+        assert_eq!(found.map(|(count, name)| (count, name.stream)), Some((2, 3)));
+        assert_eq!(fenced(&batch, &[]), None);
     }
 }

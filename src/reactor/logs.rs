@@ -63,6 +63,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_the_shell_says_has_a_part_in_the_rate() {
+        let (mut logs, metrics) = (Logs::default(), Metrics::default());
+        let say = |logs: &mut Logs| logs.warn(format_args!("{}", 1), Tick::from_micros(1), &metrics);
+        (0..LINES).for_each(|_| say(&mut logs));
+        logs.write(&Notice::Full { what: "stream" }, Tick::from_micros(2), &metrics);
+        say(&mut logs);
+        assert_eq!(metrics.log_lines_dropped().get(), 2);
+    }
+
+    #[test]
     fn a_flood_is_cut_to_the_rate_and_counted() {
         let (mut logs, metrics) = (Logs::default(), Metrics::default());
         let notice = Notice::Full { what: "stream" };

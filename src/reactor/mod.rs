@@ -21,7 +21,7 @@ pub use store::{Answer, StoreLink};
 #[cfg(feature = "tls")]
 pub use tls::{TlsError, client_session};
 
-use crate::base::{Pages, Span, Tick};
+use crate::base::{Count, Pages, Span, Tick};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::machine::{Close, ConnKey, ConnectError, Input, Machine, Output};
@@ -441,7 +441,9 @@ impl Reactor {
                         io::ErrorKind::WouldBlock => self.acceptable &= !(1 << n),
                         io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
                         _ => {
-                            tracing::warn!("cannot accept a connection: {e}; trying again in {ACCEPT_REST}");
+                            self.metrics.add(Count::AcceptsFailed, 1);
+                            let what = format_args!("cannot accept a connection: {e}; trying again in {ACCEPT_REST}");
+                            self.logs.warn(what, self.now, &self.metrics);
                             self.accept_again_at = Some(self.now + ACCEPT_REST);
                             return;
                         }
@@ -559,7 +561,10 @@ impl Reactor {
         let state = match &mut s.io {
             #[cfg(feature = "tls")]
             Io::Tls(t) => t.handshake().map_err(|e| {
-                tracing::warn!("TLS with {}: {e}", self.config.routes[route].upstream);
+                let upstream = &self.config.routes[route].upstream;
+                let what =
+                    format_args!("TLS with {upstream}: {e}; its next address is tried, or the attempt has failed");
+                self.logs.warn(what, self.now, &self.metrics);
                 ConnectError::Tls
             }),
             Io::Plain(_) => s.connect_state(),
