@@ -45,6 +45,8 @@ pub(super) struct Flusher {
     openings: u64,
     /// The present opening can do nothing more.
     is_closed: bool,
+    /// Openings in a row since something was stored.
+    barren: u32,
     /// Failures beside those of the worker's batches.
     failures: u64,
 }
@@ -117,6 +119,7 @@ impl Flusher {
             complained_at,
             openings: 0,
             is_closed: false,
+            barren: 0,
             failures: 0,
         }
     }
@@ -146,7 +149,7 @@ impl Flusher {
     /// Asks for the store until it opens; `None` when told to end before. A worker from the opening before goes on.
     fn open_store(&mut self, mut worker: Option<Worker>) -> Option<Writing> {
         // A store that has just failed is given some time, in which the other thread lets go of it too.
-        let mut wait = worker.is_some().then(|| self.config.reopen.delay(0, self.random.next()));
+        let mut wait = worker.is_some().then(|| self.config.reopen.delay(self.barren, self.random.next()));
         for attempt in 0u32.. {
             if let Some(wait) = wait {
                 let until = self.clock.now() + wait;
@@ -162,7 +165,7 @@ impl Flusher {
                 }
             }
             match self.try_open() {
-                Ok((opened, epoch)) => return Some(self.begin(opened, epoch, worker)),
+                Ok((opened, secret, epoch)) => return Some(self.begin(opened, secret, epoch, worker)),
                 Err(e) => {
                     let next = self.config.reopen.delay(attempt.max(2), self.random.next());
                     self.note_failure();
@@ -170,6 +173,9 @@ impl Flusher {
                         "the store cannot be opened: {e}; asked again in {next}, nothing is written meanwhile"
                     ));
                     wait = Some(next);
+                    if let Some(worker) = &mut worker {
+                        self.publish(worker);
+                    }
                 }
             }
         }
@@ -177,22 +183,23 @@ impl Flusher {
     }
 
     /// Opens the store and asks what must be known before anything is written.
-    fn try_open(&mut self) -> Result<(Opened, u64), StoreError> {
+    fn try_open(&mut self) -> Result<(Opened, u128, u64), StoreError> {
         let mut opened = (self.open)()?;
         let secret = opened.sessions.secret(self.config.candidate)?;
         let epoch = opened.sessions.next_epoch()?;
-        // A store that begins anew is told the key that names are hashed with now.
-        self.config.candidate = secret;
-        // There is room for the one message that is ever read.
-        let _ = self.secret.try_send(secret);
-        Ok((opened, epoch))
+        Ok((opened, secret, epoch))
     }
 
     /// Shares out the halves, and has the worker go on where it was.
-    fn begin(&mut self, opened: Opened, epoch: u64, worker: Option<Worker>) -> Writing {
+    fn begin(&mut self, opened: Opened, secret: u128, epoch: u64, worker: Option<Worker>) -> Writing {
         let Opened { sessions, lookup, logs, log_lookup } = opened;
         (self.openings, self.is_closed) = (self.openings + 1, false);
+        self.barren = self.barren.saturating_add(1);
         self.opened.say(Some(Half { opening: self.openings, sessions: lookup, logs: log_lookup }));
+        // Behind the half: whoever has heard that the store is open may look something up. One is ever read.
+        let _ = self.secret.try_send(secret);
+        // A store that begins anew is told the key that names are hashed with now.
+        self.config.candidate = secret;
         let worker = match worker {
             Some(mut worker) => {
                 worker.on_reopened(epoch);
@@ -246,7 +253,7 @@ impl Flusher {
     /// each change would cost both threads more than all the rest: then it naps, and looks again in a part of a window.
     fn sleep(&mut self, writing: &Writing, now: Tick, busy: bool) {
         let logs = (!self.logs.is_empty() && writing.logs.is_some()).then_some(writing.logs_at);
-        let due = [writing.worker.next_deadline(), logs, writing.sweep.due(), self.end_at];
+        let due = [writing.worker.next_deadline(), logs, self.sweep_due(writing), self.end_at];
         let until = due.into_iter().flatten().min();
         let until = until.map(|at| Duration::from(at.since(now)));
         let nap = Duration::from(self.config.worker.window) / NAPS_IN_A_WINDOW;
@@ -318,6 +325,9 @@ impl Flusher {
         let result = sessions.store_event_ids_batch(batch);
         let now = self.clock.now();
         let fenced = fenced(batch, result.as_deref().unwrap_or_default());
+        if result.is_ok() {
+            self.barren = 0;
+        }
         let numbers = self.numbers();
         numbers.batches.add(1);
         numbers.batch_size.set(size as u64);
@@ -403,11 +413,10 @@ impl Flusher {
 
     /// Looks for what nobody uses any more, a page at a time, while there is nothing else to do. True when it did.
     fn sweep(&mut self, writing: &mut Writing, now: Tick) -> bool {
-        let Writing { sessions, logs, sweep, survey, worker, .. } = writing;
-        let idles = self.end_at.is_none() && !self.is_closed && self.barriers.is_empty() && !worker.is_open();
-        if !idles || sweep.due().is_none_or(|at| at > now) {
+        if self.sweep_due(writing).is_none_or(|at| at > now) {
             return false;
         }
+        let Writing { sessions, logs, sweep, survey, .. } = writing;
         let shelves = Shelves { sessions: &mut **sessions, logs: logs.as_deref_mut() };
         match sweep.step(shelves, survey, now, self.clock.unix_ms(now)) {
             Ok(swept) => {
@@ -421,6 +430,12 @@ impl Flusher {
             }
         }
         true
+    }
+
+    /// When it is time to look; `None`: not while somebody waits, or the store fails.
+    fn sweep_due(&self, writing: &Writing) -> Option<Tick> {
+        let waits = self.end_at.is_some() || self.is_closed || !self.barriers.is_empty() || writing.worker.is_open();
+        writing.sweep.due().filter(|_| !waits)
     }
 
     /// Notes that the store can do nothing more, where that is what it says.

@@ -334,6 +334,35 @@ fn an_owner_that_was_superseded_changes_nothing() {
 }
 
 #[test]
+fn over_a_reopening_cursors_go_on_and_another_owner_stays_ahead() {
+    let mut w = world(1);
+    w.publish(0);
+    w.pass(Span::from_millis(200));
+    w.epoch = w.store.next_epoch().unwrap();
+    w.life.worker.on_reopened(w.epoch);
+    w.publish(0);
+    w.pass(Span::from_millis(200));
+    let record = w.store.get_last_event_id(&name(0)).unwrap().unwrap();
+    assert_eq!((record.epoch, record.sequence), (w.epoch, 2));
+    // Another process had the store in between.
+    let other = crate::store::StoredCursor { epoch: w.store.next_epoch().unwrap(), sequence: 1, ..record };
+    w.store.store_last_event_id(&name(0), &other).unwrap();
+    let late = w.store.next_epoch().unwrap();
+    w.life.worker.on_reopened(late);
+    w.publish(0);
+    w.pass(Span::from_millis(200));
+    assert_eq!(w.store.get_last_event_id(&name(0)).unwrap(), Some(other));
+    assert_eq!((w.life.worker.stats().fenced, w.life.worker.dirty()), (1, 0));
+    // The file was taken away, and a new one begun.
+    (w.store, w.acknowledged) = (MemoryStore::new(9), Default::default());
+    w.epoch = w.store.next_epoch().unwrap();
+    w.life.worker.on_reopened(w.epoch);
+    w.publish(0);
+    w.pass(Span::from_millis(200));
+    assert_eq!((w.stored(0), w.epoch), (4, 1));
+}
+
+#[test]
 fn a_removed_stream_does_not_come_back_through_a_late_retry() {
     let mut w = world(1);
     w.mode = Store::Refuses;

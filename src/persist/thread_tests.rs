@@ -101,6 +101,15 @@ fn the_secret_is_the_stores_own() {
 }
 
 #[test]
+fn whoever_has_heard_that_the_store_is_open_finds_it_open() {
+    for _ in 0..200 {
+        let r = rig(1);
+        assert_eq!(r.persister.first_open(Span::from_secs(60)), Some(77));
+        assert_eq!(r.look_up(1), None);
+    }
+}
+
+#[test]
 fn a_store_that_is_away_at_first_gets_everything_when_it_opens() {
     let mut r = rig_opening(1, 20);
     let key = r.take(1);
