@@ -38,6 +38,8 @@ counts! {
     ConnectionsAccepted = "connections_accepted_total",
     /// Client connections refused because all places were taken.
     ConnectionsRefused = "connections_refused_total",
+    /// Times that the system had no connection to give that a client had opened: mostly for want of descriptors.
+    AcceptsFailed = "accepts_failed_total",
     /// Requests taken from clients.
     Requests = "requests_total",
     /// Requests refused before they reached upstream: malformed, too large, or for no route.

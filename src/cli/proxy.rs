@@ -41,7 +41,10 @@ pub(super) fn run(args: &ProxyArgs) -> Result<(), Stop> {
     let listens: Vec<String> = engine.addresses().iter().map(|a| format!("http://{a}")).collect();
     // Without standard error there is nobody to tell; the proxy serves all the same.
     let _ = writeln!(io::stderr(), "segno: listening on {}; {}", listens.join(", "), routes.join(", "));
-    let left = engine.join(FLUSH_FOR).map_err(|e| Stop::failed("the reactor failed", e))?;
+    let left = engine.join(FLUSH_FOR).map_err(|e| {
+        say_unflushed(&e.left);
+        Stop::Failed(e.to_string())
+    })?;
     say_unflushed(&left);
     match left.cursors.len() {
         0 => Ok(()),

@@ -3,8 +3,8 @@
 //! In: a configuration, a seed, a store. Out: a running [`Engine`].
 //! Law: a store that is away at start is a store that is away: the engine streams at once and writes when it opens.
 
-use super::Engine;
 use super::inline::Trackers;
+use super::{Engine, StopWhenDropped};
 use crate::base::{Span, StreamName};
 use crate::clock::Clock;
 use crate::config::{Config, StoreConfig};
@@ -88,6 +88,7 @@ impl Builder {
                 activity_window: config.persist.activity_window,
                 ..WorkerConfig::default()
             },
+            idle: config.persist.session_idle,
             ..PersistConfig::new(candidate, seed)
         };
         let open = open.unwrap_or_else(|| opener(&config.store, config.limits.streams));
@@ -100,6 +101,7 @@ impl Builder {
         let addresses = reactor.addresses();
         let thread = thread::Builder::new().name("segno-reactor".to_owned());
         let reactor = thread.spawn(move || reactor.run()).map_err(StartError::System)?;
+        let remote = StopWhenDropped(remote);
         Ok(Engine { addresses, metrics, remote, reactor, persister, trackers: Trackers::new(inline), clock })
     }
 }
@@ -117,10 +119,8 @@ fn link(config: &Config, store: PersistControl, clock: Clock) -> StoreLink {
         .collect();
     let asks = {
         let store = store.clone();
-        move |question: LookUp, answer: Answer| {
-            // Refused, the request goes on by itself when its patience ends.
-            let _ = ask(&store, question, answer);
-        }
+        // Refused, the request goes on by itself when its patience ends.
+        move |question: LookUp, answer: Answer| ask(&store, question, answer).is_ok()
     };
     let durable = config.persist.durable;
     let keeps = move |name: &Arc<StreamName>, part: Option<EventPart>, hole: bool| {
@@ -137,20 +137,26 @@ fn link(config: &Config, store: PersistControl, clock: Clock) -> StoreLink {
 }
 
 fn ask(store: &PersistControl, question: LookUp, answer: Answer) -> Result<(), Refused> {
-    let LookUp { session, log_bytes, .. } = question;
+    let LookUp { session, log_bytes, wanted, .. } = question;
     if log_bytes == 0 {
         return store.load_session(
             session,
-            LOOKED_AT,
+            CURSORS,
             Box::new(move |found| {
                 let stored = |(name, cursor): (StreamName, StoredCursor)| stored(&name, cursor, None);
+                // A failure is counted and said where it was met; the request goes on as if nothing were stored.
                 answer.give(found.unwrap_or_default().into_iter().map(stored).collect());
             }),
         );
     }
+    let (needle, limit) = match is_own(&wanted) {
+        true => (Needle { text: wanted[..OWN].into(), whole: false }, 1),
+        false => (Needle { text: wanted, whole: true }, LOGS),
+    };
     store.load_logs(
         session,
-        LOOKED_AT,
+        Box::new(move |log| whole_part(log).iter().any(|block| needle.is_in(&block.bytes))),
+        limit,
         log_bytes,
         Box::new(move |found| {
             let stored = |(name, cursor, log)| stored(&name, cursor, Some(log));
@@ -159,19 +165,52 @@ fn ask(store: &PersistControl, question: LookUp, answer: Answer) -> Result<(), R
     )
 }
 
-/// Streams of a session that are looked at.
-const LOOKED_AT: usize = 64;
+/// Cursors of a session that are told: where the last one stood, and whether there are several.
+const CURSORS: usize = 2;
+
+/// Logs that are told, where streams of one session share an id: one is gone on with only where no other may be meant.
+const LOGS: usize = 8;
+
+/// What an id of segno's own begins with, up to the event's number: `sg-`, 22 digits, a dash. It names the stream.
+const OWN: usize = 26;
+
+fn is_own(id: &[u8]) -> bool {
+    id.starts_with(b"sg-") && id.get(OWN - 1) == Some(&b'-')
+}
+
+/// An id, or the beginning of one, that is looked for in stored events.
+struct Needle {
+    text: Box<[u8]>,
+    whole: bool,
+}
+
+impl Needle {
+    /// Whether the line `id` of one of these events has it. Rather too often: it is looked at properly later.
+    fn is_in(&self, events: &[u8]) -> bool {
+        memchr::memmem::find_iter(events, &self.text).any(|at| {
+            let before = &events[..at];
+            let field = before.strip_suffix(b" ").unwrap_or(before).strip_suffix(b"id:");
+            let begins = field.is_some_and(|before| matches!(before.last(), None | Some(b'\n' | b'\r')));
+            let ends = matches!(events.get(at + self.text.len()), None | Some(b'\n' | b'\r'));
+            begins && (ends || !self.whole)
+        })
+    }
+}
+
+/// What lies behind the last hole of a log.
+fn whole_part(log: &StoredLog) -> &[LogBlock] {
+    &log.blocks[log.blocks.iter().rposition(|block| block.hole).unwrap_or(0)..]
+}
 
 /// A stream as the machine knows it: of its log, what lies behind the last hole.
 fn stored(name: &StreamName, cursor: StoredCursor, log: Option<StoredLog>) -> Stored {
     let log = log.and_then(|log| {
-        let from = log.blocks.iter().rposition(|block| block.hole).unwrap_or(0);
-        let blocks = &log.blocks[from..];
+        let blocks = whole_part(&log);
         let first = blocks.first()?.first;
         Some(StoredEvents {
-            meta: log.meta,
             first,
             bytes: blocks.iter().flat_map(|b| b.bytes.iter().copied()).collect(),
+            meta: log.meta,
         })
     });
     Stored { stream: name.stream, id: cursor.id, last_seen_ms: cursor.last_seen_ms, log }
@@ -204,4 +243,25 @@ fn secret() -> u128 {
 /// A number that nobody can guess, from the keys that the standard library draws for its hash tables.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_found_in_its_line_and_nowhere_else() {
+        let whole = |text: &[u8]| Needle { text: text.into(), whole: true };
+        let begins = |text: &[u8]| Needle { text: text.into(), whole: false };
+        for events in [&b"id: 5\ndata: x\n\n"[..], b"data: x\r\nid:5\r\n\r\n", b"event: e\rid: 5\r\r", b"id: 5"] {
+            assert!(whole(b"5").is_in(events), "{events:?}");
+        }
+        for events in [&b"data: 5\n\n"[..], b"id: 51\n\n", b"id: 15\n\n", b"xid: 5\n\n", b"data: id: 5\n\n", b""] {
+            assert!(!whole(b"5").is_in(events), "{events:?}");
+        }
+        let own = b"sg-0123456789012345678901-17";
+        assert!(is_own(own) && !is_own(&own[1..]) && !is_own(b"sg-1"));
+        assert!(begins(&own[..OWN]).is_in(b"id: sg-0123456789012345678901-3\ndata: x\n\n"));
+        assert!(!begins(&own[..OWN]).is_in(b"id: sg-0123456789012345678902-17\ndata: x\n\n"));
+    }
 }

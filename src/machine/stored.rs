@@ -32,6 +32,9 @@ pub struct LookUp {
     pub session: Box<[u8]>,
     /// Recent events are asked for too, at most so many bytes a stream; 0: cursors alone.
     pub log_bytes: usize,
+    /// The id behind which the client goes on; empty where it names none. Of the streams whose events do not have it, or
+    /// another of its stream where it is segno's own, nothing need be told.
+    pub wanted: Box<[u8]>,
 }
 
 /// What the store knows of one stream.
@@ -86,8 +89,9 @@ impl Machine {
         }
         let session = session_name(x, &route.session_header);
         let log_bytes = if durable { route.replay_bytes } else { 0 };
+        let wanted = x.request.asked.as_ref().or(x.request.cursor.as_ref()).cloned().unwrap_or_default();
         x.phase = Phase::Waiting(self.now + PATIENCE);
-        self.outputs.push_back(Output::LookUp(LookUp { exchange: key, session, log_bytes }));
+        self.outputs.push_back(Output::LookUp(LookUp { exchange: key, session, log_bytes, wanted }));
         self.arm(key);
         true
     }

@@ -33,6 +33,14 @@ pub struct Persistence {
     pub retry: Counter,
     /// Records that a newer owner had written.
     pub fenced: Counter,
+    /// Last cursors of ended streams that a full store had no place for.
+    pub given_up: Counter,
+    /// Removals that found no place on their way; the sweep comes upon what they leave.
+    pub removals_dropped: Counter,
+    /// Records that the sweep removed: nobody had used them for long.
+    pub swept_records: Counter,
+    /// Logs that it removed, beside those of these records.
+    pub swept_logs: Counter,
     /// Age of the oldest change that is not durable, in microseconds.
     pub lag: Counter,
     /// Events that cursors moved on by, each a change of its cursor.
@@ -55,6 +63,10 @@ pub struct Persistence {
     pub log_blocks_dropped: Counter,
     /// Look-ups answered.
     pub lookups: Counter,
+    /// Of these, those that the store failed at or was away for.
+    pub lookup_failures: Counter,
+    /// Answers that found no place on their way back to the reactor.
+    pub answers_dropped: Counter,
 }
 
 impl Persistence {

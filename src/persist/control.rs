@@ -1,13 +1,13 @@
 //! The persister from outside: started, asked, told to flush, ended.
 //!
 //! In: calls from any thread. Out: messages to the persister's threads, over channels that are bounded.
-//! Laws: no call here waits, but [`Persister::first_open`], [`Persister::shutdown`] and dropping none; a message that
-//! finds no place is refused and counted.
+//! Laws: no call here waits, but [`Persister::first_open`] and [`Persister::shutdown`]; a message that finds no place is
+//! refused and counted; a persister that is dropped ends, and lets go of the store.
 
 use super::PersistConfig;
 use super::flusher::Flusher;
 use super::logs::{self, LogSender};
-use super::lookup::{self, Lookup};
+use super::lookup::{Lookup, Lookups, Openings};
 use crate::base::{Cursor, Span, StreamName};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -28,6 +28,9 @@ pub type Opener = Box<dyn FnMut() -> Result<Opened, StoreError> + Send>;
 /// Takes an answer, on the look-up thread. It must not wait.
 pub type Reply<T> = Box<dyn FnOnce(Result<T, StoreError>) + Send>;
 
+/// Says of a stored log whether it is wanted, on the look-up thread.
+pub type Wanted = Box<dyn FnMut(&StoredLog) -> bool + Send>;
+
 /// The channel to the persister is full, or the persister has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Refused;
@@ -44,8 +47,11 @@ impl std::error::Error for Refused {}
 pub(super) enum Message {
     /// Answer when everything published before is durable.
     Flush(Box<dyn FnOnce(bool) + Send>),
-    /// Write everything, then end; at this much time from now in any case.
-    Shutdown(Span),
+    /// The look-ups' half of this opening of the store has failed for good.
+    Closed {
+        /// Its number.
+        opening: u64,
+    },
 }
 
 /// Asks the persister, from any thread.
@@ -59,7 +65,7 @@ pub struct PersistControl {
 }
 
 impl PersistControl {
-    /// Looks up the cursors of a session, at most `limit`.
+    /// Looks up the cursors of a session that were active last: at most `limit`, the last one first.
     ///
     /// # Errors
     /// [`Refused`]; then `reply` is not called.
@@ -80,18 +86,20 @@ impl PersistControl {
         self.look_up(Lookup::Cursor { name, reply })
     }
 
-    /// Looks up the stored logs of a session: at most `limit` streams, the newest `max_bytes` of each.
+    /// Looks up the stored logs of a session that are wanted: at most `limit` streams, those first that were active last,
+    /// the newest `max_bytes` of each.
     ///
     /// # Errors
     /// [`Refused`]; then `reply` is not called.
     pub fn load_logs(
         &self,
         session: Box<[u8]>,
+        wanted: Wanted,
         limit: usize,
         max_bytes: usize,
         reply: Reply<Vec<(StreamName, StoredCursor, StoredLog)>>,
     ) -> Result<(), Refused> {
-        self.look_up(Lookup::Logs { session, limit, max_bytes, reply })
+        self.look_up(Lookup::Logs { session, wanted, limit, max_bytes, reply })
     }
 
     /// Lists cursors behind a name, at most `limit`.
@@ -112,7 +120,7 @@ impl PersistControl {
     }
 
     /// Has `reply` called with true once everything that was published before is durable; with false when the persister
-    /// ends before.
+    /// ends before, when the store was never opened, or when a thousand others wait already.
     ///
     /// # Errors
     /// [`Refused`]; then `reply` is not called.
@@ -122,14 +130,15 @@ impl PersistControl {
         Ok(())
     }
 
-    /// Takes a block of a log for the store. Refused where too many are on their way: the next block of that stream
-    /// then has to state a hole.
+    /// Takes a block of a log for the store, or a log's removal. Refused where too many are on their way: the next block
+    /// of that stream then has to state a hole, and a removal is to be said again.
     ///
     /// # Errors
     /// [`Refused`]; the block is dropped.
     pub fn append_log(&self, write: LogWrite) -> Result<(), Refused> {
+        let is_block = matches!(write, LogWrite::Append { .. });
         if !self.logs.push(write) {
-            self.metrics.persistence().log_blocks_dropped.add(1);
+            self.metrics.persistence().log_blocks_dropped.add(u64::from(is_block));
             return Err(Refused);
         }
         self.ringer.ring();
@@ -157,6 +166,8 @@ pub struct Persister {
     control: PersistControl,
     survey: Survey,
     secret: Receiver<u128>,
+    /// Tells the thread that writes how long it still has. A channel of its own: whoever asks much delays no end.
+    end: Sender<Span>,
     ended: Receiver<()>,
 }
 
@@ -174,23 +185,31 @@ impl Persister {
     ) -> io::Result<Self> {
         let (messages, inbox) = bounded(CONTROL);
         let (lookups, questions) = bounded(CONTROL);
-        let (opened, openings) = bounded(1);
+        let (opened, openings) = Openings::new();
         let (secret, secrets) = bounded(1);
-        let (end, ended) = bounded(1);
+        let (end, ending) = bounded(1);
+        let (last, ended) = bounded(1);
         let (log_sender, log_queue) = logs::queue(config.log_bytes);
         let (ringer, survey) = (drain.ringer(), drain.survey());
-        let answered = Arc::clone(&metrics);
-        thread::Builder::new()
-            .name("segno-lookup".to_owned())
-            .spawn(move || lookup::run(&questions, &openings, &answered))?;
-        let flusher = Flusher::new(config, drain, open, Arc::clone(&metrics), clock, inbox, log_queue, opened, secret);
+        let lookups_of = Lookups {
+            questions,
+            openings,
+            messages: messages.clone(),
+            ringer: ringer.clone(),
+            metrics: Arc::clone(&metrics),
+            clock,
+            complained_at: None,
+        };
+        thread::Builder::new().name("segno-lookup".to_owned()).spawn(move || lookups_of.run())?;
+        let flusher =
+            Flusher::new(config, drain, open, Arc::clone(&metrics), clock, inbox, ending, log_queue, opened, secret);
         thread::Builder::new().name("segno-persist".to_owned()).spawn(move || {
             flusher.run();
             // Nobody may be left to hear it.
-            let _ = end.try_send(());
+            let _ = last.try_send(());
         })?;
         let control = PersistControl { messages, lookups, logs: log_sender, ringer, metrics };
-        Ok(Self { control, survey, secret: secrets, ended })
+        Ok(Self { control, survey, secret: secrets, end, ended })
     }
 
     /// A way to ask, for any thread.
@@ -206,7 +225,7 @@ impl Persister {
 
     /// Writes everything and ends, within about this much time. A store call that hangs is left behind on its thread.
     pub fn shutdown(self, within: Span) -> Unflushed {
-        let sent = self.control.messages.send_timeout(Message::Shutdown(within), Duration::from(within));
+        let sent = self.end.try_send(within);
         self.control.ringer.call();
         let ended = sent.is_ok() && self.ended.recv_timeout(Duration::from(within) + GRACE).is_ok();
         let left = self.survey.unflushed();
@@ -214,6 +233,18 @@ impl Persister {
         Unflushed { cursors: left.collect(), hung: !ended }
     }
 }
+
+impl Drop for Persister {
+    /// Has the threads write what there is and close the store, and does not wait for that: a start that failed must
+    /// leave the store to the next one. After [`Persister::shutdown`] nobody hears it.
+    fn drop(&mut self) {
+        let _ = self.end.try_send(LEFT_ALONE);
+        self.control.ringer.call();
+    }
+}
+
+/// How long a persister that nobody waits for may go on writing.
+const LEFT_ALONE: Span = Span::from_secs(5);
 
 /// For the flusher to notice that its time is up.
 const GRACE: Duration = Duration::from_millis(50);

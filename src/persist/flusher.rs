@@ -2,19 +2,21 @@
 //!
 //! In: rings of the bell, messages, the clock. Out: batches to the store; numbers for the metrics; log lines.
 //! Laws: the thread sleeps at the bell until something is due; each failure of the store is counted, and said at most
-//! once every few seconds, with what happens next.
+//! once every few seconds, with what happens next; a store that has failed for good is let go of, both halves, and opened
+//! again, and the worker, which knows what is not durable, lives through that.
 
 use super::PersistConfig;
 use super::control::{Message, Opener};
-use super::logs::LogQueue;
-use super::lookup::Half;
+use super::logs::{Fate, LogQueue};
+use super::lookup::{Half, Openings};
+use super::sweep::{Shelves, Sweep};
 use super::worker::Worker;
-use crate::base::{Random, Span, Tick};
+use crate::base::{Random, Span, StreamName, Tick};
 use crate::clock::Clock;
 use crate::metrics::{Metrics, Persistence};
-use crate::slot::SlotDrain;
-use crate::store::{LogStore, Opened, SessionStore, StoreError};
-use crossbeam_channel::{Receiver, Sender};
+use crate::slot::{SlotDrain, Survey};
+use crate::store::{LogStore, Opened, SessionStore, StoreError, Stored, Write};
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,8 +31,9 @@ pub(super) struct Flusher {
     metrics: Arc<Metrics>,
     clock: Clock,
     inbox: Receiver<Message>,
+    ending: Receiver<Span>,
     logs: LogQueue,
-    opened: Sender<Half>,
+    opened: Openings,
     secret: Sender<u128>,
     random: Random,
     barriers: Vec<Barrier>,
@@ -38,13 +41,36 @@ pub(super) struct Flusher {
     /// Since when there may have been changes that were not seen; `None`: it was woken for the first of them.
     unseen_since: Option<Tick>,
     complained_at: Option<Tick>,
+    /// Times that the store was opened: the number of the present opening.
+    openings: u64,
+    /// The present opening can do nothing more.
+    is_closed: bool,
+    /// Openings in a row since something was stored.
+    barren: u32,
+    /// Failures beside those of the worker's batches.
+    failures: u64,
 }
 
 /// How often a busy flusher looks at the slots in a window.
 const NAPS_IN_A_WINDOW: u32 = 8;
 
+/// Callers that may wait for what was published before.
+const BARRIERS: usize = 1_000;
+
 /// The newest change that a caller waits for, and whom to tell whether it was written.
 type Barrier = (u64, Box<dyn FnOnce(bool) + Send>);
+
+/// How many cursors and removals of a batch the store left aside for what it has, and the name of one.
+fn fenced(
+    batch: &[(Arc<StreamName>, Write)],
+    results: &[Result<Stored, StoreError>],
+) -> Option<(usize, Arc<StreamName>)> {
+    let is_fenced = |(_, write): &&(Arc<StreamName>, Write)| !matches!(write, Write::Activity { .. });
+    let stale = batch.iter().zip(results).filter(|(_, result)| **result == Ok(Stored::Stale)).map(|(item, _)| item);
+    let mut stale = stale.filter(is_fenced);
+    let (name, _) = stale.next()?;
+    Some((1 + stale.count(), Arc::clone(name)))
+}
 
 /// The writing half of an opened store.
 struct Writing {
@@ -55,6 +81,8 @@ struct Writing {
     /// When log blocks are tried next, after a failure.
     logs_at: Tick,
     log_tries: u32,
+    sweep: Sweep,
+    survey: Survey,
 }
 
 impl Flusher {
@@ -66,8 +94,9 @@ impl Flusher {
         metrics: Arc<Metrics>,
         clock: Clock,
         inbox: Receiver<Message>,
+        ending: Receiver<Span>,
         logs: LogQueue,
-        opened: Sender<Half>,
+        opened: Openings,
         secret: Sender<u128>,
     ) -> Self {
         let random = Random::new(config.seed);
@@ -79,6 +108,7 @@ impl Flusher {
             metrics,
             clock,
             inbox,
+            ending,
             logs,
             opened,
             secret,
@@ -87,39 +117,64 @@ impl Flusher {
             end_at,
             unseen_since,
             complained_at,
+            openings: 0,
+            is_closed: false,
+            barren: 0,
+            failures: 0,
         }
     }
 
-    /// Opens the store, then writes until it is told to end.
+    /// Opens the store, then writes until it is told to end; opens it again as often as it fails for good.
     pub(super) fn run(mut self) {
-        if let Some(mut writing) = self.open_store() {
+        let mut worker = None;
+        while let Some(mut writing) = self.open_store(worker.take()) {
             self.numbers().store_open.set(1);
-            while !self.step(&mut writing) {}
+            let mut last = false;
+            while !last && !self.is_closed {
+                last = self.step(&mut writing);
+            }
+            self.numbers().store_open.set(0);
+            // Of both halves: as long as one is held, the file is locked.
+            self.opened.say(None);
+            if last {
+                break;
+            }
+            worker = Some(writing.worker);
         }
         for (_, reply) in self.barriers.drain(..) {
             reply(false);
         }
     }
 
-    /// Asks for the store until it opens; `None` when told to end before.
-    fn open_store(&mut self) -> Option<Writing> {
+    /// Asks for the store until it opens; `None` when told to end before. A worker from the opening before goes on.
+    fn open_store(&mut self, mut worker: Option<Worker>) -> Option<Writing> {
+        // A store that has just failed is given some time, in which the other thread lets go of it too.
+        let mut wait = worker.is_some().then(|| self.config.reopen.delay(self.barren, self.random.next()));
         for attempt in 0u32.. {
+            if let Some(wait) = wait {
+                let until = self.clock.now() + wait;
+                while self.clock.now() < until {
+                    self.read_inbox(worker.as_mut());
+                    let now = self.clock.now();
+                    // Before the first opening it is not known whether there ever will be one.
+                    if self.end_at.is_some_and(|at| at <= now || worker.is_none()) {
+                        return None;
+                    }
+                    let until = self.end_at.map_or(until, |at| at.min(until));
+                    self.drain.wait(Some(Duration::from(until.since(now))));
+                }
+            }
             match self.try_open() {
-                Ok(writing) => return Some(writing),
+                Ok((opened, secret, epoch)) => return Some(self.begin(opened, secret, epoch, worker)),
                 Err(e) => {
-                    let wait = self.config.reopen.delay(attempt.max(2), self.random.next());
-                    self.numbers().failure.add(1);
+                    let next = self.config.reopen.delay(attempt.max(2), self.random.next());
+                    self.note_failure();
                     self.complain(&format!(
-                        "the store cannot be opened: {e}; asked again in {wait}, nothing is written meanwhile"
+                        "the store cannot be opened: {e}; asked again in {next}, nothing is written meanwhile"
                     ));
-                    let until = self.clock.now() + wait;
-                    while self.clock.now() < until {
-                        let now = self.clock.now();
-                        self.read_inbox(None);
-                        if self.end_at.is_some() {
-                            return None;
-                        }
-                        self.drain.wait(Some(Duration::from(until.since(now))));
+                    wait = Some(next);
+                    if let Some(worker) = &mut worker {
+                        self.publish(worker);
                     }
                 }
             }
@@ -127,18 +182,39 @@ impl Flusher {
         None
     }
 
-    fn try_open(&mut self) -> Result<Writing, StoreError> {
-        let Opened { mut sessions, lookup, logs, log_lookup } = (self.open)()?;
-        let secret = sessions.secret(self.config.candidate)?;
-        let epoch = sessions.next_epoch()?;
+    /// Opens the store and asks what must be known before anything is written.
+    fn try_open(&mut self) -> Result<(Opened, u128, u64), StoreError> {
+        let mut opened = (self.open)()?;
+        let secret = opened.sessions.secret(self.config.candidate)?;
+        let epoch = opened.sessions.next_epoch()?;
+        Ok((opened, secret, epoch))
+    }
+
+    /// Shares out the halves, and has the worker go on where it was.
+    fn begin(&mut self, opened: Opened, secret: u128, epoch: u64, worker: Option<Worker>) -> Writing {
+        let Opened { sessions, lookup, logs, log_lookup } = opened;
+        (self.openings, self.is_closed) = (self.openings + 1, false);
+        self.barren = self.barren.saturating_add(1);
+        self.opened.say(Some(Half { opening: self.openings, sessions: lookup, logs: log_lookup }));
+        // Behind the half: whoever has heard that the store is open may look something up. One is ever read.
+        let _ = self.secret.try_send(secret);
+        // A store that begins anew is told the key that names are hashed with now.
+        self.config.candidate = secret;
+        let worker = match worker {
+            Some(mut worker) => {
+                worker.on_reopened(epoch);
+                worker
+            }
+            None => {
+                let zero = self.clock.unix_ms(Tick::ZERO);
+                let (config, seed) = (self.config.worker.clone(), self.random.next());
+                Worker::new(config, self.drain.capacity(), epoch, zero, seed, self.clock.now())
+            }
+        };
         let likes = sessions.batch_limit();
-        let now = self.clock.now();
-        let zero = self.clock.unix_ms(Tick::ZERO);
-        let worker =
-            Worker::new(self.config.worker.clone(), self.drain.capacity(), epoch, zero, self.random.next(), now);
-        // Each has room for the one message it is ever sent.
-        let _ = (self.opened.try_send(Half { sessions: lookup, logs: log_lookup }), self.secret.try_send(secret));
-        Ok(Writing { sessions, logs, likes, worker, logs_at: Tick::ZERO, log_tries: 0 })
+        let sweep = Sweep::new(self.config.idle, self.config.sweep_pause, self.clock.now());
+        let survey = self.drain.survey();
+        Writing { sessions, logs, likes, worker, logs_at: Tick::ZERO, log_tries: 0, sweep, survey }
     }
 
     /// Takes in what changed, writes what is due, or sleeps. True when it was the last.
@@ -157,7 +233,7 @@ impl Flusher {
                 return true;
             }
         }
-        if !wrote {
+        if !wrote && !self.sweep(writing, now) {
             self.sleep(writing, now, busy);
         }
         false
@@ -177,7 +253,8 @@ impl Flusher {
     /// each change would cost both threads more than all the rest: then it naps, and looks again in a part of a window.
     fn sleep(&mut self, writing: &Writing, now: Tick, busy: bool) {
         let logs = (!self.logs.is_empty() && writing.logs.is_some()).then_some(writing.logs_at);
-        let until = [writing.worker.next_deadline(), logs, self.end_at].into_iter().flatten().min();
+        let due = [writing.worker.next_deadline(), logs, self.sweep_due(writing), self.end_at];
+        let until = due.into_iter().flatten().min();
         let until = until.map(|at| Duration::from(at.since(now)));
         let nap = Duration::from(self.config.worker.window) / NAPS_IN_A_WINDOW;
         if busy && !nap.is_zero() {
@@ -192,7 +269,10 @@ impl Flusher {
         while let Ok(message) = self.inbox.try_recv() {
             match message {
                 Message::Flush(reply) => {
-                    if let Some(worker) = &mut worker {
+                    if self.barriers.len() >= BARRIERS {
+                        self.numbers().refused.add(1);
+                        reply(false);
+                    } else if let Some(worker) = &mut worker {
                         let now = self.clock.now();
                         self.take_in(worker, now);
                         worker.hurry(now);
@@ -201,15 +281,20 @@ impl Flusher {
                         reply(false);
                     }
                 }
-                Message::Shutdown(within) => {
-                    let now = self.clock.now();
-                    self.end_at = Some(now + within);
-                    if let Some(worker) = &mut worker {
-                        self.take_in(worker, now);
-                        worker.hurry(now);
-                    }
-                }
+                Message::Closed { opening } => self.is_closed |= opening == self.openings,
             }
+        }
+        let within = match self.ending.try_recv() {
+            Ok(within) => within,
+            // Nobody is left to say how long it may take.
+            Err(TryRecvError::Disconnected) if self.end_at.is_none() => Span::ZERO,
+            Err(_) => return,
+        };
+        let now = self.clock.now();
+        self.end_at = Some(now + within);
+        if let Some(worker) = &mut worker {
+            self.take_in(worker, now);
+            worker.hurry(now);
         }
     }
 
@@ -231,7 +316,7 @@ impl Flusher {
     /// Writes one batch of cursors, if one is due.
     fn write_cursors(&mut self, writing: &mut Writing) -> bool {
         let begun = self.clock.now();
-        let Writing { sessions, worker, likes, .. } = writing;
+        let Writing { sessions, worker, likes, sweep, .. } = writing;
         let batch = worker.next_batch(&mut self.drain, *likes, begun);
         if batch.is_empty() {
             return false;
@@ -239,6 +324,10 @@ impl Flusher {
         let size = batch.len();
         let result = sessions.store_event_ids_batch(batch);
         let now = self.clock.now();
+        let fenced = fenced(batch, result.as_deref().unwrap_or_default());
+        if result.is_ok() {
+            self.barren = 0;
+        }
         let numbers = self.numbers();
         numbers.batches.add(1);
         numbers.batch_size.set(size as u64);
@@ -248,8 +337,22 @@ impl Flusher {
             Ok(results) => results.iter().find_map(|result| result.as_ref().err()),
             Err(e) => Some(e),
         };
+        if let Some((count, name)) = fenced {
+            let session = name.session.escape_ascii();
+            self.complain(&format!(
+                "{count} cursors were not stored, of session {session} one: the store has some as new or newer, which \
+                 another process wrote, or an attempt whose answer was lost; they are left as they are"
+            ));
+        }
+        if matches!(trouble, Some(StoreError::Full { .. })) {
+            sweep.hasten(now);
+        }
         if let Some(e) = trouble {
-            let next = if opened { "it is asked only now and then until it answers" } else { "they are tried again" };
+            let next = match (self.note_closed(e), opened) {
+                (true, _) => "it is opened again, and they are tried again",
+                (false, true) => "it is asked only now and then until it answers",
+                (false, false) => "they are tried again",
+            };
             self.complain(&format!("the store refused cursors ({size} in the batch): {e}; {next}"));
         }
         true
@@ -260,7 +363,7 @@ impl Flusher {
         let now = self.clock.now();
         let Some(store) = &mut writing.logs else {
             let none = self.logs.next_batch().len();
-            self.logs.on_written(std::iter::repeat_n(true, none));
+            self.logs.on_written(std::iter::repeat_n(Fate::Written, none));
             return false;
         };
         if writing.logs_at > now && self.end_at.is_none() || self.logs.is_empty() {
@@ -268,13 +371,23 @@ impl Flusher {
         }
         let batch = self.logs.next_batch();
         let result = store.write_logs(batch);
-        let trouble = match &result {
-            Ok(results) => results.iter().find_map(|result| result.as_ref().err()).cloned(),
-            Err(e) => Some(e.clone()),
+        let fate = |result: &Result<(), StoreError>| match result {
+            Ok(()) => Fate::Written,
+            Err(StoreError::Full { .. }) => Fate::NoPlace,
+            Err(_) => Fate::Failed,
         };
-        let written: Vec<bool> = result.unwrap_or_default().iter().map(Result::is_ok).collect();
-        self.numbers().log_blocks.add(written.iter().filter(|written| **written).count() as u64);
-        self.logs.on_written(written.into_iter());
+        let fates: Vec<Fate> = result.iter().flatten().map(fate).collect();
+        let trouble = match result {
+            Ok(results) => results.into_iter().filter_map(Result::err).find(|e| !matches!(e, StoreError::Full { .. })),
+            Err(e) => Some(e),
+        };
+        self.numbers().log_blocks.add(fates.iter().filter(|fate| **fate == Fate::Written).count() as u64);
+        if fates.contains(&Fate::NoPlace) {
+            writing.sweep.hasten(now);
+            self.complain("the store holds as many logs as it may; blocks of others are dropped, and holes stated");
+        }
+        let dropped = self.logs.on_written(fates.into_iter());
+        self.numbers().log_blocks_dropped.add(dropped);
         match trouble {
             None => {
                 writing.log_tries = 0;
@@ -284,11 +397,52 @@ impl Flusher {
                 writing.log_tries += 1;
                 let wait = self.config.worker.retry.delay(writing.log_tries, self.random.next());
                 writing.logs_at = now + wait.max(self.config.worker.window);
-                self.numbers().failure.add(1);
-                self.complain(&format!("the store refused log blocks: {e}; they are tried again"));
+                self.note_failure();
+                let next = if self.note_closed(&e) { "it is opened again, and they" } else { "they" };
+                self.complain(&format!("the store refused log blocks: {e}; {next} are tried again"));
             }
         }
         true
+    }
+
+    /// Counts a failure that the worker does not know of.
+    fn note_failure(&mut self) {
+        self.failures += 1;
+        self.numbers().failure.add(1);
+    }
+
+    /// Looks for what nobody uses any more, a page at a time, while there is nothing else to do. True when it did.
+    fn sweep(&mut self, writing: &mut Writing, now: Tick) -> bool {
+        if self.sweep_due(writing).is_none_or(|at| at > now) {
+            return false;
+        }
+        let Writing { sessions, logs, sweep, survey, .. } = writing;
+        let shelves = Shelves { sessions: &mut **sessions, logs: logs.as_deref_mut() };
+        match sweep.step(shelves, survey, now, self.clock.unix_ms(now)) {
+            Ok(swept) => {
+                self.numbers().swept_records.add(swept.records);
+                self.numbers().swept_logs.add(swept.logs);
+            }
+            Err(e) => {
+                self.note_failure();
+                let next = if self.note_closed(&e) { "it is opened again" } else { "they are looked for again" };
+                self.complain(&format!("the store failed while records were looked for that nobody uses: {e}; {next}"));
+            }
+        }
+        true
+    }
+
+    /// When it is time to look; `None`: not while somebody waits, or the store fails.
+    fn sweep_due(&self, writing: &Writing) -> Option<Tick> {
+        let waits = self.end_at.is_some() || self.is_closed || !self.barriers.is_empty() || writing.worker.is_open();
+        writing.sweep.due().filter(|_| !waits)
+    }
+
+    /// Notes that the store can do nothing more, where that is what it says.
+    fn note_closed(&mut self, why: &StoreError) -> bool {
+        let is_closed = *why == StoreError::Closed;
+        self.is_closed |= is_closed;
+        is_closed
     }
 
     fn numbers(&self) -> &Persistence {
@@ -307,9 +461,10 @@ impl Flusher {
         numbers.cursor_records.set(stats.cursor_records);
         numbers.activity_batched.set(stats.activity_records);
         numbers.success.set(stats.cursor_records + stats.activity_records);
-        numbers.failure.set(stats.failures);
+        numbers.failure.set(stats.failures + self.failures);
         numbers.retry.set(stats.retries);
         numbers.fenced.set(stats.fenced);
+        numbers.given_up.set(stats.given_up);
         numbers.breaker_open.set(u64::from(worker.is_open()));
     }
 
@@ -320,5 +475,21 @@ impl Flusher {
             self.complained_at = Some(now);
             tracing::warn!("{what}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_fenced_is_told_by_number_and_name() {
+        let item = |stream, write| (Arc::new(StreamName { session: b"s"[..].into(), stream }), write);
+        let (remove, activity) = (Write::Remove { epoch: 1 }, Write::Activity { last_seen_ms: 1 });
+        let batch = [item(1, activity), item(2, remove.clone()), item(3, remove.clone()), item(4, remove)];
+        let (stale, written) = (Ok(Stored::Stale), Ok(Stored::Written));
+        let found = fenced(&batch, &[stale.clone(), written, stale.clone(), stale]);
+        assert_eq!(found.map(|(count, name)| (count, name.stream)), Some((2, 3)));
+        assert_eq!(fenced(&batch, &[]), None);
     }
 }

@@ -1,13 +1,13 @@
 //! Log blocks on their way to the store: a bounded queue, and what is tried again.
 //!
 //! In: blocks from the reactor. Out: batches in the order they came.
-//! Laws: blocks of one stream reach the store in their order; the bytes on their way are bounded, and a block that
+//! Laws: blocks of one stream reach the store in their order, and none behind the removal of its log; the bytes on their way are bounded, and a block that
 //! finds no place is refused, so that the next one of its stream states the hole.
 
 use crate::store::LogWrite;
 use crate::sync::Counter;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 /// Blocks on their way at most.
@@ -15,6 +15,17 @@ const BLOCKS: usize = 8_192;
 
 /// Blocks of one batch.
 const BATCH: usize = 2_048;
+
+/// What became of an item of a batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fate {
+    /// It is stored.
+    Written,
+    /// It is tried again.
+    Failed,
+    /// The store holds as many logs as it may: it is dropped.
+    NoPlace,
+}
 
 /// Takes blocks in.
 #[derive(Clone, Debug)]
@@ -73,21 +84,46 @@ impl LogQueue {
         self.batch.is_empty() && self.again.is_empty() && self.queue.is_empty()
     }
 
-    /// The batch was written, item by item as told; the others stay, in their order.
-    pub(super) fn on_written(&mut self, written: impl Iterator<Item = bool>) {
-        let mut written = written.collect::<Vec<_>>();
-        written.resize(self.batch.len(), false);
-        for (write, written) in self.batch.drain(..).zip(written) {
-            match written {
-                true => self.bytes.take(write.bytes() as u64),
-                false => self.again.push_back(write),
+    /// The batch was written, item by item as told; the others stay, in their order. But a block behind which its stream
+    /// was already given something is dropped: behind a removal it would bring a dead log back, behind a later block it
+    /// would stand in the wrong place. Gives how many blocks were dropped.
+    pub(super) fn on_written(&mut self, fates: impl Iterator<Item = Fate>) -> u64 {
+        let mut fates = fates.collect::<Vec<_>>();
+        fates.resize(self.batch.len(), Fate::Failed);
+        let overtaken = self.overtaken(&fates);
+        let mut dropped = 0;
+        for (at, (write, fate)) in self.batch.drain(..).zip(fates).enumerate() {
+            if fate == Fate::Failed && !overtaken.contains(&at) {
+                self.again.push_back(write);
+                continue;
+            }
+            self.bytes.take(write.bytes() as u64);
+            dropped += u64::from(fate != Fate::Written && matches!(write, LogWrite::Append { .. }));
+        }
+        dropped
+    }
+
+    /// The places of what failed in front of something of the same stream that was written.
+    fn overtaken(&self, fates: &[Fate]) -> HashSet<usize> {
+        let mut places = HashSet::new();
+        if !fates.contains(&Fate::Failed) || !fates.contains(&Fate::Written) {
+            return places;
+        }
+        let mut later = HashSet::new();
+        for (at, (write, fate)) in self.batch.iter().zip(fates).enumerate().rev() {
+            match fate {
+                Fate::Written => _ = later.insert(&**write.name()),
+                Fate::Failed if later.contains(&**write.name()) => _ = places.insert(at),
+                Fate::Failed | Fate::NoPlace => {}
             }
         }
+        places
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::Fate::{Failed, NoPlace, Written};
     use super::*;
     use crate::base::StreamName;
     use crate::store::{LogBlock, LogBounds};
@@ -109,11 +145,34 @@ mod tests {
         let (sender, mut queue) = queue(10_000);
         (1..4).for_each(|n| assert!(sender.push(block(n, 10))));
         assert_eq!(firsts(queue.next_batch()), [1, 2, 3]);
-        queue.on_written([true, false, false].into_iter());
+        queue.on_written([Written, Failed, Failed].into_iter());
         sender.push(block(4, 10));
         assert_eq!(firsts(queue.next_batch()), [2, 3, 4]);
-        queue.on_written([true; 3].into_iter());
+        queue.on_written([Written; 3].into_iter());
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn what_failed_does_not_come_behind_what_its_stream_was_given_later() {
+        let (sender, mut queue) = queue(10_000);
+        let remove = |stream| LogWrite::Remove { name: Arc::new(StreamName { session: b"s"[..].into(), stream }) };
+        assert!(sender.push(block(1, 10)) && sender.push(remove(2)) && sender.push(block(2, 10)));
+        queue.next_batch();
+        assert_eq!(queue.on_written([Failed, Written, Written].into_iter()), 1);
+        assert_eq!((firsts(queue.next_batch()), queue.bytes.get()), (vec![], 0));
+        assert!(sender.push(block(3, 10)) && sender.push(remove(2)) && sender.push(remove(1)));
+        queue.next_batch();
+        queue.on_written([Failed, Failed, Written].into_iter());
+        assert_eq!(queue.next_batch(), [remove(2)]);
+    }
+
+    #[test]
+    fn what_a_full_store_has_no_place_for_keeps_nothing_waiting() {
+        let (sender, mut queue) = queue(10_000);
+        assert!(sender.push(block(1, 10)) && sender.push(block(2, 10)));
+        queue.next_batch();
+        assert_eq!(queue.on_written([NoPlace, NoPlace].into_iter()), 2);
+        assert_eq!((queue.is_empty(), queue.bytes.get()), (true, 0));
     }
 
     #[test]
@@ -122,7 +181,7 @@ mod tests {
         assert!(sender.push(block(1, 300)) && !sender.push(block(2, 300)));
         queue.next_batch();
         assert!(!sender.push(block(2, 300)));
-        queue.on_written([true].into_iter());
+        queue.on_written([Written].into_iter());
         assert!(sender.push(block(2, 300)));
     }
 }

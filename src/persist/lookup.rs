@@ -1,16 +1,24 @@
 //! The second store thread: look-ups, which a slow write must not hold up.
 //!
-//! In: questions. Out: answers, to whoever asked.
-//! Law: every question is answered, with an error while the store is away.
+//! In: questions; the reading half of the store, each time that it is opened, and that it is to be let go of. Out:
+//! answers, to whoever asked.
+//! Laws: every question is answered, with an error while the store is away; a half that is to be let go of is let go of
+//! also while nobody asks, since the file stays locked as long as one half is held; a question costs a bounded number of
+//! records and bytes; each failure is counted, and said at most once every few seconds.
 
-use super::control::Reply;
-use crate::base::StreamName;
+use super::control::{Message, Reply, Wanted};
+use crate::base::{Span, StreamName, Tick};
+use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::slot::Ringer;
 use crate::store::{LogStore, SessionStore, StoreError, StoredCursor, StoredLog};
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select};
+use std::sync::Arc;
 
 /// The reading half of a store.
 pub(super) struct Half {
+    /// Which opening of the store it is of.
+    pub(super) opening: u64,
     pub(super) sessions: Box<dyn SessionStore>,
     pub(super) logs: Option<Box<dyn LogStore>>,
 }
@@ -33,56 +41,227 @@ pub(super) enum Lookup {
     },
     Logs {
         session: Box<[u8]>,
+        wanted: Wanted,
         limit: usize,
         max_bytes: usize,
         reply: Reply<Vec<(StreamName, StoredCursor, StoredLog)>>,
     },
 }
 
-/// Answers until nobody can ask any more.
-pub(super) fn run(questions: &Receiver<Lookup>, openings: &Receiver<Half>, metrics: &Metrics) {
-    let mut half = None;
-    while let Ok(question) = questions.recv() {
-        half = openings.try_recv().ok().or(half);
-        answer(question, half.as_mut());
-        metrics.persistence().lookups.add(1);
+/// Gives the look-ups their half of the store, and takes it away. The newest word counts; none waits.
+pub(super) struct Openings {
+    sender: Sender<Option<Half>>,
+    /// The same channel's other end: what was not heard yet gives way to what is newer.
+    unheard: Receiver<Option<Half>>,
+}
+
+impl Openings {
+    /// The two ends.
+    pub(super) fn new() -> (Self, Receiver<Option<Half>>) {
+        let (sender, receiver) = bounded(1);
+        (Self { sender, unheard: receiver.clone() }, receiver)
+    }
+
+    /// From now on this half is asked, or none.
+    pub(super) fn say(&self, half: Option<Half>) {
+        let mut word = half;
+        while let Err(TrySendError::Full(again)) = self.sender.try_send(word) {
+            let _ = self.unheard.try_recv();
+            word = again;
+        }
     }
 }
 
-fn answer(question: Lookup, half: Option<&mut Half>) {
-    let Some(half) = half else { return refuse(question) };
-    match question {
-        Lookup::Session { session, limit, reply } => reply(half.sessions.session(&session, limit)),
-        Lookup::Cursor { name, reply } => reply(half.sessions.get_last_event_id(&name)),
-        Lookup::Scan { after, limit, reply } => reply(half.sessions.scan(after.as_ref(), limit)),
-        Lookup::Logs { session, limit, max_bytes, reply } => reply(logs(half, &session, limit, max_bytes)),
+/// What the thread has.
+pub(super) struct Lookups {
+    pub(super) questions: Receiver<Lookup>,
+    pub(super) openings: Receiver<Option<Half>>,
+    /// Where it says that its half is of no use any more.
+    pub(super) messages: Sender<Message>,
+    pub(super) ringer: Ringer,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) clock: Clock,
+    /// When a failure was said last.
+    pub(super) complained_at: Option<Tick>,
+}
+
+impl Lookups {
+    /// Answers until nobody can ask any more.
+    pub(super) fn run(mut self) {
+        let mut half = None;
+        loop {
+            select! {
+                recv(self.openings) -> word => match word {
+                    Ok(word) => half = word,
+                    // The writing thread has ended, and the store with it.
+                    Err(_) => {
+                        half = None;
+                        self.openings = never();
+                    }
+                },
+                recv(self.questions) -> question => {
+                    let Ok(question) = question else { return };
+                    // What was said before the question counts for it.
+                    half = self.openings.try_recv().unwrap_or(half);
+                    self.answer(question, half.as_mut());
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, question: Lookup, half: Option<&mut Half>) {
+        self.metrics.persistence().lookups.add(1);
+        match question {
+            Lookup::Session { session, limit, reply } => {
+                reply(self.look(half, "a session", |half| latest(&mut *half.sessions, &session, limit)));
+            }
+            Lookup::Cursor { name, reply } => {
+                reply(self.look(half, "a cursor", |half| half.sessions.get_last_event_id(&name)));
+            }
+            Lookup::Scan { after, limit, reply } => {
+                reply(self.look(half, "a list of cursors", |half| half.sessions.scan(after.as_ref(), limit)));
+            }
+            Lookup::Logs { session, wanted, limit, max_bytes, reply } => {
+                reply(self.look(half, "stored events", |half| logs(half, &session, wanted, limit, max_bytes)));
+            }
+        }
+    }
+
+    /// Looks up `what`. Counts and says a failure, and has the store opened again where it can do nothing more.
+    fn look<T>(
+        &mut self,
+        half: Option<&mut Half>,
+        what: &str,
+        look: impl FnOnce(&mut Half) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let found = match half {
+            None => Err(StoreError::Refused("the store is not open yet, or not open any more".into())),
+            Some(half) => {
+                let found = look(half);
+                if matches!(found, Err(StoreError::Closed)) {
+                    // Where there is no place, the next look-up says it again.
+                    let _ = self.messages.try_send(Message::Closed { opening: half.opening });
+                    self.ringer.call();
+                }
+                found
+            }
+        };
+        if let Err(e) = &found {
+            self.metrics.persistence().lookup_failures.add(1);
+            let now = self.clock.now();
+            if self.complained_at.is_none_or(|at| now.since(at) >= QUIET) {
+                self.complained_at = Some(now);
+                tracing::warn!("{what} could not be looked up: {e}; whoever asked goes on without");
+            }
+        }
+        found
     }
 }
 
-/// The stored logs of a session's streams, those that were active last first.
+/// Between two log lines about look-ups that failed.
+const QUIET: Span = Span::from_secs(5);
+
+/// Records that are read at a time, and that are looked at for one question at most.
+const PAGE: usize = 256;
+const RECORDS: usize = 8_192;
+
+/// Bytes of events that are read for one question at most.
+const READ: usize = 64 << 20;
+
+/// The cursors of a session that were active last, at most `limit`, the last one first.
+fn latest(
+    store: &mut dyn SessionStore,
+    session: &[u8],
+    limit: usize,
+) -> Result<Vec<(StreamName, StoredCursor)>, StoreError> {
+    let (mut found, mut looked_at) = (Vec::new(), 0);
+    let mut page = store.session(session, PAGE)?;
+    loop {
+        looked_at += page.len();
+        let last = page.last().filter(|_| page.len() >= PAGE && looked_at < RECORDS).map(|(name, _)| name.clone());
+        found.append(&mut page);
+        found.sort_by_key(|(_, cursor)| std::cmp::Reverse(cursor.last_seen_ms));
+        found.truncate(limit);
+        let Some(last) = last else { return Ok(found) };
+        page = store.scan(Some(&last), PAGE)?;
+        page.retain(|(name, _)| *name.session == *session);
+    }
+}
+
+/// The stored logs of a session that are wanted, at most `limit`, those of streams that were active last first.
 fn logs(
     half: &mut Half,
     session: &[u8],
+    mut wanted: Wanted,
     limit: usize,
     max_bytes: usize,
 ) -> Result<Vec<(StreamName, StoredCursor, StoredLog)>, StoreError> {
-    let mut found = half.sessions.session(session, limit)?;
-    found.sort_by_key(|(_, cursor)| std::cmp::Reverse(cursor.last_seen_ms));
     let Some(store) = &mut half.logs else { return Ok(Vec::new()) };
-    let mut logs = Vec::new();
-    for (name, cursor) in found {
-        if let Some(log) = store.read_log(&name, max_bytes)? {
+    let (mut logs, mut read) = (Vec::new(), 0);
+    for (name, cursor) in latest(&mut *half.sessions, session, RECORDS)? {
+        if logs.len() >= limit || read >= READ {
+            break;
+        }
+        let Some(log) = store.read_log(&name, max_bytes)? else { continue };
+        read += log.blocks.iter().map(|block| block.bytes.len()).sum::<usize>();
+        if wanted(&log) {
             logs.push((name, cursor, log));
         }
     }
     Ok(logs)
 }
 
-fn refuse(question: Lookup) {
-    let why = || StoreError::Refused("the store has not been opened yet".into());
-    match question {
-        Lookup::Session { reply, .. } | Lookup::Scan { reply, .. } => reply(Err(why())),
-        Lookup::Cursor { reply, .. } => reply(Err(why())),
-        Lookup::Logs { reply, .. } => reply(Err(why())),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::EventId;
+    use crate::store::{LogBlock, LogBounds, LogWrite, MemoryStore, Write};
+
+    /// A session with so many streams, each active later than the one before by its number's hash, and its neighbours.
+    fn half(streams: u64) -> Half {
+        let (mut sessions, mut logs) = (MemoryStore::new(usize::MAX), MemoryStore::new(usize::MAX));
+        for session in [&b"r"[..], b"s", b"t"] {
+            for stream in 0..streams {
+                let name = Arc::new(StreamName { session: session.into(), stream });
+                let id = EventId::from_bytes(b"1").unwrap();
+                let cursor = StoredCursor { epoch: 1, sequence: 1, id, last_seen_ms: seen(stream, streams) };
+                sessions.store_event_ids_batch(&[(Arc::clone(&name), Write::Cursor(cursor))]).unwrap();
+                let bytes = format!("{}-{stream}", session.escape_ascii()).into_bytes();
+                let ends = [bytes.len() as u32].into();
+                let block = Arc::new(LogBlock { first: 1, at_ms: 1, bytes: bytes.into(), ends, hole: false });
+                let bounds = LogBounds { events: 9, bytes: 99, age_ms: 9 };
+                logs.write_logs(&[LogWrite::Append { name, block, meta: Arc::from(&b"m"[..]), bounds }]).unwrap();
+            }
+        }
+        Half { opening: 1, sessions: Box::new(sessions), logs: Some(Box::new(logs)) }
+    }
+
+    /// Each time once, in another order than the numbers.
+    fn seen(stream: u64, streams: u64) -> u64 {
+        (stream * 7 + 3) % streams
+    }
+
+    #[test]
+    fn of_many_streams_those_are_found_that_were_active_last() {
+        for streams in [1, 2, 64, 65, 256, 257, 3_000] {
+            let mut half = half(streams);
+            let found = latest(&mut *half.sessions, b"s", 3).unwrap();
+            let times: Vec<u64> = found.iter().map(|(_, cursor)| cursor.last_seen_ms).collect();
+            assert_eq!(times, (0..streams).rev().take(3).collect::<Vec<_>>());
+            assert!(found.iter().all(|(name, _)| *name.session == *b"s"));
+        }
+    }
+
+    #[test]
+    fn of_many_logs_the_wanted_ones_alone_come() {
+        let mut half = half(2_000);
+        for stream in [0, 77, 1_999] {
+            let text = format!("s-{stream}").into_bytes();
+            let wanted = Box::new(move |log: &StoredLog| *log.blocks[0].bytes == *text);
+            let found = logs(&mut half, b"s", wanted, 4, 99).unwrap();
+            assert_eq!(found.iter().map(|(name, ..)| name.stream).collect::<Vec<_>>(), [stream]);
+        }
+        let found = logs(&mut half, b"s", Box::new(|_| true), 4, 99).unwrap();
+        assert_eq!(found.iter().map(|(_, c, _)| c.last_seen_ms).collect::<Vec<_>>(), [1_999, 1_998, 1_997, 1_996]);
     }
 }

@@ -10,23 +10,29 @@
 //! 1. Only what was published is written, so durable <= delivered; a write that is not newer changes nothing.
 //! 2. Retries carry slots, not values: each attempt reads the slot again.
 //! 3. Nothing is given up: what the store refuses stays dirty until it takes it, and every failure is counted and said.
+//!    But the last cursor of a stream that has ended is, and is counted, where the store holds as many records as it may.
 //! 4. Slots are written in the order in which they became due, so a busy one cannot keep a quiet one waiting.
 //! 5. Until the store has handed out an epoch nothing is written.
 //! 6. A store call that hangs holds up neither the reactor, nor look-ups, nor the end of the process.
+//! 7. What nobody has used for long leaves the store, so that it does not grow for ever.
 
 mod breaker;
 mod control;
 mod flusher;
 mod logs;
 mod lookup;
+mod sweep;
 mod worker;
 
+#[cfg(feature = "redb")]
+#[cfg(test)]
+mod reopen_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod thread_tests;
 
-pub use control::{Opener, PersistControl, Persister, Refused, Reply, Unflushed};
+pub use control::{Opener, PersistControl, Persister, Refused, Reply, Unflushed, Wanted};
 pub use worker::{Worker, WorkerConfig};
 
 use crate::base::Span;
@@ -39,6 +45,11 @@ pub struct PersistConfig {
     pub worker: WorkerConfig,
     /// Between attempts to open the store.
     pub reopen: Backoff,
+    /// A record that was not active for so long is removed. [`Span::MAX`]: none is.
+    pub idle: Span,
+    /// Between two steps of the search for such records, each over a few hundred of them; it begins 60 of these after the
+    /// store was opened, and again 600 after it came to the end.
+    pub sweep_pause: Span,
     /// Bytes of log blocks on their way to the store, at most.
     pub log_bytes: usize,
     /// Where the key for names comes from if the store has none: 128 bits that nobody can guess.
@@ -51,6 +62,8 @@ impl PersistConfig {
     /// The defaults, with a secret to offer and a seed.
     pub fn new(candidate: u128, seed: u64) -> Self {
         let reopen = Backoff::new(Span::from_millis(100), Span::from_secs(5));
-        Self { worker: WorkerConfig::default(), reopen, log_bytes: 16 << 20, candidate, seed }
+        let (idle, sweep_pause) = (Span::from_secs(24 * 3_600), Span::from_secs(1));
+        let worker = WorkerConfig::default();
+        Self { worker, reopen, idle, sweep_pause, log_bytes: 16 << 20, candidate, seed }
     }
 }

@@ -334,6 +334,35 @@ fn an_owner_that_was_superseded_changes_nothing() {
 }
 
 #[test]
+fn over_a_reopening_cursors_go_on_and_another_owner_stays_ahead() {
+    let mut w = world(1);
+    w.publish(0);
+    w.pass(Span::from_millis(200));
+    w.epoch = w.store.next_epoch().unwrap();
+    w.life.worker.on_reopened(w.epoch);
+    w.publish(0);
+    w.pass(Span::from_millis(200));
+    let record = w.store.get_last_event_id(&name(0)).unwrap().unwrap();
+    assert_eq!((record.epoch, record.sequence), (w.epoch, 2));
+    // Another process had the store in between.
+    let other = crate::store::StoredCursor { epoch: w.store.next_epoch().unwrap(), sequence: 1, ..record };
+    w.store.store_last_event_id(&name(0), &other).unwrap();
+    let late = w.store.next_epoch().unwrap();
+    w.life.worker.on_reopened(late);
+    w.publish(0);
+    w.pass(Span::from_millis(200));
+    assert_eq!(w.store.get_last_event_id(&name(0)).unwrap(), Some(other));
+    assert_eq!((w.life.worker.stats().fenced, w.life.worker.dirty()), (1, 0));
+    // The file was taken away, and a new one begun.
+    (w.store, w.acknowledged) = (MemoryStore::new(9), Default::default());
+    w.epoch = w.store.next_epoch().unwrap();
+    w.life.worker.on_reopened(w.epoch);
+    w.publish(0);
+    w.pass(Span::from_millis(200));
+    assert_eq!((w.stored(0), w.epoch), (4, 1));
+}
+
+#[test]
 fn a_removed_stream_does_not_come_back_through_a_late_retry() {
     let mut w = world(1);
     w.mode = Store::Refuses;
@@ -349,6 +378,63 @@ fn a_removed_stream_does_not_come_back_through_a_late_retry() {
     w.publish(0);
     w.pass(Span::from_secs(1));
     assert_eq!((w.life.streams[0].0.index, w.stored(9)), (key.index, 1));
+}
+
+#[test]
+fn a_removal_in_a_slot_of_its_own_is_not_undone_by_a_late_retry_of_the_stream() {
+    for refused_for in [150, 1_000, 5_000, 20_000, 30_000] {
+        let mut w = world(1);
+        w.mode = Store::Refuses;
+        w.publish(0);
+        w.pass(Span::from_millis(refused_for));
+        let (key, ..) = w.life.streams.remove(0);
+        w.life.writer.retire(key);
+        w.pass(Span::from_millis(1));
+        let tombstone = w.life.writer.take(name(0)).unwrap();
+        w.life.writer.remove(tombstone);
+        w.mode = Store::Works;
+        w.pass(Span::from_secs(30));
+        assert_eq!((w.store.len(), w.life.worker.dirty()), (0, 0), "refused for {refused_for} ms");
+        assert_eq!((0..1_001).filter(|n| w.life.writer.take(name(*n)).is_some()).count(), 1_000);
+    }
+}
+
+#[test]
+fn a_removal_in_a_hurry_comes_after_the_cursor_of_a_higher_slot() {
+    let mut w = world(2);
+    let lower = w.life.streams.remove(0).0;
+    w.life.writer.remove(lower);
+    w.publish(0);
+    w.pass(Span::from_millis(150));
+    let higher = w.life.streams[0].0;
+    w.publish(0);
+    w.life.streams.clear();
+    w.life.writer.retire(higher);
+    let tombstone = w.life.writer.take(name(1)).unwrap();
+    w.life.writer.remove(tombstone);
+    assert!(tombstone.index < higher.index);
+    while let Some(key) = w.life.drain.pop() {
+        w.life.worker.on_dirty(key, &w.life.drain, w.now);
+    }
+    w.life.worker.hurry(w.now);
+    w.pass(Span::from_secs(1));
+    assert_eq!((w.store.len(), w.life.worker.dirty()), (0, 0));
+}
+
+#[test]
+fn what_has_ended_does_not_wait_for_ever_before_a_full_store() {
+    let mut w = world(3);
+    w.store = MemoryStore::new(1);
+    (0..3).for_each(|at| w.publish(at));
+    w.pass(Span::from_secs(1));
+    assert_eq!((w.store.len(), w.life.worker.dirty()), (1, 2));
+    for _ in 0..2 {
+        let (key, ..) = w.life.streams.pop().unwrap();
+        w.life.writer.retire(key);
+    }
+    w.pass(Span::from_secs(11));
+    assert_eq!((w.store.len(), w.life.worker.dirty(), w.life.worker.stats().given_up), (1, 0, 2));
+    assert_eq!((0..1_000).filter(|n| w.life.writer.take(name(100 + n)).is_some()).count(), 999);
 }
 
 #[test]

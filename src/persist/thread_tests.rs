@@ -7,9 +7,10 @@ use crate::metrics::Metrics;
 use crate::slot::{SlotKey, SlotWriter, slots};
 use crate::store::faulty::Script;
 use crate::store::memory::Shared;
-use crate::store::{LogBlock, LogBounds, LogWrite, StoreError};
-use crossbeam_channel::bounded;
+use crate::store::{LogBlock, LogBounds, LogWrite, SessionStore, StoreError, Stored, StoredCursor};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, unbounded};
 use std::sync::Arc;
+use std::time::Duration;
 
 struct Rig {
     persister: Persister,
@@ -17,7 +18,12 @@ struct Rig {
     store: Shared,
     script: Script,
     metrics: Arc<Metrics>,
+    /// Ends with the thread that writes.
+    alive: Receiver<()>,
 }
+
+/// A minute is for ever.
+const LONG: Duration = Duration::from_secs(60);
 
 fn rig(capacity: usize) -> Rig {
     rig_opening(capacity, 0)
@@ -30,11 +36,14 @@ fn rig_opening(capacity: usize, mut refuse: u32) -> Rig {
     let config = PersistConfig {
         worker: WorkerConfig { window: Span::from_millis(1), ..WorkerConfig::default() },
         reopen: Backoff::new(Span::from_millis(1), Span::from_millis(1)),
+        sweep_pause: Span::from_millis(1),
         ..PersistConfig::new(77, 1)
     };
+    let (life, alive) = bounded(1);
     let open: Opener = Box::new({
         let (store, script) = (store.clone(), script.clone());
         move || {
+            let _ = &life;
             if refuse > 0 {
                 refuse -= 1;
                 return Err(StoreError::Locked { path: "x".into() });
@@ -43,7 +52,7 @@ fn rig_opening(capacity: usize, mut refuse: u32) -> Rig {
         }
     });
     let persister = Persister::start(config, drain, open, Arc::clone(&metrics), Clock::start()).unwrap();
-    Rig { persister, writer, store, script, metrics }
+    Rig { persister, writer, store, script, metrics, alive }
 }
 
 impl Rig {
@@ -92,6 +101,15 @@ fn the_secret_is_the_stores_own() {
 }
 
 #[test]
+fn whoever_has_heard_that_the_store_is_open_finds_it_open() {
+    for _ in 0..200 {
+        let r = rig(1);
+        assert_eq!(r.persister.first_open(Span::from_secs(60)), Some(77));
+        assert_eq!(r.look_up(1), None);
+    }
+}
+
+#[test]
 fn a_store_that_is_away_at_first_gets_everything_when_it_opens() {
     let mut r = rig_opening(1, 20);
     let key = r.take(1);
@@ -99,7 +117,25 @@ fn a_store_that_is_away_at_first_gets_everything_when_it_opens() {
     assert_eq!(r.persister.first_open(Span::from_secs(60)), Some(77));
     assert!(r.flush());
     assert_eq!(r.look_up(1), Some(5));
-    assert!(r.metrics.persistence().failure.get() == 0 && r.metrics.persistence().store_open.get() == 1);
+    // What failed before the store was open is counted with what fails later.
+    assert_eq!((r.metrics.persistence().failure.get(), r.metrics.persistence().store_open.get()), (20, 1));
+    r.script.refuse_all(true);
+    r.publish(key, 6);
+    while r.metrics.persistence().failure.get() == 20 {
+        std::thread::yield_now();
+    }
+    r.script.refuse_all(false);
+    assert!(r.flush() && r.metrics.persistence().failure.get() > 20);
+}
+
+#[test]
+fn look_ups_without_a_store_are_answered_and_counted() {
+    let r = rig_opening(1, u32::MAX);
+    let (done, wait) = bounded(1);
+    let name = StreamName { session: b"s"[..].into(), stream: 1 };
+    r.persister.control().load(name, Box::new(move |found| done.send(found.is_err()).unwrap())).unwrap();
+    assert_eq!(wait.recv_timeout(LONG), Ok(true));
+    assert_eq!((r.metrics.persistence().lookups.get(), r.metrics.persistence().lookup_failures.get()), (1, 1));
 }
 
 #[test]
@@ -157,6 +193,43 @@ fn a_store_that_refuses_to_the_end_leaves_its_cursors_named() {
 }
 
 #[test]
+fn those_who_wait_for_a_store_that_refuses_are_bounded() {
+    let mut r = rig(1);
+    let key = r.take(1);
+    assert!(r.flush());
+    r.script.refuse_all(true);
+    r.publish(key, 1);
+    let control = r.persister.control();
+    let (done, wait) = unbounded();
+    let mut asked = 0;
+    while wait.is_empty() {
+        let done = done.clone();
+        asked += usize::from(control.flush(Box::new(move |all| done.send(all).unwrap())).is_ok());
+    }
+    r.script.refuse_all(false);
+    let all: Vec<bool> = (0..asked).map(|_| wait.recv_timeout(LONG).unwrap()).collect();
+    assert!(!all[0] && r.metrics.persistence().refused.get() > 0);
+    assert!(all.iter().filter(|all| **all).count() >= 1_000);
+}
+
+#[test]
+fn a_persister_that_is_dropped_writes_what_there_is_and_closes_the_store() {
+    let mut r = rig(1);
+    let key = r.take(1);
+    assert_eq!(r.persister.first_open(Span::from_secs(60)), Some(77));
+    r.publish(key, 3);
+    let Rig { persister, store, alive, .. } = r;
+    // Whoever may still ask does not keep the store open.
+    let control = persister.control();
+    drop(persister);
+    assert_eq!(alive.recv_timeout(LONG), Err(RecvTimeoutError::Disconnected));
+    assert_eq!(store.open().lookup.scan(None, 9).unwrap().len(), 1);
+    let (done, wait) = bounded(1);
+    control.scan(None, 1, Box::new(move |found| done.send(found.is_err()).unwrap())).unwrap();
+    assert_eq!(wait.recv_timeout(LONG), Ok(true));
+}
+
+#[test]
 fn a_full_control_channel_is_a_counted_refusal() {
     let mut r = rig(1);
     let key = r.take(1);
@@ -168,6 +241,22 @@ fn a_full_control_channel_is_a_counted_refusal() {
     let refused = (0..1_200).filter(|_| control.flush(Box::new(|_| {})).is_err()).count();
     assert_eq!((refused, r.metrics.persistence().refused.get()), (200, 200));
     r.script.hang(false);
+}
+
+#[test]
+fn what_nobody_has_used_for_long_leaves_the_store() {
+    let mut r = rig(1);
+    let key = r.take(1);
+    r.publish(key, 1);
+    let name = StreamName { session: b"s"[..].into(), stream: 9 };
+    let id = EventId::from_bytes(b"old").unwrap();
+    let cursor = StoredCursor { epoch: 0, sequence: 1, id, last_seen_ms: 5 };
+    assert_eq!(r.store.clone().store_last_event_id(&name, &cursor), Ok(Stored::Written));
+    while r.metrics.persistence().swept_records.get() == 0 {
+        std::thread::yield_now();
+    }
+    assert!(r.flush());
+    assert_eq!((r.look_up(9), r.look_up(1)), (None, Some(1)));
 }
 
 #[test]

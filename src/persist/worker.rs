@@ -9,13 +9,16 @@
 //! Windows begin and end for all slots together, so that what changed within one is written by one commit: with windows
 //! of their own, a hundred streams would cost nearly as many commits as records. A slot is written at most once a window,
 //! and a change waits for at most one.
+//!
+//! A record may be removed through another slot than its stream's, when the stream has retired before. Then its stream's
+//! slot, if that waits still, is not written any more: a late attempt would bring a dead record back.
 
 use super::breaker::Breaker;
 use crate::base::{Pages, Random, Span, StreamName, Tick};
 use crate::slot::{Phase, SlotDrain, SlotKey};
 use crate::store::{StoreError, Stored, StoredCursor, Write};
 use crate::timer::{Backoff, RetryHeap, TimerKey, Wheel};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// What the worker keeps to.
@@ -79,6 +82,8 @@ pub struct Stats {
     pub retries: u64,
     /// Records that a newer owner had written.
     pub fenced: u64,
+    /// Last cursors of ended streams that a full store had no place for.
+    pub given_up: u64,
 }
 
 /// Where a slot is between its change and its record.
@@ -107,6 +112,8 @@ struct Entry {
     seen: u64,
     /// The last activity that is durable.
     active: Tick,
+    /// The stream has retired and its record was removed since through another slot: nothing is written.
+    buried: bool,
 }
 
 impl Entry {
@@ -156,6 +163,8 @@ pub struct Worker {
     order: VecDeque<Change>,
     /// The same for activity alone.
     quiet: VecDeque<Change>,
+    /// Retired streams with something that is not durable, by name and the index of the slot.
+    retired: BTreeSet<(Arc<StreamName>, u32)>,
     serial: u64,
     dirty: usize,
     /// Everything is due at once, whatever its window: somebody waits for it.
@@ -187,6 +196,7 @@ impl Worker {
             flown: Tick::ZERO,
             order: VecDeque::new(),
             quiet: VecDeque::new(),
+            retired: BTreeSet::new(),
             serial: 0,
             dirty: 0,
             hurry: false,
@@ -194,11 +204,30 @@ impl Worker {
         }
     }
 
+    /// The store was opened again and has handed out `epoch`.
+    ///
+    /// It is taken where nobody else had one in between: cursors of the same streams then only grow, and what is in the
+    /// store of a batch that was never answered is older. It is taken too where the store is another one, which has
+    /// begun anew. But where another owner was there in between, what that one wrote stays fenced off from this one.
+    pub fn on_reopened(&mut self, epoch: u64) {
+        if epoch <= self.epoch.saturating_add(1) {
+            self.epoch = epoch;
+        }
+        // What it said before it was closed tells nothing of what it says now.
+        self.breaker.on_success();
+    }
+
     /// A slot came off the dirty queue. It has changed since `now`, or later if it was found late.
     pub fn on_dirty(&mut self, key: SlotKey, drain: &SlotDrain, now: Tick) {
         // What came before the last batch was made is in it.
         let now = now.max(self.flown);
-        let Some((sequence, phase)) = newest(drain, key) else { return };
+        let Some(published) = drain.read(key) else { return };
+        let (sequence, phase) = (published.cursor.as_ref().map_or(0, |cursor| cursor.sequence), published.phase);
+        match phase {
+            Phase::Live => {}
+            Phase::Retired => _ = self.retired.insert((Arc::clone(&published.name), key.index)),
+            Phase::Removed => self.bury(&published.name),
+        }
         let entry = self.entries.at(key.index as usize);
         if entry.generation != key.generation {
             // The stay before was released, so nothing of it waits any more but a timer that finds it stale.
@@ -235,6 +264,21 @@ impl Worker {
                 self.wait(key, at, now, serial);
             }
         }
+    }
+
+    /// Retired slots of this name write nothing any more. A retired slot comes off the queue before the tombstone of its
+    /// stream does, so none is missed.
+    fn bury(&mut self, name: &Arc<StreamName>) {
+        let all = (Arc::clone(name), 0)..=(Arc::clone(name), u32::MAX);
+        for (_, index) in self.retired.range(all) {
+            self.entries.at(*index as usize).buried = true;
+        }
+    }
+
+    /// A slot has been written to its end: it may be given to another stream.
+    fn let_go(&mut self, key: SlotKey, name: &Arc<StreamName>, drain: &mut SlotDrain) {
+        self.retired.remove(&(Arc::clone(name), key.index));
+        drain.release(key);
     }
 
     /// Notes a change and numbers it.
@@ -302,6 +346,7 @@ impl Worker {
         let sequence = published.cursor.as_ref().map_or(0, |cursor| cursor.sequence);
         let last_seen_ms = self.unix_ms_at_zero.saturating_add(active.micros() / 1_000);
         let write = match (published.phase, &published.cursor) {
+            _ if entry.buried => None,
             (Phase::Removed, _) => Some(Write::Remove { epoch: self.epoch }),
             (Phase::Live | Phase::Retired, Some(cursor)) if sequence > entry.durable => {
                 let id = cursor.id.clone();
@@ -314,7 +359,7 @@ impl Worker {
             entry.state = State::Clean;
             self.dirty -= 1;
             if published.phase != Phase::Live {
-                drain.release(key);
+                self.let_go(key, &published.name, drain);
             }
             return;
         };
@@ -346,7 +391,13 @@ impl Worker {
         for at in 0..self.flights.len() {
             let flight = self.flights[at];
             match result.map(|results| results.get(at)) {
-                Ok(Some(Ok(stored))) => self.land(flight, *stored, drain, now),
+                Ok(Some(Ok(stored))) => self.land(at, *stored, drain, now),
+                // What is gone makes no place for what lives: it would wait for ever, and its slot with it.
+                Ok(Some(Err(StoreError::Full { .. }))) if self.flights[at].phase == Phase::Retired => {
+                    self.stats.failures += 1;
+                    self.stats.given_up += 1;
+                    self.give_up(at, drain);
+                }
                 Ok(Some(Err(_)) | None) => {
                     self.stats.failures += 1;
                     self.fail(flight.key, now);
@@ -359,8 +410,9 @@ impl Worker {
         opened
     }
 
-    fn land(&mut self, flight: Flight, stored: Stored, drain: &mut SlotDrain, now: Tick) {
-        let Flight { key, sequence, active, phase, activity_alone } = flight;
+    /// The store has taken the item at this place of the batch.
+    fn land(&mut self, at: usize, stored: Stored, drain: &mut SlotDrain, now: Tick) {
+        let Flight { key, sequence, active, phase, activity_alone } = self.flights[at];
         match (stored, activity_alone) {
             (Stored::Written, false) => self.stats.cursor_records += 1,
             (Stored::Written, true) => self.stats.activity_records += 1,
@@ -376,13 +428,22 @@ impl Worker {
         self.dirty -= 1;
         drain.note_durable(key, sequence);
         if phase != Phase::Live {
-            drain.release(key);
+            let name = Arc::clone(&self.batch[at].0);
+            self.let_go(key, &name, drain);
         } else if let Some((since, serial)) = again {
             let news = newest(drain, key).is_some_and(|(now, phase)| now > sequence || phase != Phase::Live);
             let at = if news { since } else { since + self.config.activity_window };
             self.dirty += 1;
             self.wait(key, self.config.due(at), now, serial);
         }
+    }
+
+    /// The item at this place of the batch is not tried again.
+    fn give_up(&mut self, at: usize, drain: &mut SlotDrain) {
+        let (key, name) = (self.flights[at].key, Arc::clone(&self.batch[at].0));
+        self.entries.at(key.index as usize).state = State::Clean;
+        self.dirty -= 1;
+        self.let_go(key, &name, drain);
     }
 
     fn fail(&mut self, key: SlotKey, now: Tick) {

@@ -18,6 +18,8 @@ pub(super) struct Checkpoints {
     slots: Pages<Option<Place>>,
     /// Tombstones that found no slot yet.
     forgotten: Vec<StreamName>,
+    /// Removals of logs that found no place yet.
+    logs: Vec<Arc<StreamName>>,
 }
 
 /// A stream's slot and name.
@@ -30,12 +32,13 @@ struct Place {
     hole: bool,
 }
 
-/// Tombstones that may wait for a slot; further ones are left to the store's own sweep.
+/// Tombstones that may wait for a slot, and removals of logs that may wait for a place; further ones are counted, and
+/// left to the sweep that the persister makes through the store.
 const FORGOTTEN: usize = 10_000;
 
 impl Checkpoints {
     pub(super) fn new(writer: SlotWriter) -> Self {
-        Self { writer, slots: Pages::default(), forgotten: Vec::new() }
+        Self { writer, slots: Pages::default(), forgotten: Vec::new(), logs: Vec::new() }
     }
 
     /// Takes one checkpoint in.
@@ -71,34 +74,53 @@ impl Checkpoints {
                         self.writer.retire(place.slot);
                     } else {
                         self.writer.remove(place.slot);
-                        store.forget(&place.name);
+                        self.forget_log(place.name, store, metrics);
                     }
                 }
-                self.bury(store);
+                self.bury(store, metrics);
             }
             Checkpoint::Forgotten { name } => {
                 if self.forgotten.len() < FORGOTTEN {
                     self.forgotten.push(name);
+                } else {
+                    metrics.persistence().removals_dropped.add(1);
                 }
-                self.bury(store);
+                self.bury(store, metrics);
             }
         }
     }
 
     /// Publishes tombstones of records that have no stream any more, as far as there are slots.
-    fn bury(&mut self, store: &StoreLink) {
+    fn bury(&mut self, store: &StoreLink, metrics: &Metrics) {
         while let Some(name) = self.forgotten.pop() {
             let name = Arc::new(name);
             match self.writer.take(Arc::clone(&name)) {
                 Some(slot) => {
                     self.writer.remove(slot);
-                    store.forget(&name);
+                    self.forget_log(name, store, metrics);
                 }
                 None => {
                     self.forgotten.extend(Arc::into_inner(name));
                     return;
                 }
             }
+        }
+    }
+
+    /// Says again what found no place before. Once a turn.
+    pub(super) fn catch_up(&mut self, store: &StoreLink, metrics: &Metrics) {
+        self.bury(store, metrics);
+        while self.logs.pop_if(|name| store.forget(name)).is_some() {}
+    }
+
+    fn forget_log(&mut self, name: Arc<StreamName>, store: &StoreLink, metrics: &Metrics) {
+        if store.forget(&name) {
+            return;
+        }
+        if self.logs.len() < FORGOTTEN {
+            self.logs.push(name);
+        } else {
+            metrics.persistence().removals_dropped.add(1);
         }
     }
 
@@ -113,5 +135,38 @@ impl Checkpoints {
 
     fn slot(&mut self, stream: ExchangeKey) -> Option<SlotKey> {
         self.place(stream).map(|place| place.slot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slot::{Phase, slots};
+    use std::sync::Mutex;
+
+    #[test]
+    fn removals_that_find_no_place_are_said_again_and_those_above_the_bound_counted() {
+        let (writer, mut drain) = slots(1);
+        let has_place = Arc::new(Mutex::new(false));
+        let store = StoreLink::new(|_, _| true, {
+            let has_place = Arc::clone(&has_place);
+            move |_, _, _| *has_place.lock().unwrap()
+        });
+        let (mut checkpoints, metrics) = (Checkpoints::new(writer), Metrics::default());
+        for stream in 0..FORGOTTEN as u64 + 5 {
+            let name = StreamName { session: b"s"[..].into(), stream };
+            checkpoints.publish(Checkpoint::Forgotten { name }, &store, &metrics);
+        }
+        assert_eq!((checkpoints.forgotten.len(), checkpoints.logs.len()), (FORGOTTEN, 1));
+        assert_eq!(metrics.persistence().removals_dropped.get(), 4);
+        *has_place.lock().unwrap() = true;
+        checkpoints.catch_up(&store, &metrics);
+        assert!(checkpoints.logs.is_empty());
+        while !checkpoints.forgotten.is_empty() {
+            let key = drain.pop().unwrap();
+            assert_eq!(drain.read(key).unwrap().phase, Phase::Removed);
+            drain.release(key);
+            checkpoints.catch_up(&store, &metrics);
+        }
     }
 }

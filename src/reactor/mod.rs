@@ -21,7 +21,7 @@ pub use store::{Answer, StoreLink};
 #[cfg(feature = "tls")]
 pub use tls::{TlsError, client_session};
 
-use crate::base::{Pages, Span, Tick};
+use crate::base::{Count, Pages, Span, Tick};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::machine::{Close, ConnKey, ConnectError, Input, Machine, Output};
@@ -39,7 +39,7 @@ use std::io::{self, IoSlice, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use store::Found;
+use store::Answers;
 
 /// Bytes read at a time, shared by all connections.
 const READ_BUFFER: usize = 128 << 10;
@@ -154,7 +154,9 @@ pub struct Reactor {
     metrics: Arc<Metrics>,
     checkpoints: Checkpoints,
     store: StoreLink,
-    found: Receiver<Found>,
+    answers: Answers,
+    /// Answers known to have found no place.
+    answers_dropped: u64,
     listeners: Vec<TcpListener>,
     /// Listeners that have more to accept, one bit each.
     acceptable: u64,
@@ -212,9 +214,10 @@ impl Reactor {
             now,
             #[cfg(feature = "tls")]
             config,
-            metrics,
             checkpoints: Checkpoints::new(slots),
-            found: store.answers(&waker),
+            answers: store.answers(&waker, &metrics),
+            metrics,
+            answers_dropped: 0,
             store,
             listeners,
             acceptable: 0,
@@ -298,6 +301,7 @@ impl Reactor {
         let Self { metrics, machine, checkpoints, store, .. } = self;
         machine.drain_counts(|count, n| metrics.add(count, n));
         machine.drain_checkpoints(|checkpoint| checkpoints.publish(checkpoint, store, metrics));
+        checkpoints.catch_up(store, metrics);
         metrics.set(Gauge::Connections, machine.connections() as u64);
         metrics.set(Gauge::Exchanges, machine.exchanges() as u64);
         metrics.set(Gauge::Sessions, machine.sessions() as u64);
@@ -307,6 +311,12 @@ impl Reactor {
         let (hits, misses) = machine.interned();
         metrics.set(Gauge::InternHits, hits);
         metrics.set(Gauge::InternMisses, misses);
+        let dropped = metrics.persistence().answers_dropped.get();
+        let new = dropped - std::mem::replace(&mut self.answers_dropped, dropped);
+        if new > 0 {
+            let what = format_args!("no place for {new} answers of the store; their requests go on without");
+            self.logs.warn(what, self.now, &self.metrics);
+        }
     }
 
     fn on_woken(&mut self) {
@@ -322,7 +332,7 @@ impl Reactor {
                 }
             }
         }
-        while let Ok((exchange, found)) = self.found.try_recv() {
+        while let Some((exchange, found)) = self.answers.next() {
             self.tell(Input::Found { exchange, found });
         }
         let answered = self.resolver.take_answers(self.now);
@@ -385,7 +395,13 @@ impl Reactor {
                     socket.reset_on_close();
                 }
             }
-            Output::LookUp(question) => self.store.look_up(question),
+            Output::LookUp(question) => {
+                if !self.store.look_up(question) {
+                    let what =
+                        format_args!("no place for a question to the store; the request goes on without an answer");
+                    self.logs.warn(what, self.now, &self.metrics);
+                }
+            }
             Output::Notice(notice) => self.logs.write(&notice, self.now, &self.metrics),
         }
     }
@@ -425,7 +441,9 @@ impl Reactor {
                         io::ErrorKind::WouldBlock => self.acceptable &= !(1 << n),
                         io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
                         _ => {
-                            tracing::warn!("cannot accept a connection: {e}; trying again in {ACCEPT_REST}");
+                            self.metrics.add(Count::AcceptsFailed, 1);
+                            let what = format_args!("cannot accept a connection: {e}; trying again in {ACCEPT_REST}");
+                            self.logs.warn(what, self.now, &self.metrics);
                             self.accept_again_at = Some(self.now + ACCEPT_REST);
                             return;
                         }
@@ -543,7 +561,10 @@ impl Reactor {
         let state = match &mut s.io {
             #[cfg(feature = "tls")]
             Io::Tls(t) => t.handshake().map_err(|e| {
-                tracing::warn!("TLS with {}: {e}", self.config.routes[route].upstream);
+                let upstream = &self.config.routes[route].upstream;
+                let what =
+                    format_args!("TLS with {upstream}: {e}; its next address is tried, or the attempt has failed");
+                self.logs.warn(what, self.now, &self.metrics);
                 ConnectError::Tls
             }),
             Io::Plain(_) => s.connect_state(),

@@ -114,11 +114,13 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// What is published and not acknowledged by the store.
+    /// Cursors that are published and not acknowledged by the store. Not those of streams that are to be removed: nobody
+    /// goes on behind them.
     pub fn unflushed(&self) -> impl Iterator<Item = Arc<Published>> {
         self.published().filter_map(|(key, published)| {
             let durable = self.slots.at(key.index)?.durable.get();
-            published.cursor.as_ref().is_some_and(|cursor| cursor.sequence > durable).then_some(published)
+            let is_behind = published.cursor.as_ref().is_some_and(|cursor| cursor.sequence > durable);
+            (is_behind && published.phase != Phase::Removed).then_some(published)
         })
     }
 

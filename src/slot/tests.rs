@@ -130,6 +130,18 @@ fn a_survey_sees_every_slot_with_something_in_it() {
 }
 
 #[test]
+fn a_removal_that_is_not_stored_yet_leaves_no_cursor_to_be_saved() {
+    let (mut writer, drain) = slots(3);
+    let survey = drain.survey();
+    let keys: Vec<SlotKey> = (0..3).map(|n| writer.take(name(n)).unwrap()).collect();
+    keys.iter().for_each(|key| writer.publish(*key, &cursor(5)));
+    writer.remove(keys[0]);
+    writer.retire(keys[1]);
+    let left: Vec<u64> = survey.unflushed().map(|published| published.name.stream).collect();
+    assert_eq!(left, [1, 2]);
+}
+
+#[test]
 fn two_writers_have_slots_of_their_own() {
     let ([mut a, mut b], mut drain) = slots_for([1, 2]);
     let (one, two) = (a.take(name(1)).unwrap(), b.take(name(2)).unwrap());

@@ -26,6 +26,7 @@ pub fn check(open: &mut dyn FnMut() -> Opened) {
     cursors_never_move_back(open);
     activity_makes_no_record(open);
     removal_is_fenced(open);
+    what_expires_was_not_active(open);
     names_come_in_order(open);
     it_does_what_the_memory_store_does(open);
     halves_see_each_other(open);
@@ -116,6 +117,19 @@ fn removal_is_fenced(open: &mut dyn FnMut() -> Opened) {
     done("removing what is not there", store.remove(&n));
 }
 
+fn what_expires_was_not_active(open: &mut dyn FnMut() -> Opened) {
+    let (promise, n) = ("an expired record goes only if its last activity is too long ago", name(b"expire", 1));
+    let mut store = open();
+    let store = &mut *store.sessions;
+    hold(promise, write(store, &n, Write::Expire { before_ms: u64::MAX }), Stored::Stale);
+    write(store, &n, Write::Cursor(cursor(9, 1, 5)));
+    write(store, &n, Write::Activity { last_seen_ms: 7 });
+    hold(promise, write(store, &n, Write::Expire { before_ms: 7 }), Stored::Stale);
+    hold(promise, done("reading", store.get_last_event_id(&n)), Some(cursor(9, 1, 7)));
+    hold(promise, write(store, &n, Write::Expire { before_ms: 8 }), Stored::Written);
+    hold("a removed record is gone", done("reading", store.get_last_event_id(&n)), None);
+}
+
 fn names_come_in_order(open: &mut dyn FnMut() -> Opened) {
     let promise = "names come in the order of their session's bytes, then the stream's number";
     let mut names = Vec::new();
@@ -158,7 +172,8 @@ fn it_does_what_the_memory_store_does(open: &mut dyn FnMut() -> Opened) {
             for _ in 0..random.below(12) {
                 let n = name(if random.below(2) == 0 { b"x" } else { b"y" }, random.below(4));
                 let (epoch, sequence, seen) = (1 + random.below(3), 1 + random.below(20), random.below(50));
-                items.push(match random.below(6) {
+                items.push(match random.below(7) {
+                    6 => (n, Write::Expire { before_ms: seen }),
                     0 => (n, Write::Remove { epoch }),
                     1 => (n, Write::Activity { last_seen_ms: seen }),
                     _ => (n, Write::Cursor(cursor(epoch, sequence, seen))),
@@ -223,6 +238,13 @@ fn logs_keep_to_their_bounds(open: &mut dyn FnMut() -> Opened) {
     hold("a hole is stated", holes, Some((Box::from(&b"meta"[..]), vec![false, true])));
     let last = done("reading a part", logs.read_log(&n, 25)).map(|log| log.blocks.len());
     hold("as many bytes as asked for", last, Some(1));
+    let listed = done("listing logs", logs.scan_logs(None, 9));
+    assert!(
+        listed.is_empty() || listed == [((*n).clone(), 900)],
+        "broken promise: a log is listed with the time of its newest block: {listed:?}"
+    );
+    hold("logs are listed behind a name", done("listing logs", logs.scan_logs(Some(&*n), 9)), Vec::new());
     done("removing", logs.write_logs(&[LogWrite::Remove { name: Arc::clone(&n) }]));
+    hold("a removed log is not listed", done("listing logs", logs.scan_logs(None, 9)), Vec::new());
     hold("a removed log is gone", done("reading a log", logs.read_log(&n, 99)), None);
 }

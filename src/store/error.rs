@@ -54,7 +54,8 @@ pub enum StoreError {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// The store was closed.
+    /// The store was closed, or has failed so that nothing more can be done with it: let go of both halves and open it
+    /// again.
     Closed,
     /// This build has no such store.
     NotBuilt {
@@ -95,7 +96,7 @@ impl fmt::Display for StoreError {
                 path.display()
             ),
             Self::Damaged { why } => write!(f, "the record is damaged: {why}; it will be replaced by the next write"),
-            Self::Closed => f.write_str("the store is closed"),
+            Self::Closed => f.write_str("the store is closed and must be opened again"),
             Self::NotBuilt { store } => write!(f, "this build has no store `{store}`; build with its feature"),
             Self::Refused(why) => f.write_str(why),
         }

@@ -10,6 +10,7 @@
 //! 4. What is read comes in the order it was appended and without a hole that is not stated: a block that does not
 //!    follow the one before it has `hole` set, and of a damaged one only what lies behind it is given.
 //! 5. A removed log is gone for every later call, until it is appended to again.
+//! 6. Logs are listed in the order of their names, as records are.
 
 use super::{StoreError, StreamName};
 use std::sync::Arc;
@@ -101,6 +102,16 @@ pub trait LogStore: Send {
     /// # Errors
     /// [`StoreError`], when the log cannot be read.
     fn read_log(&mut self, name: &StreamName, max_bytes: usize) -> Result<Option<StoredLog>, StoreError>;
+
+    /// Up to `limit` logs behind a name, or from the first, each with the time of its newest block: so that those are
+    /// found whose records went without them. A store whose logs go by themselves has none to list.
+    ///
+    /// # Errors
+    /// [`StoreError`], when logs cannot be read.
+    fn scan_logs(&mut self, after: Option<&StreamName>, limit: usize) -> Result<Vec<(StreamName, u64)>, StoreError> {
+        let _ = (after, limit);
+        Ok(Vec::new())
+    }
 }
 
 /// Marks holes between blocks that do not follow each other.

@@ -28,7 +28,7 @@ struct Log {
 }
 
 impl MemoryStore {
-    /// An empty store for at most `limit` records. A record costs about 150 bytes, and more for ids above 64 bytes.
+    /// An empty store for at most `limit` records, and as many logs. A record costs about 150 bytes, and more for ids above 64 bytes.
     pub fn new(limit: usize) -> Self {
         Self { records: BTreeMap::new(), logs: BTreeMap::new(), epoch: 0, secret: None, limit }
     }
@@ -57,7 +57,31 @@ impl MemoryStore {
                 Some(record) if record.epoch > *epoch => Ok(Stored::Stale),
                 _ => self.remove(name).map(|()| Stored::Written),
             },
+            Write::Expire { before_ms } => match self.records.get(name) {
+                Some(record) if record.last_seen_ms < *before_ms => self.remove(name).map(|()| Stored::Written),
+                _ => Ok(Stored::Stale),
+            },
         }
+    }
+}
+
+impl MemoryStore {
+    fn write_log(&mut self, item: &LogWrite) -> Result<(), StoreError> {
+        match item {
+            LogWrite::Remove { name } => {
+                self.logs.remove(&**name);
+            }
+            LogWrite::Append { name, .. } if self.logs.len() >= self.limit && !self.logs.contains_key(&**name) => {
+                return Err(StoreError::Full { limit: self.limit });
+            }
+            LogWrite::Append { name, block, meta, bounds } => {
+                let log = self.logs.entry((**name).clone()).or_default();
+                log.meta = (**meta).into();
+                log.blocks.push_back((**block).clone());
+                log.trim(bounds);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -117,20 +141,13 @@ impl SessionStore for MemoryStore {
 
 impl LogStore for MemoryStore {
     fn write_logs(&mut self, items: &[LogWrite]) -> Result<Vec<Result<(), StoreError>>, StoreError> {
-        for item in items {
-            match item {
-                LogWrite::Remove { name } => {
-                    self.logs.remove(&**name);
-                }
-                LogWrite::Append { name, block, meta, bounds } => {
-                    let log = self.logs.entry((**name).clone()).or_default();
-                    log.meta = (**meta).into();
-                    log.blocks.push_back((**block).clone());
-                    log.trim(bounds);
-                }
-            }
-        }
-        Ok(items.iter().map(|_| Ok(())).collect())
+        Ok(items.iter().map(|item| self.write_log(item)).collect())
+    }
+
+    fn scan_logs(&mut self, after: Option<&StreamName>, limit: usize) -> Result<Vec<(StreamName, u64)>, StoreError> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let found = self.logs.range((from, Bound::Unbounded)).take(limit);
+        Ok(found.map(|(name, log)| (name.clone(), log.blocks.back().map_or(0, |block| block.at_ms))).collect())
     }
 
     fn read_log(&mut self, name: &StreamName, max_bytes: usize) -> Result<Option<StoredLog>, StoreError> {
@@ -245,6 +262,10 @@ impl LogStore for Shared {
 
     fn read_log(&mut self, name: &StreamName, max_bytes: usize) -> Result<Option<StoredLog>, StoreError> {
         self.lock().read_log(name, max_bytes)
+    }
+
+    fn scan_logs(&mut self, after: Option<&StreamName>, limit: usize) -> Result<Vec<(StreamName, u64)>, StoreError> {
+        self.lock().scan_logs(after, limit)
     }
 }
 

@@ -14,7 +14,7 @@ mod url;
 use super::Stop;
 use super::args::{TailArgs, default_store};
 use crate::base::Span;
-use crate::config::{Config, StoreConfig};
+use crate::config::{Config, Persist, StoreConfig};
 use crate::engine::{Engine, InlineTracker};
 use crate::http::{self, Method, ResponseHead};
 use crate::sync::park;
@@ -80,7 +80,9 @@ fn config(args: &TailArgs) -> Config {
         Some(_) => args.store.clone().unwrap_or_else(default_store),
         None => StoreConfig::Memory,
     };
-    Config { listen: Vec::new(), store, ..Config::default() }
+    // A cursor with a name is kept until somebody takes the file away, however rarely it is followed.
+    let persist = Persist { session_idle: Span::MAX, ..Persist::default() };
+    Config { listen: Vec::new(), store, persist, ..Config::default() }
 }
 
 fn ask(args: &TailArgs) -> Result<Ask, Stop> {

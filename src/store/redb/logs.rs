@@ -8,6 +8,7 @@ use crate::store::log::state_holes;
 use crate::store::record::{decode_block, encode_block};
 use crate::store::{LogBlock, LogBounds, LogStore, LogWrite, StoreError, StoredLog};
 use ::redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// Events and bytes in the stream's blocks (8 bytes each), then what the owner left.
@@ -34,13 +35,13 @@ impl Logs {
         match item {
             LogWrite::Remove { .. } => {
                 remove_while(blocks, name, |_| true)?;
-                heads.remove(key).map_err(|e| refused("removing a log", &e))?;
+                heads.remove(key).map_err(|e| refused("removing a log", e))?;
             }
             LogWrite::Append { block, meta, bounds, .. } => {
                 let mut totals = read_totals(heads, name)?;
                 encode_block(block, &mut self.record);
                 let place = (&*name.session, name.stream, block.first);
-                let old = blocks.insert(place, &*self.record).map_err(|e| refused("writing a log block", &e))?;
+                let old = blocks.insert(place, &*self.record).map_err(|e| refused("writing a log block", e))?;
                 if let Some(old) = old.and_then(|old| decode_block(old.value()).ok()) {
                     totals.subtract(&old);
                 }
@@ -54,7 +55,7 @@ impl Logs {
                     goes
                 })?;
                 let head = [&totals.events.to_le_bytes(), &totals.bytes.to_le_bytes(), &**meta].concat();
-                heads.insert(key, &*head).map_err(|e| refused("writing a log's head", &e))?;
+                heads.insert(key, &*head).map_err(|e| refused("writing a log's head", e))?;
             }
         }
         Ok(())
@@ -80,7 +81,7 @@ impl Totals {
 }
 
 fn read_totals(heads: &Heads<'_>, name: &StreamName) -> Result<Totals, StoreError> {
-    let head = heads.get((&*name.session, name.stream)).map_err(|e| refused("reading a log's head", &e))?;
+    let head = heads.get((&*name.session, name.stream)).map_err(|e| refused("reading a log's head", e))?;
     let numbers = head.and_then(|head| {
         let (events, rest) = head.value().split_first_chunk()?;
         let (bytes, _) = rest.split_first_chunk()?;
@@ -99,16 +100,16 @@ fn remove_while(
     loop {
         let oldest = {
             let range = blocks.range((session, stream, 0)..=(session, stream, u64::MAX));
-            let mut range = range.map_err(|e| refused("reading log blocks", &e))?;
+            let mut range = range.map_err(|e| refused("reading log blocks", e))?;
             let Some(entry) = range.next() else { return Ok(()) };
-            let (key, value) = entry.map_err(|e| refused("reading log blocks", &e))?;
+            let (key, value) = entry.map_err(|e| refused("reading log blocks", e))?;
             let leaves = decode_block(value.value()).map_or(true, |block| goes(&block));
             if !leaves {
                 return Ok(());
             }
             key.value().2
         };
-        blocks.remove((session, stream, oldest)).map_err(|e| refused("removing a log block", &e))?;
+        blocks.remove((session, stream, oldest)).map_err(|e| refused("removing a log block", e))?;
     }
 }
 
@@ -117,27 +118,47 @@ impl LogStore for Logs {
         let database = Arc::clone(&self.database);
         let write = begin(&database)?;
         let results = {
-            let mut heads = write.open_table(HEADS).map_err(|e| refused("opening a table", &e))?;
-            let mut blocks = write.open_table(BLOCKS).map_err(|e| refused("opening a table", &e))?;
+            let mut heads = write.open_table(HEADS).map_err(|e| refused("opening a table", e))?;
+            let mut blocks = write.open_table(BLOCKS).map_err(|e| refused("opening a table", e))?;
             items.iter().map(|item| self.write(&mut heads, &mut blocks, item)).collect()
         };
-        write.commit().map_err(|e| refused("committing", &e))?;
+        write.commit().map_err(|e| refused("committing", e))?;
         Ok(results)
     }
 
+    fn scan_logs(&mut self, after: Option<&StreamName>, limit: usize) -> Result<Vec<(StreamName, u64)>, StoreError> {
+        let read = self.database.begin_read().map_err(|e| refused("beginning to read", e))?;
+        let heads = read.open_table(HEADS).map_err(|e| refused("opening a table", e))?;
+        let blocks = read.open_table(BLOCKS).map_err(|e| refused("opening a table", e))?;
+        let from = after.map_or(Bound::Unbounded, |name| Bound::Excluded((&*name.session, name.stream)));
+        let range = heads.range::<(&[u8], u64)>((from, Bound::Unbounded));
+        let mut found = Vec::new();
+        for entry in range.map_err(|e| refused("reading logs", e))?.take(limit) {
+            let (key, _) = entry.map_err(|e| refused("reading logs", e))?;
+            let (session, stream) = key.value();
+            let range = blocks.range((session, stream, 0)..=(session, stream, u64::MAX));
+            let newest = range.map_err(|e| refused("reading log blocks", e))?.next_back();
+            let newest = newest.transpose().map_err(|e| refused("reading log blocks", e))?;
+            // A block that cannot be read is of no use, nor what lies before it.
+            let at_ms = newest.and_then(|(_, block)| decode_block(block.value()).ok()).map_or(0, |block| block.at_ms);
+            found.push((StreamName { session: session.into(), stream }, at_ms));
+        }
+        Ok(found)
+    }
+
     fn read_log(&mut self, name: &StreamName, max_bytes: usize) -> Result<Option<StoredLog>, StoreError> {
-        let read = self.database.begin_read().map_err(|e| refused("beginning to read", &e))?;
-        let heads = read.open_table(HEADS).map_err(|e| refused("opening a table", &e))?;
-        let blocks = read.open_table(BLOCKS).map_err(|e| refused("opening a table", &e))?;
+        let read = self.database.begin_read().map_err(|e| refused("beginning to read", e))?;
+        let heads = read.open_table(HEADS).map_err(|e| refused("opening a table", e))?;
+        let blocks = read.open_table(BLOCKS).map_err(|e| refused("opening a table", e))?;
         let (session, stream) = (&*name.session, name.stream);
-        let Some(head) = heads.get((session, stream)).map_err(|e| refused("reading a log's head", &e))? else {
+        let Some(head) = heads.get((session, stream)).map_err(|e| refused("reading a log's head", e))? else {
             return Ok(None);
         };
         let meta = head.value().get(16..).unwrap_or_default().into();
         let range = blocks.range((session, stream, 0)..=(session, stream, u64::MAX));
         let (mut found, mut left) = (Vec::new(), max_bytes);
-        for entry in range.map_err(|e| refused("reading log blocks", &e))?.rev() {
-            let (_, value) = entry.map_err(|e| refused("reading log blocks", &e))?;
+        for entry in range.map_err(|e| refused("reading log blocks", e))?.rev() {
+            let (_, value) = entry.map_err(|e| refused("reading log blocks", e))?;
             let Ok(block) = decode_block(value.value()) else { break };
             if block.bytes.len() > left && !found.is_empty() {
                 break;

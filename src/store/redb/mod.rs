@@ -129,7 +129,7 @@ fn finish(path: &Path, database: Database) -> Result<Opened, StoreError> {
             Err(_) => return Err(StoreError::Foreign { path: path.into() }),
         };
         if is_new {
-            meta.insert("format", u64::from(FORMAT)).map_err(|e| refused("writing the format", &e))?;
+            meta.insert("format", u64::from(FORMAT)).map_err(|e| refused("writing the format", e))?;
         } else {
             use ::redb::ReadableTable;
             let format = meta.get("format").map_err(|e| torn(path, &e))?.map(|value| value.value());
@@ -148,9 +148,9 @@ fn finish(path: &Path, database: Database) -> Result<Opened, StoreError> {
         }
     }
     if is_new {
-        write.commit().map_err(|e| refused("committing", &e))?;
+        write.commit().map_err(|e| refused("committing", e))?;
     } else {
-        write.abort().map_err(|e| refused("looking at the tables", &e))?;
+        write.abort().map_err(|e| refused("looking at the tables", e))?;
     }
     let shared = Arc::new(database);
     let sessions = || Box::new(sessions::Sessions::new(Arc::clone(&shared)));
@@ -160,8 +160,8 @@ fn finish(path: &Path, database: Database) -> Result<Opened, StoreError> {
 
 /// A transaction that is durable when it is committed.
 fn begin(database: &Database) -> Result<WriteTransaction, StoreError> {
-    let mut write = database.begin_write().map_err(|e| refused("beginning to write", &e))?;
-    write.set_durability(Durability::Immediate).map_err(|e| refused("beginning to write", &e))?;
+    let mut write = database.begin_write().map_err(|e| refused("beginning to write", e))?;
+    write.set_durability(Durability::Immediate).map_err(|e| refused("beginning to write", e))?;
     write.set_quick_repair(true);
     Ok(write)
 }
@@ -185,7 +185,12 @@ fn io_error(doing: &'static str, path: &Path, why: &io::Error) -> StoreError {
     StoreError::Io { doing, why: format!("{}: {why}", path.display()).into() }
 }
 
-/// A failure in the middle of work: the disk is full, or the file went away.
-fn refused(doing: &'static str, why: &dyn std::fmt::Display) -> StoreError {
-    StoreError::Io { doing, why: why.to_string().into() }
+/// A failure in the middle of work: the disk is full, or the file went away. redb does nothing more with a file of which
+/// one call has failed, also once the reason is gone: from the second call on, that is said.
+fn refused(doing: &'static str, why: impl Into<::redb::Error>) -> StoreError {
+    use ::redb::Error;
+    match why.into() {
+        Error::PreviousIo | Error::DatabaseClosed | Error::LockPoisoned(_) => StoreError::Closed,
+        why => StoreError::Io { doing, why: why.to_string().into() },
+    }
 }

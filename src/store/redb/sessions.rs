@@ -31,7 +31,7 @@ impl Sessions {
 
     fn write(&mut self, table: &mut Cursors<'_>, name: &StreamName, write: &Write) -> Result<Stored, StoreError> {
         let key = (&*name.session, name.stream);
-        let old = table.get(key).map_err(|e| refused("reading a cursor", &e))?;
+        let old = table.get(key).map_err(|e| refused("reading a cursor", e))?;
         // A damaged record is as good as none: the write heals it.
         let old = old.and_then(|bytes| decode_cursor(bytes.value()).ok());
         let new = match (write, old) {
@@ -45,13 +45,15 @@ impl Sessions {
             }
             (Write::Activity { .. }, _) => return Ok(Stored::Stale),
             (Write::Remove { epoch }, Some(old)) if old.epoch > *epoch => return Ok(Stored::Stale),
-            (Write::Remove { .. }, _) => {
-                table.remove(key).map_err(|e| refused("removing a cursor", &e))?;
+            (Write::Expire { before_ms }, Some(old)) if old.last_seen_ms >= *before_ms => return Ok(Stored::Stale),
+            (Write::Expire { .. }, None) => return Ok(Stored::Stale),
+            (Write::Remove { .. } | Write::Expire { .. }, _) => {
+                table.remove(key).map_err(|e| refused("removing a cursor", e))?;
                 return Ok(Stored::Written);
             }
         };
         encode_cursor(&new, &mut self.record);
-        table.insert(key, &*self.record).map_err(|e| refused("writing a cursor", &e))?;
+        table.insert(key, &*self.record).map_err(|e| refused("writing a cursor", e))?;
         Ok(Stored::Written)
     }
 
@@ -62,10 +64,10 @@ impl Sessions {
     ) -> Result<R, StoreError> {
         let write = begin(&self.database)?;
         let result = {
-            let mut table = write.open_table(META).map_err(|e| refused("opening a table", &e))?;
+            let mut table = write.open_table(META).map_err(|e| refused("opening a table", e))?;
             change(&mut table)?
         };
-        write.commit().map_err(|e| refused("committing", &e))?;
+        write.commit().map_err(|e| refused("committing", e))?;
         Ok(result)
     }
 }
@@ -75,7 +77,7 @@ impl SessionStore for Sessions {
         self.meta(|table| {
             let last = number(table, "epoch")?.unwrap_or(0);
             let next = last.checked_add(1).ok_or(StoreError::OutOfEpochs)?;
-            table.insert("epoch", next).map_err(|e| refused("writing the epoch", &e))?;
+            table.insert("epoch", next).map_err(|e| refused("writing the epoch", e))?;
             Ok(next)
         })
     }
@@ -87,16 +89,16 @@ impl SessionStore for Sessions {
             }
             let halves = [("secret-low", candidate as u64), ("secret-high", (candidate >> 64) as u64)];
             for (name, half) in halves {
-                table.insert(name, half).map_err(|e| refused("writing the secret", &e))?;
+                table.insert(name, half).map_err(|e| refused("writing the secret", e))?;
             }
             Ok(candidate)
         })
     }
 
     fn get_last_event_id(&mut self, name: &StreamName) -> Result<Option<StoredCursor>, StoreError> {
-        let read = self.database.begin_read().map_err(|e| refused("beginning to read", &e))?;
-        let table = read.open_table(CURSORS).map_err(|e| refused("opening a table", &e))?;
-        let found = table.get((&*name.session, name.stream)).map_err(|e| refused("reading a cursor", &e))?;
+        let read = self.database.begin_read().map_err(|e| refused("beginning to read", e))?;
+        let table = read.open_table(CURSORS).map_err(|e| refused("opening a table", e))?;
+        let found = table.get((&*name.session, name.stream)).map_err(|e| refused("reading a cursor", e))?;
         found.map(|bytes| decode_cursor(bytes.value())).transpose()
     }
 
@@ -107,10 +109,10 @@ impl SessionStore for Sessions {
         let database = Arc::clone(&self.database);
         let write = begin(&database)?;
         let results = {
-            let mut table = write.open_table(CURSORS).map_err(|e| refused("opening a table", &e))?;
+            let mut table = write.open_table(CURSORS).map_err(|e| refused("opening a table", e))?;
             items.iter().map(|(name, item)| self.write(&mut table, name, item)).collect()
         };
-        write.commit().map_err(|e| refused("committing", &e))?;
+        write.commit().map_err(|e| refused("committing", e))?;
         Ok(results)
     }
 
@@ -129,14 +131,13 @@ impl SessionStore for Sessions {
         after: Option<&StreamName>,
         limit: usize,
     ) -> Result<Vec<(StreamName, StoredCursor)>, StoreError> {
-        let read = self.database.begin_read().map_err(|e| refused("beginning to read", &e))?;
-        let table = read.open_table(CURSORS).map_err(|e| refused("opening a table", &e))?;
+        let read = self.database.begin_read().map_err(|e| refused("beginning to read", e))?;
+        let table = read.open_table(CURSORS).map_err(|e| refused("opening a table", e))?;
         let from = after.map_or(Bound::Unbounded, |name| Bound::Excluded((&*name.session, name.stream)));
-        let range =
-            table.range::<(&[u8], u64)>((from, Bound::Unbounded)).map_err(|e| refused("reading cursors", &e))?;
+        let range = table.range::<(&[u8], u64)>((from, Bound::Unbounded)).map_err(|e| refused("reading cursors", e))?;
         let mut found = Vec::new();
         for entry in range {
-            let (key, value) = entry.map_err(|e| refused("reading cursors", &e))?;
+            let (key, value) = entry.map_err(|e| refused("reading cursors", e))?;
             let (session, stream) = key.value();
             // A damaged record is passed over: the others are sound.
             if let Ok(cursor) = decode_cursor(value.value()) {
@@ -155,5 +156,5 @@ impl SessionStore for Sessions {
 }
 
 fn number(table: &Table<'_, &'static str, u64>, name: &str) -> Result<Option<u64>, StoreError> {
-    Ok(table.get(name).map_err(|e| refused("reading the store's own numbers", &e))?.map(|value| value.value()))
+    Ok(table.get(name).map_err(|e| refused("reading the store's own numbers", e))?.map(|value| value.value()))
 }
