@@ -32,6 +32,11 @@ fn events(numbers: impl Iterator<Item = u64>) -> String {
     numbers.map(event).collect()
 }
 
+/// An event with so much data, in one line.
+fn large(n: u64, kib: usize) -> String {
+    format!("id: {n}\ndata: {}\n\n", "x".repeat(kib << 10))
+}
+
 /// Feeds bytes and forwards what may be forwarded.
 fn pass(tracker: &mut InlineTracker, bytes: &str, client: &mut Vec<u8>) {
     tracker.feed(bytes.as_bytes());
@@ -93,6 +98,74 @@ fn connections_that_share_a_key_forward_each_event_once() {
     }
     assert_eq!(String::from_utf8(client).unwrap(), all);
     assert_eq!(id(&a), id(&b));
+}
+
+/// As large as a read of a socket brings it: a piece of an event, the end of one and the start of the next.
+const READ: usize = 13 << 10;
+
+#[test]
+fn a_large_event_in_pieces_is_forwarded_once_by_connections_that_share_a_key() {
+    for kib in [40, 400] {
+        let engine = engine(&Shared::new(10));
+        let (mut a, mut b) = (engine.tracker(b"s", WAIT).unwrap(), engine.tracker(b"s", WAIT).unwrap());
+        let all = [event(1), large(2, kib), event(3), large(4, kib), event(5)].concat();
+        let mut client = Vec::new();
+        // Piece by piece, now from one and now from the other; then all of it once more, from one alone.
+        for piece in all.as_bytes().chunks(READ).map(|piece| std::str::from_utf8(piece).unwrap()) {
+            pass(&mut a, piece, &mut client);
+            pass(&mut b, piece, &mut client);
+        }
+        b.connected();
+        for piece in all.as_bytes().chunks(READ).map(|piece| std::str::from_utf8(piece).unwrap()) {
+            pass(&mut b, piece, &mut client);
+        }
+        assert!(client == all.as_bytes(), "{kib} KiB: {} bytes of {}", client.len(), all.len());
+        assert_eq!(id(&a).as_deref(), Some("5"));
+    }
+}
+
+#[test]
+fn a_large_event_in_pieces_that_comes_before_it_was_forwarded_is_told_by_its_bytes() {
+    for kib in [40, 400] {
+        let engine = engine(&Shared::new(10));
+        let (mut a, mut b) = (engine.tracker(b"s", WAIT).unwrap(), engine.tracker(b"s", WAIT).unwrap());
+        let all = large(1, kib);
+        let mut fed = [(0, 0, 0); 2];
+        for (tracker, sum) in [&mut a, &mut b].into_iter().zip(&mut fed) {
+            for piece in all.as_bytes().chunks(READ) {
+                let fed = tracker.feed(piece);
+                *sum = (sum.0 + fed.events, sum.1 + fed.duplicates, sum.2 + fed.duplicates_by_id_alone);
+            }
+        }
+        assert_eq!(fed, [(1, 0, 0), (0, 1, 0)], "{kib} KiB");
+        let mut client = Vec::new();
+        forward(&mut b, &mut client);
+        assert!(client == all.as_bytes(), "{kib} KiB: {} bytes of {}", client.len(), all.len());
+    }
+}
+
+#[test]
+fn a_large_event_that_comes_again_after_a_reconnect_is_forwarded_once() {
+    for kib in [40, 400] {
+        let engine = engine(&Shared::new(10));
+        let mut tracker = engine.tracker(b"s", WAIT).unwrap();
+        let (all, mut client) = ([event(1), large(2, kib), large(3, kib), event(4)].concat(), Vec::new());
+        // Cut in the first large event, behind it, in the second and behind that: each time upstream repeats one event.
+        let second = event(1).len() + large(2, kib).len();
+        for cut in [event(1).len() + READ + 7, second, second + 2 * READ, all.len() - event(4).len(), all.len()] {
+            let from = match id(&tracker).as_deref() {
+                None | Some("1") => 0,
+                Some("2") => event(1).len(),
+                Some("3") => second,
+                other => panic!("{other:?} was not sent yet"),
+            };
+            tracker.connected();
+            for piece in all.as_bytes()[from..cut].chunks(READ) {
+                pass(&mut tracker, std::str::from_utf8(piece).unwrap(), &mut client);
+            }
+        }
+        assert!(client == all.as_bytes(), "{kib} KiB: {} bytes of {}", client.len(), all.len());
+    }
 }
 
 #[test]

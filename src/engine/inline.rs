@@ -251,17 +251,25 @@ impl InlineTracker {
     /// as it comes.
     pub fn feed(&mut self, bytes: &[u8]) -> Fed {
         let Self { account, scanner, partial } = self;
-        let whole = whole_blocks(scanner, bytes);
-        if whole == 0 && partial.len() + bytes.len() <= LIMITS.max_event_bytes {
+        let Ends { first, last } = ends(scanner, bytes);
+        if last == 0 && partial.len() + bytes.len() <= LIMITS.max_event_bytes {
             partial.extend_from_slice(bytes);
             return Fed::default();
         }
-        let whole = if whole == 0 { bytes.len() } else { whole };
+        // What was held back goes with its end in one piece: the tracker would take a large event that it is given
+        // without its end for one that cannot be held, and let it pass unjudged.
+        let last = if last == 0 { bytes.len() } else { last };
+        let joined = match first {
+            _ if partial.is_empty() => 0,
+            0 => last,
+            first => first,
+        };
+        partial.extend_from_slice(&bytes[..joined]);
         let mut state = account.lock();
         let State { tracker, interner, budget, .. } = &mut *state;
         let now = account.clock.now();
         let mut sum = Fed::default();
-        for part in [&partial[..], &bytes[..whole]] {
+        for part in [&partial[..], &bytes[joined..last]] {
             if !part.is_empty() {
                 let cx = TrackContext { limits: LIMITS, interner, budget, now };
                 add(&mut sum, &tracker.feed(cx, part));
@@ -269,7 +277,7 @@ impl InlineTracker {
         }
         drop(state);
         partial.clear();
-        partial.extend_from_slice(&bytes[whole..]);
+        partial.extend_from_slice(&bytes[last..]);
         sum
     }
 
@@ -311,16 +319,32 @@ impl InlineTracker {
     }
 }
 
-/// How many of the bytes belong to blocks that end in them.
-fn whole_blocks(scanner: &mut Scanner, bytes: &[u8]) -> usize {
-    let (mut at, mut whole) = (0, 0);
+/// Where blocks end in some bytes; 0: none does.
+struct Ends {
+    /// The first that ends: it may have begun in bytes before.
+    first: usize,
+    /// The last, and the comments behind it that stand outside of any.
+    last: usize,
+}
+
+fn ends(scanner: &mut Scanner, bytes: &[u8]) -> Ends {
+    let mut found = Ends { first: 0, last: 0 };
+    let mut at = 0;
     loop {
         match scanner.scan(&bytes[at..]) {
             Scan::Block { end, .. } => {
                 at += end;
-                whole = at;
+                found.last = at;
+                if found.first == 0 {
+                    found.first = at;
+                }
             }
-            Scan::More { whole: outside } => return if outside > 0 { at + outside } else { whole },
+            Scan::More { whole } => {
+                if whole > 0 {
+                    found.last = at + whole;
+                }
+                return found;
+            }
         }
     }
 }
