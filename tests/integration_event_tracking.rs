@@ -4,12 +4,14 @@
 #![cfg(feature = "net")]
 
 use segno::Engine;
-use segno::base::{EventId, Span};
+use segno::base::{EventId, Span, StreamName};
+use segno::config::Config;
 use segno::engine::InlineTracker;
 use segno::persist::Opener;
 use segno::store::faulty::Script;
 use segno::store::memory::Shared;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, mpsc};
 use std::thread;
 
 const WAIT: Span = Span::from_secs(30);
@@ -249,6 +251,76 @@ fn a_key_may_be_opened_again_after_its_last_tracker_went() {
         assert!(engine.cursor(b"s").is_none());
         flush(&engine);
     }
+}
+
+/// An engine that writes nothing by itself: the window in which changes are collected does not end.
+fn unflushed(store: &Shared) -> Engine {
+    let mut config = Config { listen: Vec::new(), ..Config::default() };
+    config.persist.flush_window = Span::from_secs(3_600);
+    Engine::builder().config(config).store(opener(store, &Script::default())).start().unwrap()
+}
+
+/// What the store knows of the key "s".
+fn stored(engine: &Engine) -> Option<(String, u64)> {
+    let (answer, wait) = mpsc::channel();
+    let name = StreamName { session: b"s"[..].into(), stream: 0 };
+    engine.store().load(name, Box::new(move |found| answer.send(found.unwrap()).unwrap())).unwrap();
+    let found = wait.recv().unwrap()?;
+    Some((String::from_utf8(found.id.as_bytes().to_vec()).unwrap(), found.sequence))
+}
+
+#[test]
+fn a_key_that_is_opened_again_goes_on_from_what_was_forwarded_not_from_what_was_written() {
+    let engine = unflushed(&Shared::new(10));
+    let mut client = Vec::new();
+    for life in 0..5 {
+        let mut tracker = engine.tracker(b"s", WAIT).unwrap();
+        let asked = id(&tracker).map_or(0, |id| id.parse::<u64>().unwrap());
+        assert_eq!(asked, life * 10);
+        pass(&mut tracker, &events(asked + 1..=asked + 10), &mut client);
+        drop(tracker);
+        assert_eq!(engine.cursor(b"s").map(|_| ()), None);
+        // One that only looks changes nothing.
+        assert_eq!(id(&engine.tracker(b"s", WAIT).unwrap()), Some((asked + 10).to_string()));
+        if life == 2 {
+            assert_eq!(stored(&engine), None);
+            flush(&engine);
+            assert_eq!(stored(&engine), Some(("30".to_owned(), 30)));
+        }
+    }
+    assert_eq!(String::from_utf8(client).unwrap(), events(1..=50));
+    flush(&engine);
+    assert_eq!(stored(&engine), Some(("50".to_owned(), 50)));
+}
+
+#[test]
+fn a_key_that_comes_and_goes_on_many_threads_never_goes_back() {
+    let mut config = Config { listen: Vec::new(), ..Config::default() };
+    // Slots are written, released and used again all the time.
+    config.persist.flush_window = Span::from_micros(200);
+    let store = opener(&Shared::new(10), &Script::default());
+    let engine = Engine::builder().config(config).store(store).start().unwrap();
+    let (forwarded, feeding) = (AtomicU64::new(0), Mutex::new(()));
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..500 {
+                    let least = forwarded.load(Ordering::SeqCst);
+                    let mut tracker = engine.tracker(b"s", WAIT).unwrap();
+                    // One at a time, so that none feeds what was new to it long ago; they come and go as they like.
+                    let turn = feeding.lock().unwrap();
+                    let next = id(&tracker).map_or(0, |id| id.parse::<u64>().unwrap()) + 1;
+                    assert!(next > least, "{least} had been forwarded, and it asks behind {}", next - 1);
+                    pass(&mut tracker, &event(next), &mut Vec::new());
+                    forwarded.store(next, Ordering::SeqCst);
+                    drop(turn);
+                }
+            });
+        }
+    });
+    flush(&engine);
+    let last = forwarded.into_inner();
+    assert_eq!(stored(&engine), Some((last.to_string(), last)));
 }
 
 /// The plan of old asked for a thousand events a second on one session, and spawned a task for each.
