@@ -123,6 +123,7 @@ fn a_large_event_in_pieces_is_forwarded_once_by_connections_that_share_a_key() {
         }
         assert!(client == all.as_bytes(), "{kib} KiB: {} bytes of {}", client.len(), all.len());
         assert_eq!(id(&a).as_deref(), Some("5"));
+        assert!(a.log_bytes() < 80 << 10, "{kib} KiB: the log keeps {} bytes", a.log_bytes());
     }
 }
 

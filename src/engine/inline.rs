@@ -26,6 +26,9 @@ use std::time::Duration;
 const LIMITS: &TrackLimits =
     &TrackLimits { dedup: Dedup::Always, log_bytes: 64 << 10, log_events: 64, ..TrackLimits::DEFAULT };
 
+/// What a log may keep of what was forwarded: its ring, and a record for each block in it.
+const KEPT: usize = LIMITS.log_bytes + (8 << 10);
+
 /// The longest key, in bytes.
 const KEY_MAX: usize = 256;
 
@@ -364,6 +367,10 @@ impl InlineTracker {
         }
         let (old, now) = (tracker.delivered().seq, self.account.clock.now());
         tracker.advance(TrackContext { limits: LIMITS, interner, budget, now }, to);
+        if budget.used() > KEPT {
+            // A large event has made the log grow above its bound.
+            tracker.trim(TrackContext { limits: LIMITS, interner, budget, now }, LIMITS.log_bytes);
+        }
         let mark = tracker.delivered();
         if mark.seq > old
             && let Some(id) = tracker.delivered_id(interner)
@@ -375,7 +382,7 @@ impl InlineTracker {
         Ok(())
     }
 
-    /// Bytes that the stream's log holds now; at most 64 KiB.
+    /// Bytes that the stream's log holds now: at most about 64 KiB, and what has not been forwarded.
     pub fn log_bytes(&self) -> usize {
         self.account.lock().budget.used()
     }
