@@ -4,12 +4,14 @@
 #![cfg(feature = "net")]
 
 use segno::Engine;
-use segno::base::{EventId, Span};
+use segno::base::{EventId, Span, StreamName};
+use segno::config::Config;
 use segno::engine::InlineTracker;
 use segno::persist::Opener;
 use segno::store::faulty::Script;
 use segno::store::memory::Shared;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, mpsc};
 use std::thread;
 
 const WAIT: Span = Span::from_secs(30);
@@ -30,6 +32,11 @@ fn event(n: u64) -> String {
 
 fn events(numbers: impl Iterator<Item = u64>) -> String {
     numbers.map(event).collect()
+}
+
+/// An event with so much data, in one line.
+fn large(n: u64, kib: usize) -> String {
+    format!("id: {n}\ndata: {}\n\n", "x".repeat(kib << 10))
 }
 
 /// Feeds bytes and forwards what may be forwarded.
@@ -93,6 +100,75 @@ fn connections_that_share_a_key_forward_each_event_once() {
     }
     assert_eq!(String::from_utf8(client).unwrap(), all);
     assert_eq!(id(&a), id(&b));
+}
+
+/// As large as a read of a socket brings it: a piece of an event, the end of one and the start of the next.
+const READ: usize = 13 << 10;
+
+#[test]
+fn a_large_event_in_pieces_is_forwarded_once_by_connections_that_share_a_key() {
+    for kib in [40, 400] {
+        let engine = engine(&Shared::new(10));
+        let (mut a, mut b) = (engine.tracker(b"s", WAIT).unwrap(), engine.tracker(b"s", WAIT).unwrap());
+        let all = [event(1), large(2, kib), event(3), large(4, kib), event(5)].concat();
+        let mut client = Vec::new();
+        // Piece by piece, now from one and now from the other; then all of it once more, from one alone.
+        for piece in all.as_bytes().chunks(READ).map(|piece| std::str::from_utf8(piece).unwrap()) {
+            pass(&mut a, piece, &mut client);
+            pass(&mut b, piece, &mut client);
+        }
+        b.connected();
+        for piece in all.as_bytes().chunks(READ).map(|piece| std::str::from_utf8(piece).unwrap()) {
+            pass(&mut b, piece, &mut client);
+        }
+        assert!(client == all.as_bytes(), "{kib} KiB: {} bytes of {}", client.len(), all.len());
+        assert_eq!(id(&a).as_deref(), Some("5"));
+        assert!(a.log_bytes() < 80 << 10, "{kib} KiB: the log keeps {} bytes", a.log_bytes());
+    }
+}
+
+#[test]
+fn a_large_event_in_pieces_that_comes_before_it_was_forwarded_is_told_by_its_bytes() {
+    for kib in [40, 400] {
+        let engine = engine(&Shared::new(10));
+        let (mut a, mut b) = (engine.tracker(b"s", WAIT).unwrap(), engine.tracker(b"s", WAIT).unwrap());
+        let all = large(1, kib);
+        let mut fed = [(0, 0, 0); 2];
+        for (tracker, sum) in [&mut a, &mut b].into_iter().zip(&mut fed) {
+            for piece in all.as_bytes().chunks(READ) {
+                let fed = tracker.feed(piece);
+                *sum = (sum.0 + fed.events, sum.1 + fed.duplicates, sum.2 + fed.duplicates_by_id_alone);
+            }
+        }
+        assert_eq!(fed, [(1, 0, 0), (0, 1, 0)], "{kib} KiB");
+        let mut client = Vec::new();
+        forward(&mut b, &mut client);
+        assert!(client == all.as_bytes(), "{kib} KiB: {} bytes of {}", client.len(), all.len());
+    }
+}
+
+#[test]
+fn a_large_event_that_comes_again_after_a_reconnect_is_forwarded_once() {
+    for kib in [40, 400] {
+        let engine = engine(&Shared::new(10));
+        let mut tracker = engine.tracker(b"s", WAIT).unwrap();
+        let (all, mut client) = ([event(1), large(2, kib), large(3, kib), event(4)].concat(), Vec::new());
+        // Cut in the first large event, behind it, in the second and behind that: each time upstream repeats one event.
+        let second = event(1).len() + large(2, kib).len();
+        for cut in [event(1).len() + READ + 7, second, second + 2 * READ, all.len() - event(4).len(), all.len()] {
+            let from = match id(&tracker).as_deref() {
+                None | Some("1") => 0,
+                Some("2") => event(1).len(),
+                Some("3") => second,
+                other => panic!("{other:?} was not sent yet"),
+            };
+            tracker.connected();
+            for piece in all.as_bytes()[from..cut].chunks(READ) {
+                pass(&mut tracker, std::str::from_utf8(piece).unwrap(), &mut client);
+            }
+        }
+        assert!(client == all.as_bytes(), "{kib} KiB: {} bytes of {}", client.len(), all.len());
+    }
 }
 
 #[test]
@@ -176,6 +252,76 @@ fn a_key_may_be_opened_again_after_its_last_tracker_went() {
         assert!(engine.cursor(b"s").is_none());
         flush(&engine);
     }
+}
+
+/// An engine that writes nothing by itself: the window in which changes are collected does not end.
+fn unflushed(store: &Shared) -> Engine {
+    let mut config = Config { listen: Vec::new(), ..Config::default() };
+    config.persist.flush_window = Span::from_secs(3_600);
+    Engine::builder().config(config).store(opener(store, &Script::default())).start().unwrap()
+}
+
+/// What the store knows of the key "s".
+fn stored(engine: &Engine) -> Option<(String, u64)> {
+    let (answer, wait) = mpsc::channel();
+    let name = StreamName { session: b"s"[..].into(), stream: 0 };
+    engine.store().load(name, Box::new(move |found| answer.send(found.unwrap()).unwrap())).unwrap();
+    let found = wait.recv().unwrap()?;
+    Some((String::from_utf8(found.id.as_bytes().to_vec()).unwrap(), found.sequence))
+}
+
+#[test]
+fn a_key_that_is_opened_again_goes_on_from_what_was_forwarded_not_from_what_was_written() {
+    let engine = unflushed(&Shared::new(10));
+    let mut client = Vec::new();
+    for life in 0..5 {
+        let mut tracker = engine.tracker(b"s", WAIT).unwrap();
+        let asked = id(&tracker).map_or(0, |id| id.parse::<u64>().unwrap());
+        assert_eq!(asked, life * 10);
+        pass(&mut tracker, &events(asked + 1..=asked + 10), &mut client);
+        drop(tracker);
+        assert_eq!(engine.cursor(b"s").map(|_| ()), None);
+        // One that only looks changes nothing.
+        assert_eq!(id(&engine.tracker(b"s", WAIT).unwrap()), Some((asked + 10).to_string()));
+        if life == 2 {
+            assert_eq!(stored(&engine), None);
+            flush(&engine);
+            assert_eq!(stored(&engine), Some(("30".to_owned(), 30)));
+        }
+    }
+    assert_eq!(String::from_utf8(client).unwrap(), events(1..=50));
+    flush(&engine);
+    assert_eq!(stored(&engine), Some(("50".to_owned(), 50)));
+}
+
+#[test]
+fn a_key_that_comes_and_goes_on_many_threads_never_goes_back() {
+    let mut config = Config { listen: Vec::new(), ..Config::default() };
+    // Slots are written, released and used again all the time.
+    config.persist.flush_window = Span::from_micros(200);
+    let store = opener(&Shared::new(10), &Script::default());
+    let engine = Engine::builder().config(config).store(store).start().unwrap();
+    let (forwarded, feeding) = (AtomicU64::new(0), Mutex::new(()));
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..500 {
+                    let least = forwarded.load(Ordering::SeqCst);
+                    let mut tracker = engine.tracker(b"s", WAIT).unwrap();
+                    // One at a time, so that none feeds what was new to it long ago; they come and go as they like.
+                    let turn = feeding.lock().unwrap();
+                    let next = id(&tracker).map_or(0, |id| id.parse::<u64>().unwrap()) + 1;
+                    assert!(next > least, "{least} had been forwarded, and it asks behind {}", next - 1);
+                    pass(&mut tracker, &event(next), &mut Vec::new());
+                    forwarded.store(next, Ordering::SeqCst);
+                    drop(turn);
+                }
+            });
+        }
+    });
+    flush(&engine);
+    let last = forwarded.into_inner();
+    assert_eq!(stored(&engine), Some((last.to_string(), last)));
 }
 
 /// The plan of old asked for a thousand events a second on one session, and spawned a task for each.

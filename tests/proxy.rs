@@ -599,6 +599,66 @@ fn flood(peer: &mut support::Peer, unit: &[u8], stuck: &support::Signal) {
     peer.send(&all[sent..]);
 }
 
+// A stop that does not wait.
+
+/// How a body ends that has no frame of its own.
+fn end_of_the_connection(client: &mut Client) -> std::io::Result<u64> {
+    std::io::copy(&mut client.socket(), &mut std::io::sink())
+}
+
+/// A client without chunks that stands still in the middle of an answer, when `command` stops the proxy.
+fn stopped(request: &str, head: &'static str, command: segno::reactor::Command) {
+    let (stuck, awaited) = signal();
+    let script = Script::run(move |door| {
+        let mut peer = door.accept();
+        peer.head();
+        peer.send(head);
+        let all = events(1..=HUGE / event(1).len());
+        peer.send_until_stuck(all.as_bytes(), Duration::from_millis(500));
+        stuck.give();
+        peer.until_gone();
+    });
+    let proxy = Proxy::to(script.address());
+    let mut client = narrow_client(proxy.address());
+    client.send(request);
+    awaited.take();
+    proxy.engine().remote().send(command);
+    script.end();
+    let end = end_of_the_connection(&mut client);
+    let reset = end.as_ref().is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionReset);
+    assert!(reset, "{command:?}: {request:?} ended in {end:?}");
+}
+
+const CLOSE_DELIMITED_STREAM: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";
+const CLOSE_DELIMITED: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n";
+
+#[test]
+fn a_stop_resets_clients_that_would_take_a_part_for_the_whole() {
+    for command in [segno::reactor::Command::Stop, segno::reactor::Command::Drain(Span::from_millis(100))] {
+        let old = "GET /huge HTTP/1.0\r\nAccept: text/event-stream\r\n\r\n";
+        stopped(old, CLOSE_DELIMITED_STREAM, command);
+        stopped("GET /huge HTTP/1.0\r\n\r\n", CLOSE_DELIMITED, command);
+    }
+}
+
+#[test]
+fn a_stop_cuts_a_stream_in_chunks_without_taking_back_what_is_on_its_way() {
+    let script = Script::run(|door| {
+        let mut peer = door.accept();
+        peer.head();
+        peer.begin_stream();
+        peer.send_chunk(event(1));
+        peer.until_gone();
+    });
+    let proxy = Proxy::to(script.address());
+    let mut client = proxy.client();
+    client.open_events("/events");
+    proxy.until_count(Count::Events, 1);
+    proxy.engine().remote().send(segno::reactor::Command::Stop);
+    script.end();
+    assert_eq!((client.rest(), client.text()), (End::Cut, event(1).as_str()));
+}
+
 #[cfg(feature = "cli")]
 #[test]
 fn a_slow_reader_of_a_huge_answer_costs_little_memory() {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
 
@@ -188,6 +188,81 @@ fn headers_method_and_body_go_out_and_a_post_is_not_repeated() {
     drop(stream);
     let (code, out, err) = tail.end();
     assert!(code == Some(1) && out == event(1) && err.contains("--repeat-post"), "{err}");
+}
+
+/// Waits for its end; panics if it asks again before.
+fn ends_without_asking(mut tail: Tail, upstream: &Upstream, why: &str) {
+    while tail.child.try_wait().unwrap().is_none() {
+        let asked = upstream.asked.recv_timeout(Duration::from_millis(20));
+        assert!(asked.is_err(), "{why}: it asked again: {}", asked.unwrap().0);
+    }
+    let (code, _, err) = tail.end();
+    assert!(code == Some(1) && err.contains("--repeat-post"), "{why}: {err}");
+}
+
+fn status(status: u16) -> String {
+    format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\n\r\n")
+}
+
+#[test]
+fn a_post_that_upstream_may_have_acted_on_is_not_repeated_whatever_it_answers() {
+    for answer in [408, 500, 501, 502, 504] {
+        let upstream = Upstream::start();
+        let tail = Tail::start(upstream.address, &["--data", "hello"]);
+        drop(upstream.answer(&status(answer)));
+        ends_without_asking(tail, &upstream, &answer.to_string());
+    }
+}
+
+#[test]
+fn a_post_that_upstream_did_nothing_with_is_repeated() {
+    for (answer, flags) in [(425, &[][..]), (429, &[]), (503, &[]), (500, &["--repeat-post"])] {
+        let upstream = Upstream::start();
+        let mut tail = Tail::start(upstream.address, &[&["--data", "hello"], flags].concat());
+        drop(upstream.answer(&status(answer)));
+        let (head, mut stream) = upstream.next();
+        assert!(head.starts_with("POST "), "{answer}: {head}");
+        stream.write_all(format!("{HEAD}{}", event(1)).as_bytes()).unwrap();
+        assert_eq!(tail.event(), event(1));
+    }
+}
+
+#[test]
+fn a_post_that_led_to_a_get_is_not_repeated_when_that_is_cut_or_refused() {
+    for answer in [cut(&event(1)), status(503)] {
+        let upstream = Upstream::start();
+        let tail = Tail::start(upstream.address, &["--data", "hello"]);
+        drop(upstream.answer("HTTP/1.1 303 x\r\nLocation: /made\r\nContent-Length: 0\r\n\r\n"));
+        let (head, mut stream) = upstream.next();
+        assert!(head.starts_with("GET /made "), "{head}");
+        stream.write_all(answer.as_bytes()).unwrap();
+        drop(stream);
+        ends_without_asking(tail, &upstream, &answer);
+    }
+}
+
+#[test]
+fn the_time_that_upstream_asks_for_is_waited_out_behind_an_event_too() {
+    let upstream = Upstream::start();
+    let mut tail = Tail::start(upstream.address, &[]);
+    let (_, stream) = upstream.answer(&cut(&format!("retry: 2500\n{}", event(1))));
+    tail.event();
+    let cut_at = Instant::now();
+    drop(stream);
+    drop(upstream.next());
+    assert!(cut_at.elapsed() >= Duration::from_millis(2_500), "asked again after {:?}", cut_at.elapsed());
+}
+
+#[test]
+fn an_upstream_that_sends_one_event_a_connection_is_asked_once_a_second() {
+    let upstream = Upstream::start();
+    let started = Instant::now();
+    let mut tail = Tail::start(upstream.address, &[]);
+    for n in 1..=3 {
+        drop(upstream.answer(&cut(&event(n))));
+        assert_eq!(tail.event(), event(n));
+    }
+    assert!(started.elapsed() >= Duration::from_secs(2), "three connections in {:?}", started.elapsed());
 }
 
 #[test]

@@ -1,13 +1,17 @@
 //! Serves the pages, on a thread of its own.
 //!
 //! In: connections. Out: one answer each, then the connection closes.
+//! Laws: one client holds the thread for a bounded time, however it spreads its bytes; while the system has no
+//! descriptors the thread rests.
 
 use super::page::metrics_page;
-use crate::base::StreamName;
+use crate::base::{Count, Span, StreamName, Tick};
+use crate::clock::Clock;
 use crate::http::{HeadFinder, HeadLimits, Method, RequestHead, parse_request, write_answer};
 use crate::metrics::Metrics;
 use crate::persist::PersistControl;
 use crate::store::StoredCursor;
+use crate::sync::park;
 use crossbeam_channel::bounded;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -15,8 +19,14 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-/// How long a client may take over anything.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a client may take over its request, and over each page of the answer; and the store over a page.
+const PATIENCE: Span = Span::from_secs(1);
+
+/// How long it may take over all.
+const LONGEST: Span = Span::from_secs(60);
+
+/// How long accepting rests after the system had no descriptor for a connection.
+const ACCEPT_REST: Duration = Duration::from_millis(50);
 
 /// Records asked of the store at a time.
 const PAGE: usize = 1_000;
@@ -46,12 +56,10 @@ impl Admin {
     pub fn start(address: SocketAddr, source: Source) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
-        thread::Builder::new().name("segno-admin".to_owned()).spawn(move || {
-            for stream in listener.incoming().flatten() {
-                // A client that goes away has lost nothing but its own answer.
-                let _ = serve(stream, &source);
-            }
-        })?;
+        let clock = Clock::start();
+        thread::Builder::new()
+            .name("segno-admin".to_owned())
+            .spawn(move || run(listener.incoming(), &source, clock, || park(Some(ACCEPT_REST))))?;
         Ok(Self { address })
     }
 
@@ -61,9 +69,77 @@ impl Admin {
     }
 }
 
-fn serve(mut stream: TcpStream, source: &Source) -> io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+/// Serves one connection after the other.
+fn run(incoming: impl Iterator<Item = io::Result<TcpStream>>, source: &Source, clock: Clock, mut rest: impl FnMut()) {
+    let mut failing = false;
+    for stream in incoming {
+        match stream {
+            Ok(stream) => {
+                failing = false;
+                if let Err(e) = serve(Patient::new(stream, clock), source) {
+                    source.metrics.add(Count::AdminRequestsFailed, 1);
+                    tracing::debug!("a request to the admin address was given up: {e}");
+                }
+            }
+            Err(e) => {
+                source.metrics.add(Count::AdminAcceptsFailed, 1);
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!("cannot accept at the admin address: {e}; trying again every {ACCEPT_REST:?}");
+                }
+                rest();
+            }
+        }
+    }
+}
+
+/// A client's connection, with the time that it has left.
+struct Patient {
+    stream: TcpStream,
+    clock: Clock,
+    /// For the request, or the page of the answer that is being sent.
+    until: Tick,
+    /// For all.
+    end: Tick,
+}
+
+impl Patient {
+    fn new(stream: TcpStream, clock: Clock) -> Self {
+        let now = clock.now();
+        Self { stream, clock, until: now + PATIENCE, end: now + LONGEST }
+    }
+
+    /// The next page has its time.
+    fn begin_page(&mut self) {
+        self.until = self.clock.now() + PATIENCE;
+    }
+
+    fn left(&self) -> io::Result<Option<Duration>> {
+        match self.until.min(self.end).since(self.clock.now()) {
+            Span::ZERO => Err(io::ErrorKind::TimedOut.into()),
+            left => Ok(Some(left.into())),
+        }
+    }
+}
+
+impl Read for Patient {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(self.left()?)?;
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Patient {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(self.left()?)?;
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+fn serve(mut stream: Patient, source: &Source) -> io::Result<()> {
     let mut out = Vec::new();
     match read_head(&mut stream)? {
         Err((status, why)) => write_answer(status, &why, &[], true, false, &mut out),
@@ -84,11 +160,12 @@ fn serve(mut stream: TcpStream, source: &Source) -> io::Result<()> {
             }
         }
     }
+    stream.begin_page();
     stream.write_all(&out)
 }
 
 /// Reads a request's head, up to its bound.
-fn read_head(stream: &mut TcpStream) -> io::Result<Result<RequestHead, (u16, String)>> {
+fn read_head(stream: &mut impl Read) -> io::Result<Result<RequestHead, (u16, String)>> {
     let limits = HeadLimits { bytes: HEAD_BYTES, ..HeadLimits::default() };
     let (mut finder, mut input, mut buffer) = (HeadFinder::new(), Vec::new(), [0; 2_048]);
     loop {
@@ -129,11 +206,13 @@ fn health(source: &Source, head_only: bool, out: &mut Vec<u8>) {
 }
 
 /// The stored cursors, a JSON object a line, until the connection closes.
-fn sessions(stream: &mut TcpStream, source: &Source, head_only: bool) -> io::Result<()> {
+fn sessions(stream: &mut Patient, source: &Source, head_only: bool) -> io::Result<()> {
     let mut after = None;
     let mut begun = false;
     loop {
-        let page = match ask(source, after.take()) {
+        let asked = ask(source, after.take());
+        stream.begin_page();
+        let page = match asked {
             Ok(page) => page,
             Err(why) if !begun => {
                 let mut out = Vec::new();
@@ -175,7 +254,7 @@ fn ask(source: &Source, after: Option<StreamName>) -> Result<Vec<(StreamName, St
     // Whoever asked may have given up waiting.
     let reply = Box::new(move |found| drop(answer.try_send(found)));
     source.store.scan(after, PAGE, reply).map_err(|e| e.to_string())?;
-    match wait.recv_timeout(PATIENCE) {
+    match wait.recv_timeout(PATIENCE.into()) {
         Ok(found) => found.map_err(|e| e.to_string()),
         Err(_) => Err("the store did not answer in time".to_owned()),
     }
@@ -208,6 +287,45 @@ fn write_text(text: &[u8], out: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use crate::base::EventId;
+    use crate::engine::Engine;
+
+    fn source(engine: &Engine) -> Source {
+        Source { metrics: Arc::clone(engine.metrics()), store: engine.store() }
+    }
+
+    #[test]
+    fn an_accept_that_fails_is_counted_and_rested_from() {
+        let engine = Engine::builder().start().unwrap();
+        let fail = || Err(io::Error::from(io::ErrorKind::OutOfMemory));
+        let mut rests = 0;
+        run((0..5).map(|_| fail()), &source(&engine), Clock::start(), || rests += 1);
+        assert_eq!((rests, engine.count(Count::AdminAcceptsFailed)), (5, 5));
+    }
+
+    #[test]
+    fn a_client_that_sends_byte_by_byte_is_given_up_in_time_and_the_next_is_served() {
+        let engine = Engine::builder().start().unwrap();
+        let admin = Admin::start(SocketAddr::from(([127, 0, 0, 1], 0)), source(&engine)).unwrap();
+        let mut slow = TcpStream::connect(admin.address()).unwrap();
+        let (clock, mut sent) = (Clock::start(), 0);
+        slow.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        // Never as long without a byte as a client may take over all of its request.
+        while slow.write_all(b"G").is_ok() {
+            sent += 1;
+            assert!(sent < 50, "{sent} bytes in {}, and it still waits for more", clock.now().since(Tick::ZERO));
+            match slow.read(&mut [0]) {
+                Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+                _ => break,
+            }
+        }
+        let mut next = TcpStream::connect(admin.address()).unwrap();
+        next.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        next.write_all(b"GET /health HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        next.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("ok\n"), "{answer}");
+        assert_eq!(engine.count(Count::AdminRequestsFailed), 1);
+    }
 
     #[test]
     fn a_cursor_is_one_line_of_valid_json_whatever_it_holds() {

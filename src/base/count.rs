@@ -112,6 +112,10 @@ counts! {
     ClientsStalled = "clients_stalled_total",
     /// Bytes given back by logs because the budget of all logs was used up.
     LogBytesReclaimed = "log_bytes_reclaimed_total",
+    /// Connections to the admin address that could not be accepted.
+    AdminAcceptsFailed = "admin_accepts_failed_total",
+    /// Requests to the admin address that were given up: the client was too slow or left, or the store did not answer.
+    AdminRequestsFailed = "admin_requests_failed_total",
 }
 
 /// Increments since they were last drained.

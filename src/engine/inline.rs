@@ -4,7 +4,8 @@
 //! store.
 //!
 //! Laws: two trackers of one key share one account, so that an event which comes on both is forwarded once; a key is
-//! restored from the store before its first event; what is published has been forwarded.
+//! restored before its first event, from the store or from what the store has not taken yet; what is published has been
+//! forwarded.
 
 use crate::base::{Cursor, EventId, Span, StreamName};
 use crate::clock::Clock;
@@ -24,6 +25,9 @@ use std::time::Duration;
 /// tell what comes again from what is new, and for what the caller has not forwarded; nobody is replayed from it.
 const LIMITS: &TrackLimits =
     &TrackLimits { dedup: Dedup::Always, log_bytes: 64 << 10, log_events: 64, ..TrackLimits::DEFAULT };
+
+/// What a log may keep of what was forwarded: its ring, and a record for each block in it.
+const KEPT: usize = LIMITS.log_bytes + (8 << 10);
 
 /// The longest key, in bytes.
 const KEY_MAX: usize = 256;
@@ -72,7 +76,28 @@ pub(super) struct Trackers(Arc<Mutex<Open>>);
 #[derive(Debug)]
 struct Open {
     writer: SlotWriter,
-    keys: HashMap<Box<[u8]>, Weak<Account>>,
+    /// A key outlives its last tracker until the store has all that was published.
+    keys: HashMap<Box<[u8]>, Entry>,
+    /// How often keys were forgotten.
+    sweeps: u64,
+}
+
+/// A key that has trackers, or had.
+#[derive(Debug)]
+struct Entry {
+    account: Weak<Account>,
+    slot: SlotKey,
+    handle: CursorHandle,
+    /// The slot of the account before, where the store did not have its cursor when this one was opened.
+    before: Option<CursorHandle>,
+}
+
+impl Entry {
+    /// The newest cursor that may not be in the store yet, and the slot that holds it until it is.
+    fn unwritten(&self) -> Option<(CursorHandle, Cursor)> {
+        let slots = [Some(&self.handle), self.before.as_ref()].into_iter();
+        slots.flatten().find_map(|slot| Some((slot.clone(), slot.cursor()?)))
+    }
 }
 
 /// What the trackers of one key share.
@@ -97,7 +122,7 @@ struct State {
 
 impl Trackers {
     pub(super) fn new(writer: SlotWriter) -> Self {
-        Self(Arc::new(Mutex::new(Open { writer, keys: HashMap::new() })))
+        Self(Arc::new(Mutex::new(Open { writer, keys: HashMap::new(), sweeps: 0 })))
     }
 
     pub(super) fn open(
@@ -110,32 +135,27 @@ impl Trackers {
         if key.len() > KEY_MAX {
             return Err(TrackerError::KeyTooLong { len: key.len() });
         }
-        if let Some(account) = self.lock().keys.get(key).and_then(Weak::upgrade) {
-            return Ok(InlineTracker::new(account));
+        let (until, name) = (clock.now() + within, Arc::new(StreamName { session: key.into(), stream: 0 }));
+        loop {
+            let open = self.lock();
+            if let Some(account) = open.account(key) {
+                return Ok(InlineTracker::new(account));
+            }
+            let (seen, unwritten) = (open.seen(key), open.keys.get(key).and_then(Entry::unwritten));
+            drop(open);
+            // Not under the lock: the store may take its time. Behind the look at the slot: what has left it by now is
+            // in the store.
+            let stored = restore(&name, until.since(clock.now()), store)?;
+            let mut open = self.lock();
+            if let Some(account) = open.account(key) {
+                return Ok(InlineTracker::new(account));
+            }
+            if open.seen(key) == seen {
+                let account = open.add(self, name, stored, unwritten, clock)?;
+                return Ok(InlineTracker::new(account));
+            }
+            // Somebody has opened it meanwhile and let it go: the answer of the store may be older than that.
         }
-        // Not under the lock: the store may take its time.
-        let name = Arc::new(StreamName { session: key.into(), stream: 0 });
-        let restored = restore(&name, within, store)?;
-        let mut open = self.lock();
-        if let Some(account) = open.keys.get(key).and_then(Weak::upgrade) {
-            return Ok(InlineTracker::new(account));
-        }
-        let limit = open.writer.capacity();
-        let slot = open.writer.take(Arc::clone(&name)).ok_or(TrackerError::Full { limit })?;
-        let pen = open.writer.pen(slot).ok_or(TrackerError::Full { limit })?;
-        let (mut interner, mut budget) = (Interner::new(0, 4_096), Budget::new(2 << 20));
-        let mut tracker = Tracker::new(LIMITS);
-        if let Some((id, _)) = &restored {
-            let cx = TrackContext { limits: LIMITS, interner: &mut interner, budget: &mut budget, now: clock.now() };
-            tracker.seed_cursor(cx, id.as_bytes());
-        }
-        let before = restored.map_or(0, |(_, sequence)| sequence);
-        let state = Mutex::new(State { tracker, interner, budget, pen, before });
-        let handle = open.writer.handle(slot);
-        let account = Arc::new(Account { name, slot, handle, trackers: self.clone(), clock, state });
-        open.keys.insert(key.into(), Arc::downgrade(&account));
-        drop(open);
-        Ok(InlineTracker::new(account))
     }
 
     /// No call leaves the table half done.
@@ -144,8 +164,63 @@ impl Trackers {
     }
 
     pub(super) fn cursor(&self, key: &[u8]) -> Option<CursorHandle> {
-        let account = self.lock().keys.get(key)?.upgrade()?;
-        Some(account.handle.clone())
+        let open = self.lock();
+        let entry = open.keys.get(key)?;
+        (entry.account.strong_count() > 0).then(|| entry.handle.clone())
+    }
+}
+
+impl Open {
+    fn account(&self, key: &[u8]) -> Option<Arc<Account>> {
+        self.keys.get(key)?.account.upgrade()
+    }
+
+    /// Changes whenever a key is opened.
+    fn seen(&self, key: &[u8]) -> (Option<SlotKey>, u64) {
+        (self.keys.get(key).map(|entry| entry.slot), self.sweeps)
+    }
+
+    /// Adds an account that goes on from the newer of two cursors.
+    fn add(
+        &mut self,
+        trackers: &Trackers,
+        name: Arc<StreamName>,
+        stored: Option<(EventId, u64)>,
+        unwritten: Option<(CursorHandle, Cursor)>,
+        clock: Clock,
+    ) -> Result<Arc<Account>, TrackerError> {
+        let limit = self.writer.capacity();
+        let slot = self.writer.take(Arc::clone(&name)).ok_or(TrackerError::Full { limit })?;
+        let pen = self.writer.pen(slot).ok_or(TrackerError::Full { limit })?;
+        let durable = stored.as_ref().map_or(0, |(_, sequence)| *sequence);
+        let (before, newest) = match unwritten.filter(|(_, cursor)| cursor.sequence > durable) {
+            Some((slot, cursor)) => (Some(slot), Some((cursor.id, cursor.sequence))),
+            None => (None, stored),
+        };
+        let (mut interner, mut budget) = (Interner::new(0, 4_096), Budget::new(2 << 20));
+        let mut tracker = Tracker::new(LIMITS);
+        if let Some((id, _)) = &newest {
+            let cx = TrackContext { limits: LIMITS, interner: &mut interner, budget: &mut budget, now: clock.now() };
+            tracker.seed_cursor(cx, id.as_bytes());
+        }
+        let forwarded = newest.map_or(0, |(_, sequence)| sequence);
+        let state = Mutex::new(State { tracker, interner, budget, pen, before: forwarded });
+        let handle = self.writer.handle(slot);
+        let key = name.session.clone();
+        let account =
+            Arc::new(Account { slot, handle: handle.clone(), trackers: trackers.clone(), name, clock, state });
+        self.sweep(limit);
+        self.keys.insert(key, Entry { account: Arc::downgrade(&account), slot, handle, before });
+        Ok(account)
+    }
+
+    /// Forgets keys that nobody has and of which the store has all, once there are many. Each of the others has a slot,
+    /// so that at least half of them go.
+    fn sweep(&mut self, limit: usize) {
+        if self.keys.len() >= limit.saturating_mul(2) {
+            self.keys.retain(|_, entry| entry.account.strong_count() > 0 || entry.unwritten().is_some());
+            self.sweeps += 1;
+        }
     }
 }
 
@@ -171,12 +246,7 @@ impl Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
-        let mut open = self.trackers.lock();
-        open.writer.retire(self.slot);
-        // Another account of the same key may have been opened since the last tracker of this one went.
-        if open.keys.get(&*self.name.session).is_some_and(|account| account.strong_count() == 0) {
-            open.keys.remove(&*self.name.session);
-        }
+        self.trackers.lock().writer.retire(self.slot);
     }
 }
 
@@ -251,17 +321,25 @@ impl InlineTracker {
     /// as it comes.
     pub fn feed(&mut self, bytes: &[u8]) -> Fed {
         let Self { account, scanner, partial } = self;
-        let whole = whole_blocks(scanner, bytes);
-        if whole == 0 && partial.len() + bytes.len() <= LIMITS.max_event_bytes {
+        let Ends { first, last } = ends(scanner, bytes);
+        if last == 0 && partial.len() + bytes.len() <= LIMITS.max_event_bytes {
             partial.extend_from_slice(bytes);
             return Fed::default();
         }
-        let whole = if whole == 0 { bytes.len() } else { whole };
+        // What was held back goes with its end in one piece: the tracker would take a large event that it is given
+        // without its end for one that cannot be held, and let it pass unjudged.
+        let last = if last == 0 { bytes.len() } else { last };
+        let joined = match first {
+            _ if partial.is_empty() => 0,
+            0 => last,
+            first => first,
+        };
+        partial.extend_from_slice(&bytes[..joined]);
         let mut state = account.lock();
         let State { tracker, interner, budget, .. } = &mut *state;
         let now = account.clock.now();
         let mut sum = Fed::default();
-        for part in [&partial[..], &bytes[..whole]] {
+        for part in [&partial[..], &bytes[joined..last]] {
             if !part.is_empty() {
                 let cx = TrackContext { limits: LIMITS, interner, budget, now };
                 add(&mut sum, &tracker.feed(cx, part));
@@ -269,7 +347,7 @@ impl InlineTracker {
         }
         drop(state);
         partial.clear();
-        partial.extend_from_slice(&bytes[whole..]);
+        partial.extend_from_slice(&bytes[last..]);
         sum
     }
 
@@ -289,6 +367,10 @@ impl InlineTracker {
         }
         let (old, now) = (tracker.delivered().seq, self.account.clock.now());
         tracker.advance(TrackContext { limits: LIMITS, interner, budget, now }, to);
+        if budget.used() > KEPT {
+            // A large event has made the log grow above its bound.
+            tracker.trim(TrackContext { limits: LIMITS, interner, budget, now }, LIMITS.log_bytes);
+        }
         let mark = tracker.delivered();
         if mark.seq > old
             && let Some(id) = tracker.delivered_id(interner)
@@ -300,7 +382,7 @@ impl InlineTracker {
         Ok(())
     }
 
-    /// Bytes that the stream's log holds now; at most 64 KiB.
+    /// Bytes that the stream's log holds now: at most about 64 KiB, and what has not been forwarded.
     pub fn log_bytes(&self) -> usize {
         self.account.lock().budget.used()
     }
@@ -311,16 +393,32 @@ impl InlineTracker {
     }
 }
 
-/// How many of the bytes belong to blocks that end in them.
-fn whole_blocks(scanner: &mut Scanner, bytes: &[u8]) -> usize {
-    let (mut at, mut whole) = (0, 0);
+/// Where blocks end in some bytes; 0: none does.
+struct Ends {
+    /// The first that ends: it may have begun in bytes before.
+    first: usize,
+    /// The last, and the comments behind it that stand outside of any.
+    last: usize,
+}
+
+fn ends(scanner: &mut Scanner, bytes: &[u8]) -> Ends {
+    let mut found = Ends { first: 0, last: 0 };
+    let mut at = 0;
     loop {
         match scanner.scan(&bytes[at..]) {
             Scan::Block { end, .. } => {
                 at += end;
-                whole = at;
+                found.last = at;
+                if found.first == 0 {
+                    found.first = at;
+                }
             }
-            Scan::More { whole: outside } => return if outside > 0 { at + outside } else { whole },
+            Scan::More { whole } => {
+                if whole > 0 {
+                    found.last = at + whole;
+                }
+                return found;
+            }
         }
     }
 }
@@ -334,4 +432,27 @@ fn add(sum: &mut Fed, fed: &Fed) {
     sum.oversize |= fed.oversize;
     sum.gap = sum.gap.or(fed.gap);
     sum.retry = fed.retry.or(sum.retry);
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::base::Span;
+    use crate::engine::Engine;
+
+    #[test]
+    fn keys_of_which_the_store_has_all_are_forgotten() {
+        let engine = Engine::builder().trackers(4).start().unwrap();
+        let mut most = 0;
+        for n in 0..100u32 {
+            let mut tracker = engine.tracker(&n.to_le_bytes(), Span::from_secs(30)).unwrap();
+            tracker.feed(b"id: 1\ndata: a\n\n");
+            tracker.forward(|_| Ok(())).unwrap();
+            drop(tracker);
+            let (done, wait) = crossbeam_channel::bounded(1);
+            engine.store().flush(Box::new(move |all| done.send(all).unwrap())).unwrap();
+            assert!(wait.recv().unwrap());
+            most = most.max(engine.trackers.lock().keys.len());
+        }
+        assert!(most <= 8, "{most} keys were known at once");
+    }
 }

@@ -332,6 +332,16 @@ impl Machine {
         self.conns.len()
     }
 
+    /// Clients that would take what they have got for a whole answer if everything were closed now: those whose answers
+    /// end with the connection. A stop resets them; all others see by themselves that theirs is cut.
+    pub fn deceived_by_a_close(&self) -> impl Iterator<Item = ConnKey> {
+        let is_deceived = |c: &Conn| {
+            let reader = c.seated().and_then(|(key, seat)| self.exchanges.get(key)?.readers.get(seat));
+            reader.is_some_and(|reader| reader.until_close)
+        };
+        self.conns.iter().filter(move |(_, c)| is_deceived(c)).map(|(conn, _)| conn)
+    }
+
     /// Requests being served, event streams among them.
     pub fn exchanges(&self) -> usize {
         self.exchanges.len()

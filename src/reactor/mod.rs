@@ -258,7 +258,20 @@ impl Reactor {
             self.longest_turn = self.longest_turn.max(self.clock.now().since(self.now));
             self.metrics.set(Gauge::LongestTurn, self.longest_turn.micros());
             if last {
+                self.stop();
                 return Ok(());
+            }
+        }
+    }
+
+    /// All sockets are closed next: no client may take a part of an answer for the whole. What is on its way to the
+    /// others still arrives.
+    fn stop(&self) {
+        for conn in self.machine.deceived_by_a_close() {
+            if let Some(Some(socket)) = self.sockets.get(conn.index())
+                && socket.key == conn.to_bits()
+            {
+                socket.reset_on_close();
             }
         }
     }

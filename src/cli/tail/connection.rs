@@ -108,6 +108,15 @@ impl Connection {
         self.stream.socket().set_read_timeout(Some(LOOK))
     }
 
+    /// Whether the other side may have had what was sent: with TLS not before both sides have agreed.
+    pub(super) fn is_established(&self) -> bool {
+        match &self.stream {
+            Stream::Plain(_) => true,
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => !stream.conn.is_handshaking(),
+        }
+    }
+
     /// Reads on until the answer's head is there. `None`: not yet.
     pub(super) fn head(&mut self, method: &Method) -> io::Result<Option<ResponseHead>> {
         let limits = HeadLimits::default();

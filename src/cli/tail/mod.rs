@@ -4,11 +4,13 @@
 //!
 //! Laws: an event counts as seen once standard output has taken it, and only then is its cursor stored; ended by a
 //! signal and started again with the same `--cursor`, every event comes exactly once; killed, none is missing and what
-//! one flush window held may come again. A POST that reached upstream is not repeated unless told to.
+//! one flush window held may come again. A POST that reached upstream is not repeated unless told to, or unless upstream
+//! says that it did nothing with it (425, 429, 503).
 //! Source: WHATWG HTML, section 9.2.3, for what ends a stream and what is tried again.
 
 mod connection;
 mod output;
+mod pause;
 mod url;
 
 use super::Stop;
@@ -18,15 +20,13 @@ use crate::config::{Config, Persist, StoreConfig};
 use crate::engine::{Engine, InlineTracker};
 use crate::http::{self, Method, ResponseHead};
 use crate::sync::park;
-use crate::timer::Backoff;
 use connection::{Ask, Connection, Got, LOOK};
 use output::{Events, Status};
+use pause::Pause;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::{self, ErrorKind};
 use url::Url;
-
-const BACKOFF: Backoff = Backoff::new(Span::from_millis(100), Span::from_secs(10));
 
 /// Redirects followed in a row.
 const HOPS: u32 = 20;
@@ -54,7 +54,7 @@ pub(super) fn run(args: &TailArgs) -> Result<(), Stop> {
         events: Events::new(args.json),
         status: Status::new(now),
         random: crate::base::Random::new(super::proxy::random_seed()),
-        retry: None,
+        pause: Pause::default(),
         sent: false,
     };
     let ended = tail.follow();
@@ -107,46 +107,40 @@ struct Tail<'a> {
     events: Events,
     status: Status,
     random: crate::base::Random,
-    /// What upstream asked to wait before it is asked again.
-    retry: Option<Span>,
-    /// A request that must not be repeated has gone out.
+    pause: Pause,
+    /// A request that must not be repeated has gone out, and upstream may have acted on it.
     sent: bool,
 }
 
 /// How one connection ended.
 enum Ended {
     /// The stream was cut or ended, or could not be had now: it is asked for again.
-    Again { why: String, wait: Option<Span>, brought: bool },
+    Again { why: String, wait: Option<Span> },
     /// It is over: upstream said so, or we were told to end, or nobody reads.
     Over,
 }
 
 impl Tail<'_> {
     fn follow(&mut self) -> Result<(), Stop> {
-        let mut tries = 0;
         loop {
+            self.pause.begin(self.clock.now());
             let (why, wait) = match self.connect()? {
                 Ended::Over => return Ok(()),
-                Ended::Again { why, wait, brought } => {
-                    tries = if brought { 0 } else { tries + 1 };
-                    (why, wait)
-                }
+                Ended::Again { why, wait } => (why, wait),
             };
             if self.sent {
                 return Err(Stop::Failed(format!(
                     "{why}; a POST that upstream has seen is not repeated: use `--repeat-post` if it may be"
                 )));
             }
-            let floor = wait.or(self.retry.filter(|_| tries > 0));
-            let random = self.random.next();
-            let wait = if tries == 0 { Span::ZERO } else { BACKOFF.delay_at_least(tries - 1, random, floor) };
+            let wait = self.pause.end(wait, self.random.next(), self.clock.now());
             self.status.say(&format!("{why}; asking again in {wait}"));
             let until = self.clock.now() + wait;
             while self.clock.now() < until {
                 if self.is_told_to_end() {
                     return Ok(());
                 }
-                let state = format!("waiting (attempt {tries}): {why}");
+                let state = format!("waiting (attempt {}): {why}", self.pause.tries());
                 self.show(&state);
                 park(Some(LOOK.min(until.since(self.clock.now()).into())));
             }
@@ -157,17 +151,18 @@ impl Tail<'_> {
     fn connect(&mut self) -> Result<Ended, Stop> {
         let (mut url, mut ask) = (self.url.clone(), self.ask.clone());
         for _ in 0..HOPS {
-            let again =
-                |why: io::Error| Ended::Again { why: format!("{}: {why}", url.origin), wait: None, brought: false };
+            let again = |why: io::Error| Ended::Again { why: format!("{}: {why}", url.origin), wait: None };
             let mut connection = match Connection::open(&url) {
                 Ok(connection) => connection,
                 Err(e) => return Ok(again(e)),
             };
             let cursor = self.tracker.last_event_id();
-            if let Err(e) = connection.send(&ask.write(&url, cursor.as_ref().map(|id| id.as_bytes()))) {
+            let counts = ask.method != Method::Get && !self.args.repeat_post;
+            let sent = connection.send(&ask.write(&url, cursor.as_ref().map(|id| id.as_bytes())));
+            self.sent |= counts && connection.is_established();
+            if let Err(e) = sent {
                 return Ok(again(e));
             }
-            self.sent = ask.method != Method::Get && !self.args.repeat_post;
             let head = loop {
                 match connection.head(&ask.method) {
                     Ok(Some(head)) => break head,
@@ -186,12 +181,22 @@ impl Tail<'_> {
                         };
                         ask.headers.retain(|(name, _)| !is_secret(name));
                     }
-                    if matches!(head.status, 301..=303) && ask.method != Method::Head {
-                        ask = Ask { method: Method::Get, body: None, ..ask };
+                    match head.status {
+                        301..=303 if ask.method != Method::Head => {
+                            ask = Ask { method: Method::Get, body: None, ..ask };
+                        }
+                        // It sends the request elsewhere and does nothing with it.
+                        _ if counts => self.sent = false,
+                        _ => {}
                     }
                     url = next;
                 }
-                _ => return self.answered(connection, &head, cursor.is_some()),
+                _ => {
+                    if counts && matches!(head.status, 425 | 429 | 503) {
+                        self.sent = false;
+                    }
+                    return self.answered(connection, &head, cursor.is_some());
+                }
             }
         }
         Err(Stop::Failed(format!("{HOPS} redirects in a row lead nowhere")))
@@ -215,9 +220,8 @@ impl Tail<'_> {
                 Ok(Ended::Over)
             }
             408 | 425 | 429 | 500..=599 => {
-                self.sent = false;
                 let wait = http::retry_after(&head.headers);
-                Ok(Ended::Again { why: format!("upstream answered {status}"), wait, brought: false })
+                Ok(Ended::Again { why: format!("upstream answered {status}"), wait })
             }
             400 | 404 | 410 | 412 | 416 if had_cursor => Err(Stop::Failed(format!(
                 "upstream answered {status} to the last event id: it no longer has what follows, events are missing; \
@@ -231,18 +235,15 @@ impl Tail<'_> {
     fn read(&mut self, mut connection: Connection) -> Result<Ended, Stop> {
         self.tracker.connected();
         self.status.say("connected");
-        let mut brought = false;
         loop {
-            let (tracker, mut retry, mut events, mut gap) = (&mut self.tracker, None, 0, None);
+            let (tracker, pause, events) = (&mut self.tracker, &mut self.pause, &mut self.events);
+            let mut gap = None;
             let got = connection.read(|bytes| {
                 let fed = tracker.feed(bytes);
-                retry = fed.retry.or(retry);
                 gap = fed.gap.or(gap);
-                events += u64::from(fed.events - fed.duplicates.min(fed.events));
+                events.count += u64::from(fed.events);
+                pause.note(&fed);
             });
-            self.retry = retry.or(self.retry);
-            self.events.count += events;
-            brought |= events > 0;
             if let Some(reason) = gap {
                 self.status.say(&format!("events are missing: {reason}"));
             }
@@ -263,7 +264,7 @@ impl Tail<'_> {
                 Ok(Got::End) => "the stream ended".to_owned(),
                 Err(e) => format!("the stream was cut: {e}"),
             };
-            return Ok(Ended::Again { why, wait: self.retry, brought });
+            return Ok(Ended::Again { why, wait: None });
         }
     }
 

@@ -131,3 +131,44 @@ fn no_client_is_accepted_any_more() {
     w.client();
     assert_eq!((w.refused, w.machine.connections()), (1, 0));
 }
+
+/// The clients that a stop resets.
+fn reset_by_a_stop(w: &World) -> Vec<usize> {
+    let mut ends: Vec<usize> = w.machine.deceived_by_a_close().map(|conn| w.by_key[&conn.to_bits()]).collect();
+    ends.sort_unstable();
+    ends
+}
+
+#[test]
+fn a_stop_resets_only_clients_that_would_take_a_part_for_the_whole() {
+    let mut w = world();
+    let old = w.client_with("GET / HTTP/1.0\r\nAccept: text/event-stream\r\n\r\n");
+    w.say(w.up(0), &format!("{STREAM}{}", chunk(&event(1))));
+    let (in_chunks, _) = w.streaming();
+    let until_close = w.client_with("GET / HTTP/1.0\r\n\r\n");
+    w.say(w.up(2), "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhalf of it");
+    let of_known_length = w.client_with("GET / HTTP/1.0\r\n\r\n");
+    w.say(w.up(3), "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf of it");
+    let (asking, idle) = (w.client_with(GET), w.client());
+    let all = [old, in_chunks, until_close, of_known_length, asking, idle];
+    assert_eq!(all.map(|c| w.state(c)), [State::Open; 6]);
+    assert_eq!(reset_by_a_stop(&w), [old, until_close]);
+}
+
+#[test]
+fn a_stop_resets_a_client_that_has_not_taken_the_end_of_its_answer() {
+    for (body, ends) in [("all of it", true), ("", false)] {
+        let mut w = world();
+        let c = w.client_with("GET / HTTP/1.0\r\n\r\n");
+        w.takes(c, 5);
+        w.say(w.up(0), &format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{body}"));
+        if ends {
+            w.fin(w.up(0));
+        }
+        w.drain();
+        assert_eq!(reset_by_a_stop(&w), [c]);
+        w.takes_all(c);
+        assert_eq!(reset_by_a_stop(&w), if ends { vec![] } else { vec![c] });
+        assert!(w.wire(c).ends_with(body));
+    }
+}
