@@ -2,12 +2,12 @@
 //!
 //! Law: an append touches the head, the new block and the blocks that leave for it, and nothing else.
 
-use super::{begin, refused};
+use super::{Shared, refused};
 use crate::base::StreamName;
 use crate::store::log::state_holes;
 use crate::store::record::{decode_block, encode_block};
 use crate::store::{LogBlock, LogBounds, LogStore, LogWrite, StoreError, StoredLog};
-use ::redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
+use ::redb::{ReadableTable, Table, TableDefinition};
 use std::sync::Arc;
 
 /// Events and bytes in the stream's blocks (8 bytes each), then what the owner left.
@@ -19,12 +19,12 @@ type Heads<'t> = Table<'t, (&'static [u8], u64), &'static [u8]>;
 type Blocks<'t> = Table<'t, (&'static [u8], u64, u64), &'static [u8]>;
 
 pub(super) struct Logs {
-    database: Arc<Database>,
+    database: Arc<Shared>,
     record: Vec<u8>,
 }
 
 impl Logs {
-    pub(super) fn new(database: Arc<Database>) -> Self {
+    pub(super) fn new(database: Arc<Shared>) -> Self {
         Self { database, record: Vec::new() }
     }
 
@@ -115,38 +115,36 @@ fn remove_while(
 impl LogStore for Logs {
     fn write_logs(&mut self, items: &[LogWrite]) -> Result<Vec<Result<(), StoreError>>, StoreError> {
         let database = Arc::clone(&self.database);
-        let write = begin(&database)?;
-        let results = {
+        database.write(|write| {
             let mut heads = write.open_table(HEADS).map_err(|e| refused("opening a table", &e))?;
             let mut blocks = write.open_table(BLOCKS).map_err(|e| refused("opening a table", &e))?;
-            items.iter().map(|item| self.write(&mut heads, &mut blocks, item)).collect()
-        };
-        write.commit().map_err(|e| refused("committing", &e))?;
-        Ok(results)
+            Ok(items.iter().map(|item| self.write(&mut heads, &mut blocks, item)).collect())
+        })
     }
 
     fn read_log(&mut self, name: &StreamName, max_bytes: usize) -> Result<Option<StoredLog>, StoreError> {
-        let read = self.database.begin_read().map_err(|e| refused("beginning to read", &e))?;
-        let heads = read.open_table(HEADS).map_err(|e| refused("opening a table", &e))?;
-        let blocks = read.open_table(BLOCKS).map_err(|e| refused("opening a table", &e))?;
-        let (session, stream) = (&*name.session, name.stream);
-        let Some(head) = heads.get((session, stream)).map_err(|e| refused("reading a log's head", &e))? else {
-            return Ok(None);
-        };
-        let meta = head.value().get(16..).unwrap_or_default().into();
-        let range = blocks.range((session, stream, 0)..=(session, stream, u64::MAX));
-        let (mut found, mut left) = (Vec::new(), max_bytes);
-        for entry in range.map_err(|e| refused("reading log blocks", &e))?.rev() {
-            let (_, value) = entry.map_err(|e| refused("reading log blocks", &e))?;
-            let Ok(block) = decode_block(value.value()) else { break };
-            if block.bytes.len() > left && !found.is_empty() {
-                break;
+        self.database.read(|read| {
+            let heads = read.open_table(HEADS).map_err(|e| refused("opening a table", &e))?;
+            let blocks = read.open_table(BLOCKS).map_err(|e| refused("opening a table", &e))?;
+            let (session, stream) = (&*name.session, name.stream);
+            let Some(head) = heads.get((session, stream)).map_err(|e| refused("reading a log's head", &e))? else {
+                return Ok(None);
+            };
+            let meta = head.value().get(16..).unwrap_or_default().into();
+            let range = blocks.range((session, stream, 0)..=(session, stream, u64::MAX));
+            let (mut found, mut left) = (Vec::new(), max_bytes);
+            for entry in range.map_err(|e| refused("reading log blocks", &e))?.rev() {
+                let (_, value) = entry.map_err(|e| refused("reading log blocks", &e))?;
+                let Ok(block) = decode_block(value.value()) else { break };
+                if block.bytes.len() > left && !found.is_empty() {
+                    break;
+                }
+                left = left.saturating_sub(block.bytes.len());
+                found.push(block);
             }
-            left = left.saturating_sub(block.bytes.len());
-            found.push(block);
-        }
-        found.reverse();
-        state_holes(&mut found);
-        Ok(Some(StoredLog { meta, blocks: found }))
+            found.reverse();
+            state_holes(&mut found);
+            Ok(Some(StoredLog { meta, blocks: found }))
+        })
     }
 }

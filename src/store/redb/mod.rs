@@ -11,18 +11,21 @@
 //!
 //! # Laws
 //! A file that is foreign, newer or damaged is refused and left as it is; only a missing or an empty one is made anew.
-//! No step takes longer with more sessions, but for the depth of the tree.
+//! No step takes longer with more sessions, but for the depth of the tree. A disk that was full is written again once
+//! it has space.
 
 mod logs;
 mod sessions;
+mod shared;
 #[cfg(test)]
 mod tests;
 
 use super::{Opened, StoreError};
 use ::redb::{
-    Builder, Database, DatabaseError, Durability, ReadOnlyDatabase, ReadableDatabase, StorageBackend, StorageError,
-    TableDefinition, TableError, TableHandle, WriteTransaction,
+    Builder, Database, DatabaseError, ReadOnlyDatabase, ReadableDatabase, StorageBackend, StorageError,
+    TableDefinition, TableError, TableHandle,
 };
+use shared::{Shared, begin};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -55,7 +58,14 @@ pub fn open(path: &Path) -> Result<Opened, StoreError> {
         look(path)?;
     }
     let database = builder().create(path).map_err(|e| open_error(path, e))?;
-    finish(path, database)
+    let again = path.to_path_buf();
+    finish(path, database, move || open_again(&again))
+}
+
+/// Opens a file that was open before, and makes none: one that went away meanwhile took the epochs with it.
+fn open_again(path: &Path) -> Result<Database, StoreError> {
+    look(path)?;
+    builder().open(path).map_err(|e| open_error(path, e))
 }
 
 /// Opens what lies behind a backend, for tests of power loss.
@@ -66,7 +76,7 @@ pub fn open(path: &Path) -> Result<Opened, StoreError> {
 pub fn open_backend(backend: impl StorageBackend) -> Result<Opened, StoreError> {
     let path = Path::new("(memory)");
     let database = builder().create_with_backend(backend).map_err(|e| open_error(path, e))?;
-    finish(path, database)
+    finish(path, database, || Err(StoreError::Closed))
 }
 
 fn builder() -> Builder {
@@ -119,8 +129,12 @@ fn check_format(path: &Path, format: Option<u64>) -> Result<(), StoreError> {
 }
 
 /// Writes into a new file what it is, or checks what an old one says.
-fn finish(path: &Path, database: Database) -> Result<Opened, StoreError> {
-    let write = begin(&database)?;
+fn finish(
+    path: &Path,
+    database: Database,
+    again: impl Fn() -> Result<Database, StoreError> + Send + Sync + 'static,
+) -> Result<Opened, StoreError> {
+    let write = begin(&database).map_err(|e| refused("beginning to write", &e))?;
     let is_new = write.list_tables().map_err(|e| torn(path, &e))?.next().is_none();
     {
         let mut meta = match write.open_table(META) {
@@ -152,18 +166,10 @@ fn finish(path: &Path, database: Database) -> Result<Opened, StoreError> {
     } else {
         write.abort().map_err(|e| refused("looking at the tables", &e))?;
     }
-    let shared = Arc::new(database);
+    let shared = Arc::new(Shared::new(database, again));
     let sessions = || Box::new(sessions::Sessions::new(Arc::clone(&shared)));
     let logs = || Box::new(logs::Logs::new(Arc::clone(&shared)));
     Ok(Opened { sessions: sessions(), lookup: sessions(), logs: Some(logs()), log_lookup: Some(logs()) })
-}
-
-/// A transaction that is durable when it is committed.
-fn begin(database: &Database) -> Result<WriteTransaction, StoreError> {
-    let mut write = database.begin_write().map_err(|e| refused("beginning to write", &e))?;
-    write.set_durability(Durability::Immediate).map_err(|e| refused("beginning to write", &e))?;
-    write.set_quick_repair(true);
-    Ok(write)
 }
 
 fn open_error(path: &Path, error: DatabaseError) -> StoreError {

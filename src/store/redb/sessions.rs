@@ -2,11 +2,11 @@
 //!
 //! Law: what is compared and what is written lie in one transaction, so no write can come in between.
 
-use super::{META, begin, refused};
+use super::{META, Shared, refused};
 use crate::base::StreamName;
 use crate::store::record::{decode_cursor, encode_cursor};
 use crate::store::{SessionStore, StoreError, Stored, StoredCursor, Write};
-use ::redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
+use ::redb::{ReadableTable, Table, TableDefinition};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(super) const CURSORS: TableDefinition<'_, (&[u8], u64), &[u8]> = TableDefini
 const BATCH: usize = 10_000;
 
 pub(super) struct Sessions {
-    database: Arc<Database>,
+    database: Arc<Shared>,
     /// Where records are written down before they go into the table.
     record: Vec<u8>,
 }
@@ -25,7 +25,7 @@ pub(super) struct Sessions {
 type Cursors<'t> = Table<'t, (&'static [u8], u64), &'static [u8]>;
 
 impl Sessions {
-    pub(super) fn new(database: Arc<Database>) -> Self {
+    pub(super) fn new(database: Arc<Shared>) -> Self {
         Self { database, record: Vec::new() }
     }
 
@@ -60,13 +60,10 @@ impl Sessions {
         &self,
         change: impl FnOnce(&mut Table<'_, &'static str, u64>) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {
-        let write = begin(&self.database)?;
-        let result = {
+        self.database.write(|write| {
             let mut table = write.open_table(META).map_err(|e| refused("opening a table", &e))?;
-            change(&mut table)?
-        };
-        write.commit().map_err(|e| refused("committing", &e))?;
-        Ok(result)
+            change(&mut table)
+        })
     }
 }
 
@@ -94,10 +91,11 @@ impl SessionStore for Sessions {
     }
 
     fn get_last_event_id(&mut self, name: &StreamName) -> Result<Option<StoredCursor>, StoreError> {
-        let read = self.database.begin_read().map_err(|e| refused("beginning to read", &e))?;
-        let table = read.open_table(CURSORS).map_err(|e| refused("opening a table", &e))?;
-        let found = table.get((&*name.session, name.stream)).map_err(|e| refused("reading a cursor", &e))?;
-        found.map(|bytes| decode_cursor(bytes.value())).transpose()
+        self.database.read(|read| {
+            let table = read.open_table(CURSORS).map_err(|e| refused("opening a table", &e))?;
+            let found = table.get((&*name.session, name.stream)).map_err(|e| refused("reading a cursor", &e))?;
+            found.map(|bytes| decode_cursor(bytes.value())).transpose()
+        })
     }
 
     fn store_event_ids_batch(
@@ -105,13 +103,10 @@ impl SessionStore for Sessions {
         items: &[(Arc<StreamName>, Write)],
     ) -> Result<Vec<Result<Stored, StoreError>>, StoreError> {
         let database = Arc::clone(&self.database);
-        let write = begin(&database)?;
-        let results = {
+        database.write(|write| {
             let mut table = write.open_table(CURSORS).map_err(|e| refused("opening a table", &e))?;
-            items.iter().map(|(name, item)| self.write(&mut table, name, item)).collect()
-        };
-        write.commit().map_err(|e| refused("committing", &e))?;
-        Ok(results)
+            Ok(items.iter().map(|(name, item)| self.write(&mut table, name, item)).collect())
+        })
     }
 
     fn store_last_event_id(&mut self, name: &StreamName, cursor: &StoredCursor) -> Result<Stored, StoreError> {
@@ -129,24 +124,25 @@ impl SessionStore for Sessions {
         after: Option<&StreamName>,
         limit: usize,
     ) -> Result<Vec<(StreamName, StoredCursor)>, StoreError> {
-        let read = self.database.begin_read().map_err(|e| refused("beginning to read", &e))?;
-        let table = read.open_table(CURSORS).map_err(|e| refused("opening a table", &e))?;
-        let from = after.map_or(Bound::Unbounded, |name| Bound::Excluded((&*name.session, name.stream)));
-        let range =
-            table.range::<(&[u8], u64)>((from, Bound::Unbounded)).map_err(|e| refused("reading cursors", &e))?;
-        let mut found = Vec::new();
-        for entry in range {
-            let (key, value) = entry.map_err(|e| refused("reading cursors", &e))?;
-            let (session, stream) = key.value();
-            // A damaged record is passed over: the others are sound.
-            if let Ok(cursor) = decode_cursor(value.value()) {
-                found.push((StreamName { session: session.into(), stream }, cursor));
+        self.database.read(|read| {
+            let table = read.open_table(CURSORS).map_err(|e| refused("opening a table", &e))?;
+            let from = after.map_or(Bound::Unbounded, |name| Bound::Excluded((&*name.session, name.stream)));
+            let range =
+                table.range::<(&[u8], u64)>((from, Bound::Unbounded)).map_err(|e| refused("reading cursors", &e))?;
+            let mut found = Vec::new();
+            for entry in range {
+                let (key, value) = entry.map_err(|e| refused("reading cursors", &e))?;
+                let (session, stream) = key.value();
+                // A damaged record is passed over: the others are sound.
+                if let Ok(cursor) = decode_cursor(value.value()) {
+                    found.push((StreamName { session: session.into(), stream }, cursor));
+                }
+                if found.len() >= limit {
+                    break;
+                }
             }
-            if found.len() >= limit {
-                break;
-            }
-        }
-        Ok(found)
+            Ok(found)
+        })
     }
 
     fn batch_limit(&self) -> usize {

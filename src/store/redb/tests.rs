@@ -152,6 +152,8 @@ struct Disk {
     synced: Vec<u8>,
     /// Writes since the last sync.
     unsynced: Vec<(u64, Vec<u8>)>,
+    /// It may not grow.
+    full: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -171,6 +173,9 @@ impl StorageBackend for Backend {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut disk = self.0.lock().unwrap();
+        if disk.full && len > disk.now.len() as u64 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         disk.now.resize(len as usize, 0);
         // A length is told by the directory: it may come with or without what was written.
         disk.synced.resize(len as usize, 0);
@@ -209,8 +214,29 @@ impl Backend {
                 place.copy_from_slice(&data[..len]);
             }
         }
-        Self(Arc::new(Mutex::new(Disk { synced: now.clone(), now, unsynced: Vec::new() })))
+        Self(Arc::new(Mutex::new(Disk { synced: now.clone(), now, ..Disk::default() })))
     }
+}
+
+#[test]
+fn a_full_disk_is_written_again_once_it_has_space() {
+    let backend = Backend::default();
+    let (path, disk) = (Path::new("(memory)"), backend.clone());
+    let database = || builder().create_with_backend(backend.clone()).unwrap();
+    let again = move || builder().create_with_backend(disk.clone()).map_err(|e| open_error(path, e));
+    let mut store = finish(path, database(), again).unwrap();
+    backend.0.lock().unwrap().full = true;
+    let refused = (1..100_000).find(|n| put(&mut store, *n, 1).is_err()).expect("a full disk takes no more");
+    // Acknowledged is what came before; both halves find it while the disk is full, and the store says what is wrong.
+    for _ in 0..3 {
+        assert!(matches!(put(&mut store, refused, 1), Ok(_) | Err(StoreError::Io { .. })));
+    }
+    backend.0.lock().unwrap().full = false;
+    put(&mut store, refused, 2).unwrap();
+    for n in 1..refused {
+        assert_eq!(store.lookup.get_last_event_id(&name(n)).unwrap(), Some(cursor(1)));
+    }
+    assert_eq!(store.lookup.get_last_event_id(&name(refused)).unwrap(), Some(cursor(2)));
 }
 
 #[test]
