@@ -38,6 +38,8 @@ pub(super) struct Flusher {
     /// Since when there may have been changes that were not seen; `None`: it was woken for the first of them.
     unseen_since: Option<Tick>,
     complained_at: Option<Tick>,
+    /// Failures that are not the worker's: of opening the store, of writing log blocks.
+    failures: u64,
 }
 
 /// How often a busy flusher looks at the slots in a window.
@@ -87,6 +89,7 @@ impl Flusher {
             end_at,
             unseen_since,
             complained_at,
+            failures: 0,
         }
     }
 
@@ -108,7 +111,8 @@ impl Flusher {
                 Ok(writing) => return Some(writing),
                 Err(e) => {
                     let wait = self.config.reopen.delay(attempt.max(2), self.random.next());
-                    self.numbers().failure.add(1);
+                    self.failures += 1;
+                    self.numbers().failure.set(self.failures);
                     self.complain(&format!(
                         "the store cannot be opened: {e}; asked again in {wait}, nothing is written meanwhile"
                     ));
@@ -284,7 +288,7 @@ impl Flusher {
                 writing.log_tries += 1;
                 let wait = self.config.worker.retry.delay(writing.log_tries, self.random.next());
                 writing.logs_at = now + wait.max(self.config.worker.window);
-                self.numbers().failure.add(1);
+                self.failures += 1;
                 self.complain(&format!("the store refused log blocks: {e}; they are tried again"));
             }
         }
@@ -307,7 +311,7 @@ impl Flusher {
         numbers.cursor_records.set(stats.cursor_records);
         numbers.activity_batched.set(stats.activity_records);
         numbers.success.set(stats.cursor_records + stats.activity_records);
-        numbers.failure.set(stats.failures);
+        numbers.failure.set(stats.failures + self.failures);
         numbers.retry.set(stats.retries);
         numbers.fenced.set(stats.fenced);
         numbers.breaker_open.set(u64::from(worker.is_open()));
