@@ -113,6 +113,13 @@ impl Peer {
         Self { stream: BufReader::new(stream) }
     }
 
+    /// Reads a request's first line; nothing where the connection ends instead.
+    pub fn first_line(&mut self) -> String {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).unwrap();
+        line
+    }
+
     /// Reads a request's head.
     pub fn head(&mut self) -> String {
         let mut head = String::new();
@@ -198,7 +205,12 @@ impl Peer {
 
     /// Reads until the proxy has closed or reset the connection.
     pub fn until_gone(&mut self) {
-        match std::io::copy(&mut self.stream, &mut std::io::sink()) {
+        self.copy_rest(&mut std::io::sink());
+    }
+
+    /// Reads until the proxy has closed or reset the connection, and keeps what comes.
+    pub fn copy_rest(&mut self, into: &mut impl Write) {
+        match std::io::copy(&mut self.stream, into) {
             Ok(_) => {}
             Err(e) => assert_eq!(e.kind(), std::io::ErrorKind::ConnectionReset, "the proxy keeps the connection: {e}"),
         }
