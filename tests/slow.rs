@@ -76,7 +76,9 @@ fn heads_that_come_byte_by_byte_are_cut_in_time_and_hold_up_nobody() {
         ask_sane(&proxy);
         rest(Duration::from_millis(20));
     }
-    assert!(proxy.descriptors() >= before + SLOW, "some were let go before their time");
+    let there = proxy.descriptors();
+    let in_time = begun.elapsed() < Duration::from_secs(2);
+    assert!(!in_time || there >= before + SLOW, "some were let go before their time");
     // Nothing more comes of them, whatever they still send.
     for stream in &mut slow {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
