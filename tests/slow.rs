@@ -11,10 +11,11 @@ use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 use support::process::Process;
-use support::{Client, End, PATIENCE, Script, event, rest, signal, until};
+use support::{Client, End, PATIENCE, Script, rest, signal, until};
 
 /// A configuration that goes with the test.
 struct File(PathBuf);
@@ -151,14 +152,15 @@ fn clients_that_ask_and_never_read_take_no_more_than_the_budget_of_all_logs() {
     let (stuck, all_stuck) = signal();
     let (over, awaited) = signal();
     let flood = Script::run(move |door| {
-        let events: String = (1..4_000).map(event).collect();
-        let chunk = format!("{:x}\r\n{events}\r\n", events.len());
-        let mut peers: Vec<_> = (0..DEAF).map(|_| door.accept()).collect();
         // More than fits anywhere on the way; whoever stands still has had enough.
+        let event = |id: usize| format!("id: {id}\ndata: {}\n\n", "x".repeat(4_000));
+        let all: Arc<str> =
+            (1..4_000).map(event).map(|event| format!("{:x}\r\n{event}\r\n", event.len())).collect::<String>().into();
+        let peers: Vec<_> = (0..DEAF).map(|_| door.accept()).collect();
         let pouring: Vec<_> = peers
-            .drain(..)
+            .into_iter()
             .map(|mut peer| {
-                let all = chunk.repeat(40);
+                let all = Arc::clone(&all);
                 thread::spawn(move || {
                     peer.head();
                     peer.begin_stream();

@@ -77,7 +77,7 @@ impl Door {
 
     /// The next connection.
     pub fn accept(&mut self) -> Peer {
-        Peer::new(self.accept_raw())
+        Peer::over(self.accept_raw())
     }
 
     /// The next connection, as the socket it is.
@@ -106,7 +106,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    fn new(stream: TcpStream) -> Self {
+    pub fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
