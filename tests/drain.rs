@@ -88,8 +88,9 @@ fn in_replay(proxy: &Process, all_sent: &support::Awaited) -> Client {
     slow
 }
 
-/// Ends the proxy inside the replay of a client that has read up to [`SLOW`]; returns what it has in the end.
-fn end_in_replay(proxy: Process, mut slow: Client, store: &Store) -> usize {
+/// Ends the proxy inside the replay of a client that has read up to [`SLOW`]. A patient one is waited for, so that it
+/// reads on; else it has what lay between the two. Returns the last event it got.
+fn end_in_replay(proxy: Process, mut slow: Client, store: &Store, patient: bool) -> usize {
     let mut body = String::new();
     while !body.contains(&event(SLOW)) {
         let mut some = [0; 4 << 10];
@@ -97,17 +98,20 @@ fn end_in_replay(proxy: Process, mut slow: Client, store: &Store) -> usize {
         body.push_str(std::str::from_utf8(&some[..n]).unwrap());
     }
     proxy.signal("TERM");
-    // The replay is let come to its end, which a client that does not read could put off; the second signal ends that.
     until("nobody is accepted any more", || TcpStream::connect(proxy.address()).is_err());
-    proxy.signal("TERM");
+    if !patient {
+        proxy.signal("TERM");
+        until("the process has ended", || proxy.has_ended());
+    }
+    body.push_str(std::str::from_utf8(&slow.until_gone()).unwrap());
     let (status, lines) = proxy.end();
     assert_eq!(status.code(), Some(0), "{lines:#?}");
-    body.push_str(std::str::from_utf8(&slow.until_gone()).unwrap());
     assert!(!body.contains("\r\n0\r\n\r\n"), "the client takes this for an end");
     let last = last_event(&body, FIRST + 1);
     assert!((SLOW..EVENTS).contains(&last), "not in the middle of the replay: {last}");
     let cursor = store.cursor().expect("the store has its cursor");
     assert!((FIRST..=last).contains(&cursor), "{cursor} is stored, and {last} was delivered");
+    assert!(cursor == last || !patient, "{cursor} is stored, and {last} was delivered in peace");
     last
 }
 
@@ -148,7 +152,20 @@ fn a_replay_cut_by_sigterm_goes_on_from_the_same_upstream() {
     let store = Store::new("drain-upstream");
     let proxy = start(script.address(), &store, &[]);
     let slow = in_replay(&proxy, &awaited);
-    let last = end_in_replay(proxy, slow, &store);
+    let last = end_in_replay(proxy, slow, &store, false);
+    take_the_rest(&start(script.address(), &store, &[]), last);
+    assert_eq!(asked.recv(), Ok(last), "upstream is asked behind what the client has");
+    script.end();
+}
+
+#[test]
+fn a_replay_that_sigterm_waits_for_is_a_cut_too_and_its_last_event_is_stored() {
+    let (all_sent, awaited) = signal();
+    let (script, asked) = upstream(all_sent);
+    let store = Store::new("drain-patient");
+    let proxy = start(script.address(), &store, &[]);
+    let slow = in_replay(&proxy, &awaited);
+    let last = end_in_replay(proxy, slow, &store, true);
     take_the_rest(&start(script.address(), &store, &[]), last);
     assert_eq!(asked.recv(), Ok(last), "upstream is asked behind what the client has");
     script.end();
@@ -161,7 +178,7 @@ fn a_replay_cut_by_sigterm_goes_on_from_the_stored_log() {
     let store = Store::new("drain-durable");
     let proxy = start(script.address(), &store, &["--durable"]);
     let slow = in_replay(&proxy, &awaited);
-    let last = end_in_replay(proxy, slow, &store);
+    let last = end_in_replay(proxy, slow, &store, false);
     take_the_rest(&start(script.address(), &store, &["--durable"]), last);
     let behind = asked.recv().unwrap();
     assert!(behind > last + 1_000, "upstream is asked behind {behind}, and {last} was delivered: not from the store");

@@ -155,6 +155,12 @@ impl Process {
         assert!(done.success());
     }
 
+    /// Whether it has ended, seen as the parent sees it that has not asked how.
+    pub fn has_ended(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("its parent is there");
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'))
+    }
+
     /// Waits until it has ended; returns how, and the lines it wrote beside the one that tells the address.
     pub fn end(mut self) -> (ExitStatus, Vec<String>) {
         let mut ended = None;
