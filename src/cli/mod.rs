@@ -19,6 +19,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use signal_hook::consts::SIGXFSZ;
+use signal_hook::iterator::Signals;
 
 use self::args::{Args, Command};
 use crate::config::file::Problem;
@@ -29,6 +31,7 @@ pub fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => return refuse(&error),
     };
+    let _files = survive_file_limits();
     match dispatch(args.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(stop) => {
@@ -37,6 +40,13 @@ pub fn main() -> ExitCode {
             ExitCode::from(stop.code())
         }
     }
+}
+
+/// Writing beyond the size that a file may have (`ulimit -f`) shall fail as it does on a full disk, which the store's
+/// failures are made for; without this the system ends the program. Nobody need listen: being caught is enough.
+fn survive_file_limits() -> Option<Signals> {
+    // Where it cannot be caught, it is as it was.
+    Signals::new([SIGXFSZ]).ok()
 }
 
 fn dispatch(command: Command) -> Result<(), Stop> {

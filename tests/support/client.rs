@@ -159,6 +159,11 @@ impl Client {
         std::str::from_utf8(&self.text).expect("the stream is text")
     }
 
+    /// Reads some bytes as they come, chunks and all; 0 at the end.
+    pub fn read(&mut self, into: &mut [u8]) -> usize {
+        self.stream.read(into).unwrap()
+    }
+
     /// Reads until the proxy has closed or reset the connection; returns what came before that.
     pub fn until_gone(&mut self) -> Vec<u8> {
         let mut got = Vec::new();

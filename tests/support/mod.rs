@@ -10,6 +10,8 @@
 pub mod client;
 #[cfg(feature = "cli")]
 pub mod process;
+#[cfg(feature = "cli")]
+pub mod store;
 pub mod upstream;
 
 pub use client::{Client, End};
@@ -94,16 +96,21 @@ impl Drop for Proxy {
 }
 
 /// Waits until `done`. Counters and the kernel's figures tell nobody when they move, so they are looked at again and
-/// again; between two looks this waits on a channel that nothing is ever sent on.
+/// again.
 pub fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let (_open, nothing) = mpsc::channel::<()>();
     for _ in 0..PATIENCE.as_millis() / LOOK.as_millis() {
         if done() {
             return;
         }
-        let _ = nothing.recv_timeout(LOOK);
+        rest(LOOK);
     }
     panic!("waited for {PATIENCE:?}, and not yet: {what}");
+}
+
+/// Waits without sleeping: on a channel that nothing is ever sent on.
+pub fn rest(time: Duration) {
+    let (_open, nothing) = mpsc::channel::<()>();
+    let _ = nothing.recv_timeout(time);
 }
 
 /// Both ends of a signal between a test and a script.

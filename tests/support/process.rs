@@ -9,11 +9,17 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
+use std::time::Duration;
+
+/// What most tests run with: nothing on disk, bytes as they are, and upstream hears at once when a client leaves.
+const PLAIN: [&str; 6] = ["--store", "memory", "--linger", "0s", "--ids", "off"];
 
 /// A running `segno proxy`, killed when it is dropped.
 pub struct Process {
     child: Child,
     address: SocketAddr,
+    /// Lines that came before the one that tells the address.
+    before: Vec<String>,
     lines: Receiver<String>,
     at_start: u64,
 }
@@ -26,33 +32,28 @@ impl Process {
 
     /// Starts it with these flags, on a port of the system's choice.
     pub fn with_flags(flags: &[&str]) -> Self {
-        Self::of(
-            Command::new(env!("CARGO_BIN_EXE_segno"))
-                .args(["proxy", "--store", "memory", "--linger", "0s", "--ids", "off"])
-                .args(flags),
-        )
+        Self::with_args(&[&PLAIN, flags].concat())
     }
 
     /// Starts it with so many descriptors at most.
-    pub fn with_descriptors(upstream: SocketAddr, most: u32) -> Self {
-        let script = format!("ulimit -n {most}; exec \"$0\" \"$@\"");
-        let proxy = [
-            env!("CARGO_BIN_EXE_segno"),
-            "proxy",
-            "--store",
-            "memory",
-            "--linger",
-            "0s",
-            "--ids",
-            "off",
-            "--upstream",
-            &format!("http://{upstream}"),
-        ];
-        Self::of(Command::new("sh").args(["-c", &script]).args(proxy))
+    pub fn with_descriptors(upstream: SocketAddr, most: u64) -> Self {
+        let upstream = format!("http://{upstream}");
+        Self::limited(&format!("-n {most}"), &[&PLAIN[..], &["--upstream", &upstream]].concat())
+    }
+
+    /// Starts it with these arguments alone.
+    pub fn with_args(args: &[&str]) -> Self {
+        Self::of(Command::new(env!("CARGO_BIN_EXE_segno")).arg("proxy").args(args))
+    }
+
+    /// The same under a limit of the system's, told as the shell's `ulimit` is.
+    pub fn limited(limit: &str, args: &[&str]) -> Self {
+        let script = format!("ulimit {limit} && exec \"$0\" proxy \"$@\"");
+        Self::of(Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_segno")]).args(args))
     }
 
     fn of(command: &mut Command) -> Self {
-        let command = command.args(["--listen", "127.0.0.1:0"]);
+        let command = command.args(["--listen", "127.0.0.1:0"]).env("NO_COLOR", "1");
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, lines) = mpsc::channel();
@@ -62,11 +63,21 @@ impl Process {
                 let _ = sender.send(line);
             });
         });
-        let first = lines.recv_timeout(PATIENCE).expect("it says where it listens");
-        let address = address_in(&first).unwrap_or_else(|| panic!("no address in {first:?}"));
-        let mut started = Self { child, address, lines, at_start: 0 };
+        let mut before = Vec::new();
+        let address = loop {
+            let Ok(line) = lines.recv_timeout(PATIENCE) else { panic!("it does not say where it listens: {before:?}") };
+            if line.starts_with("segno: listening on ") {
+                break address_in(&line).unwrap_or_else(|| panic!("no address in {line:?}"));
+            }
+            before.push(line);
+        };
+        let mut started = Self { child, address, before, lines, at_start: 0 };
         started.at_start = started.memory("VmRSS:");
         started
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -88,6 +99,50 @@ impl Process {
         assert!(grown < mib, "its memory grew by {grown} MiB");
     }
 
+    /// How many bytes of memory it has now.
+    pub fn resident(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The time that it has had the processor.
+    pub fn cpu(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("the process lives");
+        // Behind the name, which may hold anything: the 14th and 15th field of the line, in hundredths of a second.
+        let fields = stat.rsplit_once(") ").expect("a name in brackets").1.split(' ');
+        let ticks: u64 = fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
+    /// How many descriptors it has open.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the process lives").count()
+    }
+
+    /// Waits for a line of its log that says `what`; returns it.
+    pub fn until_said(&mut self, what: &str) -> String {
+        if let Some(line) = self.before.iter().find(|line| line.contains(what)) {
+            return line.clone();
+        }
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) if line.contains(what) => return line,
+                Ok(line) => self.before.push(line),
+                Err(e) => panic!("{e}: it does not say {what:?}, but {:#?}", self.before),
+            }
+        }
+    }
+
+    /// The address of its metrics, where it was started with `--admin`.
+    pub fn admin(&mut self) -> SocketAddr {
+        address_in(&self.until_said("metrics, health and sessions at ")).expect("an address")
+    }
+
+    /// Changes a limit of the system's while it runs, told as `prlimit` is.
+    pub fn limit(&self, limit: &str) {
+        let done = Command::new("prlimit").args([limit, "--pid", &self.child.id().to_string()]).status().unwrap();
+        assert!(done.success(), "prlimit {limit}");
+    }
+
     fn memory(&self, field: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the process lives");
         let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("the kernel tells");
@@ -100,14 +155,23 @@ impl Process {
         assert!(done.success());
     }
 
-    /// Waits until it has ended; returns how, and the lines it wrote after the first.
+    /// Whether it has ended, seen as the parent sees it that has not asked how.
+    pub fn has_ended(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("its parent is there");
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'))
+    }
+
+    /// Waits until it has ended; returns how, and the lines it wrote beside the one that tells the address.
     pub fn end(mut self) -> (ExitStatus, Vec<String>) {
         let mut ended = None;
         super::until("the process has ended", || {
             ended = self.child.try_wait().unwrap();
             ended.is_some()
         });
-        (ended.expect("it has ended"), self.lines.iter().collect())
+        (
+            ended.expect("it has ended"),
+            self.before.drain(..).collect::<Vec<_>>().into_iter().chain(self.lines.iter()).collect(),
+        )
     }
 }
 
@@ -117,6 +181,30 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A page of the admin address.
+pub fn page(admin: SocketAddr, path: &str) -> String {
+    let mut client = Client::connect(admin);
+    client.get(path);
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.end), (200, super::End::Whole), "{}", answer.head);
+    answer.text().to_owned()
+}
+
+/// A number on the metrics page.
+pub fn metric(admin: SocketAddr, name: &str) -> u64 {
+    let page = page(admin, "/metrics");
+    let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no whole number {name} in {page}"))
+}
+
+/// The id that is stored, of the one stream there is; a number.
+pub fn stored(admin: SocketAddr) -> Option<usize> {
+    let page = page(admin, "/sessions");
+    let ids =
+        page.lines().filter_map(|line| line.split("\"last_event_id\":\"").nth(1)?.split('"').next()?.parse().ok());
+    ids.max()
 }
 
 fn address_in(line: &str) -> Option<SocketAddr> {

@@ -77,7 +77,7 @@ impl Door {
 
     /// The next connection.
     pub fn accept(&mut self) -> Peer {
-        Peer::new(self.accept_raw())
+        Peer::over(self.accept_raw())
     }
 
     /// The next connection, as the socket it is.
@@ -106,11 +106,18 @@ pub struct Peer {
 }
 
 impl Peer {
-    fn new(stream: TcpStream) -> Self {
+    pub fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Self { stream: BufReader::new(stream) }
+    }
+
+    /// Reads a request's first line; nothing where the connection ends instead.
+    pub fn first_line(&mut self) -> String {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).unwrap();
+        line
     }
 
     /// Reads a request's head.
@@ -198,7 +205,12 @@ impl Peer {
 
     /// Reads until the proxy has closed or reset the connection.
     pub fn until_gone(&mut self) {
-        match std::io::copy(&mut self.stream, &mut std::io::sink()) {
+        self.copy_rest(&mut std::io::sink());
+    }
+
+    /// Reads until the proxy has closed or reset the connection, and keeps what comes.
+    pub fn copy_rest(&mut self, into: &mut impl Write) {
+        match std::io::copy(&mut self.stream, into) {
             Ok(_) => {}
             Err(e) => assert_eq!(e.kind(), std::io::ErrorKind::ConnectionReset, "the proxy keeps the connection: {e}"),
         }

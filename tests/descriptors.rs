@@ -1,0 +1,78 @@
+//! A proxy that has no descriptor left: what it serves goes on, what it cannot serve waits or is refused as anything
+//! that cannot be had, it does not spin, and all is well once there are descriptors again.
+//!
+//! In: a process with 64 descriptors, more connections than that. Out: events, answers, processor time, log lines.
+#![cfg(all(feature = "cli", target_os = "linux"))]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
+
+mod support;
+
+use std::time::Duration;
+use support::process::Process;
+use support::{Awaited, Client, End, Peer, Script, event, rest, signal, until};
+
+const DESCRIPTORS: usize = 64;
+const STREAMS: usize = 8;
+
+/// An upstream of so many streams, which says an event on each at every signal but the last, and an ordinary answer.
+fn upstream(go_on: Awaited, rounds: usize) -> Script {
+    Script::run(move |door| {
+        let mut peers: Vec<Peer> = (0..STREAMS).map(|_| door.accept()).collect();
+        for peer in &mut peers {
+            peer.head();
+            peer.begin_stream();
+            peer.send_chunk(event(1));
+        }
+        for n in 0..rounds {
+            go_on.take();
+            peers.iter_mut().for_each(|peer| peer.send_chunk(event(n + 2)));
+        }
+        // Closed too, so that none of them is kept for another request.
+        peers.into_iter().for_each(|mut peer| peer.send_last_chunk());
+        let mut peer = door.accept();
+        peer.head();
+        peer.answer("sane");
+    })
+}
+
+#[test]
+fn a_proxy_without_descriptors_serves_what_it_has_does_not_spin_and_recovers() {
+    const ROUNDS: usize = 3;
+    let (go_on, awaited) = signal();
+    let script = upstream(awaited, ROUNDS);
+    let proxy = Process::with_descriptors(script.address(), DESCRIPTORS as u64);
+    let mut streams: Vec<Client> = (0..STREAMS).map(|_| proxy.client()).collect();
+    streams.iter_mut().for_each(|client| client.get_events("/events"));
+    let mut ordinary = proxy.client();
+    for client in &mut streams {
+        client.head();
+        client.until(event(1));
+    }
+    // They say nothing; the first of them are accepted, the others wait in the kernel.
+    let crowd: Vec<Client> = (0..2 * DESCRIPTORS).map(|_| proxy.client()).collect();
+    until("it has no descriptor left", || proxy.descriptors() >= DESCRIPTORS);
+    let cpu = proxy.cpu();
+    for n in 0..ROUNDS {
+        go_on.give();
+        streams.iter_mut().for_each(|client| client.until(event(n + 2)));
+        rest(Duration::from_millis(500));
+    }
+    let busy = proxy.cpu() - cpu;
+    assert!(busy < Duration::from_millis(250), "without descriptors it takes {busy:?} of 1.5 s");
+    // The streams have ended, but their clients are there: what comes free is given to those who wait.
+    streams.iter_mut().for_each(|client| assert_eq!(client.rest(), End::Whole));
+    until("those who waited are accepted", || proxy.descriptors() >= DESCRIPTORS);
+    ordinary.get("/no-descriptor-for-upstream");
+    assert_eq!(ordinary.answer().status, 502);
+    drop((crowd, streams));
+    let mut later = proxy.client();
+    later.get("/sane");
+    assert_eq!(later.answer().text(), "sane");
+    script.end();
+    proxy.assert_grown_below(8);
+    proxy.signal("TERM");
+    let (status, lines) = proxy.end();
+    assert_eq!(status.code(), Some(0));
+    let said = lines.iter().filter(|line| line.contains("cannot accept a connection")).count();
+    assert!((1..500).contains(&said), "{said} lines say so: {:?}", lines.first());
+}

@@ -1,0 +1,186 @@
+//! SIGTERM in the middle of a long replay: the client sees a cut, never an end, and a proxy that is started again gives
+//! it the rest, from upstream or from the stored log.
+//!
+//! In: a client that reads a replay slowly, signals. Out: the events it got from both proxies, the stored cursor, what
+//! upstream is asked.
+//! Laws: a cut stays a cut; `durable <= delivered`; nothing is lost and nothing comes twice.
+#![cfg(all(feature = "cli", target_os = "linux"))]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
+
+mod support;
+
+use socket2::{Domain, SockRef, Socket, Type};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+use support::process::Process;
+use support::store::Store;
+use support::{Client, End, Peer, Script, Signal, signal, until};
+
+/// Far more bytes than lie between the proxy and a client that does not read.
+const EVENTS: usize = 7_000;
+
+/// What the first client takes before it is cut off.
+const FIRST: usize = 10;
+
+/// What the second takes before the signal.
+const SLOW: usize = 50;
+
+fn event(id: usize) -> String {
+    format!("id: {id}\ndata: {}\n\n", "x".repeat(1_000))
+}
+
+fn start(upstream: SocketAddr, store: &Store, more: &[&str]) -> Process {
+    let upstream = format!("http://{upstream}");
+    let flags = ["--upstream", &upstream, "--store", &store.flag(), "--linger", "60s"];
+    let log = ["--replay-events", "10000", "--replay-bytes", "8MiB"];
+    Process::with_args(&[&flags[..], &log, more].concat())
+}
+
+/// Asks behind an event.
+fn ask(proxy: &Process, after: usize) -> Client {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    // So that the system does not make it as large as the whole replay.
+    socket.set_recv_buffer_size(256 << 10).unwrap();
+    socket.connect(&proxy.address().into()).unwrap();
+    let mut client = Client::over(TcpStream::from(socket));
+    client.send(format!(
+        "GET /feed HTTP/1.1\r\nHost: test\r\nAccept: text/event-stream\r\nLast-Event-ID: {after}\r\n\r\n"
+    ));
+    client
+}
+
+/// Sends events in chunks of one, and then nothing.
+fn send(peer: &mut Peer, events: impl Iterator<Item = usize>) {
+    peer.begin_stream();
+    events.for_each(|id| peer.send_chunk(event(id)));
+}
+
+/// The number of the last whole event in a body that may end anywhere, and whose events begin at `first`; fails where one
+/// is missing, repeated, or not like upstream's.
+fn last_event(body: &str, first: usize) -> usize {
+    let ids = body.lines().filter(|line| line.starts_with("id: ")).count();
+    let (mut left, mut last) = (body, first - 1);
+    while let Some(at) = left.find("id: ")
+        && let Some(behind) = left[at..].strip_prefix(&event(last + 1))
+    {
+        (left, last) = (behind, last + 1);
+    }
+    // One more may have been cut off.
+    let whole = last + 1 - first;
+    assert!(
+        ids == whole || ids == whole + 1 && !left.contains("\n\n"),
+        "{ids} events, {whole} of them as they should be"
+    );
+    last
+}
+
+/// Until a client stands in the middle of a replay: it has taken some of it, and more than any buffer holds waits.
+fn in_replay(proxy: &Process, all_sent: &support::Awaited) -> Client {
+    let mut first = proxy.client();
+    first.open_events("/feed");
+    first.until(event(FIRST));
+    SockRef::from(first.socket()).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(first);
+    all_sent.take();
+    let mut slow = ask(proxy, FIRST);
+    slow.head();
+    slow
+}
+
+/// Ends the proxy inside the replay of a client that has read up to [`SLOW`]. A patient one is waited for, so that it
+/// reads on; else it has what lay between the two. Returns the last event it got.
+fn end_in_replay(proxy: Process, mut slow: Client, store: &Store, patient: bool) -> usize {
+    let mut body = String::new();
+    while !body.contains(&event(SLOW)) {
+        let mut some = [0; 4 << 10];
+        let n = slow.read(&mut some);
+        body.push_str(std::str::from_utf8(&some[..n]).unwrap());
+    }
+    proxy.signal("TERM");
+    until("nobody is accepted any more", || TcpStream::connect(proxy.address()).is_err());
+    if !patient {
+        proxy.signal("TERM");
+        until("the process has ended", || proxy.has_ended());
+    }
+    body.push_str(std::str::from_utf8(&slow.until_gone()).unwrap());
+    let (status, lines) = proxy.end();
+    assert_eq!(status.code(), Some(0), "{lines:#?}");
+    assert!(!body.contains("\r\n0\r\n\r\n"), "the client takes this for an end");
+    let last = last_event(&body, FIRST + 1);
+    assert!((SLOW..EVENTS).contains(&last), "not in the middle of the replay: {last}");
+    let cursor = store.cursor().expect("the store has its cursor");
+    assert!((FIRST..=last).contains(&cursor), "{cursor} is stored, and {last} was delivered");
+    assert!(cursor == last || !patient, "{cursor} is stored, and {last} was delivered in peace");
+    last
+}
+
+/// Asks behind `last` and takes the rest, up to a clean end.
+fn take_the_rest(proxy: &Process, last: usize) {
+    let mut client = ask(proxy, last);
+    let head = client.head();
+    assert!(head.starts_with("HTTP/1.1 200 ") && !head.contains("Segno-Gap"), "{head}");
+    assert_eq!(client.rest(), End::Whole);
+    assert!(!client.text().contains("segno.gap"));
+    assert_eq!(last_event(client.text(), last + 1), EVENTS);
+}
+
+/// Everything, up to where the proxy has to make it wait; then whatever it is asked for. Tells what that is.
+fn upstream(all_sent: Signal) -> (Script, Receiver<usize>) {
+    let (tell, asked) = channel();
+    let script = Script::run(move |door| {
+        let mut peer = door.accept();
+        peer.head();
+        send(&mut peer, 1..=EVENTS);
+        all_sent.give();
+        peer.until_gone();
+        let mut peer = door.accept();
+        let head = peer.head();
+        let id = head.lines().find_map(|line| line.strip_prefix("Last-Event-ID: ")).expect("it says what it has");
+        let id: usize = id.parse().unwrap();
+        tell.send(id).unwrap();
+        send(&mut peer, id + 1..=EVENTS);
+        peer.send_last_chunk();
+    });
+    (script, asked)
+}
+
+#[test]
+fn a_replay_cut_by_sigterm_goes_on_from_the_same_upstream() {
+    let (all_sent, awaited) = signal();
+    let (script, asked) = upstream(all_sent);
+    let store = Store::new("drain-upstream");
+    let proxy = start(script.address(), &store, &[]);
+    let slow = in_replay(&proxy, &awaited);
+    let last = end_in_replay(proxy, slow, &store, false);
+    take_the_rest(&start(script.address(), &store, &[]), last);
+    assert_eq!(asked.recv(), Ok(last), "upstream is asked behind what the client has");
+    script.end();
+}
+
+#[test]
+fn a_replay_that_sigterm_waits_for_is_a_cut_too_and_its_last_event_is_stored() {
+    let (all_sent, awaited) = signal();
+    let (script, asked) = upstream(all_sent);
+    let store = Store::new("drain-patient");
+    let proxy = start(script.address(), &store, &[]);
+    let slow = in_replay(&proxy, &awaited);
+    let last = end_in_replay(proxy, slow, &store, true);
+    take_the_rest(&start(script.address(), &store, &[]), last);
+    assert_eq!(asked.recv(), Ok(last), "upstream is asked behind what the client has");
+    script.end();
+}
+
+#[test]
+fn a_replay_cut_by_sigterm_goes_on_from_the_stored_log() {
+    let (all_sent, awaited) = signal();
+    let (script, asked) = upstream(all_sent);
+    let store = Store::new("drain-durable");
+    let proxy = start(script.address(), &store, &["--durable"]);
+    let slow = in_replay(&proxy, &awaited);
+    let last = end_in_replay(proxy, slow, &store, false);
+    take_the_rest(&start(script.address(), &store, &["--durable"]), last);
+    let behind = asked.recv().unwrap();
+    assert!(behind > last + 1_000, "upstream is asked behind {behind}, and {last} was delivered: not from the store");
+    script.end();
+}

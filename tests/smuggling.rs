@@ -1,0 +1,137 @@
+//! Messages whose end two readers could see in different places: nobody gets what is hidden behind them.
+//!
+//! In: requests and answers with such framing, each with a second message behind it. Out: what upstream and the client
+//! are given.
+//! Source: RFC 9112 sections 6.3 and 11.2; Linhart, Klein, Heled, Orrin, "HTTP Request Smuggling" (2005).
+#![cfg(all(feature = "cli", target_os = "linux"))]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
+
+mod support;
+
+use support::process::Process;
+use support::{Client, Script};
+
+const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: test\r\n\r\n";
+
+/// Headers that tell a body's end in two ways, or in a way that some read otherwise.
+const HEADERS: &[&str] = &[
+    "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+    "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+    "Content-Length: 5\r\nContent-Length: 0\r\n",
+    "Content-Length: 5\r\nContent-Length: 5\r\n",
+    "Content-Length: 5, 0\r\n",
+    "Content-Length: +5\r\n",
+    "Content-Length: 0x5\r\n",
+    "Content-Length: 5 0\r\n",
+    "Content-Length: -5\r\n",
+    "Content-Length:\r\n",
+    "Content-Length: 18446744073709551617\r\n",
+    "Content-Length : 5\r\n",
+    "Content-Length\t: 5\r\n",
+    " Content-Length: 5\r\n",
+    "X: 1\r\n Transfer-Encoding: chunked\r\n",
+    "X: 1\rTransfer-Encoding: chunked\r\n",
+    "X: 1\0\r\nContent-Length: 5\r\n",
+    "Transfer-Encoding : chunked\r\n",
+    "Transfer-Encoding: identity\r\n",
+    "Transfer-Encoding: xchunked\r\n",
+    "Transfer-Encoding: chunked, identity\r\n",
+    "Transfer-Encoding: gzip, chunked\r\n",
+    "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+    "Transfer-Encoding: chunked, chunked\r\n",
+    "Transfer-Encoding: \"chunked\"\r\n",
+    "Transfer-Encoding: \x0bchunked\r\n",
+];
+
+/// Chunked bodies that some read otherwise. What stands before is a whole head.
+const BODIES: &[&str] = &[
+    "0x0\r\n\r\n",
+    "-0\r\n\r\n",
+    "+0\r\n\r\n",
+    " 0\r\n\r\n",
+    "0\n\r\n",
+    "0\r\r\n",
+    "5\r\nabcd\r\n\r\n0\r\n\r\n",
+    "1\r\nabc0\r\n\r\n",
+];
+
+/// Sends a message with another behind it; there is one answer, a refusal, and the connection ends.
+fn refused(mut client: Client, message: &str) {
+    client.pour(format!("{message}{HIDDEN}").as_bytes());
+    let answers = String::from_utf8(client.until_gone()).unwrap();
+    assert!(
+        ["400", "413", "501"].contains(&answers.get(9..12).unwrap_or_default()),
+        "{message:?} is answered {answers:?}"
+    );
+    assert_eq!(answers.matches("\r\n\r\n").count(), 1, "{message:?} is answered {answers:?}");
+}
+
+#[test]
+fn a_request_that_ends_in_two_places_reaches_nobody_and_neither_does_what_is_behind_it() {
+    let script = Script::run(|door| {
+        let mut peer = door.accept();
+        let head = peer.head();
+        assert!(head.starts_with("GET /sane "), "{head}");
+        peer.answer("sane");
+    });
+    let proxy = Process::start(script.address());
+    for headers in HEADERS {
+        refused(proxy.client(), &format!("POST / HTTP/1.1\r\nHost: test\r\n{headers}\r\n0\r\n\r\n"));
+    }
+    refused(proxy.client(), "POST / HTTP/1.0\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
+    let mut client = proxy.client();
+    client.get("/sane");
+    assert_eq!(client.answer().text(), "sane");
+    script.end();
+    proxy.assert_grown_below(8);
+}
+
+#[test]
+fn a_body_whose_chunks_are_not_exact_is_refused_and_nothing_behind_it_is_read_as_a_request() {
+    let script = Script::run(|door| {
+        loop {
+            let mut peer = door.accept();
+            let first = peer.first_line();
+            if first.starts_with("GET /sane ") {
+                peer.head();
+                return peer.answer("sane");
+            }
+            // As much as had been sent when the rest came to light: nothing, or a request that is not whole.
+            let mut got = first.into_bytes();
+            peer.copy_rest(&mut got);
+            let got = String::from_utf8(got).unwrap();
+            assert!(got.is_empty() || got.starts_with("POST / "), "upstream is asked {got:?}");
+            assert!(!got.contains("/hidden") && !got.ends_with("\r\n0\r\n\r\n"), "upstream is asked {got:?}");
+        }
+    });
+    let proxy = Process::start(script.address());
+    for body in BODIES {
+        refused(proxy.client(), &format!("POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n{body}"));
+    }
+    let mut client = proxy.client();
+    client.get("/sane");
+    assert_eq!(client.answer().text(), "sane");
+    script.end();
+}
+
+#[test]
+fn an_answer_that_ends_in_two_places_is_a_502_and_what_is_behind_it_is_nobodys_answer() {
+    let script = Script::run(|door| {
+        for headers in HEADERS {
+            let mut peer = door.accept();
+            peer.head();
+            let hidden = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhidden";
+            peer.pour(format!("HTTP/1.1 200 OK\r\n{headers}\r\n0\r\n\r\n{hidden}").as_bytes());
+            peer.until_gone();
+        }
+    });
+    let proxy = Process::start(script.address());
+    for headers in HEADERS {
+        let mut client = proxy.client();
+        client.get("/");
+        let answer = client.answer();
+        assert_eq!(answer.status, 502, "{headers:?} is passed on as {}", answer.head);
+        assert!(!answer.text().contains("hidden"), "{headers:?}: {}", answer.text());
+    }
+    script.end();
+}
