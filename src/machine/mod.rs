@@ -28,6 +28,8 @@ mod ending;
 mod era;
 mod exchange;
 mod identity;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod last_event_id;
 mod linger;
 mod notice;
 mod repeat;
@@ -40,8 +42,8 @@ mod timers;
 mod transmit;
 mod upstream;
 
-#[cfg(test)]
-mod tests;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod tests;
 
 pub use checkpoint::Checkpoint;
 pub use conn::{Conn, ConnKey};
