@@ -236,6 +236,19 @@ fn what_is_nested_too_deeply_is_told_with_its_place() {
 }
 
 #[test]
+fn a_problem_is_one_line_whatever_it_quotes() {
+    let text = r#"
+        "a\nb" = 1
+        [[route]]
+        upstream = "http://h:80\n"
+    "#;
+    let host = "[[route]]\nhost = \"a b\\n\\u001B[31m\"\nupstream = \"http://h\"\n";
+    let found = [problems(text), problems(host)].concat();
+    assert!(found.len() == 3 && !found.concat().contains(char::is_control), "{found:?}");
+    assert!(found[1].contains("`80\\n` is not a port"), "{found:?}");
+}
+
+#[test]
 fn a_text_cut_or_garbled_anywhere_never_panics() {
     let mut r = Random::new(11);
     for end in 0..FULL.len() {
