@@ -35,6 +35,7 @@
 //! | `net` | through the others | `http`, `machine`, `reactor`, `engine`, `admin`; implies `persist` |
 //! | `tls` | yes | `https://` upstreams; implies `net` |
 //! | `cli` | yes | the `segno` program, `cli`, `config::file`; implies `net` and `redb` |
+//! | `fuzzing` | | the bodies of the fuzz targets; no part of the interface |
 //!
 //! # Where to start reading
 //!
@@ -109,6 +110,10 @@ pub mod engine;
 pub mod admin;
 #[cfg(feature = "cli")]
 pub mod cli;
+
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 
 pub use config::Config;
 #[cfg(feature = "net")]

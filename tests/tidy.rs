@@ -50,6 +50,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("admin", &[PUBLIC_API]),
     ("cli", &[PUBLIC_API, "admin"]),
+    // The bodies of the fuzz targets: what they look into stands below them.
+    ("fuzzing", &["base", "sse", "http", "store", "config", "track", "machine"]),
 ];
 
 /// Layers that take bytes and a tick and give actions: no socket, file, thread or lock.

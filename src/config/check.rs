@@ -179,8 +179,9 @@ fn sizes(route: &Route, limits: &Limits, finder: &mut Finder) {
     }
     if route.replay_bytes > limits.log_budget {
         let (replay, budget) = (show_size(route.replay_bytes), show_size(limits.log_budget));
-        finder.add(
+        finder.relate(
             "replay_bytes",
+            "log_budget",
             format!("`replay_bytes` ({replay}) is more than `log_budget` ({budget}), which all logs share: lower one or raise the other"),
         );
     }

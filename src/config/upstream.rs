@@ -74,7 +74,9 @@ impl fmt::Display for UpstreamError {
             Self::Scheme => f.write_str("not an upstream: write `http://HOST:PORT` or `https://HOST:PORT`"),
             Self::Host => f.write_str("the upstream has no host: write `http://HOST:PORT`"),
             Self::HostByte(c) => write!(f, "{c:?} cannot stand in a host: write an ASCII name or an address"),
-            Self::Port(port) => write!(f, "`{port}` is not a port: write a number from 1 to 65535"),
+            Self::Port(port) => {
+                write!(f, "`{}` is not a port: write a number from 1 to 65535", port.escape_debug())
+            }
             Self::Credentials => f.write_str("the upstream holds credentials: leave them out, clients send their own"),
             Self::Query => f.write_str("the upstream holds a query or fragment: end it after the path"),
             Self::PathByte(c) => write!(f, "{c:?} cannot stand in a path: percent-encode it"),

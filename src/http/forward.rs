@@ -84,7 +84,7 @@ pub fn write_request(head: &RequestHead, to: &Forwarded<'_>, options: RequestOpt
     out.extend_from_slice(b" HTTP/1.1\r\n");
     push_line(out, "Host", to.upstream_host);
     for (name, value) in head.headers.iter() {
-        if is_passed(&head.headers, name) && !is_restated(name) && !is_dropped(name, options) {
+        if is_passed(&head.headers, name) && !is_restated(name) && !is_dropped(name, head.version, options) {
             push_field(out, name, value);
         }
     }
@@ -97,12 +97,13 @@ fn is_restated(name: &str) -> bool {
     ["Host", "Content-Length", "X-Forwarded-For", "Via"].iter().any(|n| n.eq_ignore_ascii_case(name))
 }
 
-fn is_dropped(name: &str, options: RequestOptions<'_>) -> bool {
+/// An `Expect` from HTTP/1.0 means nothing, and would mean something in HTTP/1.1 (RFC 9110 section 10.1.1).
+fn is_dropped(name: &str, version: Version, options: RequestOptions<'_>) -> bool {
     let is = |wanted: &str| wanted.eq_ignore_ascii_case(name);
     let describes_body = name.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("content-"));
     (options.drop_accept_encoding && is("Accept-Encoding"))
         || (options.drop_last_event_id && is("Last-Event-ID"))
-        || ((options.drop_expect || options.drop_body) && is("Expect"))
+        || ((options.drop_expect || options.drop_body || version == Version::Http10) && is("Expect"))
         || (options.drop_body && describes_body)
 }
 

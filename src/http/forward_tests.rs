@@ -48,6 +48,19 @@ fn lists_of_proxies_grow_at_their_end() {
 }
 
 #[test]
+fn an_expectation_from_http_1_0_is_none_and_makes_none_in_http_1_1() {
+    for value in ["100-continue", "200-ok"] {
+        let head = |version| format!("POST / {version}\r\nHost: a\r\nExpect: {value}\r\nContent-Length: 1\r\n\r\n");
+        assert!(!upstream(&head("HTTP/1.0"), RequestOptions::default()).contains("Expect"));
+    }
+    let sent = upstream(
+        "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n",
+        RequestOptions::default(),
+    );
+    assert!(sent.contains("\r\nExpect: 100-continue\r\n"), "{sent}");
+}
+
+#[test]
 fn hop_by_hop_headers_stay_on_their_hop() {
     let sent = upstream(
         "GET / HTTP/1.1\r\nHost: a\r\nConnection: close, X-Mine, x-forwarded-for, Host\r\nX-mine: 1\r\nKeep-Alive: 1\r\n\

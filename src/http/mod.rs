@@ -8,6 +8,8 @@
 
 mod answer;
 mod body;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod body_twin;
 mod chunked;
 mod encode;
 mod error;

@@ -257,7 +257,7 @@ pub(super) struct Stream {
     pub(super) has_token: bool,
     /// Lines of upstream's head that later readers need.
     pub(super) head: Option<Box<[u8]>>,
-    /// Since when nobody reads, and what upstream had sent by then.
+    /// Since when nobody reads, and where the whole events ended by then.
     pub(super) detached: Option<(Tick, u64)>,
 }
 

@@ -27,7 +27,8 @@ impl Machine {
         let now = self.now;
         let Some(x) = self.exchanges.get_mut(key) else { return };
         let Some(stream) = &mut x.stream else { return };
-        stream.detached = Some((now, stream.tracker.end()));
+        // Not up to the end of an event that has not ended, since a cut takes that back.
+        stream.detached = Some((now, stream.tracker.whole()));
         let session = stream.account.session;
         if let Some(session) = session {
             self.sessions.left(session, now);

@@ -28,6 +28,8 @@ mod ending;
 mod era;
 mod exchange;
 mod identity;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod last_event_id;
 mod linger;
 mod meta;
 mod notice;
@@ -41,7 +43,7 @@ mod timers;
 mod transmit;
 mod upstream;
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod tests;
 
 pub use checkpoint::Checkpoint;

@@ -14,6 +14,8 @@ mod interner;
 mod ledger;
 mod limits;
 mod log;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod log_ops;
 mod marks;
 mod own;
 mod record;

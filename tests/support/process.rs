@@ -185,11 +185,16 @@ impl Drop for Process {
 
 /// A page of the admin address.
 pub fn page(admin: SocketAddr, path: &str) -> String {
+    try_page(admin, path).unwrap_or_else(|status| panic!("{status} for {path}"))
+}
+
+/// A page of the admin address, or the status that came instead.
+fn try_page(admin: SocketAddr, path: &str) -> Result<String, u16> {
     let mut client = Client::connect(admin);
     client.get(path);
     let answer = client.answer();
-    assert_eq!((answer.status, answer.end), (200, super::End::Whole), "{}", answer.head);
-    answer.text().to_owned()
+    assert_eq!(answer.end, super::End::Whole, "{}", answer.head);
+    if answer.status == 200 { Ok(answer.text().to_owned()) } else { Err(answer.status) }
 }
 
 /// A number on the metrics page.
@@ -199,9 +204,12 @@ pub fn metric(admin: SocketAddr, name: &str) -> u64 {
     value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no whole number {name} in {page}"))
 }
 
-/// The id that is stored, of the one stream there is; a number.
+/// The id that is stored, of the one stream there is; a number. None while the store is being opened again, too.
 pub fn stored(admin: SocketAddr) -> Option<usize> {
-    let page = page(admin, "/sessions");
+    let page = match try_page(admin, "/sessions") {
+        Err(503) => return None,
+        page => page.unwrap_or_else(|status| panic!("{status} for the sessions")),
+    };
     let ids =
         page.lines().filter_map(|line| line.split("\"last_event_id\":\"").nth(1)?.split('"').next()?.parse().ok());
     ids.max()

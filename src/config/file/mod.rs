@@ -52,7 +52,9 @@ pub fn read(text: &str, flags: Flags) -> Result<Config, Vec<Problem>> {
     let mut problems = Problems::new(text);
     let (root, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
-        problems.add(error.span(), &error.message().replace('\n', ", "));
+        // The parser does not say where it gave up because too much stood within each other.
+        let span = error.span().unwrap_or_else(|| deepest(text));
+        problems.add(Some(span), &error.message().replace('\n', ", "));
     }
     if problems.any() {
         // What a parser guesses behind a mistake in the syntax would only add noise.
@@ -61,6 +63,24 @@ pub fn read(text: &str, flags: Flags) -> Result<Config, Vec<Problem>> {
     let mut reader = Reader { problems, config: Config::default(), spots: Vec::new() };
     reader.document(root.get_ref(), flags);
     reader.finish()
+}
+
+/// Where the text is nested deepest, as far as brackets and dots tell without the strings and comments around them.
+fn deepest(text: &str) -> Range<usize> {
+    let (mut brackets, mut dots, mut most, mut at) = (0_usize, 0, 0, 0);
+    for (n, byte) in text.bytes().enumerate() {
+        match byte {
+            b'[' | b'{' => brackets += 1,
+            b']' | b'}' => brackets = brackets.saturating_sub(1),
+            b'.' => dots += 1,
+            b'\n' => dots = 0,
+            _ => {}
+        }
+        if brackets + dots > most {
+            (most, at) = (brackets + dots, n);
+        }
+    }
+    at..at
 }
 
 /// A key and its value.
@@ -117,10 +137,11 @@ impl Reader<'_> {
         if self.problems.any() { Err(self.problems.sorted()) } else { Ok(self.config) }
     }
 
-    /// Where one of the fault's keys was given, else where its route begins.
+    /// Where one of the fault's keys was given, the other one perhaps among the limits, else where its route begins.
     fn spot_of(&self, fault: &Fault) -> Option<Range<usize>> {
-        let at = |key: &str| self.spots.iter().find(|s| s.place == fault.place && s.key == key);
-        at(fault.key).or_else(|| at(fault.other?)).or_else(|| at("")).map(|spot| spot.span.clone())
+        let at = |place: Place, key: &str| self.spots.iter().find(|s| s.place == place && s.key == key);
+        let other = || at(fault.place, fault.other?).or_else(|| at(Place::Limits, fault.other?));
+        at(fault.place, fault.key).or_else(other).or_else(|| at(fault.place, "")).map(|spot| spot.span.clone())
     }
 
     fn top(&mut self, root: &DeTable<'_>) {
@@ -189,6 +210,7 @@ impl Reader<'_> {
 
     fn routes(&mut self, root: &DeTable<'_>, defaults: &Defaults) -> Vec<Route> {
         let Some(given) = root.get("route") else {
+            self.inherited_spots(0, defaults);
             return defaults.upstream.iter().map(|upstream| make(upstream.clone(), defaults)).collect();
         };
         let DeValue::Array(items) = given.get_ref() else {
@@ -227,8 +249,12 @@ impl Reader<'_> {
         for (key, given) in table.iter() {
             self.spot(place, key.get_ref(), given.span());
         }
+        self.inherited_spots(n, defaults);
+    }
+
+    fn inherited_spots(&mut self, n: usize, defaults: &Defaults) {
         for (key, span) in &defaults.spots {
-            self.spot(place, key, span.clone());
+            self.spot(Place::Route(n), key, span.clone());
         }
     }
 

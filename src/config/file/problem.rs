@@ -53,7 +53,7 @@ impl<'t> Problems<'t> {
 
     pub(super) fn add(&mut self, span: Option<Range<usize>>, what: &str) {
         let offset = span.map(|span| span.start);
-        let problem = Problem { at: offset.map(|offset| line_and_column(self.text, offset)), what: what.to_owned() };
+        let problem = Problem { at: offset.map(|offset| line_and_column(self.text, offset)), what: one_line(what) };
         if self.list.len() < MAX_PROBLEMS && !self.list.iter().any(|(_, known)| *known == problem) {
             self.list.push((offset.map_or(0, |offset| offset + 1), problem));
         }
@@ -67,6 +67,15 @@ impl<'t> Problems<'t> {
         self.list.sort();
         self.list.into_iter().map(|(_, problem)| problem).collect()
     }
+}
+
+/// With control characters written out, since a message may quote what the text says.
+fn one_line(what: &str) -> String {
+    let mut line = String::with_capacity(what.len());
+    for c in what.chars() {
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    line
 }
 
 fn line_and_column(text: &str, offset: usize) -> (usize, usize) {

@@ -185,6 +185,23 @@ fn a_relation_is_told_at_the_key_that_broke_it() {
 }
 
 #[test]
+fn a_fault_in_what_one_route_for_everything_inherits_has_its_place() {
+    let own = "[defaults]\nupstream = \"http://h\"\nmax_event_bytes = \"1MiB\"\n";
+    assert!(problems(own)[0].starts_with("f:3:19: `max_event_bytes` (1MiB)"), "{:?}", problems(own));
+    let bound = "[defaults]\nwindow = 0\nupstream = \"http://h\"\n";
+    assert!(problems(bound)[0].starts_with("f:2:10: `window` is 0"), "{:?}", problems(bound));
+}
+
+#[test]
+fn a_budget_below_what_routes_have_by_default_is_told_at_the_budget() {
+    let budget = "[limits]\nlog_budget = \"512KiB\"\n";
+    for routes in ["[defaults]\nupstream = \"http://h\"\n", "[[route]]\nupstream = \"http://h\"\n"] {
+        let found = problems(&format!("{budget}{routes}"));
+        assert!(found[0].starts_with("f:2:14: `replay_bytes` (1MiB) is more than `log_budget` (512KiB)"), "{found:?}");
+    }
+}
+
+#[test]
 fn a_password_in_the_wrong_place_is_not_shown() {
     let found = problems("store = \"redis:me:secret@h\"\n[[route]]\nupstream = \"http://me:secret@h\"\n");
     assert_eq!(found.len(), 2);
@@ -207,6 +224,28 @@ fn mistakes_in_the_syntax_are_told_with_their_place() {
     let found = problems("listen = \"127.0.0.1:80\nadmin = \n[limits\n");
     assert!(found.len() >= 2, "{found:?}");
     assert!(found.iter().all(|p| p.starts_with("f:") && !p.contains('\n')), "{found:?}");
+}
+
+#[test]
+fn what_is_nested_too_deeply_is_told_with_its_place() {
+    let nested = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    for line in [format!("admin = {nested}"), format!("a{} = 1", ".a".repeat(200))] {
+        let found = problems(&format!("listen = [\"a\"]\n{line}\n"));
+        assert!(found.iter().all(|problem| problem.starts_with("f:2:")), "{found:?}");
+    }
+}
+
+#[test]
+fn a_problem_is_one_line_whatever_it_quotes() {
+    let text = r#"
+        "a\nb" = 1
+        [[route]]
+        upstream = "http://h:80\n"
+    "#;
+    let host = "[[route]]\nhost = \"a b\\n\\u001B[31m\"\nupstream = \"http://h\"\n";
+    let found = [problems(text), problems(host)].concat();
+    assert!(found.len() == 3 && !found.concat().contains(char::is_control), "{found:?}");
+    assert!(found[1].contains("`80\\n` is not a port"), "{found:?}");
 }
 
 #[test]

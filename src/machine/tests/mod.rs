@@ -4,19 +4,39 @@
 //! In: what a test has its ends say, and how much they take. Out: what each end got on the wire.
 //! Laws: the world keeps to the law of the loop; after each step [`World::check`] holds, so that no exchange is ever
 //! left without a timer or a connection that will wake it; at a test's end all clients leave, and nothing may be left.
+//!
+//! The fuzz target `machine_ops` lives in the same world, so that one is compiled for it too.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a panic is a failed test, or a find")]
+#![cfg_attr(not(test), allow(dead_code, reason = "the fuzz target uses a part of the tests' world"))]
+
+#[cfg(test)]
 mod bodies;
+#[cfg(test)]
 mod bounds;
+#[cfg(test)]
 mod chaos;
+#[cfg(test)]
 mod draining;
+#[cfg(test)]
 mod eras;
+#[cfg(test)]
 mod gaps;
+#[cfg(test)]
 mod healing;
+#[cfg(test)]
 mod holding;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod machine_ops;
+#[cfg(test)]
 mod passing;
+#[cfg(test)]
 mod refusing;
+#[cfg(test)]
 mod resuming;
+#[cfg(test)]
 mod returning;
+#[cfg(test)]
 mod stored;
 mod world;
 

@@ -52,6 +52,22 @@ fn a_client_that_comes_back_reads_on_where_it_was_and_upstream_sees_nothing_of_i
 }
 
 #[test]
+fn a_stream_that_is_cut_inside_an_event_while_nobody_reads_is_healed_and_kept() {
+    let mut w = lingering_world(|_, _| {});
+    let (c, u) = w.streaming();
+    w.say(u, &chunk("id: 2\ndata: 2"));
+    w.rst(c);
+    w.rst(u);
+    let u = w.last_up();
+    // Less of the event than was there before the cut.
+    w.say(u, &format!("{STREAM}{}", chunk("id: 2\n")));
+    w.say(u, &chunk("data: 2\n\n"));
+    assert_eq!((w.ups.len(), w.state(u)), (2, State::Open));
+    let d = w.client_with(&get("1"));
+    assert_eq!((data(&w, d), w.ups.len()), (vec!["2".to_owned()], 2));
+}
+
+#[test]
 fn a_client_that_has_more_than_was_delivered_here_lets_upstream_go_on() {
     let mut w = lingering_world(|route, _| route.replay_events = 4);
     let (c, u) = w.streaming();

@@ -136,7 +136,8 @@ impl World {
     fn check(&self) {
         let m = &self.machine;
         for (key, x) in m.exchanges.iter() {
-            let what = format!("{} in {:?}, {}", x.target(), x.phase, self.what);
+            let (target, phase) = (x.target(), x.phase);
+            let what = format_args!("{target} in {phase:?}, {}", self.what);
             assert_eq!(x.readers.is_empty(), x.is_detached(), "nobody reads: {what}");
             assert!(!x.is_detached() || x.timer.is_some(), "kept for ever: {what}");
             for (seat, reader) in x.readers.iter() {

@@ -5,28 +5,28 @@
 //! Source: <https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation>.
 
 /// A dispatched event: type, data, last event ID.
-pub(crate) type Event = (Vec<u8>, Vec<u8>, Vec<u8>);
+pub type Event = (Vec<u8>, Vec<u8>, Vec<u8>);
 
 /// A finished block, as a scanner without an id cap sees it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Block {
+pub struct Block {
     /// Offset behind the blank line.
-    pub(crate) end: usize,
-    pub(crate) id: Option<Vec<u8>>,
-    pub(crate) has_data: bool,
-    pub(crate) retry: Option<u64>,
+    pub end: usize,
+    pub id: Option<Vec<u8>>,
+    pub has_data: bool,
+    pub retry: Option<u64>,
 }
 
 /// Everything there is to find.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Stream {
-    pub(crate) events: Vec<Event>,
-    pub(crate) retry: Option<u64>,
-    pub(crate) last_id: Vec<u8>,
-    pub(crate) id_buffer: Vec<u8>,
-    pub(crate) blocks: Vec<Block>,
+pub struct Stream {
+    pub events: Vec<Event>,
+    pub retry: Option<u64>,
+    pub last_id: Vec<u8>,
+    pub id_buffer: Vec<u8>,
+    pub blocks: Vec<Block>,
     /// Offset behind the last blank line, or comment line outside a block.
-    pub(crate) settled: usize,
+    pub settled: usize,
 }
 
 /// Each line without its line end, and the offset behind it; the last one has no line end.
@@ -59,7 +59,7 @@ fn number(value: &[u8]) -> Option<u64> {
 }
 
 /// Reads a whole stream.
-pub(crate) fn read(bytes: &[u8]) -> Stream {
+pub fn read(bytes: &[u8]) -> Stream {
     let mut s = Stream::default();
     let (mut data, mut event_type) = (Vec::new(), Vec::new());
     let mut block: Option<Block> = None;

@@ -1,0 +1,58 @@
+//! Bodies of HTTP/1.1: the decoders, fed in pieces, beside a slow twin, and what the encoder writes read back.
+//!
+//! In: what kind of body, sizes of pieces, the body. Properties: content, end and error are those of the twin, however the
+//! bytes are cut; what is behind the body is left alone; content that was written comes back.
+
+use super::chunks::{Chunks, cut};
+use crate::http::body_twin::{End, Outcome, Twin, decode};
+use crate::http::{BodyLength, LAST_CHUNK, write_piece};
+
+/// The target's body.
+pub fn http1_body(data: &[u8]) {
+    let [kind, rest @ ..] = data else { return };
+    let chunks = Chunks::new(rest);
+    match kind % 4 {
+        0 | 1 => read(&chunks),
+        2 => fixed(&chunks, u64::from(kind / 4)),
+        _ => write_and_read(&chunks, kind / 4),
+    }
+}
+
+fn read(chunks: &Chunks<'_>) {
+    let expected = Twin::run(chunks.text);
+    assert_eq!(decode(BodyLength::Chunked, chunks.text, &chunks.cuts()), expected);
+    assert_eq!(decode(BodyLength::Chunked, chunks.text, &[]), expected, "in one piece");
+}
+
+fn fixed(chunks: &Chunks<'_>, length: u64) {
+    let has = chunks.text.len() as u64;
+    let end = if has < length { End::Open } else { End::At(length as usize) };
+    let data = chunks.text[..has.min(length) as usize].to_vec();
+    assert_eq!(decode(BodyLength::Length(length), chunks.text, &chunks.cuts()), Outcome { data, end });
+    let whole = Outcome { data: chunks.text.to_vec(), end: End::Open };
+    assert_eq!(decode(BodyLength::UntilClose, chunks.text, &chunks.cuts()), whole);
+    let nothing = Outcome { data: Vec::new(), end: End::At(0) };
+    assert_eq!(decode(BodyLength::None, chunks.text, &chunks.cuts()), nothing);
+}
+
+/// Each piece of the text makes a chunk; the wire is cut by the same sizes.
+fn write_and_read(chunks: &Chunks<'_>, behind: u8) {
+    let (mut wire, mut plain) = (Vec::new(), Vec::new());
+    for piece in chunks.pieces() {
+        write_piece(piece, true, &mut wire);
+        write_piece(piece, false, &mut plain);
+    }
+    assert_eq!(plain, chunks.text);
+    let open = Outcome { data: plain.clone(), end: End::Open };
+    assert_eq!(decode(BodyLength::Chunked, &wire, &[]), open, "without the last chunk it is a cut body");
+    wire.extend_from_slice(LAST_CHUNK);
+    let expected = Outcome { data: plain, end: End::At(wire.len()) };
+    wire.extend((0..behind).map(|n| b'0' + n % 16));
+    let mut at = 0;
+    let cuts = cut(&wire, chunks.sizes).into_iter().map(|piece| {
+        at += piece.len();
+        at
+    });
+    assert_eq!(decode(BodyLength::Chunked, &wire, &cuts.collect::<Vec<_>>()), expected);
+    assert_eq!(Twin::run(&wire), expected, "the twin");
+}

@@ -1,0 +1,91 @@
+//! Records of a store: any bytes are read without a panic, and what is written is read again.
+//!
+//! In: bytes that may be a record, or the values of one. Properties: bytes that are read are those that would be written;
+//! values come back; a record that is cut, longer, or of another version is damaged.
+
+use crate::base::EventId;
+use crate::store::record::{decode_block, decode_cursor, encode_block, encode_cursor};
+use crate::store::{LogBlock, StoredCursor};
+use arbitrary::{Arbitrary, Unstructured};
+
+/// The version that this build writes.
+const VERSION: u8 = 1;
+
+#[derive(Arbitrary, Debug)]
+struct Values<'a> {
+    numbers: [u64; 3],
+    hole: bool,
+    /// How long each event is.
+    lengths: Vec<u8>,
+    id: &'a [u8],
+    other_version: u8,
+    cut: u16,
+}
+
+/// The target's body.
+pub fn store_record(data: &[u8]) {
+    let [kind, rest @ ..] = data else { return };
+    match kind % 2 {
+        0 => read(rest),
+        _ => {
+            if let Ok(values) = Values::arbitrary_take_rest(Unstructured::new(rest)) {
+                write_and_read(&values);
+            }
+        }
+    }
+}
+
+fn read(bytes: &[u8]) {
+    let mut out = Vec::new();
+    if let Ok(cursor) = decode_cursor(bytes) {
+        encode_cursor(&cursor, &mut out);
+        assert_eq!(out, bytes);
+    }
+    if let Ok(block) = decode_block(bytes) {
+        assert!(block.bytes.len() + 4 * block.ends.len() <= bytes.len());
+        encode_block(&block, &mut out);
+        assert_eq!(out, bytes);
+    }
+    if bytes.first() != Some(&VERSION) {
+        assert!(decode_cursor(bytes).is_err() && decode_block(bytes).is_err());
+    }
+}
+
+fn write_and_read(values: &Values<'_>) {
+    let mut out = vec![7];
+    let [first, second, third] = values.numbers;
+    if let Some(id) = EventId::from_bytes(values.id) {
+        let cursor = StoredCursor { epoch: first, sequence: second, id, last_seen_ms: third };
+        encode_cursor(&cursor, &mut out);
+        assert_eq!(decode_cursor(&out).unwrap(), cursor);
+        spoil(&mut out.clone(), values, 25, |bytes| decode_cursor(bytes).is_err());
+    } else {
+        assert!(values.id.len() > EventId::MAX);
+    }
+    let block = block(values, first, second);
+    encode_block(&block, &mut out);
+    assert_eq!(decode_block(&out).unwrap(), block);
+    // Bytes without an event say nothing of where they end.
+    let least = if block.ends.is_empty() { 22 } else { out.len() };
+    spoil(&mut out, values, least, |bytes| decode_block(bytes).is_err());
+}
+
+fn block(values: &Values<'_>, first: u64, at_ms: u64) -> LogBlock {
+    let ends = values.lengths.iter().scan(0, |end, length| {
+        *end += u32::from(*length);
+        Some(*end)
+    });
+    let ends: Box<[u32]> = ends.collect();
+    let bytes = ends.last().map_or(values.id.into(), |last| vec![b'd'; *last as usize].into());
+    LogBlock { first: first.min(u64::MAX - ends.len() as u64), at_ms, bytes, ends, hole: values.hole }
+}
+
+/// A record of `least` bytes or more that is cut below that, or of another version, is damaged.
+fn spoil(bytes: &mut [u8], values: &Values<'_>, least: usize, damaged: impl Fn(&[u8]) -> bool) {
+    let cut = usize::from(values.cut) % least;
+    assert!(damaged(&bytes[..cut]), "a record of {} bytes, cut to {cut}", bytes.len());
+    if values.other_version != VERSION {
+        bytes[0] = values.other_version;
+        assert!(damaged(bytes), "version {}", values.other_version);
+    }
+}
