@@ -46,9 +46,9 @@ fn written(said: &Said<'_>) {
     let id = [&token.prefix()[..], said.number.to_string().as_bytes()].concat();
     assert!(id.len() <= 46 && id.iter().all(|byte| byte.is_ascii_graphic()));
     assert_eq!(Token::parse(&id), Some((token, said.number)));
-    let (here, there) = (Secret::new(said.key, 1), Secret::new(!said.key, 1));
+    let (here, there) = (Secret::new(said.key), Secret::new(!said.key));
     let made = here.token(said.count);
-    assert!(here.made(made) && Secret::new(said.key, 2).made(made) && !there.made(made));
+    assert!(here.made(made) && Secret::new(said.key).made(made) && !there.made(made));
     assert!(!here.made(Token(made.0 ^ 1 << (said.flip % 128))), "a token with one bit changed");
 }
 
