@@ -8,6 +8,8 @@
 
 mod builder;
 mod inline;
+#[cfg(test)]
+mod simulation;
 
 pub use builder::{Builder, opener};
 pub use inline::{InlineTracker, TrackerError};

@@ -203,7 +203,7 @@ fn whole_part(log: &StoredLog) -> &[LogBlock] {
 }
 
 /// A stream as the machine knows it: of its log, what lies behind the last hole.
-fn stored(name: &StreamName, cursor: StoredCursor, log: Option<StoredLog>) -> Stored {
+pub(super) fn stored(name: &StreamName, cursor: StoredCursor, log: Option<StoredLog>) -> Stored {
     let log = log.and_then(|log| {
         let blocks = whole_part(&log);
         let first = blocks.first()?.first;

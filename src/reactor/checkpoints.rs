@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// The slots of the machine's streams.
 #[derive(Debug)]
-pub(super) struct Checkpoints {
+pub(crate) struct Checkpoints {
     writer: SlotWriter,
     /// By the index of the stream's key.
     slots: Pages<Option<Place>>,
@@ -37,12 +37,12 @@ struct Place {
 const FORGOTTEN: usize = 10_000;
 
 impl Checkpoints {
-    pub(super) fn new(writer: SlotWriter) -> Self {
+    pub(crate) fn new(writer: SlotWriter) -> Self {
         Self { writer, slots: Pages::default(), forgotten: Vec::new(), logs: Vec::new() }
     }
 
     /// Takes one checkpoint in.
-    pub(super) fn publish(&mut self, checkpoint: Checkpoint, store: &StoreLink, metrics: &Metrics) {
+    pub(crate) fn publish(&mut self, checkpoint: Checkpoint, store: &StoreLink, metrics: &Metrics) {
         match checkpoint {
             Checkpoint::Began { stream, name } => {
                 let name = Arc::new(name);

@@ -9,7 +9,7 @@
 //! emptied the socket (the kernel tells of what comes later, and of the other side's end, by a new edge), so an event
 //! costs one wake-up, one read and one write.
 
-mod checkpoints;
+pub(crate) mod checkpoints;
 mod logs;
 mod resolve;
 mod socket;

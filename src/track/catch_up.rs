@@ -14,6 +14,7 @@
 //! | catching up | id too long to be known | keep | live |
 //! | restarted | an id logged, with other bytes | keep, after a `restarted` gap | live |
 //! | restarted | an id that does not follow as it did the first time | as when catching up | catching up |
+//! | restarted | the same, of an event too large to be held | drop, then a `restarted` gap | live |
 //! | restarted | anything else before the received mark | drop | the same |
 //! | restarted | the received id, same bytes or none logged | drop | catching up, comparing behind the mark |
 //! | restarted | the received id, other bytes | keep, after a `restarted` gap | live |
@@ -126,6 +127,10 @@ impl Ledger {
         let verdict = match block.id {
             _ if state.is_restarted() && !self.is_greeting(cx, &mut state, block) => {
                 self.verdict_restarted(cx, &mut state, block, own)
+            }
+            // Bytes of it were dropped while it looked like an old one.
+            _ if state.discarding => {
+                (Verdict::Drop { by_id_alone: false, then_gap: Some(GapReason::Restarted) }, false)
             }
             _ if cx.limits.dedup == Dedup::Off => self.verdict_off(block),
             BlockId::None => (self.verdict_without_id(&mut state, block, own), true),

@@ -264,3 +264,16 @@ fn a_gap_in_the_middle_of_a_read_that_fills_the_log_loses_no_bytes() {
         rig.release();
     }
 }
+
+#[test]
+fn a_large_event_behind_a_greeting_is_a_stated_gap() {
+    let mut rig = Rig::new(TrackLimits { log_bytes: 8 << 10, max_event_bytes: 1 << 10, ..TrackLimits::default() });
+    rig.tracker.begin(false, false);
+    (1..20).for_each(|n| drop(rig.pass(event(n))));
+    rig.heal();
+    // Its first part comes while nobody can know that it is a new one.
+    rig.pass(event(1) + &format!("id: 20\ndata: {}", "x".repeat(3_000)));
+    let out = rig.pass(format!("\n\n{}", event(21)));
+    assert_eq!(out, gap("restarted", "\"19\"", "null") + &event(21));
+    rig.release();
+}

@@ -1,0 +1,218 @@
+//! Clients: what each has got, and what it makes of it. The oracles of order, gaps, content and isolation.
+//!
+//! In: the bytes on a client's wire, as many as have arrived. Out: panics, where what arrived breaks a promise.
+//! Law: nothing here knows the system under test: it reads HTTP and event streams by means of its own.
+
+use super::source::{GROUP, Kind, REPEATED, Sequence};
+use std::collections::VecDeque;
+
+/// Takes the framing off an answer, as it arrives.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Unframed {
+    at: usize,
+    state: Framing,
+    pub(super) status: u16,
+    pub(super) gap: Option<String>,
+    /// The body so far that nobody has taken.
+    pub(super) body: Vec<u8>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+enum Framing {
+    #[default]
+    Head,
+    Size,
+    Chunk(usize),
+    Length(usize),
+    UntilClose,
+    Whole,
+}
+
+impl Unframed {
+    /// More of the wire has arrived: all of it is given, from its first byte.
+    pub(super) fn arrive(&mut self, wire: &[u8]) {
+        loop {
+            let rest = &wire[self.at..];
+            match self.state {
+                Framing::Head => {
+                    let Some(end) = find(rest, b"\r\n\r\n") else { return };
+                    let head = String::from_utf8_lossy(&rest[..end]).into_owned();
+                    self.at += end + 4;
+                    self.read_head(&head);
+                }
+                Framing::Size => {
+                    let Some(end) = find(rest, b"\r\n") else { return };
+                    let size = std::str::from_utf8(&rest[..end]).ok().and_then(|s| usize::from_str_radix(s, 16).ok());
+                    let size = size.unwrap_or_else(|| panic!("no chunk size: {:?}", &rest[..end.min(20)]));
+                    let whole = if size == 0 { end + 4 } else { end + 2 };
+                    if rest.len() < whole {
+                        return;
+                    }
+                    self.at += whole;
+                    self.state = if size == 0 { Framing::Whole } else { Framing::Chunk(size + 2) };
+                }
+                Framing::Chunk(left) => {
+                    let n = left.min(rest.len());
+                    let data = n.min(left.saturating_sub(2));
+                    self.body.extend_from_slice(&rest[..data]);
+                    self.at += n;
+                    if n < left {
+                        self.state = Framing::Chunk(left - n);
+                        return;
+                    }
+                    self.state = Framing::Size;
+                }
+                Framing::Length(left) => {
+                    let n = left.min(rest.len());
+                    self.at += n;
+                    self.state = if n == left { Framing::Whole } else { Framing::Length(left - n) };
+                    if n < left {
+                        return;
+                    }
+                }
+                Framing::UntilClose => {
+                    self.body.extend_from_slice(rest);
+                    self.at = wire.len();
+                    return;
+                }
+                Framing::Whole => {
+                    assert!(rest.is_empty(), "bytes behind the end of an answer");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn read_head(&mut self, head: &str) {
+        let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+        self.status = head.get(9..12).and_then(|text| text.parse().ok()).unwrap_or(0);
+        self.gap = field("Segno-Gap: ");
+        self.state = match (field("Content-Length: "), field("Transfer-Encoding: ")) {
+            _ if self.status == 204 => Framing::Whole,
+            (Some(n), _) => Framing::Length(n.parse().unwrap_or(0)),
+            (None, Some(_)) => Framing::Size,
+            (None, None) => Framing::UntilClose,
+        };
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        self.state == Framing::Whole
+    }
+
+    /// The next whole block of the body.
+    pub(super) fn next_block(&mut self) -> Option<String> {
+        let end = find(&self.body, b"\n\n")? + 2;
+        let block = self.body.drain(..end).collect();
+        Some(String::from_utf8(block).unwrap_or_else(|_| panic!("an event that is no text")))
+    }
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    memchr::memmem::find(bytes, what)
+}
+
+/// What a client knows of a sequence.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub(super) sequence: Sequence,
+    pub(super) last_id: Option<String>,
+    /// The number of the last event, 0 before the first.
+    pub(super) last: u64,
+    /// It was told that something is missing, or had no claim to anything, since then.
+    pub(super) told: bool,
+    /// It was told that upstream began anew, or asked one that ignores what is asked: any number may follow.
+    pub(super) any: bool,
+    /// Nothing has come on this connection.
+    pub(super) fresh: bool,
+    pub(super) gaps: u64,
+    /// What came last, for messages.
+    history: VecDeque<String>,
+}
+
+impl Seen {
+    pub(super) fn new(sequence: Sequence) -> Self {
+        // A call is read from its first event; a feed from wherever it is.
+        let told = !sequence.kind.is_call();
+        Self { sequence, last_id: None, last: 0, told, any: false, fresh: true, gaps: 0, history: VecDeque::new() }
+    }
+
+    /// It asks again, on a new connection.
+    pub(super) fn ask(&mut self) {
+        self.note(format!("asks behind {:?}", self.last_id));
+        self.fresh = true;
+        let asks_for_nothing = self.last_id.is_none() && !self.sequence.kind.is_call();
+        self.told |= asks_for_nothing;
+        self.any |= asks_for_nothing;
+    }
+
+    /// It was told of a gap.
+    pub(super) fn tell(&mut self, reason: &str) {
+        self.note(format!("told {reason}"));
+        self.told = true;
+        self.any |= reason == "restarted";
+        self.gaps += 1;
+    }
+
+    /// A block has arrived. `mute`: the client is deaf to gaps, which is a fault that must be found.
+    pub(super) fn take(&mut self, block: &str, mute: bool) {
+        let greeting = self.sequence.kind == Kind::Greets && self.last > 0 && block.ends_with(&self.sequence.text(1));
+        if greeting {
+            // What each connection begins with: it is no news. Its id has become the stream's newest, though, and
+            // upstream may be asked behind it.
+            self.any = true;
+            self.note("greeted".to_owned());
+            return;
+        }
+        let fields: Vec<&str> = block.lines().filter(|line| !line.is_empty() && !line.starts_with(':')).collect();
+        let field = |name: &str| fields.iter().find_map(|line| line.strip_prefix(name));
+        if let Some(id) = field("id: ") {
+            self.last_id = Some(id.to_owned());
+        }
+        if field("event: ") == Some("segno.gap") {
+            if !mute {
+                let reason = block.split("\"reason\":\"").nth(1).and_then(|rest| rest.split('"').next());
+                self.tell(reason.unwrap_or_default());
+            }
+            return;
+        }
+        let Some(data) = field("data: ") else { return };
+        let mut words = data.split(' ');
+        let mut number = || words.next().and_then(|word| word.parse::<u64>().ok());
+        let (kind, owner, call, n) = (number(), number(), number(), number().unwrap_or(0));
+        let of = (kind, owner, call);
+        let s = self.sequence;
+        assert_eq!(of, (Some(s.kind.number()), Some(s.owner), Some(s.call)), "{s:?} got what is another's: {data:.60}");
+        let without_id: String = block.lines().filter(|l| l.starts_with("data")).map(|l| format!("{l}\n")).collect();
+        assert!(without_id + "\n" == s.text(n), "{s:?}: event {n} is not what was sent: {block:.200}");
+        self.number(n);
+    }
+
+    fn number(&mut self, n: u64) {
+        let again = match self.sequence.kind {
+            // Behind a shared id the client may be given those again that share it.
+            Kind::Grouped if self.fresh => GROUP - 1,
+            // What upstream sends again to one who asks it for the first time is new to segno.
+            Kind::Repeats if self.fresh => REPEATED,
+            _ => 0,
+        };
+        // Whether upstream has begun again can be told by its first ids, which a process that came later has not seen.
+        self.any |= self.sequence.kind == Kind::Restarts;
+        let (what, before) = (format!("{:?} {:?}", self.sequence, self.history), self.last);
+        assert!(self.any || n + again > before, "{what}: {n} after {before}: repeated or out of order");
+        // And where the bytes of its last event are not known, those that share its id are taken for it.
+        let shared = if self.sequence.kind == Kind::Grouped && self.fresh { GROUP - 1 } else { 0 };
+        let missing = n > before + 1 + shared;
+        assert!(!missing || self.told || self.any, "{what}: {n} after {before}, and nobody said so");
+        // Its cursor is where the last event was, which may be behind one it has had.
+        self.last = n;
+        (self.told, self.any, self.fresh) = (false, false, false);
+        self.note(n.to_string());
+    }
+
+    fn note(&mut self, what: String) {
+        if self.history.len() == 12 {
+            self.history.pop_front();
+        }
+        self.history.push_back(what);
+    }
+}

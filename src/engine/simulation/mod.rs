@@ -1,0 +1,279 @@
+//! Whole lives by chance: the real machine, trackers, logs, slots, worker and stores, between simulated clocks, sockets,
+//! upstreams, clients and disks.
+//!
+//! In: a seed. Out: nothing, or the first promise that was broken, with a script that breaks it.
+//! The oracles stand outside of the system: each client's received sequence against what upstream sent and which gaps
+//! were stated; the content of each event; whose it is; the marks; the bounds of memory; an answer for every request.
+//! Outside of what can be known is what upstreams send that ignore `Last-Event-ID`: of theirs only content and owner are
+//! held. The tracker's own simulation holds more of them.
+//!
+//! `SEGNO_SEED=n` runs one seed, `SEGNO_SEEDS=n` so many from there, `SEGNO_STEPS=n` so many steps each. One seed is the
+//! same run bit for bit. A run that fails prints a shrunk script.
+
+mod client;
+mod disk;
+mod run;
+mod source;
+
+use crate::base::Random;
+use run::Run;
+use std::cell::Cell;
+use std::panic;
+
+/// A known fault, switched in to see that its oracle finds it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Canary {
+    /// Nothing that comes again is dropped.
+    NoDedup,
+    /// Clients are deaf to gaps.
+    MuteGaps,
+    /// All clients count as one principal.
+    OnePrincipal,
+    /// A byte of an answer is another.
+    Torn,
+    /// Cursors are stored that were not delivered.
+    MarksAhead,
+    /// What the disk acknowledged is not there.
+    ForgetfulDisk,
+    /// The disk writes what is late as if it were new.
+    NoFencing,
+    /// Logs may have more than their budget.
+    FatLogs,
+    /// The clock is not told to the machine.
+    NoTime,
+}
+
+/// Each with what its oracle says.
+const CANARIES: [(Canary, &str); 9] = [
+    (Canary::NoDedup, "repeated or out of order"),
+    (Canary::MuteGaps, "nobody said so"),
+    (Canary::OnePrincipal, "got what is another's"),
+    (Canary::Torn, "is not what was sent"),
+    (Canary::MarksAhead, "no client has been given it"),
+    (Canary::ForgetfulDisk, "was acknowledged"),
+    (Canary::NoFencing, "was acknowledged"),
+    (Canary::FatLogs, "bytes in logs"),
+    (Canary::NoTime, ""),
+];
+
+/// Seeds within which each canary must be found.
+const CANARY_SEEDS: u64 = 100;
+
+/// What happens in a step. What it happens to follows from the two numbers and the state.
+#[derive(Clone, Copy, Debug)]
+struct Action {
+    what: What,
+    a: u64,
+    b: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum What {
+    /// More events exist.
+    Grow,
+    Connect,
+    CutClient,
+    /// A client takes no more by itself.
+    Slow,
+    /// Some bytes reach a slow client.
+    Arrive,
+    Fast,
+    CutUpstream,
+    /// An upstream is cut in the middle of an event.
+    Tear,
+    /// An upstream says no more, and does not go.
+    Silence,
+    /// The next answers are failures.
+    Fail,
+    /// Connections to upstream are taken, refused, or hang.
+    Dial,
+    Pass,
+    /// A laptop was asleep.
+    Jump,
+    /// The disk does something else from now on.
+    Disk,
+    /// The store thread has its turn.
+    Persist,
+    /// The store answers a question.
+    Answer,
+    /// The process dies, and another begins.
+    Kill,
+    /// It is stopped, and begins again under another configuration.
+    Restart,
+}
+
+/// What happens, and how often.
+const WEIGHTS: [(What, u64); 18] = [
+    (What::Grow, 300),
+    (What::Connect, 200),
+    (What::CutClient, 60),
+    (What::Slow, 15),
+    (What::Arrive, 60),
+    (What::Fast, 12),
+    (What::CutUpstream, 40),
+    (What::Tear, 30),
+    (What::Silence, 6),
+    (What::Fail, 8),
+    (What::Dial, 8),
+    (What::Pass, 120),
+    (What::Jump, 3),
+    (What::Disk, 12),
+    (What::Persist, 80),
+    (What::Answer, 30),
+    (What::Kill, 3),
+    (What::Restart, 2),
+];
+
+fn script(seed: u64, steps: u64) -> Vec<Action> {
+    let mut random = Random::new(seed);
+    let all: u64 = WEIGHTS.iter().map(|(_, weight)| weight).sum();
+    let mut action = || {
+        let mut at = random.below(all);
+        let mut what = What::Grow;
+        for (candidate, weight) in WEIGHTS {
+            if at < weight {
+                what = candidate;
+                break;
+            }
+            at -= weight;
+        }
+        Action { what, a: random.next() >> 16, b: random.next() >> 16 }
+    };
+    (0..steps).map(|_| action()).collect()
+}
+
+/// What a run found.
+type Found = Result<u64, String>;
+
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs a script, and says what it broke.
+fn attempt(seed: u64, script: &[Action], canary: Option<Canary>) -> Found {
+    QUIET.set(true);
+    let result = panic::catch_unwind(|| {
+        let mut run = Run::new(seed, canary);
+        script.iter().for_each(|action| run.step(*action));
+        run.end()
+    });
+    QUIET.set(false);
+    result.map_err(|why| match (why.downcast_ref::<String>(), why.downcast_ref::<&str>()) {
+        (Some(text), _) => text.clone(),
+        (_, Some(text)) => (*text).to_owned(),
+        _ => "a panic without a word".to_owned(),
+    })
+}
+
+/// Expected failures say nothing while they are tried again and again.
+fn hush() {
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        if !QUIET.get() {
+            before(info);
+        }
+    }));
+}
+
+/// What a failure says, without its numbers.
+fn plain(why: &str) -> String {
+    why.chars()
+        .filter(|c| !c.is_ascii_digit())
+        .take(400)
+        .collect::<String>()
+        .split(": ")
+        .last()
+        .unwrap_or("")
+        .to_owned()
+}
+
+/// The smallest part of a script that still breaks the same: halves, quarters and so on are left out in turn.
+fn shrink(seed: u64, mut script: Vec<Action>, why: &str) -> Vec<Action> {
+    let mut part = script.len() / 2;
+    let mut tries = 0;
+    while part > 0 && tries < 2_000 {
+        let mut at = 0;
+        while at < script.len() && tries < 2_000 {
+            let mut shorter = script.clone();
+            shorter.drain(at..(at + part).min(script.len()));
+            tries += 1;
+            match attempt(seed, &shorter, None) {
+                Err(other) if plain(&other) == plain(why) => script = shorter,
+                _ => at += part,
+            }
+        }
+        part /= 2;
+    }
+    script
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    let text = std::env::var(name).ok();
+    text.map_or(default, |text| text.parse().unwrap_or_else(|e| panic!("{name}={text}: {e}")))
+}
+
+/// Runs seeds, and panics with a shrunk script at the first that breaks something.
+fn run_all(seeds: std::ops::Range<u64>, steps: u64) -> u64 {
+    hush();
+    let mut events = 0;
+    for seed in seeds {
+        let whole = script(seed, steps);
+        match attempt(seed, &whole, None) {
+            Ok(got) => events += got,
+            Err(why) => {
+                let small = shrink(seed, whole, &why);
+                let again = attempt(seed, &small, None).err().unwrap_or_default();
+                panic!(
+                    "seed {seed}: {why}\nshrunk to {} steps: {again}\n{}\nagain: SEGNO_SEED={seed} SEGNO_SEEDS=1",
+                    small.len(),
+                    small.iter().map(|a| format!("{:?} {} {}\n", a.what, a.a, a.b)).collect::<String>(),
+                );
+            }
+        }
+    }
+    events
+}
+
+/// The seeds of this call, the same number for each of two tests that run beside each other.
+fn half(which: u64) -> std::ops::Range<u64> {
+    let (first, count) = (number("SEGNO_SEED", 0), number("SEGNO_SEEDS", 500));
+    let middle = first + count.div_ceil(2);
+    if which == 0 { first..middle } else { middle..first + count }
+}
+
+#[test]
+fn nothing_is_broken_by_chance_first_half() {
+    let seeds = half(0);
+    let events = run_all(seeds.clone(), number("SEGNO_STEPS", 2_000));
+    eprintln!("seeds {seeds:?}: {events} events reached clients");
+    assert!(events > 0, "nothing happened");
+}
+
+#[test]
+fn nothing_is_broken_by_chance_second_half() {
+    let seeds = half(1);
+    let events = run_all(seeds.clone(), number("SEGNO_STEPS", 2_000));
+    eprintln!("seeds {seeds:?}: {events} events reached clients");
+}
+
+#[test]
+fn one_seed_is_the_same_run_again() {
+    hush();
+    let whole = script(3, 500);
+    assert_eq!(attempt(3, &whole, None), attempt(3, &whole, None));
+}
+
+#[test]
+fn every_known_fault_is_found() {
+    hush();
+    for (canary, says) in CANARIES {
+        let finds = |seed: &u64| {
+            let script = script(*seed, 1_500);
+            let why = attempt(*seed, &script, Some(canary)).err();
+            why.is_some_and(|why| why.contains(says) && attempt(*seed, &script, None).is_ok())
+        };
+        let found = (0..CANARY_SEEDS).find(finds);
+        assert!(found.is_some(), "{canary:?} was not found within {CANARY_SEEDS} seeds");
+        eprintln!("{canary:?}: found by seed {found:?}");
+    }
+}

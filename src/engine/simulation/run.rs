@@ -1,0 +1,545 @@
+//! One run: a process, its clients, its upstreams and its disk, moved by the actions of a script.
+//!
+//! In: actions. Out: panics where a promise is broken; how many events reached clients.
+
+use super::client::{Seen, Unframed};
+use super::disk::{Disk, Life, MODES, Mode};
+use super::source::{Answer, KINDS, Kind, Sequence};
+use super::{Action, Canary, What};
+use crate::base::{Random, Span};
+use crate::config::{Config, Dedup, Limits, LingerFull, Persist, Route, Share, Upstream};
+use crate::machine::Input;
+use crate::machine::tests::{Dial, World, chunk, world_from};
+use std::collections::{HashMap, HashSet};
+
+/// Clients of a run. Those with the same owner are one principal.
+const CLIENTS: u64 = 6;
+const OWNERS: u64 = 4;
+
+/// Bytes that all logs may have together, and what each stream may have above: its first ring, its records, one event
+/// that is on its way.
+const BUDGET: usize = 32 << 10;
+const ABOVE: usize = 16 << 10;
+
+const CONNECTIONS: usize = 60;
+const STREAMS: usize = 14;
+
+const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n";
+
+pub(super) struct Run {
+    w: World,
+    life: Life,
+    disk: Disk,
+    random: Random,
+    clients: Vec<Client>,
+    feeds: HashMap<usize, Feed>,
+    /// How many events of each sequence exist.
+    tops: HashMap<Sequence, u64>,
+    /// Ids that clients' sockets have taken.
+    given: HashSet<String>,
+    failing: u64,
+    canary: Option<Canary>,
+    events: u64,
+    /// Processes so far.
+    lives: u64,
+}
+
+struct Client {
+    seen: Seen,
+    old: bool,
+    end: Option<usize>,
+    /// Its requests wait to be answered since this connection began.
+    posting: bool,
+    slow: bool,
+    /// Bytes of the wire that have arrived.
+    arrived: usize,
+    read: Unframed,
+    taken: Unframed,
+    /// The process that gave it its last event.
+    life: u64,
+}
+
+/// A connection of an upstream.
+struct Feed {
+    sequence: Sequence,
+    next: u64,
+    /// The body ends cleanly behind this event.
+    until: u64,
+    chunked: bool,
+    silent: bool,
+    done: bool,
+}
+
+impl Run {
+    pub(super) fn new(seed: u64, canary: Option<Canary>) -> Self {
+        let mut random = Random::new(seed ^ 0x5e60);
+        let mut disk = Disk::new(canary);
+        let w = world_from(config(&mut random, canary), random.next());
+        let life = Life::new(&mut disk, random.next(), w.now);
+        let clients = (0..CLIENTS)
+            .map(|n| {
+                let kind = KINDS[random.below(KINDS.len() as u64) as usize];
+                let call = u64::from(kind.is_call()) * (1 + n * 1_000);
+                let sequence = Sequence { kind, owner: n % OWNERS, call };
+                Client::new(sequence, random.below(6) == 0)
+            })
+            .collect();
+        let (feeds, tops, given) = (HashMap::new(), HashMap::new(), HashSet::new());
+        Self { w, life, disk, random, clients, feeds, tops, given, failing: 0, canary, events: 0, lives: 1 }
+    }
+
+    pub(super) fn step(&mut self, action: Action) {
+        let Action { what, a, b } = action;
+        let n = (a % CLIENTS) as usize;
+        match what {
+            What::Grow => {
+                let sequence = self.clients[n].seen.sequence;
+                *self.tops.entry(sequence).or_default() += 1 + b % 4;
+            }
+            What::Connect => self.connect(n),
+            What::CutClient => self.cut_client(n),
+            What::Slow => self.clients[n].slow = true,
+            What::Arrive => self.arrive(n, (b % 3_000) as usize),
+            What::Fast => self.clients[n].slow = false,
+            What::CutUpstream => {
+                if let Some(u) = self.live_feed(a) {
+                    // Without chunks an end between two events is an end.
+                    let chunked = self.feeds.get(&u).is_some_and(|feed| feed.chunked);
+                    if b % 2 == 0 || !chunked { self.w.rst(u) } else { self.w.fin(u) }
+                }
+            }
+            What::Tear => self.tear(a, b),
+            What::Silence => {
+                if let Some(feed) = self.live_feed(a).and_then(|u| self.feeds.get_mut(&u)) {
+                    feed.silent = true;
+                }
+            }
+            What::Fail => self.failing = b % 4,
+            What::Dial => self.w.dial = [Dial::Accept, Dial::Accept, Dial::Refuse, Dial::Hang][(b % 4) as usize],
+            What::Pass => self.pass(b % 2_000),
+            What::Jump => self.pass(b % 200_000),
+            What::Disk => self.disk.mode = MODES[(b % MODES.len() as u64) as usize],
+            What::Persist => {
+                self.life.step(&mut self.disk, &self.given, self.w.now);
+            }
+            What::Answer => self.answer_lookup(a, b),
+            What::Kill => self.kill(b % 2 == 0),
+            What::Restart => self.restart(),
+        }
+        self.settle();
+    }
+
+    /// Everything that follows by itself: upstreams answer and send, clients read, the store is told.
+    fn settle(&mut self) {
+        self.answer();
+        self.pour();
+        (0..self.clients.len()).for_each(|n| self.let_take(n));
+        (0..self.clients.len()).for_each(|n| self.look(n));
+        self.life.report(&mut self.w.machine, self.canary);
+        let m = &self.w.machine;
+        let bound = BUDGET + m.exchanges() * ABOVE;
+        assert!(m.log_bytes() <= bound, "{} bytes in logs, {bound} may be", m.log_bytes());
+        assert!(m.connections() <= CONNECTIONS && m.streams() <= STREAMS, "{} {}", m.connections(), m.streams());
+    }
+
+    fn pass(&mut self, ms: u64) {
+        match self.canary {
+            Some(Canary::NoTime) => self.w.now = self.w.now + Span::from_millis(ms),
+            _ => self.w.pass_ms(ms),
+        }
+    }
+}
+
+/// Clients.
+impl Run {
+    fn connect(&mut self, n: usize) {
+        let c = &mut self.clients[n];
+        // One that finds no place is refused, and has no end that could be looked at.
+        if c.end.is_some_and(|end| self.w.is_live(end)) || self.w.machine.connections() >= CONNECTIONS {
+            return;
+        }
+        let resumes = c.seen.last_id.is_some() && c.seen.sequence.kind.resumes();
+        if c.seen.sequence.kind.is_call() && c.posting && !resumes {
+            c.next_call();
+        }
+        let (sequence, id) = (c.seen.sequence, c.seen.last_id.clone());
+        let posts = sequence.kind.is_call() && !resumes;
+        c.seen.ask();
+        let id = id.filter(|_| !posts).map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
+        let body = match sequence.kind {
+            Kind::Stateless => {
+                "{\"params\":{\"_meta\":{\"io.modelcontextprotocol/protocolVersion\":\"2026-07-28\"}}}".to_owned()
+            }
+            _ => "{}".to_owned(),
+        };
+        let (method, body) = if posts { ("POST", body) } else { ("GET", String::new()) };
+        let about = match posts {
+            true => format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()),
+            false => String::new(),
+        };
+        let version = if c.old { "1.0" } else { "1.1" };
+        let request = format!(
+            "{method} {} HTTP/{version}\r\nHost: h\r\nConnection: close\r\nAuthorization: {}\r\nAccept: text/event-stream\r\n{}{id}{about}\r\n{body}",
+            sequence.path(),
+            sequence.owner,
+            sequence.kind.lines(sequence.owner),
+        );
+        c.begin();
+        self.clients[n].end = Some(self.w.client_with(&request));
+    }
+
+    /// A slow client's kernel takes as much as it may hold; a fast client takes all.
+    fn let_take(&mut self, n: usize) {
+        let Some(end) = self.clients[n].end.filter(|end| self.w.is_live(*end)) else { return };
+        if !self.clients[n].slow {
+            return self.w.takes_all(end);
+        }
+        let holds = self.w.ends[end].cap.map_or(8_192, |cap| 4 * cap);
+        let held = self.w.ends[end].wire.len() - self.clients[n].arrived.min(self.w.ends[end].wire.len());
+        self.w.takes(end, holds.saturating_sub(held));
+    }
+
+    fn arrive(&mut self, n: usize, bytes: usize) {
+        self.clients[n].arrived += bytes;
+    }
+
+    /// The connection breaks: what was on its way is lost.
+    fn cut_client(&mut self, n: usize) {
+        if let Some(end) = self.clients[n].end.filter(|end| self.w.is_live(*end)) {
+            self.w.rst(end);
+        }
+        self.look(n);
+        self.clients[n].end = None;
+    }
+
+    /// Reads what has arrived, as clients do.
+    fn look(&mut self, n: usize) {
+        let Some(end) = self.clients[n].end else { return };
+        let live = self.w.is_live(end);
+        let Self { w, clients, given, canary, events, random, lives, .. } = self;
+        let c = &mut clients[n];
+        let wire = &mut w.ends[end].wire;
+        if *canary == Some(Canary::Torn) && random.below(50) == 0 && wire.len() > c.arrived {
+            *wire.last_mut().unwrap_or(&mut 0) ^= 1;
+        }
+        c.taken.arrive(wire);
+        while let Some(block) = c.taken.next_block() {
+            given.extend(block.lines().find_map(|line| line.strip_prefix("id: ")).map(str::to_owned));
+        }
+        if !c.slow {
+            c.arrived = wire.len();
+        }
+        c.arrived = c.arrived.min(wire.len());
+        let had = c.read.status;
+        c.read.arrive(&wire[..c.arrived]);
+        if *canary == Some(Canary::MuteGaps) {
+            c.read.gap = None;
+        }
+        if had == 0 && c.read.status != 0 && !c.head() {
+            return;
+        }
+        while let Some(block) = c.read.next_block() {
+            let before = c.seen.last;
+            c.seen.take(&block, *canary == Some(Canary::MuteGaps));
+            if c.seen.last != before {
+                *events += 1;
+                c.life = *lives;
+            }
+        }
+        if c.read.is_whole() {
+            c.finish();
+        } else if !live {
+            c.end = None;
+        }
+    }
+}
+
+impl Client {
+    fn new(sequence: Sequence, old: bool) -> Self {
+        let (read, taken) = (Unframed::default(), Unframed::default());
+        Self {
+            seen: Seen::new(sequence),
+            old,
+            end: None,
+            posting: false,
+            slow: false,
+            arrived: 0,
+            read,
+            taken,
+            life: 0,
+        }
+    }
+
+    fn begin(&mut self) {
+        (self.read, self.taken, self.arrived) = (Unframed::default(), Unframed::default(), 0);
+        self.posting = self.seen.sequence.kind.is_call();
+    }
+
+    fn next_call(&mut self) {
+        let sequence = Sequence { call: self.seen.sequence.call + 1, ..self.seen.sequence };
+        self.seen = Seen::new(sequence);
+        self.posting = false;
+    }
+
+    /// An answer has begun. False: there is nothing to read.
+    fn head(&mut self) -> bool {
+        let is_call = self.seen.sequence.kind.is_call();
+        if let Some(reason) = self.read.gap.take() {
+            self.seen.tell(&reason);
+        }
+        match self.read.status {
+            200 => return true,
+            204 if is_call => self.finish(),
+            502..=504 | 408 | 429 if !is_call => {}
+            _ if is_call => self.next_call(),
+            _ => {
+                self.seen.last_id = None;
+                self.seen.told = true;
+            }
+        }
+        self.end = None;
+        false
+    }
+
+    /// An answer has ended as it should.
+    fn finish(&mut self) {
+        self.end = None;
+        let Seen { sequence, last, told, .. } = self.seen;
+        if sequence.kind.is_call() {
+            let all = sequence.length();
+            assert!(last == all || told, "{sequence:?}: a clean end behind {last} of {all} events");
+            self.next_call();
+        }
+    }
+}
+
+/// Upstreams.
+impl Run {
+    /// Answers the requests that have come.
+    fn answer(&mut self) {
+        for u in self.w.ups.clone() {
+            if self.feeds.contains_key(&u) || !self.w.is_live(u) {
+                continue;
+            }
+            let wire = String::from_utf8_lossy(&self.w.ends[u].wire).into_owned();
+            let Some((head, body)) = wire.split_once("\r\n\r\n") else { continue };
+            let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
+            if field("Content-Length: ").is_some_and(|n| n.parse() != Ok(body.len())) {
+                continue;
+            }
+            let id = field("Last-Event-ID: ");
+            assert!(id.is_none_or(|id| !id.starts_with("sg-")), "an own id went upstream: {head}");
+            let sequence = Sequence::of(head).unwrap_or_else(|| panic!("an odd request: {head}"));
+            let top = self.tops.get(&sequence).copied().unwrap_or(0);
+            let mut answer = sequence.answer(head.starts_with("GET"), id, top);
+            if self.failing > 0 {
+                self.failing -= 1;
+                answer = Answer::Status(503);
+            }
+            let mut feed = Feed { sequence, next: 1, until: u64::MAX, chunked: true, silent: false, done: false };
+            match answer {
+                Answer::Status(status) => {
+                    feed.done = true;
+                    self.w.say(u, &format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"));
+                }
+                Answer::From(next) => {
+                    feed.next = next;
+                    feed.chunked = self.random.below(8) > 0;
+                    if sequence.kind == Kind::Ends {
+                        feed.until = next + 2 + self.random.below(8);
+                    }
+                    let framing = if feed.chunked { "Transfer-Encoding: chunked\r\n" } else { "" };
+                    self.w.say(u, &format!("{HEAD}{framing}\r\n"));
+                    if sequence.kind == Kind::Greets && next > 1 && self.w.is_live(u) {
+                        self.w.say(u, &framed(feed.chunked, &sequence.event(1)));
+                    }
+                }
+            }
+            self.feeds.insert(u, feed);
+        }
+    }
+
+    /// Upstreams send what there is to send.
+    fn pour(&mut self) {
+        let mut all: Vec<usize> = self.feeds.keys().copied().collect();
+        all.sort_unstable();
+        for u in all {
+            if !self.w.is_live(u) {
+                self.feeds.remove(&u);
+                continue;
+            }
+            self.pour_one(u);
+        }
+    }
+
+    fn pour_one(&mut self, u: usize) {
+        while let Some(feed) = self.feeds.get_mut(&u).filter(|feed| !feed.silent && !feed.done) {
+            let s = feed.sequence;
+            let top = self.tops.get(&s).copied().unwrap_or(0).min(s.length());
+            if !self.w.is_live(u) || self.w.unread(u) > 2_000 {
+                return;
+            }
+            let (n, chunked) = (feed.next, feed.chunked);
+            if n > s.length() || n > feed.until {
+                feed.done = true;
+                if chunked {
+                    self.w.say(u, "0\r\n\r\n");
+                }
+                if self.w.is_live(u) {
+                    self.w.fin(u);
+                }
+                return;
+            }
+            if n > top {
+                return;
+            }
+            feed.next += 1;
+            self.w.say(u, &framed(chunked, &s.event(n)));
+        }
+    }
+
+    fn live_feed(&self, a: u64) -> Option<usize> {
+        let live = |u: &&usize| self.w.is_live(**u) && self.feeds.get(u).is_some_and(|feed| !feed.done);
+        let live: Vec<usize> = self.w.ups.iter().filter(live).copied().collect();
+        live.get((a % live.len().max(1) as u64) as usize).copied()
+    }
+
+    /// An upstream is cut behind some bytes of its next event.
+    fn tear(&mut self, a: u64, b: u64) {
+        let Some(u) = self.live_feed(a) else { return };
+        let Some(feed) = self.feeds.get(&u) else { return };
+        if feed.next > feed.sequence.length() {
+            return;
+        }
+        let text = framed(feed.chunked, &feed.sequence.event(feed.next));
+        // What was said in part exists, for whoever asks next.
+        let top = self.tops.entry(feed.sequence).or_default();
+        *top = (*top).max(feed.next);
+        let at = (b / 2 % text.len() as u64) as usize;
+        self.w.say(u, &text[..at]);
+        if self.w.is_live(u) {
+            // Without chunks an end at the right place is an end: that is no tear.
+            if b.is_multiple_of(2) || !feed.chunked { self.w.rst(u) } else { self.w.fin(u) }
+        }
+    }
+}
+
+/// The process and its store.
+impl Run {
+    fn answer_lookup(&mut self, a: u64, b: u64) {
+        if self.w.lookups.is_empty() {
+            return;
+        }
+        let at = (a % self.w.lookups.len() as u64) as usize;
+        let question = self.w.lookups.remove(at);
+        let found = if b.is_multiple_of(5) { Vec::new() } else { self.disk.find(&question) };
+        self.w.machine.handle(Input::Found { exchange: question.exchange, found }, self.w.now);
+        self.w.pump();
+    }
+
+    /// The process dies: all connections break, what it had not stored is lost.
+    fn kill(&mut self, written: bool) {
+        (0..self.clients.len()).for_each(|n| self.look(n));
+        self.clients.iter_mut().for_each(|c| c.end = None);
+        self.feeds.clear();
+        self.lives += 1;
+        let (now, seed) = (self.w.now, self.random.next());
+        let config = config(&mut self.random, self.canary);
+        self.w = world_from(config, seed);
+        self.w.now = self.w.now.max(now);
+        let life = Life::new(&mut self.disk, seed, self.w.now);
+        std::mem::replace(&mut self.life, life).die(&mut self.disk, written);
+    }
+
+    /// The process ends in order: everything is stored.
+    fn restart(&mut self) {
+        self.w.drain();
+        self.settle();
+        self.life.flush(&mut self.disk, &self.given, self.w.now);
+        assert_eq!(self.life.dirty(), 0, "left unstored by an orderly end");
+        self.kill(false);
+    }
+
+    /// Nothing fails any more: all come back, have what is newest, and it is stored. How many events reached clients.
+    pub(super) fn end(&mut self) -> u64 {
+        self.w.dial = Dial::Accept;
+        (self.failing, self.disk.mode) = (0, Mode::Works);
+        for round in 0..60 {
+            for n in 0..self.clients.len() {
+                self.clients[n].slow = false;
+                self.connect(n);
+            }
+            while !self.w.lookups.is_empty() {
+                self.answer_lookup(0, 1);
+            }
+            self.settle();
+            self.pass(if round < 30 { 5_000 } else { 300 });
+            self.settle();
+            while self.life.step(&mut self.disk, &self.given, self.w.now) {}
+        }
+        for c in &self.clients {
+            let s = c.seen.sequence;
+            let asks = c.end.is_some_and(|end| self.w.is_live(end));
+            assert!(!asks || c.read.status != 0, "{s:?}: a request without an answer");
+            let (top, last) = (self.tops.get(&s).copied().unwrap_or(0), c.seen.last);
+            let certain = matches!(s.kind, Kind::Ids | Kind::Repeats | Kind::Opaque | Kind::Greets | Kind::Grouped);
+            // Where all places are taken some are told to come back later, for ever.
+            let certain = certain && asks && c.read.status == 200;
+            assert!(!certain || last >= top, "{s:?}: {last} of {top} in the end");
+            if matches!(s.kind, Kind::Ids | Kind::Opaque)
+                && asks
+                && c.life == self.lives
+                && let Some(id) = &c.seen.last_id
+            {
+                // Where there is no slot a stream runs on unpersisted, which is counted.
+                let may_lack = self.life.without_slot() > 0;
+                assert!(may_lack || self.disk.holds(id), "{s:?}: {id} was delivered and is not stored");
+            }
+        }
+        self.disk.check();
+        self.events
+    }
+}
+
+fn framed(chunked: bool, text: &str) -> String {
+    if chunked { chunk(text) } else { text.to_owned() }
+}
+
+/// Bounds by chance, all of them small.
+fn config(random: &mut Random, canary: Option<Canary>) -> Config {
+    let route = |random: &mut Random, kind: Kind| {
+        let mut route = Route::new(Upstream::parse("http://up:9000").unwrap_or_else(|e| panic!("{e}")));
+        route.name = format!("k{}", kind.number());
+        route.path = format!("/k{}/", kind.number());
+        route.replay_events = [4, 16, 256][random.below(3) as usize];
+        route.replay_bytes = [4 << 10, 16 << 10, 64 << 10][random.below(3) as usize];
+        route.max_event_bytes = route.replay_bytes / 2;
+        if kind == Kind::Grouped {
+            (route.replay_events, route.replay_age) = (256, Span::from_secs(86_400));
+        }
+        route.window = 1 + random.below(48) as usize;
+        route.linger = Span::from_secs([0, 5, 30][random.below(3) as usize]);
+        route.linger_full = if random.below(3) == 0 { LingerFull::Evict } else { LingerFull::Pause };
+        route.share = if random.below(4) == 0 { Share::Principal } else { Share::Off };
+        route.upstream_idle = Some(Span::from_secs(20));
+        route.heal_for = Span::from_secs([5, 60][random.below(2) as usize]);
+        if canary == Some(Canary::NoDedup) {
+            route.dedup = Dedup::Off;
+        }
+        if canary == Some(Canary::FatLogs) {
+            (route.replay_events, route.replay_bytes, route.max_event_bytes) = (100_000, 1 << 20, 512 << 10);
+        }
+        if canary == Some(Canary::OnePrincipal) {
+            route.principal = Vec::new();
+            route.share = Share::Principal;
+        }
+        route
+    };
+    let routes: Vec<Route> = KINDS.iter().map(|kind| route(random, *kind)).collect();
+    let log_budget = if canary == Some(Canary::FatLogs) { 64 << 20 } else { BUDGET };
+    let streams = STREAMS - random.below(12) as usize;
+    let sessions = 2 + random.below(12) as usize;
+    let limits = Limits { streams, sessions, connections: CONNECTIONS, log_budget, ..Limits::default() };
+    let persist = Persist { durable: random.below(2) == 0, ..Persist::default() };
+    Config { routes: routes.into(), limits, persist, ..Config::default() }
+}

@@ -1,0 +1,187 @@
+//! Upstreams of every kind: what they send, from where they go on, and how they refuse.
+//!
+//! In: request heads. Out: the next number to send on a connection, or a status; the text of any event.
+//! Law: the text of an event follows from what it is of alone, so that whoever gets it can check it whole.
+
+use crate::base::Random;
+
+/// How an upstream behaves. Each has a route of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Kind {
+    /// Consecutive integers as ids; honours `Last-Event-ID`.
+    Ids,
+    /// The same, and sends the event again that it is asked behind.
+    Repeats,
+    /// The same, and ends each body cleanly after some events.
+    Ends,
+    /// The same, and greets each connection with its first event.
+    Greets,
+    /// Ids that are no numbers; honours the header.
+    Opaque,
+    /// Three events share each id; goes on behind the first of them. Small ones, since an id alone tells nothing.
+    Grouped,
+    /// Knows its last few events alone, and answers 410 behind them.
+    Forgets,
+    /// Ids, but ignores the header: begins at the first event each time.
+    Restarts,
+    /// A live feed without ids.
+    Live,
+    /// A call of MCP 2025-11-25 with ids, resumed by GET.
+    McpIds,
+    /// A call of MCP 2025-11-25 without ids.
+    McpBare,
+    /// A call of MCP 2026-07-28, told by its body.
+    Stateless,
+    /// A plain POST without ids.
+    Llm,
+}
+
+pub(super) const KINDS: [Kind; 13] = [
+    Kind::Ids,
+    Kind::Repeats,
+    Kind::Ends,
+    Kind::Greets,
+    Kind::Opaque,
+    Kind::Grouped,
+    Kind::Forgets,
+    Kind::Restarts,
+    Kind::Live,
+    Kind::McpIds,
+    Kind::McpBare,
+    Kind::Stateless,
+    Kind::Llm,
+];
+
+/// Events that [`Kind::Forgets`] knows.
+const KNOWN: u64 = 12;
+
+/// Events that share an id of [`Kind::Grouped`].
+pub(super) const GROUP: u64 = 3;
+
+/// Events that [`Kind::Repeats`] sends again.
+pub(super) const REPEATED: u64 = 1;
+
+/// One sequence of events: a feed of one principal, or a call.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Sequence {
+    pub(super) kind: Kind,
+    pub(super) owner: u64,
+    /// 0 for a feed.
+    pub(super) call: u64,
+}
+
+/// What an upstream answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Answer {
+    /// A stream that goes on with this event.
+    From(u64),
+    Status(u16),
+}
+
+impl Kind {
+    pub(super) fn number(self) -> u64 {
+        KINDS.iter().position(|kind| *kind == self).map_or(0, |at| at as u64)
+    }
+
+    pub(super) fn is_call(self) -> bool {
+        matches!(self, Self::McpIds | Self::McpBare | Self::Stateless | Self::Llm)
+    }
+
+    /// Whether a cut call is asked for again by GET.
+    pub(super) fn resumes(self) -> bool {
+        matches!(self, Self::McpIds | Self::McpBare | Self::Llm)
+    }
+
+    /// Lines that a client of it sends.
+    pub(super) fn lines(self, owner: u64) -> String {
+        match self {
+            Self::McpIds | Self::McpBare => {
+                format!("Mcp-Session-Id: s{owner}\r\nMCP-Protocol-Version: 2025-11-25\r\n")
+            }
+            _ => String::new(),
+        }
+    }
+}
+
+impl Sequence {
+    /// The path it is asked for at.
+    pub(super) fn path(&self) -> String {
+        format!("/k{}/c{}", self.kind.number(), self.call)
+    }
+
+    /// What a request asks for.
+    pub(super) fn of(head: &str) -> Option<Self> {
+        let path = head.split(' ').nth(1)?.strip_prefix("/k")?;
+        let (kind, call) = path.split_once("/c")?;
+        let owner = head.lines().find_map(|line| line.strip_prefix("Authorization: "))?;
+        let kind = KINDS.get(kind.parse::<usize>().ok()?)?;
+        Some(Self { kind: *kind, owner: owner.parse().ok()?, call: call.parse().ok()? })
+    }
+
+    /// How many events a call has.
+    pub(super) fn length(&self) -> u64 {
+        if self.kind.is_call() { 1 + mix(self.call, self.owner) % 25 } else { u64::MAX }
+    }
+
+    /// The id of an event as upstream sends it. Of one kind and owner alone, so that a stray one is known.
+    pub(super) fn id(&self, n: u64) -> Option<String> {
+        let base = (self.kind.number() * 100 + self.owner) * 1_000_000;
+        match self.kind {
+            Kind::Live | Kind::McpBare | Kind::Stateless | Kind::Llm => None,
+            Kind::Opaque => Some(format!("e{:08x}.{}", mix(n, base) & 0xffff_ffff, base + n)),
+            Kind::Grouped => Some((base + n.div_ceil(GROUP)).to_string()),
+            Kind::McpIds => Some(format!("{}.{}", self.call, base + n)),
+            _ => Some((base + n).to_string()),
+        }
+    }
+
+    /// The event that an id names; of a shared one, the first.
+    fn named(&self, id: &str) -> Option<u64> {
+        let base = (self.kind.number() * 100 + self.owner) * 1_000_000;
+        let n = id.rsplit('.').next()?.parse::<u64>().ok()?.checked_sub(base)?;
+        Some(if self.kind == Kind::Grouped { (n - 1) * GROUP + 1 } else { n })
+    }
+
+    /// What upstream answers to a request, when this many events exist.
+    pub(super) fn answer(&self, is_get: bool, id: Option<&str>, top: u64) -> Answer {
+        if self.kind.is_call() && is_get && (self.kind != Kind::McpIds || id.is_none()) {
+            return Answer::Status(405);
+        }
+        let after = id.and_then(|id| self.named(id));
+        match (self.kind, after) {
+            (Kind::Live, _) => Answer::From(top + 1),
+            (Kind::Restarts, _) => Answer::From(1),
+            (Kind::Forgets, Some(n)) if n + KNOWN < top => Answer::Status(410),
+            (Kind::Repeats, Some(n)) => Answer::From(n.saturating_sub(REPEATED - 1).max(1)),
+            (_, Some(n)) => Answer::From(n + 1),
+            (_, None) if self.kind.is_call() || self.kind == Kind::Greets => Answer::From(1),
+            (_, None) => Answer::From(top.saturating_sub(4).max(1)),
+        }
+    }
+
+    /// An event without its id.
+    pub(super) fn text(&self, n: u64) -> String {
+        let mut random = Random::new(mix(n, self.kind.number() * 1_000 + self.owner * 7 + self.call * 11));
+        let size = match random.below(120) {
+            // What shares an id is told apart by its bytes, which must be held for that.
+            _ if self.kind == Kind::Grouped => random.below(30),
+            // What is too large to be held is given to readers before it can be known as a repeat.
+            _ if self.kind == Kind::Repeats => random.below(700),
+            0 => 2_000 + random.below(7_000),
+            1..=9 => 200 + random.below(600),
+            _ => random.below(30),
+        };
+        let filler = "x".repeat(size as usize);
+        format!("data: {} {} {} {n} {filler}\n\n", self.kind.number(), self.owner, self.call)
+    }
+
+    /// An event as upstream sends it.
+    pub(super) fn event(&self, n: u64) -> String {
+        let id = self.id(n).map(|id| format!("id: {id}\n")).unwrap_or_default();
+        id + &self.text(n)
+    }
+}
+
+fn mix(a: u64, b: u64) -> u64 {
+    Random::new(a.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ b).next()
+}
