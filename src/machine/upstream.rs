@@ -289,7 +289,8 @@ impl Machine {
             // Upstream closed an idle connection while the request travelled: it has not been served.
             return self.ask(key);
         }
-        let may_retry = x.is_stream_request();
+        // A POST that is being healed is asked for by GET, which may be repeated.
+        let may_retry = x.can_heal();
         self.attempt_failed(key, "upstream closed the connection without an answer", may_retry);
     }
 

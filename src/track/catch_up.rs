@@ -7,7 +7,7 @@
 //! | catching up | id, and a logged event with it has the same bytes | drop | the same, comparing behind that one |
 //! | catching up | id known to the stream, no bytes logged | drop, by id alone | the same |
 //! | catching up | id logged, all with other bytes; or not known | keep, after a `skipped` gap where ids jump | live |
-//! | catching up | the body's first id: one of the stream's first, not the received one | drop | restarted |
+//! | catching up | the body's first id: one of the stream's first but the last of them, not the received one | drop | restarted |
 //! | catching up | no id, equal to a logged one before the next id | drop | the same, comparing behind that one |
 //! | catching up | no id, equal to none | keep | the same, comparing none without id |
 //! | catching up | neither id nor data, equal to none | keep | the same |
@@ -316,10 +316,13 @@ impl Ledger {
         (verdict, true)
     }
 
-    /// Whether an id that comes first in a healed body says that upstream has started again.
+    /// Whether an id that comes first in a healed body says that upstream has started again. The last of the stream's
+    /// first ids says nothing, since what follows could not be held against what followed then.
     fn begins_again(&self, sought: Sought) -> bool {
         match (sought, self.received.id) {
-            (Sought::Id(id), Some(received)) => id != received && self.first.contains(id),
+            (Sought::Id(id), Some(received)) => {
+                id != received && self.first.position(id).is_some_and(|at| at + 1 < self.first.len())
+            }
             _ => false,
         }
     }

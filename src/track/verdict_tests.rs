@@ -277,3 +277,12 @@ fn a_large_event_behind_a_greeting_is_a_stated_gap() {
     assert_eq!(out, gap("restarted", "\"19\"", "null") + &event(21));
     rig.release();
 }
+
+#[test]
+fn a_greeting_that_was_the_last_of_the_first_ids_holds_nothing_up() {
+    let mut rig = rig_with(11..18);
+    rig.pass(event(1));
+    (18..40).for_each(|n| drop(rig.pass(event(n))));
+    rig.heal();
+    assert_eq!(rig.pass(event(1) + &event(40)), event(40));
+}

@@ -74,3 +74,16 @@ fn without_either_a_post_is_plain() {
     w.rst(u);
     assert!(!w.body(c).1 && w.ups.len() == 1, "no POST that reached upstream is asked again");
 }
+
+#[test]
+fn a_call_that_is_healed_by_get_is_asked_for_again_when_upstream_hangs_up() {
+    let mut w = lingering_world(|_, _| {});
+    let c = w.client_with(&call("Mcp-Session-Id: s\r\nMCP-Protocol-Version: 2025-06-18\r\n", "2025-06-18"));
+    w.say(w.up(0), &format!("{STREAM}{}", chunk(&event(1))));
+    w.rst(w.up(0));
+    w.rst(w.up(1));
+    w.pass_secs(2);
+    assert!(w.wire(w.up(2)).starts_with("GET /mcp "), "{}", w.wire(w.up(2)));
+    w.say(w.up(2), &format!("{STREAM}{}{LAST}", chunk(&event(2))));
+    assert_eq!(w.body(c), (event(1) + &event(2), true));
+}
