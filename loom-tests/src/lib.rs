@@ -1,6 +1,6 @@
 //! What the models share: one way to run them under loom, on real threads, and under Miri.
 //!
-//! In: the body of a model, a function over segno's slots that starts threads and asserts. Out: a failure in
+//! In: the body of a model, a function over segno's slots and persister that starts threads and asserts. Out: a failure in
 //! any order of its steps that is tried; a line on stderr that says how many were.
 //! Laws: each file in `tests/` states one property in its first line, and whether loom explores it to the end. Beside each
 //! property stand mutations: one end of an edge taken away by `segno::sync::weakened`, or two steps swapped. Loom must
@@ -17,8 +17,11 @@
 //! `LOOM_MAX_PREEMPTIONS` takes the place of every model's own bound: 100 is as good as none, and takes days for some.
 //! `SEGNO_MODEL_RUNS` says how often real threads run each.
 
-use segno::base::{Cursor, EventId, StreamName, Tick};
+use segno::base::{Cursor, EventId, Span, StreamName, Tick};
+use segno::clock::Clock;
+use segno::persist::{Opener, PersistConfig, PersistControl, WorkerConfig, parts};
 use segno::slot::{Published, SlotDrain, SlotKey};
+use segno::store::{Opened, SessionStore, memory};
 use segno::sync::Shared;
 use std::io::Write;
 use std::sync::Arc;
@@ -141,5 +144,34 @@ pub fn drain_all(drain: &mut SlotDrain, mut each: impl FnMut(SlotKey, Option<Sha
     while let Some(key) = drain.pop() {
         let read = drain.read(key);
         each(key, read);
+    }
+}
+
+/// A store in memory, and the persister's first thread before it: run it on a thread of the model. `window`: what is
+/// coalesced; with none, a flusher with nothing to do sleeps until it is woken.
+pub fn persister(drain: SlotDrain, window: Span) -> (Store, PersistControl, impl FnOnce() + Send) {
+    let store = Store(memory::Shared::new(10));
+    let open: Opener = Box::new({
+        let store = store.clone();
+        move || Ok(Opened { logs: None, log_lookup: None, ..store.0.open() })
+    });
+    let worker = WorkerConfig { window, ..WorkerConfig::default() };
+    let config = PersistConfig { worker, ..PersistConfig::new(77, 1) };
+    let (control, run) = parts::flusher(config, drain, open, Clock::stopped(Tick::from_millis(1_000)));
+    (store, control, run)
+}
+
+/// What a persister wrote.
+#[derive(Clone)]
+pub struct Store(memory::Shared);
+
+impl Store {
+    /// The sequence of a stored cursor; 0 without one.
+    ///
+    /// # Panics
+    /// Never: memory does not fail.
+    pub fn sequence(&self, stream: u64) -> u64 {
+        let found = self.0.clone().get_last_event_id(&name(stream)).expect("memory does not fail");
+        found.map_or(0, |cursor| cursor.sequence)
     }
 }

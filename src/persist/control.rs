@@ -7,12 +7,13 @@
 use super::PersistConfig;
 use super::flusher::Flusher;
 use super::logs::{self, LogSender};
-use super::lookup::{self, Lookup};
+use super::lookup::{self, Half, Lookup};
 use crate::base::{Cursor, Span, StreamName};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::slot::{Ringer, SlotDrain, Survey};
 use crate::store::{LogWrite, Opened, StoreError, StoredCursor, StoredLog};
+use crate::sync::{Post, inbox};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io;
 use std::sync::Arc;
@@ -43,15 +44,36 @@ impl std::error::Error for Refused {}
 /// What the flusher is told.
 pub(super) enum Message {
     /// Answer when everything published before is durable.
-    Flush(Box<dyn FnOnce(bool) + Send>),
+    Flush(Answer),
     /// Write everything, then end; at this much time from now in any case.
     Shutdown(Span),
+}
+
+/// Tells a caller whether its flush was done, exactly once: that it was not where this is dropped, wherever it is then. A
+/// flush may still lie in the inbox when the flusher ends.
+pub(super) struct Answer(Option<Box<dyn FnOnce(bool) + Send>>);
+
+impl Answer {
+    /// Gives the answer.
+    pub(super) fn give(mut self, all: bool) {
+        if let Some(reply) = self.0.take() {
+            reply(all);
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(reply) = self.0.take() {
+            reply(false);
+        }
+    }
 }
 
 /// Asks the persister, from any thread.
 #[derive(Clone, Debug)]
 pub struct PersistControl {
-    messages: Sender<Message>,
+    messages: Post<Message>,
     lookups: Sender<Lookup>,
     logs: LogSender,
     ringer: Ringer,
@@ -117,7 +139,12 @@ impl PersistControl {
     /// # Errors
     /// [`Refused`]; then `reply` is not called.
     pub fn flush(&self, reply: Box<dyn FnOnce(bool) + Send>) -> Result<(), Refused> {
-        self.messages.try_send(Message::Flush(reply)).map_err(|_| self.refused())?;
+        if let Err(refused) = self.messages.leave(Message::Flush(Answer(Some(reply)))) {
+            if let Message::Flush(mut answer) = refused {
+                answer.0 = None;
+            }
+            return Err(self.refused());
+        }
         self.ringer.call();
         Ok(())
     }
@@ -136,6 +163,14 @@ impl PersistControl {
         Ok(())
     }
 
+    /// Says that everything is to be written, and then is the end; at this much time from now in any case. False when the
+    /// persister does not hear it.
+    fn end(&self, within: Span) -> bool {
+        let sent = self.messages.leave_within(Message::Shutdown(within), Duration::from(within));
+        self.ringer.call();
+        sent.is_ok()
+    }
+
     fn refused(&self) -> Refused {
         self.metrics.persistence().refused.add(1);
         Refused
@@ -149,6 +184,47 @@ pub struct Unflushed {
     pub cursors: Vec<(StreamName, Cursor)>,
     /// The store did not come back from a call; its thread was left behind.
     pub hung: bool,
+}
+
+/// The persister before it has threads.
+struct Parts {
+    control: PersistControl,
+    flusher: Flusher,
+    questions: Receiver<Lookup>,
+    openings: Receiver<Half>,
+    secret: Receiver<u128>,
+}
+
+impl Parts {
+    fn new(config: PersistConfig, drain: SlotDrain, open: Opener, metrics: Arc<Metrics>, clock: Clock) -> Self {
+        let (messages, inbox) = inbox(CONTROL);
+        let (lookups, questions) = bounded(CONTROL);
+        let (opened, openings) = bounded(1);
+        let (secret, secrets) = bounded(1);
+        let (logs, log_queue) = logs::queue(config.log_bytes);
+        let ringer = drain.ringer();
+        let flusher = Flusher::new(config, drain, open, Arc::clone(&metrics), clock, inbox, log_queue, opened, secret);
+        let control = PersistControl { messages, lookups, logs, ringer, metrics };
+        Self { control, flusher, questions, openings, secret: secrets }
+    }
+}
+
+/// The first store thread, to be run on any thread, for models of it. What is asked there finds no answer.
+#[doc(hidden)]
+pub fn flusher(
+    config: PersistConfig,
+    drain: SlotDrain,
+    open: Opener,
+    clock: Clock,
+) -> (PersistControl, impl FnOnce() + Send) {
+    let Parts { control, flusher, .. } = Parts::new(config, drain, open, Arc::default(), clock);
+    (control, move || flusher.run())
+}
+
+/// Tells a flusher to end, as [`Persister::shutdown`] does.
+#[doc(hidden)]
+pub fn end(control: &PersistControl, within: Span) -> bool {
+    control.end(within)
 }
 
 /// The persister's two threads.
@@ -172,25 +248,19 @@ impl Persister {
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> io::Result<Self> {
-        let (messages, inbox) = bounded(CONTROL);
-        let (lookups, questions) = bounded(CONTROL);
-        let (opened, openings) = bounded(1);
-        let (secret, secrets) = bounded(1);
         let (end, ended) = bounded(1);
-        let (log_sender, log_queue) = logs::queue(config.log_bytes);
-        let (ringer, survey) = (drain.ringer(), drain.survey());
+        let survey = drain.survey();
         let answered = Arc::clone(&metrics);
+        let Parts { control, flusher, questions, openings, secret } = Parts::new(config, drain, open, metrics, clock);
         thread::Builder::new()
             .name("segno-lookup".to_owned())
             .spawn(move || lookup::run(&questions, &openings, &answered))?;
-        let flusher = Flusher::new(config, drain, open, Arc::clone(&metrics), clock, inbox, log_queue, opened, secret);
         thread::Builder::new().name("segno-persist".to_owned()).spawn(move || {
             flusher.run();
             // Nobody may be left to hear it.
             let _ = end.try_send(());
         })?;
-        let control = PersistControl { messages, lookups, logs: log_sender, ringer, metrics };
-        Ok(Self { control, survey, secret: secrets, ended })
+        Ok(Self { control, survey, secret, ended })
     }
 
     /// A way to ask, for any thread.
@@ -206,9 +276,7 @@ impl Persister {
 
     /// Writes everything and ends, within about this much time. A store call that hangs is left behind on its thread.
     pub fn shutdown(self, within: Span) -> Unflushed {
-        let sent = self.control.messages.send_timeout(Message::Shutdown(within), Duration::from(within));
-        self.control.ringer.call();
-        let ended = sent.is_ok() && self.ended.recv_timeout(Duration::from(within) + GRACE).is_ok();
+        let ended = self.control.end(within) && self.ended.recv_timeout(Duration::from(within) + GRACE).is_ok();
         let left = self.survey.unflushed();
         let left = left.filter_map(|published| Some(((*published.name).clone(), published.cursor.clone()?)));
         Unflushed { cursors: left.collect(), hung: !ended }

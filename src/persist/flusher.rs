@@ -5,7 +5,7 @@
 //! once every few seconds, with what happens next.
 
 use super::PersistConfig;
-use super::control::{Message, Opener};
+use super::control::{Answer, Message, Opener};
 use super::logs::LogQueue;
 use super::lookup::Half;
 use super::worker::Worker;
@@ -14,7 +14,8 @@ use crate::clock::Clock;
 use crate::metrics::{Metrics, Persistence};
 use crate::slot::SlotDrain;
 use crate::store::{LogStore, Opened, SessionStore, StoreError};
-use crossbeam_channel::{Receiver, Sender};
+use crate::sync::Inbox;
+use crossbeam_channel::Sender;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ pub(super) struct Flusher {
     open: Opener,
     metrics: Arc<Metrics>,
     clock: Clock,
-    inbox: Receiver<Message>,
+    inbox: Inbox<Message>,
     logs: LogQueue,
     opened: Sender<Half>,
     secret: Sender<u128>,
@@ -44,7 +45,7 @@ pub(super) struct Flusher {
 const NAPS_IN_A_WINDOW: u32 = 8;
 
 /// The newest change that a caller waits for, and whom to tell whether it was written.
-type Barrier = (u64, Box<dyn FnOnce(bool) + Send>);
+type Barrier = (u64, Answer);
 
 /// The writing half of an opened store.
 struct Writing {
@@ -65,7 +66,7 @@ impl Flusher {
         open: Opener,
         metrics: Arc<Metrics>,
         clock: Clock,
-        inbox: Receiver<Message>,
+        inbox: Inbox<Message>,
         logs: LogQueue,
         opened: Sender<Half>,
         secret: Sender<u128>,
@@ -90,14 +91,11 @@ impl Flusher {
         }
     }
 
-    /// Opens the store, then writes until it is told to end.
+    /// Opens the store, then writes until it is told to end. Whoever waits for a flush then is told that it was not done.
     pub(super) fn run(mut self) {
         if let Some(mut writing) = self.open_store() {
             self.numbers().store_open.set(1);
             while !self.step(&mut writing) {}
-        }
-        for (_, reply) in self.barriers.drain(..) {
-            reply(false);
         }
     }
 
@@ -189,16 +187,14 @@ impl Flusher {
     }
 
     fn read_inbox(&mut self, mut worker: Option<&mut Worker>) {
-        while let Ok(message) = self.inbox.try_recv() {
+        while let Some(message) = self.inbox.take() {
             match message {
-                Message::Flush(reply) => {
+                Message::Flush(answer) => {
                     if let Some(worker) = &mut worker {
                         let now = self.clock.now();
                         self.take_in(worker, now);
                         worker.hurry(now);
-                        self.barriers.push((worker.newest(), reply));
-                    } else {
-                        reply(false);
+                        self.barriers.push((worker.newest(), answer));
                     }
                 }
                 Message::Shutdown(within) => {
@@ -222,7 +218,7 @@ impl Flusher {
         let (done, waiting): (Vec<_>, _) =
             std::mem::take(&mut self.barriers).into_iter().partition(|(n, _)| *n < oldest);
         self.barriers = waiting;
-        done.into_iter().for_each(|(_, reply)| reply(true));
+        done.into_iter().for_each(|(_, answer)| answer.give(true));
         if self.barriers.is_empty() && self.end_at.is_none() {
             worker.relax();
         }

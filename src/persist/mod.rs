@@ -29,6 +29,12 @@ mod thread_tests;
 pub use control::{Opener, PersistControl, Persister, Refused, Reply, Unflushed};
 pub use worker::{Worker, WorkerConfig};
 
+/// The parts, for models of each.
+#[doc(hidden)]
+pub mod parts {
+    pub use super::control::{end, flusher};
+}
+
 use crate::base::Span;
 use crate::timer::Backoff;
 
