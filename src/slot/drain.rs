@@ -7,6 +7,7 @@ use super::bell::{Ringer, Woken};
 use super::latest::{Phase, Published};
 use super::table::{SlotKey, Slots};
 use crate::base::Tick;
+use crate::sync::Shared;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ impl SlotDrain {
 
     /// What is newest in the slot; none when the key is stale. Drop it soon: the writer makes a new one as long as this
     /// one is held.
-    pub fn read(&self, key: SlotKey) -> Option<Arc<Published>> {
+    pub fn read(&self, key: SlotKey) -> Option<Shared<Published>> {
         let newest = self.slots.at(key.index)?.latest.load()?;
         (newest.generation == key.generation).then_some(newest)
     }
@@ -116,7 +117,7 @@ pub struct Survey {
 impl Survey {
     /// Cursors that are published and not acknowledged by the store. Not those of streams that are to be removed: nobody
     /// goes on behind them.
-    pub fn unflushed(&self) -> impl Iterator<Item = Arc<Published>> {
+    pub fn unflushed(&self) -> impl Iterator<Item = Shared<Published>> {
         self.published().filter_map(|(key, published)| {
             let durable = self.slots.at(key.index)?.durable.get();
             let is_behind = published.cursor.as_ref().is_some_and(|cursor| cursor.sequence > durable);
@@ -125,7 +126,7 @@ impl Survey {
     }
 
     /// Each slot in which something was published, with what is newest in it.
-    pub fn published(&self) -> impl Iterator<Item = (SlotKey, Arc<Published>)> {
+    pub fn published(&self) -> impl Iterator<Item = (SlotKey, Shared<Published>)> {
         (0..self.slots.capacity() as u32).filter_map(|index| {
             let published = self.slots.at(index)?.latest.load()?;
             Some((SlotKey { index, generation: published.generation }, published))
