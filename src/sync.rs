@@ -2,8 +2,8 @@
 //! here, on std or, under `cfg(loom)`, on the model checker's twins.
 //!
 //! In: plain values and [`Edge`]s, which say what an operation makes visible to whom. Out: cells, bits, a ring, parking.
-//! Laws: no operation takes a lock; the slots hand over through read-modify-write operations only, since loom judges
-//! plain sequentially consistent loads and stores as acquire and release.
+//! Laws: no operation takes a lock; two threads that each say something and look at what the other said do so by
+//! read-modify-write, since loom judges plain sequentially consistent loads and stores as acquire and release.
 //!
 //! # Orderings
 //! Counters and times are `Relaxed`: each is a number of its own, and no other memory is published through it.
@@ -76,6 +76,8 @@ mod handover {
         Asleep,
         /// From giving a place back to taking it. Carries the link to the next free place.
         Free,
+        /// From noting what is durable in a slot to reading it. Carries whose it is: by then the stream before has ended.
+        Durable,
         /// Inside [`Latest`], from a swap to a load. Carries the value. Given by arc-swap.
         Value,
         /// Inside [`Ring`], from a push to a pop. Carries the entry. Given by crossbeam.
@@ -180,7 +182,7 @@ mod handover {
         }
     }
 
-    /// A number that one thread sets and any may read, without an edge.
+    /// A number that one thread sets and any may read.
     #[derive(Debug)]
     pub struct Number(AtomicU64);
 
@@ -190,14 +192,24 @@ mod handover {
             Self(AtomicU64::new(n))
         }
 
-        /// Sets the number.
+        /// Sets the number, without an edge.
         pub fn set(&self, n: u64) {
             self.0.store(n, Ordering::Relaxed);
         }
 
-        /// The number as it is now.
+        /// The number as it is now, without an edge.
         pub fn get(&self) -> u64 {
             self.0.load(Ordering::Relaxed)
+        }
+
+        /// Sets the number. Makes visible through `edge`.
+        pub fn publish(&self, n: u64, edge: Edge) {
+            self.0.store(n, Ends::release(edge).order());
+        }
+
+        /// The number as it is now. Sees through `edge`.
+        pub fn observe(&self, edge: Edge) -> u64 {
+            self.0.load(Ends::acquire(edge).order())
         }
     }
 }

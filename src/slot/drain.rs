@@ -51,7 +51,7 @@ impl SlotDrain {
     /// Notes what the store has acknowledged: events at the mark.
     pub fn note_durable(&self, key: SlotKey, sequence: u64) {
         if let Some(slot) = self.slots.at(key.index) {
-            slot.with(key, |_| slot.durable.set(sequence));
+            slot.with(key, |_| slot.note_durable(sequence));
         }
     }
 
@@ -64,7 +64,7 @@ impl SlotDrain {
         }
         // First: once the slot is on the free list, what is in it belongs to the next stream.
         slot.latest.swap(None);
-        slot.durable.set(0);
+        slot.note_durable(0);
         if let Some(free) = self.slots.free(key.index) {
             free.give(key.index, &slot.link);
         }
@@ -119,7 +119,8 @@ impl Survey {
     /// goes on behind them.
     pub fn unflushed(&self) -> impl Iterator<Item = Shared<Published>> {
         self.published().filter_map(|(key, published)| {
-            let durable = self.slots.at(key.index)?.durable.get();
+            // None: the stream has ended meanwhile, and its end is stored.
+            let durable = self.slots.at(key.index)?.durable(key)?;
             let is_behind = published.cursor.as_ref().is_some_and(|cursor| cursor.sequence > durable);
             (is_behind && published.phase != Phase::Removed).then_some(published)
         })
