@@ -12,7 +12,7 @@
 //! |---|---|---|
 //! | loom | `./run loom` | every order of steps, every value a load may see; mutations |
 //! | threads | `./run threads` | whatever happens in some thousand runs, with arc-swap and crossbeam themselves |
-//! | Miri | `./run miri` | the same in few runs, for each of many seeds, with races and provenance checked |
+//! | Miri | `./run miri` | the same once for each of many seeds, with races, provenance and leaks checked |
 //!
 //! `LOOM_MAX_PREEMPTIONS` takes the place of every model's own bound: 100 is as good as none, and takes days for some.
 //! `SEGNO_MODEL_RUNS` says how often real threads run each.
@@ -75,7 +75,7 @@ fn run(bound: Option<usize>, model: impl Fn() + Sync + Send + 'static) {
 
 #[cfg(not(loom))]
 fn run(_bound: Option<usize>, model: impl Fn() + Sync + Send + 'static) {
-    let default = if cfg!(miri) { 2 } else { 2_000 };
+    let default = if cfg!(miri) { 1 } else { 2_000 };
     let runs = std::env::var("SEGNO_MODEL_RUNS").ok().and_then(|n| n.parse().ok()).unwrap_or(default);
     (0..runs).for_each(|_| model());
 }
@@ -150,7 +150,7 @@ pub fn drain_all(drain: &mut SlotDrain, mut each: impl FnMut(SlotKey, Option<Sha
 
 /// A store in memory, and the persister's first thread before it: run it on a thread of the model. `window`: what is
 /// coalesced; with none, a flusher with nothing to do sleeps until it is woken. Nothing in the store is ever too old, so it
-/// is not searched.
+/// is not searched; and there are no logs.
 pub fn persister(drain: SlotDrain, window: Span) -> (Store, PersistControl, End, impl FnOnce() + Send) {
     let store = Store(memory::Shared::new(10));
     let open: Opener = Box::new({
@@ -158,7 +158,7 @@ pub fn persister(drain: SlotDrain, window: Span) -> (Store, PersistControl, End,
         move || Ok(Opened { logs: None, log_lookup: None, ..store.0.open() })
     });
     let worker = WorkerConfig { window, ..WorkerConfig::default() };
-    let config = PersistConfig { worker, idle: Span::MAX, ..PersistConfig::new(77, 1) };
+    let config = PersistConfig { worker, idle: Span::MAX, log_bytes: 0, ..PersistConfig::new(77, 1) };
     let (control, end, run) = parts::flusher(config, drain, open, Clock::stopped(Tick::from_millis(1_000)));
     (store, control, end, run)
 }
