@@ -9,16 +9,29 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 /// A monotonic clock that starts at [`Tick::ZERO`].
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
-    start: Instant,
+    hands: Hands,
     /// What the calendar said at the start, in milliseconds since the Unix epoch.
     unix_ms: u64,
+}
+
+/// What tells the time since the start.
+#[derive(Clone, Copy, Debug)]
+enum Hands {
+    Since(Instant),
+    Stopped(Tick),
 }
 
 impl Clock {
     /// A clock that starts now.
     pub fn start() -> Self {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { start: Instant::now(), unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX) }
+        Self { hands: Hands::Since(Instant::now()), unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX) }
+    }
+
+    /// A clock that stands still, for models: each run of them must go the same way.
+    #[doc(hidden)]
+    pub fn stopped(at: Tick) -> Self {
+        Self { hands: Hands::Stopped(at), unix_ms: 0 }
     }
 
     /// A time as the calendar has it, in milliseconds since the Unix epoch. The calendar is read once, so that these
@@ -29,6 +42,9 @@ impl Clock {
 
     /// The time since the start.
     pub fn now(&self) -> Tick {
-        Tick::from_micros(u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX))
+        match self.hands {
+            Hands::Since(start) => Tick::from_micros(u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX)),
+            Hands::Stopped(at) => at,
+        }
     }
 }

@@ -2,8 +2,8 @@
 //! here, on std or, under `cfg(loom)`, on the model checker's twins.
 //!
 //! In: plain values and [`Edge`]s, which say what an operation makes visible to whom. Out: cells, bits, a ring, parking.
-//! Laws: no operation takes a lock; the slots hand over through read-modify-write operations only, since loom judges
-//! plain sequentially consistent loads and stores as acquire and release.
+//! Laws: no operation takes a lock; two threads that each say something and look at what the other said do so by
+//! read-modify-write, since loom judges plain sequentially consistent loads and stores as acquire and release.
 //!
 //! # Orderings
 //! Counters and times are `Relaxed`: each is a number of its own, and no other memory is published through it.
@@ -11,8 +11,8 @@
 //! Under loom either end of an edge can be taken away (`weakened`), so that tests show that each is needed.
 //!
 //! # What loom cannot see
-//! arc-swap and crossbeam do not answer to `cfg(loom)`. In their place stand models that promise no more: a release
-//! store and an acquire load of an index, and a ring of one producer and one consumer.
+//! arc-swap, crossbeam and `Arc` do not answer to `cfg(loom)`. In their place stand models that promise no more: a release
+//! store and an acquire load of an index, a ring of stamped places, a count of letters, a count of holders.
 
 #[cfg(feature = "persist")]
 pub use handover::*;
@@ -53,12 +53,12 @@ mod handover {
     use std::sync::atomic::Ordering;
 
     #[cfg(not(loom))]
-    pub use super::real::{Latest, Ring, Sleeper, park};
+    pub use super::real::{Inbox, Latest, Post, Ring, Shared, Sleeper, inbox, park};
     #[cfg(not(loom))]
     use std::sync::atomic::{AtomicU32, AtomicU64};
 
     #[cfg(loom)]
-    pub use super::model::{Latest, Ring, Sleeper, park, weakened};
+    pub use super::model::{Inbox, Latest, Post, Ring, Shared, Sleeper, counted, inbox, park, weakened};
     #[cfg(loom)]
     use loom::sync::atomic::{AtomicU32, AtomicU64};
 
@@ -76,10 +76,17 @@ mod handover {
         Asleep,
         /// From giving a place back to taking it. Carries the link to the next free place.
         Free,
+        /// From noting what is durable in a slot to reading it. Carries whose it is: by then the stream before has ended.
+        Durable,
         /// Inside [`Latest`], from a swap to a load. Carries the value. Given by arc-swap.
         Value,
         /// Inside [`Ring`], from a push to a pop. Carries the entry. Given by crossbeam.
         Entry,
+        /// Inside an [`Inbox`], from a letter's leaving to its taking. Carries what its sender did before. Given by
+        /// crossbeam.
+        Letter,
+        /// From letting go of a [`Shared`] value to writing it again. Carries the reading of it. Given by `Arc`.
+        Lent,
     }
 
     /// The two sides of an [`Edge`].
@@ -175,7 +182,7 @@ mod handover {
         }
     }
 
-    /// A number that one thread sets and any may read, without an edge.
+    /// A number that one thread sets and any may read.
     #[derive(Debug)]
     pub struct Number(AtomicU64);
 
@@ -185,14 +192,24 @@ mod handover {
             Self(AtomicU64::new(n))
         }
 
-        /// Sets the number.
+        /// Sets the number, without an edge.
         pub fn set(&self, n: u64) {
             self.0.store(n, Ordering::Relaxed);
         }
 
-        /// The number as it is now.
+        /// The number as it is now, without an edge.
         pub fn get(&self) -> u64 {
             self.0.load(Ordering::Relaxed)
+        }
+
+        /// Sets the number. Makes visible through `edge`.
+        pub fn publish(&self, n: u64, edge: Edge) {
+            self.0.store(n, Ends::release(edge).order());
+        }
+
+        /// The number as it is now. Sees through `edge`.
+        pub fn observe(&self, edge: Edge) -> u64 {
+            self.0.load(Ends::acquire(edge).order())
         }
     }
 }
@@ -201,9 +218,11 @@ mod handover {
 #[cfg(all(feature = "persist", not(loom)))]
 mod real {
     use arc_swap::ArcSwapOption;
+    use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
     use crossbeam_queue::ArrayQueue;
     use std::fmt;
     use std::sync::Arc;
+    pub use std::sync::Arc as Shared;
     use std::thread::{self, Thread};
     use std::time::Duration;
 
@@ -240,7 +259,7 @@ mod real {
         }
     }
 
-    /// A bounded queue of numbers. One thread pushes, one pops.
+    /// A bounded queue of numbers. Any thread pushes, one pops.
     #[derive(Debug)]
     pub struct Ring(ArrayQueue<u32>);
 
@@ -263,6 +282,53 @@ mod real {
         /// Numbers in the ring, as far as can be told while others work on it.
         pub fn count(&self) -> usize {
             self.0.len()
+        }
+    }
+
+    /// Leaves letters in an [`Inbox`], from any thread.
+    pub struct Post<T>(Sender<T>);
+
+    impl<T> fmt::Debug for Post<T> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("Post")
+        }
+    }
+
+    impl<T> Clone for Post<T> {
+        fn clone(&self) -> Self {
+            Self(self.0.clone())
+        }
+    }
+
+    /// Where one thread finds letters. With it go those that it holds, and those that come later are refused.
+    pub struct Inbox<T>(Receiver<T>);
+
+    /// An inbox for at most `capacity` letters.
+    pub fn inbox<T>(capacity: usize) -> (Post<T>, Inbox<T>) {
+        let (post, inbox) = bounded(capacity);
+        (Post(post), Inbox(inbox))
+    }
+
+    impl<T> Post<T> {
+        /// Leaves a letter. Never waits.
+        ///
+        /// # Errors
+        /// The letter, where there is no room, or no inbox any more.
+        pub fn leave(&self, letter: T) -> Result<(), T> {
+            self.0.try_send(letter).map_err(TrySendError::into_inner)
+        }
+    }
+
+    impl<T> fmt::Debug for Inbox<T> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("Inbox")
+        }
+    }
+
+    impl<T> Inbox<T> {
+        /// The oldest letter.
+        pub fn take(&mut self) -> Option<T> {
+            self.0.try_recv().ok()
         }
     }
 
@@ -303,29 +369,45 @@ mod real {
 #[cfg(all(feature = "persist", loom))]
 mod model {
     use super::{Edge, End};
-    use loom::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-    use loom::thread::{self, Thread};
+    use loom::cell::UnsafeCell;
+    use loom::sync::Notify;
+    use loom::sync::atomic::{AtomicUsize, Ordering};
+    use loom::thread;
     use std::cell::Cell;
+    use std::collections::VecDeque;
     use std::fmt;
+    use std::ops::Deref;
+    use std::sync::atomic::{AtomicU32, AtomicUsize as Own};
     use std::sync::{Arc, Mutex, PoisonError};
     use std::time::Duration;
 
     std::thread_local! {
-        /// All threads of a model run on one thread of the system, so this binds the model and no other.
+        /// All threads of a model run on one thread of the system, so these bind the model and no other.
         static WEAK: Cell<Option<(Edge, End)>> = const { Cell::new(None) };
+        static COUNTED: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// Runs `model` with `switch` set, also where it fails.
+    fn switched<T: Copy>(switch: &'static std::thread::LocalKey<Cell<T>>, to: T, model: impl FnOnce()) {
+        struct Restore<T: Copy + 'static>(&'static std::thread::LocalKey<Cell<T>>, T);
+        impl<T: Copy> Drop for Restore<T> {
+            fn drop(&mut self) {
+                self.0.set(self.1);
+            }
+        }
+        let _restore = Restore(switch, switch.replace(to));
+        model();
     }
 
     /// Runs `model` with one end of an edge taken away.
     pub fn weakened(edge: Edge, end: End, model: impl FnOnce()) {
-        struct Restore;
-        impl Drop for Restore {
-            fn drop(&mut self) {
-                WEAK.set(None);
-            }
-        }
-        let _restore = Restore;
-        WEAK.set(Some((edge, end)));
-        model();
+        switched(&WEAK, Some((edge, end)), model);
+    }
+
+    /// Runs `model` with values that know who holds them, so that those which nobody holds are written again. Without,
+    /// every value is taken for held, which saves steps where that is not what is looked at.
+    pub fn counted(model: impl FnOnce()) {
+        switched(&COUNTED, true, model);
     }
 
     /// Whether this end of the edge is in force.
@@ -341,46 +423,174 @@ mod model {
         }
     }
 
-    /// Every value the cell ever had, and the index of the newest: a load may see an old index, as far as acquire
-    /// allows. Values are kept, so none comes back unique: that rests on arc-swap and `Arc` alone.
-    pub struct Latest<T> {
-        newest: AtomicUsize,
-        /// Memory only, no part of the protocol: never held over an operation that loom sees.
-        values: Mutex<Vec<Arc<Entry<T>>>>,
+    /// Memory that only the model needs: never held over an operation that loom sees.
+    fn lock<T>(memory: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+        memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    struct Entry<T> {
-        value: Option<Arc<T>>,
-        /// Written before the swap: a reader that does not see it has the pointer, but not what it points to.
-        written: AtomicU32,
+    /// Stands for bytes that are no atomic: loom fails where reading them meets writing them. The lock is for the compiler
+    /// only, which lets nobody share a bare cell.
+    #[derive(Debug)]
+    struct Bytes(Mutex<UnsafeCell<()>>);
+
+    impl Bytes {
+        fn new() -> Self {
+            Self(Mutex::new(UnsafeCell::new(())))
+        }
+
+        fn read(&self) {
+            lock(&self.0).with(|_| ());
+        }
+
+        fn write(&self) {
+            lock(&self.0).with_mut(|_| ());
+        }
     }
+
+    /// A counted value, as `Arc`. What is behind it may be written again by one who holds it alone.
+    pub struct Shared<T> {
+        value: Arc<T>,
+        held: Arc<Held>,
+        /// Whether this one is among the holders; a cell takes its place.
+        holds: bool,
+    }
+
+    /// Who holds a value, and who touches it.
+    struct Held {
+        holders: AtomicUsize,
+        bytes: Bytes,
+    }
+
+    impl<T> Shared<T> {
+        /// Holds `value`, alone.
+        pub fn new(value: T) -> Self {
+            let held = Held { holders: AtomicUsize::new(1), bytes: Bytes::new() };
+            Self { value: Arc::new(value), held: Arc::new(held), holds: true }
+        }
+
+        /// The value to be written again, if nobody else holds it.
+        ///
+        /// One read-modify-write, as entering is. So whoever enters later sees that the value left its cell, which
+        /// arc-swap sees to by looking at the cell again.
+        pub fn get_mut(this: &mut Self) -> Option<&mut T>
+        where
+            T: Clone,
+        {
+            let order = match holds(Edge::Lent, End::Acquire) {
+                true => Ordering::AcqRel,
+                false => Ordering::Release,
+            };
+            if !COUNTED.get() || this.held.holders.compare_exchange(1, 1, order, Ordering::Relaxed).is_err() {
+                return None;
+            }
+            this.held.bytes.write();
+            // The cells keep what they had; only loom knows that these are the same bytes.
+            Some(Arc::make_mut(&mut this.value))
+        }
+
+        /// Where the value lies: the same again when it was written again. Points to nothing.
+        pub fn as_ptr(this: &Self) -> *const T {
+            Arc::as_ptr(&this.held).cast()
+        }
+
+        /// The parts, with the holder's count.
+        fn into_entry(mut self) -> Entry<T> {
+            self.holds = false;
+            (Arc::clone(&self.value), Arc::clone(&self.held))
+        }
+
+        /// Takes the place of a holder.
+        fn from_entry((value, held): Entry<T>) -> Self {
+            Self { value, held, holds: true }
+        }
+    }
+
+    impl Held {
+        fn enter(&self) {
+            if COUNTED.get() {
+                self.holders.fetch_add(1, Ordering::Acquire);
+            }
+        }
+
+        fn leave(&self) {
+            if COUNTED.get() && !std::thread::panicking() {
+                self.holders.fetch_sub(1, ordering(Edge::Lent, End::Release));
+            }
+        }
+    }
+
+    impl<T> Clone for Shared<T> {
+        fn clone(&self) -> Self {
+            self.held.enter();
+            Self::from_entry((Arc::clone(&self.value), Arc::clone(&self.held)))
+        }
+    }
+
+    impl<T> Drop for Shared<T> {
+        fn drop(&mut self) {
+            if self.holds {
+                self.held.leave();
+            }
+        }
+    }
+
+    impl<T> Deref for Shared<T> {
+        type Target = T;
+
+        fn deref(&self) -> &T {
+            self.held.bytes.read();
+            &self.value
+        }
+    }
+
+    impl<T: fmt::Debug> fmt::Debug for Shared<T> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            self.value.fmt(f)
+        }
+    }
+
+    /// Every value the cell ever had, and the index of the newest: a load may see an old index, as far as acquire
+    /// allows.
+    pub struct Latest<T> {
+        newest: AtomicUsize,
+        values: Mutex<Vec<Option<Entry<T>>>>,
+    }
+
+    type Entry<T> = (Arc<T>, Arc<Held>);
 
     impl<T> Default for Latest<T> {
         fn default() -> Self {
-            let none = Entry { value: None, written: AtomicU32::new(1) };
-            Self { newest: AtomicUsize::new(0), values: Mutex::new(vec![Arc::new(none)]) }
+            Self { newest: AtomicUsize::new(0), values: Mutex::new(vec![None]) }
         }
     }
 
     impl<T> Latest<T> {
-        /// Puts a value, or none, in. Gives the one that was there.
-        pub fn swap(&self, value: Option<Arc<T>>) -> Option<Arc<T>> {
-            let entry = Arc::new(Entry { value, written: AtomicU32::new(0) });
-            entry.written.store(1, Ordering::Relaxed);
+        /// Puts a value, or none, in. Gives the one that was there, unique unless somebody holds it.
+        pub fn swap(&self, value: Option<Shared<T>>) -> Option<Shared<T>> {
+            let entry = value.map(Shared::into_entry);
             let index = {
-                let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut values = lock(&self.values);
                 values.push(entry);
                 values.len() - 1
             };
             let old = self.newest.swap(index, ordering(Edge::Value, End::Release));
-            self.entry(old).value.clone()
+            self.entry(old).map(Shared::from_entry)
         }
 
-        /// The newest value, kept.
-        pub fn load(&self) -> Option<Arc<T>> {
-            let entry = self.entry(self.newest.load(ordering(Edge::Value, End::Acquire)));
-            assert_eq!(entry.written.load(Ordering::Relaxed), 1, "a value was read before it was written");
-            entry.value.clone()
+        /// The newest value, kept. What is held after it left the cell is none of the cell's values any more: so it is
+        /// looked at again once it is held, as arc-swap does.
+        pub fn load(&self) -> Option<Shared<T>> {
+            loop {
+                let entry = self.entry(self.look())?;
+                if !COUNTED.get() {
+                    return Some(Shared::from_entry(entry));
+                }
+                entry.1.enter();
+                match self.entry(self.look()) {
+                    Some(again) if Arc::ptr_eq(&entry.1, &again.1) => return Some(Shared::from_entry(again)),
+                    _ => entry.1.leave(),
+                }
+            }
         }
 
         /// Looks at the newest value.
@@ -388,8 +598,12 @@ mod model {
             look(self.load().as_deref())
         }
 
-        fn entry(&self, index: usize) -> Arc<Entry<T>> {
-            Arc::clone(&self.values.lock().unwrap_or_else(PoisonError::into_inner)[index])
+        fn look(&self) -> usize {
+            self.newest.load(ordering(Edge::Value, End::Acquire))
+        }
+
+        fn entry(&self, index: usize) -> Option<Entry<T>> {
+            lock(&self.values)[index].clone()
         }
     }
 
@@ -399,67 +613,160 @@ mod model {
         }
     }
 
-    /// A ring of one producer and one consumer: all that the slots ask of a queue.
+    /// A ring of stamped places: any thread pushes, one pops. A stamp says which push or pop its place waits for: twice
+    /// the number of that push, and one more for the pop behind it.
     ///
-    /// Each side keeps its own number outside of the model: loom looks for another order only at the last access before
-    /// a store, so a thread that loads a number just before it stores it would hide the other side's loads.
+    /// The one who pops keeps its own number outside of the model: loom looks for another order only at the last access
+    /// before a store, so a thread that loads a number just before it stores it would hide the other side's loads.
     #[derive(Debug)]
     pub struct Ring {
-        places: Box<[AtomicU32]>,
-        pushed: AtomicUsize,
-        popped: AtomicUsize,
-        pushes: Own,
+        places: Box<[Place]>,
+        claimed: AtomicUsize,
         pops: Own,
     }
 
-    /// A number of one thread's own.
-    type Own = std::sync::atomic::AtomicUsize;
+    #[derive(Debug)]
+    struct Place {
+        stamp: AtomicUsize,
+        bytes: Bytes,
+        n: AtomicU32,
+    }
 
     impl Ring {
         /// For at most `capacity` numbers, at least one.
         pub fn new(capacity: usize) -> Self {
-            let places = (0..capacity.max(1)).map(|_| AtomicU32::new(u32::MAX)).collect();
-            let (pushed, popped) = (AtomicUsize::new(0), AtomicUsize::new(0));
-            Self { places, pushed, popped, pushes: Own::new(0), pops: Own::new(0) }
+            let place =
+                |at| Place { stamp: AtomicUsize::new(2 * at), bytes: Bytes::new(), n: AtomicU32::new(u32::MAX) };
+            Self { places: (0..capacity.max(1)).map(place).collect(), claimed: AtomicUsize::new(0), pops: Own::new(0) }
         }
 
-        /// Adds a number; false when the ring is full, or the pop before has not been seen yet.
+        /// Adds a number; false when the ring is full, or the pop before has not been seen yet. Then a place is lost,
+        /// and no model goes on from there.
         pub fn push(&self, n: u32) -> bool {
-            let pushed = self.pushes.load(Ordering::Relaxed);
-            if pushed - self.popped.load(Ordering::Acquire) == self.places.len() {
+            let at = self.claimed.fetch_add(1, Ordering::AcqRel);
+            let place = &self.places[at % self.places.len()];
+            if place.stamp.load(Ordering::Acquire) != 2 * at {
                 return false;
             }
-            self.places[pushed % self.places.len()].store(n, Ordering::Relaxed);
-            self.pushes.store(pushed + 1, Ordering::Relaxed);
-            self.pushed.store(pushed + 1, ordering(Edge::Entry, End::Release));
+            place.bytes.write();
+            place.n.store(n, Ordering::Relaxed);
+            place.stamp.store(2 * at + 1, ordering(Edge::Entry, End::Release));
             true
         }
 
-        /// The oldest number; none when the push before has not been seen yet.
+        /// The oldest number; none when no push was seen. Waits for a push that has claimed its place and is not done,
+        /// as crossbeam does.
         pub fn pop(&self) -> Option<u32> {
-            let popped = self.pops.load(Ordering::Relaxed);
-            if self.pushed.load(ordering(Edge::Entry, End::Acquire)) == popped {
-                return None;
+            let at = self.pops.load(Ordering::Relaxed);
+            let place = &self.places[at % self.places.len()];
+            while place.stamp.load(ordering(Edge::Entry, End::Acquire)) != 2 * at + 1 {
+                if self.claimed.load(Ordering::Acquire) == at {
+                    return None;
+                }
+                thread::yield_now();
             }
-            let n = self.places[popped % self.places.len()].load(Ordering::Relaxed);
-            self.pops.store(popped + 1, Ordering::Relaxed);
-            self.popped.store(popped + 1, Ordering::Release);
+            place.bytes.read();
+            let n = place.n.load(Ordering::Relaxed);
+            self.pops.store(at + 1, Ordering::Relaxed);
+            place.stamp.store(2 * (at + self.places.len()), Ordering::Release);
             Some(n)
         }
 
         /// Numbers in the ring, for the one who pops.
         pub fn count(&self) -> usize {
-            self.pushed.load(Ordering::Acquire) - self.pops.load(Ordering::Relaxed)
+            self.claimed.load(Ordering::Acquire) - self.pops.load(Ordering::Relaxed)
         }
     }
 
+    /// Leaves letters in an [`Inbox`], from any thread.
+    pub struct Post<T>(Arc<Mail<T>>);
+
+    /// Where one thread finds letters. With it go those that it holds, and those that come later are refused.
+    pub struct Inbox<T> {
+        mail: Arc<Mail<T>>,
+        taken: usize,
+    }
+
+    struct Mail<T> {
+        /// Twice the letters ever left, and one when there is no inbox any more.
+        left: AtomicUsize,
+        letters: Mutex<VecDeque<T>>,
+    }
+
+    /// An inbox. It is never full: models leave few letters.
+    pub fn inbox<T>(_capacity: usize) -> (Post<T>, Inbox<T>) {
+        let mail = Arc::new(Mail { left: AtomicUsize::new(0), letters: Mutex::new(VecDeque::new()) });
+        (Post(Arc::clone(&mail)), Inbox { mail, taken: 0 })
+    }
+
+    impl<T> fmt::Debug for Post<T> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("Post")
+        }
+    }
+
+    impl<T> Clone for Post<T> {
+        fn clone(&self) -> Self {
+            Self(Arc::clone(&self.0))
+        }
+    }
+
+    impl<T> Post<T> {
+        /// Leaves a letter. Never waits.
+        ///
+        /// # Errors
+        /// The letter, where there is no inbox any more.
+        pub fn leave(&self, letter: T) -> Result<(), T> {
+            // What is left as a model fails is for nobody.
+            if std::thread::panicking() || self.0.left.fetch_add(2, ordering(Edge::Letter, End::Release)) & 1 == 1 {
+                return Err(letter);
+            }
+            lock(&self.0.letters).push_back(letter);
+            Ok(())
+        }
+    }
+
+    impl<T> fmt::Debug for Inbox<T> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("Inbox")
+        }
+    }
+
+    impl<T> Inbox<T> {
+        /// The oldest letter; none when its leaving has not been seen yet.
+        pub fn take(&mut self) -> Option<T> {
+            if self.mail.left.load(ordering(Edge::Letter, End::Acquire)) / 2 == self.taken {
+                return None;
+            }
+            self.taken += 1;
+            lock(&self.mail.letters).pop_front()
+        }
+    }
+
+    impl<T> Drop for Inbox<T> {
+        fn drop(&mut self) {
+            if !std::thread::panicking() {
+                self.mail.left.fetch_or(1, Ordering::AcqRel);
+                let letters = std::mem::take(&mut *lock(&self.mail.letters));
+                drop(letters);
+            }
+        }
+    }
+
+    loom::thread_local! {
+        static TOKEN: Arc<Notify> = Arc::new(Notify::new());
+    }
+
     /// A thread that sleeps, or will.
+    ///
+    /// Not loom's own parking: there waking makes all that was done before visible at once, also to a thread that has
+    /// not slept yet.
     #[derive(Debug)]
-    pub struct Sleeper(Thread);
+    pub struct Sleeper(Arc<Notify>);
 
     impl PartialEq for Sleeper {
         fn eq(&self, other: &Self) -> bool {
-            self.0.id() == other.0.id()
+            Arc::ptr_eq(&self.0, &other.0)
         }
     }
 
@@ -468,20 +775,21 @@ mod model {
     impl Sleeper {
         /// The thread that asks.
         pub fn current() -> Self {
-            Self(thread::current())
+            Self(TOKEN.with(Arc::clone))
         }
 
         /// Ends its sleep, or its next one.
         pub fn wake(&self) {
-            self.0.unpark();
+            self.0.notify();
         }
     }
 
-    /// Sleeps until woken. With a limit it is up at once: any moment is one at which time can be up.
+    /// Sleeps until woken; once in a model also for no reason. With a limit it is up at once: any moment is one at which
+    /// time can be up.
     pub fn park(limit: Option<Duration>) {
         match limit {
             Some(_) => thread::yield_now(),
-            None => thread::park(),
+            None => TOKEN.with(Arc::clone).wait(),
         }
     }
 }

@@ -1,45 +1,124 @@
-//! What the models share.
+//! What the models share: one way to run them under loom, on real threads, and under Miri.
 //!
-//! Each file in `tests/` states one property in its first line, and whether it is explored to the end or with bounded
-//! pre-emptions. Beside each property stand mutations that must fail: one end of an edge taken away by
-//! `segno::sync::weakened`, or two steps of the protocol swapped. So the models are known to bite.
+//! In: the body of a model, a function over segno's slots and persister that starts threads and asserts. Out: a failure in
+//! any order of its steps that is tried; a line on stderr that says how many were.
+//! Laws: each file in `tests/` states one property in its first line, and whether loom explores it to the end. Beside each
+//! property stand mutations: one end of an edge taken away by `segno::sync::weakened`, or two steps swapped. Loom must
+//! find each of them, with the failure that is named; so the models are known to bite.
 //!
-//! Run with `RUSTFLAGS="--cfg loom" cargo test --release` in this folder.
-#![cfg(loom)]
+//! The bodies know nothing of who runs them, but take [`thread`] from here:
+//!
+//! | | command in this folder | what is tried |
+//! |---|---|---|
+//! | loom | `./run loom` | every order of steps, every value a load may see; mutations |
+//! | threads | `./run threads` | whatever happens in some thousand runs, with arc-swap and crossbeam themselves |
+//! | Miri | `./run miri` | the same once for each of many seeds, with races, provenance and leaks checked |
+//!
+//! `LOOM_MAX_PREEMPTIONS` takes the place of every model's own bound: 100 is as good as none, and takes days for some.
+//! `SEGNO_MODEL_RUNS` says how often real threads run each.
 
-use segno::base::{Cursor, EventId, StreamName, Tick};
+use segno::base::{Cursor, EventId, Span, StreamName, Tick};
+use segno::clock::Clock;
+use segno::persist::parts::{self, End};
+use segno::persist::{Opener, PersistConfig, PersistControl, WorkerConfig};
 use segno::slot::{Published, SlotDrain, SlotKey};
-use segno::sync::{Edge, End, weakened};
+use segno::store::{Opened, SessionStore, memory};
+use segno::sync::Shared;
+use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
-/// Explores a model to its end.
+/// Threads of a model.
+#[cfg(loom)]
+pub use loom::thread;
+/// Threads of a model.
+#[cfg(not(loom))]
+pub use std::thread;
+
+/// Runs a model in every order there is.
 pub fn exhaustive(model: impl Fn() + Sync + Send + 'static) {
-    loom::model(model);
+    explore(None, model);
 }
 
-/// Explores a model with at most so many pre-emptions.
+/// Runs a model in every order with at most so many pre-emptions.
 pub fn bounded(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+    explore(Some(preemptions), model);
+}
+
+/// Runs a model in which values that nobody holds are written again. Outside of loom they always are.
+pub fn counted(model: impl FnOnce()) {
+    #[cfg(loom)]
+    segno::sync::counted(model);
+    #[cfg(not(loom))]
+    model();
+}
+
+fn explore(bound: Option<usize>, model: impl Fn() + Sync + Send + 'static) {
+    let told = std::env::var("LOOM_MAX_PREEMPTIONS").ok().and_then(|n| n.parse().ok());
+    let bound = told.or(bound);
+    let report = Report { bound, begun: Instant::now(), runs: Arc::default() };
+    let runs = Arc::clone(&report.runs);
+    run(bound, move || {
+        runs.fetch_add(1, Ordering::Relaxed);
+        model();
+    });
+}
+
+#[cfg(loom)]
+fn run(bound: Option<usize>, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
+    builder.preemption_bound = bound;
+    builder.max_branches = 10_000;
     builder.check(model);
 }
 
-/// Runs a model that must fail because one end of an edge is taken away.
-///
-/// # Panics
-/// When the model does not fail: then the edge is not needed, or the model does not see that it is.
-pub fn must_fail_without(edge: Edge, end: End, model: impl Fn() + Sync + Send + 'static + Clone) {
-    let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| weakened(edge, end, || exhaustive(model))));
-    assert!(failed.is_err(), "the model holds without the {end:?} end of {edge:?}");
+#[cfg(not(loom))]
+fn run(_bound: Option<usize>, model: impl Fn() + Sync + Send + 'static) {
+    let default = if cfg!(miri) { 1 } else { 2_000 };
+    let runs = std::env::var("SEGNO_MODEL_RUNS").ok().and_then(|n| n.parse().ok()).unwrap_or(default);
+    (0..runs).for_each(|_| model());
 }
 
-/// Runs a model of a protocol with a mistake in it, which must fail.
-///
-/// # Panics
-/// When the model does not fail.
-pub fn must_fail(what: &str, model: impl Fn() + Sync + Send + 'static) {
-    let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| exhaustive(model)));
-    assert!(failed.is_err(), "the model holds although {what}");
+/// Says how often a model was run, also when it failed.
+struct Report {
+    bound: Option<usize>,
+    begun: Instant,
+    runs: Arc<AtomicU64>,
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        let file = std::env::args().next().unwrap_or_default();
+        let file = file.rsplit(['/', '\\']).next().and_then(|file| file.split('-').next()).unwrap_or_default();
+        let thread = std::thread::current();
+        let how = match (cfg!(loom), self.bound) {
+            (false, _) => "sampled".to_owned(),
+            (true, None) => "all".to_owned(),
+            (true, Some(bound)) => format!("preemptions<={bound}"),
+        };
+        let (runs, ms) = (self.runs.load(Ordering::Relaxed), self.begun.elapsed().as_millis());
+        let end = if std::thread::panicking() { "failed" } else { "held" };
+        // Not through `eprintln`, which the test harness keeps to itself. Where nobody listens, nothing is lost.
+        let line = format!("explored {file}::{} {how} {runs} {ms}ms {end}\n", thread.name().unwrap_or("?"));
+        let _ = std::io::stderr().write_all(line.as_bytes());
+    }
+}
+
+/// Tests that must fail: the model without one end of an edge. The text is that of the failure; loom's own are "deadlock",
+/// where everybody sleeps, and "Causality violation", where a read was not kept apart from a write.
+#[macro_export]
+macro_rules! must_fail_without {
+    ($($test:ident: $edge:ident $end:ident, $run:expr, $failure:literal;)*) => {
+        $(
+            #[cfg(loom)]
+            #[test]
+            #[should_panic(expected = $failure)]
+            fn $test() {
+                segno::sync::weakened(segno::sync::Edge::$edge, segno::sync::End::$end, || $run);
+            }
+        )*
+    };
 }
 
 /// A stream's name.
@@ -57,14 +136,44 @@ pub fn cursor(sequence: u64) -> Cursor {
 }
 
 /// The sequence of a published cursor; 0 without one.
-pub fn sequence(published: Option<Arc<Published>>) -> u64 {
+pub fn sequence(published: Option<Shared<Published>>) -> u64 {
     published.and_then(|p| p.cursor.as_ref().map(|cursor| cursor.sequence)).unwrap_or(0)
 }
 
 /// Drains everything that is on the queue, and reads each slot.
-pub fn drain_all(drain: &mut SlotDrain, mut each: impl FnMut(SlotKey, Option<Arc<Published>>)) {
+pub fn drain_all(drain: &mut SlotDrain, mut each: impl FnMut(SlotKey, Option<Shared<Published>>)) {
     while let Some(key) = drain.pop() {
         let read = drain.read(key);
         each(key, read);
+    }
+}
+
+/// A store in memory, and the persister's first thread before it: run it on a thread of the model. `window`: what is
+/// coalesced; with none, a flusher with nothing to do sleeps until it is woken. Nothing in the store is ever too old, so it
+/// is not searched; and there are no logs.
+pub fn persister(drain: SlotDrain, window: Span) -> (Store, PersistControl, End, impl FnOnce() + Send) {
+    let store = Store(memory::Shared::new(10));
+    let open: Opener = Box::new({
+        let store = store.clone();
+        move || Ok(Opened { logs: None, log_lookup: None, ..store.0.open() })
+    });
+    let worker = WorkerConfig { window, ..WorkerConfig::default() };
+    let config = PersistConfig { worker, idle: Span::MAX, log_bytes: 0, ..PersistConfig::new(77, 1) };
+    let (control, end, run) = parts::flusher(config, drain, open, Clock::stopped(Tick::from_millis(1_000)));
+    (store, control, end, run)
+}
+
+/// What a persister wrote.
+#[derive(Clone)]
+pub struct Store(memory::Shared);
+
+impl Store {
+    /// The sequence of a stored cursor; 0 without one.
+    ///
+    /// # Panics
+    /// Never: memory does not fail.
+    pub fn sequence(&self, stream: u64) -> u64 {
+        let found = self.0.clone().get_last_event_id(&name(stream)).expect("memory does not fail");
+        found.map_or(0, |cursor| cursor.sequence)
     }
 }

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::slot::{Ringer, SlotDrain, Survey};
 use crate::store::{LogWrite, Opened, StoreError, StoredCursor, StoredLog};
+use crate::sync::{Post, inbox};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io;
 use std::sync::Arc;
@@ -46,7 +47,7 @@ impl std::error::Error for Refused {}
 /// What the flusher is told.
 pub(super) enum Message {
     /// Answer when everything published before is durable.
-    Flush(Box<dyn FnOnce(bool) + Send>),
+    Flush(Answer),
     /// The look-ups' half of this opening of the store has failed for good.
     Closed {
         /// Its number.
@@ -54,10 +55,31 @@ pub(super) enum Message {
     },
 }
 
+/// Tells a caller whether its flush was done, exactly once: that it was not where this is dropped, wherever it is then. A
+/// flush may still lie in the inbox when the flusher ends.
+pub(super) struct Answer(Option<Box<dyn FnOnce(bool) + Send>>);
+
+impl Answer {
+    /// Gives the answer.
+    pub(super) fn give(mut self, all: bool) {
+        if let Some(reply) = self.0.take() {
+            reply(all);
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(reply) = self.0.take() {
+            reply(false);
+        }
+    }
+}
+
 /// Asks the persister, from any thread.
 #[derive(Clone, Debug)]
 pub struct PersistControl {
-    messages: Sender<Message>,
+    messages: Post<Message>,
     lookups: Sender<Lookup>,
     logs: LogSender,
     ringer: Ringer,
@@ -125,7 +147,12 @@ impl PersistControl {
     /// # Errors
     /// [`Refused`]; then `reply` is not called.
     pub fn flush(&self, reply: Box<dyn FnOnce(bool) + Send>) -> Result<(), Refused> {
-        self.messages.try_send(Message::Flush(reply)).map_err(|_| self.refused())?;
+        if let Err(refused) = self.messages.leave(Message::Flush(Answer(Some(reply)))) {
+            if let Message::Flush(mut answer) = refused {
+                answer.0 = None;
+            }
+            return Err(self.refused());
+        }
         self.ringer.call();
         Ok(())
     }
@@ -160,14 +187,89 @@ pub struct Unflushed {
     pub hung: bool,
 }
 
+/// Ends the persister: when it is said, or when this is dropped. A post of its own: whoever asks much delays no end.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct End {
+    /// Until it is said.
+    post: Option<Post<Span>>,
+    ringer: Ringer,
+}
+
+impl End {
+    /// Says that everything is to be written, and then is the end; at this much time from now in any case. False when it
+    /// was said before, or the persister has ended.
+    pub fn say(&mut self, within: Span) -> bool {
+        let is_left = self.post.take().is_some_and(|post| post.leave(within).is_ok());
+        if is_left {
+            self.ringer.call();
+        }
+        is_left
+    }
+}
+
+impl Drop for End {
+    /// Has the threads write what there is and close the store, and does not wait for that: a start that failed must
+    /// leave the store to the next one.
+    fn drop(&mut self) {
+        self.say(LEFT_ALONE);
+    }
+}
+
+/// The persister before it has threads.
+struct Parts {
+    control: PersistControl,
+    end: End,
+    flusher: Flusher,
+    lookups: Lookups,
+    secret: Receiver<u128>,
+}
+
+impl Parts {
+    fn new(config: PersistConfig, drain: SlotDrain, open: Opener, metrics: Arc<Metrics>, clock: Clock) -> Self {
+        let (messages, letters) = inbox(CONTROL);
+        let (lookups, questions) = bounded(CONTROL);
+        let (opened, openings) = Openings::new();
+        let (secret, secrets) = bounded(1);
+        let (end, ending) = inbox(1);
+        let (logs, log_queue) = logs::queue(config.log_bytes);
+        let ringer = drain.ringer();
+        let answering = Lookups {
+            questions,
+            openings,
+            messages: messages.clone(),
+            ringer: ringer.clone(),
+            metrics: Arc::clone(&metrics),
+            clock,
+            complained_at: None,
+        };
+        let flusher =
+            Flusher::new(config, drain, open, Arc::clone(&metrics), clock, letters, ending, log_queue, opened, secret);
+        let end = End { post: Some(end), ringer: ringer.clone() };
+        let control = PersistControl { messages, lookups, logs, ringer, metrics };
+        Self { control, end, flusher, lookups: answering, secret: secrets }
+    }
+}
+
+/// The first store thread, to be run on any thread, for models of it. What is looked up there finds no answer.
+#[doc(hidden)]
+pub fn flusher(
+    config: PersistConfig,
+    drain: SlotDrain,
+    open: Opener,
+    clock: Clock,
+) -> (PersistControl, End, impl FnOnce() + Send) {
+    let Parts { control, end, flusher, .. } = Parts::new(config, drain, open, Arc::default(), clock);
+    (control, end, move || flusher.run())
+}
+
 /// The persister's two threads.
 #[derive(Debug)]
 pub struct Persister {
     control: PersistControl,
     survey: Survey,
     secret: Receiver<u128>,
-    /// Tells the thread that writes how long it still has. A channel of its own: whoever asks much delays no end.
-    end: Sender<Span>,
+    end: End,
     ended: Receiver<()>,
 }
 
@@ -183,33 +285,16 @@ impl Persister {
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> io::Result<Self> {
-        let (messages, inbox) = bounded(CONTROL);
-        let (lookups, questions) = bounded(CONTROL);
-        let (opened, openings) = Openings::new();
-        let (secret, secrets) = bounded(1);
-        let (end, ending) = bounded(1);
         let (last, ended) = bounded(1);
-        let (log_sender, log_queue) = logs::queue(config.log_bytes);
-        let (ringer, survey) = (drain.ringer(), drain.survey());
-        let lookups_of = Lookups {
-            questions,
-            openings,
-            messages: messages.clone(),
-            ringer: ringer.clone(),
-            metrics: Arc::clone(&metrics),
-            clock,
-            complained_at: None,
-        };
-        thread::Builder::new().name("segno-lookup".to_owned()).spawn(move || lookups_of.run())?;
-        let flusher =
-            Flusher::new(config, drain, open, Arc::clone(&metrics), clock, inbox, ending, log_queue, opened, secret);
+        let survey = drain.survey();
+        let Parts { control, end, flusher, lookups, secret } = Parts::new(config, drain, open, metrics, clock);
+        thread::Builder::new().name("segno-lookup".to_owned()).spawn(move || lookups.run())?;
         thread::Builder::new().name("segno-persist".to_owned()).spawn(move || {
             flusher.run();
             // Nobody may be left to hear it.
             let _ = last.try_send(());
         })?;
-        let control = PersistControl { messages, lookups, logs: log_sender, ringer, metrics };
-        Ok(Self { control, survey, secret: secrets, end, ended })
+        Ok(Self { control, survey, secret, end, ended })
     }
 
     /// A way to ask, for any thread.
@@ -224,22 +309,11 @@ impl Persister {
     }
 
     /// Writes everything and ends, within about this much time. A store call that hangs is left behind on its thread.
-    pub fn shutdown(self, within: Span) -> Unflushed {
-        let sent = self.end.try_send(within);
-        self.control.ringer.call();
-        let ended = sent.is_ok() && self.ended.recv_timeout(Duration::from(within) + GRACE).is_ok();
+    pub fn shutdown(mut self, within: Span) -> Unflushed {
+        let ended = self.end.say(within) && self.ended.recv_timeout(Duration::from(within) + GRACE).is_ok();
         let left = self.survey.unflushed();
         let left = left.filter_map(|published| Some(((*published.name).clone(), published.cursor.clone()?)));
         Unflushed { cursors: left.collect(), hung: !ended }
-    }
-}
-
-impl Drop for Persister {
-    /// Has the threads write what there is and close the store, and does not wait for that: a start that failed must
-    /// leave the store to the next one. After [`Persister::shutdown`] nobody hears it.
-    fn drop(&mut self) {
-        let _ = self.end.try_send(LEFT_ALONE);
-        self.control.ringer.call();
     }
 }
 

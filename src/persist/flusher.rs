@@ -6,7 +6,7 @@
 //! again, and the worker, which knows what is not durable, lives through that.
 
 use super::PersistConfig;
-use super::control::{Message, Opener};
+use super::control::{Answer, Message, Opener};
 use super::logs::{Fate, LogQueue};
 use super::lookup::{Half, Openings};
 use super::sweep::{Shelves, Sweep};
@@ -16,7 +16,8 @@ use crate::clock::Clock;
 use crate::metrics::{Metrics, Persistence};
 use crate::slot::{SlotDrain, Survey};
 use crate::store::{LogStore, Opened, SessionStore, StoreError, Stored, Write};
-use crossbeam_channel::{Receiver, Sender, TryRecvError};
+use crate::sync::Inbox;
+use crossbeam_channel::Sender;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,8 +31,8 @@ pub(super) struct Flusher {
     open: Opener,
     metrics: Arc<Metrics>,
     clock: Clock,
-    inbox: Receiver<Message>,
-    ending: Receiver<Span>,
+    inbox: Inbox<Message>,
+    ending: Inbox<Span>,
     logs: LogQueue,
     opened: Openings,
     secret: Sender<u128>,
@@ -58,7 +59,7 @@ const NAPS_IN_A_WINDOW: u32 = 8;
 const BARRIERS: usize = 1_000;
 
 /// The newest change that a caller waits for, and whom to tell whether it was written.
-type Barrier = (u64, Box<dyn FnOnce(bool) + Send>);
+type Barrier = (u64, Answer);
 
 /// How many cursors and removals of a batch the store left aside for what it has, and the name of one.
 fn fenced(
@@ -93,8 +94,8 @@ impl Flusher {
         open: Opener,
         metrics: Arc<Metrics>,
         clock: Clock,
-        inbox: Receiver<Message>,
-        ending: Receiver<Span>,
+        inbox: Inbox<Message>,
+        ending: Inbox<Span>,
         logs: LogQueue,
         opened: Openings,
         secret: Sender<u128>,
@@ -124,7 +125,8 @@ impl Flusher {
         }
     }
 
-    /// Opens the store, then writes until it is told to end; opens it again as often as it fails for good.
+    /// Opens the store, then writes until it is told to end; opens it again as often as it fails for good. Whoever waits for
+    /// a flush in the end is told that it was not done.
     pub(super) fn run(mut self) {
         let mut worker = None;
         while let Some(mut writing) = self.open_store(worker.take()) {
@@ -140,9 +142,6 @@ impl Flusher {
                 break;
             }
             worker = Some(writing.worker);
-        }
-        for (_, reply) in self.barriers.drain(..) {
-            reply(false);
         }
     }
 
@@ -265,36 +264,30 @@ impl Flusher {
         }
     }
 
+    /// The end first: then whoever asked before it was said is heard, and told the truth.
     fn read_inbox(&mut self, mut worker: Option<&mut Worker>) {
-        while let Ok(message) = self.inbox.try_recv() {
+        if let Some(within) = self.ending.take() {
+            let now = self.clock.now();
+            self.end_at = Some(now + within);
+            if let Some(worker) = &mut worker {
+                self.take_in(worker, now);
+                worker.hurry(now);
+            }
+        }
+        while let Some(message) = self.inbox.take() {
             match message {
-                Message::Flush(reply) => {
+                Message::Flush(answer) => {
                     if self.barriers.len() >= BARRIERS {
                         self.numbers().refused.add(1);
-                        reply(false);
                     } else if let Some(worker) = &mut worker {
                         let now = self.clock.now();
                         self.take_in(worker, now);
                         worker.hurry(now);
-                        self.barriers.push((worker.newest(), reply));
-                    } else {
-                        reply(false);
+                        self.barriers.push((worker.newest(), answer));
                     }
                 }
                 Message::Closed { opening } => self.is_closed |= opening == self.openings,
             }
-        }
-        let within = match self.ending.try_recv() {
-            Ok(within) => within,
-            // Nobody is left to say how long it may take.
-            Err(TryRecvError::Disconnected) if self.end_at.is_none() => Span::ZERO,
-            Err(_) => return,
-        };
-        let now = self.clock.now();
-        self.end_at = Some(now + within);
-        if let Some(worker) = &mut worker {
-            self.take_in(worker, now);
-            worker.hurry(now);
         }
     }
 
@@ -307,7 +300,7 @@ impl Flusher {
         let (done, waiting): (Vec<_>, _) =
             std::mem::take(&mut self.barriers).into_iter().partition(|(n, _)| *n < oldest);
         self.barriers = waiting;
-        done.into_iter().for_each(|(_, reply)| reply(true));
+        done.into_iter().for_each(|(_, answer)| answer.give(true));
         if self.barriers.is_empty() && self.end_at.is_none() {
             worker.relax();
         }

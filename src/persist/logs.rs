@@ -4,14 +4,15 @@
 //! Laws: blocks of one stream reach the store in their order, and none behind the removal of its log; the bytes on their way are bounded, and a block that
 //! finds no place is refused, so that the next one of its stream states the hole.
 
-use crate::store::LogWrite;
+use crate::store::{LogBlock, LogWrite};
 use crate::sync::Counter;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
-/// Blocks on their way at most.
+/// Blocks on their way at most, and removals, which cost no bytes, at least.
 const BLOCKS: usize = 8_192;
+const REMOVALS: usize = 64;
 
 /// Blocks of one batch.
 const BATCH: usize = 2_048;
@@ -44,9 +45,9 @@ pub(super) struct LogQueue {
     again: VecDeque<LogWrite>,
 }
 
-/// A queue for at most so many bytes.
+/// A queue for at most so many bytes, and no more places than that many could fill.
 pub(super) fn queue(bytes: usize) -> (LogSender, LogQueue) {
-    let (sender, receiver) = bounded(BLOCKS);
+    let (sender, receiver) = bounded((bytes / size_of::<LogBlock>()).clamp(REMOVALS, BLOCKS));
     let used = Arc::new(Counter::default());
     let queue = LogQueue { queue: receiver, bytes: Arc::clone(&used), batch: Vec::new(), again: VecDeque::new() };
     (LogSender { queue: sender, bytes: used, limit: bytes as u64 }, queue)
@@ -126,7 +127,7 @@ mod tests {
     use super::Fate::{Failed, NoPlace, Written};
     use super::*;
     use crate::base::StreamName;
-    use crate::store::{LogBlock, LogBounds};
+    use crate::store::LogBounds;
 
     fn block(first: u64, bytes: usize) -> LogWrite {
         let name = Arc::new(StreamName { session: b"s"[..].into(), stream: 1 });

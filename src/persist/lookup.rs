@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::slot::Ringer;
 use crate::store::{LogStore, SessionStore, StoreError, StoredCursor, StoredLog};
+use crate::sync::Post;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select};
 use std::sync::Arc;
 
@@ -77,7 +78,7 @@ pub(super) struct Lookups {
     pub(super) questions: Receiver<Lookup>,
     pub(super) openings: Receiver<Option<Half>>,
     /// Where it says that its half is of no use any more.
-    pub(super) messages: Sender<Message>,
+    pub(super) messages: Post<Message>,
     pub(super) ringer: Ringer,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
@@ -140,7 +141,7 @@ impl Lookups {
                 let found = look(half);
                 if matches!(found, Err(StoreError::Closed)) {
                     // Where there is no place, the next look-up says it again.
-                    let _ = self.messages.try_send(Message::Closed { opening: half.opening });
+                    let _ = self.messages.leave(Message::Closed { opening: half.opening });
                     self.ringer.call();
                 }
                 found

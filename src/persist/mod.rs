@@ -35,6 +35,12 @@ mod thread_tests;
 pub use control::{Opener, PersistControl, Persister, Refused, Reply, Unflushed, Wanted};
 pub use worker::{Worker, WorkerConfig};
 
+/// The parts, for models of each.
+#[doc(hidden)]
+pub mod parts {
+    pub use super::control::{End, flusher};
+}
+
 use crate::base::Span;
 use crate::timer::Backoff;
 

@@ -10,7 +10,7 @@
 //! One word of four bits, changed by read-modify-write only, so that of a ring and a falling asleep one sees the other.
 //! Whoever takes the ring sees what was done before it.
 
-use crate::sync::{Bits, Edge, Ends, Latest, Sleeper, park};
+use crate::sync::{Bits, Edge, Ends, Latest, Shared, Sleeper, park};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,7 +99,7 @@ impl Bell {
     fn name_sleeper(&self) {
         let me = Sleeper::current();
         if !self.sleeper.with(|sleeper| sleeper == Some(&me)) {
-            self.sleeper.swap(Some(Arc::new(me)));
+            self.sleeper.swap(Some(Shared::new(me)));
         }
     }
 

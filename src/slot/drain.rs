@@ -7,6 +7,7 @@ use super::bell::{Ringer, Woken};
 use super::latest::{Phase, Published};
 use super::table::{SlotKey, Slots};
 use crate::base::Tick;
+use crate::sync::Shared;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ impl SlotDrain {
 
     /// What is newest in the slot; none when the key is stale. Drop it soon: the writer makes a new one as long as this
     /// one is held.
-    pub fn read(&self, key: SlotKey) -> Option<Arc<Published>> {
+    pub fn read(&self, key: SlotKey) -> Option<Shared<Published>> {
         let newest = self.slots.at(key.index)?.latest.load()?;
         (newest.generation == key.generation).then_some(newest)
     }
@@ -50,7 +51,7 @@ impl SlotDrain {
     /// Notes what the store has acknowledged: events at the mark.
     pub fn note_durable(&self, key: SlotKey, sequence: u64) {
         if let Some(slot) = self.slots.at(key.index) {
-            slot.with(key, |_| slot.durable.set(sequence));
+            slot.with(key, |_| slot.note_durable(sequence));
         }
     }
 
@@ -63,7 +64,7 @@ impl SlotDrain {
         }
         // First: once the slot is on the free list, what is in it belongs to the next stream.
         slot.latest.swap(None);
-        slot.durable.set(0);
+        slot.note_durable(0);
         if let Some(free) = self.slots.free(key.index) {
             free.give(key.index, &slot.link);
         }
@@ -116,16 +117,17 @@ pub struct Survey {
 impl Survey {
     /// Cursors that are published and not acknowledged by the store. Not those of streams that are to be removed: nobody
     /// goes on behind them.
-    pub fn unflushed(&self) -> impl Iterator<Item = Arc<Published>> {
+    pub fn unflushed(&self) -> impl Iterator<Item = Shared<Published>> {
         self.published().filter_map(|(key, published)| {
-            let durable = self.slots.at(key.index)?.durable.get();
+            // None: the stream has ended meanwhile, and its end is stored.
+            let durable = self.slots.at(key.index)?.durable(key)?;
             let is_behind = published.cursor.as_ref().is_some_and(|cursor| cursor.sequence > durable);
             (is_behind && published.phase != Phase::Removed).then_some(published)
         })
     }
 
     /// Each slot in which something was published, with what is newest in it.
-    pub fn published(&self) -> impl Iterator<Item = (SlotKey, Arc<Published>)> {
+    pub fn published(&self) -> impl Iterator<Item = (SlotKey, Shared<Published>)> {
         (0..self.slots.capacity() as u32).filter_map(|index| {
             let published = self.slots.at(index)?.latest.load()?;
             Some((SlotKey { index, generation: published.generation }, published))

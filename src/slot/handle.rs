@@ -33,8 +33,7 @@ impl CursorHandle {
 
     /// Events at the mark that the store has acknowledged; never more than the cursor's. 0: none yet.
     pub fn durable(&self) -> u64 {
-        let slot = self.slots.at(self.key.index);
-        slot.and_then(|slot| slot.with(self.key, |_| slot.durable.get())).unwrap_or(0)
+        self.slots.at(self.key.index).and_then(|slot| slot.durable(self.key)).unwrap_or(0)
     }
 
     fn look<R>(&self, look: impl FnOnce(&Cursor) -> R) -> Option<R> {

@@ -2,9 +2,10 @@
 //!
 //! In: a name, a phase, a cursor. Out: an `Arc` that is swapped into the slot; the one that comes back is kept as a
 //! spare.
-//! Law: a published value never changes. Only an `Arc` that nobody else holds is written again (`Arc::get_mut`).
+//! Law: a published value never changes. Only an `Arc` that nobody else holds is written again (`Shared::get_mut`).
 
 use crate::base::{Cursor, StreamName};
+use crate::sync::Shared;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -51,7 +52,7 @@ const LOOKS: usize = 4;
 /// turn; so there are never more than were held at one time, and one.
 #[derive(Debug)]
 pub(super) struct Spares {
-    values: VecDeque<Arc<Published>>,
+    values: VecDeque<Shared<Published>>,
     capacity: usize,
 }
 
@@ -62,21 +63,21 @@ impl Spares {
     }
 
     /// A live value with this cursor: a spare written again, or a new one where all that were looked at are held.
-    pub(super) fn write(&mut self, name: &Arc<StreamName>, generation: u32, cursor: &Cursor) -> Arc<Published> {
+    pub(super) fn write(&mut self, name: &Arc<StreamName>, generation: u32, cursor: &Cursor) -> Shared<Published> {
         for _ in 0..self.values.len().min(LOOKS) {
             let Some(mut spare) = self.values.pop_front() else { break };
-            if let Some(value) = Arc::get_mut(&mut spare) {
+            if let Some(value) = Shared::get_mut(&mut spare) {
                 value.set(name, generation, cursor);
                 return spare;
             }
             self.values.push_back(spare);
         }
         let cursor = Some(cursor.clone());
-        Arc::new(Published { name: Arc::clone(name), generation, phase: Phase::Live, cursor })
+        Shared::new(Published { name: Arc::clone(name), generation, phase: Phase::Live, cursor })
     }
 
     /// Keeps what came back from a slot, if there is room.
-    pub(super) fn keep(&mut self, value: Option<Arc<Published>>) {
+    pub(super) fn keep(&mut self, value: Option<Shared<Published>>) {
         if self.values.len() < self.capacity {
             self.values.extend(value);
         }

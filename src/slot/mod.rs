@@ -22,7 +22,7 @@
 //!
 //! # Orderings
 //! Each is an [`Edge`](crate::sync::Edge), which says what it carries; the operations are named methods in `queue`,
-//! `bell` and `free`. The models in `loom-tests` take away one end of each and expect to fail.
+//! `bell`, `free` and `table`. The models in `loom-tests` take away one end of each and expect to fail.
 
 mod bell;
 mod drain;

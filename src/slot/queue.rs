@@ -14,7 +14,7 @@ use crate::sync::{Bits, Edge, Ends, Ring};
 pub(super) const CLEAN: u32 = 0;
 const DIRTY: u32 = 1;
 
-/// One thread marks, one pops.
+/// Any thread marks, one pops.
 #[derive(Debug)]
 pub struct DirtyQueue(Ring);
 

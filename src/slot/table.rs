@@ -9,7 +9,7 @@ use super::free::{FreeList, NONE};
 use super::latest::Published;
 use super::queue::{CLEAN, DirtyQueue};
 use super::writer::SlotWriter;
-use crate::sync::{Bits, Latest, Number};
+use crate::sync::{Bits, Edge, Latest, Number};
 use std::sync::Arc;
 
 /// Names one stream's stay in a slot. Slots are used again, keys are not (until a generation has gone round 2^32 times).
@@ -29,7 +29,7 @@ pub(super) struct Slot {
     /// The last activity, in microseconds. Means something only beside a published value.
     pub(super) last_seen: Number,
     /// Events at the mark that the store has acknowledged; 0: none.
-    pub(super) durable: Number,
+    durable: Number,
     /// The dirty flag.
     pub(super) dirty: Bits,
     /// The next free slot, while this one is free.
@@ -37,6 +37,20 @@ pub(super) struct Slot {
 }
 
 impl Slot {
+    /// What of the key's stream is durable; none when the key is stale. For who has seen this stream in the slot, or knows
+    /// that it was given the slot.
+    ///
+    /// The key is looked at behind the number: one of a later stream is not seen without the end of this one.
+    pub(super) fn durable(&self, key: SlotKey) -> Option<u64> {
+        let sequence = self.durable.observe(Edge::Durable);
+        self.with(key, |_| sequence)
+    }
+
+    /// Notes what is durable. Releases whose it is.
+    pub(super) fn note_durable(&self, sequence: u64) {
+        self.durable.publish(sequence, Edge::Durable);
+    }
+
     /// Looks at what is newest, unless the key is stale.
     pub(super) fn with<R>(&self, key: SlotKey, look: impl FnOnce(&Published) -> R) -> Option<R> {
         self.latest.with(|newest| newest.filter(|newest| newest.generation == key.generation).map(look))

@@ -10,6 +10,7 @@ use super::handle::CursorHandle;
 use super::latest::{Phase, Published, Spares};
 use super::table::{SlotKey, Slots};
 use crate::base::{Cursor, StreamName, Tick};
+use crate::sync::Shared;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -112,7 +113,7 @@ impl SlotWriter {
         self.taken -= 1;
         let Some(slot) = self.slots.at(key.index) else { return };
         let cursor = slot.with(key, |newest| newest.cursor.clone()).flatten();
-        let last = Arc::new(Published { name, generation: key.generation, phase, cursor });
+        let last = Shared::new(Published { name, generation: key.generation, phase, cursor });
         let old = slot.latest.swap(Some(last));
         self.spares.keep(old);
         self.slots.mark(key.index);
