@@ -121,6 +121,9 @@ pub use engine::Engine;
 pub use sse::{Parser, Scanner};
 pub use track::Tracker;
 
+#[doc = include_str!("promises.md")]
+pub mod promises {}
+
 /// The code in the README, compiled and run as tests.
 #[cfg(all(doctest, feature = "net"))]
 #[doc = include_str!("../README.md")]
