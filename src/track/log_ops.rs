@@ -357,8 +357,8 @@ impl Model {
 
     fn locate(&self, id: Symbol) -> Option<u64> {
         let first = self.first()?;
-        if self.base == Some(id) && self.base_exact && first == self.start {
-            return Some(first);
+        if self.base == Some(id) {
+            return (self.base_exact && first == self.start).then_some(first);
         }
         self.held().find(|block| block.id == Some(id)).map(|block| block.end).filter(|end| *end >= first)
     }
