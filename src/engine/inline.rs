@@ -321,6 +321,16 @@ impl InlineTracker {
     /// as it comes.
     pub fn feed(&mut self, bytes: &[u8]) -> Fed {
         let Self { account, scanner, partial } = self;
+        if partial.is_empty() && bytes.len() <= LIMITS.max_event_bytes {
+            let mut state = account.lock();
+            let State { tracker, interner, budget, .. } = &mut *state;
+            let cx = TrackContext { limits: LIMITS, interner, budget, now: account.clock.now() };
+            if let Some((fed, whole)) = tracker.feed_whole(cx, scanner, bytes) {
+                drop(state);
+                partial.extend_from_slice(&bytes[whole..]);
+                return fed;
+            }
+        }
         let Ends { first, last } = ends(scanner, bytes);
         if last == 0 && partial.len() + bytes.len() <= LIMITS.max_event_bytes {
             partial.extend_from_slice(bytes);
@@ -436,8 +446,60 @@ fn add(sum: &mut Fed, fed: &Fed) {
 
 #[cfg(test)]
 mod tests {
-    use crate::base::Span;
+    use super::LIMITS;
+    use crate::base::{Random, Span, Tick};
     use crate::engine::Engine;
+    use crate::track::{Budget, Interner, TrackContext, Tracker};
+    use std::io::Write;
+
+    /// Lines of a stream, some of them the same again, with all kinds of line ends.
+    fn stream(r: &mut Random) -> Vec<u8> {
+        const ENDS: [&str; 4] = ["\n", "\n", "\r\n", "\r"];
+        let mut text = String::new();
+        if r.below(4) == 0 {
+            text.push('\u{feff}');
+        }
+        for n in 0..r.below(80) {
+            match r.below(8) {
+                0 => text.push_str(&format!("id: {}", r.below(20))),
+                1 => text.push_str(&format!("id: {n}")),
+                2 => text.push_str(": comment"),
+                3 => text.push_str("retry: 7"),
+                4 | 5 => text.push_str(&format!("data: {n}")),
+                _ => {}
+            }
+            text.push_str(ENDS[r.below(4) as usize]);
+        }
+        text.into_bytes()
+    }
+
+    #[test]
+    fn however_a_stream_is_cut_the_same_bytes_are_forwarded() {
+        let engine = Engine::builder().trackers(500).start().unwrap();
+        for seed in 0..500u64 {
+            let mut r = Random::new(seed);
+            let text = stream(&mut r);
+            let (mut interner, mut budget, now) = (Interner::new(0, 4_096), Budget::new(2 << 20), Tick::ZERO);
+            let mut twin = Tracker::new(LIMITS);
+            twin.begin(false, false);
+            twin.feed(TrackContext { limits: LIMITS, interner: &mut interner, budget: &mut budget, now }, &text);
+            let (a, b) = twin.slices(0, twin.whole());
+            let expected = [a, b].concat();
+
+            let mut tracker = engine.tracker(&seed.to_le_bytes(), Span::from_secs(30)).unwrap();
+            let (mut client, mut rest) = (Vec::new(), &text[..]);
+            let longest = [2, 20, 1_000][r.below(3) as usize];
+            tracker.connected();
+            while !rest.is_empty() {
+                let (piece, behind) = rest.split_at((1 + r.below(longest) as usize).min(rest.len()));
+                tracker.feed(piece);
+                tracker.forward(|bytes| client.write_all(bytes)).unwrap();
+                rest = behind;
+            }
+            let both = (String::from_utf8_lossy(&client), String::from_utf8_lossy(&expected));
+            assert_eq!(both.0, both.1, "seed {seed}: {:?}", String::from_utf8_lossy(&text));
+        }
+    }
 
     #[test]
     fn keys_of_which_the_store_has_all_are_forgotten() {

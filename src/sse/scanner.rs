@@ -126,6 +126,18 @@ impl Scanner {
         }
     }
 
+    /// The cap that it was made with.
+    #[must_use]
+    pub fn max_id_bytes(&self) -> usize {
+        self.max_id_bytes as usize
+    }
+
+    /// Whether the next byte begins a line between two blocks, or in front of the first, as it were the stream's first.
+    #[must_use]
+    pub fn is_at_start(&self) -> bool {
+        self.head == Head::Start && !self.open
+    }
+
     /// Where the bytes so far end.
     #[must_use]
     pub fn position(&self) -> Position {

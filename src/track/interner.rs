@@ -196,10 +196,38 @@ const TABLES: usize = 1 << 11;
 /// A table this small is not made smaller: what the few ids of one stream come and go by would do so all the time.
 const LEAST: usize = 1 << 10;
 
+/// Hash tables, a power of two of them. Which one an id is in: the lowest bits of its hash.
+struct Tables {
+    first: HashTable<Symbol>,
+    /// All but the first.
+    more: Box<[HashTable<Symbol>]>,
+}
+
+impl Tables {
+    fn new(count: usize) -> Self {
+        Self { first: HashTable::new(), more: (1..count).map(|_| HashTable::new()).collect() }
+    }
+
+    fn count(&self) -> usize {
+        1 + self.more.len()
+    }
+
+    #[inline]
+    fn of(&self, hash: u32) -> &HashTable<Symbol> {
+        let number = hash as usize & self.more.len();
+        number.checked_sub(1).and_then(|at| self.more.get(at)).unwrap_or(&self.first)
+    }
+
+    #[inline]
+    fn of_mut(&mut self, hash: u32) -> &mut HashTable<Symbol> {
+        let number = hash as usize & self.more.len();
+        number.checked_sub(1).and_then(|at| self.more.get_mut(at)).unwrap_or(&mut self.first)
+    }
+}
+
 /// The ids of all streams of one reactor thread.
 pub struct Interner {
-    /// Which table an id is in: the lowest bits of its hash.
-    tables: Box<[HashTable<Symbol>]>,
+    tables: Tables,
     places: Places,
     live: usize,
     capacity: usize,
@@ -219,7 +247,7 @@ impl Interner {
         let capacity = capacity.min((u32::MAX / KINDS) as usize - 1);
         let tables = (capacity / TABLE).clamp(1, TABLES).next_power_of_two();
         Self {
-            tables: (0..tables).map(|_| HashTable::new()).collect(),
+            tables: Tables::new(tables),
             places: Places::default(),
             live: 0,
             capacity,
@@ -256,9 +284,8 @@ impl Interner {
         self.misses += 1;
         let symbol = self.places.insert(Head { hash, count: times }, id)?;
         let places = &self.places;
-        let number = table_of(hash, self.tables.len());
         let hasher = |symbol: &Symbol| places.head(*symbol).map_or(0, |head| spread(head.hash));
-        let table = self.tables.get_mut(number)?;
+        let table = self.tables.of_mut(hash);
         let before = table.allocation_size();
         table.insert_unique(spread(hash), symbol, hasher);
         self.table_bytes += table.allocation_size() - before;
@@ -303,7 +330,7 @@ impl Interner {
     /// wait for memory together, where one at a time waits for itself.
     pub fn release_later(&mut self, symbol: Symbol) {
         self.leaving.push(symbol);
-        if self.leaving.len() >= if self.tables.len() > 1 { LEAVING } else { LEAVING_OF_FEW } {
+        if self.leaving.len() >= if self.tables.count() > 1 { LEAVING } else { LEAVING_OF_FEW } {
             self.settle();
         }
     }
@@ -342,7 +369,7 @@ impl Interner {
     pub fn bytes(&self) -> usize {
         self.places.bytes()
             + self.table_bytes
-            + size_of_val(&*self.tables)
+            + size_of_val(&*self.tables.more)
             + self.long_bytes
             + self.leaving.capacity() * size_of::<Symbol>()
     }
@@ -356,34 +383,26 @@ impl Interner {
 
     #[inline]
     fn find(&self, hash: u32, id: &[u8]) -> Option<Symbol> {
-        let table = self.tables.get(table_of(hash, self.tables.len()))?;
-        table.find(spread(hash), |&symbol| self.places.id(symbol) == id).copied()
+        self.tables.of(hash).find(spread(hash), |&symbol| self.places.id(symbol) == id).copied()
     }
 
     fn free(&mut self, symbol: Symbol) {
         let Some(hash) = self.places.head(symbol).map(|head| head.hash) else { return };
         let places = &self.places;
-        let number = table_of(hash, self.tables.len());
-        if let Some(table) = self.tables.get_mut(number) {
-            if let Ok(found) = table.find_entry(spread(hash), |other| *other == symbol) {
-                found.remove();
-            }
-            // Three eighths full: half of it serves for a third more.
-            if table.capacity() > LEAST && table.len() <= table.capacity() / 8 * 3 {
-                let hasher = |symbol: &Symbol| places.head(*symbol).map_or(0, |head| spread(head.hash));
-                self.table_bytes -= table.allocation_size();
-                table.shrink_to(table.len() / 3 * 4, hasher);
-                self.table_bytes += table.allocation_size();
-            }
+        let table = self.tables.of_mut(hash);
+        if let Ok(found) = table.find_entry(spread(hash), |other| *other == symbol) {
+            found.remove();
+        }
+        // Three eighths full: half of it serves for a third more.
+        if table.capacity() > LEAST && table.len() <= table.capacity() / 8 * 3 {
+            let hasher = |symbol: &Symbol| places.head(*symbol).map_or(0, |head| spread(head.hash));
+            self.table_bytes -= table.allocation_size();
+            table.shrink_to(table.len() / 3 * 4, hasher);
+            self.table_bytes += table.allocation_size();
         }
         self.long_bytes -= self.places.remove(symbol);
         self.live -= 1;
     }
-}
-
-/// The table for a hash, among a power of two.
-fn table_of(hash: u32, tables: usize) -> usize {
-    hash as usize & (tables - 1)
 }
 
 /// The hash as a table sees it, which takes places by the lowest bits and tells neighbours apart by the highest seven.
@@ -396,6 +415,12 @@ mod tests {
     use super::*;
     use crate::base::Random;
     use std::collections::HashMap;
+
+    impl Tables {
+        fn sizes(&self) -> usize {
+            std::iter::once(&self.first).chain(&self.more).map(HashTable::allocation_size).sum()
+        }
+    }
 
     #[test]
     fn a_place_is_as_large_as_it_says() {
@@ -412,7 +437,7 @@ mod tests {
         let full = i.bytes() - empty;
         all.iter().take(all.len() / 2).for_each(|symbol| i.release(*symbol));
         let half = i.bytes() - empty;
-        assert_eq!(i.table_bytes, i.tables.iter().map(HashTable::allocation_size).sum::<usize>());
+        assert_eq!(i.table_bytes, i.tables.sizes());
         assert!(half * 100 <= full * 60, "{half} of {full}");
         all.iter().skip(all.len() / 2).for_each(|symbol| i.release(*symbol));
         assert!(i.bytes() - empty < full / 10, "{} of {full}", i.bytes() - empty);

@@ -39,6 +39,28 @@ impl<'b> Run<'b> {
     }
 }
 
+/// The symbol of a block's id, with the two references that its record and the window hold, and whether nobody held it
+/// before. None: there is no id, or none that is known.
+#[derive(Clone, Copy)]
+struct Taken(Option<(Symbol, bool)>);
+
+impl Taken {
+    #[inline]
+    fn take(interner: &mut Interner, id: BlockId<'_>) -> Self {
+        match id {
+            BlockId::Set(id) if !id.is_empty() => Self(interner.intern_times(id, 2)),
+            _ => Self(None),
+        }
+    }
+
+    fn give_back(self, interner: &mut Interner) {
+        if let Some((symbol, _)) = self.0 {
+            interner.release(symbol);
+            interner.release(symbol);
+        }
+    }
+}
+
 pub(super) struct Ledger {
     pub(super) log: Log,
     pub(super) window: Window,
@@ -88,10 +110,14 @@ impl Ledger {
         if self.own.is_giving() {
             self.give_id(cx, run, at, block, fed);
         }
-        if self.catch_up.is_none() && (cx.limits.dedup != Dedup::Always || !self.is_repeated(cx, block.id)) {
-            let end = run.offset(at, &self.log);
-            self.keep(cx, end, block, fed);
-            return;
+        if self.catch_up.is_none() {
+            let id = Taken::take(cx.interner, block.id);
+            if cx.limits.dedup != Dedup::Always || !self.holds(id) {
+                let end = run.offset(at, &self.log);
+                self.keep_taken(cx, end, block, id, fed);
+                return;
+            }
+            id.give_back(cx.interner);
         }
         run.flush(at, &mut self.log);
         if self.log.is_open() {
@@ -196,25 +222,29 @@ impl Ledger {
     }
 
     /// Writes a block down that readers may have, and moves the received mark behind it.
-    #[inline]
     pub(super) fn keep(&mut self, cx: &mut TrackContext<'_>, end: u64, block: &Block<'_>, fed: &mut Fed) {
+        let id = Taken::take(cx.interner, block.id);
+        self.keep_taken(cx, end, block, id, fed);
+    }
+
+    /// Like [`Ledger::keep`], of a block whose id has been taken.
+    #[inline]
+    fn keep_taken(&mut self, cx: &mut TrackContext<'_>, end: u64, block: &Block<'_>, taken: Taken, fed: &mut Fed) {
         let mut id = None;
         let mut kinds = if block.has_data { kind::EVENT } else { 0 };
-        match block.id {
-            BlockId::None => {}
-            BlockId::Set([]) => kinds = kind::EVENT | kind::RESET,
-            BlockId::Set(bytes) => match cx.interner.intern_times(bytes, 2) {
-                Some((symbol, _)) => {
-                    id = Some(symbol);
-                    kinds = kind::EVENT;
-                    self.numbers.note(bytes);
-                }
-                None => {
-                    kinds = kind::EVENT | kind::LOST;
-                    fed.ids_refused += 1;
-                }
-            },
-            BlockId::TooLong => {
+        match (block.id, taken.0) {
+            (BlockId::None, _) => {}
+            (BlockId::Set([]), _) => kinds = kind::EVENT | kind::RESET,
+            (BlockId::Set(bytes), Some((symbol, _))) => {
+                id = Some(symbol);
+                kinds = kind::EVENT;
+                self.numbers.note(bytes);
+            }
+            (BlockId::Set(_), None) => {
+                kinds = kind::EVENT | kind::LOST;
+                fed.ids_refused += 1;
+            }
+            (BlockId::TooLong, _) => {
                 kinds = kind::EVENT | kind::LOST;
                 fed.ids_too_long += 1;
             }
@@ -353,6 +383,12 @@ impl Ledger {
             self.catch_up = None;
         }
         self.keep(cx, self.log.end(), block, fed);
+    }
+
+    /// Whether the id taken is in the window.
+    #[inline]
+    fn holds(&self, id: Taken) -> bool {
+        matches!(id.0, Some((symbol, false)) if self.window.contains(symbol))
     }
 
     /// Whether the id is in the window.

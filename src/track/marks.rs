@@ -14,24 +14,28 @@ pub struct Mark {
 /// How many of its first ids a stream remembers.
 const FIRST_IDS: usize = 8;
 
-/// The first distinct ids of a stream; the owner holds one reference to each. Takes a pointer's place before the first.
+/// The first distinct ids of a stream; the owner holds one reference to each. Nothing is on the heap before the first.
 #[derive(Default)]
-pub(super) struct FirstIds(Option<Box<[Option<Symbol>; FIRST_IDS]>>);
+pub(super) struct FirstIds {
+    ids: Option<Box<[Option<Symbol>; FIRST_IDS]>>,
+    /// No place is left: said here, so that an event does not wait for memory that is seldom looked at.
+    is_full: bool,
+}
 
 impl FirstIds {
     /// Remembers an id while there is a place. True: it was taken, and the owner must hold a reference.
     pub(super) fn note(&mut self, id: Symbol) -> bool {
-        let ids = self.0.get_or_insert_default();
-        if ids[FIRST_IDS - 1].is_some() || ids.contains(&Some(id)) {
+        if self.is_full {
             return false;
         }
-        match ids.iter_mut().find(|place| place.is_none()) {
-            Some(place) => {
-                *place = Some(id);
-                true
-            }
-            None => false,
+        let ids = self.ids.get_or_insert_default();
+        if ids.contains(&Some(id)) {
+            return false;
         }
+        let place = ids.iter_mut().find(|place| place.is_none());
+        let is_noted = place.map(|place| *place = Some(id)).is_some();
+        self.is_full = ids[FIRST_IDS - 1].is_some();
+        is_noted
     }
 
     pub(super) fn contains(&self, id: Symbol) -> bool {
@@ -40,16 +44,17 @@ impl FirstIds {
 
     /// Which of the first ids this one was, from 0.
     pub(super) fn position(&self, id: Symbol) -> Option<usize> {
-        self.0.as_ref()?.iter().position(|place| *place == Some(id))
+        self.ids.as_ref()?.iter().position(|place| *place == Some(id))
     }
 
     /// How many are remembered.
     pub(super) fn len(&self) -> usize {
-        self.0.as_ref().map_or(0, |ids| ids.iter().flatten().count())
+        self.ids.as_ref().map_or(0, |ids| ids.iter().flatten().count())
     }
 
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Symbol> {
-        self.0.take().into_iter().flat_map(|ids| ids.into_iter().flatten())
+        self.is_full = false;
+        self.ids.take().into_iter().flat_map(|ids| ids.into_iter().flatten())
     }
 }
 

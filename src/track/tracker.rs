@@ -69,7 +69,6 @@ pub struct Tracker {
     scanner: Scanner,
     ledger: Ledger,
     retry_millis: u32,
-    max_id_bytes: u32,
     bom: BomFilter,
 }
 
@@ -81,7 +80,6 @@ impl Tracker {
             scanner: Scanner::new(limits.max_id_bytes),
             ledger: Ledger::new(limits),
             retry_millis: NO_RETRY,
-            max_id_bytes: u32::try_from(limits.max_id_bytes).unwrap_or(u32::MAX),
             bom: BomFilter::Off,
         }
     }
@@ -117,7 +115,7 @@ impl Tracker {
         if self.cut() == CutKind::MidOversize {
             self.ledger.log.set_whole(self.ledger.log.end());
         }
-        let max = self.max_id_bytes as usize;
+        let max = self.scanner.max_id_bytes();
         self.scanner = if strip_bom { Scanner::resumed(max) } else { Scanner::new(max) };
         self.bom = if strip_bom { BomFilter::Seen(0) } else { BomFilter::Off };
         self.ledger.catch_up = healed.then(|| Box::new(CatchUp::new(&self.ledger.log)));
@@ -203,29 +201,68 @@ impl Tracker {
         true
     }
 
+    /// Takes what lies outside of an unfinished block, with the scanner of one of several connections that bring blocks
+    /// of this stream in turn, each of them whole. How many bytes were taken; the caller has the others come again.
+    ///
+    /// `None`, and nothing done: the scanner, or what was fed before, ends inside a block or line.
+    pub fn feed_whole(
+        &mut self,
+        mut cx: TrackContext<'_>,
+        scanner: &mut Scanner,
+        bytes: &[u8],
+    ) -> Option<(Fed, usize)> {
+        if !scanner.is_at_start() || !self.scanner.is_at_start() || self.bom != BomFilter::Off {
+            return None;
+        }
+        let mut fed = Fed::default();
+        let Self { ledger, retry_millis, .. } = self;
+        let (mut run, whole) = blocks(scanner, ledger, retry_millis, &mut cx, bytes, &mut fed);
+        run.flush(whole, &mut ledger.log);
+        ledger.log.check();
+        Some((fed, whole))
+    }
+
     fn take(&mut self, cx: &mut TrackContext<'_>, bytes: &[u8], fed: &mut Fed) {
-        self.ledger.reserve(cx, bytes.len());
-        let (mut run, mut at) = (Run::new(bytes), 0);
-        loop {
-            match self.scanner.scan(&bytes[at..]) {
-                Scan::Block { end, block } => {
-                    at += end;
-                    if let Some(millis) = block.retry {
-                        self.retry_millis = u32::try_from(millis).unwrap_or(NO_RETRY).min(NO_RETRY - 1);
-                        fed.retry = Some(Span::from_millis(u64::from(self.retry_millis)));
-                    }
-                    self.ledger.block(cx, &mut run, at, &block, fed);
+        let Self { scanner, ledger, retry_millis, .. } = self;
+        let (mut run, _) = blocks(scanner, ledger, retry_millis, cx, bytes, fed);
+        run.flush(bytes.len(), &mut ledger.log);
+        ledger.settle(cx, fed);
+    }
+}
+
+/// Has the ledger look at all blocks that end in `bytes`. The bytes not copied yet, and where those begin that belong to
+/// an unfinished block or line.
+#[inline]
+fn blocks<'b>(
+    scanner: &mut Scanner,
+    ledger: &mut Ledger,
+    retry_millis: &mut u32,
+    cx: &mut TrackContext<'_>,
+    bytes: &'b [u8],
+    fed: &mut Fed,
+) -> (Run<'b>, usize) {
+    ledger.reserve(cx, bytes.len());
+    let (mut run, mut at) = (Run::new(bytes), 0);
+    loop {
+        match scanner.scan(&bytes[at..]) {
+            Scan::Block { end, block } => {
+                at += end;
+                if let Some(millis) = block.retry {
+                    *retry_millis = u32::try_from(millis).unwrap_or(NO_RETRY).min(NO_RETRY - 1);
+                    fed.retry = Some(Span::from_millis(u64::from(*retry_millis)));
                 }
-                Scan::More { whole } => {
-                    if whole > 0 {
-                        self.ledger.outside(&mut run, at + whole);
-                    }
-                    break;
+                ledger.block(cx, &mut run, at, &block, fed);
+                if at == bytes.len() && scanner.is_at_start() {
+                    return (run, at);
                 }
             }
+            Scan::More { whole } => {
+                if whole > 0 {
+                    ledger.outside(&mut run, at + whole);
+                }
+                return (run, at + whole);
+            }
         }
-        run.flush(bytes.len(), &mut self.ledger.log);
-        self.ledger.settle(cx, fed);
     }
 }
 
