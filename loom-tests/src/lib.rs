@@ -22,7 +22,7 @@ use segno::clock::Clock;
 use segno::persist::parts::{self, End};
 use segno::persist::{Opener, PersistConfig, PersistControl, WorkerConfig};
 use segno::slot::{Published, SlotDrain, SlotKey};
-use segno::store::{Opened, SessionStore, memory};
+use segno::store::{MemoryStore, Opened, SessionStore, StoreError, Stored, StoredCursor, Write as Item, memory};
 use segno::sync::Shared;
 use std::io::Write;
 use std::sync::Arc;
@@ -50,6 +50,14 @@ pub fn bounded(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
 pub fn counted(model: impl FnOnce()) {
     #[cfg(loom)]
     segno::sync::counted(model);
+    #[cfg(not(loom))]
+    model();
+}
+
+/// Runs a model whose desks hear a question before a word, where there are both. Outside of loom that is up to chance.
+pub fn questions_first(model: impl FnOnce()) {
+    #[cfg(loom)]
+    segno::sync::questions_first(model);
     #[cfg(not(loom))]
     model();
 }
@@ -159,8 +167,13 @@ pub fn persister(drain: SlotDrain, window: Span) -> (Store, PersistControl, End,
     });
     let worker = WorkerConfig { window, ..WorkerConfig::default() };
     let config = PersistConfig { worker, idle: Span::MAX, log_bytes: 0, ..PersistConfig::new(77, 1) };
-    let (control, end, run) = parts::flusher(config, drain, open, Clock::stopped(Tick::from_millis(1_000)));
+    let (control, end, run, _) = parts::threads(config, drain, open, clock());
     (store, control, end, run)
+}
+
+/// A clock that stands still.
+pub fn clock() -> Clock {
+    Clock::stopped(Tick::from_millis(1_000))
 }
 
 /// What a persister wrote.
@@ -175,5 +188,74 @@ impl Store {
     pub fn sequence(&self, stream: u64) -> u64 {
         let found = self.0.clone().get_last_event_id(&name(stream)).expect("memory does not fail");
         found.map_or(0, |cursor| cursor.sequence)
+    }
+}
+
+/// A half of a store: in the place of a cursor it gives the number of its opening, if it has not failed for good.
+pub struct Half {
+    opening: u64,
+    is_closed: bool,
+    store: MemoryStore,
+    let_go: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Half {
+    /// Of this opening; says so when it is let go of.
+    pub fn new(opening: u64, let_go: impl FnOnce() + Send + 'static) -> Box<Self> {
+        Box::new(Self { opening, is_closed: false, store: MemoryStore::new(1), let_go: Some(Box::new(let_go)) })
+    }
+
+    /// The same, failed for good.
+    pub fn closed(mut self: Box<Self>) -> Box<Self> {
+        self.is_closed = true;
+        self
+    }
+}
+
+impl Drop for Half {
+    fn drop(&mut self) {
+        if let Some(let_go) = self.let_go.take().filter(|_| !std::thread::panicking()) {
+            let_go();
+        }
+    }
+}
+
+impl SessionStore for Half {
+    fn next_epoch(&mut self) -> Result<u64, StoreError> {
+        self.store.next_epoch()
+    }
+
+    fn secret(&mut self, candidate: u128) -> Result<u128, StoreError> {
+        self.store.secret(candidate)
+    }
+
+    fn get_last_event_id(&mut self, _name: &StreamName) -> Result<Option<StoredCursor>, StoreError> {
+        if self.is_closed {
+            return Err(StoreError::Closed);
+        }
+        Ok(Some(StoredCursor { epoch: 1, sequence: self.opening, id: cursor(1).id, last_seen_ms: 0 }))
+    }
+
+    fn store_event_ids_batch(
+        &mut self,
+        items: &[(Arc<StreamName>, Item)],
+    ) -> Result<Vec<Result<Stored, StoreError>>, StoreError> {
+        self.store.store_event_ids_batch(items)
+    }
+
+    fn store_last_event_id(&mut self, name: &StreamName, cursor: &StoredCursor) -> Result<Stored, StoreError> {
+        self.store.store_last_event_id(name, cursor)
+    }
+
+    fn remove(&mut self, name: &StreamName) -> Result<(), StoreError> {
+        self.store.remove(name)
+    }
+
+    fn scan(
+        &mut self,
+        after: Option<&StreamName>,
+        limit: usize,
+    ) -> Result<Vec<(StreamName, StoredCursor)>, StoreError> {
+        self.store.scan(after, limit)
     }
 }

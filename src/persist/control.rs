@@ -7,14 +7,14 @@
 use super::PersistConfig;
 use super::flusher::Flusher;
 use super::logs::{self, LogSender};
-use super::lookup::{Lookup, Lookups, Openings};
+use super::lookup::{Half, Lookup, Lookups, Openings};
 use crate::base::{Cursor, Span, StreamName};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::slot::{Ringer, SlotDrain, Survey};
-use crate::store::{LogWrite, Opened, StoreError, StoredCursor, StoredLog};
-use crate::sync::{Post, inbox};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crate::store::{LogWrite, Opened, SessionStore, StoreError, StoredCursor, StoredLog};
+use crate::sync::{Asker, Post, desk, inbox};
+use crossbeam_channel::{Receiver, bounded};
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -80,7 +80,7 @@ impl Drop for Answer {
 #[derive(Clone, Debug)]
 pub struct PersistControl {
     messages: Post<Message>,
-    lookups: Sender<Lookup>,
+    lookups: Asker<Lookup>,
     logs: LogSender,
     ringer: Ringer,
     metrics: Arc<Metrics>,
@@ -138,7 +138,7 @@ impl PersistControl {
     }
 
     fn look_up(&self, lookup: Lookup) -> Result<(), Refused> {
-        self.lookups.try_send(lookup).map_err(|_| self.refused())
+        self.lookups.ask(lookup).map_err(|_| self.refused())
     }
 
     /// Has `reply` called with true once everything that was published before is durable; with false when the persister
@@ -228,39 +228,57 @@ struct Parts {
 impl Parts {
     fn new(config: PersistConfig, drain: SlotDrain, open: Opener, metrics: Arc<Metrics>, clock: Clock) -> Self {
         let (messages, letters) = inbox(CONTROL);
-        let (lookups, questions) = bounded(CONTROL);
-        let (opened, openings) = Openings::new();
+        let (lookups, opened, desk) = desk(CONTROL);
         let (secret, secrets) = bounded(1);
         let (end, ending) = inbox(1);
         let (logs, log_queue) = logs::queue(config.log_bytes);
         let ringer = drain.ringer();
         let answering = Lookups {
-            questions,
-            openings,
+            desk,
             messages: messages.clone(),
             ringer: ringer.clone(),
             metrics: Arc::clone(&metrics),
             clock,
             complained_at: None,
         };
-        let flusher =
-            Flusher::new(config, drain, open, Arc::clone(&metrics), clock, letters, ending, log_queue, opened, secret);
+        let (told, opened) = (Arc::clone(&metrics), Openings(opened));
+        let flusher = Flusher::new(config, drain, open, told, clock, letters, ending, log_queue, opened, secret);
         let end = End { post: Some(end), ringer: ringer.clone() };
         let control = PersistControl { messages, lookups, logs, ringer, metrics };
         Self { control, end, flusher, lookups: answering, secret: secrets }
     }
 }
 
-/// The first store thread, to be run on any thread, for models of it. What is looked up there finds no answer.
+/// Both store threads, the writing one first, each to be run on any thread, for models of them.
 #[doc(hidden)]
-pub fn flusher(
+pub fn threads(
     config: PersistConfig,
     drain: SlotDrain,
     open: Opener,
     clock: Clock,
-) -> (PersistControl, End, impl FnOnce() + Send) {
-    let Parts { control, end, flusher, .. } = Parts::new(config, drain, open, Arc::default(), clock);
-    (control, end, move || flusher.run())
+) -> (PersistControl, End, impl FnOnce() + Send, impl FnOnce() + Send) {
+    let Parts { control, end, flusher, lookups, .. } = Parts::new(config, drain, open, Arc::default(), clock);
+    (control, end, move || flusher.run(), move || lookups.run())
+}
+
+/// The number of an opening, with its half for look-ups; or none.
+type MaybeOpen = Option<(u64, Box<dyn SessionStore>)>;
+
+/// The look-ups alone, to be run on any thread, for models of them; and what the writing thread has: it says which opening
+/// is looked up in, by its number, or that none is.
+#[doc(hidden)]
+pub fn lookups(ringer: Ringer, clock: Clock) -> (PersistControl, impl Fn(MaybeOpen) + Send, impl FnOnce() + Send) {
+    let (lookups, opened, desk) = desk(CONTROL);
+    let (opened, (messages, _), (logs, _)) = (Openings(opened), inbox(CONTROL), logs::queue(0));
+    let (letters, metrics) = (messages.clone(), Arc::<Metrics>::default());
+    let told = Arc::clone(&metrics);
+    let answering =
+        Lookups { desk, messages: letters, ringer: ringer.clone(), metrics: told, clock, complained_at: None };
+    let control = PersistControl { messages, lookups, logs, ringer, metrics };
+    let say = move |half: MaybeOpen| {
+        opened.say(half.map(|(opening, sessions)| Half { opening, sessions, logs: None }));
+    };
+    (control, say, move || answering.run())
 }
 
 /// The persister's two threads.

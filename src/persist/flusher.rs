@@ -232,7 +232,8 @@ impl Flusher {
                 return true;
             }
         }
-        if !wrote && !self.sweep(writing, now) {
+        // What was said of its half by a look-up has been taken out of the inbox with its call: nothing else would wake it.
+        if !wrote && !self.is_closed && !self.sweep(writing, now) {
             self.sleep(writing, now, busy);
         }
         false

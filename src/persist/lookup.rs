@@ -12,8 +12,7 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::slot::Ringer;
 use crate::store::{LogStore, SessionStore, StoreError, StoredCursor, StoredLog};
-use crate::sync::Post;
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select};
+use crate::sync::{Desk, Heard, Post, Teller};
 use std::sync::Arc;
 
 /// The reading half of a store.
@@ -50,33 +49,19 @@ pub(super) enum Lookup {
 }
 
 /// Gives the look-ups their half of the store, and takes it away. The newest word counts; none waits.
-pub(super) struct Openings {
-    sender: Sender<Option<Half>>,
-    /// The same channel's other end: what was not heard yet gives way to what is newer.
-    unheard: Receiver<Option<Half>>,
-}
+pub(super) struct Openings(pub(super) Teller<Option<Half>>);
 
 impl Openings {
-    /// The two ends.
-    pub(super) fn new() -> (Self, Receiver<Option<Half>>) {
-        let (sender, receiver) = bounded(1);
-        (Self { sender, unheard: receiver.clone() }, receiver)
-    }
-
-    /// From now on this half is asked, or none.
+    /// From now on this half is asked, or none. One that was not heard of yet is let go of.
     pub(super) fn say(&self, half: Option<Half>) {
-        let mut word = half;
-        while let Err(TrySendError::Full(again)) = self.sender.try_send(word) {
-            let _ = self.unheard.try_recv();
-            word = again;
-        }
+        drop(self.0.tell(half));
     }
 }
 
 /// What the thread has.
 pub(super) struct Lookups {
-    pub(super) questions: Receiver<Lookup>,
-    pub(super) openings: Receiver<Option<Half>>,
+    /// Where it is asked, and told which half to ask.
+    pub(super) desk: Desk<Lookup, Option<Half>>,
     /// Where it says that its half is of no use any more.
     pub(super) messages: Post<Message>,
     pub(super) ringer: Ringer,
@@ -91,21 +76,16 @@ impl Lookups {
     pub(super) fn run(mut self) {
         let mut half = None;
         loop {
-            select! {
-                recv(self.openings) -> word => match word {
-                    Ok(word) => half = word,
-                    // The writing thread has ended, and the store with it.
-                    Err(_) => {
-                        half = None;
-                        self.openings = never();
-                    }
-                },
-                recv(self.questions) -> question => {
-                    let Ok(question) = question else { return };
+            match self.desk.hear() {
+                Heard::Word(word) => half = word,
+                // The writing thread has ended, and the store with it.
+                Heard::Silence => half = None,
+                Heard::Question(question) => {
                     // What was said before the question counts for it.
-                    half = self.openings.try_recv().unwrap_or(half);
+                    half = self.desk.newest().unwrap_or(half);
                     self.answer(question, half.as_mut());
                 }
+                Heard::End => return,
             }
         }
     }

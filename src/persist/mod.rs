@@ -38,7 +38,7 @@ pub use worker::{Worker, WorkerConfig};
 /// The parts, for models of each.
 #[doc(hidden)]
 pub mod parts {
-    pub use super::control::{End, flusher};
+    pub use super::control::{End, lookups, threads};
 }
 
 use crate::base::Span;

@@ -7,7 +7,7 @@ use crate::metrics::Metrics;
 use crate::slot::{SlotKey, SlotWriter, slots};
 use crate::store::faulty::Script;
 use crate::store::memory::Shared;
-use crate::store::{LogBlock, LogBounds, LogWrite, SessionStore, StoreError, Stored, StoredCursor};
+use crate::store::{LogBlock, LogBounds, LogWrite, Opened, SessionStore, StoreError, Stored, StoredCursor, Write};
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, unbounded};
 use std::sync::Arc;
 use std::time::Duration;
@@ -136,6 +136,67 @@ fn look_ups_without_a_store_are_answered_and_counted() {
     r.persister.control().load(name, Box::new(move |found| done.send(found.is_err()).unwrap())).unwrap();
     assert_eq!(wait.recv_timeout(LONG), Ok(true));
     assert_eq!((r.metrics.persistence().lookups.get(), r.metrics.persistence().lookup_failures.get()), (1, 1));
+}
+
+/// A reading half that has failed for good.
+struct Gone;
+
+impl SessionStore for Gone {
+    fn next_epoch(&mut self) -> Result<u64, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    fn secret(&mut self, _candidate: u128) -> Result<u128, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    fn get_last_event_id(&mut self, _name: &StreamName) -> Result<Option<StoredCursor>, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    fn store_event_ids_batch(
+        &mut self,
+        _: &[(Arc<StreamName>, Write)],
+    ) -> Result<Vec<Result<Stored, StoreError>>, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    fn store_last_event_id(&mut self, _name: &StreamName, _cursor: &StoredCursor) -> Result<Stored, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    fn remove(&mut self, _name: &StreamName) -> Result<(), StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    fn scan(&mut self, _: Option<&StreamName>, _: usize) -> Result<Vec<(StreamName, StoredCursor)>, StoreError> {
+        Err(StoreError::Closed)
+    }
+}
+
+#[test]
+fn a_store_whose_reading_half_is_gone_is_opened_again_while_nothing_else_happens() {
+    let (_writer, drain) = slots(1);
+    let config = PersistConfig {
+        reopen: Backoff::new(Span::from_millis(1), Span::from_millis(1)),
+        idle: Span::MAX,
+        ..PersistConfig::new(77, 1)
+    };
+    let (opened, openings) = unbounded();
+    let (store, mut opening) = (Shared::new(10), 0);
+    let open: Opener = Box::new(move || {
+        opening += 1;
+        opened.send(opening).unwrap();
+        let good = store.open();
+        Ok(if opening == 1 { Opened { lookup: Box::new(Gone), ..good } } else { good })
+    });
+    let persister = Persister::start(config, drain, open, Arc::default(), Clock::start()).unwrap();
+    assert_eq!((persister.first_open(Span::from_secs(60)), openings.recv_timeout(LONG)), (Some(77), Ok(1)));
+    let (done, wait) = bounded(1);
+    let name = StreamName { session: b"s"[..].into(), stream: 1 };
+    persister.control().load(name, Box::new(move |found| done.send(found).unwrap())).unwrap();
+    assert_eq!(wait.recv_timeout(LONG), Ok(Err(StoreError::Closed)));
+    assert_eq!(openings.recv_timeout(LONG), Ok(2));
 }
 
 #[test]
