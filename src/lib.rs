@@ -34,7 +34,8 @@
 //! | `redb` | yes | `store::redb`, a store in one file |
 //! | `net` | through the others | `http`, `machine`, `reactor`, `engine`, `admin`; implies `persist` |
 //! | `tls` | yes | `https://` upstreams; implies `net` |
-//! | `cli` | yes | the `segno` program, `cli`, `config::file`; implies `net` and `redb` |
+//! | `file` | through `cli` | `config::file`, a configuration file in TOML |
+//! | `cli` | yes | the `segno` program, `cli`; implies `net`, `redb` and `file` |
 //! | `fuzzing` | | the bodies of the fuzz targets; no part of the interface |
 //!
 //! # Where to start reading

@@ -11,7 +11,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a panic is how a body says what it found")]
 
 mod chunks;
-#[cfg(feature = "cli")]
+#[cfg(feature = "file")]
 mod config_toml;
 #[cfg(feature = "net")]
 mod http1_body;
@@ -27,7 +27,7 @@ pub use sse_roundtrip::sse_roundtrip;
 pub use sse_split::sse_split;
 pub use store_record::store_record;
 
-#[cfg(feature = "cli")]
+#[cfg(feature = "file")]
 pub use config_toml::config_toml;
 #[cfg(feature = "net")]
 pub use http1_body::http1_body;
@@ -57,7 +57,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("machine_ops", machine_ops),
     ("store_record", store_record),
     ("log_ops", log_ops),
-    #[cfg(feature = "cli")]
+    #[cfg(feature = "file")]
     ("config_toml", config_toml),
     #[cfg(feature = "net")]
     ("last_event_id", last_event_id),
