@@ -3,7 +3,7 @@
 //!
 //! In: plain values and [`Edge`]s, which say what an operation makes visible to whom. Out: cells, bits, a ring, inboxes, a
 //! desk, parking.
-//! Laws: no operation takes a lock, but those of a desk, which is for the store threads; two threads that each say something
+//! Laws: no operation takes a lock, but telling and hearing at a desk, which the store threads alone do; two threads that each say something
 //! and look at what the other said do so by read-modify-write, since loom judges plain sequentially consistent loads and
 //! stores as acquire and release.
 //!

@@ -171,7 +171,7 @@ impl<T> Table<T> {
         }
     }
 
-    /// One past the highest place there is: the range of [`Table::key_at`].
+    /// One past the highest place there may be now: the range of [`Table::key_at`].
     pub fn places(&self) -> usize {
         self.places.end()
     }

@@ -116,7 +116,9 @@ impl<P: Place> Slab<P> {
 
     /// A page with a free place, made now if there is none.
     fn open_page(&mut self) -> u32 {
-        if self.first.has_room() {
+        // The first page, unless it would have to be made anew while another stands open.
+        let at_hand = self.first.free != NONE || self.first.places.len() < self.first.places.capacity();
+        if at_hand || self.more.is_empty() && self.first.has_room() {
             return 0;
         }
         while let Some(&number) = self.open.last() {
@@ -126,6 +128,9 @@ impl<P: Place> Slab<P> {
             }
             page.is_open = false;
             self.open.pop();
+        }
+        if self.first.has_room() {
+            return 0;
         }
         self.more.push(Page::default());
         let number = self.more.len() as u32;
@@ -158,15 +163,15 @@ impl<P: Place> Slab<P> {
         if let Some(page) = before.and_then(|before| self.page_mut(before as usize))
             && page.taken == 0
         {
-            let oldest = page.places.iter().map(P::generation).max();
-            page.generation = oldest.unwrap_or(page.generation);
+            let newest = page.places.iter().map(P::generation).max();
+            page.generation = newest.unwrap_or(page.generation);
             let places = std::mem::take(&mut page.places);
             page.free = NONE;
             self.held -= places.capacity();
         }
     }
 
-    /// One past the highest place there is.
+    /// One past the highest place there may be now, by whole pages.
     pub fn end(&self) -> usize {
         (1 + self.more.len()) * PAGE
     }
@@ -266,6 +271,7 @@ mod tests {
         let kept = slab.bytes();
         for n in 0..100 {
             let at = slab.insert(|g| Test::Taken(g, n));
+            assert_eq!(slab.bytes(), kept);
             slab.remove(at);
         }
         assert_eq!(slab.bytes(), kept);

@@ -325,9 +325,7 @@ impl InlineTracker {
             let mut state = account.lock();
             let State { tracker, interner, budget, .. } = &mut *state;
             let cx = TrackContext { limits: LIMITS, interner, budget, now: account.clock.now() };
-            if let Some((fed, whole)) = tracker.feed_whole(cx, scanner, bytes) {
-                drop(state);
-                partial.extend_from_slice(&bytes[whole..]);
+            if let Some(fed) = tracker.feed_whole(cx, scanner, bytes) {
                 return fed;
             }
         }
@@ -499,6 +497,24 @@ mod tests {
             let both = (String::from_utf8_lossy(&client), String::from_utf8_lossy(&expected));
             assert_eq!(both.0, both.1, "seed {seed}: {:?}", String::from_utf8_lossy(&text));
         }
+    }
+
+    #[test]
+    fn an_unfinished_event_takes_no_room_from_what_tells_repeats_from_news() {
+        let engine = Engine::builder().start().unwrap();
+        let mut tracker = engine.tracker(b"a", Span::from_secs(30)).unwrap();
+        let mut client = Vec::new();
+        tracker.connected();
+        for piece in ["id: 7\ndata: a\n\n", &format!("data: {}", "x".repeat(LIMITS.log_bytes + 8_192))] {
+            tracker.feed(piece.as_bytes());
+            tracker.forward(|bytes| client.write_all(bytes)).unwrap();
+        }
+        assert!(tracker.log_bytes() <= 8_192, "{}", tracker.log_bytes());
+        tracker.connected();
+        // Another event under the same id: only the bytes of the first can tell.
+        tracker.feed(b"id: 7\ndata: done\n\n");
+        tracker.forward(|bytes| client.write_all(bytes)).unwrap();
+        assert_eq!(String::from_utf8_lossy(&client), "id: 7\ndata: a\n\nid: 7\ndata: done\n\n");
     }
 
     #[test]

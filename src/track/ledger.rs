@@ -40,7 +40,7 @@ impl<'b> Run<'b> {
 }
 
 /// The symbol of a block's id, with the two references that its record and the window hold, and whether nobody held it
-/// before. None: there is no id, or none that is known.
+/// before. None: there is no id, none that may be known, or no place for it.
 #[derive(Clone, Copy)]
 struct Taken(Option<(Symbol, bool)>);
 

@@ -32,10 +32,12 @@ impl FirstIds {
         if ids.contains(&Some(id)) {
             return false;
         }
-        let place = ids.iter_mut().find(|place| place.is_none());
-        let is_noted = place.map(|place| *place = Some(id)).is_some();
+        if let Some(place) = ids.iter_mut().find(|place| place.is_none()) {
+            *place = Some(id);
+        }
+        // Noted in any case: where there was no place this was known before.
         self.is_full = ids[FIRST_IDS - 1].is_some();
-        is_noted
+        true
     }
 
     pub(super) fn contains(&self, id: Symbol) -> bool {

@@ -3,7 +3,7 @@
 //!
 //! In: body bytes, cuts and ends; how far readers are; a tick. Out: slices of the log; marks; counts as [`Fed`].
 //!
-//! The order of calls: [`Tracker::begin`], then in turn [`Tracker::room`] and [`Tracker::feed`], at the end
+//! The order of calls: [`Tracker::begin`], then in turn [`Tracker::room`] and [`Tracker::feed`] (or [`Tracker::feed_whole`]), at the end
 //! [`Tracker::cut`] or [`Tracker::finish`]; a healed body begins again. Between any two of them [`Tracker::slices`]
 //! up to [`Tracker::whole`], and [`Tracker::advance`] with what the subscriber's socket has accepted. Last
 //! [`Tracker::release`].
@@ -201,46 +201,39 @@ impl Tracker {
         true
     }
 
-    /// Takes what lies outside of an unfinished block, with the scanner of one of several connections that bring blocks
-    /// of this stream in turn, each of them whole. How many bytes were taken; the caller has the others come again.
+    /// [`Tracker::feed`] for whole blocks, with the scanner of one of several connections that bring blocks of this stream
+    /// in turn. It reads on behind them.
     ///
-    /// `None`, and nothing done: the scanner, or what was fed before, ends inside a block or line.
-    pub fn feed_whole(
-        &mut self,
-        mut cx: TrackContext<'_>,
-        scanner: &mut Scanner,
-        bytes: &[u8],
-    ) -> Option<(Fed, usize)> {
-        if !scanner.is_at_start() || !self.scanner.is_at_start() || self.bom != BomFilter::Off {
+    /// `None`, and nothing read: the bytes do not end with a blank line, or what was read before does not end with a line.
+    pub fn feed_whole(&mut self, mut cx: TrackContext<'_>, scanner: &mut Scanner, bytes: &[u8]) -> Option<Fed> {
+        let is_whole = bytes.ends_with(b"\n\n") || bytes.ends_with(b"\n\r\n");
+        if !is_whole || !scanner.is_at_start() || !self.scanner.is_at_start() || self.bom != BomFilter::Off {
             return None;
         }
         let mut fed = Fed::default();
         let Self { ledger, retry_millis, .. } = self;
-        let (mut run, whole) = blocks(scanner, ledger, retry_millis, &mut cx, bytes, &mut fed);
-        run.flush(whole, &mut ledger.log);
+        blocks(scanner, ledger, retry_millis, &mut cx, bytes, &mut fed);
         ledger.log.check();
-        Some((fed, whole))
+        Some(fed)
     }
 
     fn take(&mut self, cx: &mut TrackContext<'_>, bytes: &[u8], fed: &mut Fed) {
         let Self { scanner, ledger, retry_millis, .. } = self;
-        let (mut run, _) = blocks(scanner, ledger, retry_millis, cx, bytes, fed);
-        run.flush(bytes.len(), &mut ledger.log);
+        blocks(scanner, ledger, retry_millis, cx, bytes, fed);
         ledger.settle(cx, fed);
     }
 }
 
-/// Has the ledger look at all blocks that end in `bytes`. The bytes not copied yet, and where those begin that belong to
-/// an unfinished block or line.
+/// Has the ledger look at all blocks that end in `bytes`, and puts all bytes into the log that are kept.
 #[inline]
-fn blocks<'b>(
+fn blocks(
     scanner: &mut Scanner,
     ledger: &mut Ledger,
     retry_millis: &mut u32,
     cx: &mut TrackContext<'_>,
-    bytes: &'b [u8],
+    bytes: &[u8],
     fed: &mut Fed,
-) -> (Run<'b>, usize) {
+) {
     ledger.reserve(cx, bytes.len());
     let (mut run, mut at) = (Run::new(bytes), 0);
     loop {
@@ -253,17 +246,18 @@ fn blocks<'b>(
                 }
                 ledger.block(cx, &mut run, at, &block, fed);
                 if at == bytes.len() && scanner.is_at_start() {
-                    return (run, at);
+                    break;
                 }
             }
             Scan::More { whole } => {
                 if whole > 0 {
                     ledger.outside(&mut run, at + whole);
                 }
-                return (run, at + whole);
+                break;
             }
         }
     }
+    run.flush(bytes.len(), &mut ledger.log);
 }
 
 /// Readers.

@@ -48,6 +48,8 @@ struct Client {
     seen: Seen,
     old: bool,
     end: Option<usize>,
+    /// It asked for nothing that came before.
+    joins_live: bool,
     /// Its requests wait to be answered since this connection began.
     posting: bool,
     slow: bool,
@@ -185,6 +187,7 @@ impl Run {
             sequence.kind.lines(sequence.owner),
         );
         c.begin();
+        c.joins_live = id.is_empty();
         self.clients[n].end = Some(self.w.client_with(&request));
     }
 
@@ -225,8 +228,11 @@ impl Run {
         c.taken.arrive(wire);
         while let Some(block) = c.taken.next_block() {
             given.extend(block.lines().find_map(|line| line.strip_prefix("id: ")).map(str::to_owned));
-            // Who joins where others are is placed behind events that it did not ask for, and is told so in a gap.
-            given.extend(block.split("\"after\":\"").nth(1).and_then(|rest| rest.split('"').next()).map(str::to_owned));
+            // Who asks for nothing is placed behind events that others have had or nobody, and may be told so in a gap.
+            if c.joins_live {
+                let after = block.split("\"after\":\"").nth(1).and_then(|rest| rest.split('"').next());
+                given.extend(after.map(str::to_owned));
+            }
         }
         if !c.slow {
             c.arrived = wire.len();
@@ -263,6 +269,7 @@ impl Client {
             seen: Seen::new(sequence),
             old,
             end: None,
+            joins_live: false,
             posting: false,
             slow: false,
             arrived: 0,
@@ -488,7 +495,7 @@ impl Run {
             // Where all places are taken some are told to come back later, for ever.
             let certain = certain && asks && c.read.status == 200;
             // Where the bytes of its last event are not known, those that share its id are taken for it.
-            let taken_for_it = if s.kind == Kind::Grouped { GROUP - 1 } else { 0 };
+            let taken_for_it = if s.kind == Kind::Grouped && c.seen.fresh { GROUP - 1 } else { 0 };
             assert!(!certain || last + taken_for_it >= top, "{s:?}: {last} of {top} in the end");
             if matches!(s.kind, Kind::Ids | Kind::Opaque)
                 && asks
