@@ -172,10 +172,13 @@ impl Machine {
 }
 
 /// The least position of the readers that count: not of one that is stalled, nor of one that has not reached the mark.
+/// None where nobody was given what lies before it: who joins at the live end has taken nothing yet.
 fn slowest(readers: &Seats, marked: u64, stall: Span, now: Tick) -> Option<u64> {
     let counts =
         |reader: &Reader| !(reader.blocked && reader.last_sent + stall <= now) && reader.place.offset >= marked;
-    readers.iter().map(|(_, reader)| reader).filter(|reader| counts(reader)).map(|reader| reader.place.offset).min()
+    let all = || readers.iter().map(|(_, reader)| reader);
+    let at = all().filter(|reader| counts(reader)).map(|reader| reader.place.offset).min()?;
+    all().any(|reader| reader.began < at && at <= reader.place.offset).then_some(at)
 }
 
 /// A session's name in the store: what a person knows it by, and the hash that makes it one of a kind. No query, which

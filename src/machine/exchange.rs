@@ -72,6 +72,8 @@ pub(super) struct Reader {
     pub(super) last_sent: Tick,
     /// Its place in the log of an event stream.
     pub(super) place: Subscriber,
+    /// Where it began there: what lies before it was not given to this one.
+    pub(super) began: u64,
 }
 
 /// What is needed to ask upstream, also again.
@@ -138,7 +140,14 @@ impl Reader {
             owes_gap: false,
             last_sent: now,
             place: Subscriber::new(version == Version::Http11, 0),
+            began: 0,
         }
+    }
+
+    /// Its place in the log is here.
+    pub(super) fn begin_at(&mut self, offset: u64) {
+        self.place.offset = offset;
+        self.began = offset;
     }
 }
 

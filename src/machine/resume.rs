@@ -227,7 +227,7 @@ impl Machine {
         let now = self.now;
         let Some(x) = self.exchanges.get_mut(key) else { return };
         let Some(stream) = &mut x.stream else { return };
-        reader.place.offset = offset;
+        reader.begin_at(offset);
         let limits = &self.routes[x.route as usize].limits;
         let Self { interner, budget, .. } = self;
         if x.readers.is_empty() {

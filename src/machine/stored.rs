@@ -210,7 +210,7 @@ impl Machine {
         };
         x.request.gap = None;
         stream.tracker.rewind(TrackContext { limits, interner, budget, now: *now }, offset);
-        x.readers.iter_mut().for_each(|(_, reader)| reader.place.offset = offset);
+        x.readers.iter_mut().for_each(|(_, reader)| reader.begin_at(offset));
         self.counts.one(Count::Rebuilt);
         self.send_stream_heads(key, &stream_head());
         match is_own {

@@ -253,7 +253,7 @@ impl Ledger {
             if let Some(evicted) = self.window.push(symbol) {
                 cx.interner.release_later(evicted);
             }
-            if self.first.note(symbol) {
+            if self.first.note(symbol, self.log.next_number()) {
                 cx.interner.retain(symbol);
             }
             self.received.id = id;

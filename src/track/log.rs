@@ -135,15 +135,16 @@ impl Log {
         self.base
     }
 
-    /// Where replay after this id starts: behind the first event that carries it.
-    pub(super) fn locate(&self, id: Symbol) -> Option<u64> {
+    /// Where replay after this id starts, behind the first event that carries it; and the number of that event's record.
+    pub(super) fn locate(&self, id: Symbol) -> Option<(u64, u64)> {
         let first = self.replay_start()?;
         if self.base == Some(id) {
             // Not exact: events have left behind it, also where a later one carries it again.
-            return (self.base_exact && first == self.start()).then_some(first);
+            let is_exact = self.base_exact && first == self.start();
+            return is_exact.then_some((first, self.evicted.saturating_sub(1)));
         }
-        let after = self.records.iter().find(|r| r.id == Some(id))?.end();
-        (after >= first).then_some(after)
+        let (at, record) = self.records.iter().enumerate().find(|(_, r)| r.id == Some(id))?;
+        (record.end() >= first).then_some((record.end(), self.evicted + at as u64))
     }
 }
 

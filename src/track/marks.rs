@@ -17,21 +17,29 @@ const FIRST_IDS: usize = 8;
 /// The first distinct ids of a stream; the owner holds one reference to each. Nothing is on the heap before the first.
 #[derive(Default)]
 pub(super) struct FirstIds {
-    ids: Option<Box<[Option<Symbol>; FIRST_IDS]>>,
+    ids: Option<Box<First>>,
     /// No place is left: said here, so that an event does not wait for memory that is seldom looked at.
     is_full: bool,
 }
 
+#[derive(Default)]
+struct First {
+    ids: [Option<Symbol>; FIRST_IDS],
+    /// The number of the record that brought the last of them.
+    until: u64,
+}
+
 impl FirstIds {
-    /// Remembers an id while there is a place. True: it was taken, and the owner must hold a reference.
-    pub(super) fn note(&mut self, id: Symbol) -> bool {
+    /// Remembers the id of a record while there is a place. True: it was taken, and the owner must hold a reference.
+    pub(super) fn note(&mut self, id: Symbol, number: u64) -> bool {
         if self.is_full {
             return false;
         }
-        let ids = self.ids.get_or_insert_default();
+        let First { ids, until } = &mut **self.ids.get_or_insert_default();
         if ids.contains(&Some(id)) {
             return false;
         }
+        *until = number;
         if let Some(place) = ids.iter_mut().find(|place| place.is_none()) {
             *place = Some(id);
         }
@@ -44,19 +52,24 @@ impl FirstIds {
         self.position(id).is_some()
     }
 
+    /// Whether the record with this number brings one of the first ids again.
+    pub(super) fn is_again(&self, id: Symbol, number: u64) -> bool {
+        self.ids.as_ref().is_some_and(|first| number > first.until && first.ids.contains(&Some(id)))
+    }
+
     /// Which of the first ids this one was, from 0.
     pub(super) fn position(&self, id: Symbol) -> Option<usize> {
-        self.ids.as_ref()?.iter().position(|place| *place == Some(id))
+        self.ids.as_ref()?.ids.iter().position(|place| *place == Some(id))
     }
 
     /// How many are remembered.
     pub(super) fn len(&self) -> usize {
-        self.ids.as_ref().map_or(0, |ids| ids.iter().flatten().count())
+        self.ids.as_ref().map_or(0, |first| first.ids.iter().flatten().count())
     }
 
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Symbol> {
         self.is_full = false;
-        self.ids.take().into_iter().flat_map(|ids| ids.into_iter().flatten())
+        self.ids.take().into_iter().flat_map(|first| first.ids.into_iter().flatten())
     }
 }
 

@@ -434,6 +434,21 @@ fn an_id_whose_first_event_has_left_with_others_behind_it_is_not_found_at_a_late
 }
 
 #[test]
+fn a_greeting_is_not_taken_for_the_first_event_that_carried_its_id_and_has_left() {
+    let mut rig = Rig::new(TrackLimits { log_events: 4, ..TrackLimits::default() });
+    rig.tracker.begin(false, false);
+    (1..=12).for_each(|n| drop(rig.pass(event(n))));
+    rig.pass("id: 1\ndata: welcome back\n\n");
+    rig.pass(event(13));
+    assert_eq!(rig.tracker.locate(&rig.interner, b"1"), None, "2 to 12 would be skipped in silence");
+    assert_eq!(rig.tracker.locate(&rig.interner, b"13"), Some(rig.tracker.end()));
+    // Also when it is the last that has left.
+    (14..=17).for_each(|n| drop(rig.pass(event(n))));
+    assert_eq!(rig.tracker.locate(&rig.interner, b"1"), None);
+    rig.release();
+}
+
+#[test]
 fn a_log_of_many_small_events_gives_back_as_much_as_it_is_asked_for() {
     let mut rig = rig();
     (0..300).for_each(|n| drop(rig.pass(format!("data: {n}\n\n"))));

@@ -298,14 +298,16 @@ impl Tracker {
     }
 
     /// Where a reader that has got this id starts: behind the first event in the log that carries it. `None`: no such
-    /// event, or not all that follows it can be replayed.
+    /// event, or not all that follows it can be replayed, or upstream began with it and has sent it again since.
     pub fn locate(&self, interner: &Interner, id: &[u8]) -> Option<u64> {
         self.locate_symbol(interner.lookup(id)?)
     }
 
     /// Like [`Tracker::locate`], with the id's symbol.
     pub fn locate_symbol(&self, id: Symbol) -> Option<u64> {
-        self.ledger.log.locate(id)
+        let (offset, number) = self.ledger.log.locate(id)?;
+        // A greeting, whose first event has left: whoever names its id may have got either.
+        (!self.ledger.first.is_again(id, number)).then_some(offset)
     }
 
     /// The events behind an offset that lies between two of them, for a store: the offset behind the last, and where

@@ -143,6 +143,8 @@ impl Seen {
         let asks_for_nothing = self.last_id.is_none() && !self.sequence.kind.is_call();
         self.told |= asks_for_nothing;
         self.any |= asks_for_nothing;
+        // Its id is that of a greeting, too: a stream that began behind a later event has it behind that one.
+        self.any |= self.sequence.kind == Kind::Greets && self.last == 1;
     }
 
     /// It was told of a gap.

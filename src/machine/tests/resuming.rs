@@ -532,6 +532,30 @@ fn the_delivered_mark_waits_for_the_slowest_reader() {
 }
 
 #[test]
+fn the_delivered_mark_waits_for_somebody_who_was_given_what_lies_before_it() {
+    let mut w = lingering_world(|route, _| route.share = Share::Principal);
+    let (c, u) = w.streaming();
+    w.rst(c);
+    let mut marks = Vec::new();
+    let mut look = |w: &mut World| {
+        w.machine.drain_checkpoints(|c| {
+            if let Checkpoint::Delivered { cursor, .. } = c {
+                marks.push(cursor.sequence);
+            }
+        });
+        marks.clone()
+    };
+    look(&mut w);
+    // Nobody reads; then two join at the live end, who have no claim to what came meanwhile.
+    w.say(u, &chunk(&event(2)));
+    let (a, b) = (w.client_with(GET_STREAM), w.client_with(GET_STREAM));
+    assert_eq!((data(&w, a).len(), data(&w, b).len()), (0, 0));
+    assert_eq!(look(&mut w), [1]);
+    w.say(u, &chunk(&event(3)));
+    assert_eq!(look(&mut w), [1, 3]);
+}
+
+#[test]
 fn a_parameter_stands_for_the_header_and_does_not_go_upstream() {
     let mut w = lingering_world(|route, _| route.last_event_id_param = Some("last".to_owned()));
     let (c, _) = w.streaming();
