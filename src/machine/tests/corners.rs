@@ -196,6 +196,25 @@ fn a_stream_that_is_read_outlives_its_deleted_session() {
     assert!(w.wire(w.up(1)).contains("Last-Event-ID: 1\r\n"), "what was of a deleted session is found no more");
 }
 
+#[test]
+fn a_stream_whose_room_others_have_taken_goes_on_in_the_middle_of_an_event() {
+    let mut w = lingering_world(|route, limits| {
+        limits.log_budget = 16 << 10;
+        route.heartbeat = Span::ZERO;
+    });
+    let (c, u) = w.streaming();
+    let held = (4 << 10) - "data: ".len();
+    w.say(u, &chunk(&format!("data: {}", "x".repeat(held))));
+    // Others need room: this log gives back what it can, and they take all that there is.
+    let key = w.machine.exchanges.iter().next().unwrap().0;
+    w.machine.track(key, |tracker, cx| tracker.trim(cx, 0));
+    let left = w.machine.budget.left();
+    w.machine.budget.force_take(left);
+    w.say(u, &chunk(&format!("{}\n\n", "x".repeat(1_000))));
+    assert_eq!((w.unread(u), data(&w, c).last().map(String::len)), (0, Some(held + 1_000)));
+    w.machine.budget.give(left);
+}
+
 /// A process with a store, whose streams linger.
 fn durable_world(seed: u64) -> World {
     let route = Route::new(Upstream::parse("http://up:9000").unwrap());
