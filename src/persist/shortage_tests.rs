@@ -8,7 +8,9 @@ use crate::clock::Clock;
 use crate::metrics::{Metrics, Persistence};
 use crate::slot::{SlotKey, SlotWriter, slots};
 use crate::store::memory::Shared;
-use crate::store::{LogBlock, LogBounds, LogWrite, Opened, SessionStore, StoreError, Stored, StoredCursor, Write};
+use crate::store::{
+    LogBlock, LogBounds, LogStore, LogWrite, Opened, SessionStore, StoreError, Stored, StoredCursor, StoredLog, Write,
+};
 use crossbeam_channel::bounded;
 use std::sync::Arc;
 
@@ -92,6 +94,35 @@ impl Rig {
             assert!(clock.now().since(Tick::ZERO) < Span::from_secs(15), "it did not come");
             std::thread::yield_now();
         }
+    }
+}
+
+/// A log store that fails so many calls, then so many first items of calls.
+struct LameLogs {
+    store: Box<dyn LogStore>,
+    calls: u32,
+    items: u32,
+}
+
+impl LogStore for LameLogs {
+    fn write_logs(&mut self, items: &[LogWrite]) -> Result<Vec<Result<(), StoreError>>, StoreError> {
+        if self.calls > 0 {
+            self.calls -= 1;
+            return Err(StoreError::Refused("no".into()));
+        }
+        if self.items > 0 {
+            self.items -= 1;
+            return Ok(vec![Err(StoreError::Refused("no".into())); items.len()]);
+        }
+        self.store.write_logs(items)
+    }
+
+    fn read_log(&mut self, name: &StreamName, max_bytes: usize) -> Result<Option<StoredLog>, StoreError> {
+        self.store.read_log(name, max_bytes)
+    }
+
+    fn scan_logs(&mut self, after: Option<&StreamName>, limit: usize) -> Result<Vec<(StreamName, u64)>, StoreError> {
+        self.store.scan_logs(after, limit)
     }
 }
 
@@ -184,6 +215,23 @@ fn blocks_that_a_full_store_has_no_place_for_are_dropped_and_counted() {
     r.until(|r| r.numbers().log_blocks.get() + r.numbers().log_blocks_dropped.get() == 3);
     assert_eq!((r.numbers().log_blocks.get(), r.numbers().log_blocks_dropped.get()), (1, 2));
     assert_eq!(r.persister.shutdown(Span::from_secs(60)).cursors, []);
+}
+
+#[test]
+fn blocks_that_a_store_refuses_are_tried_again_in_their_order() {
+    let retry = Backoff::new(Span::from_millis(1), Span::from_millis(1));
+    let r = rig(
+        9,
+        |config| config.worker.retry = retry,
+        |_, opened| {
+            let logs = opened.logs.map(|store| Box::new(LameLogs { store, calls: 2, items: 2 }) as Box<dyn LogStore>);
+            Opened { logs, ..opened }
+        },
+    );
+    let names = [1, 2, 1];
+    names.into_iter().for_each(|stream| r.persister.control().append_log(block(stream)).unwrap());
+    r.until(|r| r.numbers().log_blocks.get() == 3);
+    assert_eq!((r.numbers().failure.get(), r.numbers().log_blocks_dropped.get()), (4, 0));
 }
 
 #[test]

@@ -139,6 +139,14 @@ fn look_ups_without_a_store_are_answered_and_counted() {
 }
 
 #[test]
+fn a_flush_is_answered_while_the_store_has_never_been_open() {
+    let mut r = rig_opening(1, u32::MAX);
+    let key = r.take(1);
+    r.publish(key, 1);
+    assert!(!r.flush());
+}
+
+#[test]
 fn look_ups_are_answered_while_a_write_hangs() {
     let mut r = rig(2);
     let key = r.take(1);
