@@ -215,6 +215,21 @@ fn a_stream_whose_room_others_have_taken_goes_on_in_the_middle_of_an_event() {
     w.machine.budget.give(left);
 }
 
+#[test]
+fn a_delete_of_something_else_ends_no_session() {
+    let mcp = "Mcp-Session-Id: s\r\n";
+    for lines in ["", "Mcp-Session-Id: t\r\n", "Mcp-Session-Id: s\r\nMCP-Protocol-Version: 2026-07-28\r\n"] {
+        let mut w = lingering_world(|_, _| {});
+        let c = w.client_with(&GET_STREAM.replace("Host", &format!("{mcp}Host")));
+        let u = w.up(0);
+        w.say(u, &format!("{STREAM}{}", chunk(&event(1))));
+        w.rst(c);
+        let d = w.client_with(&format!("DELETE /events HTTP/1.1\r\nHost: h\r\n{lines}\r\n"));
+        w.say(w.up(1), "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        assert_eq!((w.status(d), w.state(u), w.machine.sessions()), (200, State::Open, 1), "{lines}");
+    }
+}
+
 /// A process with a store, whose streams linger.
 fn durable_world(seed: u64) -> World {
     let route = Route::new(Upstream::parse("http://up:9000").unwrap());
@@ -285,5 +300,29 @@ fn a_session_that_was_at_an_own_id_begins_anew_and_one_cursor_is_not_ambiguous()
         assert_eq!(w.wire(w.up(0)).contains("Last-Event-ID: 9\r\n"), asks);
         assert!(!w.wire(w.up(0)).contains("sg-"));
         assert_eq!((w.count(Count::SessionCursorsUsed), w.count(Count::SessionCursorsAmbiguous)), (asks.into(), 0));
+    }
+}
+
+#[test]
+fn a_session_of_which_the_store_knows_nothing_begins_anew() {
+    let mut w = lingering_world(|route, _| route.resume_from = ResumeFrom::Session);
+    w.client_with(&GET_STREAM.replace("Host", "Mcp-Session-Id: s\r\nHost"));
+    assert_eq!(w.ups.len(), 0);
+    found(&mut w, 0, Vec::new());
+    assert!(w.wire(w.up(0)).starts_with("GET /events ") && !w.wire(w.up(0)).contains("Last-Event-ID"));
+}
+
+#[test]
+fn a_client_that_has_its_cursor_is_not_given_its_sessions() {
+    let own = {
+        let mut w = lingering_world(|_, _| {});
+        let (c, _) = without_ids(&mut w);
+        last_id(&w, c)
+    };
+    // Nobody knows the own id: that is said by a status here.
+    for (id, ups) in [(own.as_str(), 0), ("9", 1)] {
+        let mut w = lingering_world(|route, _| route.resume_from = ResumeFrom::Session);
+        let c = w.client_with(&get(id).replace("Host", "Mcp-Session-Id: s\r\nHost"));
+        assert_eq!((w.lookups.len(), w.ups.len(), w.status(c)), (0, ups, if ups == 0 { 400 } else { 0 }), "{id}");
     }
 }
