@@ -1,6 +1,7 @@
-//! The page of promises names nothing that is not there.
+//! The pages of promises and of coverage name nothing that is not there.
 //!
-//! In: `src/promises.md`. Out: a failure for each row without a holder, and for each holder that is not in the tree.
+//! In: `src/promises.md`, `src/coverage.md`. Out: a failure for each promise without a holder, and for each file or
+//! function that is not in the tree.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
 
 use std::fs;
@@ -20,7 +21,7 @@ fn missing(root: &Path, text: &str) -> Vec<String> {
                 Ok(source) => file = source,
                 Err(e) => missing.push(format!("{name}: {e}")),
             }
-        } else if !file.contains(&format!("fn {name}(")) {
+        } else if !["(", "<"].iter().any(|open| file.contains(&format!("fn {name}{open}"))) {
             missing.push(format!("no function {name} in the file named before it"));
         }
     }
@@ -42,6 +43,18 @@ fn every_promise_has_a_holder_and_every_holder_is_there() {
     for holder in &holders {
         assert!(!names(holder).is_empty(), "nothing holds it: {holder}");
         assert_eq!(missing(root, holder), [""; 0]);
+    }
+}
+
+#[test]
+fn what_is_said_to_be_uncovered_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("src/coverage.md")).unwrap();
+    let entries: Vec<&str> = page.lines().filter(|line| line.starts_with("- `src/")).collect();
+    assert!(entries.len() > 20, "{} entries were read", entries.len());
+    for entry in entries {
+        // What stands behind the colon is the reason.
+        assert_eq!(missing(root, entry.split(": ").next().unwrap()), [""; 0]);
     }
 }
 

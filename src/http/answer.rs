@@ -124,4 +124,14 @@ mod tests {
             assert!(!reason(status).is_empty());
         }
     }
+
+    #[test]
+    fn no_two_statuses_share_their_words_and_one_without_words_keeps_its_space() {
+        let mut known: Vec<&str> = (100..600).map(reason).filter(|words| !words.is_empty()).collect();
+        let all = known.len();
+        known.sort_unstable();
+        known.dedup();
+        assert_eq!(known.len(), all);
+        assert!(answer(599, &[], false, false).starts_with("HTTP/1.1 599 \r\n"));
+    }
 }

@@ -203,3 +203,22 @@ fn cuts(random: &mut Random, len: usize) -> Vec<usize> {
     cuts.sort_unstable();
     cuts
 }
+
+#[test]
+fn each_damage_has_a_message_of_its_own_that_shows_the_byte_or_the_bound() {
+    let mut messages = std::collections::HashSet::new();
+    let all = [
+        (BodyError::SizeByte(0x5a), "0x5a"),
+        (BodyError::SizeTooLarge, "16"),
+        (BodyError::LineTooLong, "256"),
+        (BodyError::LineByte(0x5a), "0x5a"),
+        (BodyError::DataEnd(0x5a), "0x5a"),
+        (BodyError::TrailerTooLong, "16384"),
+        (BodyError::TrailerByte(0x5a), "0x5a"),
+    ];
+    for (error, shown) in all {
+        let text = error.to_string();
+        assert!(text.contains(shown) && !text.contains('\n') && !text.ends_with('.'), "{text}");
+        assert!(messages.insert(text), "{error:?}");
+    }
+}

@@ -72,11 +72,6 @@ impl Headers {
         self.lines.is_empty()
     }
 
-    /// Bytes of memory that the list holds on the heap.
-    pub fn heap_bytes(&self) -> usize {
-        self.bytes.capacity() + self.lines.capacity() * size_of::<Line>()
-    }
-
     /// All lines, in order: name as sent, value without the whitespace around it.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.lines.iter().enumerate().map(|(n, line)| {

@@ -165,6 +165,8 @@ mod tests {
             "Text/Event-Stream",
             "application/json, text/event-stream",
             "a/b;x=\",\\\",text\", text/event-stream;q=0.1",
+            "a/b;x=\\,text/event-stream",
+            "text/event-stream;q=",
             "text/event-stream ; charset=utf-8",
             "text/event-stream;q=0, text/event-stream;x=1",
         ];

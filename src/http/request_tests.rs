@@ -164,6 +164,7 @@ fn connect_and_upgrades_are_not_offered() {
     assert_eq!(both, Err(HeadError::Upgrade(text("websocket"))));
     assert!(with("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n").is_ok());
     assert!(with("Upgrade: websocket\r\n").is_ok());
+    assert!(with("Connection: Upgrade\r\nUpgrade: , h2c,\r\n").is_ok());
     assert!(with("Upgrade-Insecure-Requests: 1\r\n").is_ok());
     assert!(parse("GET / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n").is_ok());
 }

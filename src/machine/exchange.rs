@@ -341,7 +341,7 @@ impl Subscriber {
         self.offset += data as u64;
         let tail = (n - lead - data).min(usize::from(2 - self.tail_sent));
         self.tail_sent += tail as u8;
-        if self.left == 0 && self.tail_sent == 2 && self.lead_sent == self.lead_len {
+        if self.left == 0 && self.tail_sent == 2 {
             self.open = false;
         }
     }

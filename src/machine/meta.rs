@@ -196,6 +196,12 @@ mod tests {
     }
 
     #[test]
+    fn what_is_longer_than_a_date_is_not_cut_to_one() {
+        let body = json!({"params": {"_meta": {KEY: "2026-07-28".repeat(9)}}}).to_string();
+        assert_eq!(scan(body.as_bytes(), 3).as_deref(), Some("2026-07-282"));
+    }
+
+    #[test]
     fn a_slash_may_be_escaped() {
         let body = br#"{"params":{"_meta":{"io.modelcontextprotocol\/protocolVersion":"2026-07-28"}}}"#;
         assert_eq!(scan(body, 7).as_deref(), Some("2026-07-28"));
@@ -214,6 +220,7 @@ mod tests {
             format!("{{\"params\":{{\"_meta\":{{\"x\":{{{pair}}}}}}}}}"),
             format!("{{\"params\":{{\"text\":\"{{\\\"_meta\\\":{{\\\"{KEY}\\\":\\\"2026-07-28\\\"}}}}\"}}}}"),
             format!("{{\"params\":{{\"_meta\":{{\"{KEY}\":20260728}}}}}}"),
+            format!("{{\"params\":{{\"_meta\":{{\"{KEY}\":{{{pair}}}}}}}}}"),
             format!("\"{{\" {{\"params\":{{\"_meta\":{{{pair}}}}}}}"),
         ] {
             assert_eq!(scan(body.as_bytes(), 3), None, "{body}");

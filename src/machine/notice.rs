@@ -135,3 +135,41 @@ impl fmt::Display for Notice {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_notice_has_words_of_its_own_and_names_what_it_is_about() {
+        let (target, why) = (|| "GET /feed".into(), || "it broke".into());
+        let (next, took) = (Some(Span::from_secs(7)), Span::from_secs(8));
+        let reason = GapReason::Refused;
+        let all = [
+            (Notice::HealBegan { target: target() }, vec!["GET /feed"]),
+            (Notice::Healed { target: target(), tries: 3, took }, vec!["GET /feed", "3", "8"]),
+            (Notice::NotHealed { target: target(), why: why() }, vec!["GET /feed", "it broke"]),
+            (Notice::LetGo { target: target() }, vec!["GET /feed"]),
+            (Notice::AttemptFailed { target: target(), why: why(), next }, vec!["GET /feed", "it broke", "7"]),
+            (Notice::AttemptFailed { target: target(), why: why(), next: None }, vec!["GET /feed", "giving up"]),
+            (Notice::Gap { target: target(), reason }, vec!["GET /feed", "refused"]),
+            (Notice::EncodedStream { target: target() }, vec!["GET /feed"]),
+            (Notice::Malformed { target: target(), why: why() }, vec!["GET /feed", "it broke"]),
+            (Notice::RequestRefused { status: 431, why: why() }, vec!["431", "it broke"]),
+            (Notice::Full { what: "stream" }, vec!["stream"]),
+        ];
+        let mut lines = std::collections::HashSet::new();
+        for (notice, parts) in all {
+            let line = notice.to_string();
+            assert!(parts.iter().all(|part| line.contains(part)) && !line.contains('\n'), "{line}");
+            assert!(lines.insert(line), "{notice}");
+        }
+    }
+
+    #[test]
+    fn each_reason_why_upstream_cannot_be_reached_has_words_of_its_own() {
+        use ConnectError::*;
+        let words = [Unresolved, Refused, Unreachable, TimedOut, Tls, Local].map(|why| why.to_string());
+        assert_eq!(std::collections::HashSet::from(words).len(), 6);
+    }
+}

@@ -57,14 +57,14 @@ impl Seats {
             return 0;
         }
         let More(more) = &mut **self.more.get_or_insert_default();
-        let at = match more.iter().position(Option::is_none) {
-            Some(free) if self.taken as usize <= more.len() + 1 => free,
-            _ => {
-                more.push(None);
-                more.len() - 1
-            }
-        };
-        more[at] = Some(reader);
+        // In a crowd without a gap nobody is looked at.
+        let is_full = self.taken as usize > more.len() + 1;
+        let free = if is_full { None } else { more.iter().position(Option::is_none) };
+        let at = free.unwrap_or(more.len());
+        match more.get_mut(at) {
+            Some(seat) => *seat = Some(reader),
+            None => more.push(Some(reader)),
+        }
         at as u32 + 1
     }
 

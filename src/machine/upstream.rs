@@ -22,7 +22,11 @@ impl Machine {
             (UpstreamState::Head, Some(x)) if x.stream.is_none() && self.answer_room(x) == 0 => 0,
             (UpstreamState::Head, _) => self.config.limits.header_bytes.saturating_sub(c.input.len()),
             (UpstreamState::Body, _) if !c.input.is_empty() => 0,
-            (UpstreamState::Body, Some(x)) => self.answer_room(x),
+            (UpstreamState::Body, Some(x)) => match self.answer_room(x) {
+                // Others have taken the room that was left, and no reader will make any: the next byte tells so.
+                0 if x.phase == Phase::Streaming && x.is_delivered() => 1,
+                room => room,
+            },
         }
     }
 
@@ -189,6 +193,7 @@ impl Machine {
                 if let Some(c) = self.conns.get_mut(conn) {
                     c.input = bytes[used..].to_vec();
                 }
+                self.let_read(key, conn);
             }
             Body::Open => {}
             Body::Done => {

@@ -147,6 +147,7 @@ mod tests {
         (1..4).for_each(|n| assert!(sender.push(block(n, 10))));
         assert_eq!(firsts(queue.next_batch()), [1, 2, 3]);
         queue.on_written([Written, Failed, Failed].into_iter());
+        assert!(!queue.is_empty());
         sender.push(block(4, 10));
         assert_eq!(firsts(queue.next_batch()), [2, 3, 4]);
         queue.on_written([Written; 3].into_iter());
@@ -174,6 +175,19 @@ mod tests {
         queue.next_batch();
         assert_eq!(queue.on_written([NoPlace, NoPlace].into_iter()), 2);
         assert_eq!((queue.is_empty(), queue.bytes.get()), (true, 0));
+    }
+
+    #[test]
+    fn what_costs_no_bytes_is_bounded_too_and_comes_in_batches() {
+        let remove = |stream| LogWrite::Remove { name: Arc::new(StreamName { session: b"s"[..].into(), stream }) };
+        let (sender, _queue) = queue(0);
+        let taken = (0..1_000).filter(|n| sender.push(remove(*n))).count();
+        assert_eq!((taken, sender.bytes.get()), (REMOVALS, 0));
+        let (sender, mut queue) = queue(1 << 30);
+        let taken = (0..10_000).filter(|n| sender.push(remove(*n))).count();
+        assert_eq!((taken, queue.next_batch().len()), (BLOCKS, BATCH));
+        queue.on_written([Written; BATCH].into_iter());
+        assert_eq!((queue.next_batch().len(), &queue.next_batch()[0]), (BATCH, &remove(BATCH as u64)));
     }
 
     #[test]

@@ -28,6 +28,8 @@ mod worker;
 #[cfg(test)]
 mod reopen_tests;
 #[cfg(test)]
+mod shortage_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod thread_tests;

@@ -276,6 +276,23 @@ mod tests {
     }
 
     #[test]
+    fn of_a_store_without_logs_the_records_go() {
+        let mut w = world();
+        w.now = Tick::from_millis(1_000_000);
+        (0..3).for_each(|stream| w.put(stream, 0, 0));
+        let mut gone = 0;
+        for _ in 0..2 {
+            w.now = w.now.max(w.sweep.due().unwrap());
+            let shelves = Shelves { sessions: &mut w.records, logs: None };
+            let swept = w.sweep.step(shelves, &w.survey, w.now, w.now.micros() / 1_000).unwrap();
+            gone += swept.records;
+            assert_eq!(swept.logs, 0);
+        }
+        assert_eq!((gone, w.records.len()), (3, 0));
+        assert!(matches!(w.sweep.place, Place::Records(None)));
+    }
+
+    #[test]
     fn a_log_without_a_record_goes_once_it_is_old() {
         let mut w = world();
         let now_ms = 1_000_000;

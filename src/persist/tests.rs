@@ -27,6 +27,8 @@ enum Store {
     Lies,
     /// Fails each third item.
     FailsSome,
+    /// Fails what is written of the stream with this number.
+    FailsOne(u64),
     /// Has not answered yet.
     Hangs,
 }
@@ -39,7 +41,7 @@ struct Life {
     /// Key, stream, published sequence.
     streams: Vec<(SlotKey, u64, u64)>,
     /// A batch that the store has not answered.
-    flying: bool,
+    flying: Option<Vec<(Arc<StreamName>, Write)>>,
     batches: Vec<usize>,
 }
 
@@ -78,21 +80,20 @@ impl World {
     fn step(&mut self) -> bool {
         let Self { now, store, mode, acknowledged, epoch, life } = self;
         let Life { drain, worker, streams, flying, batches, .. } = life;
-        if !*flying {
-            while let Some(key) = drain.pop() {
-                worker.on_dirty(key, drain, *now);
-            }
+        while let Some(key) = drain.pop() {
+            worker.on_dirty(key, drain, *now);
         }
-        if *flying && *mode == Store::Hangs {
+        if flying.is_some() && *mode == Store::Hangs {
             return false;
         }
-        let batch: Vec<_> = match std::mem::take(flying) {
-            // What hung comes to an end with an error.
-            true => {
+        let batch: Vec<_> = match flying.take() {
+            // What hung comes to an end: done where the store works again, else with an error.
+            Some(batch) if *mode == Store::Works => batch,
+            Some(_) => {
                 worker.on_result(Err(&StoreError::Closed), drain, *now);
                 return true;
             }
-            false => worker.next_batch(drain, 10_000, *now).to_vec(),
+            None => worker.next_batch(drain, 10_000, *now).to_vec(),
         };
         if batch.is_empty() {
             return false;
@@ -109,6 +110,13 @@ impl World {
             Store::Works => store.store_event_ids_batch(&batch),
             Store::Refuses => Err(refused),
             Store::Lies => store.store_event_ids_batch(&batch).and(Err(refused)),
+            Store::FailsOne(stream) => {
+                let one = |item: &(Arc<StreamName>, Write)| match item.0.stream == stream {
+                    true => Err(refused.clone()),
+                    false => store.store_event_ids_batch(std::slice::from_ref(item)).unwrap().remove(0),
+                };
+                Ok(batch.iter().map(one).collect())
+            }
             Store::FailsSome => {
                 let one = |(at, item): (usize, &(Arc<StreamName>, Write))| match at % 3 {
                     2 => Err(refused.clone()),
@@ -117,7 +125,7 @@ impl World {
                 Ok(batch.iter().enumerate().map(one).collect())
             }
             Store::Hangs => {
-                *flying = true;
+                *flying = Some(batch);
                 return false;
             }
         };
@@ -149,7 +157,7 @@ impl World {
     fn pass(&mut self, span: Span) {
         let end = self.now + span;
         self.run();
-        while let Some(at) = self.life.worker.next_deadline().filter(|at| *at <= end && !self.life.flying) {
+        while let Some(at) = self.life.worker.next_deadline().filter(|at| *at <= end && self.life.flying.is_none()) {
             assert!(at > self.now || self.step(), "the worker would spin");
             self.now = self.now.max(at);
             self.run();
@@ -185,7 +193,7 @@ impl Life {
     fn new(config: WorkerConfig, capacity: usize, epoch: u64, now: Tick) -> Self {
         let (writer, drain) = slots(capacity);
         let worker = Worker::new(config, capacity, epoch, 0, 5, now);
-        Self { writer, drain, worker, streams: Vec::new(), flying: false, batches: Vec::new() }
+        Self { writer, drain, worker, streams: Vec::new(), flying: None, batches: Vec::new() }
     }
 
     fn begin(&mut self, stream: u64) {
@@ -435,6 +443,77 @@ fn what_has_ended_does_not_wait_for_ever_before_a_full_store() {
     w.pass(Span::from_secs(11));
     assert_eq!((w.store.len(), w.life.worker.dirty(), w.life.worker.stats().given_up), (1, 0, 2));
     assert_eq!((0..1_000).filter(|n| w.life.writer.take(name(100 + n)).is_some()).count(), 999);
+}
+
+#[test]
+fn what_changes_while_a_batch_is_with_the_store_is_written_in_the_next_window() {
+    let mut w = world(1);
+    w.publish(0);
+    w.mode = Store::Hangs;
+    w.pass(Span::from_millis(110));
+    w.publish(0);
+    w.run();
+    assert_eq!((w.life.worker.oldest(), w.life.worker.newest()), (Some(1), 2));
+    w.mode = Store::Works;
+    w.run();
+    assert_eq!((w.stored(0), w.life.worker.dirty(), w.life.worker.oldest()), (1, 1, Some(2)));
+    w.pass(Span::from_millis(100));
+    assert_eq!((w.stored(0), w.life.worker.dirty(), w.life.worker.oldest()), (2, 0, None));
+}
+
+#[test]
+fn activity_while_a_batch_is_with_the_store_waits_for_its_own_window() {
+    let mut w = world(1);
+    w.publish(0);
+    w.mode = Store::Hangs;
+    w.pass(Span::from_millis(110));
+    w.life.writer.touch(w.life.streams[0].0, w.now);
+    w.run();
+    w.mode = Store::Works;
+    w.pass(Span::from_secs(4));
+    assert_eq!((w.life.worker.stats().activity_records, w.life.worker.dirty()), (0, 1));
+    w.pass(Span::from_millis(1_200));
+    assert_eq!((w.life.worker.stats().activity_records, w.life.worker.dirty()), (1, 0));
+}
+
+#[test]
+fn a_batch_that_fails_counts_from_its_older_change_and_its_retry_carries_the_newer() {
+    let mut w = world(1);
+    w.publish(0);
+    w.mode = Store::Hangs;
+    w.pass(Span::from_millis(500));
+    w.publish(0);
+    w.run();
+    w.mode = Store::Refuses;
+    w.run();
+    assert_eq!((w.life.worker.lag(w.now), w.life.worker.oldest()), (Span::from_millis(500), Some(1)));
+    w.mode = Store::Works;
+    w.pass(Span::from_secs(11));
+    assert_eq!((w.stored(0), w.life.worker.stats().cursor_records, w.life.worker.oldest()), (2, 1, None));
+}
+
+#[test]
+fn what_was_written_does_not_pile_up_behind_a_change_that_cannot_be() {
+    let mut w = world(2);
+    (0..2).for_each(|at| w.publish(at));
+    w.pass(Span::from_secs(6));
+    w.mode = Store::FailsOne(0);
+    for at in [0, 1].into_iter().chain([1; 1_500]) {
+        w.life.writer.touch(w.life.streams[at].0, w.now);
+        w.pass(Span::from_secs(6));
+        w.life.worker.lag(w.now);
+    }
+    assert!(w.life.worker.stats().activity_records > 1_500 && w.life.worker.dirty() == 1);
+    assert!(w.life.worker.quiet() <= 4 + 1_024, "{}", w.life.worker.quiet());
+}
+
+#[test]
+fn without_a_window_a_change_is_written_when_it_is_found() {
+    let mut w = World::new(WorkerConfig { window: Span::ZERO, ..WorkerConfig::default() }, 1);
+    w.life.begin(0);
+    w.publish(0);
+    w.run();
+    assert_eq!(w.stored(0), 1);
 }
 
 #[test]

@@ -200,6 +200,14 @@ fn a_store_whose_reading_half_is_gone_is_opened_again_while_nothing_else_happens
 }
 
 #[test]
+fn a_flush_is_answered_while_the_store_has_never_been_open() {
+    let mut r = rig_opening(1, u32::MAX);
+    let key = r.take(1);
+    r.publish(key, 1);
+    assert!(!r.flush());
+}
+
+#[test]
 fn look_ups_are_answered_while_a_write_hangs() {
     let mut r = rig(2);
     let key = r.take(1);

@@ -96,6 +96,55 @@ fn a_handle_reads_its_stream_and_no_other() {
 }
 
 #[test]
+fn a_stale_key_does_nothing() {
+    let (mut writer, mut drain) = slots(2);
+    let stale = writer.take(name(1)).unwrap();
+    writer.publish(stale, &cursor(1));
+    writer.retire(stale);
+    while drain.pop().is_some() {}
+    drain.release(stale);
+    let live = writer.take(name(2)).unwrap();
+    assert_eq!(live.index, stale.index);
+    writer.publish(live, &cursor(2));
+    drain.pop();
+    writer.publish(stale, &cursor(9));
+    writer.touch(stale, Tick::from_millis(9));
+    writer.remove(stale);
+    writer.retire(stale);
+    assert!(writer.pen(stale).is_none());
+    assert_eq!((drain.pop(), sequence(drain.read(live)), writer.len()), (None, Some(2), 1));
+    assert_eq!(drain.last_seen(live), Some(Tick::from_millis(2)));
+}
+
+#[test]
+fn whoever_rings_ends_a_wait_without_limit() {
+    let (mut writer, mut drain) = slots(1);
+    assert!(writer.is_empty());
+    let ringer = writer.ringer();
+    let other = thread::spawn(move || ringer.ring());
+    assert_eq!(drain.wait(None), Woken::Rung);
+    other.join().unwrap();
+    writer.take(name(1)).unwrap();
+    assert!(!writer.is_empty());
+}
+
+#[test]
+fn a_nap_without_limit_ends_with_a_call_and_not_with_what_is_published() {
+    let (mut writer, mut drain) = slots(1);
+    let key = writer.take(name(1)).unwrap();
+    let ringer = writer.ringer();
+    let other = thread::spawn(move || {
+        for n in 1..1_000 {
+            writer.publish(key, &cursor(n));
+        }
+        ringer.call();
+    });
+    drain.nap(None);
+    assert_eq!((drain.pop(), sequence(drain.read(key))), (Some(key), Some(999)));
+    other.join().unwrap();
+}
+
+#[test]
 fn publishing_again_and_again_uses_the_same_two_values() {
     let (mut writer, drain) = slots(1);
     let key = writer.take(name(1)).unwrap();

@@ -235,6 +235,15 @@ fn ids_and_types_that_would_break_the_line_are_refused_and_nothing_is_written() 
 }
 
 #[test]
+fn errors_say_what_is_wrong_and_where() {
+    let too_long = |cap| ParseError::TooLong { cap, max: 77 }.to_string();
+    assert_eq!(too_long(Cap::Line), "line of more than 77 bytes (max_line_bytes), its event is dropped");
+    assert_eq!(too_long(Cap::Event), "event of more than 77 bytes (max_event_bytes), it is dropped");
+    assert_eq!(WriteError::Id(3).to_string(), "id holds a CR, LF or NUL at byte 3");
+    assert_eq!(WriteError::EventType(0).to_string(), "event type holds a CR, LF or NUL at byte 0");
+}
+
+#[test]
 fn a_written_reconnection_time_sets_it_and_dispatches_nothing() {
     let mut out = Vec::new();
     write_retry(&mut out, u64::MAX);

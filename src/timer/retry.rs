@@ -113,6 +113,14 @@ mod tests {
     use crate::base::{Random, Span};
 
     #[test]
+    fn a_full_heap_says_so() {
+        assert_eq!(
+            RetryHeap::new(0).push(Tick::ZERO, 1, 0).unwrap_err().to_string(),
+            "as many retries are waiting as may wait"
+        );
+    }
+
+    #[test]
     fn the_heap_gives_what_a_sorted_list_gives() {
         const CAPACITY: usize = 30;
         let mut random = Random::new(9);

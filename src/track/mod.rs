@@ -9,6 +9,8 @@
 
 mod budget;
 mod catch_up;
+#[cfg(test)]
+mod edge_tests;
 mod gap;
 mod interner;
 mod ledger;

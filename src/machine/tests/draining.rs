@@ -51,6 +51,17 @@ fn a_cut_while_draining_is_not_healed() {
 }
 
 #[test]
+fn a_stream_that_nobody_had_asked_for_and_that_is_cut_while_draining_is_not_healed() {
+    let mut w = lingering_world(|_, _| {});
+    let c = w.client_with(GET);
+    w.drain();
+    let u = w.up(0);
+    w.say(u, &format!("{STREAM}{}", chunk(&event(1))));
+    w.rst(u);
+    assert_eq!((w.events(c), w.body(c).1, w.state(c), w.ups.len()), (event(1), false, State::Closed, 1));
+}
+
+#[test]
 fn a_held_request_is_let_go() {
     let mut w = world();
     w.dial = Dial::Hang;

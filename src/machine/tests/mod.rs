@@ -17,6 +17,8 @@ mod bounds;
 #[cfg(test)]
 mod chaos;
 #[cfg(test)]
+mod corners;
+#[cfg(test)]
 mod draining;
 #[cfg(test)]
 mod eras;

@@ -114,7 +114,7 @@ impl Parser {
     /// Ends a line that was not whole in one input. The rules are those of [`Parser::take_field`].
     fn end_line(&mut self) {
         let head = mem::replace(&mut self.head, Head::Start);
-        if head == Head::Comment || head.is_blank() {
+        if head == Head::Comment {
             return;
         }
         self.open = true;
