@@ -234,7 +234,10 @@ impl Machine {
             stream.tracker.rewind(TrackContext { limits, interner, budget, now }, offset);
         }
         // A client may have more than was delivered here, from another of its connections: that is not kept for it.
-        stream.tracker.release_to(TrackContext { limits, interner, budget, now }, offset);
+        // What it is still to be given stays.
+        if offset > stream.tracker.delivered_offset() {
+            stream.tracker.release_to(TrackContext { limits, interner, budget, now }, offset);
+        }
         let nothing_yet = offset == stream.tracker.whole();
         let resumed_at = first_own(&stream.tracker, offset);
         let lead = lead(&request, gap, resumed_at.as_ref().map(|id| id.as_bytes()), nothing_yet);

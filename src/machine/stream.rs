@@ -269,7 +269,9 @@ impl Machine {
     }
 
     /// Cuts the readers whose next bytes have left the log: they come back, and are told of the gap if there is one.
-    fn cut_fallen(&mut self, key: ExchangeKey) {
+    ///
+    /// To be called wherever events may have left before all readers took them: what a reader is given begins where it is.
+    pub(super) fn cut_fallen(&mut self, key: ExchangeKey) {
         let mut seat = 0;
         while let Some(x) = self.exchanges.get(key)
             && seat < x.readers.end()
@@ -341,6 +343,7 @@ impl Machine {
     /// Sends a heartbeat where clients have heard nothing for long, and looks after the log's age on the way.
     pub(super) fn heartbeat(&mut self, key: ExchangeKey) {
         self.track(key, |tracker, cx| tracker.expire(cx));
+        self.cut_fallen(key);
         let Self { exchanges, conns, counts, now, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
         let Some(stream) = &x.stream else { return };
@@ -385,6 +388,9 @@ impl Machine {
             let Some(key) = self.exchanges.key_at(self.reclaimed_at) else { continue };
             let freed = self.track(key, |tracker, cx| tracker.trim(cx, fair)).unwrap_or(0);
             self.counts.add(Count::LogBytesReclaimed, freed as u64);
+            if freed > 0 {
+                self.cut_fallen(key);
+            }
         }
     }
 }

@@ -93,15 +93,17 @@ impl Machine {
             reader.last_sent = *now;
             x.last_sent = *now;
         }
-        let (mut sent, mut more) = (c.out.is_empty(), false);
+        let (mut sent, mut more, mut evicted) = (c.out.is_empty(), false, false);
         if let Some(stream) = &mut x.stream {
             if of_log > 0 {
                 reader.place.consume(of_log);
                 let cx = TrackContext { limits, interner, budget, now: *now };
+                let start = stream.tracker.start();
                 match several {
                     false => stream.tracker.advance(cx, reader.place.offset),
                     true => stream.tracker.release_to(cx, reader.place.offset),
                 }
+                evicted = several && stream.tracker.start() > start;
             }
             Self::note_moved(moved, key, stream);
             sent &= !reader.place.is_open();
@@ -113,6 +115,9 @@ impl Machine {
         let was_blocked = std::mem::replace(&mut reader.blocked, !sent);
         let (client, blocked) = (reader.client, reader.blocked);
         let (phase, upstream) = (x.phase, x.upstream);
+        if evicted {
+            self.cut_fallen(key);
+        }
         if blocked != was_blocked {
             self.arm(key);
         }

@@ -143,8 +143,6 @@ impl Seen {
         let asks_for_nothing = self.last_id.is_none() && !self.sequence.kind.is_call();
         self.told |= asks_for_nothing;
         self.any |= asks_for_nothing;
-        // Its id is that of a greeting, too: a stream that began behind a later event has it behind that one.
-        self.any |= self.sequence.kind == Kind::Greets && self.last == 1;
     }
 
     /// It was told of a gap.
@@ -207,7 +205,9 @@ impl Seen {
         assert!(!missing || self.told || self.any, "{what}: {n} after {before}, and nobody said so");
         // Its cursor is where the last event was, which may be behind one it has had.
         self.last = n;
-        (self.told, self.any, self.fresh) = (false, false, false);
+        // Behind a greeting the stream may stand anywhere.
+        let was_greeting = self.sequence.kind == Kind::Greets && n == 1;
+        (self.told, self.any, self.fresh) = (false, was_greeting, false);
         self.note(n.to_string());
     }
 

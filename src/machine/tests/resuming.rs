@@ -509,6 +509,34 @@ fn a_reader_that_falls_behind_is_cut_and_the_others_read_on() {
 }
 
 #[test]
+fn a_reader_whose_next_event_others_have_pushed_out_is_given_nothing_that_comes_later() {
+    let mut w = lingering_world(|route, _| (route.share, route.replay_events) = (Share::Principal, 4));
+    let (slow, fast) = (w.client_with(GET_STREAM), w.client_with(GET_STREAM));
+    let u = w.up(0);
+    w.say(u, &format!("{STREAM}{}", chunk(&event(1))));
+    w.takes(slow, 0);
+    // The second leaves when the sixth has been taken.
+    w.say(u, &(2..=6).map(|n| chunk(&event(n))).collect::<String>());
+    assert_eq!(data(&w, fast).len(), 6);
+    // Nothing comes from upstream that would have anybody look.
+    w.takes_all(slow);
+    assert_eq!((data(&w, slow), w.state(slow)), (vec!["1".into()], State::Reset));
+}
+
+#[test]
+fn who_joins_others_is_given_what_was_found_for_it() {
+    let mut w = lingering_world(|route, _| (route.share, route.replay_events) = (Share::Principal, 4));
+    let first = w.client_with(GET_STREAM);
+    let u = w.up(0);
+    w.say(u, STREAM);
+    (1..=10).for_each(|n| w.say(u, &chunk(&event(n))));
+    w.takes(first, 0);
+    (11..=12).for_each(|n| w.say(u, &chunk(&event(n))));
+    let second = w.client_with(&get("7"));
+    assert_eq!(data(&w, second), ["8", "9", "10", "11", "12"]);
+}
+
+#[test]
 fn the_delivered_mark_waits_for_the_slowest_reader() {
     let mut w = lingering_world(|route, _| route.share = Share::Principal);
     let (slow, _fast) = (w.client_with(GET_STREAM), w.client_with(GET_STREAM));
