@@ -3,9 +3,9 @@
 //!
 //! In: plain values and [`Edge`]s, which say what an operation makes visible to whom. Out: cells, bits, a ring, inboxes, a
 //! desk, parking.
-//! Laws: no operation takes a lock, but telling and hearing at a desk, which the store threads alone do; two threads that each say something
-//! and look at what the other said do so by read-modify-write, since loom judges plain sequentially consistent loads and
-//! stores as acquire and release.
+//! Laws: no operation takes a lock, but telling and hearing at a desk, which the store threads alone do; two threads that
+//! each say something and look at what the other said do so by read-modify-write, since loom judges plain sequentially
+//! consistent loads and stores as acquire and release.
 //!
 //! # Orderings
 //! Counters and times are `Relaxed`: each is a number of its own, and no other memory is published through it.

@@ -221,7 +221,6 @@ impl Machine {
         if matches!(body, Body::Open) && c.body.is_done() {
             body = Body::Done;
         }
-        let several = x.readers.len() > 1;
         if self.config.persist.durable {
             Self::note_moved(&mut self.moved, key, stream);
         }
@@ -238,9 +237,7 @@ impl Machine {
         if self.budget.is_over() {
             self.reclaim();
         }
-        if several {
-            self.cut_fallen(key);
-        }
+        self.cut_fallen(key);
         self.flush_readers(key);
         (used, body)
     }

@@ -103,7 +103,9 @@ impl Machine {
                     false => stream.tracker.advance(cx, reader.place.offset),
                     true => stream.tracker.release_to(cx, reader.place.offset),
                 }
-                evicted = several && stream.tracker.start() > start;
+                // Others may have read on, and left since: so also of one that is alone now.
+                let now_at = stream.tracker.start();
+                evicted = now_at > start && (several || reader.place.offset < now_at);
             }
             Self::note_moved(moved, key, stream);
             sent &= !reader.place.is_open();

@@ -43,7 +43,6 @@ impl FirstIds {
         if let Some(place) = ids.iter_mut().find(|place| place.is_none()) {
             *place = Some(id);
         }
-        // Noted in any case: where there was no place this was known before.
         self.is_full = ids[FIRST_IDS - 1].is_some();
         true
     }

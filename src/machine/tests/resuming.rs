@@ -524,6 +524,23 @@ fn a_reader_whose_next_event_others_have_pushed_out_is_given_nothing_that_comes_
 }
 
 #[test]
+fn a_slow_reader_whom_a_faster_one_has_left_is_given_nothing_that_comes_later() {
+    let mut w = lingering_world(|route, _| (route.share, route.replay_events) = (Share::Principal, 4));
+    let (slow, fast) = (w.client_with(GET_STREAM), w.client_with(GET_STREAM));
+    let u = w.up(0);
+    w.say(u, &format!("{STREAM}{}", chunk(&event(1))));
+    w.takes(slow, 0);
+    (2..=5).for_each(|n| w.say(u, &chunk(&event(n))));
+    assert_eq!(data(&w, fast).len(), 5);
+    w.rst(fast);
+    w.say(u, &chunk(&event(6)));
+    // In the middle of the second, which leaves.
+    w.takes(slow, 10);
+    w.takes_all(slow);
+    assert_eq!((data(&w, slow), w.state(slow)), (vec!["1".into()], State::Reset));
+}
+
+#[test]
 fn who_joins_others_is_given_what_was_found_for_it() {
     let mut w = lingering_world(|route, _| (route.share, route.replay_events) = (Share::Principal, 4));
     let first = w.client_with(GET_STREAM);
