@@ -14,8 +14,7 @@
 //!
 //! # What loom cannot see
 //! arc-swap, crossbeam and `Arc` do not answer to `cfg(loom)`. In their place stand models that promise no more: a release
-//! store and an acquire load of an index, a ring of stamped places, a count of letters, the number of a word, a count of
-//! holders.
+//! store and an acquire load of an index, a ring of stamped places, a count of letters, the number of a word.
 
 #[cfg(feature = "persist")]
 pub use handover::*;
@@ -62,8 +61,7 @@ mod handover {
 
     #[cfg(loom)]
     pub use super::model::{
-        Asker, Desk, Inbox, Latest, Post, Ring, Shared, Sleeper, Teller, counted, desk, inbox, park, questions_first,
-        weakened,
+        Asker, Desk, Inbox, Latest, Post, Ring, Shared, Sleeper, Teller, desk, inbox, park, questions_first, weakened,
     };
     #[cfg(loom)]
     use loom::sync::atomic::{AtomicU32, AtomicU64};
@@ -84,7 +82,12 @@ mod handover {
         Free,
         /// From noting what is durable in a slot to reading it. Carries whose it is: by then the stream before has ended.
         Durable,
-        /// Inside [`Latest`], from a swap to a load. Carries the value. Given by arc-swap.
+        /// From counting a write of a cell to reading its words. Carries the words.
+        Newest,
+        /// From writing a word of a cell over to reading it. Carries the count of writes before: who has read such a word
+        /// sees that there were more.
+        Over,
+        /// Inside [`Latest`], from putting a value in to looking at it. Carries the value. Given by arc-swap.
         Value,
         /// Inside [`Ring`], from a push to a pop. Carries the entry. Given by crossbeam.
         Entry,
@@ -93,8 +96,6 @@ mod handover {
         Letter,
         /// Inside a [`Desk`], from telling a word to hearing it. Carries what the word speaks of. Given by crossbeam.
         Word,
-        /// From letting go of a [`Shared`] value to writing it again. Carries the reading of it. Given by `Arc`.
-        Lent,
     }
 
     /// The two sides of an [`Edge`].

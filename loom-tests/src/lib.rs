@@ -23,7 +23,6 @@ use segno::persist::parts::{self, End};
 use segno::persist::{Opener, PersistConfig, PersistControl, WorkerConfig};
 use segno::slot::{Published, SlotDrain, SlotKey};
 use segno::store::{MemoryStore, Opened, SessionStore, StoreError, Stored, StoredCursor, Write as Item, memory};
-use segno::sync::Shared;
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -44,14 +43,6 @@ pub fn exhaustive(model: impl Fn() + Sync + Send + 'static) {
 /// Runs a model in every order with at most so many pre-emptions.
 pub fn bounded(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     explore(Some(preemptions), model);
-}
-
-/// Runs a model in which values that nobody holds are written again. Outside of loom they always are.
-pub fn counted(model: impl FnOnce()) {
-    #[cfg(loom)]
-    segno::sync::counted(model);
-    #[cfg(not(loom))]
-    model();
 }
 
 /// Runs a model whose desks hear a question before a word, where there are both. Outside of loom that is up to chance.
@@ -144,12 +135,12 @@ pub fn cursor(sequence: u64) -> Cursor {
 }
 
 /// The sequence of a published cursor; 0 without one.
-pub fn sequence(published: Option<Shared<Published>>) -> u64 {
-    published.and_then(|p| p.cursor.as_ref().map(|cursor| cursor.sequence)).unwrap_or(0)
+pub fn sequence(published: Option<Published>) -> u64 {
+    published.and_then(|p| p.cursor).map_or(0, |cursor| cursor.sequence)
 }
 
 /// Drains everything that is on the queue, and reads each slot.
-pub fn drain_all(drain: &mut SlotDrain, mut each: impl FnMut(SlotKey, Option<Shared<Published>>)) {
+pub fn drain_all(drain: &mut SlotDrain, mut each: impl FnMut(SlotKey, Option<Published>)) {
     while let Some(key) = drain.pop() {
         let read = drain.read(key);
         each(key, read);

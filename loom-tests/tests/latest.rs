@@ -44,17 +44,17 @@ fn a_reader_that_remembers_where_it_looked_goes_back() {
     use std::sync::Arc;
     exhaustive(|| {
         let cells = Arc::new([Latest::default(), Latest::default()]);
-        cells[0].swap(Some(Shared::new(1)));
+        cells[0].put(Some(Shared::new(1)));
         let reader = thread::spawn({
             let cells = Arc::clone(&cells);
             move || {
-                let look = |at: usize| cells[at].load().map_or(0, |n| *n);
+                let look = |at: usize| cells[at].with(|n| n.copied().unwrap_or(0));
                 let first = look(0).max(look(1));
                 let second = look(0);
                 assert!(second >= first, "{second} after {first}");
             }
         });
-        cells[1].swap(Some(Shared::new(2)));
+        cells[1].put(Some(Shared::new(2)));
         reader.join().unwrap();
     });
 }

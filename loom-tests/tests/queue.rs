@@ -91,7 +91,7 @@ fn protocol(steps: Steps) {
                 if steps.mark_before_value {
                     mark();
                 }
-                cell.swap(Some(Shared::new(n)));
+                cell.put(Some(Shared::new(n)));
                 if !steps.mark_before_value {
                     mark();
                 }
@@ -109,12 +109,13 @@ fn protocol(steps: Steps) {
             if ring.pop().is_none() {
                 break;
             }
-            let early = cell.load();
+            let load = || cell.with(|n| n.copied());
+            let early = load();
             if !steps.clear_before_pop {
                 clear();
             }
-            let read = if steps.read_before_clear { early } else { cell.load() };
-            *seen = read.map_or(0, |n| *n);
+            let read = if steps.read_before_clear { early } else { load() };
+            *seen = read.unwrap_or(0);
         }
     };
     drain(&mut seen);

@@ -115,20 +115,20 @@ fn releasing_a_slot_before_it_is_empty_empties_the_next_streams() {
     use segno::sync::{Latest, Shared};
     exhaustive(|| {
         let parts = Arc::new((FreeList::default(), Bits::new(5), Latest::default()));
-        parts.2.swap(Some(Shared::new(1)));
+        parts.2.put(Some(Shared::new(1)));
         let writer = thread::spawn({
             let parts = Arc::clone(&parts);
             move || {
                 let (free, _, cell) = &*parts;
                 if free.take() == 0 {
-                    cell.swap(Some(Shared::new(2)));
-                    assert!(cell.load().is_some(), "the new stream's value is gone");
+                    cell.put(Some(Shared::new(2)));
+                    assert!(cell.with(|n| n.is_some()), "the new stream's value is gone");
                 }
             }
         });
         let (free, link, cell) = &*parts;
         free.give(0, link);
-        cell.swap(None);
+        cell.put(None);
         writer.join().unwrap();
     });
 }

@@ -48,13 +48,14 @@ fn a_retry_that_carries_a_value_brings_it_back() {
     use std::sync::Arc;
     exhaustive(|| {
         let cell = Arc::new(Latest::default());
-        cell.swap(Some(Shared::new(1)));
+        cell.put(Some(Shared::new(1)));
         let publisher = thread::spawn({
             let cell = Arc::clone(&cell);
-            move || drop(cell.swap(None))
+            move || cell.put(None)
         });
-        let carried = cell.load();
-        let first = cell.load();
+        let load = || cell.with(|n: Option<&i32>| n.copied());
+        let carried = load();
+        let first = load();
         let retry = carried;
         assert!(first.is_some() || retry.is_none(), "a dead cursor came back");
         publisher.join().unwrap();

@@ -2,6 +2,7 @@
 
 mod count;
 mod cursor;
+mod fetch;
 mod key;
 mod pages;
 mod random;
@@ -10,6 +11,7 @@ mod time;
 
 pub use count::{Count, Counts};
 pub use cursor::{Cursor, EventId, StreamName};
+pub use fetch::fetch;
 pub use key::{Key, Table};
 pub use pages::Pages;
 pub use random::Random;

@@ -6,6 +6,8 @@
 //! whose last value has left is freed, but for one that is kept in case it is needed again at once. Of a slab of one
 //! page nothing lies on the heap but its places.
 
+use super::fetch;
+
 /// Values in a page.
 const PAGE: usize = 1_024;
 
@@ -84,6 +86,12 @@ impl<P: Place> Slab<P> {
     #[inline]
     fn page_mut(&mut self, number: usize) -> Option<&mut Page<P>> {
         if number == 0 { Some(&mut self.first) } else { self.more.get_mut(number - 1) }
+    }
+
+    /// Asks ahead for the place of the first page that is taken next.
+    #[inline]
+    pub fn warm(&self) {
+        fetch(self.first.places.get(usize::from(self.first.free)).map(P::next).as_ref());
     }
 
     /// Takes a place for what `make` makes of its generation. The place's number.

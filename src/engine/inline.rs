@@ -323,7 +323,11 @@ impl InlineTracker {
         let Self { account, scanner, partial } = self;
         if partial.is_empty() && bytes.len() <= LIMITS.max_event_bytes {
             let mut state = account.lock();
-            let State { tracker, interner, budget, .. } = &mut *state;
+            let State { tracker, interner, budget, pen, .. } = &mut *state;
+            // Whoever has many streams finds each one's memory cold.
+            tracker.warm();
+            interner.warm();
+            pen.warm();
             let cx = TrackContext { limits: LIMITS, interner, budget, now: account.clock.now() };
             if let Some(fed) = tracker.feed_whole(cx, scanner, bytes) {
                 return fed;

@@ -99,7 +99,7 @@ impl Bell {
     fn name_sleeper(&self) {
         let me = Sleeper::current();
         if !self.sleeper.with(|sleeper| sleeper == Some(&me)) {
-            self.sleeper.swap(Some(Shared::new(me)));
+            self.sleeper.put(Some(Shared::new(me)));
         }
     }
 

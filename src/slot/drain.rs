@@ -4,10 +4,9 @@
 //! Law: a slot is read again at each attempt to store it, never carried along as a value.
 
 use super::bell::{Ringer, Woken};
-use super::latest::{Phase, Published};
+use super::latest::{Phase, Published, Stay};
 use super::table::{SlotKey, Slots};
 use crate::base::Tick;
-use crate::sync::Shared;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,18 +27,16 @@ impl SlotDrain {
     pub fn pop(&mut self) -> Option<SlotKey> {
         loop {
             let index = self.slots.queue.pop(|index| self.slots.at(index).map(|slot| &slot.dirty))?;
-            let newest = |newest: Option<&Published>| newest.map(|newest| newest.generation);
-            if let Some(generation) = self.slots.at(index)?.latest.with(newest) {
+            let generation = |stay: Option<&Stay>| stay.map(|stay| stay.generation);
+            if let Some(generation) = self.slots.at(index)?.latest.with(generation) {
                 return Some(SlotKey { index, generation });
             }
         }
     }
 
-    /// What is newest in the slot; none when the key is stale. Drop it soon: the writer makes a new one as long as this
-    /// one is held.
-    pub fn read(&self, key: SlotKey) -> Option<Shared<Published>> {
-        let newest = self.slots.at(key.index)?.latest.load()?;
-        (newest.generation == key.generation).then_some(newest)
+    /// A copy of what is newest in the slot; none when the key is stale.
+    pub fn read(&self, key: SlotKey) -> Option<Published> {
+        self.slots.at(key.index)?.with(key, Stay::published)
     }
 
     /// The stream's last activity, which may be later than its cursor's; none when the key is stale.
@@ -59,11 +56,11 @@ impl SlotDrain {
     /// nothing done, when the key is stale or its stream still lives.
     pub fn release(&mut self, key: SlotKey) -> bool {
         let Some(slot) = self.slots.at(key.index) else { return false };
-        if slot.with(key, |newest| newest.phase == Phase::Live) != Some(false) {
+        if slot.with(key, |stay| stay.phase == Phase::Live) != Some(false) {
             return false;
         }
         // First: once the slot is on the free list, what is in it belongs to the next stream.
-        slot.latest.swap(None);
+        slot.latest.put(None);
         slot.note_durable(0);
         if let Some(free) = self.slots.free(key.index) {
             free.give(key.index, &slot.link);
@@ -117,7 +114,7 @@ pub struct Survey {
 impl Survey {
     /// Cursors that are published and not acknowledged by the store. Not those of streams that are to be removed: nobody
     /// goes on behind them.
-    pub fn unflushed(&self) -> impl Iterator<Item = Shared<Published>> {
+    pub fn unflushed(&self) -> impl Iterator<Item = Published> {
         self.published().filter_map(|(key, published)| {
             // None: the stream has ended meanwhile, and its end is stored.
             let durable = self.slots.at(key.index)?.durable(key)?;
@@ -127,9 +124,9 @@ impl Survey {
     }
 
     /// Each slot in which something was published, with what is newest in it.
-    pub fn published(&self) -> impl Iterator<Item = (SlotKey, Shared<Published>)> {
+    pub fn published(&self) -> impl Iterator<Item = (SlotKey, Published)> {
         (0..self.slots.capacity() as u32).filter_map(|index| {
-            let published = self.slots.at(index)?.latest.load()?;
+            let published = self.slots.at(index)?.latest.with(|stay| stay.map(Stay::published))?;
             Some((SlotKey { index, generation: published.generation }, published))
         })
     }

@@ -4,7 +4,7 @@
 //! Laws: reading never waits and never holds up the writer; a handle never sees an older cursor after a newer one, and
 //! never another stream's.
 
-use super::latest::{Phase, Published};
+use super::latest::{Phase, Stay};
 use super::table::{SlotKey, Slots};
 use crate::base::{Cursor, EventId};
 use std::sync::Arc;
@@ -23,21 +23,17 @@ impl CursorHandle {
 
     /// The last event id that was delivered; none before the first, and after the stream was removed or released.
     pub fn last_event_id(&self) -> Option<EventId> {
-        self.look(|cursor| cursor.id.clone())
+        self.cursor().map(|cursor| cursor.id)
     }
 
     /// The delivered mark; none before the first, and after the stream was removed or released.
     pub fn cursor(&self) -> Option<Cursor> {
-        self.look(Cursor::clone)
+        let alive = |stay: &Stay| if stay.phase == Phase::Removed { None } else { stay.cell.read() };
+        self.slots.at(self.key.index)?.with(self.key, alive)?
     }
 
     /// Events at the mark that the store has acknowledged; never more than the cursor's. 0: none yet.
     pub fn durable(&self) -> u64 {
         self.slots.at(self.key.index).and_then(|slot| slot.durable(self.key)).unwrap_or(0)
-    }
-
-    fn look<R>(&self, look: impl FnOnce(&Cursor) -> R) -> Option<R> {
-        let alive = |newest: &Published| newest.phase != Phase::Removed;
-        self.slots.at(self.key.index)?.with(self.key, |p| p.cursor.as_ref().filter(|_| alive(p)).map(look))?
     }
 }

@@ -1,12 +1,12 @@
-//! What a slot holds, and how it is written without an allocation.
+//! What a slot holds: a stream's stay, and what those who look at it are given.
 //!
-//! In: a name, a phase, a cursor. Out: an `Arc` that is swapped into the slot; the one that comes back is kept as a
-//! spare.
-//! Law: a published value never changes. Only an `Arc` that nobody else holds is written again (`Shared::get_mut`).
+//! In: a name, a phase, cursors. Out: a [`Stay`] that the slot shares with who looks at it; copies of what is newest, as
+//! [`Published`].
+//! Laws: of a stay only the cursor changes, in its cell; a new phase, and a cursor whose id is too long for the cell, are
+//! a new stay in the slot.
 
+use super::cell::CursorCell;
 use crate::base::{Cursor, StreamName};
-use crate::sync::Shared;
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// What is to become of a stream's record.
@@ -20,7 +20,7 @@ pub enum Phase {
     Removed,
 }
 
-/// The newest state of a stream.
+/// The newest state of a stream, as it was when it was looked at.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Published {
     /// Whose it is.
@@ -33,53 +33,30 @@ pub struct Published {
     pub cursor: Option<Cursor>,
 }
 
-impl Published {
-    /// Writes all of it anew.
-    fn set(&mut self, name: &Arc<StreamName>, generation: u32, cursor: &Cursor) {
-        if !Arc::ptr_eq(&self.name, name) {
-            self.name = Arc::clone(name);
-        }
-        self.generation = generation;
-        self.phase = Phase::Live;
-        self.cursor = Some(cursor.clone());
-    }
-}
-
-/// Spares that are looked at before a new one is made.
-const LOOKS: usize = 4;
-
-/// Values that came back from slots, to be written again. Those that the drain or a reader still holds wait their
-/// turn; so there are never more than were held at one time, and one.
+/// A stream in a slot.
 #[derive(Debug)]
-pub(super) struct Spares {
-    values: VecDeque<Shared<Published>>,
-    capacity: usize,
+pub(super) struct Stay {
+    pub(super) name: Arc<StreamName>,
+    pub(super) generation: u32,
+    pub(super) phase: Phase,
+    pub(super) cell: CursorCell,
 }
 
-impl Spares {
-    /// None yet, at most `capacity`.
-    pub(super) fn new(capacity: usize) -> Self {
-        Self { values: VecDeque::new(), capacity }
+impl Stay {
+    /// A stream that has published nothing.
+    pub(super) fn new(name: Arc<StreamName>, generation: u32) -> Self {
+        Self { name, generation, phase: Phase::Live, cell: CursorCell::empty() }
     }
 
-    /// A live value with this cursor: a spare written again, or a new one where all that were looked at are held.
-    pub(super) fn write(&mut self, name: &Arc<StreamName>, generation: u32, cursor: &Cursor) -> Shared<Published> {
-        for _ in 0..self.values.len().min(LOOKS) {
-            let Some(mut spare) = self.values.pop_front() else { break };
-            if let Some(value) = Shared::get_mut(&mut spare) {
-                value.set(name, generation, cursor);
-                return spare;
-            }
-            self.values.push_back(spare);
-        }
-        let cursor = Some(cursor.clone());
-        Shared::new(Published { name: Arc::clone(name), generation, phase: Phase::Live, cursor })
+    /// The same stream in this phase, at this cursor.
+    pub(super) fn at(&self, phase: Phase, cursor: Option<&Cursor>) -> Self {
+        let cell = cursor.map_or_else(CursorCell::empty, CursorCell::with);
+        Self { name: Arc::clone(&self.name), generation: self.generation, phase, cell }
     }
 
-    /// Keeps what came back from a slot, if there is room.
-    pub(super) fn keep(&mut self, value: Option<Shared<Published>>) {
-        if self.values.len() < self.capacity {
-            self.values.extend(value);
-        }
+    /// What is newest.
+    pub(super) fn published(&self) -> Published {
+        let Self { name, generation, phase, cell } = self;
+        Published { name: Arc::clone(name), generation: *generation, phase: *phase, cursor: cell.read() }
     }
 }

@@ -6,7 +6,7 @@
 use super::bell::Bell;
 use super::drain::SlotDrain;
 use super::free::{FreeList, NONE};
-use super::latest::Published;
+use super::latest::Stay;
 use super::queue::{CLEAN, DirtyQueue};
 use super::writer::SlotWriter;
 use crate::sync::{Bits, Edge, Latest, Number};
@@ -24,9 +24,9 @@ pub struct SlotKey {
 /// What the threads share of one slot.
 #[derive(Debug)]
 pub(super) struct Slot {
-    /// The newest published value, with the generation that it belongs to.
-    pub(super) latest: Latest<Published>,
-    /// The last activity, in microseconds. Means something only beside a published value.
+    /// The stream that has published here, until the drain releases the slot.
+    pub(super) latest: Latest<Stay>,
+    /// The last activity, in microseconds. Means something only beside a published cursor.
     pub(super) last_seen: Number,
     /// Events at the mark that the store has acknowledged; 0: none.
     durable: Number,
@@ -51,9 +51,9 @@ impl Slot {
         self.durable.publish(sequence, Edge::Durable);
     }
 
-    /// Looks at what is newest, unless the key is stale.
-    pub(super) fn with<R>(&self, key: SlotKey, look: impl FnOnce(&Published) -> R) -> Option<R> {
-        self.latest.with(|newest| newest.filter(|newest| newest.generation == key.generation).map(look))
+    /// Looks at the stream's stay, unless the key is stale.
+    pub(super) fn with<R>(&self, key: SlotKey, look: impl FnOnce(&Stay) -> R) -> Option<R> {
+        self.latest.with(|stay| stay.filter(|stay| stay.generation == key.generation).map(look))
     }
 }
 

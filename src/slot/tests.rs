@@ -15,7 +15,7 @@ fn cursor(sequence: u64) -> Cursor {
     Cursor { sequence, id, at: Tick::from_millis(sequence) }
 }
 
-fn sequence(published: Option<Arc<Published>>) -> Option<u64> {
+fn sequence(published: Option<Published>) -> Option<u64> {
     Some(published?.cursor.as_ref()?.sequence)
 }
 
@@ -145,25 +145,35 @@ fn a_nap_without_limit_ends_with_a_call_and_not_with_what_is_published() {
 }
 
 #[test]
-fn publishing_again_and_again_uses_the_same_two_values() {
-    let (mut writer, drain) = slots(1);
+fn publishing_again_and_again_stays_in_one_place_until_an_id_is_longer() {
+    let (mut writer, mut drain) = slots(1);
     let key = writer.take(name(1)).unwrap();
-    let mut seen = std::collections::HashSet::new();
-    for n in 1..100 {
+    let place = |writer: &SlotWriter| writer.place_of(key);
+    writer.publish(key, &cursor(10_000_000));
+    let first = place(&writer);
+    for n in 10_000_001..10_000_100 {
         writer.publish(key, &cursor(n));
-        seen.insert(drain.read(key).map(|published| Arc::as_ptr(&published)));
+        assert_eq!((sequence(drain.read(key)), place(&writer)), (Some(n), first));
     }
-    assert_eq!(seen.len(), 2);
+    let held = drain.read(key).unwrap();
+    writer.publish(key, &cursor(100_000_000));
+    assert_ne!(place(&writer), first);
+    assert_eq!((held.cursor, sequence(drain.read(key))), (Some(cursor(10_000_099)), Some(100_000_000)));
+    assert_eq!((drain.pop(), drain.pop()), (Some(key), None));
 }
 
 #[test]
-fn a_value_that_is_held_is_not_written_again() {
+fn a_pen_and_the_end_behind_it_agree_on_the_last_mark() {
     let (mut writer, drain) = slots(1);
     let key = writer.take(name(1)).unwrap();
-    writer.publish(key, &cursor(1));
-    let held = drain.read(key).unwrap();
-    (2..50).for_each(|n| writer.publish(key, &cursor(n)));
-    assert_eq!(held.cursor, Some(cursor(1)));
+    let mut pen = writer.pen(key).unwrap();
+    pen.touch(Tick::from_millis(3));
+    assert!(drain.is_empty());
+    (1..=3).for_each(|n| pen.publish(&cursor(n)));
+    pen.publish(&cursor(1_000_000_000));
+    writer.retire(key);
+    let last = drain.read(key).unwrap();
+    assert_eq!((last.phase, last.cursor), (Phase::Retired, Some(cursor(1_000_000_000))));
 }
 
 #[test]

@@ -1,15 +1,15 @@
 //! The reactor's end of the slots.
 //!
-//! In: what streams do: come, deliver, show life, go. Out: newest values in slots, indices on the queue, rings.
+//! In: what streams do: come, deliver, show life, go. Out: newest cursors in slots, indices on the queue, rings.
 //! Laws: no call waits; a stale key does nothing; after a slot's end was published the writer leaves it alone until the
 //! drain has released it.
 
 use super::bell::Ringer;
 use super::free::{FreeList, NONE};
 use super::handle::CursorHandle;
-use super::latest::{Phase, Published, Spares};
+use super::latest::{Phase, Stay};
 use super::table::{SlotKey, Slots};
-use crate::base::{Cursor, StreamName, Tick};
+use crate::base::{Cursor, StreamName, Tick, fetch};
 use crate::sync::Shared;
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,11 +18,29 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(super) struct Place {
     /// The stream that has the slot, if one has.
-    name: Option<Arc<StreamName>>,
+    stay: Option<Shared<Stay>>,
     /// The generation of the stream that has the slot, or of the next that will.
     generation: u32,
-    /// Whether anything was published by that stream.
-    published: bool,
+}
+
+/// The places of one writer that were taken at least once, in their order.
+#[derive(Debug)]
+struct Places {
+    /// The slot of the first.
+    first: u32,
+    places: Vec<Place>,
+}
+
+impl Places {
+    /// A key's place, unless the key is stale or another writer's.
+    fn at(&mut self, key: SlotKey) -> Option<&mut Place> {
+        let place = self.places.get_mut(key.index.checked_sub(self.first)? as usize)?;
+        (place.generation == key.generation).then_some(place)
+    }
+
+    fn stay(&mut self, key: SlotKey) -> Option<&mut Shared<Stay>> {
+        self.at(key)?.stay.as_mut()
+    }
 }
 
 /// The one who publishes.
@@ -31,27 +49,24 @@ pub struct SlotWriter {
     slots: Arc<Slots>,
     /// The slots that are this writer's.
     range: Range<u32>,
-    /// Those taken at least once, in their order.
-    places: Vec<Place>,
+    places: Places,
     /// The first of the free slots that were taken off the free list.
     free: u32,
     /// Slots that streams have.
     taken: usize,
-    spares: Spares,
 }
 
 impl SlotWriter {
     pub(super) fn new(slots: Arc<Slots>, range: Range<u32>) -> Self {
-        let spares = Spares::new(range.len());
-        Self { slots, range, places: Vec::new(), free: NONE, taken: 0, spares }
+        let places = Places { first: range.start, places: Vec::new() };
+        Self { slots, range, places, free: NONE, taken: 0 }
     }
 
     /// Gives a stream a slot. None when none is free: the stream then runs unpersisted.
     pub fn take(&mut self, name: Arc<StreamName>) -> Option<SlotKey> {
         let index = self.next_free()?;
-        let place = self.places.get_mut((index - self.range.start) as usize)?;
-        place.name = Some(name);
-        place.published = false;
+        let place = self.places.places.get_mut((index - self.range.start) as usize)?;
+        place.stay = Some(Shared::new(Stay::new(name, place.generation)));
         self.taken += 1;
         Some(SlotKey { index, generation: place.generation })
     }
@@ -64,35 +79,24 @@ impl SlotWriter {
         if let Some(slot) = self.slots.at(self.free) {
             return Some(std::mem::replace(&mut self.free, slot.link.peek()));
         }
-        let index = self.range.start + self.places.len() as u32;
+        let index = self.range.start + self.places.places.len() as u32;
         if index >= self.range.end {
             return None;
         }
-        self.places.push(Place { name: None, generation: 0, published: false });
+        self.places.places.push(Place { stay: None, generation: 0 });
         Some(index)
     }
 
-    /// Publishes a delivered mark. No allocation where the id lies inside the cursor and a spare is free.
+    /// Publishes a delivered mark. No allocation but for the first one, and one whose id is longer than all before.
     pub fn publish(&mut self, key: SlotKey, cursor: &Cursor) {
-        let Some((place, name)) = self.open(key) else { return };
-        place.published = true;
-        let value = self.spares.write(&name, key.generation, cursor);
-        let Some(slot) = self.slots.at(key.index) else { return };
-        slot.last_seen.set(cursor.at.micros());
-        let old = slot.latest.swap(Some(value));
-        self.spares.keep(old);
-        self.slots.mark(key.index);
+        let Some(stay) = self.places.stay(key) else { return };
+        self.slots.publish(key, stay, cursor);
     }
 
     /// Notes activity without a new mark. Before the first mark there is nothing to store, so nothing is queued.
     pub fn touch(&mut self, key: SlotKey, at: Tick) {
-        let Some((place, _)) = self.open(key) else { return };
-        if !place.published {
-            return;
-        }
-        let Some(slot) = self.slots.at(key.index) else { return };
-        slot.last_seen.set(at.micros());
-        self.slots.mark(key.index);
+        let Some(stay) = self.places.stay(key) else { return };
+        self.slots.touch(key, stay, at);
     }
 
     /// Publishes a tombstone: the record goes, and the key opens nothing here from now on.
@@ -107,23 +111,21 @@ impl SlotWriter {
     }
 
     fn end(&mut self, key: SlotKey, phase: Phase) {
-        let Some((place, name)) = self.open(key) else { return };
-        place.name = None;
+        let Some(place) = self.places.at(key) else { return };
+        let Some(stay) = place.stay.take() else { return };
         place.generation = place.generation.wrapping_add(1);
         self.taken -= 1;
         let Some(slot) = self.slots.at(key.index) else { return };
-        let cursor = slot.with(key, |newest| newest.cursor.clone()).flatten();
-        let last = Shared::new(Published { name, generation: key.generation, phase, cursor });
-        let old = slot.latest.swap(Some(last));
-        self.spares.keep(old);
+        // From the slot: a pen may have put a stay there that is not known here.
+        let cursor = slot.with(key, |newest| newest.cell.read()).flatten();
+        slot.latest.put(Some(Shared::new(stay.at(phase, cursor.as_ref()))));
         self.slots.mark(key.index);
     }
 
     /// A way to publish for this stream alone, on another thread.
     pub fn pen(&mut self, key: SlotKey) -> Option<SlotPen> {
-        let (place, name) = self.open(key)?;
-        let published = place.published;
-        Some(SlotPen { slots: Arc::clone(&self.slots), key, name, spares: Spares::new(2), published })
+        let stay = Shared::clone(self.places.stay(key)?);
+        Some(SlotPen { slots: Arc::clone(&self.slots), key, stay })
     }
 
     /// A reader of the stream's cursor, for any thread.
@@ -150,15 +152,27 @@ impl SlotWriter {
     pub fn capacity(&self) -> usize {
         self.range.len()
     }
+}
 
-    /// The place and its stream, unless the key is stale or another writer's.
-    fn open(&mut self, key: SlotKey) -> Option<(&mut Place, Arc<StreamName>)> {
-        let place = self.places.get_mut(key.index.checked_sub(self.range.start)? as usize)?;
-        if place.generation != key.generation {
-            return None;
+impl Slots {
+    /// Publishes a cursor of the stream whose stay this is: in its cell, or in a new one where that is too small.
+    #[inline]
+    fn publish(&self, key: SlotKey, stay: &mut Shared<Stay>, cursor: &Cursor) {
+        let Some(slot) = self.at(key.index) else { return };
+        slot.last_seen.set(cursor.at.micros());
+        if !stay.cell.write(cursor) {
+            *stay = Shared::new(stay.at(Phase::Live, Some(cursor)));
+            slot.latest.put(Some(Shared::clone(stay)));
         }
-        let name = Arc::clone(place.name.as_ref()?);
-        Some((place, name))
+        self.mark(key.index);
+    }
+
+    /// Notes activity of the stream whose stay this is, unless it has published nothing.
+    #[inline]
+    fn touch(&self, key: SlotKey, stay: &Stay, at: Tick) {
+        let Some(slot) = self.at(key.index).filter(|_| !stay.cell.is_empty()) else { return };
+        slot.last_seen.set(at.micros());
+        self.mark(key.index);
     }
 }
 
@@ -169,31 +183,39 @@ impl SlotWriter {
 pub struct SlotPen {
     slots: Arc<Slots>,
     key: SlotKey,
-    name: Arc<StreamName>,
-    spares: Spares,
-    published: bool,
+    stay: Shared<Stay>,
 }
 
 impl SlotPen {
-    /// Publishes a delivered mark. No allocation where the id lies inside the cursor and nobody holds the value before.
+    /// Publishes a delivered mark. No allocation but for the first one, and one whose id is longer than all before.
     pub fn publish(&mut self, cursor: &Cursor) {
-        let value = self.spares.write(&self.name, self.key.generation, cursor);
-        let Some(slot) = self.slots.at(self.key.index) else { return };
-        self.published = true;
-        slot.last_seen.set(cursor.at.micros());
-        let old = slot.latest.swap(Some(value));
-        self.spares.keep(old);
-        self.slots.mark(self.key.index);
+        self.slots.publish(self.key, &mut self.stay, cursor);
+    }
+
+    /// Asks ahead for what the next publication touches.
+    #[inline]
+    pub fn warm(&self) {
+        fetch(self.slots.at(self.key.index).map(|slot| slot.last_seen.get()).as_ref());
+        self.stay.cell.warm();
     }
 
     /// Notes activity without a new mark. Before the first mark there is nothing to store.
     pub fn touch(&mut self, at: Tick) {
-        let Some(slot) = self.slots.at(self.key.index).filter(|_| self.published) else { return };
-        slot.last_seen.set(at.micros());
-        self.slots.mark(self.key.index);
+        self.slots.touch(self.key, &self.stay, at);
     }
 }
 
-/// The promise of the module's page: a slot's own bytes, with the stamp and number that the queue keeps of it.
+#[cfg(test)]
+impl SlotWriter {
+    /// Where what is newest of a stream lies.
+    pub(super) fn place_of(&self, key: SlotKey) -> *const () {
+        self.slots
+            .at(key.index)
+            .map_or(std::ptr::null(), |slot| slot.latest.with(|stay| std::ptr::from_ref(stay.unwrap()).cast()))
+    }
+}
+
+/// The promises of the module's page: a slot's own bytes, with the stamp and number that the queue keeps of it; and a stay,
+/// with the two counts of its `Arc`.
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<super::table::Slot>() + size_of::<Place>() + 16 <= 64);
+const _: () = assert!(size_of::<super::table::Slot>() + size_of::<Place>() + 16 <= 64 && size_of::<Stay>() + 16 <= 56);

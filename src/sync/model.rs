@@ -20,7 +20,6 @@ use std::time::Duration;
 std::thread_local! {
     /// All threads of a model run on one thread of the system, so these bind the model and no other.
     static WEAK: Cell<Option<(Edge, End)>> = const { Cell::new(None) };
-    static COUNTED: Cell<bool> = const { Cell::new(false) };
     static QUESTIONS_FIRST: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -39,12 +38,6 @@ fn switched<T: Copy>(switch: &'static std::thread::LocalKey<Cell<T>>, to: T, mod
 /// Runs `model` with one end of an edge taken away.
 pub fn weakened(edge: Edge, end: End, model: impl FnOnce()) {
     switched(&WEAK, Some((edge, end)), model);
-}
-
-/// Runs `model` with values that know who holds them, so that those which nobody holds are written again. Without,
-/// every value is taken for held, which saves steps where that is not what is looked at.
-pub fn counted(model: impl FnOnce()) {
-    switched(&COUNTED, true, model);
 }
 
 /// Runs `model` with desks that hear a question before a word, where there are both.
@@ -89,90 +82,22 @@ impl Bytes {
     }
 }
 
-/// A counted value, as `Arc`. What is behind it may be written again by one who holds it alone.
+/// A counted value, as `Arc`. Loom fails where it is read by one who cannot know that it was made.
 pub struct Shared<T> {
     value: Arc<T>,
-    held: Arc<Held>,
-    /// Whether this one is among the holders; a cell takes its place.
-    holds: bool,
-}
-
-/// Who holds a value, and who touches it.
-struct Held {
-    holders: AtomicUsize,
-    bytes: Bytes,
+    bytes: Arc<Bytes>,
 }
 
 impl<T> Shared<T> {
-    /// Holds `value`, alone.
+    /// Holds `value`.
     pub fn new(value: T) -> Self {
-        let held = Held { holders: AtomicUsize::new(1), bytes: Bytes::new() };
-        Self { value: Arc::new(value), held: Arc::new(held), holds: true }
-    }
-
-    /// The value to be written again, if nobody else holds it.
-    ///
-    /// One read-modify-write, as entering is. So whoever enters later sees that the value left its cell, which
-    /// arc-swap sees to by looking at the cell again.
-    pub fn get_mut(this: &mut Self) -> Option<&mut T>
-    where
-        T: Clone,
-    {
-        let order = match holds(Edge::Lent, End::Acquire) {
-            true => Ordering::AcqRel,
-            false => Ordering::Release,
-        };
-        if !COUNTED.get() || this.held.holders.compare_exchange(1, 1, order, Ordering::Relaxed).is_err() {
-            return None;
-        }
-        this.held.bytes.write();
-        // The cells keep what they had; only loom knows that these are the same bytes.
-        Some(Arc::make_mut(&mut this.value))
-    }
-
-    /// Where the value lies: the same again when it was written again. Points to nothing.
-    pub fn as_ptr(this: &Self) -> *const T {
-        Arc::as_ptr(&this.held).cast()
-    }
-
-    /// The parts, with the holder's count.
-    fn into_entry(mut self) -> Entry<T> {
-        self.holds = false;
-        (Arc::clone(&self.value), Arc::clone(&self.held))
-    }
-
-    /// Takes the place of a holder.
-    fn from_entry((value, held): Entry<T>) -> Self {
-        Self { value, held, holds: true }
-    }
-}
-
-impl Held {
-    fn enter(&self) {
-        if COUNTED.get() {
-            self.holders.fetch_add(1, Ordering::Acquire);
-        }
-    }
-
-    fn leave(&self) {
-        if COUNTED.get() && !std::thread::panicking() {
-            self.holders.fetch_sub(1, ordering(Edge::Lent, End::Release));
-        }
+        Self { value: Arc::new(value), bytes: Arc::new(Bytes::new()) }
     }
 }
 
 impl<T> Clone for Shared<T> {
     fn clone(&self) -> Self {
-        self.held.enter();
-        Self::from_entry((Arc::clone(&self.value), Arc::clone(&self.held)))
-    }
-}
-
-impl<T> Drop for Shared<T> {
-    fn drop(&mut self) {
-        if self.holds {
-            self.held.leave();
-        }
+        Self { value: Arc::clone(&self.value), bytes: Arc::clone(&self.bytes) }
     }
 }
 
@@ -180,7 +105,7 @@ impl<T> Deref for Shared<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        self.held.bytes.read();
+        self.bytes.read();
         &self.value
     }
 }
@@ -195,10 +120,8 @@ impl<T: fmt::Debug> fmt::Debug for Shared<T> {
 /// allows.
 pub struct Latest<T> {
     newest: AtomicUsize,
-    values: Mutex<Vec<Option<Entry<T>>>>,
+    values: Mutex<Vec<Option<Shared<T>>>>,
 }
-
-type Entry<T> = (Arc<T>, Arc<Held>);
 
 impl<T> Default for Latest<T> {
     fn default() -> Self {
@@ -207,45 +130,21 @@ impl<T> Default for Latest<T> {
 }
 
 impl<T> Latest<T> {
-    /// Puts a value, or none, in. Gives the one that was there, unique unless somebody holds it.
-    pub fn swap(&self, value: Option<Shared<T>>) -> Option<Shared<T>> {
-        let entry = value.map(Shared::into_entry);
+    /// Puts a value, or none, in the place of the one before.
+    pub fn put(&self, value: Option<Shared<T>>) {
         let index = {
             let mut values = lock(&self.values);
-            values.push(entry);
+            values.push(value);
             values.len() - 1
         };
-        let old = self.newest.swap(index, ordering(Edge::Value, End::Release));
-        self.entry(old).map(Shared::from_entry)
-    }
-
-    /// The newest value, kept. What is held after it left the cell is none of the cell's values any more: so it is
-    /// looked at again once it is held, as arc-swap does.
-    pub fn load(&self) -> Option<Shared<T>> {
-        loop {
-            let entry = self.entry(self.look())?;
-            if !COUNTED.get() {
-                return Some(Shared::from_entry(entry));
-            }
-            entry.1.enter();
-            match self.entry(self.look()) {
-                Some(again) if Arc::ptr_eq(&entry.1, &again.1) => return Some(Shared::from_entry(again)),
-                _ => entry.1.leave(),
-            }
-        }
+        self.newest.swap(index, ordering(Edge::Value, End::Release));
     }
 
     /// Looks at the newest value.
     pub fn with<R>(&self, look: impl FnOnce(Option<&T>) -> R) -> R {
-        look(self.load().as_deref())
-    }
-
-    fn look(&self) -> usize {
-        self.newest.load(ordering(Edge::Value, End::Acquire))
-    }
-
-    fn entry(&self, index: usize) -> Option<Entry<T>> {
-        lock(&self.values)[index].clone()
+        let newest = self.newest.load(ordering(Edge::Value, End::Acquire));
+        let value = lock(&self.values)[newest].clone();
+        look(value.as_deref())
     }
 }
 

@@ -23,15 +23,9 @@ impl<T> Default for Latest<T> {
 }
 
 impl<T> Latest<T> {
-    /// Puts a value, or none, in. Gives the one that was there, which no reader borrows any more: it is unique
-    /// unless somebody keeps a copy of the `Arc`.
-    pub fn swap(&self, value: Option<Arc<T>>) -> Option<Arc<T>> {
-        self.0.swap(value)
-    }
-
-    /// The newest value, kept.
-    pub fn load(&self) -> Option<Arc<T>> {
-        self.0.load_full()
+    /// Puts a value, or none, in the place of the one before.
+    pub fn put(&self, value: Option<Arc<T>>) {
+        self.0.store(value);
     }
 
     /// Looks at the newest value for the length of `look`, without touching its count.

@@ -13,7 +13,7 @@
 use std::hash::{BuildHasher, Hasher};
 use std::num::NonZeroU32;
 
-use crate::base::{Place, Slab};
+use crate::base::{Place, Slab, fetch};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
@@ -258,6 +258,13 @@ impl Interner {
             leaving: Vec::new(),
             hashing: FixedState::with_seed(seed),
         }
+    }
+
+    /// Asks ahead for what the next id touches, if it is a short one. For the ids of a single stream.
+    #[inline]
+    pub fn warm(&self) {
+        self.places.short.warm();
+        fetch(self.leaving.first());
     }
 
     /// Takes one reference to `id`. True beside the symbol: nobody held this id until now. `None`: the interner is

@@ -24,7 +24,7 @@ use super::budget::Budget;
 use super::interner::{Interner, Symbol};
 use super::record::{Record, kind};
 use super::ring::Ring;
-use crate::base::{Span, Tick};
+use crate::base::{Span, Tick, fetch};
 
 /// Ring bytes that every log gets, whatever the budget says.
 pub(super) const GRANTED: usize = 4096;
@@ -195,6 +195,14 @@ impl Log {
 
 /// Filling.
 impl Log {
+    /// Asks ahead for what the next event touches, and for what leaves for it.
+    #[inline]
+    pub(super) fn warm(&self) {
+        self.ring.warm();
+        fetch(self.records.front());
+        fetch(self.records.back());
+    }
+
     /// Sets the id that the stream begins behind; takes over one reference.
     pub(super) fn set_base(&mut self, id: Option<Symbol>, interner: &mut Interner) {
         if let Some(old) = std::mem::replace(&mut self.base, id) {

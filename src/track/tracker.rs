@@ -3,10 +3,10 @@
 //!
 //! In: body bytes, cuts and ends; how far readers are; a tick. Out: slices of the log; marks; counts as [`Fed`].
 //!
-//! The order of calls: [`Tracker::begin`], then in turn [`Tracker::room`] and [`Tracker::feed`] (or [`Tracker::feed_whole`]), at the end
-//! [`Tracker::cut`] or [`Tracker::finish`]; a healed body begins again. Between any two of them [`Tracker::slices`]
-//! up to [`Tracker::whole`], and [`Tracker::advance`] with what the subscriber's socket has accepted. Last
-//! [`Tracker::release`].
+//! The order of calls: [`Tracker::begin`], then in turn [`Tracker::room`] and [`Tracker::feed`] (or
+//! [`Tracker::feed_whole`]), at the end [`Tracker::cut`] or [`Tracker::finish`]; a healed body begins again. Between any
+//! two of them [`Tracker::slices`] up to [`Tracker::whole`], and [`Tracker::advance`] with what the subscriber's socket
+//! has accepted. Last [`Tracker::release`].
 //!
 //! Laws:
 //! 1. `delivered <= received`, as marks and as offsets; neither moves back.
@@ -119,6 +119,13 @@ impl Tracker {
         self.scanner = if strip_bom { Scanner::resumed(max) } else { Scanner::new(max) };
         self.bom = if strip_bom { BomFilter::Seen(0) } else { BomFilter::Off };
         self.ledger.catch_up = healed.then(|| Box::new(CatchUp::new(&self.ledger.log)));
+    }
+
+    /// Asks ahead for what the next event touches.
+    #[inline]
+    pub fn warm(&self) {
+        self.ledger.log.warm();
+        self.ledger.window.warm();
     }
 
     /// Body bytes that may be fed now. 0: as many events as the log's bound wait for readers, or there is no space.

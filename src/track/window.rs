@@ -5,6 +5,7 @@
 //! caller can release it; nothing is allocated before the first symbol.
 
 use super::interner::Symbol;
+use crate::base::fetch;
 
 /// The places a window begins with; it grows fourfold up to its capacity, so that a stream with few ids stays small.
 const FIRST: usize = 4;
@@ -38,6 +39,12 @@ impl Window {
         let place = self.ring.get_mut(usize::from(self.oldest))?;
         self.oldest = if self.oldest + 1 == self.capacity { 0 } else { self.oldest + 1 };
         Some(std::mem::replace(place, symbol))
+    }
+
+    /// Asks ahead for what the next [`Window::push`] touches.
+    #[inline]
+    pub(super) fn warm(&self) {
+        fetch(self.ring.get(usize::from(self.oldest)));
     }
 
     /// Whether the symbol is among the last ones.
