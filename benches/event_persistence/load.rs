@@ -40,7 +40,7 @@ pub(crate) fn run() {
         while engine.clock().now() < end {
             thread::sleep(ROUND.into());
             let persistence = engine.metrics().persistence();
-            lags.push(persistence.lag.get());
+            lags.push(persistence.lag(engine.clock().now()).micros());
             deepest = deepest.max(persistence.queue_depth.get());
             most_threads = most_threads.max(threads() - FEEDERS as u64);
         }

@@ -4,12 +4,14 @@
 //! Law: names are those of the counters; a metric that is documented is on the page from the start.
 //! Source: Prometheus, "Exposition formats", text-based format 0.0.4.
 
-use crate::base::Count;
+use crate::base::{Count, Tick};
 use crate::metrics::{Gauge, LATENCY_BUCKETS, Metrics, Persistence};
 use std::fmt::Write;
 
 /// All counters, gauges and ratios of an engine.
-pub fn metrics_page(metrics: &Metrics) -> String {
+///
+/// `now`: by the engine's clock.
+pub fn metrics_page(metrics: &Metrics, now: Tick) -> String {
     let mut page = Page(String::with_capacity(8 << 10));
     for count in Count::ALL {
         page.add(count.name(), "counter", count.help(), metrics.get(*count));
@@ -22,11 +24,11 @@ pub fn metrics_page(metrics: &Metrics) -> String {
     page.add("memory_bytes_per_session", "gauge", "Bytes that a session takes on average, logs included.", bytes);
     let ratio = metrics.string_intern_hit_ratio();
     page.add("string_intern_hit_ratio", "gauge", "Share of event ids that were known when interned.", ratio);
-    persistence(&mut page, metrics.persistence());
+    persistence(&mut page, metrics.persistence(), now);
     page.0
 }
 
-fn persistence(page: &mut Page, p: &Persistence) {
+fn persistence(page: &mut Page, p: &Persistence, now: Tick) {
     let seconds = |micros: u64| micros as f64 / 1e6;
     let counters = [
         ("persistence_success_total", "Records that the store acknowledged.", p.success.get()),
@@ -61,8 +63,8 @@ fn persistence(page: &mut Page, p: &Persistence) {
     for (name, help, value) in gauges {
         page.add(name, "gauge", help, value);
     }
-    let lag = "Age of the oldest change that is not durable.";
-    page.add("persistence_lag_seconds", "gauge", lag, seconds(p.lag.get()));
+    let lag = "Age of the oldest change that is not durable, at most.";
+    page.add("persistence_lag_seconds", "gauge", lag, seconds(p.lag(now).micros()));
     let changes = "Changes of cursors for each record written.";
     page.add("persistence_coalesce_ratio", "gauge", changes, p.coalesce_ratio());
     let activity = "Changes of activity for each record written for it.";
@@ -107,7 +109,7 @@ mod tests {
         let metrics = Metrics::default();
         metrics.add(Count::Events, 3);
         metrics.persistence().note_latency(700_000);
-        let page = metrics_page(&metrics);
+        let page = metrics_page(&metrics, Tick::ZERO);
         let mut seen = std::collections::HashSet::new();
         for line in page.lines().filter(|line| !line.starts_with('#')) {
             let (name, value) = line.rsplit_once(' ').unwrap();
@@ -119,7 +121,7 @@ mod tests {
 
     #[test]
     fn the_names_that_dashboards_know_are_there() {
-        let page = metrics_page(&Metrics::default());
+        let page = metrics_page(&Metrics::default(), Tick::ZERO);
         for name in [
             "persistence_queue_depth",
             "persistence_batch_size",

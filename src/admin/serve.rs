@@ -40,6 +40,8 @@ pub struct Source {
     pub metrics: Arc<Metrics>,
     /// Its store.
     pub store: PersistControl,
+    /// Its clock.
+    pub clock: Clock,
 }
 
 /// The running server. It ends with the process.
@@ -56,10 +58,9 @@ impl Admin {
     pub fn start(address: SocketAddr, source: Source) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
-        let clock = Clock::start();
         thread::Builder::new()
             .name("segno-admin".to_owned())
-            .spawn(move || run(listener.incoming(), &source, clock, || park(Some(ACCEPT_REST))))?;
+            .spawn(move || run(listener.incoming(), &source, || park(Some(ACCEPT_REST))))?;
         Ok(Self { address })
     }
 
@@ -70,13 +71,13 @@ impl Admin {
 }
 
 /// Serves one connection after the other.
-fn run(incoming: impl Iterator<Item = io::Result<TcpStream>>, source: &Source, clock: Clock, mut rest: impl FnMut()) {
+fn run(incoming: impl Iterator<Item = io::Result<TcpStream>>, source: &Source, mut rest: impl FnMut()) {
     let mut failing = false;
     for stream in incoming {
         match stream {
             Ok(stream) => {
                 failing = false;
-                if let Err(e) = serve(Patient::new(stream, clock), source) {
+                if let Err(e) = serve(Patient::new(stream, source.clock), source) {
                     source.metrics.add(Count::AdminRequestsFailed, 1);
                     tracing::debug!("a request to the admin address was given up: {e}");
                 }
@@ -151,7 +152,7 @@ fn serve(mut stream: Patient, source: &Source) -> io::Result<()> {
                     write_answer(405, "only GET is known here", &[("Allow", "GET, HEAD")], true, head_only, &mut out);
                 }
                 "/metrics" => {
-                    let page = metrics_page(&source.metrics);
+                    let page = metrics_page(&source.metrics, source.clock.now());
                     text(&page, "text/plain; version=0.0.4; charset=utf-8", head_only, &mut out);
                 }
                 "/health" => health(source, head_only, &mut out),
@@ -290,7 +291,7 @@ mod tests {
     use crate::engine::Engine;
 
     fn source(engine: &Engine) -> Source {
-        Source { metrics: Arc::clone(engine.metrics()), store: engine.store() }
+        Source { metrics: Arc::clone(engine.metrics()), store: engine.store(), clock: engine.clock() }
     }
 
     #[test]
@@ -298,7 +299,7 @@ mod tests {
         let engine = Engine::builder().start().unwrap();
         let fail = || Err(io::Error::from(io::ErrorKind::OutOfMemory));
         let mut rests = 0;
-        run((0..5).map(|_| fail()), &source(&engine), Clock::start(), || rests += 1);
+        run((0..5).map(|_| fail()), &source(&engine), || rests += 1);
         assert_eq!((rests, engine.count(Count::AdminAcceptsFailed)), (5, 5));
     }
 

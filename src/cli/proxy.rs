@@ -54,7 +54,7 @@ pub(super) fn run(args: &ProxyArgs) -> Result<(), Stop> {
 
 /// Serves metrics, health and cursors.
 fn start_admin(address: SocketAddr, engine: &Engine) -> Result<(), Stop> {
-    let source = Source { metrics: Arc::clone(engine.metrics()), store: engine.store() };
+    let source = Source { metrics: Arc::clone(engine.metrics()), store: engine.store(), clock: engine.clock() };
     let admin = Admin::start(address, source)
         .map_err(|e| Stop::failed(&format!("cannot listen on {address} for `--admin`"), e))?;
     tracing::info!("metrics, health and sessions at http://{}", admin.address());

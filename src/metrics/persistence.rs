@@ -3,6 +3,7 @@
 //! In: numbers set by the persister's threads. Out: the same, and the ratios made of them.
 //! Law: reading never waits, and never holds up the persister.
 
+use crate::base::{Span, Tick};
 use crate::sync::Counter;
 
 /// Upper ends of the buckets of [`Persistence::latency`], in microseconds; the last bucket has no end.
@@ -41,8 +42,8 @@ pub struct Persistence {
     pub swept_records: Counter,
     /// Logs that it removed, beside those of these records.
     pub swept_logs: Counter,
-    /// Age of the oldest change that is not durable, in microseconds.
-    pub lag: Counter,
+    /// When the oldest change was made that is not durable: microseconds and one; 0: there is none.
+    unflushed_since: Counter,
     /// Events that cursors moved on by, each a change of its cursor.
     pub changes: Counter,
     /// Records written for cursors.
@@ -80,6 +81,20 @@ impl Persistence {
         ratio(self.activity_changes.get(), self.activity_batched.get())
     }
 
+    /// Notes when the oldest change was made that is not durable, at the earliest; `None`: all are.
+    pub fn note_unflushed(&self, since: Option<Tick>) {
+        self.unflushed_since.set(since.map_or(0, |since| since.micros().saturating_add(1)));
+    }
+
+    /// How old the oldest change is that is not durable, at most. It grows while the store hangs. `now`: by the clock of
+    /// the engine that it belongs to.
+    pub fn lag(&self, now: Tick) -> Span {
+        match self.unflushed_since.get().checked_sub(1) {
+            Some(since) => now.since(Tick::from_micros(since)),
+            None => Span::ZERO,
+        }
+    }
+
     /// Notes how long a batch took.
     pub fn note_latency(&self, micros: u64) {
         let bucket = LATENCY_BUCKETS.partition_point(|end| *end < micros);
@@ -95,6 +110,21 @@ fn ratio(of: u64, to: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_lag_grows_until_nothing_is_left_to_write() {
+        let p = Persistence::default();
+        assert_eq!(p.lag(Tick::from_millis(9)), Span::ZERO);
+        for since in [Tick::ZERO, Tick::from_millis(2)] {
+            p.note_unflushed(Some(since));
+            assert_eq!(
+                [5, 7].map(|now| p.lag(Tick::from_millis(now)).millis()),
+                [5, 7].map(|now| now - since.micros() / 1_000)
+            );
+        }
+        p.note_unflushed(None);
+        assert_eq!(p.lag(Tick::from_millis(9)), Span::ZERO);
+    }
 
     #[test]
     fn a_latency_falls_into_the_first_bucket_that_holds_it() {

@@ -39,8 +39,10 @@ pub(super) struct Flusher {
     random: Random,
     barriers: Vec<Barrier>,
     end_at: Option<Tick>,
-    /// Since when there may have been changes that were not seen; `None`: it was woken for the first of them.
+    /// Since when there may have been changes that were not seen; `None`: it is woken for the first of them.
     unseen_since: Option<Tick>,
+    /// When the slots are looked at again; while nothing changes, at once.
+    look_at: Tick,
     complained_at: Option<Tick>,
     /// Times that the store was opened: the number of the present opening.
     openings: u64,
@@ -51,9 +53,6 @@ pub(super) struct Flusher {
     /// Failures beside those of the worker's batches.
     failures: u64,
 }
-
-/// How often a busy flusher looks at the slots in a window.
-const NAPS_IN_A_WINDOW: u32 = 8;
 
 /// Callers that may wait for what was published before.
 const BARRIERS: usize = 1_000;
@@ -102,6 +101,7 @@ impl Flusher {
     ) -> Self {
         let random = Random::new(config.seed);
         let (barriers, end_at, unseen_since, complained_at) = (Vec::new(), None, None, None);
+        let look_at = Tick::ZERO;
         Self {
             config,
             drain,
@@ -117,6 +117,7 @@ impl Flusher {
             barriers,
             end_at,
             unseen_since,
+            look_at,
             complained_at,
             openings: 0,
             is_closed: false,
@@ -218,9 +219,7 @@ impl Flusher {
 
     /// Takes in what changed, writes what is due, or sleeps. True when it was the last.
     fn step(&mut self, writing: &mut Writing) -> bool {
-        let now = self.clock.now();
-        let since = self.unseen_since.replace(now).unwrap_or(now);
-        let busy = self.take_in(&mut writing.worker, since);
+        self.look(&mut writing.worker);
         self.read_inbox(Some(&mut writing.worker));
         let wrote = self.write_cursors(writing) | self.write_logs(writing);
         self.answer_barriers(&mut writing.worker);
@@ -234,9 +233,26 @@ impl Flusher {
         }
         // What was said of its half by a look-up has been taken out of the inbox with its call: nothing else would wake it.
         if !wrote && !self.is_closed && !self.sweep(writing, now) {
-            self.sleep(writing, now, busy);
+            self.sleep(writing, now);
         }
         false
+    }
+
+    /// Takes in what changed since the last look. While something does, one look a window is enough, when the window ends:
+    /// what is found then is due at once. To look more often would have each stream queued, and its cursor fetched from
+    /// the thread that writes it, so many times for one record.
+    fn look(&mut self, worker: &mut Worker) {
+        let now = self.clock.now();
+        if now < self.look_at && self.end_at.is_none() {
+            return;
+        }
+        let since = self.unseen_since.replace(now).unwrap_or(now);
+        let busy = self.take_in(worker, since);
+        self.look_at = if busy { self.config.worker.due(now) } else { now };
+        if busy {
+            // It is seen while the store takes its time.
+            self.publish(worker);
+        }
     }
 
     /// Takes in what changed at or after `since`. True when something had.
@@ -250,18 +266,18 @@ impl Flusher {
     }
 
     /// Sleeps until something is due; while nothing changes also until something does. While much does, being woken for
-    /// each change would cost both threads more than all the rest: then it naps, and looks again in a part of a window.
-    fn sleep(&mut self, writing: &Writing, now: Tick, busy: bool) {
+    /// each change would cost both threads more than all the rest: then it naps until it looks again.
+    fn sleep(&mut self, writing: &mut Writing, now: Tick) {
         let logs = (!self.logs.is_empty() && writing.logs.is_some()).then_some(writing.logs_at);
         let due = [writing.worker.next_deadline(), logs, self.sweep_due(writing), self.end_at];
         let until = due.into_iter().flatten().min();
-        let until = until.map(|at| Duration::from(at.since(now)));
-        let nap = Duration::from(self.config.worker.window) / NAPS_IN_A_WINDOW;
-        if busy && !nap.is_zero() {
-            self.drain.nap(Some(until.map_or(nap, |until| until.min(nap))));
+        if now < self.look_at {
+            let until = until.map_or(self.look_at, |until| until.min(self.look_at));
+            self.drain.nap(Some(until.since(now).into()));
         } else {
-            self.drain.wait(until);
             self.unseen_since = None;
+            self.note_oldest(&mut writing.worker);
+            self.drain.wait(until.map(|at| at.since(now).into()));
         }
     }
 
@@ -445,11 +461,11 @@ impl Flusher {
 
     /// Shows the worker's numbers to other threads.
     fn publish(&self, worker: &mut Worker) {
-        let (numbers, now) = (self.numbers(), self.clock.now());
+        self.note_oldest(worker);
+        let numbers = self.numbers();
         let stats = *worker.stats();
         numbers.queue_depth.set(worker.dirty() as u64);
         numbers.activity_queue_depth.set(worker.quiet() as u64);
-        numbers.lag.set(worker.lag(now).micros());
         numbers.changes.set(stats.changes);
         numbers.activity_changes.set(stats.activity_changes);
         numbers.cursor_records.set(stats.cursor_records);
@@ -460,6 +476,11 @@ impl Flusher {
         numbers.fenced.set(stats.fenced);
         numbers.given_up.set(stats.given_up);
         numbers.breaker_open.set(u64::from(worker.is_open()));
+    }
+
+    /// Shows since when something is not durable. Changes that are not looked for yet may be as old as the last look.
+    fn note_oldest(&self, worker: &mut Worker) {
+        self.numbers().note_unflushed(worker.unflushed_since().or(self.unseen_since));
     }
 
     /// Says what went wrong, unless that was said just now.

@@ -53,7 +53,7 @@ impl Default for WorkerConfig {
 
 impl WorkerConfig {
     /// When the window that lies around this time ends.
-    fn due(&self, at: Tick) -> Tick {
+    pub(super) fn due(&self, at: Tick) -> Tick {
         let window = self.window.micros();
         match at.micros().checked_div(window) {
             Some(whole) => Tick::from_micros(whole.saturating_add(1).saturating_mul(window)),
@@ -508,10 +508,10 @@ impl Worker {
         [&self.order, &self.quiet].into_iter().filter_map(|list| list.front()).map(|change| change.serial).min()
     }
 
-    /// The age of the oldest change of a cursor that is not durable.
-    pub fn lag(&mut self, now: Tick) -> Span {
+    /// When the oldest change of a cursor was made that is not durable, at the earliest.
+    pub fn unflushed_since(&mut self) -> Option<Tick> {
         self.settle();
-        self.order.front().map_or(Span::ZERO, |change| now.since(change.since))
+        self.order.front().map(|change| change.since)
     }
 
     /// Passes over what has been written since.
