@@ -68,7 +68,22 @@ impl Machine {
         }
         if empty {
             self.on_unread(key);
+        } else {
+            self.keep_for_slower(key);
         }
+    }
+
+    /// A reader has left others behind. What may leave the log is now up to the fastest of them: what it has not taken waits
+    /// for it, and for there to be room upstream waits.
+    fn keep_for_slower(&mut self, key: ExchangeKey) {
+        let Some(x) = self.exchanges.get(key) else { return };
+        let offsets = x.readers.iter().filter(|(_, reader)| reader.head_sent).map(|(_, reader)| reader.place.offset);
+        let Some(fastest) = offsets.max() else { return };
+        self.track(key, |tracker, cx| {
+            if (tracker.start()..tracker.delivered_offset()).contains(&fastest) {
+                tracker.rewind(cx, fastest);
+            }
+        });
     }
 
     /// A client has closed or lost its connection. A request that has not come whole ends with it, for whoever reads

@@ -253,6 +253,7 @@ impl Machine {
         self.set_deadline(conn, crate::base::Tick::NEVER);
         self.on_read_again(key);
         self.send_resumed_head(key, seat, gap, lines.as_deref(), &lead);
+        self.cut_fallen(key);
         if let Some(reason) = gap {
             self.stated(key, reason);
         }

@@ -300,6 +300,7 @@ impl Machine {
         if let Some(Some(reason)) = self.track(key, |tracker, cx| tracker.finish(cx)) {
             self.stated(key, reason);
         }
+        self.cut_fallen(key);
         self.end_stream(key, Ending::Clean);
     }
 
@@ -331,6 +332,7 @@ impl Machine {
         let target = x.target();
         self.track(key, |tracker, cx| tracker.state_gap(cx, GapReason::Refused, None));
         self.stated(key, GapReason::Refused);
+        self.cut_fallen(key);
         self.counts.one(Count::HealsFailed);
         let why = format!("upstream answered {status} to the stream's last event id").into();
         self.notice(Notice::NotHealed { target, why });

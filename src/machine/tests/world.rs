@@ -143,6 +143,8 @@ impl World {
             for (seat, reader) in x.readers.iter() {
                 let client = m.conns.get(reader.client).unwrap_or_else(|| panic!("no client: {what}"));
                 assert_eq!(client.seated(), Some((key, seat)), "{what}");
+                let start = x.stream.as_ref().map_or(0, |stream| stream.tracker.start());
+                assert!(!reader.head_sent || reader.place.offset >= start, "its next event has left: {what}");
             }
             let blocked = x.readers.iter().any(|(_, r)| r.blocked);
             let upstream = x.upstream.map(|u| m.conns.get(u).unwrap_or_else(|| panic!("stale upstream: {what}")));
