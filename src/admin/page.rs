@@ -54,7 +54,7 @@ fn persistence(page: &mut Page, p: &Persistence, now: Tick) {
         page.add(name, "counter", help, value);
     }
     let gauges = [
-        ("persistence_queue_depth", "Slots with something that is not durable.", p.queue_depth.get()),
+        ("persistence_queue_depth", "Slots found with something that is not durable.", p.queue_depth.get()),
         ("persistence_batch_size", "Records in the last batch.", p.batch_size.get()),
         ("persistence_store_open", "1 while the store is open.", p.store_open.get()),
         ("persistence_breaker_open", "1 while the store is asked only now and then.", p.breaker_open.get()),

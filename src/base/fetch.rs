@@ -8,6 +8,6 @@ use std::hint::black_box;
 
 /// Loads a value that nobody uses.
 #[inline(always)]
-pub fn fetch<T: Copy>(at: Option<&T>) {
+pub(crate) fn fetch<T: Copy>(at: Option<&T>) {
     black_box(at.copied());
 }

@@ -11,7 +11,7 @@ mod time;
 
 pub use count::{Count, Counts};
 pub use cursor::{Cursor, EventId, StreamName};
-pub use fetch::fetch;
+pub(crate) use fetch::fetch;
 pub use key::{Key, Table};
 pub use pages::Pages;
 pub use random::Random;

@@ -90,7 +90,7 @@ impl<P: Place> Slab<P> {
 
     /// Asks ahead for the place of the first page that is taken next.
     #[inline]
-    pub fn warm(&self) {
+    pub(crate) fn warm(&self) {
         fetch(self.first.places.get(usize::from(self.first.free)).map(P::next).as_ref());
     }
 

@@ -41,8 +41,8 @@ pub(super) struct Flusher {
     end_at: Option<Tick>,
     /// Since when there may have been changes that were not seen; `None`: it is woken for the first of them.
     unseen_since: Option<Tick>,
-    /// When the slots are looked at again; while nothing changes, at once.
-    look_at: Tick,
+    /// When the slots are looked at again; `None`: the last look found nothing, and the bell says when there is something.
+    look_at: Option<Tick>,
     complained_at: Option<Tick>,
     /// Times that the store was opened: the number of the present opening.
     openings: u64,
@@ -100,8 +100,8 @@ impl Flusher {
         secret: Sender<u128>,
     ) -> Self {
         let random = Random::new(config.seed);
-        let (barriers, end_at, unseen_since, complained_at) = (Vec::new(), None, None, None);
-        let look_at = Tick::ZERO;
+        let (barriers, end_at, look_at, complained_at) = (Vec::new(), None, None, None);
+        let unseen_since = Some(clock.now());
         Self {
             config,
             drain,
@@ -164,6 +164,7 @@ impl Flusher {
                     self.drain.wait(Some(Duration::from(until.since(now))));
                 }
             }
+            self.note_unseen(worker.as_mut());
             match self.try_open() {
                 Ok((opened, secret, epoch)) => return Some(self.begin(opened, secret, epoch, worker)),
                 Err(e) => {
@@ -176,6 +177,7 @@ impl Flusher {
                     if let Some(worker) = &mut worker {
                         self.publish(worker);
                     }
+                    self.note_unseen(worker.as_mut());
                 }
             }
         }
@@ -228,6 +230,8 @@ impl Flusher {
         if let Some(at) = self.end_at {
             let all = writing.worker.dirty() == 0 && self.drain.is_empty() && self.logs.is_empty();
             if all || at <= now {
+                self.unseen_since = None;
+                self.note_oldest(&mut writing.worker);
                 return true;
             }
         }
@@ -243,20 +247,18 @@ impl Flusher {
     /// the thread that writes it, so many times for one record.
     fn look(&mut self, worker: &mut Worker) {
         let now = self.clock.now();
-        if now < self.look_at && self.end_at.is_none() {
+        if self.look_at.is_some_and(|at| now < at) && self.end_at.is_none() {
             return;
         }
-        let since = self.unseen_since.replace(now).unwrap_or(now);
-        let busy = self.take_in(worker, since);
-        self.look_at = if busy { self.config.worker.due(now) } else { now };
-        if busy {
-            // It is seen while the store takes its time.
-            self.publish(worker);
-        }
+        let busy = self.take_in(worker, now);
+        self.look_at = busy.then(|| self.config.worker.due(now));
+        // It is seen while the store takes its time.
+        self.publish(worker);
     }
 
-    /// Takes in what changed at or after `since`. True when something had.
-    fn take_in(&mut self, worker: &mut Worker, since: Tick) -> bool {
+    /// Takes in what changed since the last time. True when something had.
+    fn take_in(&mut self, worker: &mut Worker, now: Tick) -> bool {
+        let since = self.unseen_since.replace(now).unwrap_or(now);
         let mut busy = false;
         while let Some(key) = self.drain.pop() {
             worker.on_dirty(key, &self.drain, since);
@@ -267,12 +269,15 @@ impl Flusher {
 
     /// Sleeps until something is due; while nothing changes also until something does. While much does, being woken for
     /// each change would cost both threads more than all the rest: then it naps until it looks again.
+    ///
+    /// A nap takes the rings that come during it, so behind one there is always a look before it waits. At the end there is
+    /// a look in each step, and none naps.
     fn sleep(&mut self, writing: &mut Writing, now: Tick) {
         let logs = (!self.logs.is_empty() && writing.logs.is_some()).then_some(writing.logs_at);
         let due = [writing.worker.next_deadline(), logs, self.sweep_due(writing), self.end_at];
         let until = due.into_iter().flatten().min();
-        if now < self.look_at {
-            let until = until.map_or(self.look_at, |until| until.min(self.look_at));
+        if let Some(at) = self.look_at.filter(|_| self.end_at.is_none()) {
+            let until = until.map_or(at, |until| until.min(at));
             self.drain.nap(Some(until.since(now).into()));
         } else {
             self.unseen_since = None;
@@ -481,6 +486,15 @@ impl Flusher {
     /// Shows since when something is not durable. Changes that are not looked for yet may be as old as the last look.
     fn note_oldest(&self, worker: &mut Worker) {
         self.numbers().note_unflushed(worker.unflushed_since().or(self.unseen_since));
+    }
+
+    /// The same while there is no store, and nothing is looked at.
+    fn note_unseen(&mut self, worker: Option<&mut Worker>) {
+        if self.drain.is_empty() {
+            self.unseen_since = Some(self.clock.now());
+        }
+        let found = worker.and_then(Worker::unflushed_since);
+        self.numbers().note_unflushed(found.or(self.unseen_since));
     }
 
     /// Says what went wrong, unless that was said just now.

@@ -30,11 +30,15 @@ fn rig(capacity: usize) -> Rig {
 }
 
 /// The store opens at the attempt with this number.
-fn rig_opening(capacity: usize, mut refuse: u32) -> Rig {
+fn rig_opening(capacity: usize, refuse: u32) -> Rig {
+    rig_with(capacity, refuse, Span::from_millis(1))
+}
+
+fn rig_with(capacity: usize, mut refuse: u32, window: Span) -> Rig {
     let (writer, drain) = slots(capacity);
     let (store, script, metrics) = (Shared::new(10_000), Script::default(), Arc::new(Metrics::default()));
     let config = PersistConfig {
-        worker: WorkerConfig { window: Span::from_millis(1), ..WorkerConfig::default() },
+        worker: WorkerConfig { window, ..WorkerConfig::default() },
         reopen: Backoff::new(Span::from_millis(1), Span::from_millis(1)),
         sweep_pause: Span::from_millis(1),
         ..PersistConfig::new(77, 1)
@@ -71,6 +75,11 @@ impl Rig {
         let (done, wait) = bounded(1);
         self.persister.control().flush(Box::new(move |all| done.send(all).unwrap())).unwrap();
         wait.recv().unwrap()
+    }
+
+    /// Since how long something has not been durable, an hour from the start.
+    fn lag(&self) -> Span {
+        self.metrics.persistence().lag(Tick::from_millis(3_600_000))
     }
 
     fn look_up(&self, stream: u64) -> Option<u64> {
@@ -236,6 +245,49 @@ fn a_hung_store_does_not_hang_the_end_and_what_is_left_is_told() {
     let left: Vec<_> = left.cursors.iter().map(|(name, cursor)| (name.stream, cursor.sequence)).collect();
     assert_eq!(left, [(2, 7)]);
     r.script.hang(false);
+}
+
+#[test]
+fn the_lag_grows_while_the_store_hangs_or_does_not_open() {
+    let mut r = rig(2);
+    let (a, b) = (r.take(1), r.take(2));
+    r.publish(a, 1);
+    assert!(r.flush());
+    // Until it has gone to sleep, something may have changed that it has not seen.
+    while r.lag() > Span::ZERO {
+        std::thread::yield_now();
+    }
+    r.script.hang(true);
+    r.publish(b, 1);
+    r.script.await_hang();
+    assert!(r.lag() > Span::from_secs(3_000), "{}", r.lag());
+    r.script.hang(false);
+    assert!(r.flush());
+    while r.lag() > Span::ZERO {
+        std::thread::yield_now();
+    }
+    let mut r = rig_opening(1, u32::MAX);
+    let key = r.take(1);
+    r.publish(key, 1);
+    while r.metrics.persistence().failure.get() < 3 {
+        std::thread::yield_now();
+    }
+    assert!(r.lag() > Span::from_secs(3_000), "{}", r.lag());
+}
+
+#[test]
+fn a_flush_and_the_end_wait_for_no_window() {
+    let mut r = rig_with(1, 0, Span::from_secs(86_400));
+    let key = r.take(1);
+    for n in 1..=50 {
+        r.publish(key, 2 * n);
+        assert!(r.flush());
+        r.publish(key, 2 * n + 1);
+    }
+    assert_eq!(r.look_up(1), Some(100));
+    let left = r.persister.shutdown(Span::from_secs(60));
+    assert_eq!((left.cursors.len(), left.hung), (0, false));
+    assert_eq!(r.store.open().lookup.scan(None, 10).unwrap()[0].1.sequence, 101);
 }
 
 #[test]

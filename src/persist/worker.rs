@@ -15,7 +15,7 @@
 
 use super::breaker::Breaker;
 use crate::base::{Pages, Random, Span, StreamName, Tick};
-use crate::slot::{Phase, SlotDrain, SlotKey};
+use crate::slot::{Phase, Published, SlotDrain, SlotKey};
 use crate::store::{StoreError, Stored, StoredCursor, Write};
 use crate::timer::{Backoff, RetryHeap, TimerKey, Wheel};
 use std::collections::{BTreeSet, VecDeque};
@@ -112,6 +112,8 @@ struct Entry {
     seen: u64,
     /// The last activity that is durable.
     active: Tick,
+    /// When it was last read for a batch: what was published before that is in it.
+    boarded: Tick,
     /// The stream has retired and its record was removed since through another slot: nothing is written.
     buried: bool,
 }
@@ -157,8 +159,6 @@ pub struct Worker {
     random: Random,
     batch: Vec<(Arc<StreamName>, Write)>,
     flights: Vec<Flight>,
-    /// When the last batch was made.
-    flown: Tick,
     /// Changes of cursors in the order they were found, each with its time; those written since are passed over.
     order: VecDeque<Change>,
     /// The same for activity alone.
@@ -193,7 +193,6 @@ impl Worker {
             random: Random::new(seed),
             batch: Vec::new(),
             flights: Vec::new(),
-            flown: Tick::ZERO,
             order: VecDeque::new(),
             quiet: VecDeque::new(),
             retired: BTreeSet::new(),
@@ -217,16 +216,15 @@ impl Worker {
         self.breaker.on_success();
     }
 
-    /// A slot came off the dirty queue. It has changed since `now`, or later if it was found late.
-    pub fn on_dirty(&mut self, key: SlotKey, drain: &SlotDrain, now: Tick) {
-        // What came before the last batch was made is in it.
-        let now = now.max(self.flown);
-        let Some(published) = drain.read(key) else { return };
-        let (sequence, phase) = (published.cursor.as_ref().map_or(0, |cursor| cursor.sequence), published.phase);
-        match phase {
-            Phase::Live => {}
-            Phase::Retired => _ = self.retired.insert((Arc::clone(&published.name), key.index)),
-            Phase::Removed => self.bury(&published.name),
+    /// A slot came off the dirty queue. It has changed at `since` at the earliest.
+    pub fn on_dirty(&mut self, key: SlotKey, drain: &SlotDrain, since: Tick) {
+        let Some((sequence, phase)) = drain.peek(key) else { return };
+        if phase != Phase::Live {
+            let Some(Published { name, .. }) = drain.read(key) else { return };
+            match phase {
+                Phase::Removed => self.bury(&name),
+                _ => _ = self.retired.insert((name, key.index)),
+            }
         }
         let entry = self.entries.at(key.index as usize);
         if entry.generation != key.generation {
@@ -236,6 +234,7 @@ impl Worker {
             }
             *entry = Entry { generation: key.generation, ..Entry::default() };
         }
+        let now = since.max(entry.boarded);
         let news = sequence > entry.seen || phase != Phase::Live;
         self.stats.changes += entry.see(sequence);
         self.stats.activity_changes += u64::from(!news);
@@ -322,16 +321,13 @@ impl Worker {
                 },
             };
             let Some((key, retry)) = key else { break };
-            self.board(key, retry, drain);
-        }
-        if !self.batch.is_empty() {
-            self.flown = now;
+            self.board(key, retry, drain, now);
         }
         &self.batch
     }
 
     /// Reads a slot that is due and adds it to the batch, if there is something to write.
-    fn board(&mut self, key: SlotKey, retry: bool, drain: &mut SlotDrain) {
+    fn board(&mut self, key: SlotKey, retry: bool, drain: &mut SlotDrain, now: Tick) {
         let entry = self.entries.at(key.index as usize);
         let due = matches!((entry.state, retry), (State::Failed, true) | (State::Waiting(_), false));
         if entry.generation != key.generation || !due {
@@ -364,7 +360,7 @@ impl Worker {
             return;
         };
         self.stats.retries += u64::from(retry);
-        entry.state = State::Flying { again: None };
+        (entry.state, entry.boarded) = (State::Flying { again: None }, now);
         self.stats.changes += entry.see(sequence);
         let activity_alone = matches!(write, Write::Activity { .. });
         self.flights.push(Flight { key, sequence, active, phase: published.phase, activity_alone });
@@ -564,5 +560,5 @@ fn is_open(entries: &Pages<Entry>, change: &Change) -> bool {
 
 /// The sequence and the phase of what is newest in a slot.
 fn newest(drain: &SlotDrain, key: SlotKey) -> Option<(u64, Phase)> {
-    drain.read(key).map(|p| (p.cursor.as_ref().map_or(0, |cursor| cursor.sequence), p.phase))
+    drain.peek(key)
 }

@@ -10,6 +10,11 @@
 //! ([`Edge::Newest`]). A word that is written over carries the count before it ([`Edge::Over`]): so who has read one
 //! finds, counting again, that its half is in use, and begins anew.
 //!
+//! # Why no swapped pointer
+//! One that is swapped needs to know that nobody reads the old value. What arc-swap does for that touches memory of every
+//! thread that ever read or wrote any cell, at each swap: threads that publish for different streams then wait for each
+//! other's caches. Here a write touches its own stream's words alone.
+//!
 //! Source: Lamport, "Concurrent Reading and Writing" (CACM 20, 1977), with the two places of Peterson, "Concurrent Reading
 //! While Writing" (TOPLAS 5, 1983); in the language's memory model after Boehm, "Can Seqlocks Get Along with Programming
 //! Language Memory Models?" (MSPC 2012).
@@ -72,14 +77,24 @@ impl CursorCell {
 
     /// The newest cursor; none before the first.
     pub fn read(&self) -> Option<Cursor> {
+        self.whole(decode)
+    }
+
+    /// The newest cursor's sequence; 0 before the first.
+    pub fn sequence(&self) -> u64 {
+        self.whole(|half| Some(half.first()?.observe(Edge::Over))).unwrap_or(0)
+    }
+
+    /// What `read` makes of a half that nobody has written over meanwhile; none before the first cursor.
+    fn whole<R>(&self, read: impl Fn(&[Number]) -> Option<R>) -> Option<R> {
         loop {
             let writes = self.writes.observe(Edge::Newest);
             if writes == 0 {
                 return None;
             }
-            let cursor = decode(self.half(writes));
+            let found = read(self.half(writes));
             if self.writes.get() == writes {
-                return cursor;
+                return found;
             }
         }
     }

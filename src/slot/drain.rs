@@ -39,6 +39,11 @@ impl SlotDrain {
         self.slots.at(key.index)?.with(key, Stay::published)
     }
 
+    /// The sequence of what is newest in the slot, 0 without a mark, and the phase; none when the key is stale.
+    pub fn peek(&self, key: SlotKey) -> Option<(u64, Phase)> {
+        self.slots.at(key.index)?.with(key, |stay| (stay.cell.sequence(), stay.phase))
+    }
+
     /// The stream's last activity, which may be later than its cursor's; none when the key is stale.
     pub fn last_seen(&self, key: SlotKey) -> Option<Tick> {
         let slot = self.slots.at(key.index)?;

@@ -1,7 +1,8 @@
 //! Slots: where the reactor leaves the newest cursor of each stream for the persister.
 //!
-//! In: each writing thread publishes cursors, activity and removals with a [`SlotWriter`] of its own. Out: one thread learns with a
-//! [`SlotDrain`] which slots changed and reads what is newest in them; any number of [`CursorHandle`]s read along.
+//! In: each writing thread publishes cursors, activity and removals with a [`SlotWriter`] of its own. Out: one thread
+//! learns with a [`SlotDrain`] which slots changed and reads what is newest in them; any number of [`CursorHandle`]s read
+//! along.
 //!
 //! ```text
 //! publish: newest cursor -> dirty flag (was clear?) -> queue -> bell
@@ -10,7 +11,7 @@
 //!
 //! # Laws
 //! 1. Nobody waits for anybody, except the drain at its bell. Publishing allocates nothing in the steady state, and
-//!    changes nothing that threads share but the stream's own slot and, once a drain, the queue.
+//!    changes nothing that threads share but the stream's own slot and, once a drain, the queue and the bell.
 //! 2. A slot is on the queue at most once, so the queue, as long as there are slots, takes every push.
 //! 3. No update is lost: what is published after a slot was popped puts it on the queue again.
 //! 4. A removal is a value like any other, published through the slot; what is newest stays the removal until the

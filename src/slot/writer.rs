@@ -21,6 +21,8 @@ pub(super) struct Place {
     stay: Option<Shared<Stay>>,
     /// The generation of the stream that has the slot, or of the next that will.
     generation: u32,
+    /// A pen publishes for this stream.
+    lent: bool,
 }
 
 /// The places of one writer that were taken at least once, in their order.
@@ -38,8 +40,9 @@ impl Places {
         (place.generation == key.generation).then_some(place)
     }
 
+    /// The stay of a stream that the writer itself publishes for.
     fn stay(&mut self, key: SlotKey) -> Option<&mut Shared<Stay>> {
-        self.at(key)?.stay.as_mut()
+        self.at(key).filter(|place| !place.lent)?.stay.as_mut()
     }
 }
 
@@ -66,7 +69,7 @@ impl SlotWriter {
     pub fn take(&mut self, name: Arc<StreamName>) -> Option<SlotKey> {
         let index = self.next_free()?;
         let place = self.places.places.get_mut((index - self.range.start) as usize)?;
-        place.stay = Some(Shared::new(Stay::new(name, place.generation)));
+        (place.stay, place.lent) = (Some(Shared::new(Stay::new(name, place.generation))), false);
         self.taken += 1;
         Some(SlotKey { index, generation: place.generation })
     }
@@ -83,7 +86,7 @@ impl SlotWriter {
         if index >= self.range.end {
             return None;
         }
-        self.places.places.push(Place { stay: None, generation: 0 });
+        self.places.places.push(Place { stay: None, generation: 0, lent: false });
         Some(index)
     }
 
@@ -122,9 +125,11 @@ impl SlotWriter {
         self.slots.mark(key.index);
     }
 
-    /// A way to publish for this stream alone, on another thread.
+    /// A way to publish for this stream alone, on another thread. There is one; from now on the writer itself publishes
+    /// nothing for the stream but its end.
     pub fn pen(&mut self, key: SlotKey) -> Option<SlotPen> {
         let stay = Shared::clone(self.places.stay(key)?);
+        self.places.at(key)?.lent = true;
         Some(SlotPen { slots: Arc::clone(&self.slots), key, stay })
     }
 
@@ -178,7 +183,7 @@ impl Slots {
 
 /// Publishes the cursor of one stream, on a thread of its own. Made by [`SlotWriter::pen`].
 ///
-/// Law: as long as there is a pen, the writer itself publishes nothing for the stream but its end.
+/// Law: it publishes nothing once the stream's end was published.
 #[derive(Debug)]
 pub struct SlotPen {
     slots: Arc<Slots>,

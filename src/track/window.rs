@@ -41,7 +41,7 @@ impl Window {
         Some(std::mem::replace(place, symbol))
     }
 
-    /// Asks ahead for what the next [`Window::push`] touches.
+    /// Asks ahead for what the next [`Window::push`] touches, once the window is full.
     #[inline]
     pub(super) fn warm(&self) {
         fetch(self.ring.get(usize::from(self.oldest)));
