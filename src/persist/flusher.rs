@@ -447,9 +447,9 @@ impl Flusher {
         true
     }
 
-    /// When it is time to look; `None`: not while somebody waits, or the store fails.
+    /// When it is time to look; `None`: not while somebody waits, or the store fails. Asked only of a store that is open.
     fn sweep_due(&self, writing: &Writing) -> Option<Tick> {
-        let waits = self.end_at.is_some() || self.is_closed || !self.barriers.is_empty() || writing.worker.is_open();
+        let waits = self.end_at.is_some() || !self.barriers.is_empty() || writing.worker.is_open();
         writing.sweep.due().filter(|_| !waits)
     }
 

@@ -3,6 +3,7 @@
 
 use super::tests::{Rig, event, gap, rig, rig_with};
 use super::*;
+use crate::sse::Scanner;
 
 /// A log so small that an event of more than 1 KiB is not held.
 fn small_rig(events: std::ops::Range<u32>) -> Rig {
@@ -180,6 +181,26 @@ fn first_ids_that_come_in_another_order_are_no_restart() {
     // What upstream had sent before the mark would not be told from this if it had started again.
     assert_eq!(rig.pass(event(11) + "data: new\n\n" + &event(31)), "data: new\n\n".to_owned() + &event(31));
     assert!(!rig.tracker.is_restarted());
+}
+
+#[test]
+fn blocks_of_another_connection_are_whole_only_where_this_one_stands_outside_of_any() {
+    let whole = |rig: &mut Rig, bytes: &str| {
+        // At a place where no byte order mark may come.
+        let mut other = Scanner::resumed(100);
+        rig.with(|t, cx| t.feed_whole(cx, &mut other, bytes.as_bytes())).map(|fed| fed.events)
+    };
+    let mut rig = rig();
+    rig.pass(event(0));
+    assert_eq!((whole(&mut rig, &event(1)), whole(&mut rig, "data: a\n")), (Some(1), None));
+    let mut inside = Scanner::resumed(100);
+    let _ = inside.scan(b"data: half");
+    assert!(rig.with(|t, cx| t.feed_whole(cx, &mut inside, event(2).as_bytes())).is_none());
+    rig.pass("data: half");
+    assert_eq!(whole(&mut rig, &event(2)), None);
+    rig.tracker.begin(false, true);
+    assert_eq!(whole(&mut rig, &event(2)), None);
+    rig.release();
 }
 
 #[test]

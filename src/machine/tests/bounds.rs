@@ -1,6 +1,7 @@
 //! What happens where something is full, too large, too slow or malformed.
 
 use super::*;
+use crate::config::Share;
 
 /// A stream with a small log.
 fn small() -> World {
@@ -192,6 +193,21 @@ fn a_client_that_takes_nothing_for_too_long_is_cut() {
     assert_eq!(w.state(c), State::Open);
     w.pass_secs(2);
     assert_eq!((w.state(c), w.state(u), w.count(Count::ClientsStalled)), (State::Reset, State::Closed, 1));
+}
+
+#[test]
+fn a_client_that_takes_nothing_for_too_long_is_cut_and_those_beside_it_are_not() {
+    let mut w = lingering_world(|route, _| route.share = Share::Principal);
+    let (well, stalled) = (w.client_with(GET_STREAM), w.client_with(GET_STREAM));
+    let u = w.up(0);
+    w.say(u, &format!("{STREAM}{}", chunk(&event(1))));
+    w.takes(stalled, 0);
+    (2..=62).for_each(|n| {
+        w.pass_secs(1);
+        w.say(u, &chunk(&event(n)));
+    });
+    assert_eq!((w.state(stalled), w.count(Count::ClientsStalled)), (State::Reset, 1));
+    assert_eq!((w.state(well), w.state(u), w.count(Count::StreamsCut)), (State::Open, State::Open, 0));
 }
 
 #[test]
