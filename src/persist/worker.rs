@@ -234,33 +234,33 @@ impl Worker {
             }
             *entry = Entry { generation: key.generation, ..Entry::default() };
         }
-        let now = since.max(entry.boarded);
+        let since = since.max(entry.boarded);
         let news = sequence > entry.seen || phase != Phase::Live;
         self.stats.changes += entry.see(sequence);
         self.stats.activity_changes += u64::from(!news);
         match entry.state {
             State::Flying { again: None } => {
-                let serial = self.note(key, now, news);
-                self.entries.at(key.index as usize).state = State::Flying { again: Some((now, serial)) };
+                let serial = self.note(key, since, news);
+                self.entries.at(key.index as usize).state = State::Flying { again: Some((since, serial)) };
             }
             State::Flying { .. } | State::Failed => {}
             State::Waiting(timer) if news => {
-                let at = self.config.due(now);
+                let at = self.config.due(since);
                 if self.wheel.deadline(timer).is_some_and(|set| set > at) {
                     self.wheel.cancel(timer);
-                    let serial = self.note(key, now, true);
-                    self.wait(key, at, now, serial);
+                    let serial = self.note(key, since, true);
+                    self.wait(key, at, since, serial);
                 }
             }
             State::Waiting(_) => {}
             State::Clean => {
                 let at = match news {
-                    true => self.config.due(now),
-                    false => self.config.due(now.max(entry.active + self.config.activity_window)),
+                    true => self.config.due(since),
+                    false => self.config.due(since.max(entry.active + self.config.activity_window)),
                 };
                 self.dirty += 1;
-                let serial = self.note(key, now, news);
-                self.wait(key, at, now, serial);
+                let serial = self.note(key, since, news);
+                self.wait(key, at, since, serial);
             }
         }
     }
@@ -427,7 +427,7 @@ impl Worker {
             let name = Arc::clone(&self.batch[at].0);
             self.let_go(key, &name, drain);
         } else if let Some((since, serial)) = again {
-            let news = newest(drain, key).is_some_and(|(now, phase)| now > sequence || phase != Phase::Live);
+            let news = drain.peek(key).is_some_and(|(now, phase)| now > sequence || phase != Phase::Live);
             let at = if news { since } else { since + self.config.activity_window };
             self.dirty += 1;
             self.wait(key, self.config.due(at), now, serial);
@@ -556,9 +556,4 @@ fn is_open(entries: &Pages<Entry>, change: &Change) -> bool {
         _ => entry.serial == change.serial,
     };
     waits && entry.generation == change.key.generation
-}
-
-/// The sequence and the phase of what is newest in a slot.
-fn newest(drain: &SlotDrain, key: SlotKey) -> Option<(u64, Phase)> {
-    drain.peek(key)
 }

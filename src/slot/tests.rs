@@ -167,10 +167,13 @@ fn a_pen_and_the_end_behind_it_agree_on_the_last_mark() {
     let (mut writer, drain) = slots(1);
     let key = writer.take(name(1)).unwrap();
     let mut pen = writer.pen(key).unwrap();
+    assert!(writer.pen(key).is_none());
     pen.touch(Tick::from_millis(3));
     assert!(drain.is_empty());
     (1..=3).for_each(|n| pen.publish(&cursor(n)));
     pen.publish(&cursor(1_000_000_000));
+    // Not the writer's any more: what it knows of the stream is older.
+    writer.publish(key, &cursor(4));
     writer.retire(key);
     let last = drain.read(key).unwrap();
     assert_eq!((last.phase, last.cursor), (Phase::Retired, Some(cursor(1_000_000_000))));
