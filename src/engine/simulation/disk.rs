@@ -6,6 +6,7 @@
 
 use super::Canary;
 use crate::base::{Span, StreamName, Tick};
+use crate::machine::tests::trace::Trace;
 use crate::machine::{Checkpoint, LookUp, Machine, Stored as Known};
 use crate::metrics::Metrics;
 use crate::persist::{Worker, WorkerConfig};
@@ -179,10 +180,10 @@ impl Life {
     }
 
     /// Takes in what the machine has to say.
-    pub(super) fn report(&mut self, machine: &mut Machine, canary: Option<Canary>) {
+    pub(super) fn report(&mut self, machine: &mut Machine, trace: &mut Trace, canary: Option<Canary>) {
         let Self { checkpoints, link, metrics, .. } = self;
         machine.drain_checkpoints(|checkpoint| {
-            let checkpoint = match checkpoint {
+            let checkpoint = match trace.with(checkpoint) {
                 Checkpoint::Delivered { stream, mut cursor } if canary == Some(Canary::MarksAhead) => {
                     cursor.id = ahead(&cursor.id);
                     Checkpoint::Delivered { stream, cursor }

@@ -299,9 +299,9 @@ impl Run {
     }
 
     fn check(&mut self) {
-        let m = &mut self.w.machine;
+        let World { machine, trace, .. } = &mut self.w;
         let emitted = &mut self.emitted;
-        m.drain_checkpoints(|checkpoint| match checkpoint {
+        machine.drain_checkpoints(|checkpoint| match trace.with(checkpoint) {
             Checkpoint::Delivered { stream, cursor } => {
                 let last = emitted.insert(stream.to_bits(), cursor.sequence);
                 assert!(last.is_none_or(|last| last <= cursor.sequence), "a mark for the store went back");

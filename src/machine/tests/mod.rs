@@ -40,6 +40,7 @@ mod resuming;
 mod returning;
 #[cfg(test)]
 mod stored;
+pub(crate) mod trace;
 mod world;
 
 use super::conn::ConnKey;
@@ -49,6 +50,7 @@ use crate::config::{Config, Limits, Route, Upstream};
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use trace::Trace;
 
 const GET: &str = "GET /plain HTTP/1.1\r\nHost: h\r\n\r\n";
 const GET_STREAM: &str = "GET /events HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n";
@@ -115,6 +117,8 @@ pub(crate) struct World {
     flushing: VecDeque<usize>,
     reading: VecDeque<usize>,
     news: VecDeque<(ConnKey, bool)>,
+    /// What was done so far.
+    pub(crate) trace: Trace,
 }
 
 /// A world with one route, treated by default, but that what nobody reads is let go at once.
@@ -164,6 +168,7 @@ pub(crate) fn world_from(config: Config, seed: u64) -> World {
         flushing: VecDeque::new(),
         reading: VecDeque::new(),
         news: VecDeque::new(),
+        trace: Trace::default(),
     }
 }
 

@@ -28,9 +28,9 @@ impl World {
 
     fn settle(&mut self) {
         loop {
-            while let Some(output) = self.machine.poll_output() {
-                self.carry_out(output);
-            }
+            let outputs: Vec<Output> = std::iter::from_fn(|| self.machine.poll_output()).collect();
+            self.trace.outputs(&outputs);
+            outputs.into_iter().for_each(|output| self.carry_out(output));
             if let Some((conn, stands)) = self.news.pop_front() {
                 let why = ConnectError::Refused;
                 let input = if stands { Input::Connected { conn } } else { Input::ConnectFailed { conn, why } };
@@ -129,6 +129,7 @@ impl World {
         e.takes = e.takes.map(|takes| takes - n);
         e.wire.extend_from_slice(&all[..n]);
         e.writable = n == all.len();
+        self.trace.sent(e.key.to_bits(), &all[..n]);
         self.machine.handle(Input::Written { conn: e.key, bytes: n }, self.now);
     }
 
@@ -197,6 +198,7 @@ impl Drop for World {
         }
         self.pass_secs(40);
         self.pass(self.machine.config.persist.session_idle);
+        self.trace.tell_world();
         let m = &self.machine;
         assert_eq!((m.connections(), m.exchanges(), m.log_bytes(), m.interner.live()), (0, 0, 0, 0));
         assert_eq!((m.sessions(), m.streams()), (0, 0));
