@@ -458,6 +458,7 @@ impl Run {
         let trace = std::mem::take(&mut self.w.trace);
         self.w = world_from(config, seed);
         self.w.trace = trace;
+        self.w.trace.begin_machine();
         self.w.now = self.w.now.max(now);
         let life = Life::new(&mut self.disk, seed, self.w.now);
         std::mem::replace(&mut self.life, life).die(&mut self.disk, written);

@@ -28,9 +28,10 @@ impl World {
 
     fn settle(&mut self) {
         loop {
-            let outputs: Vec<Output> = std::iter::from_fn(|| self.machine.poll_output()).collect();
-            self.trace.outputs(&outputs);
-            outputs.into_iter().for_each(|output| self.carry_out(output));
+            while let Some(output) = self.machine.poll_output() {
+                self.trace.output(&output);
+                self.carry_out(output);
+            }
             if let Some((conn, stands)) = self.news.pop_front() {
                 let why = ConnectError::Refused;
                 let input = if stands { Input::Connected { conn } } else { Input::ConnectFailed { conn, why } };
