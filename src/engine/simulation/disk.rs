@@ -7,7 +7,7 @@
 use super::Canary;
 use crate::base::{Span, StreamName, Tick};
 use crate::machine::tests::trace::Trace;
-use crate::machine::{Checkpoint, LookUp, Machine, Stored as Known};
+use crate::machine::{Checkpoint, Lookup, Machine, StoredStream as Known};
 use crate::metrics::Metrics;
 use crate::persist::{Worker, WorkerConfig};
 use crate::reactor::StoreLink;
@@ -69,7 +69,7 @@ impl Disk {
     }
 
     /// What the store knows of a session.
-    pub(super) fn find(&mut self, question: &LookUp) -> Vec<Known> {
+    pub(super) fn find(&mut self, question: &Lookup) -> Vec<Known> {
         let found = self.store.session(&question.session, 64).unwrap_or_default();
         let mut known = Vec::new();
         for (name, cursor) in found {

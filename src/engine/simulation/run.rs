@@ -443,7 +443,7 @@ impl Run {
         let at = (a % self.w.lookups.len() as u64) as usize;
         let question = self.w.lookups.remove(at);
         let found = if b.is_multiple_of(5) { Vec::new() } else { self.disk.find(&question) };
-        self.w.machine.handle(Input::Found { exchange: question.exchange, found }, self.w.now);
+        self.w.machine.handle(Input::LookedUp { exchange: question.exchange, found }, self.w.now);
         self.w.pump();
     }
 

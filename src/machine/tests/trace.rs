@@ -37,11 +37,11 @@ impl Trace {
             Output::Refuse => self.note(2, u64::MAX, &[]),
             Output::Connect { conn, route } => self.note(3, conn.to_bits(), &route.to_le_bytes()),
             Output::Flush { conn } => self.note(4, conn.to_bits(), &[]),
-            Output::Resume { conn } => self.note(5, conn.to_bits(), &[]),
+            Output::ReadAgain { conn } => self.note(5, conn.to_bits(), &[]),
             Output::CapSendBuffer { conn, bytes } => self.note(6, conn.to_bits(), &bytes.to_le_bytes()),
             Output::ShutdownWrite { conn } => self.note(7, conn.to_bits(), &[]),
             Output::Close { conn, how } => self.note(8, conn.to_bits(), &[u8::from(*how == Close::Reset)]),
-            Output::LookUp(question) => {
+            Output::Lookup(question) => {
                 self.note(9, question.exchange.to_bits(), &question.session);
                 self.note(9, question.exchange.to_bits(), &question.log_bytes.to_le_bytes());
                 self.note(9, question.exchange.to_bits(), &question.wanted);

@@ -1,4 +1,4 @@
-//! What an answer of upstream means, by where the request stands. One table, no state.
+//! What a response of upstream means, by where the request stands. One table, no state.
 //!
 //! In: the situation, the status, what the body is. Out: what to do with it.
 //! Laws: healing never passes a failure of upstream on as an answer; a GET that accepts event streams is not told
@@ -7,7 +7,7 @@
 /// Where a request stands when upstream answers it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Situation {
-    /// The client has no head yet, and would take any answer.
+    /// The client has no head yet, and would take any response.
     Plain,
     /// The client has no head yet; it asked for an event stream and can be held.
     Held,
@@ -19,7 +19,7 @@ pub(super) enum Situation {
 
 /// What upstream answered.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Answer {
+pub(super) struct Response {
     pub(super) status: u16,
     /// Its content type is `text/event-stream`.
     pub(super) event_stream: bool,
@@ -44,9 +44,9 @@ pub(super) enum Verdict {
     Cut,
 }
 
-pub(super) fn verdict(situation: Situation, answer: Answer) -> Verdict {
-    let trackable = answer.status == 200 && answer.event_stream && !answer.encoded;
-    match (situation, answer.status) {
+pub(super) fn verdict(situation: Situation, response: Response) -> Verdict {
+    let trackable = response.status == 200 && response.event_stream && !response.encoded;
+    match (situation, response.status) {
         (_, 200) if trackable => Verdict::Stream,
         (Situation::Plain, _) => Verdict::Pass,
         (Situation::Held, 502..=504) => Verdict::Retry,
@@ -62,12 +62,12 @@ pub(super) fn verdict(situation: Situation, answer: Answer) -> Verdict {
 mod tests {
     use super::*;
 
-    fn plain(status: u16) -> Answer {
-        Answer { status, event_stream: false, encoded: false }
+    fn plain(status: u16) -> Response {
+        Response { status, event_stream: false, encoded: false }
     }
 
-    fn stream(status: u16) -> Answer {
-        Answer { status, event_stream: true, encoded: false }
+    fn stream(status: u16) -> Response {
+        Response { status, event_stream: true, encoded: false }
     }
 
     const ALL: [Situation; 4] = [Situation::Plain, Situation::Held, Situation::Opened, Situation::Healing];
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn an_encoded_stream_is_passed_at_first_and_cut_in_the_middle() {
-        let gzip = Answer { encoded: true, ..stream(200) };
+        let gzip = Response { encoded: true, ..stream(200) };
         assert_eq!(ALL.map(|s| verdict(s, gzip)), [Verdict::Pass, Verdict::Pass, Verdict::Cut, Verdict::Cut]);
     }
 

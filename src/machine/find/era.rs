@@ -16,7 +16,7 @@ const PRIMES: &[u8] = b"2025-11-25";
 
 /// What a request speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) enum Era {
+pub(in crate::machine) enum Era {
     /// HTTP, and nothing that is known here.
     #[default]
     Plain,
@@ -31,7 +31,7 @@ pub(super) enum Era {
 
 impl Era {
     /// What the headers tell.
-    pub(super) fn of(headers: &Headers, route: &Route) -> Self {
+    pub(in crate::machine) fn of(headers: &Headers, route: &Route) -> Self {
         match headers.get("MCP-Protocol-Version") {
             Some(revision) => Self::of_revision(revision),
             None if route.session_header.eq_ignore_ascii_case("Mcp-Session-Id")
@@ -45,12 +45,12 @@ impl Era {
 
     /// What the `_meta` of a request's body tells. Only requests from 2026-07-28 on have a revision there, so that one
     /// which is no date is a draft of a later one.
-    pub(super) fn of_body(revision: &[u8]) -> Self {
+    pub(in crate::machine) fn of_body(revision: &[u8]) -> Self {
         if is_date(revision) { Self::of_revision(revision) } else { Self::Stateless }
     }
 
     /// Whether the headers leave nothing for the body to tell.
-    pub(super) fn is_told(headers: &Headers) -> bool {
+    pub(in crate::machine) fn is_told(headers: &Headers) -> bool {
         headers.contains("MCP-Protocol-Version")
     }
 
@@ -62,7 +62,7 @@ impl Era {
         Self::Resumable { primes: is_date(revision) && revision >= PRIMES }
     }
 
-    pub(super) fn is_resumable_mcp(self) -> bool {
+    pub(in crate::machine) fn is_resumable_mcp(self) -> bool {
         matches!(self, Self::Resumable { .. })
     }
 }

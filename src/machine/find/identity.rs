@@ -25,32 +25,38 @@ enum Kind {
 
 /// The key of all hashes.
 #[derive(Clone, Copy)]
-pub(super) struct Secret {
+pub(in crate::machine) struct Secret {
     key: u128,
 }
 
 /// Whose a request is, and what it asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Identity {
+pub(in crate::machine) struct Identity {
     /// The session: what the session header says, else principal and target; always of one principal and route.
-    pub(super) session: u128,
+    pub(in crate::machine) session: u128,
     /// Host, path and query, without the method: a stream that a POST began may be resumed by a GET.
-    pub(super) target: u64,
+    pub(in crate::machine) target: u64,
     /// The client names a session itself.
-    pub(super) named: bool,
+    pub(in crate::machine) named: bool,
 }
 
 /// The name of a stream whose ids are segno's own: 96 bits by chance and 32 that show that segno made them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) struct Token(pub(super) u128);
+pub(in crate::machine) struct Token(pub(in crate::machine) u128);
 
 impl Secret {
-    pub(super) fn new(key: u128) -> Self {
+    pub(in crate::machine) fn new(key: u128) -> Self {
         Self { key }
     }
 
     /// Who asks for what. `target` is the request's without the parameter that carries a cursor.
-    pub(super) fn identity(&self, head: &RequestHead, target: &str, route: &Route, client: IpAddr) -> Identity {
+    pub(in crate::machine) fn identity(
+        &self,
+        head: &RequestHead,
+        target: &str,
+        route: &Route,
+        client: IpAddr,
+    ) -> Identity {
         let principal = self.principal(&head.headers, route, client);
         let host = head.host.as_deref().unwrap_or_default();
         let wanted = self.hash(Kind::Target, [host.as_bytes(), target.as_bytes()]) as u64;
@@ -63,7 +69,7 @@ impl Secret {
     }
 
     /// The session that all clients of a target share, whoever they are.
-    pub(super) fn public(&self, route: &Route, target: u64) -> u128 {
+    pub(in crate::machine) fn public(&self, route: &Route, target: u64) -> u128 {
         self.hash(Kind::Session, [b"", route.name.as_bytes(), &target.to_le_bytes(), b"public"])
     }
 
@@ -97,13 +103,13 @@ impl Secret {
 
     /// The token of the stream with this number, which was drawn by chance. The same in each process that has the key,
     /// so that a stream which is stored is found again by it.
-    pub(super) fn token(&self, number: u64) -> Token {
+    pub(in crate::machine) fn token(&self, number: u64) -> Token {
         let chance = self.hash(Kind::Token, [&number.to_le_bytes()]) >> 32;
         Token(chance << 32 | self.mark(chance))
     }
 
     /// Whether a token was made under this key.
-    pub(super) fn made(&self, token: Token) -> bool {
+    pub(in crate::machine) fn made(&self, token: Token) -> bool {
         self.mark(token.0 >> 32) ^ (token.0 & 0xffff_ffff) == 0
     }
 
@@ -118,7 +124,7 @@ impl Secret {
     }
 
     /// A hash of a request's body, to be fed as it passes.
-    pub(super) fn body(&self) -> SipHasher24 {
+    pub(in crate::machine) fn body(&self) -> SipHasher24 {
         self.hasher(Kind::Body)
     }
 
@@ -149,7 +155,7 @@ const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 
 impl Token {
     /// What every own id of the stream begins with: `sg-`, the token in base64url, a dash.
-    pub(super) fn prefix(self) -> [u8; 26] {
+    pub(in crate::machine) fn prefix(self) -> [u8; 26] {
         let mut text = *b"sg-......................-";
         for (n, place) in text[3..25].iter_mut().enumerate() {
             // 22 digits of 6 bits: the last carries two of the 128 and four zeros.
@@ -160,7 +166,7 @@ impl Token {
     }
 
     /// Reads an own id: the token and the event's number. `None`: it is none.
-    pub(super) fn parse(id: &[u8]) -> Option<(Self, u64)> {
+    pub(in crate::machine) fn parse(id: &[u8]) -> Option<(Self, u64)> {
         let (token, number) = id.strip_prefix(b"sg-")?.split_at_checked(22)?;
         let number = number.strip_prefix(b"-")?;
         let mut bits = 0u128;
@@ -179,104 +185,4 @@ impl Token {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::Random;
-    use crate::config::Upstream;
-    use crate::http::{HeadLimits, parse_request};
-    use std::net::Ipv4Addr;
-
-    const HOME: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-
-    fn identity(request: &str, client: IpAddr, adjust: impl FnOnce(&mut Route)) -> Identity {
-        let mut route = Route::new(Upstream::parse("http://up").unwrap());
-        adjust(&mut route);
-        let head = parse_request(request.as_bytes(), HeadLimits::default()).unwrap();
-        Secret::new(5).identity(&head, &head.target, &route, client)
-    }
-
-    fn of(lines: &str) -> Identity {
-        identity(&format!("GET /rooms/1 HTTP/1.1\r\nHost: h\r\n{lines}\r\n"), HOME, |_| {})
-    }
-
-    #[test]
-    fn other_credentials_make_another_session() {
-        let a = of("Authorization: Bearer a\r\n");
-        assert_eq!(a, of("Authorization: Bearer a\r\nCookie: tab=1\r\nAccept: x\r\n"));
-        for other in [
-            "",
-            "Authorization: Bearer b\r\n",
-            "X-Api-Key: Bearer a\r\n",
-            "Authorization: Bearer a\r\nX-Api-Key: k\r\n",
-            "Authorization: Bearer a\r\nMcp-Session-Id: s\r\n",
-        ] {
-            assert_ne!(a.session, of(other).session, "{other}");
-        }
-    }
-
-    #[test]
-    fn cookies_count_only_where_there_is_nothing_better() {
-        assert_ne!(of("Cookie: a=1\r\n").session, of("Cookie: a=2\r\n").session);
-        assert_ne!(of("Cookie: a=1\r\n").session, of("").session);
-    }
-
-    #[test]
-    fn a_cookie_that_is_named_counts_alone() {
-        let with = |cookie: &str| {
-            let request = format!("GET / HTTP/1.1\r\nHost: h\r\nCookie: {cookie}\r\n\r\n");
-            identity(&request, HOME, |route| route.principal.push("cookie:sid".to_owned())).session
-        };
-        assert_eq!(with("sid=1; theme=dark"), with("theme=light; sid=1"));
-        assert_ne!(with("sid=1"), with("sid=2"));
-    }
-
-    #[test]
-    fn without_credentials_the_address_counts() {
-        let other = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
-        let request = "GET /rooms/1 HTTP/1.1\r\nHost: h\r\n\r\n";
-        assert_ne!(of("").session, identity(request, other, |_| {}).session);
-        let six = IpAddr::V6(Ipv4Addr::LOCALHOST.to_ipv6_mapped());
-        assert_eq!(of("").session, identity(request, six, |_| {}).session);
-    }
-
-    #[test]
-    fn another_target_makes_another_session_unless_the_client_names_it() {
-        let get =
-            |path: &str, lines: &str| identity(&format!("GET {path} HTTP/1.1\r\nHost: h\r\n{lines}\r\n"), HOME, |_| {});
-        assert_ne!(get("/rooms/1", "").session, get("/rooms/2", "").session);
-        let (a, b) = (get("/a", "Mcp-Session-Id: s\r\n"), get("/b", "Mcp-Session-Id: s\r\n"));
-        assert_eq!((a.session, a.named), (b.session, true));
-        assert_ne!(a.target, b.target);
-    }
-
-    #[test]
-    fn an_own_id_is_read_back_and_nothing_else_is() {
-        let mut random = Random::new(3);
-        for _ in 0..1_000 {
-            let (token, n) = (Token(u128::from(random.next()) << 64 | u128::from(random.next())), random.next());
-            let text = [&token.prefix()[..], n.to_string().as_bytes()].concat();
-            assert!(text.len() <= 46);
-            assert!(text.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')));
-            assert_eq!(Token::parse(&text), Some((token, n)));
-            for id in [&text[1..], &text[..20], &[&text[..], b"x"].concat()] {
-                assert_eq!(Token::parse(id), None);
-            }
-        }
-        let prefix = Token(1).prefix();
-        for number in ["", "01", "+1", "18446744073709551616"] {
-            assert_eq!(Token::parse(&[&prefix[..], number.as_bytes()].concat()), None, "{number}");
-        }
-    }
-
-    #[test]
-    fn a_token_is_known_by_its_maker_alone() {
-        let (here, there) = (Secret::new(1), Secret::new(3));
-        let again = Secret::new(1);
-        for n in 0..100 {
-            let token = here.token(n);
-            assert!(here.made(token) && again.made(token) && !there.made(token));
-            assert!(!here.made(Token(token.0 ^ 1 << (n % 128))));
-            assert_eq!(token, again.token(n), "a token outlives the process");
-        }
-    }
-}
+mod tests;
