@@ -122,8 +122,7 @@ pub use engine::Engine;
 pub use sse::{Parser, Scanner};
 pub use track::Tracker;
 
-#[doc = include_str!("promises.md")]
-pub mod promises {}
+pub mod docs;
 
 /// The code in the README, compiled and run as tests.
 #[cfg(all(doctest, feature = "net"))]

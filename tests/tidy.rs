@@ -50,6 +50,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("admin", &[PUBLIC_API]),
     ("cli", &[PUBLIC_API, "admin"]),
+    // Pages, no code.
+    ("docs", &[]),
     // The bodies of the fuzz targets: what they look into stands below them.
     ("fuzzing", &["base", "sse", "http", "store", "config", "track", "machine"]),
 ];
