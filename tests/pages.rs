@@ -146,6 +146,20 @@ fn pages_of_the_guide_link_to_each_other_by_references_that_the_library_knows() 
 }
 
 #[test]
+fn every_reference_leads_somewhere_on_disk_too() {
+    let list = fs::read_to_string(top().join("src/docs.rs")).unwrap();
+    let known: Vec<&str> =
+        list.lines().filter_map(|line| Some(line.split_once("\"[")?.1.split_once("]: ")?.0)).collect();
+    assert!(known.len() > 10, "{known:?}");
+    for page in guide() {
+        let (prose, own) = (page.prose(), page.definitions());
+        for name in known.iter().filter(|name| prose.contains(&format!("[{name}]"))) {
+            assert!(own.iter().any(|(defined, _)| defined == name), "{}: add `[{name}]: FILE.md`", page.name);
+        }
+    }
+}
+
+#[test]
 fn every_page_is_in_the_library_and_in_the_package() {
     let list = fs::read_to_string(top().join("src/docs.rs")).unwrap();
     for page in guide() {
