@@ -92,6 +92,11 @@ impl Cx {
         &self.config.routes[route]
     }
 
+    /// When a client's body, or what a client is sent, has taken too long.
+    pub(super) fn body_deadline(&self, route: usize) -> Tick {
+        self.now + self.route(route).body_timeout
+    }
+
     /// What a tracker of this route is lent.
     pub(super) fn track(&mut self, route: usize) -> TrackContext<'_> {
         TrackContext {

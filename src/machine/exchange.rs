@@ -14,7 +14,7 @@ use super::pool::Conns;
 use super::stream::Stream;
 use super::stream::readers::{Reader, Readers};
 use super::wait::Wait;
-use crate::base::{Table, Tick};
+use crate::base::{Count, Table, Tick};
 use crate::http::{Method, ResponseHead};
 use crate::track::GapReason;
 
@@ -289,6 +289,35 @@ impl Exchange {
         {
             cx.after.push_back(After::Unread(key));
         }
+    }
+
+    /// Sends a heartbeat where clients have heard nothing for long, and looks after the log's age on the way.
+    pub(super) fn heartbeat(&mut self, cx: &mut Cx, conns: &mut Conns, key: ExchangeKey) {
+        let route = self.route();
+        if let Some(stream) = self.stream_mut() {
+            stream.tracker.expire(cx.track(route));
+        }
+        self.cut_fallen(cx, conns, key);
+        if let Some(stream) = self.stream_mut() {
+            stream.heartbeat(cx, conns);
+        }
+    }
+
+    /// Another client waits for the same answer.
+    pub(super) fn wait_beside(
+        &mut self,
+        cx: &mut Cx,
+        conns: &mut Conns,
+        conn: ConnKey,
+        key: ExchangeKey,
+        reader: Reader,
+    ) {
+        cx.counts.one(Count::Resumes);
+        let seat = self.readers_mut().take(reader);
+        if let Some(c) = conns.get_mut(conn) {
+            c.sit(key, seat);
+        }
+        conns.set_deadline(cx, conn, Tick::NEVER);
     }
 
     /// A gap was stated to the clients.

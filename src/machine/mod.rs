@@ -96,7 +96,10 @@ mod flow;
 mod io;
 mod keys;
 mod notice;
+mod pass;
 mod pool;
+mod room;
+mod serve;
 mod stream;
 mod verdict;
 mod wait;
@@ -185,7 +188,7 @@ impl Machine {
 
     fn react(&mut self, input: Input<'_>) {
         match input {
-            Input::Accepted { peer } => self.on_accepted(peer),
+            Input::Accepted { peer } => self.conns.accept(&mut self.cx, peer),
             Input::Connected { conn } => self.on_connected(conn),
             Input::ConnectFailed { conn, why } => self.on_connect_failed(conn, why),
             Input::Data { conn, bytes } => match self.is_client(conn) {

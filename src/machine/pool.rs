@@ -79,6 +79,16 @@ impl Conns {
         }
     }
 
+    /// Leaves bytes in a connection's input, if there are any. Whether there are.
+    pub(super) fn keep_input(&mut self, conn: ConnKey, rest: &[u8]) -> bool {
+        if !rest.is_empty()
+            && let Some(c) = self.table.get_mut(conn)
+        {
+            c.input = rest.to_vec();
+        }
+        !rest.is_empty()
+    }
+
     /// Asks for a flush, once until it is taken up.
     #[inline]
     pub(super) fn flush(&mut self, cx: &mut Cx, conn: ConnKey) {

@@ -1,16 +1,25 @@
 //! Streams in the store: under which name, with which events, and which of them a request belongs to.
 //!
-//! In: exchanges, and what the store knows. Out: events for the store; the one stored stream that a client may read.
-//! Laws: a stored stream is read by the principal alone whose session it was stored under; a name holds no query, which
+//! In: exchanges, and what the store knows. Out: questions and events for the store; the one stored stream that a client
+//! may read.
+//! Laws: a request waits for the store no longer than [`PATIENCE`] and then goes on as if nothing had been stored; a stored stream is read by the principal alone whose session it was stored under; a name holds no query, which
 //! may hold a secret.
 
+use crate::base::{Count, Span};
+use crate::config::ResumeFrom;
 use crate::http::Method;
-use crate::machine::exchange::{Exchange, Request};
+use crate::machine::cx::Cx;
+use crate::machine::exchange::{Exchange, Phase, Request};
 use crate::machine::find::Finder;
-use crate::machine::io::{EventPart, StoredStream};
+use crate::machine::find::identity::Token;
+use crate::machine::io::{EventPart, Lookup, Output, StoredStream};
+use crate::machine::keys::ExchangeKey;
 
 /// Bytes beside a stored log: what the stream was asked for, and whether by GET.
 const META: usize = 9;
+
+/// How long a request waits for the store.
+const PATIENCE: Span = Span::from_secs(1);
 
 /// Bytes of what a person knows a session by.
 const SHOWN: usize = 160;
@@ -45,6 +54,43 @@ pub(super) fn next_part(x: &mut Exchange) -> Option<EventPart> {
     meta.extend_from_slice(&target.to_le_bytes());
     meta.push(u8::from(is_get));
     Some(EventPart { first, bytes: [a, b].concat().into(), ends: ends.into(), meta: meta.into(), route })
+}
+
+impl Exchange {
+    /// Asks the store about a request, where that may help. True: the request waits for the answer.
+    #[must_use]
+    pub(in crate::machine) fn look_up(&mut self, cx: &mut Cx, key: ExchangeKey) -> bool {
+        let route = cx.route(self.route());
+        let is_read = self.request.method == Method::Get && !self.request.has_body && !cx.draining;
+        let durable = cx.config.persist.durable;
+        let wanted = self.request.wanted();
+        let by_session = route.resume_from == ResumeFrom::Session && self.request.identity.named && wanted.is_none();
+        if !is_read || !(durable && wanted.is_some() || by_session) {
+            return false;
+        }
+        let session = session_name(self, &route.session_header);
+        let log_bytes = if durable && wanted.is_some() { route.replay_bytes } else { 0 };
+        let wanted = wanted.unwrap_or_default().into();
+        if let Some(wait) = self.phase.wait() {
+            self.phase = Phase::Waiting { wait, at: cx.now + PATIENCE };
+        }
+        cx.outputs.push_back(Output::Lookup(Lookup { exchange: key, session, log_bytes, wanted }));
+        self.arm(cx, key);
+        true
+    }
+
+    /// A client that forgot its cursor goes on where its session's most recently active stream was.
+    pub(in crate::machine) fn begin_where_the_session_was(&mut self, cx: &mut Cx, found: Vec<StoredStream>) {
+        if found.len() > 1 {
+            cx.counts.one(Count::SessionCursorsAmbiguous);
+        }
+        let latest = found.into_iter().max_by_key(|stored| stored.last_seen_ms);
+        let Some(id) = latest.map(|stored| stored.id).filter(|id| Token::parse(id.as_bytes()).is_none()) else {
+            return;
+        };
+        cx.counts.one(Count::SessionCursorsUsed);
+        self.request.cursor = Some(id.as_bytes().into());
+    }
 }
 
 impl Finder<'_> {

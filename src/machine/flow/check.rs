@@ -12,11 +12,13 @@
 //! 6. Marks are in order: start <= delivered <= whole <= end of the log, and delivered <= received.
 
 use crate::machine::Machine;
-use crate::machine::conn::{ClientState, Conn, HIGH_WATER, Peer, UpstreamState};
-use crate::machine::exchange::{Exchange, Phase};
+use crate::machine::conn::{ClientState, Conn, Peer, UpstreamState};
+use crate::machine::exchange::Exchange;
 #[cfg(test)]
 use crate::machine::keys::ConnKey;
 use crate::machine::keys::ExchangeKey;
+#[cfg(any(test, feature = "fuzzing"))]
+use crate::machine::{conn::HIGH_WATER, exchange::Phase};
 
 /// Exchanges and connections up to which a debug build checks everything after each input.
 #[cfg(debug_assertions)]

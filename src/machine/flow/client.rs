@@ -5,53 +5,25 @@
 //! sending while it waits or reads is gone (proxies before and browsers close like that), and upstream hears of it;
 //! input is held back while upstream does not take it.
 
-use crate::base::{Count, Span, Tick};
+use crate::base::{Count, Tick};
 use crate::config::{Route, Share};
 use crate::http::{self, BodyDecoder, BodyLength, HeadLimits, Method, Piece, RequestHead};
 use crate::machine::Machine;
-use crate::machine::conn::{Client, ClientState, Conn, HIGH_WATER, Peer};
-use crate::machine::cx::After;
+use crate::machine::conn::{ClientState, Conn, Peer};
 use crate::machine::exchange::{Exchange, Request};
 use crate::machine::find::Found;
 use crate::machine::find::body::{HeardBody, HeldRequest};
 use crate::machine::find::era::Era;
 use crate::machine::find::identity::Identity;
-use crate::machine::io::{Close, Output};
+use crate::machine::io::Close;
 use crate::machine::keys::{ConnKey, ExchangeKey};
 use crate::machine::notice::Notice;
+use crate::machine::room::upstream_takes;
 use crate::machine::stream::readers::Reader;
 use std::net::IpAddr;
 
-/// How long a connection is read after the last answer, so that the client reads it before it sees the close.
-const HALF_CLOSED_FOR: Span = Span::from_secs(2);
-
-/// Bytes of a next request that are taken in while one is being served.
-const PIPELINE: usize = 4 << 10;
-
 /// Heads.
 impl Machine {
-    pub(in crate::machine) fn on_accepted(&mut self, address: IpAddr) {
-        let Self { cx, conns, .. } = self;
-        if cx.draining {
-            cx.counts.one(Count::ConnectionsRefused);
-            return cx.outputs.push_back(Output::Refuse);
-        }
-        let client = Client { address, state: ClientState::Head, seat: 0 };
-        match conns.insert(Conn::new(Peer::Client(client))) {
-            Ok(conn) => {
-                cx.counts.one(Count::ConnectionsAccepted);
-                cx.outputs.push_back(Output::Adopt { conn });
-                let until = cx.now + cx.head_timeout;
-                conns.set_deadline(cx, conn, until);
-            }
-            Err(_) => {
-                cx.counts.one(Count::ConnectionsRefused);
-                cx.notice(Notice::Full { what: "connection" });
-                cx.outputs.push_back(Output::Refuse);
-            }
-        }
-    }
-
     pub(in crate::machine) fn on_client_data(&mut self, conn: ConnKey, bytes: &[u8]) {
         let Self { cx, conns, .. } = self;
         let Some(c) = conns.get_mut(conn) else { return };
@@ -73,37 +45,13 @@ impl Machine {
         }
     }
 
-    /// How much a client's connection may be read.
-    pub(super) fn client_room(&self, c: &Conn) -> usize {
-        let limit = self.cx.config.limits.header_bytes;
-        match c.client_state() {
-            Some(ClientState::Head) => limit.saturating_sub(c.input.len()),
-            Some(ClientState::Busy) if c.body.is_done() => PIPELINE.saturating_sub(c.input.len()),
-            Some(ClientState::Busy) => {
-                let x = c.exchange.and_then(|key| self.exchanges.get(key));
-                let held = x.filter(|x| x.held.is_some()).map(|_| HeldRequest::room(c.input.len()));
-                match c.input.is_empty() && self.upstream_takes(x) {
-                    true => HIGH_WATER,
-                    false => held.unwrap_or(0),
-                }
-            }
-            _ => HIGH_WATER,
-        }
-    }
-
-    /// Whether upstream takes more of the request's body.
-    fn upstream_takes(&self, x: Option<&Exchange>) -> bool {
-        let upstream = x.and_then(|x| x.phase.upstream());
-        upstream.and_then(|u| self.conns.get(u)).is_some_and(Conn::takes_more)
-    }
-
     /// Takes a head off the input, if it is whole.
     pub(in crate::machine) fn read_head(&mut self, conn: ConnKey) {
         let limits = HeadLimits { bytes: self.cx.config.limits.header_bytes, ..HeadLimits::default() };
         let Some(c) = self.conns.get_mut(conn) else { return };
         let Some(found) = c.find_head() else {
             if let Err(e) = limits.check_unfinished(&c.input) {
-                self.refuse(conn, e.status(), &e.to_string());
+                self.conns.refuse(&mut self.cx, conn, e.status(), &e.to_string());
             }
             return;
         };
@@ -112,7 +60,7 @@ impl Machine {
                 c.consume_input(found.end);
                 self.on_request(conn, head);
             }
-            Err(e) => self.refuse(conn, e.status(), &e.to_string()),
+            Err(e) => self.conns.refuse(&mut self.cx, conn, e.status(), &e.to_string()),
         }
     }
 
@@ -120,14 +68,19 @@ impl Machine {
         let Self { cx, conns, .. } = self;
         cx.counts.one(Count::Requests);
         let Some(route) = cx.config.routes.position(head.host.as_deref(), &head.target) else {
-            return self.refuse(conn, 404, "no route for this host and path; see `[[route]]` in the configuration");
+            return self.conns.refuse(
+                &mut self.cx,
+                conn,
+                404,
+                "no route for this host and path; see `[[route]]` in the configuration",
+            );
         };
         let settings = &cx.config.routes[route];
         let parameter = settings.last_event_id_param.as_ref();
         let parameter = parameter.and_then(|name| http::take_parameter(&mut head.target, name));
         let cursor = match http::last_event_id(&head.headers, parameter.as_deref(), settings.max_id_bytes) {
             Ok(cursor) => cursor.filter(|id| !id.is_empty()).map(Box::from),
-            Err(e) => return self.refuse(conn, e.status(), &e.to_string()),
+            Err(e) => return self.conns.refuse(&mut self.cx, conn, e.status(), &e.to_string()),
         };
         let Some(c) = conns.get_mut(conn) else { return };
         let Peer::Client(client) = &mut c.peer else { return };
@@ -163,7 +116,11 @@ impl Machine {
     fn open_exchange(&mut self, conn: ConnKey, route: usize, request: Request, reader: Reader) {
         let may_share = self.cx.route(route).share != Share::Off && request.may_share();
         if may_share && let Some(key) = self.finder().waiting(&request) {
-            return self.wait_beside(conn, key, reader);
+            let Self { cx, conns, exchanges, .. } = self;
+            if let Some(x) = exchanges.get_mut(key) {
+                x.wait_beside(cx, conns, conn, key, reader);
+            }
+            return;
         }
         let hears = request.method == Method::Post && request.accepts_stream;
         let mut exchange = Exchange::new(route, request, reader, self.cx.now);
@@ -174,9 +131,11 @@ impl Machine {
             index.know_waiting(key, &x.request);
         }
         let whole = conns.get(conn).is_none_or(|c| c.body.is_done());
-        let deadline = if whole { Tick::NEVER } else { cx.now + cx.route(route).body_timeout };
+        let deadline = if whole { Tick::NEVER } else { cx.body_deadline(route) };
         conns.set_deadline(cx, conn, deadline);
-        if !self.look_up(key) {
+        if let Some(x) = exchanges.get_mut(key)
+            && !x.look_up(cx, key)
+        {
             self.ask(key);
             self.arm(key);
         }
@@ -188,7 +147,7 @@ impl Machine {
         exchange.heard_body = Some(Box::new(HeardBody::new(&self.cx.secret)));
         exchange.held = held.map(Box::new);
         let Some(key) = self.admit(conn, exchange) else { return };
-        let until = self.body_deadline(route);
+        let until = self.cx.body_deadline(route);
         self.conns.set_deadline(&mut self.cx, conn, until);
         self.arm(key);
         self.hear_body(conn, key);
@@ -207,7 +166,13 @@ impl Machine {
             Err(_) => {
                 cx.counts.one(Count::StreamsRefused);
                 cx.notice(Notice::Full { what: "stream" });
-                self.answer_and_close(conn, 503, "all streams are taken; try again later", &[("Retry-After", "5")]);
+                self.conns.answer_and_close(
+                    &mut self.cx,
+                    conn,
+                    503,
+                    "all streams are taken; try again later",
+                    &[("Retry-After", "5")],
+                );
                 None
             }
         }
@@ -223,10 +188,6 @@ impl Machine {
 
 /// Bodies.
 impl Machine {
-    pub(super) fn body_deadline(&self, route: usize) -> Tick {
-        self.cx.now + self.cx.route(route).body_timeout
-    }
-
     /// Passes on as much of the request's body as upstream takes. What follows the body waits for its turn.
     pub(super) fn pump_request(&mut self, conn: ConnKey) {
         let Self { cx, conns, exchanges, .. } = self;
@@ -260,7 +221,7 @@ impl Machine {
                     wait.since = cx.now;
                 }
                 conns.flush(cx, upstream);
-                let until = if done { Tick::NEVER } else { cx.now + cx.route(x.route()).body_timeout };
+                let until = if done { Tick::NEVER } else { cx.body_deadline(x.route()) };
                 conns.set_deadline(cx, conn, until);
                 conns.read_again(cx, conn);
             }
@@ -274,7 +235,7 @@ impl Machine {
             true => self.cut_readers(key),
             false => {
                 self.drop_exchange(key);
-                self.refuse(conn, status, why);
+                self.conns.refuse(&mut self.cx, conn, status, why);
             }
         }
     }
@@ -287,7 +248,7 @@ impl Machine {
             && !c.body.is_done()
             && let Some(x) = c.exchange.and_then(|k| exchanges.get(k))
         {
-            let until = cx.now + cx.route(x.route()).body_timeout;
+            let until = cx.body_deadline(x.route());
             conns.set_deadline(cx, conn, until);
         }
         conns.read_again(cx, conn);
@@ -297,9 +258,9 @@ impl Machine {
         let Some(c) = self.conns.get(conn) else { return };
         let Some(key) = c.exchange.filter(|_| !c.body.is_done()) else { return };
         let Some(x) = self.exchanges.get(key) else { return };
-        if x.held.is_none() && (!c.input.is_empty() || !self.upstream_takes(Some(x))) {
+        if x.held.is_none() && (!c.input.is_empty() || !upstream_takes(&self.conns, Some(x))) {
             // The client is not slow: it is not read.
-            let until = self.body_deadline(x.route());
+            let until = self.cx.body_deadline(x.route());
             return self.conns.set_deadline(&mut self.cx, conn, until);
         }
         self.refuse_body(conn, key, 408, "the request's body did not arrive in time");
@@ -314,59 +275,6 @@ impl Machine {
             self.on_reader_left(key, seat);
         }
         self.conns.close(&mut self.cx, conn, Close::Finish);
-    }
-
-    /// Refuses a request that upstream has not seen.
-    pub(super) fn refuse(&mut self, conn: ConnKey, status: u16, why: &str) {
-        self.cx.counts.one(Count::RequestsRefused);
-        self.cx.notice(Notice::RequestRefused { status, why: why.into() });
-        self.answer_and_close(conn, status, why, &[]);
-    }
-
-    /// Sends an answer of segno's own, the last one on this connection.
-    pub(super) fn answer_and_close(&mut self, conn: ConnKey, status: u16, text: &str, extra: &[(&str, &str)]) {
-        let Self { cx, conns, .. } = self;
-        let Some(c) = conns.get_mut(conn) else { return };
-        http::write_answer(status, text, extra, true, false, c.out.end());
-        c.set_client_state(ClientState::Closing);
-        c.exchange = None;
-        c.input = Vec::new();
-        let until = cx.now + cx.body_timeout;
-        conns.set_deadline(cx, conn, until);
-        conns.flush(cx, conn);
-        conns.read_again(cx, conn);
-    }
-
-    /// Everything for a closing client is sent: shuts our side, and reads on for a while, since a close with unread
-    /// input would reset the connection before the client has read the answer (RFC 9112, 9.6).
-    pub(super) fn on_closing_flushed(&mut self, conn: ConnKey) {
-        let Self { cx, conns, .. } = self;
-        let Some(c) = conns.get_mut(conn) else { return };
-        c.set_client_state(ClientState::HalfClosed);
-        c.out.release();
-        cx.outputs.push_back(Output::ShutdownWrite { conn });
-        let until = cx.now + HALF_CLOSED_FOR;
-        conns.set_deadline(cx, conn, until);
-        conns.read_again(cx, conn);
-    }
-
-    /// The answer has been sent as a whole: the connection serves the next request, or closes.
-    pub(super) fn on_answered(&mut self, conn: ConnKey, keep_alive: bool) {
-        let Self { cx, conns, .. } = self;
-        let Some(c) = conns.get_mut(conn) else { return };
-        c.exchange = None;
-        c.out.release();
-        if !keep_alive || cx.draining || !c.body.is_done() {
-            return self.on_closing_flushed(conn);
-        }
-        c.set_client_state(ClientState::Head);
-        let waiting = !c.input.is_empty();
-        let until = cx.now + if waiting { cx.head_timeout } else { cx.keep_alive };
-        conns.set_deadline(cx, conn, until);
-        conns.read_again(cx, conn);
-        if waiting {
-            cx.after.push_back(After::ReadHead(conn));
-        }
     }
 }
 

@@ -58,7 +58,7 @@ impl Machine {
             self.on_unread(key);
         }
         match ending {
-            Ending::Clean => self.on_answered(client, keep_alive),
+            Ending::Clean => self.conns.on_answered(&mut self.cx, client, keep_alive),
             Ending::Cut if until_close => self.conns.close(&mut self.cx, client, Close::Reset),
             Ending::Cut => self.conns.close(&mut self.cx, client, Close::Finish),
         }
@@ -104,7 +104,7 @@ impl Machine {
         let Some(c) = conns.get_mut(client) else { return };
         http::write_answer(status, why, &[], !keep_alive, head_only, c.out.end());
         match keep_alive {
-            true => self.on_answered(client, true),
+            true => self.conns.on_answered(&mut self.cx, client, true),
             false => {
                 c.set_client_state(ClientState::Closing);
                 let until = cx.now + cx.keep_alive;

@@ -3,8 +3,7 @@
 //!
 //! In: requests with what was found for them, answers of the store, bodies of POSTs that may be repeated. Out: readers with
 //! a place in a log, a status, or a request that goes upstream.
-//! Laws: a request waits for the store no longer than [`PATIENCE`] and then goes on as if nothing had been stored; gaps
-//! are stated in the way that the client's protocol has for it.
+//! Law: gaps are stated in the way that the client's protocol has for them.
 //! Source: DESIGN section 5, "Resuming" and "Gap contract".
 //!
 //! What becomes of a request with an id:
@@ -18,25 +17,21 @@
 //!                                +--> upstream: with its id, or without it and the gap told
 //! ```
 
-use crate::base::{Count, Span, Tick};
-use crate::config::{Gap, ResumeFrom, Share};
+use crate::base::{Count, Tick};
+use crate::config::{Gap, Share};
 use crate::http::{BodyDecoder, Method};
 use crate::machine::Machine;
-use crate::machine::book::stored::session_name;
 use crate::machine::cx::{After, Cx};
 use crate::machine::exchange::{Ending, Exchange, Phase, Request};
 use crate::machine::find::body::{HeldRequest, Progress};
 use crate::machine::find::era::Era;
-use crate::machine::find::identity::Token;
 use crate::machine::find::{Found, Join};
-use crate::machine::io::{Close, Lookup, Output, StoredEvents, StoredStream};
+use crate::machine::io::{Close, StoredEvents, StoredStream};
 use crate::machine::keys::{ConnKey, ExchangeKey};
+use crate::machine::pool::Conns;
 use crate::machine::stream::readers::Reader;
 use crate::machine::stream::{Stream, own_head};
 use crate::track::{GapReason, write_gap};
-
-/// How long a request waits for the store.
-const PATIENCE: Span = Span::from_secs(1);
 
 /// Bytes of a stored log that are taken in at least at a time.
 const PART: usize = 4 << 10;
@@ -47,7 +42,7 @@ impl Machine {
     pub(super) fn resume_at(&mut self, conn: ConnKey, request: Request, reader: Reader, found: Found) {
         match found {
             Found::Joins(join) => self.join(conn, request, reader, join),
-            Found::Over => self.answer_and_close(conn, 204, "", &[]),
+            Found::Over => self.conns.answer_and_close(&mut self.cx, conn, 204, "", &[]),
             _ => {
                 // A cut, on which clients come back; a status is an end to some.
                 self.cx.counts.one(Count::StreamsCut);
@@ -64,7 +59,7 @@ impl Machine {
         let route = x.route();
         let refuses = refuses_gaps(cx, &request, route);
         if gap.is_some() && refuses {
-            return self.refuse_gap(conn, &request, gap);
+            return refuse_gap(cx, conns, conn, &request, gap);
         }
         let is_cut = x.phase == Phase::Ending(Ending::Cut) && x.request.method == Method::Post;
         let shared = cx.route(route).share != Share::Off;
@@ -98,18 +93,6 @@ impl Machine {
         self.arm(key);
     }
 
-    /// A client waits for the same answer as another.
-    pub(super) fn wait_beside(&mut self, conn: ConnKey, key: ExchangeKey, reader: Reader) {
-        let Self { cx, conns, exchanges, .. } = self;
-        let Some(x) = exchanges.get_mut(key) else { return };
-        cx.counts.one(Count::Resumes);
-        let seat = x.readers_mut().take(reader);
-        if let Some(c) = conns.get_mut(conn) {
-            c.sit(key, seat);
-        }
-        conns.set_deadline(cx, conn, Tick::NEVER);
-    }
-
     /// The answer is no event stream and cannot be shared: all clients but the first ask for themselves.
     pub(super) fn part_ways(&mut self, key: ExchangeKey) {
         while let Some(x) = self.exchanges.get_mut(key)
@@ -128,29 +111,6 @@ impl Machine {
 
 /// Streams that are in the store.
 impl Machine {
-    /// Asks the store about a request, where that may help. True: the request waits for the answer.
-    pub(super) fn look_up(&mut self, key: ExchangeKey) -> bool {
-        let Self { cx, exchanges, .. } = self;
-        let Some(x) = exchanges.get_mut(key) else { return false };
-        let route = cx.route(x.route());
-        let is_read = x.request.method == Method::Get && !x.request.has_body && !cx.draining;
-        let durable = cx.config.persist.durable;
-        let wanted = x.request.wanted();
-        let by_session = route.resume_from == ResumeFrom::Session && x.request.identity.named && wanted.is_none();
-        if !is_read || !(durable && wanted.is_some() || by_session) {
-            return false;
-        }
-        let session = session_name(x, &route.session_header);
-        let log_bytes = if durable && wanted.is_some() { route.replay_bytes } else { 0 };
-        let wanted = wanted.unwrap_or_default().into();
-        if let Some(wait) = x.phase.wait() {
-            x.phase = Phase::Waiting { wait, at: cx.now + PATIENCE };
-        }
-        cx.outputs.push_back(Output::Lookup(Lookup { exchange: key, session, log_bytes, wanted }));
-        x.arm(cx, key);
-        true
-    }
-
     /// The store has answered, or has nothing to say.
     pub(in crate::machine) fn on_looked_up(&mut self, key: ExchangeKey, found: Vec<StoredStream>) {
         let Some(x) = self.exchanges.get(key) else { return };
@@ -169,7 +129,12 @@ impl Machine {
                     return self.rebuild(key, &id, number, &log);
                 }
             }
-            None => self.begin_where_the_session_was(key, found),
+            None => {
+                let Self { cx, exchanges, .. } = self;
+                if let Some(x) = exchanges.get_mut(key) {
+                    x.begin_where_the_session_was(cx, found);
+                }
+            }
         }
         self.ask(key);
         self.arm(key);
@@ -244,22 +209,6 @@ impl Machine {
         self.ask(key);
         self.arm(key);
     }
-
-    /// A client that forgot its cursor goes on where its session's most recently active stream was.
-    fn begin_where_the_session_was(&mut self, key: ExchangeKey, found: Vec<StoredStream>) {
-        let Self { cx, exchanges, .. } = self;
-        if found.len() > 1 {
-            cx.counts.one(Count::SessionCursorsAmbiguous);
-        }
-        let latest = found.into_iter().max_by_key(|stored| stored.last_seen_ms);
-        let Some(id) = latest.map(|stored| stored.id).filter(|id| Token::parse(id.as_bytes()).is_none()) else {
-            return;
-        };
-        if let Some(x) = exchanges.get_mut(key) {
-            cx.counts.one(Count::SessionCursorsUsed);
-            x.request.cursor = Some(id.as_bytes().into());
-        }
-    }
 }
 
 /// POSTs that come again.
@@ -329,19 +278,19 @@ impl Machine {
         let (request, client) = (x.request.clone(), x.client());
         self.drop_exchange(key);
         if let Some(client) = client {
-            self.refuse_gap(client, &request, request.gap);
+            refuse_gap(&mut self.cx, &mut self.conns, client, &request, request.gap);
         }
         true
     }
+}
 
-    /// Answers a request whose events are gone: 400 where MCP says so (404 would end its session), else 410.
-    fn refuse_gap(&mut self, conn: ConnKey, request: &Request, gap: Option<GapReason>) {
-        let status = if request.era.is_resumable_mcp() { 400 } else { 410 };
-        let reason = gap.unwrap_or(GapReason::Unknown);
-        self.cx.state_gap(request.target(), reason);
-        let text = format!("events behind this Last-Event-ID are gone ({reason}); begin without it");
-        self.answer_and_close(conn, status, &text, &[("Segno-Gap", reason.as_str())]);
-    }
+/// Answers a request whose events are gone: 400 where MCP says so (404 would end its session), else 410.
+fn refuse_gap(cx: &mut Cx, conns: &mut Conns, conn: ConnKey, request: &Request, gap: Option<GapReason>) {
+    let status = if request.era.is_resumable_mcp() { 400 } else { 410 };
+    let reason = gap.unwrap_or(GapReason::Unknown);
+    cx.state_gap(request.target(), reason);
+    let text = format!("events behind this Last-Event-ID are gone ({reason}); begin without it");
+    conns.answer_and_close(cx, conn, status, &text, &[("Segno-Gap", reason.as_str())]);
 }
 
 /// Whether a client of this request is told of gaps by a status instead of a stream.

@@ -5,20 +5,19 @@
 
 use crate::base::Count;
 use crate::machine::Machine;
-use crate::machine::conn::{ClientState, HIGH_WATER, Peer, UpstreamState};
+use crate::machine::conn::{ClientState, HIGH_WATER, UpstreamState};
 use crate::machine::exchange::Phase;
 use crate::machine::io::Slices;
 use crate::machine::keys::{ConnKey, ExchangeKey, Seat};
+use crate::machine::room::room;
 
 impl Machine {
     /// How many bytes may be read from a connection now; 0 means that [`Output::ReadAgain`](crate::machine::Output) will
     /// tell when.
     pub fn poll_read(&mut self, conn: ConnKey) -> usize {
         let Some(c) = self.conns.get(conn) else { return 0 };
-        let room = match &c.peer {
-            Peer::Client(_) => self.client_room(c),
-            Peer::Upstream(_) => self.upstream_room(c),
-        };
+        let x = c.exchange.and_then(|key| self.exchanges.get(key));
+        let room = room(&self.cx, &self.conns, c, x);
         if room == 0
             && let Some(c) = self.conns.get_mut(conn)
             && !std::mem::replace(&mut c.paused, true)
@@ -53,7 +52,7 @@ impl Machine {
             (None, None) => {}
             (_, Some(ClientState::Closing)) => {
                 if c.out.is_empty() {
-                    self.on_closing_flushed(conn);
+                    self.conns.on_closing_flushed(&mut self.cx, conn);
                 }
             }
             (Some(key), Some(_)) => {

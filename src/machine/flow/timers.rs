@@ -40,7 +40,9 @@ impl Machine {
             },
             Peer::Client(client) => match client.state {
                 ClientState::Head if c.input.is_empty() => conns.close(cx, conn, Close::Finish),
-                ClientState::Head => self.refuse(conn, 408, "the request's head did not arrive in time"),
+                ClientState::Head => {
+                    self.conns.refuse(&mut self.cx, conn, 408, "the request's head did not arrive in time")
+                }
                 ClientState::Busy => self.on_body_timeout(conn),
                 ClientState::Closing | ClientState::HalfClosed => conns.close(cx, conn, Close::Finish),
             },
@@ -65,8 +67,11 @@ impl Machine {
             if d.hold <= now {
                 self.open_early(key);
             }
-            if d.heartbeat <= now {
-                self.heartbeat(key);
+            let Self { cx, conns, exchanges, .. } = self;
+            if d.heartbeat <= now
+                && let Some(x) = exchanges.get_mut(key)
+            {
+                x.heartbeat(cx, conns, key);
             }
             if d.attempt <= now {
                 self.on_attempt_due(key);
@@ -89,20 +94,6 @@ impl Machine {
             self.cx.notice(Notice::NotHealed { target: x.target(), why });
             self.on_reader_left(key, seat);
             self.conns.close(&mut self.cx, client, Close::Reset);
-        }
-    }
-
-    /// Sends a heartbeat where clients have heard nothing for long, and looks after the log's age on the way.
-    pub(super) fn heartbeat(&mut self, key: ExchangeKey) {
-        let Self { cx, conns, exchanges, .. } = self;
-        let Some(x) = exchanges.get_mut(key) else { return };
-        let route = x.route();
-        if let Some(stream) = x.stream_mut() {
-            stream.tracker.expire(cx.track(route));
-        }
-        x.cut_fallen(cx, conns, key);
-        if let Some(stream) = x.stream_mut() {
-            stream.heartbeat(cx, conns);
         }
     }
 }

@@ -6,57 +6,24 @@
 
 use crate::base::Count;
 use crate::config::Ids;
-use crate::http::{self, AtEof, BodyDecoder, BodyLength, HeadLimits, Piece, ResponseFraming, ResponseHead, Version};
+use crate::http::{self, AtEof, BodyDecoder, BodyLength, HeadLimits, ResponseHead};
 use crate::machine::Machine;
-use crate::machine::conn::{Conn, HIGH_WATER, Peer, UpstreamState};
+use crate::machine::conn::{Conn, Peer, UpstreamState};
 use crate::machine::exchange::{Ending, Exchange, Phase};
 use crate::machine::find::era::Era;
 use crate::machine::io::Close;
 use crate::machine::keys::{ConnKey, ExchangeKey};
 use crate::machine::notice::Notice;
+use crate::machine::room::NextRead;
 use crate::machine::stream::{Body, own_head};
 use crate::machine::verdict::{Response, Situation, Verdict, verdict};
 use crate::track::GapReason;
-
-/// Room in a log below which upstream is not read again yet, so that reads stay worth their call.
-const LOW_ROOM: usize = 4 << 10;
 
 /// MCP whose clients understand an event with an id and no data.
 const PRIMED: Era = Era::Resumable { primes: true };
 
 /// Heads.
 impl Machine {
-    /// How much a connection to upstream may be read.
-    pub(super) fn upstream_room(&self, c: &Conn) -> usize {
-        let Some(state) = c.upstream().map(|u| u.state) else { return 0 };
-        match (state, c.exchange.and_then(|k| self.exchanges.get(k))) {
-            (UpstreamState::Connecting, _) => 0,
-            (UpstreamState::Idle, _) | (_, None) => 1,
-            // Interim answers go to the client, and no faster than it takes them.
-            (UpstreamState::Head, Some(x)) if x.stream().is_none() && self.answer_room(x) == 0 => 0,
-            (UpstreamState::Head, _) => self.cx.config.limits.header_bytes.saturating_sub(c.input.len()),
-            (UpstreamState::Body, _) if !c.input.is_empty() => 0,
-            (UpstreamState::Body, Some(x)) => match self.answer_room(x) {
-                // Others have taken the room that was left, and no reader will make any: the next byte tells so.
-                0 if matches!(x.phase, Phase::Streaming { .. }) && x.is_delivered() => 1,
-                room => room,
-            },
-        }
-    }
-
-    /// How much of a body there is room for.
-    fn answer_room(&self, x: &Exchange) -> usize {
-        match x.stream() {
-            Some(stream) => stream.tracker.room(&self.cx.limits[x.route()], &self.cx.budget),
-            // Several clients wait for one head; interim ones are passed on to none of them.
-            None if x.readers().len() > 1 => HIGH_WATER,
-            None => match x.client().and_then(|client| self.conns.get(client)) {
-                Some(client) if client.out.len() < HIGH_WATER => HIGH_WATER,
-                _ => 0,
-            },
-        }
-    }
-
     pub(in crate::machine) fn on_upstream_data(&mut self, conn: ConnKey, bytes: &[u8]) {
         let Some(c) = self.conns.get_mut(conn) else { return };
         let Peer::Upstream(u) = &c.peer else { return };
@@ -90,7 +57,7 @@ impl Machine {
             match http::parse_response(&c.input[found.clone()], &x.request.method, limits) {
                 Ok(head) if head.is_interim() => {
                     c.consume_input(found.end);
-                    self.pass_interim(key, &head);
+                    x.pass_interim(cx, conns, &head);
                 }
                 Ok(head) => {
                     c.consume_input(found.end);
@@ -98,18 +65,6 @@ impl Machine {
                 }
                 Err(e) => return self.malformed(key, &e.to_string()),
             }
-        }
-    }
-
-    /// An interim answer goes on to the client, if it understands those and still waits (RFC 9110, 15.2).
-    fn pass_interim(&mut self, key: ExchangeKey, head: &ResponseHead) {
-        let Self { cx, conns, exchanges, .. } = self;
-        let reader = exchanges.get(key).filter(|x| x.stream().is_none()).and_then(|x| x.readers().only());
-        if let Some(reader) = reader.filter(|reader| reader.version != Version::Http10 && !reader.head_sent)
-            && let Some(c) = conns.get_mut(reader.client)
-        {
-            http::write_response(head, ResponseFraming::None, Version::Http11, false, &[], c.out.end());
-            conns.flush(cx, reader.client);
         }
     }
 
@@ -135,7 +90,13 @@ impl Machine {
             Verdict::Pass => {
                 self.part_ways(key);
                 self.end_deleted_session(key, head.status);
-                self.begin_pass(key, conn, head, response);
+                let Self { cx, conns, exchanges, .. } = self;
+                let Some(x) = exchanges.get_mut(key) else { return };
+                if response.event_stream && response.encoded {
+                    cx.counts.one(Count::StreamsEncoded);
+                    cx.notice(Notice::EncodedStream { target: x.target() });
+                }
+                x.begin_pass(cx, conns, conn, head);
             }
             Verdict::End => return self.end_stream(key, Ending::Clean),
             Verdict::Retry => {
@@ -164,26 +125,6 @@ impl Machine {
         {
             book.end_session(cx, exchanges, session, false);
         }
-    }
-
-    /// Sends the head of an ordinary answer on.
-    fn begin_pass(&mut self, key: ExchangeKey, conn: ConnKey, head: &ResponseHead, response: Response) {
-        let Self { cx, conns, exchanges, .. } = self;
-        let Some(x) = exchanges.get_mut(key) else { return };
-        if response.event_stream && response.encoded {
-            cx.counts.one(Count::StreamsEncoded);
-            cx.notice(Notice::EncodedStream { target: x.target() });
-        }
-        x.phase = Phase::Passing(conn);
-        let readers = x.readers_mut();
-        (readers.head_sent, readers.last_sent) = (true, cx.now);
-        for reader in readers.iter_mut() {
-            if let Some(c) = conns.get_mut(reader.client) {
-                reader.keep_alive &= c.body.is_done() && !cx.draining;
-                reader.send_head(c, head, head.body, &[], cx.now);
-            }
-        }
-        readers.flush(cx, conns);
     }
 }
 
@@ -226,8 +167,8 @@ impl Machine {
         let Self { cx, conns, exchanges, .. } = self;
         if let Some(x) = exchanges.get_mut(key) {
             x.send_heads(cx, conns, &own_head());
+            x.heartbeat(cx, conns, key);
         }
-        self.heartbeat(key);
     }
 
     /// Makes an exchange a stream of its session, unless it is one. False: the session has no place.
@@ -260,9 +201,11 @@ impl Machine {
     /// There may be room again: first for what waits here, then for what waits in the socket.
     pub(super) fn read_on(&mut self, key: ExchangeKey, conn: ConnKey) {
         loop {
-            match self.next_read(key, conn) {
+            let Self { cx, conns, exchanges, .. } = self;
+            let Some(x) = exchanges.get_mut(key) else { return };
+            match x.next_read(cx, conns, conn) {
                 NextRead::Nothing => return,
-                NextRead::Socket => return self.conns.read_again(&mut self.cx, conn),
+                NextRead::Socket => return conns.read_again(cx, conn),
                 NextRead::Input(waiting) => {
                     if self.take_in(key, conn, &waiting) {
                         continue;
@@ -276,55 +219,21 @@ impl Machine {
         }
     }
 
-    /// What of an upstream's body is read next, if there is room.
-    fn next_read(&mut self, key: ExchangeKey, conn: ConnKey) -> NextRead {
-        let Self { cx, conns, exchanges, .. } = self;
-        let (Some(x), Some(c)) = (exchanges.get_mut(key), conns.get(conn)) else { return NextRead::Nothing };
-        if !c.paused && c.input.is_empty() {
-            return NextRead::Nothing;
-        }
-        let limits = &cx.limits[x.route()];
-        let enough = match x.stream() {
-            Some(stream) => {
-                let room = stream.tracker.room(limits, &cx.budget);
-                // Where nothing is left to deliver there will not be more room than there is.
-                room >= LOW_ROOM.min(limits.log_bytes / 4) || room > 0 && stream.is_delivered()
-            }
-            None => x.client().and_then(|k| conns.get(k)).is_some_and(|client| client.out.len() < HIGH_WATER),
-        };
-        let route = x.route();
-        match x.phase {
-            Phase::Asked { .. } if enough => NextRead::Socket,
-            Phase::Streaming { .. } | Phase::Passing(_) if enough => match conns.get_mut(conn) {
-                Some(c) if !c.input.is_empty() => NextRead::Input(std::mem::take(&mut c.input)),
-                _ => NextRead::Socket,
-            },
-            Phase::Streaming { .. } => {
-                if let Some(stream) = x.stream_mut().filter(|stream| stream.is_delivered())
-                    && stream.unstick(cx, route)
-                {
-                    stream.readers.flush(cx, conns);
-                }
-                NextRead::Nothing
-            }
-            _ => NextRead::Nothing,
-        }
-    }
-
     /// Takes in a part of a body. True: some of it found no room, and waits in the connection's input.
     #[must_use]
     fn take_in(&mut self, key: ExchangeKey, conn: ConnKey, bytes: &[u8]) -> bool {
-        let Some(x) = self.exchanges.get(key) else { return false };
+        let Self { cx, conns, exchanges, .. } = self;
+        let Some(x) = exchanges.get(key) else { return false };
         let (used, body) = match x.phase {
             Phase::Streaming { .. } => self.feed(key, conn, bytes),
-            Phase::Passing(_) => self.pass(key, conn, bytes),
+            Phase::Passing(_) => x.pass(cx, conns, conn, bytes),
             _ => return false,
         };
         let rest = &bytes[used..];
         match body {
-            Body::Open => self.keep_input(conn, rest),
+            Body::Open => self.conns.keep_input(conn, rest),
             Body::Done => {
-                self.keep_input(conn, rest);
+                self.conns.keep_input(conn, rest);
                 self.on_body_end(key, conn);
                 false
             }
@@ -333,16 +242,6 @@ impl Machine {
                 false
             }
         }
-    }
-
-    /// Leaves bytes in a connection's input, if there are any.
-    fn keep_input(&mut self, conn: ConnKey, rest: &[u8]) -> bool {
-        if !rest.is_empty()
-            && let Some(c) = self.conns.get_mut(conn)
-        {
-            c.input = rest.to_vec();
-        }
-        !rest.is_empty()
     }
 
     /// Feeds a part of an event stream to the log and has its readers flushed.
@@ -368,17 +267,12 @@ impl Machine {
         if cx.budget.is_over() {
             self.reclaim();
         }
-        self.show(key);
-        (taken.used, taken.body)
-    }
-
-    /// Something new lies in the log: cuts the readers for which it came too late, and has all others flushed.
-    fn show(&mut self, key: ExchangeKey) {
         let Self { cx, conns, exchanges, .. } = self;
         if let Some(x) = exchanges.get_mut(key) {
             x.cut_fallen(cx, conns, key);
             x.readers().flush(cx, conns);
         }
+        (taken.used, taken.body)
     }
 
     /// The budget of all logs is used up: logs above their fair share give back what has been delivered, each in its
@@ -401,39 +295,6 @@ impl Machine {
                 x.cut_fallen(cx, conns, key);
             }
         }
-    }
-
-    /// Passes a part of an ordinary answer on.
-    fn pass(&mut self, key: ExchangeKey, conn: ConnKey, bytes: &[u8]) -> (usize, Body) {
-        let Self { cx, conns, exchanges, .. } = self;
-        let Some(reader) = exchanges.get(key).and_then(|x| x.readers().only()) else { return (0, Body::Open) };
-        let Some(c) = conns.get_mut(conn) else { return (0, Body::Open) };
-        let mut body = std::mem::replace(&mut c.body, BodyDecoder::new(BodyLength::None));
-        let (mut used, mut state) = (0, Body::Open);
-        if let Some(to) = conns.get_mut(reader.client) {
-            loop {
-                match body.next(&bytes[used..]) {
-                    Ok((n, Piece::Data(data))) => {
-                        used += n;
-                        http::write_piece(data, reader.chunked, to.out.end());
-                    }
-                    Ok((n, piece)) => {
-                        used += n;
-                        state = if matches!(piece, Piece::End) { Body::Done } else { Body::Open };
-                        break;
-                    }
-                    Err(e) => {
-                        state = Body::Broken(e.to_string());
-                        break;
-                    }
-                }
-            }
-        }
-        if let Some(c) = conns.get_mut(conn) {
-            c.body = body;
-        }
-        conns.flush(cx, reader.client);
-        (used, state)
     }
 
     /// The body is whole: upstream's connection is free, the client gets what is left.
@@ -568,16 +429,6 @@ impl Machine {
         cx.notice(Notice::NotHealed { target: x.target(), why });
         self.end_stream(key, Ending::Cut);
     }
-}
-
-/// What is read next of an upstream's body.
-enum NextRead {
-    /// There is no room, or nothing waits.
-    Nothing,
-    /// The connection's input, taken out.
-    Input(Vec<u8>),
-    /// The socket.
-    Socket,
 }
 
 /// What a response means for an exchange.

@@ -1,0 +1,71 @@
+//! Ordinary answers: head and body go to the client as upstream sent them.
+//!
+//! In: heads and bodies of answers that are no event stream. Out: the same for the client, framed for its version.
+//! Law: nothing is kept; what the client does not take holds upstream up.
+//! Source: RFC 9110, 15.2 (interim responses).
+
+use super::conn::Conn;
+use super::cx::Cx;
+use super::exchange::{Exchange, Phase};
+use super::keys::ConnKey;
+use super::pool::Conns;
+use super::stream::Body;
+use crate::http::{self, BodyDecoder, BodyLength, Piece, ResponseFraming, ResponseHead, Version};
+
+impl Exchange {
+    /// An interim answer goes on to the client, if it understands those and still waits.
+    pub(super) fn pass_interim(&self, cx: &mut Cx, conns: &mut Conns, head: &ResponseHead) {
+        let reader = self.readers().only().filter(|_| self.stream().is_none());
+        if let Some(reader) = reader.filter(|reader| reader.version != Version::Http10 && !reader.head_sent)
+            && let Some(c) = conns.get_mut(reader.client)
+        {
+            http::write_response(head, ResponseFraming::None, Version::Http11, false, &[], c.out.end());
+            conns.flush(cx, reader.client);
+        }
+    }
+
+    /// Sends the head of the answer on.
+    pub(super) fn begin_pass(&mut self, cx: &mut Cx, conns: &mut Conns, conn: ConnKey, head: &ResponseHead) {
+        self.phase = Phase::Passing(conn);
+        let readers = self.readers_mut();
+        (readers.head_sent, readers.last_sent) = (true, cx.now);
+        for reader in readers.iter_mut() {
+            if let Some(c) = conns.get_mut(reader.client) {
+                reader.keep_alive &= c.body.is_done() && !cx.draining;
+                reader.send_head(c, head, head.body, &[], cx.now);
+            }
+        }
+        readers.flush(cx, conns);
+    }
+
+    /// Passes a part of the body on; returns how many bytes were used.
+    pub(super) fn pass(&self, cx: &mut Cx, conns: &mut Conns, conn: ConnKey, bytes: &[u8]) -> (usize, Body) {
+        let Some(reader) = self.readers().only() else { return (0, Body::Open) };
+        let Some(c) = conns.get_mut(conn) else { return (0, Body::Open) };
+        let mut body = std::mem::replace(&mut c.body, BodyDecoder::new(BodyLength::None));
+        let (mut used, mut state) = (0, Body::Open);
+        if let Some(to) = conns.get_mut(reader.client) {
+            (used, state) = copy(&mut body, bytes, reader.chunked, to);
+        }
+        if let Some(c) = conns.get_mut(conn) {
+            c.body = body;
+        }
+        conns.flush(cx, reader.client);
+        (used, state)
+    }
+}
+
+fn copy(body: &mut BodyDecoder, bytes: &[u8], chunked: bool, to: &mut Conn) -> (usize, Body) {
+    let mut used = 0;
+    loop {
+        match body.next(&bytes[used..]) {
+            Ok((n, Piece::Data(data))) => {
+                used += n;
+                http::write_piece(data, chunked, to.out.end());
+            }
+            Ok((n, Piece::End)) => return (used + n, Body::Done),
+            Ok((n, Piece::More)) => return (used + n, Body::Open),
+            Err(e) => return (used, Body::Broken(e.to_string())),
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! How much may be read from a connection now: the back-pressure between the two sides of an exchange.
+//!
+//! In: a connection, its exchange, and what waits on the other side. Out: bytes, or what is to be read next.
+//! Laws: a client is read no faster than upstream takes its body, upstream no faster than the log or the client takes the
+//! answer; where there will never be more room than there is, that is enough.
+
+use super::conn::{ClientState, Conn, HIGH_WATER, Peer, UpstreamState};
+use super::cx::Cx;
+use super::exchange::{Exchange, Phase};
+use super::find::body::HeldRequest;
+use super::keys::ConnKey;
+use super::pool::Conns;
+
+/// Bytes of a next request that are taken in while one is being served.
+const PIPELINE: usize = 4 << 10;
+
+/// Room in a log below which upstream is not read again yet, so that reads stay worth their call.
+const LOW_ROOM: usize = 4 << 10;
+
+/// What is read next of an upstream's body.
+pub(super) enum NextRead {
+    /// There is no room, or nothing waits.
+    Nothing,
+    /// The connection's input, taken out.
+    Input(Vec<u8>),
+    /// The socket.
+    Socket,
+}
+
+/// How much a connection may be read. `x`: the exchange that it carries, if any.
+pub(super) fn room(cx: &Cx, conns: &Conns, c: &Conn, x: Option<&Exchange>) -> usize {
+    match &c.peer {
+        Peer::Client(client) => client_room(cx, conns, c, client.state, x),
+        Peer::Upstream(upstream) => upstream_room(cx, conns, c, upstream.state, x),
+    }
+}
+
+fn client_room(cx: &Cx, conns: &Conns, c: &Conn, state: ClientState, x: Option<&Exchange>) -> usize {
+    match state {
+        ClientState::Head => cx.config.limits.header_bytes.saturating_sub(c.input.len()),
+        ClientState::Busy if c.body.is_done() => PIPELINE.saturating_sub(c.input.len()),
+        ClientState::Busy => {
+            let held = x.filter(|x| x.held.is_some()).map(|_| HeldRequest::room(c.input.len()));
+            match c.input.is_empty() && upstream_takes(conns, x) {
+                true => HIGH_WATER,
+                false => held.unwrap_or(0),
+            }
+        }
+        ClientState::Closing | ClientState::HalfClosed => HIGH_WATER,
+    }
+}
+
+/// Whether upstream takes more of a request's body.
+pub(super) fn upstream_takes(conns: &Conns, x: Option<&Exchange>) -> bool {
+    let upstream = x.and_then(|x| x.phase.upstream());
+    upstream.and_then(|u| conns.get(u)).is_some_and(Conn::takes_more)
+}
+
+fn upstream_room(cx: &Cx, conns: &Conns, c: &Conn, state: UpstreamState, x: Option<&Exchange>) -> usize {
+    match (state, x) {
+        (UpstreamState::Connecting, _) => 0,
+        (UpstreamState::Idle, _) | (_, None) => 1,
+        // Interim answers go to the client, and no faster than it takes them.
+        (UpstreamState::Head, Some(x)) if x.stream().is_none() && answer_room(cx, conns, x) == 0 => 0,
+        (UpstreamState::Head, _) => cx.config.limits.header_bytes.saturating_sub(c.input.len()),
+        (UpstreamState::Body, _) if !c.input.is_empty() => 0,
+        (UpstreamState::Body, Some(x)) => match answer_room(cx, conns, x) {
+            // Others have taken the room that was left, and no reader will make any: the next byte tells so.
+            0 if matches!(x.phase, Phase::Streaming { .. }) && x.is_delivered() => 1,
+            room => room,
+        },
+    }
+}
+
+/// How much of a body there is room for.
+fn answer_room(cx: &Cx, conns: &Conns, x: &Exchange) -> usize {
+    match x.stream() {
+        Some(stream) => stream.tracker.room(&cx.limits[x.route()], &cx.budget),
+        // Several clients wait for one head; interim ones are passed on to none of them.
+        None if x.readers().len() > 1 => HIGH_WATER,
+        None => match x.client().and_then(|client| conns.get(client)) {
+            Some(client) if client.out.len() < HIGH_WATER => HIGH_WATER,
+            _ => 0,
+        },
+    }
+}
+
+impl Exchange {
+    /// What of an upstream's body is read next, if there is room.
+    pub(super) fn next_read(&mut self, cx: &mut Cx, conns: &mut Conns, conn: ConnKey) -> NextRead {
+        let Some(c) = conns.get(conn).filter(|c| c.paused || !c.input.is_empty()) else { return NextRead::Nothing };
+        let has_input = !c.input.is_empty();
+        let enough = self.has_room(cx, conns);
+        match self.phase {
+            Phase::Asked { .. } if enough => NextRead::Socket,
+            Phase::Streaming { .. } | Phase::Passing(_) if enough => match conns.get_mut(conn).filter(|_| has_input) {
+                Some(c) => NextRead::Input(std::mem::take(&mut c.input)),
+                None => NextRead::Socket,
+            },
+            Phase::Streaming { .. } => {
+                let route = self.route();
+                if let Some(stream) = self.stream_mut().filter(|stream| stream.is_delivered())
+                    && stream.unstick(cx, route)
+                {
+                    stream.readers.flush(cx, conns);
+                }
+                NextRead::Nothing
+            }
+            _ => NextRead::Nothing,
+        }
+    }
+
+    /// Whether there is room enough to be worth a read.
+    fn has_room(&self, cx: &Cx, conns: &Conns) -> bool {
+        let Some(stream) = self.stream() else {
+            return self.client().and_then(|k| conns.get(k)).is_some_and(|client| client.out.len() < HIGH_WATER);
+        };
+        let limits = &cx.limits[self.route()];
+        let room = stream.tracker.room(limits, &cx.budget);
+        // Where nothing is left to deliver there will not be more room than there is.
+        room >= LOW_ROOM.min(limits.log_bytes / 4) || room > 0 && stream.is_delivered()
+    }
+}

@@ -1,0 +1,99 @@
+//! A client's connection outside of an exchange: from its accept to its first request, between two requests, and from its
+//! last answer to its close.
+//!
+//! In: accepts, answers of segno's own, answers that have been sent. Out: the next head, or the connection's end.
+//! Laws: what is refused gets a status and a reason; a client reads its last answer before it sees the close.
+
+use super::conn::{Client, ClientState, Conn, Peer};
+use super::cx::{After, Cx};
+use super::io::Output;
+use super::keys::ConnKey;
+use super::notice::Notice;
+use super::pool::Conns;
+use crate::base::{Count, Span};
+use crate::http;
+use std::net::IpAddr;
+
+/// How long a connection is read after the last answer, so that the client reads it before it sees the close.
+const HALF_CLOSED_FOR: Span = Span::from_secs(2);
+
+impl Conns {
+    /// Gives a client's connection its place, or has it refused.
+    pub(super) fn accept(&mut self, cx: &mut Cx, address: IpAddr) {
+        if cx.draining {
+            cx.counts.one(Count::ConnectionsRefused);
+            return cx.outputs.push_back(Output::Refuse);
+        }
+        let client = Client { address, state: ClientState::Head, seat: 0 };
+        match self.insert(Conn::new(Peer::Client(client))) {
+            Ok(conn) => {
+                cx.counts.one(Count::ConnectionsAccepted);
+                cx.outputs.push_back(Output::Adopt { conn });
+                let until = cx.now + cx.head_timeout;
+                self.set_deadline(cx, conn, until);
+            }
+            Err(_) => {
+                cx.counts.one(Count::ConnectionsRefused);
+                cx.notice(Notice::Full { what: "connection" });
+                cx.outputs.push_back(Output::Refuse);
+            }
+        }
+    }
+
+    /// Refuses a request that upstream has not seen.
+    pub(super) fn refuse(&mut self, cx: &mut Cx, conn: ConnKey, status: u16, why: &str) {
+        cx.counts.one(Count::RequestsRefused);
+        cx.notice(Notice::RequestRefused { status, why: why.into() });
+        self.answer_and_close(cx, conn, status, why, &[]);
+    }
+
+    /// Sends an answer of segno's own, the last one on this connection.
+    pub(super) fn answer_and_close(
+        &mut self,
+        cx: &mut Cx,
+        conn: ConnKey,
+        status: u16,
+        text: &str,
+        extra: &[(&str, &str)],
+    ) {
+        let Some(c) = self.get_mut(conn) else { return };
+        http::write_answer(status, text, extra, true, false, c.out.end());
+        c.set_client_state(ClientState::Closing);
+        c.exchange = None;
+        c.input = Vec::new();
+        let until = cx.now + cx.body_timeout;
+        self.set_deadline(cx, conn, until);
+        self.flush(cx, conn);
+        self.read_again(cx, conn);
+    }
+
+    /// Everything for a closing client is sent: shuts our side, and reads on for a while, since a close with unread
+    /// input would reset the connection before the client has read the answer (RFC 9112, 9.6).
+    pub(super) fn on_closing_flushed(&mut self, cx: &mut Cx, conn: ConnKey) {
+        let Some(c) = self.get_mut(conn) else { return };
+        c.set_client_state(ClientState::HalfClosed);
+        c.out.release();
+        cx.outputs.push_back(Output::ShutdownWrite { conn });
+        let until = cx.now + HALF_CLOSED_FOR;
+        self.set_deadline(cx, conn, until);
+        self.read_again(cx, conn);
+    }
+
+    /// The answer has been sent as a whole: the connection serves the next request, or closes.
+    pub(super) fn on_answered(&mut self, cx: &mut Cx, conn: ConnKey, keep_alive: bool) {
+        let Some(c) = self.get_mut(conn) else { return };
+        c.exchange = None;
+        c.out.release();
+        if !keep_alive || cx.draining || !c.body.is_done() {
+            return self.on_closing_flushed(cx, conn);
+        }
+        c.set_client_state(ClientState::Head);
+        let waiting = !c.input.is_empty();
+        let until = cx.now + if waiting { cx.head_timeout } else { cx.keep_alive };
+        self.set_deadline(cx, conn, until);
+        self.read_again(cx, conn);
+        if waiting {
+            cx.after.push_back(After::ReadHead(conn));
+        }
+    }
+}
