@@ -3,7 +3,7 @@
 //! In: bytes of ids and session names. Out: values that are compared, cloned and stored.
 //! Law: an id has at most 1 KiB, and one of at most 64 bytes lies inside the value, without an allocation.
 
-use super::Tick;
+use super::time::Tick;
 use std::fmt;
 
 /// What a store keys a cursor by: the session and the stream within it.

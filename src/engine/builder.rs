@@ -13,7 +13,7 @@ use crate::metrics::Metrics;
 use crate::persist::{Opener, PersistConfig, PersistControl, Persister, Refused, WorkerConfig};
 use crate::reactor::{Answer, Parts, Reactor, StartError, StoreLink};
 use crate::slot::slots_for;
-use crate::store::{LogBlock, LogBounds, LogWrite, StoreError, StoredCursor, StoredLog, memory};
+use crate::store::{LogBlock, LogBounds, LogWrite, Record, StoreError, StoredLog, memory};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::thread;
@@ -143,7 +143,7 @@ fn ask(store: &PersistControl, question: LookUp, answer: Answer) -> Result<(), R
             session,
             CURSORS,
             Box::new(move |found| {
-                let stored = |(name, cursor): (StreamName, StoredCursor)| stored(&name, cursor, None);
+                let stored = |(name, cursor): (StreamName, Record)| stored(&name, cursor, None);
                 // A failure is counted and said where it was met; the request goes on as if nothing were stored.
                 answer.give(found.unwrap_or_default().into_iter().map(stored).collect());
             }),
@@ -203,7 +203,7 @@ fn whole_part(log: &StoredLog) -> &[LogBlock] {
 }
 
 /// A stream as the machine knows it: of its log, what lies behind the last hole.
-pub(super) fn stored(name: &StreamName, cursor: StoredCursor, log: Option<StoredLog>) -> Stored {
+pub(super) fn stored(name: &StreamName, cursor: Record, log: Option<StoredLog>) -> Stored {
     let log = log.and_then(|log| {
         let blocks = whole_part(&log);
         let first = blocks.first()?.first;

@@ -12,7 +12,7 @@ use crate::base::{Cursor, Span, StreamName};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::slot::{Ringer, SlotDrain, Survey};
-use crate::store::{LogWrite, Opened, SessionStore, StoreError, StoredCursor, StoredLog};
+use crate::store::{LogWrite, Opened, Record, SessionStore, StoreError, StoredLog};
 use crate::sync::{Asker, Post, desk, inbox};
 use crossbeam_channel::{Receiver, bounded};
 use std::io;
@@ -95,7 +95,7 @@ impl PersistControl {
         &self,
         session: Box<[u8]>,
         limit: usize,
-        reply: Reply<Vec<(StreamName, StoredCursor)>>,
+        reply: Reply<Vec<(StreamName, Record)>>,
     ) -> Result<(), Refused> {
         self.look_up(Lookup::Session { session, limit, reply })
     }
@@ -104,7 +104,7 @@ impl PersistControl {
     ///
     /// # Errors
     /// [`Refused`]; then `reply` is not called.
-    pub fn load(&self, name: StreamName, reply: Reply<Option<StoredCursor>>) -> Result<(), Refused> {
+    pub fn load(&self, name: StreamName, reply: Reply<Option<Record>>) -> Result<(), Refused> {
         self.look_up(Lookup::Cursor { name, reply })
     }
 
@@ -119,7 +119,7 @@ impl PersistControl {
         wanted: Wanted,
         limit: usize,
         max_bytes: usize,
-        reply: Reply<Vec<(StreamName, StoredCursor, StoredLog)>>,
+        reply: Reply<Vec<(StreamName, Record, StoredLog)>>,
     ) -> Result<(), Refused> {
         self.look_up(Lookup::Logs { session, wanted, limit, max_bytes, reply })
     }
@@ -132,7 +132,7 @@ impl PersistControl {
         &self,
         after: Option<StreamName>,
         limit: usize,
-        reply: Reply<Vec<(StreamName, StoredCursor)>>,
+        reply: Reply<Vec<(StreamName, Record)>>,
     ) -> Result<(), Refused> {
         self.look_up(Lookup::Scan { after, limit, reply })
     }

@@ -15,7 +15,7 @@ use crate::base::{Random, Span, StreamName, Tick};
 use crate::clock::Clock;
 use crate::metrics::{Metrics, Persistence};
 use crate::slot::{SlotDrain, Survey};
-use crate::store::{LogStore, Opened, SessionStore, StoreError, Stored, Write};
+use crate::store::{LogStore, Opened, Outcome, SessionStore, StoreError, Write};
 use crate::sync::Inbox;
 use crossbeam_channel::Sender;
 use std::sync::Arc;
@@ -63,10 +63,10 @@ type Barrier = (u64, Answer);
 /// How many cursors and removals of a batch the store left aside for what it has, and the name of one.
 fn fenced(
     batch: &[(Arc<StreamName>, Write)],
-    results: &[Result<Stored, StoreError>],
+    results: &[Result<Outcome, StoreError>],
 ) -> Option<(usize, Arc<StreamName>)> {
     let is_fenced = |(_, write): &&(Arc<StreamName>, Write)| !matches!(write, Write::Activity { .. });
-    let stale = batch.iter().zip(results).filter(|(_, result)| **result == Ok(Stored::Stale)).map(|(item, _)| item);
+    let stale = batch.iter().zip(results).filter(|(_, result)| **result == Ok(Outcome::Stale)).map(|(item, _)| item);
     let mut stale = stale.filter(is_fenced);
     let (name, _) = stale.next()?;
     Some((1 + stale.count(), Arc::clone(name)))
@@ -516,7 +516,7 @@ mod tests {
         let item = |stream, write| (Arc::new(StreamName { session: b"s"[..].into(), stream }), write);
         let (remove, activity) = (Write::Remove { epoch: 1 }, Write::Activity { last_seen_ms: 1 });
         let batch = [item(1, activity), item(2, remove.clone()), item(3, remove.clone()), item(4, remove)];
-        let (stale, written) = (Ok(Stored::Stale), Ok(Stored::Written));
+        let (stale, written) = (Ok(Outcome::Stale), Ok(Outcome::Written));
         let found = fenced(&batch, &[stale.clone(), written, stale.clone(), stale]);
         assert_eq!(found.map(|(count, name)| (count, name.stream)), Some((2, 3)));
         assert_eq!(fenced(&batch, &[]), None);

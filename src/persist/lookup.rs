@@ -12,7 +12,7 @@ use crate::base::{Span, StreamName, Tick};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::slot::Ringer;
-use crate::store::{LogStore, SessionStore, StoreError, StoredCursor, StoredLog};
+use crate::store::{LogStore, Record, SessionStore, StoreError, StoredLog};
 use crate::sync::{Desk, Heard, Post, Teller};
 use std::sync::Arc;
 
@@ -29,23 +29,23 @@ pub(super) enum Lookup {
     Session {
         session: Box<[u8]>,
         limit: usize,
-        reply: Reply<Vec<(StreamName, StoredCursor)>>,
+        reply: Reply<Vec<(StreamName, Record)>>,
     },
     Cursor {
         name: StreamName,
-        reply: Reply<Option<StoredCursor>>,
+        reply: Reply<Option<Record>>,
     },
     Scan {
         after: Option<StreamName>,
         limit: usize,
-        reply: Reply<Vec<(StreamName, StoredCursor)>>,
+        reply: Reply<Vec<(StreamName, Record)>>,
     },
     Logs {
         session: Box<[u8]>,
         wanted: Wanted,
         limit: usize,
         max_bytes: usize,
-        reply: Reply<Vec<(StreamName, StoredCursor, StoredLog)>>,
+        reply: Reply<Vec<(StreamName, Record, StoredLog)>>,
     },
 }
 
@@ -151,11 +151,7 @@ const RECORDS: usize = 8_192;
 const READ: usize = 64 << 20;
 
 /// The cursors of a session that were active last, at most `limit`, the last one first.
-fn latest(
-    store: &mut dyn SessionStore,
-    session: &[u8],
-    limit: usize,
-) -> Result<Vec<(StreamName, StoredCursor)>, StoreError> {
+fn latest(store: &mut dyn SessionStore, session: &[u8], limit: usize) -> Result<Vec<(StreamName, Record)>, StoreError> {
     let (mut found, mut looked_at) = (Vec::new(), 0);
     let mut page = store.session(session, PAGE)?;
     loop {
@@ -177,7 +173,7 @@ fn logs(
     mut wanted: Wanted,
     limit: usize,
     max_bytes: usize,
-) -> Result<Vec<(StreamName, StoredCursor, StoredLog)>, StoreError> {
+) -> Result<Vec<(StreamName, Record, StoredLog)>, StoreError> {
     let Some(store) = &mut half.logs else { return Ok(Vec::new()) };
     let (mut logs, mut read) = (Vec::new(), 0);
     for (name, cursor) in latest(&mut *half.sessions, session, RECORDS)? {
@@ -206,7 +202,7 @@ mod tests {
             for stream in 0..streams {
                 let name = Arc::new(StreamName { session: session.into(), stream });
                 let id = EventId::from_bytes(b"1").unwrap();
-                let cursor = StoredCursor { epoch: 1, sequence: 1, id, last_seen_ms: seen(stream, streams) };
+                let cursor = Record { epoch: 1, sequence: 1, id, last_seen_ms: seen(stream, streams) };
                 sessions.store_event_ids_batch(&[(Arc::clone(&name), Write::Cursor(cursor))]).unwrap();
                 let bytes = format!("{}-{stream}", session.escape_ascii()).into_bytes();
                 let ends = [bytes.len() as u32].into();

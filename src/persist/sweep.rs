@@ -9,7 +9,7 @@
 
 use crate::base::{Span, StreamName, Tick};
 use crate::slot::{Phase, Survey};
-use crate::store::{LogStore, LogWrite, SessionStore, StoreError, Stored, Write};
+use crate::store::{LogStore, LogWrite, Outcome, SessionStore, StoreError, Write};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -117,7 +117,7 @@ fn sweep_records(
     let items: Vec<_> = old.into_iter().map(|name| (Arc::new(name), Write::Expire { before_ms })).collect();
     let results = shelves.sessions.store_event_ids_batch(&items)?;
     // An item that failed stays for the next round.
-    let gone = items.into_iter().zip(results).filter(|(_, result)| *result == Ok(Stored::Written));
+    let gone = items.into_iter().zip(results).filter(|(_, result)| *result == Ok(Outcome::Written));
     let gone: Vec<_> = gone.map(|((name, _), _)| LogWrite::Remove { name }).collect();
     if let Some(logs) = shelves.logs.filter(|_| !gone.is_empty()) {
         logs.write_logs(&gone)?;
@@ -165,7 +165,7 @@ mod tests {
     use super::*;
     use crate::base::{Cursor, EventId};
     use crate::slot::{SlotWriter, slots};
-    use crate::store::{LogBlock, LogBounds, MemoryStore, StoredCursor};
+    use crate::store::{LogBlock, LogBounds, MemoryStore, Record};
 
     const IDLE: Span = Span::from_secs(100);
 
@@ -197,7 +197,7 @@ mod tests {
     impl World {
         fn put(&mut self, stream: u64, last_seen_ms: u64, at_ms: u64) {
             let id = EventId::from_bytes(b"1").unwrap();
-            let cursor = StoredCursor { epoch: 1, sequence: 1, id, last_seen_ms };
+            let cursor = Record { epoch: 1, sequence: 1, id, last_seen_ms };
             self.records.store_last_event_id(&name(stream), &cursor).unwrap();
             self.put_log(stream, at_ms);
         }
@@ -310,8 +310,8 @@ mod tests {
         let mut w = world();
         w.put(1, 5, 5);
         let expire = |before_ms| [(Arc::new(name(1)), Write::Expire { before_ms })];
-        assert_eq!(w.records.store_event_ids_batch(&expire(5)).unwrap(), [Ok(Stored::Stale)]);
-        assert_eq!(w.records.store_event_ids_batch(&expire(6)).unwrap(), [Ok(Stored::Written)]);
-        assert_eq!(w.records.store_event_ids_batch(&expire(7)).unwrap(), [Ok(Stored::Stale)]);
+        assert_eq!(w.records.store_event_ids_batch(&expire(5)).unwrap(), [Ok(Outcome::Stale)]);
+        assert_eq!(w.records.store_event_ids_batch(&expire(6)).unwrap(), [Ok(Outcome::Written)]);
+        assert_eq!(w.records.store_event_ids_batch(&expire(7)).unwrap(), [Ok(Outcome::Stale)]);
     }
 }

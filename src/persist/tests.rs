@@ -7,7 +7,7 @@
 use super::worker::{Worker, WorkerConfig};
 use crate::base::{Cursor, EventId, Random, Span, StreamName, Tick};
 use crate::slot::{SlotDrain, SlotKey, SlotWriter, slots};
-use crate::store::{MemoryStore, SessionStore, StoreError, Stored, Write};
+use crate::store::{MemoryStore, Outcome, SessionStore, StoreError, Write};
 use std::sync::Arc;
 
 fn name(stream: u64) -> Arc<StreamName> {
@@ -143,11 +143,11 @@ impl World {
         if let Ok(results) = &result {
             for ((name, write), result) in batch.iter().zip(results) {
                 match (write, result) {
-                    (Write::Cursor(cursor), Ok(Stored::Written)) => {
+                    (Write::Cursor(cursor), Ok(Outcome::Written)) => {
                         let old = acknowledged.insert(name.stream, (*epoch, cursor.sequence));
                         assert!(old.is_none_or(|old| old < (*epoch, cursor.sequence)), "a cursor moved back");
                     }
-                    (Write::Remove { .. }, Ok(Stored::Written)) => {
+                    (Write::Remove { .. }, Ok(Outcome::Written)) => {
                         acknowledged.remove(&name.stream);
                     }
                     _ => {}
@@ -330,12 +330,8 @@ fn an_owner_that_was_superseded_changes_nothing() {
     let mut w = world(1);
     w.publish(0);
     let newer = w.store.next_epoch().unwrap();
-    let cursor = crate::store::StoredCursor {
-        epoch: newer,
-        sequence: 1,
-        id: EventId::from_bytes(b"newer").unwrap(),
-        last_seen_ms: 0,
-    };
+    let cursor =
+        crate::store::Record { epoch: newer, sequence: 1, id: EventId::from_bytes(b"newer").unwrap(), last_seen_ms: 0 };
     w.store.store_last_event_id(&name(0), &cursor).unwrap();
     w.pass(Span::from_millis(300));
     assert_eq!(w.store.get_last_event_id(&name(0)).unwrap().unwrap().id, cursor.id);
@@ -358,7 +354,7 @@ fn over_a_reopening_cursors_go_on_and_another_owner_stays_ahead() {
     let record = w.store.get_last_event_id(&name(0)).unwrap().unwrap();
     assert_eq!((record.epoch, record.sequence), (w.epoch, 2));
     // Another process had the store in between.
-    let other = crate::store::StoredCursor { epoch: w.store.next_epoch().unwrap(), sequence: 1, ..record };
+    let other = crate::store::Record { epoch: w.store.next_epoch().unwrap(), sequence: 1, ..record };
     w.store.store_last_event_id(&name(0), &other).unwrap();
     let late = w.store.next_epoch().unwrap();
     w.life.worker.on_reopened(late);

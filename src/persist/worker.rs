@@ -16,7 +16,7 @@
 use super::breaker::Breaker;
 use crate::base::{Pages, Random, Span, StreamName, Tick};
 use crate::slot::{Phase, Published, SlotDrain, SlotKey};
-use crate::store::{StoreError, Stored, StoredCursor, Write};
+use crate::store::{Outcome, Record, StoreError, Write};
 use crate::timer::{Backoff, RetryHeap, TimerKey, Wheel};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -346,7 +346,7 @@ impl Worker {
             (Phase::Removed, _) => Some(Write::Remove { epoch: self.epoch }),
             (Phase::Live | Phase::Retired, Some(cursor)) if sequence > entry.durable => {
                 let id = cursor.id.clone();
-                Some(Write::Cursor(StoredCursor { epoch: self.epoch, sequence, id, last_seen_ms }))
+                Some(Write::Cursor(Record { epoch: self.epoch, sequence, id, last_seen_ms }))
             }
             (Phase::Live | Phase::Retired, Some(_)) if active > entry.active => Some(Write::Activity { last_seen_ms }),
             _ => None,
@@ -370,7 +370,7 @@ impl Worker {
     /// What became of the batch: a result an item, or none. True when that opened the breaker.
     pub fn on_result(
         &mut self,
-        result: Result<&[Result<Stored, StoreError>], &StoreError>,
+        result: Result<&[Result<Outcome, StoreError>], &StoreError>,
         drain: &mut SlotDrain,
         now: Tick,
     ) -> bool {
@@ -407,13 +407,13 @@ impl Worker {
     }
 
     /// The store has taken the item at this place of the batch.
-    fn land(&mut self, at: usize, stored: Stored, drain: &mut SlotDrain, now: Tick) {
+    fn land(&mut self, at: usize, stored: Outcome, drain: &mut SlotDrain, now: Tick) {
         let Flight { key, sequence, active, phase, activity_alone } = self.flights[at];
         match (stored, activity_alone) {
-            (Stored::Written, false) => self.stats.cursor_records += 1,
-            (Stored::Written, true) => self.stats.activity_records += 1,
-            (Stored::Stale, false) => self.stats.fenced += 1,
-            (Stored::Stale, true) => {}
+            (Outcome::Written, false) => self.stats.cursor_records += 1,
+            (Outcome::Written, true) => self.stats.activity_records += 1,
+            (Outcome::Stale, false) => self.stats.fenced += 1,
+            (Outcome::Stale, true) => {}
         }
         let entry = self.entries.at(key.index as usize);
         let again = if let State::Flying { again } = entry.state { again } else { None };

@@ -11,7 +11,6 @@
 //! Whoever takes the ring sees what was done before it.
 
 use crate::sync::{Bits, Edge, Ends, Latest, Shared, Sleeper, park};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Rung since the ring was last taken.
@@ -111,21 +110,5 @@ impl Bell {
     /// Gets up and takes the ring, if there was one. Acquires what was done before it.
     fn take(&self) -> bool {
         self.state.swap(0, Ends::acquire(Edge::Rung)) & RUNG != 0
-    }
-}
-
-/// Rings the bell of a drain from any thread, for those who leave it messages elsewhere.
-#[derive(Clone, Debug)]
-pub struct Ringer(pub(super) Arc<super::table::Slots>);
-
-impl Ringer {
-    /// Ends the drain's wait, now or its next one, and no nap. Never waits.
-    pub fn ring(&self) {
-        self.0.bell.ring();
-    }
-
-    /// Ends the drain's wait or nap, now or its next one. Never waits.
-    pub fn call(&self) {
-        self.0.bell.call();
     }
 }

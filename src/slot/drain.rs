@@ -3,8 +3,9 @@
 //! In: keys of slots with something new. Out: what is newest in them, as often as it is asked for; slots given back.
 //! Law: a slot is read again at each attempt to store it, never carried along as a value.
 
-use super::bell::{Ringer, Woken};
+use super::bell::Woken;
 use super::latest::{Phase, Published, Stay};
+use super::ringer::Ringer;
 use super::table::{SlotKey, Slots};
 use crate::base::Tick;
 use std::sync::Arc;
@@ -91,7 +92,7 @@ impl SlotDrain {
 
     /// One that rings the bell, for any thread.
     pub fn ringer(&self) -> Ringer {
-        Ringer(Arc::clone(&self.slots))
+        Ringer::new(Arc::clone(&self.slots))
     }
 
     /// Slots on the queue.

@@ -30,22 +30,25 @@
 mod bell;
 mod cell;
 mod drain;
+mod ends;
 mod free;
 mod handle;
 mod latest;
 mod queue;
+mod ringer;
 mod table;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
-pub use bell::{Ringer, Woken};
-pub use drain::SlotDrain;
-pub use drain::Survey;
+pub use bell::Woken;
+pub use drain::{SlotDrain, Survey};
+pub use ends::{slots, slots_for};
 pub use handle::CursorHandle;
 pub use latest::{Phase, Published};
-pub use table::{SlotKey, slots, slots_for};
+pub use ringer::Ringer;
+pub use table::SlotKey;
 pub use writer::{SlotPen, SlotWriter};
 
 /// The parts, for models of each.

@@ -1,16 +1,14 @@
-//! The shared part of all slots, and the keys to them.
+//! The part of the slots that the threads share, and the keys to the slots.
 //!
-//! In: a capacity. Out: the two ends, [`SlotWriter`] and [`SlotDrain`], over one table that never grows.
+//! In: a capacity, and where each writer's slots end. Out: one table that never grows, which the writers, the drain and the
+//! handles look at.
 //! Law: a slot belongs to the writer from taking it until its end is published, then to the drain until it is released.
 
 use super::bell::Bell;
-use super::drain::SlotDrain;
 use super::free::{FreeList, NONE};
 use super::latest::Stay;
 use super::queue::{CLEAN, DirtyQueue};
-use super::writer::SlotWriter;
 use crate::sync::{Bits, Edge, Latest, Number};
-use std::sync::Arc;
 
 /// Names one stream's stay in a slot. Slots are used again, keys are not (until a generation has gone round 2^32 times).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -68,7 +66,7 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    fn new(capacity: u32, ends: impl Iterator<Item = u32>) -> Self {
+    pub(super) fn new(capacity: u32, ends: impl Iterator<Item = u32>) -> Self {
         let slot = |_| Slot {
             latest: Latest::default(),
             last_seen: Number::new(0),
@@ -106,23 +104,4 @@ impl Slots {
     pub(super) fn free(&self, index: u32) -> Option<&FreeList> {
         self.free.iter().find(|(end, _)| index < *end).map(|(_, list)| list)
     }
-}
-
-/// The two ends of `capacity` slots (at most `u32::MAX - 1`; more is cut to that). All of it is allocated here, 48
-/// bytes a slot; the writer's 16 bytes follow as slots are first taken.
-pub fn slots(capacity: usize) -> (SlotWriter, SlotDrain) {
-    let ([writer], drain) = slots_for([capacity]);
-    (writer, drain)
-}
-
-/// Slots for several writers, each with so many of its own, and one drain for all.
-pub fn slots_for<const N: usize>(capacities: [usize; N]) -> ([SlotWriter; N], SlotDrain) {
-    let mut end = 0u32;
-    let ranges = capacities.map(|capacity| {
-        let first = end;
-        end = first.saturating_add(u32::try_from(capacity).unwrap_or(NONE)).min(NONE - 1);
-        first..end
-    });
-    let slots = Arc::new(Slots::new(end, ranges.iter().map(|range| range.end)));
-    (ranges.map(|range| SlotWriter::new(Arc::clone(&slots), range)), SlotDrain::new(slots))
 }

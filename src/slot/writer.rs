@@ -4,10 +4,10 @@
 //! Laws: no call waits; a stale key does nothing; after a slot's end was published the writer leaves it alone until the
 //! drain has released it.
 
-use super::bell::Ringer;
 use super::free::{FreeList, NONE};
 use super::handle::CursorHandle;
 use super::latest::{Phase, Stay};
+use super::ringer::Ringer;
 use super::table::{SlotKey, Slots};
 use crate::base::{Cursor, StreamName, Tick, fetch};
 use crate::sync::Shared;
@@ -140,7 +140,7 @@ impl SlotWriter {
 
     /// One that rings the drain's bell, for any thread.
     pub fn ringer(&self) -> Ringer {
-        Ringer(Arc::clone(&self.slots))
+        Ringer::new(Arc::clone(&self.slots))
     }
 
     /// Slots that streams have; those that the drain has not released yet are not counted.

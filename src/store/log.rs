@@ -12,7 +12,8 @@
 //! 5. A removed log is gone for every later call, until it is appended to again.
 //! 6. Logs are listed in the order of their names, as records are.
 
-use super::{StoreError, StreamName};
+use super::error::StoreError;
+use crate::base::StreamName;
 use std::sync::Arc;
 
 /// Events of one stream that lie together. Immutable once made.

@@ -2,19 +2,14 @@
 //!
 //! Law: an append touches the head, the new block and the blocks that leave for it, and nothing else.
 
-use super::{begin, refused};
+use super::tables::{BLOCKS, HEADS, begin, refused};
 use crate::base::StreamName;
+use crate::store::encoding::{decode_block, encode_block};
 use crate::store::log::state_holes;
-use crate::store::record::{decode_block, encode_block};
 use crate::store::{LogBlock, LogBounds, LogStore, LogWrite, StoreError, StoredLog};
-use ::redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
+use ::redb::{Database, ReadableDatabase, ReadableTable, Table};
 use std::ops::Bound;
 use std::sync::Arc;
-
-/// Events and bytes in the stream's blocks (8 bytes each), then what the owner left.
-pub(super) const HEADS: TableDefinition<'_, (&[u8], u64), &[u8]> = TableDefinition::new("log-heads-1");
-/// By session, stream and first event.
-pub(super) const BLOCKS: TableDefinition<'_, (&[u8], u64, u64), &[u8]> = TableDefinition::new("log-blocks-1");
 
 type Heads<'t> = Table<'t, (&'static [u8], u64), &'static [u8]>;
 type Blocks<'t> = Table<'t, (&'static [u8], u64, u64), &'static [u8]>;
