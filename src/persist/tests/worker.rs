@@ -4,7 +4,7 @@
 //! Laws checked after every step: durable <= published; a stored cursor never moves back; nothing that was acknowledged
 //! is missing; a removed stream does not come back.
 
-use super::worker::{Worker, WorkerConfig};
+use super::super::worker::{Worker, WorkerConfig};
 use crate::base::{Cursor, EventId, Random, Span, StreamName, Tick};
 use crate::slot::{SlotDrain, SlotKey, SlotWriter, slots};
 use crate::store::{MemoryStore, Outcome, SessionStore, StoreError, Write};

@@ -1,13 +1,14 @@
 //! The persister's threads, with stores that hang and refuse. Nothing here sleeps: tests wait for answers.
 
-use super::*;
-use crate::base::{Cursor, EventId, StreamName, Tick};
+use crate::base::{Cursor, EventId, Span, StreamName, Tick};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::persist::*;
 use crate::slot::{SlotKey, SlotWriter, slots};
 use crate::store::memory::Shared;
 use crate::store::scripted::{Fate, Scripted, Switch};
 use crate::store::{LogBlock, LogBounds, LogWrite, Opened, Outcome, Record, SessionStore, StoreError};
+use crate::timer::Backoff;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, unbounded};
 use std::sync::Arc;
 use std::time::Duration;

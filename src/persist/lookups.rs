@@ -7,72 +7,29 @@
 //! also while nobody asks, since the file stays locked as long as one half is held; a question costs a bounded number of
 //! records and bytes; each failure is counted, and said at most once every few seconds.
 
-use super::control::{Message, Reply, Wanted};
-use crate::base::{Span, StreamName, Tick};
+use super::complaints::Complaints;
+use super::message::{Half, Message, Question, Wanted};
+use crate::base::StreamName;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::slot::Ringer;
-use crate::store::{LogStore, Record, SessionStore, StoreError, StoredLog};
-use crate::sync::{Desk, Heard, Post, Teller};
+use crate::store::{Record, SessionStore, StoreError, StoredLog};
+use crate::sync::{Desk, Heard, Post};
 use std::sync::Arc;
 
-/// The reading half of a store.
-pub(super) struct Half {
-    /// Which opening of the store it is of.
-    pub(super) opening: u64,
-    pub(super) sessions: Box<dyn SessionStore>,
-    pub(super) logs: Option<Box<dyn LogStore>>,
-}
-
-/// A question.
-pub(super) enum Lookup {
-    Session {
-        session: Box<[u8]>,
-        limit: usize,
-        reply: Reply<Vec<(StreamName, Record)>>,
-    },
-    Cursor {
-        name: StreamName,
-        reply: Reply<Option<Record>>,
-    },
-    Scan {
-        after: Option<StreamName>,
-        limit: usize,
-        reply: Reply<Vec<(StreamName, Record)>>,
-    },
-    Logs {
-        session: Box<[u8]>,
-        wanted: Wanted,
-        limit: usize,
-        max_bytes: usize,
-        reply: Reply<Vec<(StreamName, Record, StoredLog)>>,
-    },
-}
-
-/// Gives the look-ups their half of the store, and takes it away. The newest word counts; none waits.
-pub(super) struct Openings(pub(super) Teller<Option<Half>>);
-
-impl Openings {
-    /// From now on this half is asked, or none. One that was not heard of yet is let go of.
-    pub(super) fn say(&self, half: Option<Half>) {
-        drop(self.0.tell(half));
-    }
-}
-
 /// What the thread has.
-pub(super) struct Lookups {
+pub(super) struct LookupThread {
     /// Where it is asked, and told which half to ask.
-    pub(super) desk: Desk<Lookup, Option<Half>>,
+    pub(super) desk: Desk<Question, Option<Half>>,
     /// Where it says that its half is of no use any more.
     pub(super) messages: Post<Message>,
     pub(super) ringer: Ringer,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
-    /// When a failure was said last.
-    pub(super) complained_at: Option<Tick>,
+    pub(super) complaints: Complaints,
 }
 
-impl Lookups {
+impl LookupThread {
     /// Answers until nobody can ask any more.
     pub(super) fn run(mut self) {
         let mut half = None;
@@ -91,19 +48,19 @@ impl Lookups {
         }
     }
 
-    fn answer(&mut self, question: Lookup, half: Option<&mut Half>) {
+    fn answer(&mut self, question: Question, half: Option<&mut Half>) {
         self.metrics.persistence().lookups.add(1);
         match question {
-            Lookup::Session { session, limit, reply } => {
+            Question::Session { session, limit, reply } => {
                 reply(self.look(half, "a session", |half| latest(&mut *half.sessions, &session, limit)));
             }
-            Lookup::Cursor { name, reply } => {
+            Question::Cursor { name, reply } => {
                 reply(self.look(half, "a cursor", |half| half.sessions.get_last_event_id(&name)));
             }
-            Lookup::Scan { after, limit, reply } => {
+            Question::Scan { after, limit, reply } => {
                 reply(self.look(half, "a list of cursors", |half| half.sessions.scan(after.as_ref(), limit)));
             }
-            Lookup::Logs { session, wanted, limit, max_bytes, reply } => {
+            Question::Logs { session, wanted, limit, max_bytes, reply } => {
                 reply(self.look(half, "stored events", |half| logs(half, &session, wanted, limit, max_bytes)));
             }
         }
@@ -130,18 +87,13 @@ impl Lookups {
         };
         if let Err(e) = &found {
             self.metrics.persistence().lookup_failures.add(1);
-            let now = self.clock.now();
-            if self.complained_at.is_none_or(|at| now.since(at) >= QUIET) {
-                self.complained_at = Some(now);
+            if self.complaints.may_say(self.clock.now()) {
                 tracing::warn!("{what} could not be looked up: {e}; whoever asked goes on without");
             }
         }
         found
     }
 }
-
-/// Between two log lines about look-ups that failed.
-const QUIET: Span = Span::from_secs(5);
 
 /// Records that are read at a time, and that are looked at for one question at most.
 const PAGE: usize = 256;
@@ -193,7 +145,7 @@ fn logs(
 mod tests {
     use super::*;
     use crate::base::EventId;
-    use crate::store::{LogBlock, LogBounds, LogWrite, MemoryStore, Write};
+    use crate::store::{LogBlock, LogBounds, LogStore, LogWrite, MemoryStore, Write};
 
     /// A session with so many streams, each active later than the one before by its number's hash, and its neighbours.
     fn half(streams: u64) -> Half {

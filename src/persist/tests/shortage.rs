@@ -2,14 +2,15 @@
 //!
 //! Law: what one store cannot do is counted, and keeps nothing else waiting.
 
-use super::*;
-use crate::base::{Cursor, EventId, StreamName, Tick};
+use crate::base::{Cursor, EventId, Span, StreamName, Tick};
 use crate::clock::Clock;
 use crate::metrics::{Metrics, Persistence};
+use crate::persist::*;
 use crate::slot::{SlotKey, SlotWriter, slots};
 use crate::store::memory::Shared;
 use crate::store::scripted::{Call, Fate, Scripted};
 use crate::store::{LogBlock, LogBounds, LogStore, LogWrite, Opened, Outcome, Record, SessionStore, StoreError};
+use crate::timer::Backoff;
 use crossbeam_channel::bounded;
 use std::sync::Arc;
 
