@@ -4,17 +4,20 @@
 //! Laws: the newest id in the window is the received mark's id, so the window holds it; a block is written down before
 //! its bytes are copied, so that one read is copied into the log in one piece, unless a block of it must be judged.
 
-use super::catch_up::{CatchUp, Verdict};
+use super::catch_up::{CatchUp, Verdict, judge_live};
+use super::fed::Fed;
+use super::front::{first_field, first_field_in};
 use super::gap::{GapReason, write_gap};
 use super::interner::{Interner, Symbol};
 use super::limits::{Dedup, TrackContext, TrackLimits};
 use super::log::Log;
 use super::marks::{FirstIds, Mark, NumberRun};
 use super::own::{OWN_PREFIX, OwnIds};
+use super::past::Past;
 use super::record::{Record, kind};
-use super::tracker::Fed;
 use super::window::Window;
 use crate::sse::{Block, BlockId};
+use std::ops::Range;
 
 /// Bytes of one read: those before `from` are in the log or dropped, those behind it are kept and not yet copied.
 pub(super) struct Run<'b> {
@@ -144,10 +147,10 @@ impl Ledger {
         if whole >= self.log.end() {
             // The block begins in this read.
             let from = run.from + (whole - self.log.end()) as usize;
-            run.flush(from + own_start(&run.bytes[from..at]), &mut self.log);
+            run.flush(from + first_field(&run.bytes[from..at]), &mut self.log);
         } else {
             run.flush(at, &mut self.log);
-            let from = self.own_start(whole..self.log.end());
+            let from = first_field_in(&self.log, whole..self.log.end());
             let (a, b) = self.log.slices(from..self.log.end());
             line.extend_from_slice(a);
             line.extend_from_slice(b);
@@ -350,7 +353,7 @@ impl Ledger {
         let (whole, end) = (self.log.whole(), self.log.end());
         let from = match &self.catch_up {
             Some(c) if c.discarding => whole,
-            _ => self.own_start(whole..end),
+            _ => first_field_in(&self.log, whole..end),
         };
         let is_event = block.has_data || block.id != BlockId::None;
         match self.verdict(cx, block, from..end) {
@@ -377,6 +380,18 @@ impl Ledger {
         }
     }
 
+    /// Judges a block whose bytes behind its front are `own`.
+    fn verdict(&mut self, cx: &TrackContext<'_>, block: &Block<'_>, own: Range<u64>) -> Verdict {
+        let Self { log, window, first, received, numbers, catch_up, .. } = self;
+        let past = Past { log, window, first, received: *received, numbers: *numbers };
+        let Some(state) = catch_up else { return judge_live(&past, cx, block, own) };
+        let (verdict, goes_on) = state.judge(&past, cx, block, own);
+        if !goes_on {
+            *catch_up = None;
+        }
+        verdict
+    }
+
     /// Keeps a block of which readers have a part already. One that repeats a known id does not end catching up.
     fn keep_oversize(&mut self, cx: &mut TrackContext<'_>, block: &Block<'_>, fed: &mut Fed) {
         if !self.is_repeated(cx, block.id) && block.id != BlockId::None {
@@ -400,17 +415,5 @@ impl Ledger {
     /// Whether no more can be held although readers have all that they may have.
     fn is_stuck(&self, cx: &TrackContext<'_>) -> bool {
         self.log.delivered() == self.log.whole() && self.log.room(cx.limits.ring_bytes(), cx.budget) == 0
-    }
-}
-
-/// Where the first field of a block stands, behind a byte order mark, comments and blank lines.
-fn own_start(bytes: &[u8]) -> usize {
-    let mut at = if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
-    loop {
-        match bytes.get(at) {
-            Some(b'\n' | b'\r') => at += 1,
-            Some(b':') => at += memchr::memchr2(b'\n', b'\r', &bytes[at..]).unwrap_or(bytes.len() - at),
-            _ => return at,
-        }
     }
 }

@@ -11,6 +11,8 @@ mod budget;
 mod catch_up;
 #[cfg(test)]
 mod edge_tests;
+mod fed;
+mod front;
 mod gap;
 mod interner;
 mod ledger;
@@ -20,6 +22,7 @@ mod log;
 pub(crate) mod log_ops;
 mod marks;
 mod own;
+mod past;
 mod record;
 mod ring;
 #[cfg(test)]
@@ -32,10 +35,11 @@ mod verdict_tests;
 mod window;
 
 pub use budget::Budget;
+pub use fed::Fed;
 pub use gap::{GapReason, write_gap};
 pub use interner::{Interner, Symbol};
 pub use limits::{Dedup, TrackContext, TrackLimits};
 pub use marks::Mark;
 pub use own::OWN_PREFIX;
-pub use tracker::{CutKind, Fed, Tracker};
+pub use tracker::{CutKind, Tracker};
 pub use window::Window;
