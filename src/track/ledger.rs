@@ -12,7 +12,7 @@ use super::interner::{Interner, Symbol};
 use super::limits::{Dedup, TrackContext, TrackLimits};
 use super::log::Log;
 use super::marks::{FirstIds, Mark, NumberRun};
-use super::own::{OWN_PREFIX, OwnIds};
+use super::own::{OWN_LINE, OwnIds};
 use super::past::Past;
 use super::record::{Record, kind};
 use super::window::Window;
@@ -141,7 +141,7 @@ impl Ledger {
             return;
         }
         fed.own_ids |= !self.own.are_given();
-        let mut line = Vec::with_capacity(OWN_PREFIX + 26);
+        let mut line = Vec::with_capacity(OWN_LINE);
         self.own.line(self.received.seq + 1, &mut line);
         let whole = self.log.whole();
         if whole >= self.log.end() {

@@ -40,6 +40,6 @@ pub use gap::{GapReason, write_gap};
 pub use interner::{Interner, Symbol};
 pub use limits::{Dedup, TrackContext, TrackLimits};
 pub use marks::Mark;
-pub use own::OWN_PREFIX;
+pub use own::{OWN_MARK, OWN_PREFIX, own_prefix};
 pub use tracker::{CutKind, Tracker};
 pub use window::Window;
