@@ -1,9 +1,8 @@
 //! What the persister is told before it starts.
 //!
-//! In: the defaults, a secret to offer and a seed. Out: the configuration of both its threads.
+//! In: the defaults, a secret to offer and a seed. Out: the configuration of both threads.
 
-use super::worker::WorkerConfig;
-use crate::base::Span;
+use crate::base::{Span, Tick};
 use crate::timer::Backoff;
 
 /// What the persister is told before it starts.
@@ -33,5 +32,46 @@ impl PersistConfig {
         let (idle, sweep_pause) = (Span::from_secs(24 * 3_600), Span::from_secs(1));
         let worker = WorkerConfig::default();
         Self { worker, reopen, idle, sweep_pause, log_bytes: 16 << 20, candidate, seed }
+    }
+}
+
+/// What the worker keeps to.
+#[derive(Clone, Debug)]
+pub struct WorkerConfig {
+    /// From one write of what has changed to the next.
+    pub window: Span,
+    /// Between two writes of a stream that has activity alone.
+    pub activity_window: Span,
+    /// Records a batch; 0: as many as the store likes.
+    pub batch: usize,
+    /// Between attempts.
+    pub retry: Backoff,
+    /// Failed batches in a row before the breaker opens.
+    pub breaker_after: u32,
+    /// How long it stays open before the store is asked again.
+    pub breaker_for: Span,
+}
+
+impl Default for WorkerConfig {
+    fn default() -> Self {
+        Self {
+            window: Span::from_millis(100),
+            activity_window: Span::from_secs(5),
+            batch: 0,
+            retry: Backoff::new(Span::from_millis(50), Span::from_secs(10)),
+            breaker_after: 5,
+            breaker_for: Span::from_secs(1),
+        }
+    }
+}
+
+impl WorkerConfig {
+    /// When the window that lies around this time ends.
+    pub(super) fn due(&self, at: Tick) -> Tick {
+        let window = self.window.micros();
+        match at.micros().checked_div(window) {
+            Some(whole) => Tick::from_micros(whole.saturating_add(1).saturating_mul(window)),
+            None => at,
+        }
     }
 }

@@ -35,8 +35,8 @@ mod writing;
 #[cfg(test)]
 mod tests;
 
-pub use config::PersistConfig;
+pub use config::{PersistConfig, WorkerConfig};
 pub use control::{PersistControl, Refused};
 pub use message::{Opener, Reply, Wanted};
 pub use persister::{Persister, Unflushed};
-pub use worker::{Worker, WorkerConfig};
+pub use worker::Worker;

@@ -4,10 +4,9 @@
 //! Law: the front is no part of the event. Of two blocks that differ in their fronts alone, one is a repeat of the other;
 //! an id of segno's own goes behind the front.
 
+use super::bom::BOM;
 use super::log::Log;
 use std::ops::Range;
-
-const BOM: &[u8; 3] = b"\xef\xbb\xbf";
 
 /// Where the first field of a block stands that begins `bytes`.
 pub(super) fn first_field(bytes: &[u8]) -> usize {

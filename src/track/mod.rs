@@ -7,10 +7,9 @@
 //! each call in a [`TrackContext`]. Nothing here reads a clock, waits, or knows a socket.
 //! Source: DESIGN section 3 (laws 1, 3, 4, 5, 8, 9) and section 4.
 
+mod bom;
 mod budget;
 mod catch_up;
-#[cfg(test)]
-mod edge_tests;
 mod fed;
 mod front;
 mod gap;
@@ -26,12 +25,8 @@ mod past;
 mod record;
 mod ring;
 #[cfg(test)]
-mod simulation;
-#[cfg(test)]
 mod tests;
 mod tracker;
-#[cfg(test)]
-mod verdict_tests;
 mod window;
 
 pub use budget::Budget;

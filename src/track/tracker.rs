@@ -17,6 +17,7 @@
 //!
 //! Source: DESIGN laws 1, 3, 4, 5, 8, 9 and section 4.
 
+use super::bom::BomFilter;
 use super::budget::Budget;
 use super::catch_up::CatchUp;
 use super::fed::Fed;
@@ -439,47 +440,6 @@ impl Tracker {
         ledger.delivered = Mark::default();
         ledger.catch_up = None;
         ledger.own = OwnIds::default();
-    }
-}
-
-/// Takes one byte order mark out of the front of a body, also when it is split over reads.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum BomFilter {
-    /// None is looked for, or any more.
-    Off,
-    /// So many of its bytes have come and are held back.
-    Seen(u8),
-}
-
-const BOM: &[u8; 3] = b"\xef\xbb\xbf";
-
-impl BomFilter {
-    /// What is to be scanned: first bytes held back that turned out not to be a mark, then the rest of the input.
-    fn strip<'b>(&mut self, bytes: &'b [u8]) -> (&'static [u8], &'b [u8]) {
-        let Self::Seen(_) = *self else { return (&[], bytes) };
-        let seen = self.held();
-        let more = BOM[seen..].iter().zip(bytes).take_while(|(a, b)| a == b).count();
-        if seen + more == BOM.len() {
-            *self = Self::Off;
-            (&[], &bytes[more..])
-        } else if more == bytes.len() {
-            *self = Self::Seen((seen + more) as u8);
-            (&[], &[])
-        } else {
-            *self = Self::Off;
-            (&BOM[..seen], bytes)
-        }
-    }
-
-    fn held(self) -> usize {
-        match self {
-            Self::Off => 0,
-            Self::Seen(n) => usize::from(n).min(BOM.len() - 1),
-        }
-    }
-
-    fn bytes(self) -> &'static [u8] {
-        &BOM[..self.held()]
     }
 }
 
