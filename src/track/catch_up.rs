@@ -48,8 +48,8 @@ use super::gap::GapReason;
 use super::interner::Symbol;
 use super::limits::{Dedup, TrackContext};
 use super::log::Log;
+use super::logged::Kinds;
 use super::past::{Found, Past, Sought, followers};
-use super::record::kind;
 use crate::sse::{Block, BlockId};
 use std::ops::Range;
 
@@ -83,7 +83,7 @@ enum Next {
 
 /// The state of a stream between the begin of a healed body and its first new event.
 pub(super) struct CatchUp {
-    /// Blocks without an id are compared with the record of this number and those behind it; `None`: not any more.
+    /// Blocks without an id are compared with the block of this number and those behind it; `None`: not any more.
     next: Option<u64>,
     /// The body has had an id.
     seen_id: bool,
@@ -174,10 +174,10 @@ impl CatchUp {
 
     fn judge_without_id(&mut self, past: &Past<'_>, block: &Block<'_>, own: Range<u64>) -> Verdict {
         let mut number = self.next.unwrap_or(u64::MAX).max(past.log.first_number());
-        while let Some(record) = past.log.record(number)
-            && !record.sets_id()
+        while let Some(block) = past.log.logged(number)
+            && !block.sets_id()
         {
-            if !record.is(kind::GAP) && past.is_same(number, own.clone()) {
+            if !block.is(Kinds::GAP) && past.is_same(number, own.clone()) {
                 self.next = Some(number + 1);
                 return DROP;
             }

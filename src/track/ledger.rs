@@ -1,6 +1,6 @@
 //! What a stream remembers: its log, its marks, its ids. The part of a tracker behind the scanner.
 //!
-//! In: the blocks that the scanner found, and the bytes between them. Out: records in the log, or bytes taken out.
+//! In: the blocks that the scanner found, and the bytes between them. Out: blocks in the log, or bytes taken out.
 //! Laws: the newest id in the window is the received mark's id, so the window holds it; a block is written down before
 //! its bytes are copied, so that one read is copied into the log in one piece, unless a block of it must be judged.
 
@@ -11,10 +11,10 @@ use super::gap::{GapReason, write_gap};
 use super::interner::{Interner, Symbol};
 use super::limits::{Dedup, TrackContext, TrackLimits};
 use super::log::Log;
+use super::logged::{Kinds, LoggedBlock};
 use super::marks::{FirstIds, Mark, NumberRun};
 use super::own::{OWN_LINE, OwnIds};
 use super::past::Past;
-use super::record::{Record, kind};
 use super::window::Window;
 use crate::sse::{Block, BlockId};
 use std::ops::Range;
@@ -42,7 +42,7 @@ impl<'b> Run<'b> {
     }
 }
 
-/// The symbol of a block's id, with the two references that its record and the window hold, and whether nobody held it
+/// The symbol of a block's id, with the two references that its block and the window hold, and whether nobody held it
 /// before. None: there is no id, none that may be known, or no place for it.
 #[derive(Clone, Copy)]
 struct Taken(Option<(Symbol, bool)>);
@@ -81,7 +81,7 @@ pub(super) struct Ledger {
 /// read or nobody does, ahead of it while somebody replays.
 struct Apart {
     marked: u64,
-    /// A reference to the mark's id, whose record may leave before the mark moves.
+    /// A reference to the mark's id, whose block may leave before the mark moves.
     held: Option<Symbol>,
 }
 
@@ -216,7 +216,7 @@ impl Ledger {
         self.log.truncate(from);
         self.reserve(cx, text.len());
         self.log.append(&text);
-        self.log.push(Record::new(from + gap, kind::GAP, None, cx.now), cx.budget);
+        self.log.push(LoggedBlock::new(from + gap, Kinds::GAP, None, cx.now), cx.budget);
     }
 
     /// Makes room for `n` bytes.
@@ -234,21 +234,21 @@ impl Ledger {
     #[inline]
     fn keep_taken(&mut self, cx: &mut TrackContext<'_>, end: u64, block: &Block<'_>, taken: Taken, fed: &mut Fed) {
         let mut id = None;
-        let mut kinds = if block.has_data { kind::EVENT } else { 0 };
+        let mut kinds = if block.has_data { Kinds::EVENT } else { Kinds::NONE };
         match (block.id, taken.0) {
             (BlockId::None, _) => {}
-            (BlockId::Set([]), _) => kinds = kind::EVENT | kind::RESET,
+            (BlockId::Set([]), _) => kinds = Kinds::EVENT | Kinds::RESET,
             (BlockId::Set(bytes), Some((symbol, _))) => {
                 id = Some(symbol);
-                kinds = kind::EVENT;
+                kinds = Kinds::EVENT;
                 self.numbers.note(bytes);
             }
             (BlockId::Set(_), None) => {
-                kinds = kind::EVENT | kind::LOST;
+                kinds = Kinds::EVENT | Kinds::LOST;
                 fed.ids_refused += 1;
             }
             (BlockId::TooLong, _) => {
-                kinds = kind::EVENT | kind::LOST;
+                kinds = Kinds::EVENT | Kinds::LOST;
                 fed.ids_too_long += 1;
             }
         }
@@ -260,14 +260,14 @@ impl Ledger {
                 cx.interner.retain(symbol);
             }
             self.received.id = id;
-        } else if kinds & (kind::RESET | kind::LOST) != 0 {
+        } else if kinds.is(Kinds::RESET | Kinds::LOST) {
             self.received.id = None;
             self.numbers = NumberRun::default();
         }
-        let event = u32::from(kinds & kind::EVENT != 0);
+        let event = u32::from(kinds.is(Kinds::EVENT));
         self.received.seq += u64::from(event);
         fed.events += event;
-        self.log.push(Record::new(end, kinds, id, cx.now), cx.budget);
+        self.log.push(LoggedBlock::new(end, kinds, id, cx.now), cx.budget);
     }
 
     /// The offset of the delivered mark.
@@ -283,13 +283,13 @@ impl Ledger {
             self.mark(cx, offset);
         } else {
             let delivered = &mut self.delivered;
-            self.log.advance(offset, |record| {
-                if record.end() <= marked {
+            self.log.advance(offset, |block| {
+                if block.end() <= marked {
                     return;
                 }
-                delivered.seq += u64::from(record.is(kind::EVENT));
-                if record.sets_id() {
-                    delivered.id = record.id;
+                delivered.seq += u64::from(block.is(Kinds::EVENT));
+                if block.sets_id() {
+                    delivered.id = block.id;
                 }
             });
             if self.log.delivered() >= marked {
@@ -341,7 +341,7 @@ impl Ledger {
         self.apart = Some(Box::new(Apart { marked, held }));
     }
 
-    /// The mark's offset is the log's again, and a record or the log's base holds its id.
+    /// The mark's offset is the log's again, and a block or the log's base holds its id.
     pub(super) fn join_mark(&mut self, interner: &mut Interner) {
         if let Some(held) = self.apart.take().and_then(|apart| apart.held) {
             interner.release_later(held);

@@ -9,7 +9,7 @@
 use super::budget::Budget;
 use super::interner::{Interner, Symbol};
 use super::log::{GRANTED, Log};
-use super::record::{Record, kind};
+use super::logged::{Kinds, LoggedBlock};
 use crate::base::{Span, Tick};
 use arbitrary::{Arbitrary, Unstructured};
 
@@ -174,7 +174,7 @@ impl Run {
             Op::Advance { bytes } => {
                 let offset = self.log.delivered() + u64::from(bytes);
                 let mut passed = Vec::new();
-                self.log.advance(offset, |record| passed.push(record.end()));
+                self.log.advance(offset, |block| passed.push(block.end()));
                 let to = offset.min(self.model.whole);
                 let between = |block: &&Ended| block.end > self.model.delivered && block.end <= to;
                 assert_eq!(passed, self.model.held().filter(between).map(|b| b.end).collect::<Vec<_>>());
@@ -227,16 +227,16 @@ impl Run {
             _ => None,
         };
         let kinds = match what {
-            Kind::Plain => 0,
-            Kind::Event => kind::EVENT,
-            Kind::Id(_) if symbol.is_none() => kind::EVENT | kind::LOST,
-            Kind::Id(_) => kind::EVENT,
-            Kind::Reset => kind::EVENT | kind::RESET,
-            Kind::Gap => kind::GAP,
+            Kind::Plain => Kinds::NONE,
+            Kind::Event => Kinds::EVENT,
+            Kind::Id(_) if symbol.is_none() => Kinds::EVENT | Kinds::LOST,
+            Kind::Id(_) => Kinds::EVENT,
+            Kind::Reset => Kinds::EVENT | Kinds::RESET,
+            Kind::Gap => Kinds::GAP,
         };
-        self.log.push(Record::new(end, kinds, symbol, self.now), &mut self.budget);
+        self.log.push(LoggedBlock::new(end, kinds, symbol, self.now), &mut self.budget);
         let sets_id = matches!(what, Kind::Id(_) | Kind::Reset);
-        let (is_event, parts) = (kinds & kind::EVENT != 0, kinds & (kind::EVENT | kind::GAP) != 0);
+        let (is_event, parts) = (kinds.is(Kinds::EVENT), kinds.is(Kinds::EVENT | Kinds::GAP));
         self.model.blocks.push(Ended { end, is_event, sets_id, id: symbol, parts, at: self.now });
         self.model.whole = end;
         if self.model.loose_until == u64::MAX {
@@ -287,7 +287,7 @@ impl Run {
 
     /// The most bytes that the list of blocks can have taken.
     fn blocks_memory(&self) -> usize {
-        2 * (self.most + 1) * size_of::<Record>()
+        2 * (self.most + 1) * size_of::<LoggedBlock>()
     }
 
     fn check(&self) {

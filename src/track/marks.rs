@@ -25,12 +25,12 @@ pub(super) struct FirstIds {
 #[derive(Default)]
 struct First {
     ids: [Option<Symbol>; FIRST_IDS],
-    /// The number of the record that brought the last of them.
+    /// The number of the block that brought the last of them.
     until: u64,
 }
 
 impl FirstIds {
-    /// Remembers the id of a record while there is a place. True: it was taken, and the owner must hold a reference.
+    /// Remembers the id of a block while there is a place. True: it was taken, and the owner must hold a reference.
     pub(super) fn note(&mut self, id: Symbol, number: u64) -> bool {
         if self.is_full {
             return false;
@@ -51,7 +51,7 @@ impl FirstIds {
         self.position(id).is_some()
     }
 
-    /// Whether the record with this number brings one of the first ids again.
+    /// Whether the block with this number brings one of the first ids again.
     pub(super) fn is_again(&self, id: Symbol, number: u64) -> bool {
         self.ids.as_ref().is_some_and(|first| number > first.until && first.ids.contains(&Some(id)))
     }

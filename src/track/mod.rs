@@ -19,10 +19,10 @@ mod limits;
 mod log;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod log_ops;
+mod logged;
 mod marks;
 mod own;
 mod past;
-mod record;
 mod ring;
 #[cfg(test)]
 mod tests;

@@ -6,8 +6,8 @@
 use super::front::first_field_in;
 use super::interner::Symbol;
 use super::log::Log;
+use super::logged::{Kinds, LoggedBlock};
 use super::marks::{FirstIds, Mark, NumberRun};
-use super::record::{Record, kind};
 use super::window::Window;
 use std::ops::Range;
 
@@ -28,17 +28,17 @@ pub(super) enum Sought {
 }
 
 impl Sought {
-    fn is(self, record: &Record) -> bool {
+    fn is(self, block: &LoggedBlock) -> bool {
         match self {
-            Self::Id(id) => record.id == Some(id),
-            Self::Empty => record.is(kind::RESET),
+            Self::Id(id) => block.id == Some(id),
+            Self::Empty => block.is(Kinds::RESET),
         }
     }
 }
 
 /// What the log says of an event.
 pub(super) enum Found {
-    /// The record of this number is the event.
+    /// The block of this number is the event.
     Same(u64),
     /// Events with this id are logged, all with other bytes.
     Other,
@@ -47,14 +47,14 @@ pub(super) enum Found {
 }
 
 impl Past<'_> {
-    /// Looks for an event in the log, from the record of number `hint` on and then from the front: repeats come in
+    /// Looks for an event in the log, from the block of number `hint` on and then from the front: repeats come in
     /// order, so that the first look is nearly always the right one.
     pub(super) fn find(&self, sought: Sought, own: Range<u64>, hint: u64) -> Found {
         let (first, end) = (self.log.first_number(), self.log.next_number());
         let hint = hint.clamp(first, end);
         let mut found = Found::Nowhere;
         for number in (hint..end).chain(first..hint) {
-            if !self.log.record(number).is_some_and(|record| sought.is(record)) {
+            if !self.log.logged(number).is_some_and(|block| sought.is(block)) {
                 continue;
             }
             if self.is_same(number, own.clone()) {
@@ -67,7 +67,7 @@ impl Past<'_> {
         found
     }
 
-    /// Whether the record of this number has these bytes, the front of its block left out.
+    /// Whether the block of this number has these bytes, the front of its block left out.
     pub(super) fn is_same(&self, number: u64, own: Range<u64>) -> bool {
         let Some(range) = self.log.range(number) else { return false };
         let logged = first_field_in(self.log, range.clone())..range.end;
@@ -93,7 +93,7 @@ impl Past<'_> {
         }
     }
 
-    /// The number of the first record behind the last one with an id.
+    /// The number of the first block behind the last one with an id.
     pub(super) fn followers(&self) -> u64 {
         followers(self.log)
     }
@@ -107,11 +107,11 @@ impl Past<'_> {
     }
 }
 
-/// The number of the first record behind the last one with an id.
+/// The number of the first block behind the last one with an id.
 pub(super) fn followers(log: &Log) -> u64 {
     let mut number = log.next_number();
-    while let Some(record) = number.checked_sub(1).and_then(|before| log.record(before))
-        && !record.sets_id()
+    while let Some(block) = number.checked_sub(1).and_then(|before| log.logged(before))
+        && !block.sets_id()
     {
         number -= 1;
     }
