@@ -14,8 +14,8 @@ pub struct PersistConfig {
     pub reopen: Backoff,
     /// A record that was not active for so long is removed. [`Span::MAX`]: none is.
     pub idle: Span,
-    /// Between two steps of the search for such records, each over a few hundred of them; it begins 60 of these after the
-    /// store was opened, and again 600 after it came to the end.
+    /// Between two steps of the search for such records, each over a few hundred of them; it begins 60 of these after
+    /// the store was opened, and again 600 after it came to the end.
     pub sweep_pause: Span,
     /// Bytes of log blocks on their way to the store, at most.
     pub log_bytes: usize,

@@ -56,8 +56,8 @@ impl PersistControl {
         self.look_up(Question::Cursor { name, reply })
     }
 
-    /// Looks up the stored logs of a session that are wanted: at most `limit` streams, those first that were active last,
-    /// the newest `max_bytes` of each.
+    /// Looks up the stored logs of a session that are wanted: at most `limit` streams, those first that were active
+    /// last, the newest `max_bytes` of each.
     ///
     /// # Errors
     /// [`Refused`]; then `reply` is not called.
@@ -105,8 +105,8 @@ impl PersistControl {
         Ok(())
     }
 
-    /// Takes a block of a log for the store, or a log's removal. Refused where too many are on their way: the next block
-    /// of that stream then has to state a hole, and a removal is to be said again.
+    /// Takes a block of a log for the store, or a log's removal. Refused where too many are on their way: the next
+    /// block of that stream then has to state a hole, and a removal is to be said again.
     ///
     /// # Errors
     /// [`Refused`]; the block is dropped.

@@ -2,8 +2,8 @@
 //!
 //! In: rings of the bell, messages, the clock. Out: batches to the store; numbers for the metrics; log lines.
 //! Laws: the thread sleeps at the bell until something is due; each failure of the store is counted, and said at most
-//! once every few seconds, with what happens next; when a store has failed for good, both halves of it are dropped and it
-//! is opened again; the worker, which knows what is not durable, outlives that.
+//! once every few seconds, with what happens next; when a store has failed for good, both halves of it are dropped and
+//! it is opened again; the worker, which knows what is not durable, outlives that.
 //!
 //! ```text
 //! open the store; until it is closed for good, or the end:
@@ -74,8 +74,8 @@ impl Flusher {
         Self { config, links, waits, complaints, random, openings: 0, is_closed: false, barren: 0, failures: 0 }
     }
 
-    /// Opens the store, then writes until it is told to end; opens the store again as often as it fails for good. Callers
-    /// who still wait for a flush at the end are told that it was not done.
+    /// Opens the store, then writes until it is told to end; opens the store again as often as it fails for good.
+    /// Callers who still wait for a flush at the end are told that it was not done.
     pub(super) fn run(mut self) {
         let mut worker = None;
         while let Some(mut writing) = self.open_store(worker.take()) {
@@ -209,9 +209,9 @@ impl Flusher {
         false
     }
 
-    /// Looks at the slots, if it is time. While something changes, one look a window is enough, when the window ends: what
-    /// is found then is due at once. To look more often would have each stream queued, and its cursor fetched from the
-    /// thread that writes it, several times for one record.
+    /// Looks at the slots, if it is time. While something changes, one look a window is enough, when the window ends:
+    /// what is found then is due at once. To look more often would have each stream queued, and its cursor fetched from
+    /// the thread that writes it, several times for one record.
     fn look(&mut self, worker: &mut Worker) {
         let now = self.links.clock.now();
         if !self.waits.look_is_due(now) {
@@ -267,8 +267,8 @@ impl Flusher {
         }
     }
 
-    /// Sleeps until something is due; while nothing changes, also until something does. While much changes, being woken for
-    /// each change would cost both threads more than all the rest: then the thread naps until it looks again.
+    /// Sleeps until something is due; while nothing changes, also until something does. While much changes, being woken
+    /// for each change would cost both threads more than all the rest: then the thread naps until it looks again.
     ///
     /// A nap takes the rings that come during it, so after a nap there is always a look before the thread waits.
     fn sleep(&mut self, writing: &mut Writing, now: Tick) {
@@ -344,7 +344,8 @@ impl Flusher {
         true
     }
 
-    /// Looks for records that nobody uses any more, a page at a time, while there is nothing else to do. True when it did.
+    /// Looks for records that nobody uses any more, a page at a time, while there is nothing else to do. True when it
+    /// did.
     fn sweep(&mut self, writing: &mut Writing, now: Tick) -> bool {
         if self.sweep_due(writing).is_none_or(|at| at > now) {
             return false;

@@ -1,8 +1,9 @@
 //! Log blocks on their way to the store: a bounded queue, and what is tried again.
 //!
 //! In: blocks from the reactor. Out: batches in the order they came.
-//! Laws: blocks of one stream reach the store in their order, and none behind the removal of its log; the bytes on their way are bounded, and a block that
-//! finds no place is refused, so that the next one of its stream states the hole.
+//! Laws: blocks of one stream reach the store in their order, and none behind the removal of its log; the bytes on
+//! their way are bounded, and a block that finds no place is refused, so that the next one of its stream states the
+//! hole.
 
 use crate::store::{LogBlock, LogWrite};
 use crate::sync::Counter;
@@ -85,9 +86,9 @@ impl LogQueue {
         self.batch.is_empty() && self.again.is_empty() && self.queue.is_empty()
     }
 
-    /// The batch was written, item by item as told; the others stay, in their order. But a block behind which its stream
-    /// was already given something is dropped: behind a removal it would bring a dead log back, behind a later block it
-    /// would stand in the wrong place. Gives how many blocks were dropped.
+    /// The batch was written, item by item as told; the others stay, in their order. But a block behind which its
+    /// stream was already given something is dropped: behind a removal it would bring a dead log back, behind a later
+    /// block it would stand in the wrong place. Gives how many blocks were dropped.
     pub(super) fn on_written(&mut self, fates: impl Iterator<Item = Fate>) -> u64 {
         let mut fates = fates.collect::<Vec<_>>();
         fates.resize(self.batch.len(), Fate::Failed);

@@ -2,10 +2,10 @@
 //!
 //! In: questions; the reading half of the store, each time that it is opened, and that it is to be let go of. Out:
 //! answers, to whoever asked.
-//! Laws: every question is answered, with an error while the store is away, and never from an opening that was let go of
-//! before it was asked; a half that is to be let go of is let go of
-//! also while nobody asks, since the file stays locked as long as one half is held; a question costs a bounded number of
-//! records and bytes; each failure is counted, and said at most once every few seconds.
+//! Laws: every question is answered, with an error while the store is away, and never from an opening that was let go
+//! of before it was asked; a half that is to be let go of is let go of also while nobody asks, since the file stays
+//! locked as long as one half is held; a question costs a bounded number of records and bytes; each failure is counted,
+//! and said at most once every few seconds.
 
 use super::complaints::Complaints;
 use super::message::{Half, Message, Question, Wanted};

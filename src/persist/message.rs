@@ -28,8 +28,8 @@ pub(super) enum Message {
     },
 }
 
-/// Tells a caller whether its flush was done, exactly once. Where it is dropped, the caller is told that the flush was not
-/// done: a message may still lie in the inbox when the flusher ends.
+/// Tells a caller whether its flush was done, exactly once. Where it is dropped, the caller is told that the flush was
+/// not done: a message may still lie in the inbox when the flusher ends.
 pub(super) struct Answer(Option<Box<dyn FnOnce(bool) + Send>>);
 
 impl Answer {
@@ -92,7 +92,8 @@ pub(super) enum Question {
     },
 }
 
-/// Lends the look-up thread a half of the store, and takes it back. Neither waits: the newest word is the one that counts.
+/// Lends the look-up thread a half of the store, and takes it back. Neither waits: the newest word is the one that
+/// counts.
 pub(super) struct Lender(pub(super) Teller<Option<Half>>);
 
 impl Lender {

@@ -10,7 +10,8 @@
 //! 1. Only what was published is written, so durable <= delivered; a write that is not newer changes nothing.
 //! 2. Retries carry slots, not values: each attempt reads the slot again.
 //! 3. Nothing is given up: what the store refuses stays dirty until it takes it, and every failure is counted and said.
-//!    But the last cursor of a stream that has ended is, and is counted, where the store holds as many records as it may.
+//!    But the last cursor of a stream that has ended is, and is counted, where the store holds as many records as it
+//!    may.
 //! 4. Slots are written in the order in which they became due, so a busy one cannot keep a quiet one waiting.
 //! 5. Until the store has handed out an epoch nothing is written.
 //! 6. A store call that hangs holds up neither the reactor, nor look-ups, nor the end of the process.

@@ -26,8 +26,8 @@ pub fn threads(
 /// The number of an opening, with its reading half; or none.
 type MaybeOpen = Option<(u64, Box<dyn SessionStore>)>;
 
-/// The look-up thread alone, and what the writing thread has of it: a function that lends it the half of an opening, or takes
-/// the half back.
+/// The look-up thread alone, and what the writing thread has of it: a function that lends it the half of an opening, or
+/// takes the half back.
 #[doc(hidden)]
 pub fn lookups(ringer: Ringer, clock: Clock) -> (PersistControl, impl Fn(MaybeOpen) + Send, impl FnOnce() + Send) {
     let Front { control, lookups, lender, .. } = Front::new(ringer, 0, Arc::default(), clock);

@@ -1,9 +1,9 @@
 //! The persister's two threads: started, waited for, ended.
 //!
-//! In: a configuration, the drain of the slots, a way to open the store. Out: both threads, and a [`PersistControl`] to ask
-//! them.
-//! Laws: no call waits, but [`Persister::first_open`] and [`Persister::shutdown`]; a persister that is dropped ends, and
-//! closes the store.
+//! In: a configuration, the drain of the slots, a way to open the store. Out: both threads, and a [`PersistControl`] to
+//! ask them.
+//! Laws: no call waits, but [`Persister::first_open`] and [`Persister::shutdown`]; a persister that is dropped ends,
+//! and closes the store.
 
 use super::complaints::Complaints;
 use super::config::PersistConfig;
@@ -105,8 +105,8 @@ pub struct End {
 }
 
 impl End {
-    /// Says that everything is to be written, and then is the end; at this much time from now in any case. False when it
-    /// was said before, or the persister has ended.
+    /// Says that everything is to be written, and then is the end; at this much time from now in any case. False when
+    /// it was said before, or the persister has ended.
     pub fn say(&mut self, within: Span) -> bool {
         let is_left = self.post.take().is_some_and(|post| post.leave(within).is_ok());
         if is_left {
@@ -152,7 +152,8 @@ impl Parts {
     }
 }
 
-/// What callers reach, with the look-up thread that answers them, and the ends of the ways from there to the writing thread.
+/// What callers reach, with the look-up thread that answers them, and the ends of the ways from there to the writing
+/// thread.
 pub(super) struct Front {
     pub(super) control: PersistControl,
     pub(super) lookups: LookupThread,

@@ -1,8 +1,9 @@
 //! The sweep: removes from the store what nobody has used for long.
 //!
 //! In: the store, a page of it at a time; the slots. Out: records and logs removed.
-//! Laws: each step looks at a bounded number of records; a record goes only if its last activity is too long ago when it
-//! is removed, and no stream that lives now has its name; what an interrupted step leaves is found by the next round.
+//! Laws: each step looks at a bounded number of records; a record goes only if its last activity is too long ago when
+//! it is removed, and no stream that lives now has its name; what an interrupted step leaves is found by the next
+//! round.
 //!
 //! Most records go by tombstones. What is left is of sessions that were evicted, of processes before this one, and of
 //! removals that found no place.

@@ -1,7 +1,7 @@
 //! What the writing thread waits for, and who waits for it.
 //!
-//! In: callers who ask for a flush, the end, looks at the slots. Out: when the thread is to wake, whether it is in a hurry,
-//! whether it is done.
+//! In: callers who ask for a flush, the end, looks at the slots. Out: when the thread is to wake, whether it is in a
+//! hurry, whether it is done.
 //! Laws: the callers are bounded; each is answered, also when this is dropped.
 
 use super::message::Answer;
@@ -16,7 +16,8 @@ pub(super) struct Waits {
     flushes: Vec<(u64, Answer)>,
     /// When the thread ends, finished or not. `None` until it is told to end.
     end_at: Option<Tick>,
-    /// When the slots are looked at again. `None`: the last look found nothing, and the bell says when there is something.
+    /// When the slots are looked at again. `None`: the last look found nothing, and the bell says when there is
+    /// something.
     look_at: Option<Tick>,
     /// Since when there may be changes that were not seen. `None`: the thread is woken for the first of them.
     unseen_since: Option<Tick>,
@@ -33,16 +34,16 @@ impl Waits {
         self.flushes.len() < FLUSHES
     }
 
-    /// Has a caller wait until all changes up to `newest` are durable. Where no place is left, the caller is told that its
-    /// flush was not done.
+    /// Has a caller wait until all changes up to `newest` are durable. Where no place is left, the caller is told that
+    /// its flush was not done.
     pub(super) fn add_flush(&mut self, newest: u64, answer: Answer) {
         if self.has_place() {
             self.flushes.push((newest, answer));
         }
     }
 
-    /// Answers the callers whose changes are durable: those before the change numbered `oldest`, or all of them where no
-    /// change waits. True: there were callers, and now nobody is in a hurry any more.
+    /// Answers the callers whose changes are durable: those before the change numbered `oldest`, or all of them where
+    /// no change waits. True: there were callers, and now nobody is in a hurry any more.
     pub(super) fn answer_flushes(&mut self, oldest: Option<u64>) -> bool {
         if self.flushes.is_empty() {
             return false;

@@ -11,15 +11,15 @@
 //!                                                     failed (heap)
 //! ```
 //!
-//! Changes while a slot waits cost nothing: the batch reads the slot when it is made. Changes while the slot is in the batch
-//! are noted, and the slot waits anew once the store has answered.
+//! Changes while a slot waits cost nothing: the batch reads the slot when it is made. Changes while the slot is in the
+//! batch are noted, and the slot waits anew once the store has answered.
 //!
 //! Windows begin and end for all slots together, so that what changed within one is written by one commit: with windows
-//! of their own, a hundred streams would cost nearly as many commits as records. A slot is written at most once a window,
-//! and a change waits for at most one.
+//! of their own, a hundred streams would cost nearly as many commits as records. A slot is written at most once a
+//! window, and a change waits for at most one.
 //!
-//! A stream's record may be removed through another slot than the stream had, when the stream retired before. Its own slot,
-//! if that still waits, is then not written any more: a late attempt would bring a dead record back.
+//! A stream's record may be removed through another slot than the stream had, when the stream retired before. Its own
+//! slot, if that still waits, is then not written any more: a late attempt would bring a dead record back.
 
 mod changes;
 mod entry;
@@ -107,9 +107,10 @@ impl Worker {
 
     /// The store was opened again and has handed out `epoch`.
     ///
-    /// The epoch is taken where nobody else had one in between: cursors of the same streams then only grow, and what the
-    /// store has of a batch that was never answered is older. It is taken too where the store is another one, which has
-    /// begun anew. But where another owner was there in between, what that one wrote stays fenced off from this one.
+    /// The epoch is taken where nobody else had one in between: cursors of the same streams then only grow, and what
+    /// the store has of a batch that was never answered is older. It is taken too where the store is another one, which
+    /// has begun anew. But where another owner was there in between, what that one wrote stays fenced off from this
+    /// one.
     pub fn on_reopened(&mut self, epoch: u64) {
         if epoch <= self.epoch.saturating_add(1) {
             self.epoch = epoch;
@@ -176,8 +177,8 @@ impl Worker {
         }
     }
 
-    /// Retired slots of this name write nothing any more. A retired slot comes off the queue before the tombstone of its
-    /// stream does, so none is missed.
+    /// Retired slots of this name write nothing any more. A retired slot comes off the queue before the tombstone of
+    /// its stream does, so none is missed.
     fn bury(&mut self, name: &Arc<StreamName>) {
         let all = (Arc::clone(name), 0)..=(Arc::clone(name), u32::MAX);
         for (_, index) in self.retired.range(all) {

@@ -1,7 +1,7 @@
 //! The writing half of an opened store, and one batch at a time on its way into it.
 //!
-//! In: what the worker says is due, log blocks off their queue, the slots' names. Out: calls to the store, and what became of
-//! each of them.
+//! In: what the worker says is due, log blocks off their queue, the slots' names. Out: calls to the store, and what
+//! became of each of them.
 //! Law: what the store answers goes to the worker, the queue and the sweep before anybody else hears of it.
 
 use super::logs::{Fate, LogQueue};

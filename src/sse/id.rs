@@ -1,8 +1,8 @@
 //! The `id` field as a line: written, and read back from blocks that were kept.
 //!
 //! In: an id, or the bytes of whole blocks. Out: a line; the ids that lines set.
-//! Law: an id is read as a client reads it, however its line was written: with or without the one space behind the colon,
-//! ended by LF, CR or CRLF.
+//! Law: an id is read as a client reads it, however its line was written: with or without the one space behind the
+//! colon, ended by LF, CR or CRLF.
 //! Source: <https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation>.
 
 use super::line::{Field, field_of, is_id, line_end};
@@ -16,8 +16,8 @@ pub fn write_id(out: &mut Vec<u8>, id: &[u8]) {
     out.push(b'\n');
 }
 
-/// The ids that the lines of some blocks set, in order. A line with a NUL sets none, and a line without a value sets the
-/// empty id. A byte order mark in front of the first line is passed over.
+/// The ids that the lines of some blocks set, in order. A line with a NUL sets none, and a line without a value sets
+/// the empty id. A byte order mark in front of the first line is passed over.
 ///
 /// Where one block has several such lines, all of them come, though only the last one counts for its event.
 pub fn ids(blocks: &[u8]) -> impl Iterator<Item = &[u8]> {

@@ -6,7 +6,8 @@
 //! 1. A call that returns `Ok` has done what it says; after an `Err` nothing is known of the call, and what was
 //!    acknowledged before it still stands.
 //! 2. The items of a batch stand alone, as those of a [`super::SessionStore`] do.
-//! 3. After an append a stream's stored log keeps to the bounds: the oldest blocks leave. The newest block always stays.
+//! 3. After an append a stream's stored log keeps to the bounds: the oldest blocks leave. The newest block always
+//!    stays.
 //! 4. What is read comes in the order it was appended and without a hole that is not stated: a block that does not
 //!    follow the one before it has `hole` set, and of a damaged one only what lies behind it is given.
 //! 5. A removed log is gone for every later call, until it is appended to again.

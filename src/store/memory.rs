@@ -30,7 +30,8 @@ struct Log {
 }
 
 impl MemoryStore {
-    /// An empty store for at most `limit` records, and as many logs. A record costs about 150 bytes, and more for ids above 64 bytes.
+    /// An empty store for at most `limit` records, and as many logs. A record costs about 150 bytes, and more for ids
+    /// above 64 bytes.
     pub fn new(limit: usize) -> Self {
         Self { records: BTreeMap::new(), logs: BTreeMap::new(), epoch: 0, secret: None, limit }
     }

@@ -15,9 +15,9 @@
 //! 6. A removed record is gone for every later call, until a newer cursor is written.
 //! 7. Names come in the order of their session's bytes, then the stream's number.
 //! 8. The secret is the same for all that ask, and outlives the process where the records do.
-//! 9. What fails for good says so with [`StoreError::Closed`]: then both halves are dropped and the store is opened again.
-//! 10. An expired record goes only if its last activity lies before the time given, looked at in the same step: a newer
-//!     write beside it is not lost.
+//! 9. What fails for good says so with [`StoreError::Closed`]: then both halves are dropped and the store is opened
+//!    again. 10. An expired record goes only if its last activity lies before the time given, looked at in the same
+//!    step: a newer write beside it is not lost.
 //!
 //! Calls may block; so they are made on the store threads, never on the reactor's.
 

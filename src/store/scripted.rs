@@ -1,8 +1,8 @@
 //! A store that fails as a script says: for everything that must bear failing stores.
 //!
 //! In: a store, and a script that is asked before each call. Out: the same store, with faults.
-//! Laws: a call that is to fail never reaches the store, so it changes nothing; one that is to fail late has done its work
-//! first, as when a connection breaks before the answer comes.
+//! Laws: a call that is to fail never reaches the store, so it changes nothing; one that is to fail late has done its
+//! work first, as when a connection breaks before the answer comes.
 //!
 //! A script is any function from a [`Call`] to a [`Fate`]; one that does not return is a store that hangs. A [`Switch`]
 //! is a script that a test turns while the store is in use.

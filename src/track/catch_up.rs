@@ -4,8 +4,8 @@
 //! Law: rather repeat than lose.
 //!
 //! # How
-//! Upstream was asked to go on behind an id. What comes may begin there, or before it, or at the very beginning of a new
-//! count. So the first blocks are compared with the log, in order:
+//! Upstream was asked to go on behind an id. What comes may begin there, or before it, or at the very beginning of a
+//! new count. So the first blocks are compared with the log, in order:
 //!
 //! ```text
 //! catching up:
@@ -40,8 +40,8 @@
 //! | restarted | more than the stream ever received | keep, after a `restarted` gap | live |
 //!
 //! An event without an id that is new does not make the state live: a server may greet each connection with one, and
-//! the repeats behind it are still repeats. A greeting may also carry a first id on each connection: upstream has started
-//! again only as long as the ids behind it are the stream's next ones.
+//! the repeats behind it are still repeats. A greeting may also carry a first id on each connection: upstream has
+//! started again only as long as the ids behind it are the stream's next ones.
 //! Source: DESIGN law 9.
 
 use super::gap::GapReason;

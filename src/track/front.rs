@@ -1,8 +1,8 @@
 //! The front of a block: a byte order mark, blank lines and comments before its first field.
 //!
 //! In: the bytes of a block, in a slice or in the log. Out: where the first field stands, or the end.
-//! Law: the front is no part of the event. Of two blocks that differ in their fronts alone, one is a repeat of the other;
-//! an id of segno's own goes behind the front.
+//! Law: the front is no part of the event. Of two blocks that differ in their fronts alone, one is a repeat of the
+//! other; an id of segno's own goes behind the front.
 
 use super::bom::BOM;
 use super::log::Log;

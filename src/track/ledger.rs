@@ -77,8 +77,8 @@ pub(super) struct Ledger {
     apart: Option<Box<Apart>>,
 }
 
-/// Where the delivered mark is apart from the log's offset, which is that of its fastest reader: behind it while several
-/// read or nobody does, ahead of it while somebody replays.
+/// Where the delivered mark is apart from the log's offset, which is that of its fastest reader: behind it while
+/// several read or nobody does, ahead of it while somebody replays.
 struct Apart {
     marked: u64,
     /// A reference to the mark's id, whose block may leave before the mark moves.

@@ -211,8 +211,9 @@ impl Log {
         self.base_exact = id.is_some();
     }
 
-    /// Bytes that fit when the log grows as far as it may and evicts what it may. Of a log at its bound what readers have
-    /// not taken fills at most half: the other half is for what is on its way to a reader, who may come back for it.
+    /// Bytes that fit when the log grows as far as it may and evicts what it may. Of a log at its bound what readers
+    /// have not taken fills at most half: the other half is for what is on its way to a reader, who may come back for
+    /// it.
     pub(super) fn room(&self, limit: usize, budget: &Budget) -> usize {
         let capacity = self.reachable(limit, budget.left());
         let room = capacity.saturating_sub((self.end() - self.floor()) as usize);

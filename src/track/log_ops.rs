@@ -1,8 +1,8 @@
 //! The body of the fuzz target `log_ops`: the log beside a plain list of all bytes and blocks there ever were.
 //!
 //! In: bounds, and operations as a ledger makes them. Properties, after each: what is held is what was put in; nothing
-//! leaves before it is delivered, and no block in part; what is found is what a look at each block finds; the budget has
-//! been charged what is held, and the bounds hold as long as the caller keeps to the room there was.
+//! leaves before it is delivered, and no block in part; what is found is what a look at each block finds; the budget
+//! has been charged what is held, and the bounds hold as long as the caller keeps to the room there was.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a panic is how a body says what it found")]
 

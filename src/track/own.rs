@@ -23,8 +23,8 @@ const LONGEST: usize = OWN_PREFIX + DIGITS;
 /// Bytes of the line that sets it: the field's name, its colon and space, the id, a line end.
 pub(super) const OWN_LINE: usize = 4 + LONGEST + 1;
 
-/// The prefix of an id that has the form of an own one: the same for all ids of its stream. `None`: it has another form.
-/// Whether segno made the id is not looked at.
+/// The prefix of an id that has the form of an own one: the same for all ids of its stream. `None`: it has another
+/// form. Whether segno made the id is not looked at.
 pub fn own_prefix(id: &[u8]) -> Option<&[u8]> {
     let prefix = id.get(..OWN_PREFIX)?;
     (prefix.starts_with(OWN_MARK) && prefix.ends_with(b"-")).then_some(prefix)

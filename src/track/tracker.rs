@@ -4,9 +4,9 @@
 //! In: body bytes, cuts and ends; how far readers are; a tick. Out: slices of the log; marks; counts as [`Fed`].
 //!
 //! The order of calls: [`Tracker::begin`], then in turn [`Tracker::room`] and [`Tracker::feed`] (or
-//! [`Tracker::feed_whole`]), at the end [`Tracker::cut`] or [`Tracker::finish`]; a healed body begins again. Between any
-//! two of them [`Tracker::slices`] up to [`Tracker::whole`], and [`Tracker::advance`] with what the subscriber's socket
-//! has accepted. Last [`Tracker::release`].
+//! [`Tracker::feed_whole`]), at the end [`Tracker::cut`] or [`Tracker::finish`]; a healed body begins again. Between
+//! any two of them [`Tracker::slices`] up to [`Tracker::whole`], and [`Tracker::advance`] with what the subscriber's
+//! socket has accepted. Last [`Tracker::release`].
 //!
 //! Laws:
 //! 1. `delivered <= received`, as marks and as offsets; neither moves back.
@@ -187,10 +187,11 @@ impl Tracker {
         true
     }
 
-    /// [`Tracker::feed`] for whole blocks, with the scanner of one of several connections that bring blocks of this stream
-    /// in turn. It reads on behind them.
+    /// [`Tracker::feed`] for whole blocks, with the scanner of one of several connections that bring blocks of this
+    /// stream in turn. It reads on behind them.
     ///
-    /// `None`, and nothing read: the bytes do not end with a blank line, or what was read before does not end with a line.
+    /// `None`, and nothing read: the bytes do not end with a blank line, or what was read before does not end with a
+    /// line.
     pub fn feed_whole(&mut self, mut cx: TrackContext<'_>, scanner: &mut Scanner, bytes: &[u8]) -> Option<Fed> {
         let is_whole = bytes.ends_with(b"\n\n") || bytes.ends_with(b"\n\r\n");
         if !is_whole || !scanner.is_at_start() || !self.scanner.is_at_start() || self.bom != BomFilter::Off {
@@ -302,8 +303,8 @@ impl Tracker {
         self.ledger.log.events_behind(from)
     }
 
-    /// Where a reader that has got this many events starts: behind the last of them. `None`: the stream has not so many,
-    /// or not all that follows can be replayed.
+    /// Where a reader that has got this many events starts: behind the last of them. `None`: the stream has not so
+    /// many, or not all that follows can be replayed.
     pub fn locate_event(&self, seq: u64) -> Option<u64> {
         self.ledger.log.locate_event(seq, self.ledger.received.seq)
     }

@@ -1,8 +1,8 @@
 //! The changes that were found, in their order: how old the oldest is that is not durable, and what a flush waits for.
 //!
 //! In: changes as they are found. Out: the oldest that still waits.
-//! Laws: each change has a number, greater than all before it; a change that was written is passed over the next time that
-//! somebody asks; the lists are never much longer than the slots that wait.
+//! Laws: each change has a number, greater than all before it; a change that was written is passed over the next time
+//! that somebody asks; the lists are never much longer than the slots that wait.
 
 use crate::base::Tick;
 use crate::slot::SlotKey;

@@ -1,7 +1,7 @@
 //! What the worker knows of one slot.
 //!
-//! In: what was found in the slot, and what became of its records. Out: where the slot is between a change and the record
-//! of that change.
+//! In: what was found in the slot, and what became of its records. Out: where the slot is between a change and the
+//! record of that change.
 
 use crate::base::Tick;
 use crate::slot::SlotKey;

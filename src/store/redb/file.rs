@@ -1,8 +1,8 @@
 //! Opens a file, or makes it.
 //!
 //! In: a path, or a backend that stands for a file. Out: an [`Opened`] store, or why the file is none of ours.
-//! Laws: an old file is looked at before anything is written to it; a file that is foreign, newer or damaged is left as it
-//! is.
+//! Laws: an old file is looked at before anything is written to it; a file that is foreign, newer or damaged is left as
+//! it is.
 
 use super::logs::Logs;
 use super::sessions::Sessions;

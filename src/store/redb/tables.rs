@@ -24,8 +24,8 @@ pub(super) fn begin(database: &Database) -> Result<WriteTransaction, StoreError>
     Ok(write)
 }
 
-/// A failure in the middle of work: the disk is full, or the file went away. redb does nothing more with a file of which
-/// one call has failed, also once the reason is gone: from the second call on, that is said.
+/// A failure in the middle of work: the disk is full, or the file went away. redb does nothing more with a file of
+/// which one call has failed, also once the reason is gone: from the second call on, that is said.
 pub(super) fn refused(doing: &'static str, why: impl Into<::redb::Error>) -> StoreError {
     use ::redb::Error;
     match why.into() {
