@@ -8,20 +8,20 @@ use crate::timer::Backoff;
 /// What the persister is told before it starts.
 #[derive(Clone, Debug)]
 pub struct PersistConfig {
-    /// What the worker keeps to.
+    /// The configuration of the worker.
     pub worker: WorkerConfig,
-    /// Between attempts to open the store.
+    /// How long to wait between attempts to open the store.
     pub reopen: Backoff,
-    /// A record that was not active for so long is removed. [`Span::MAX`]: none is.
+    /// A record whose stream was not active for this long is removed. [`Span::MAX`]: none is.
     pub idle: Span,
-    /// Between two steps of the search for such records, each over a few hundred of them; it begins 60 of these after
-    /// the store was opened, and again 600 after it came to the end.
+    /// The pause between two steps of the search for such records; each step looks at a few hundred of them. The search
+    /// begins 60 pauses after the store was opened, and again 600 pauses after it came to the end.
     pub sweep_pause: Span,
-    /// Bytes of log blocks on their way to the store, at most.
+    /// The most bytes of log blocks that may be on their way to the store.
     pub log_bytes: usize,
-    /// Where the key for names comes from if the store has none: 128 bits that nobody can guess.
+    /// The key to hash names with, if the store has none yet: 128 bits that nobody can guess.
     pub candidate: u128,
-    /// Decides jitter.
+    /// Seeds the jitter.
     pub seed: u64,
 }
 
@@ -35,20 +35,21 @@ impl PersistConfig {
     }
 }
 
-/// What the worker keeps to.
+/// The configuration of the worker.
 #[derive(Clone, Debug)]
 pub struct WorkerConfig {
-    /// From one write of what has changed to the next.
+    /// How long changes are collected before they are written together. Longer means fewer commits, and more to repeat
+    /// after a crash.
     pub window: Span,
-    /// Between two writes of a stream that has activity alone.
+    /// How long activity alone waits before it is written.
     pub activity_window: Span,
-    /// Records a batch; 0: as many as the store likes.
+    /// Records in a batch; 0: as many as the store likes.
     pub batch: usize,
-    /// Between attempts.
+    /// How long a record waits between attempts.
     pub retry: Backoff,
     /// Failed batches in a row before the breaker opens.
     pub breaker_after: u32,
-    /// How long it stays open before the store is asked again.
+    /// How long the breaker stays open before the store is asked again.
     pub breaker_for: Span,
 }
 
@@ -66,7 +67,7 @@ impl Default for WorkerConfig {
 }
 
 impl WorkerConfig {
-    /// When the window that lies around this time ends.
+    /// When the window ends that this time lies in.
     pub(super) fn due(&self, at: Tick) -> Tick {
         let window = self.window.micros();
         match at.micros().checked_div(window) {

@@ -35,7 +35,7 @@ pub struct PersistControl {
 }
 
 impl PersistControl {
-    /// Looks up the cursors of a session that were active last: at most `limit`, the last one first.
+    /// Looks up the cursors of a session, those of the most recently active streams first: at most `limit`.
     ///
     /// # Errors
     /// [`Refused`]; then `reply` is not called.
@@ -56,8 +56,8 @@ impl PersistControl {
         self.look_up(Question::Cursor { name, reply })
     }
 
-    /// Looks up the stored logs of a session that are wanted: at most `limit` streams, those first that were active
-    /// last, the newest `max_bytes` of each.
+    /// Looks up those stored logs of a session that `wanted` says yes to, those of the most recently active streams
+    /// first: at most `limit`, and of each the newest `max_bytes`.
     ///
     /// # Errors
     /// [`Refused`]; then `reply` is not called.
@@ -72,7 +72,7 @@ impl PersistControl {
         self.look_up(Question::Logs { session, wanted, limit, max_bytes, reply })
     }
 
-    /// Lists cursors behind a name, at most `limit`.
+    /// Lists the cursors after a name, or from the first: at most `limit`.
     ///
     /// # Errors
     /// [`Refused`]; then `reply` is not called.
@@ -89,8 +89,8 @@ impl PersistControl {
         self.questions.ask(question).map_err(|_| self.refused())
     }
 
-    /// Has `reply` called with true once everything that was published before is durable; with false when the persister
-    /// ends before, when the store was never opened, or when a thousand others wait already.
+    /// Calls `reply` with true once everything that was published before this call is durable. Calls it with false when
+    /// the persister ends before that, when the store was never opened, or when a thousand callers wait already.
     ///
     /// # Errors
     /// [`Refused`]; then `reply` is not called.
@@ -105,8 +105,8 @@ impl PersistControl {
         Ok(())
     }
 
-    /// Takes a block of a log for the store, or a log's removal. Refused where too many are on their way: the next
-    /// block of that stream then has to state a hole, and a removal is to be said again.
+    /// Passes a block of a log on to the store, or a log's removal. Refused where too much is on its way: the next
+    /// block of that stream must then state a hole, and a removal must be repeated.
     ///
     /// # Errors
     /// [`Refused`]; the block is dropped.

@@ -1,11 +1,12 @@
 //! The second store thread: look-ups, which a slow write must not hold up.
 //!
-//! In: questions; the reading half of the store, each time that it is opened, and that it is to be let go of. Out:
-//! answers, to whoever asked.
-//! Laws: every question is answered, with an error while the store is away, and never from an opening that was let go
-//! of before it was asked; a half that is to be let go of is let go of also while nobody asks, since the file stays
-//! locked as long as one half is held; a question costs a bounded number of records and bytes; each failure is counted,
-//! and said at most once every few seconds.
+//! In: questions; the reading half of the store, lent each time that the store is opened, and taken back when it is
+//! closed.
+//! Out: answers to the callers.
+//! Laws: every question is answered, with an error while the store is away; no question is answered from a half that
+//! was taken back before the question was asked; a half that is taken back is dropped at once, also while nobody asks,
+//! since the file stays locked as long as one half is held; a question costs a bounded number of records and bytes;
+//! each failure is counted, and logged at most once every few seconds.
 
 use super::complaints::Complaints;
 use super::message::{Half, Message, Question, Wanted};
@@ -17,11 +18,11 @@ use crate::store::{Record, SessionStore, StoreError, StoredLog};
 use crate::sync::{Desk, Heard, Post};
 use std::sync::Arc;
 
-/// What the thread has.
+/// Everything the thread owns.
 pub(super) struct LookupThread {
-    /// Where it is asked, and told which half to ask.
+    /// Where it gets questions, and hears which half to ask.
     pub(super) desk: Desk<Question, Option<Half>>,
-    /// Where it says that its half is of no use any more.
+    /// Where it reports that its half has failed for good.
     pub(super) messages: Post<Message>,
     pub(super) ringer: Ringer,
     pub(super) metrics: Arc<Metrics>,
@@ -39,7 +40,7 @@ impl LookupThread {
                 // The writing thread has ended, and the store with it.
                 Heard::Silence => half = None,
                 Heard::Question(question) => {
-                    // What was said before the question counts for it.
+                    // A half that was lent or taken back before the question counts for it.
                     half = self.desk.newest().unwrap_or(half);
                     self.answer(question, half.as_mut());
                 }
@@ -66,7 +67,8 @@ impl LookupThread {
         }
     }
 
-    /// Looks up `what`. Counts and says a failure, and has the store opened again where it can do nothing more.
+    /// Looks up `what`. Counts and logs a failure; where the half has failed for good, reports that, so that the store
+    /// is opened again.
     fn look<T>(
         &mut self,
         half: Option<&mut Half>,
@@ -78,7 +80,7 @@ impl LookupThread {
             Some(half) => {
                 let found = look(half);
                 if matches!(found, Err(StoreError::Closed)) {
-                    // Where there is no place, the next look-up says it again.
+                    // Where the inbox is full, the next look-up reports it again.
                     let _ = self.messages.leave(Message::Closed { opening: half.opening });
                     self.ringer.call();
                 }
@@ -95,14 +97,14 @@ impl LookupThread {
     }
 }
 
-/// Records that are read at a time, and that are looked at for one question at most.
+/// How many records are read at a time, and how many for one question at most.
 const PAGE: usize = 256;
 const RECORDS: usize = 8_192;
 
-/// Bytes of events that are read for one question at most.
+/// The most bytes of events that are read for one question.
 const READ: usize = 64 << 20;
 
-/// The cursors of a session that were active last, at most `limit`, the last one first.
+/// The cursors of a session, those of the most recently active streams first: at most `limit`.
 fn latest(store: &mut dyn SessionStore, session: &[u8], limit: usize) -> Result<Vec<(StreamName, Record)>, StoreError> {
     let (mut found, mut looked_at) = (Vec::new(), 0);
     let mut page = store.session(session, PAGE)?;
@@ -118,7 +120,7 @@ fn latest(store: &mut dyn SessionStore, session: &[u8], limit: usize) -> Result<
     }
 }
 
-/// The stored logs of a session that are wanted, at most `limit`, those of streams that were active last first.
+/// The wanted ones of a session's stored logs, those of the most recently active streams first: at most `limit`.
 fn logs(
     half: &mut Half,
     session: &[u8],
@@ -147,7 +149,7 @@ mod tests {
     use crate::base::EventId;
     use crate::store::{LogBlock, LogBounds, LogStore, LogWrite, MemoryStore, Write};
 
-    /// A session with so many streams, each active later than the one before by its number's hash, and its neighbours.
+    /// Three sessions, each with so many streams that were active in the order that [`seen`] gives.
     fn half(streams: u64) -> Half {
         let (mut sessions, mut logs) = (MemoryStore::new(usize::MAX), MemoryStore::new(usize::MAX));
         for session in [&b"r"[..], b"s", b"t"] {
@@ -166,7 +168,7 @@ mod tests {
         Half { opening: 1, sessions: Box::new(sessions), logs: Some(Box::new(logs)) }
     }
 
-    /// Each time once, in another order than the numbers.
+    /// A time for each stream, all different, in another order than the streams' numbers.
     fn seen(stream: u64, streams: u64) -> u64 {
         (stream * 7 + 3) % streams
     }

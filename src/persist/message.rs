@@ -1,7 +1,7 @@
 //! What the persister's threads are told and asked, and how they answer.
 //!
-//! In: nothing but the values themselves. Out: messages for the writing thread, questions for the look-up thread, the
-//! reading half that the first hands to the second.
+//! In: what callers want. Out: messages for the writing thread, questions for the look-up thread, the reading half that
+//! the first thread lends to the second.
 //! Law: each caller of a flush is answered exactly once, whatever becomes of the message.
 
 use crate::base::StreamName;
@@ -11,10 +11,10 @@ use crate::sync::Teller;
 /// Opens the store; called until it succeeds.
 pub type Opener = Box<dyn FnMut() -> Result<Opened, StoreError> + Send>;
 
-/// Takes an answer, on the look-up thread. It must not wait.
+/// Takes an answer. Called on the look-up thread, so it must not wait.
 pub type Reply<T> = Box<dyn FnOnce(Result<T, StoreError>) + Send>;
 
-/// Says of a stored log whether it is wanted, on the look-up thread.
+/// Says whether a stored log is wanted. Called on the look-up thread, so it must not wait.
 pub type Wanted = Box<dyn FnMut(&StoredLog) -> bool + Send>;
 
 /// What the flusher is told.
@@ -92,7 +92,7 @@ pub(super) enum Question {
     },
 }
 
-/// Lends the look-up thread a half of the store, and takes it back. Neither waits: the newest word is the one that
+/// Lends the look-up thread a half of the store, and takes it back. Neither waits; only the newest of these words
 /// counts.
 pub(super) struct Lender(pub(super) Teller<Option<Half>>);
 

@@ -2,20 +2,27 @@
 //!
 //! In: slots that changed, log blocks, look-ups. Out: records in a store, written in coalesced batches; answers.
 //!
-//! [`Worker`] decides, on no thread and with no clock: which slots are due, what a batch holds, what is tried again and
-//! when. [`Persister`] runs it on a thread of its own beside the store, and look-ups on a second one, so that a slow
-//! write never holds up a resume.
+//! ```text
+//! slots ------------> worker (wheel, batch, retry heap) --+
+//! log blocks -------> queue of log blocks ----------------+-> writing half of the store    thread 1: Flusher
+//! flush, end -------> Waits                              -+
+//! look-ups --------------------------------------------------> reading half of the store   thread 2: LookupThread
+//! ```
+//!
+//! [`Worker`] decides which slots are due, what a batch holds, what is tried again and when; it has no thread and no
+//! clock. [`Persister`] runs the worker on a thread of its own, beside the store. Look-ups run on a second thread, so
+//! that a slow write never holds up a resume.
 //!
 //! # Laws
 //! 1. Only what was published is written, so durable <= delivered; a write that is not newer changes nothing.
 //! 2. Retries carry slots, not values: each attempt reads the slot again.
-//! 3. Nothing is given up: what the store refuses stays dirty until it takes it, and every failure is counted and said.
-//!    But the last cursor of a stream that has ended is, and is counted, where the store holds as many records as it
-//!    may.
-//! 4. Slots are written in the order in which they became due, so a busy one cannot keep a quiet one waiting.
-//! 5. Until the store has handed out an epoch nothing is written.
+//! 3. Nothing is given up: what the store refuses stays dirty until the store takes it, and every failure is counted
+//!    and logged. There is one exception, which is counted too: the last cursor of a stream that has ended, where the
+//!    store is full.
+//! 4. Slots are written in the order in which they became due, so a busy slot cannot keep a quiet one waiting.
+//! 5. Nothing is written until the store has handed out an epoch.
 //! 6. A store call that hangs holds up neither the reactor, nor look-ups, nor the end of the process.
-//! 7. What nobody has used for long leaves the store, so that it does not grow for ever.
+//! 7. Records that nobody has used for long are removed, so that the store does not grow for ever.
 
 mod breaker;
 mod complaints;

@@ -23,13 +23,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-/// Messages, and questions, that may wait.
+/// How many messages may wait, and how many questions.
 const CONTROL: usize = 1_000;
 
 /// How long a persister that nobody waits for may go on writing.
 const LEFT_ALONE: Span = Span::from_secs(5);
 
-/// For the flusher to notice that its time is up.
+/// How long the flusher may take to notice that its time is up.
 const GRACE: Duration = Duration::from_millis(50);
 
 /// The persister's two threads.
@@ -43,10 +43,10 @@ pub struct Persister {
 }
 
 impl Persister {
-    /// Starts both threads. The store is opened on the first of them, again and again until it opens.
+    /// Starts both threads. The first of them opens the store, and tries again until that succeeds.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// When the system cannot start a thread.
     pub fn start(
         config: PersistConfig,
         drain: SlotDrain,
@@ -60,24 +60,25 @@ impl Persister {
         thread::Builder::new().name("segno-lookup".to_owned()).spawn(move || lookups.run())?;
         thread::Builder::new().name("segno-persist".to_owned()).spawn(move || {
             flusher.run();
-            // Nobody may be left to hear it.
+            // There may be nobody left who listens.
             let _ = last.try_send(());
         })?;
         Ok(Self { control, survey, secret, end, ended })
     }
 
-    /// A way to ask, for any thread.
+    /// A way to ask the persister, for any thread.
     pub fn control(&self) -> PersistControl {
         self.control.clone()
     }
 
-    /// Waits for the store to open for the first time: the key that names are hashed with. `None`: it did not within
-    /// the time.
+    /// Waits until the store has opened for the first time, and returns the key that names are hashed with. `None`: the
+    /// store did not open within this time.
     pub fn first_open(&self, within: Span) -> Option<u128> {
         self.secret.recv_timeout(Duration::from(within)).ok()
     }
 
-    /// Writes everything and ends, within about this much time. A store call that hangs is left behind on its thread.
+    /// Writes everything and ends, within about this much time. A store call that hangs is left behind, with its
+    /// thread.
     pub fn shutdown(mut self, within: Span) -> Unflushed {
         let ended = self.end.say(within) && self.ended.recv_timeout(Duration::from(within) + GRACE).is_ok();
         let left = self.survey.unflushed();
@@ -86,7 +87,7 @@ impl Persister {
     }
 }
 
-/// What was left when the persister ended.
+/// What was not durable when the persister ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Unflushed {
     /// The streams whose newest cursor is not durable, with that cursor.
@@ -95,18 +96,19 @@ pub struct Unflushed {
     pub hung: bool,
 }
 
-/// Ends the persister: when it is said, or when this is dropped. A post of its own: whoever asks much delays no end.
+/// Ends the persister, by a call or when this is dropped. It has an inbox of its own, so that a flood of questions does
+/// not delay the end.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct End {
-    /// Until it is said.
+    /// Empty once the end was said.
     post: Option<Post<Span>>,
     ringer: Ringer,
 }
 
 impl End {
-    /// Says that everything is to be written, and then is the end; at this much time from now in any case. False when
-    /// it was said before, or the persister has ended.
+    /// Tells the persister to write everything and then end, and to end in any case when this much time has passed.
+    /// False when it was told before, or has ended.
     pub fn say(&mut self, within: Span) -> bool {
         let is_left = self.post.take().is_some_and(|post| post.leave(within).is_ok());
         if is_left {
@@ -117,14 +119,14 @@ impl End {
 }
 
 impl Drop for End {
-    /// Has the threads write what there is and close the store, and does not wait for that: a start that failed must
-    /// leave the store to the next one.
+    /// Tells the threads to write what there is and to close the store, and does not wait for them. So a start that
+    /// failed leaves the store free for the next one.
     fn drop(&mut self) {
         self.say(LEFT_ALONE);
     }
 }
 
-/// The persister before it has threads.
+/// Both halves of the persister, before they have threads.
 pub(super) struct Parts {
     pub(super) control: PersistControl,
     pub(super) end: End,
@@ -152,8 +154,8 @@ impl Parts {
     }
 }
 
-/// What callers reach, with the look-up thread that answers them, and the ends of the ways from there to the writing
-/// thread.
+/// What callers talk to: the control, the look-up thread that answers its questions, and the writing thread's ends of
+/// the channels.
 pub(super) struct Front {
     pub(super) control: PersistControl,
     pub(super) lookups: LookupThread,

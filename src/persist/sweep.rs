@@ -1,12 +1,11 @@
-//! The sweep: removes from the store what nobody has used for long.
+//! The sweep: removes records and logs that nobody has used for long.
 //!
 //! In: the store, a page of it at a time; the slots. Out: records and logs removed.
-//! Laws: each step looks at a bounded number of records; a record goes only if its last activity is too long ago when
-//! it is removed, and no stream that lives now has its name; what an interrupted step leaves is found by the next
-//! round.
+//! Laws: each step looks at a bounded number of records; a record is removed only if, at that moment, its last activity
+//! is too long ago and no living stream has its name; what an interrupted step leaves is found by the next round.
 //!
-//! Most records go by tombstones. What is left is of sessions that were evicted, of processes before this one, and of
-//! removals that found no place.
+//! Most records are removed by tombstones. What is left belongs to sessions that were evicted, to earlier processes,
+//! and to removals that found no place on their way.
 
 use crate::base::{Span, StreamName, Tick};
 use crate::slot::{Phase, Survey};
@@ -14,16 +13,17 @@ use crate::store::{LogStore, LogWrite, Outcome, SessionStore, StoreError, Write}
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// Records or logs of one step.
+/// Records or logs that one step looks at.
 const PAGE: usize = 256;
 
-/// From the opening of the store to the first step, and between two rounds, in pauses.
+/// How long after the opening of the store the first step comes, and how long after the end of a round the next one
+/// begins, in pauses.
 const FIRST: u64 = 60;
 const REST: u64 = 600;
-/// From a write that found the store full to the next step.
+/// How soon the next step comes after a write that found the store full, in pauses.
 const SOON: u64 = 1;
 
-/// Goes round through the store.
+/// Goes through the whole store, round after round.
 #[derive(Debug)]
 pub(super) struct Sweep {
     idle: Span,
@@ -32,21 +32,21 @@ pub(super) struct Sweep {
     place: Place,
 }
 
-/// Behind which name the next step begins.
+/// The name after which the next step begins; `None`: at the first.
 #[derive(Debug)]
 enum Place {
     Records(Option<StreamName>),
     Logs(Option<StreamName>),
 }
 
-/// What a step has removed.
+/// How much a step has removed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Swept {
     pub(super) records: u64,
     pub(super) logs: u64,
 }
 
-/// The store's writing half, as a step needs it.
+/// The store's writing half, as a step borrows it.
 pub(super) struct Shelves<'s> {
     pub(super) sessions: &'s mut dyn SessionStore,
     pub(super) logs: Option<&'s mut (dyn LogStore + 'static)>,
@@ -58,17 +58,17 @@ impl Sweep {
         Self { idle, pause, at: now + pause.times(FIRST), place: Place::Records(None) }
     }
 
-    /// When the next step is due; `None`: nothing ever goes.
+    /// When the next step is due; `None`: nothing is ever removed.
     pub(super) fn due(&self) -> Option<Tick> {
         (self.idle < Span::MAX).then_some(self.at)
     }
 
-    /// The store is full: what may go is looked for soon.
+    /// The store is full: the next step comes soon.
     pub(super) fn hasten(&mut self, now: Tick) {
         self.at = self.at.min(now + self.pause.times(SOON));
     }
 
-    /// Looks at the next page and removes what may go. `now_ms` is `now` by the calendar.
+    /// Looks at the next page and removes what may go. `now_ms` is `now` in milliseconds since the Unix epoch.
     pub(super) fn step(
         &mut self,
         shelves: Shelves<'_>,
@@ -76,7 +76,7 @@ impl Sweep {
         now: Tick,
         now_ms: u64,
     ) -> Result<Swept, StoreError> {
-        // Also after an error, so that a store that fails is not asked at once again.
+        // Set before anything can fail, so that a failing store is not asked again at once.
         self.at = now + self.pause;
         let before_ms = now_ms.saturating_sub(self.idle.millis());
         match &self.place {
@@ -117,7 +117,7 @@ fn sweep_records(
     }
     let items: Vec<_> = old.into_iter().map(|name| (Arc::new(name), Write::Expire { before_ms })).collect();
     let results = shelves.sessions.store_event_ids_batch(&items)?;
-    // An item that failed stays for the next round.
+    // A record whose removal failed stays for the next round.
     let gone = items.into_iter().zip(results).filter(|(_, result)| *result == Ok(Outcome::Written));
     let gone: Vec<_> = gone.map(|((name, _), _)| LogWrite::Remove { name }).collect();
     if let Some(logs) = shelves.logs.filter(|_| !gone.is_empty()) {
@@ -126,7 +126,7 @@ fn sweep_records(
     Ok((last, Swept { records: gone.len() as u64, logs: 0 }))
 }
 
-/// Logs go with their records; here go those that were left alone.
+/// Logs are removed with their records. This removes logs that have no record any more.
 fn sweep_logs(
     shelves: Shelves<'_>,
     survey: &Survey,
@@ -150,8 +150,8 @@ fn sweep_logs(
     Ok((last, Swept { records: 0, logs: results.iter().filter(|result| result.is_ok()).count() as u64 }))
 }
 
-/// Takes out the names of streams that live, or have something on its way to the store. A stream that is read shows
-/// life, but one without heartbeats may be silent for longer than any bound.
+/// Takes out the names of streams that live, or have something on its way to the store. The age of a record is not
+/// enough to tell: a living stream without heartbeats may be silent for longer than any bound.
 fn without_live(mut names: HashSet<StreamName>, survey: &Survey) -> HashSet<StreamName> {
     if !names.is_empty() {
         for (_, published) in survey.published().filter(|(_, published)| published.phase != Phase::Removed) {

@@ -1,7 +1,7 @@
 //! What the writing thread waits for, and who waits for it.
 //!
-//! In: callers who ask for a flush, the end, looks at the slots. Out: when the thread is to wake, whether it is in a
-//! hurry, whether it is done.
+//! In: callers who ask for a flush; the end; the times of looks at the slots. Out: when the thread must wake, whether
+//! it is in a hurry, whether its time is up.
 //! Laws: the callers are bounded; each is answered, also when this is dropped.
 
 use super::message::Answer;

@@ -1,13 +1,13 @@
-//! The cell of one stream's newest cursor: words that are overwritten, so that publishing takes no new memory and touches
-//! nothing that other streams share.
+//! The cell of one stream's newest cursor: words that are overwritten, so that publishing takes no new memory and
+//! touches nothing that other streams share.
 //!
 //! In: cursors, from one thread at a time. Out: the newest one, whole, for any thread.
-//! Laws: writing never waits; reading waits for nobody, and starts again only where a whole cursor was written meanwhile;
-//! nobody reads half of one cursor and half of another, nor an older cursor after a newer one.
+//! Laws: writing never waits; reading waits for nobody, and starts again only where a whole cursor was written
+//! meanwhile; nobody reads half of one cursor and half of another, nor an older cursor after a newer one.
 //!
 //! # How
-//! A cell has two halves, each with room for one cursor, and a count of the cursors written. The writer always fills the
-//! half that does not hold the newest cursor:
+//! A cell has two halves, each with room for one cursor, and a count of the cursors written. The writer always fills
+//! the half that does not hold the newest cursor:
 //!
 //! ```text
 //! write(cursor):                            read():
@@ -17,23 +17,23 @@
 //!                                                   if count is still n: the copy is whole
 //! ```
 //!
-//! While the writer fills one half, readers copy the other one undisturbed. A reader meets the writer only when it is so
-//! slow that a whole write ends and the next one begins during its copy. The count then has moved on, and the reader
+//! While the writer fills one half, readers copy the other one undisturbed. A reader meets the writer only when it is
+//! so slow that a whole write ends and the next one begins during its copy. The count then has moved on, and the reader
 //! starts again. What it copied of such a half is nonsense, which `decode` bears and nobody sees.
 //!
 //! # Orderings
-//! The count carries the words of its half ([`Edge::Newest`]): a reader that sees count `n` sees cursor `n` whole, or words
-//! that are newer. A word that is overwritten carries the count before it ([`Edge::Over`]): a reader that saw one word of
-//! cursor `n + 2` also sees that the count has passed `n`, and so starts again.
+//! The count carries the words of its half ([`Edge::Newest`]): a reader that sees count `n` sees cursor `n` whole, or
+//! words that are newer. A word that is overwritten carries the count before it ([`Edge::Over`]): a reader that saw one
+//! word of cursor `n + 2` also sees that the count has passed `n`, and so starts again.
 //!
 //! # Why no swapped pointer
-//! To swap a pointer, the writer must know that nobody reads the old value any more. What arc-swap does for that touches,
-//! at each swap, memory of every thread that ever read or wrote any cell: threads that publish for different streams then
-//! wait for each other's caches. Here a write touches the words of its own stream alone.
+//! To swap a pointer, the writer must know that nobody reads the old value any more. What arc-swap does for that
+//! touches, at each swap, memory of every thread that ever read or wrote any cell: threads that publish for different
+//! streams then wait for each other's caches. Here a write touches the words of its own stream alone.
 //!
-//! Source: Lamport, "Concurrent Reading and Writing" (CACM 20, 1977), with the two places of Peterson, "Concurrent Reading
-//! While Writing" (TOPLAS 5, 1983); in the language's memory model after Boehm, "Can Seqlocks Get Along with Programming
-//! Language Memory Models?" (MSPC 2012).
+//! Source: Lamport, "Concurrent Reading and Writing" (CACM 20, 1977), with the two places of Peterson, "Concurrent
+//! Reading While Writing" (TOPLAS 5, 1983); in the language's memory model after Boehm, "Can Seqlocks Get Along with
+//! Programming Language Memory Models?" (MSPC 2012).
 
 use crate::base::{Cursor, EventId, Tick, fetch};
 use crate::sync::{Edge, Number};
@@ -72,7 +72,8 @@ impl CursorCell {
         cell
     }
 
-    /// Writes the newest cursor. False, and nothing is done, where its id is too long for the cell. One thread at a time.
+    /// Writes the newest cursor. False, and nothing is done, where its id is too long for the cell. One thread at a
+    /// time.
     pub fn write(&self, cursor: &Cursor) -> bool {
         let (writes, id) = (self.writes.get() + 1, cursor.id.as_bytes());
         let Some((head, words)) = self.half(writes).split_at_checked(HEAD) else { return false };
@@ -101,7 +102,8 @@ impl CursorCell {
         self.whole(|half| Some(half.first()?.observe(Edge::Over))).unwrap_or(0)
     }
 
-    /// What `read` makes of the newest half, repeated until nobody has overwritten that half meanwhile; `None` before the first cursor.
+    /// What `read` makes of the newest half, repeated until nobody has overwritten that half meanwhile; `None` before
+    /// the first cursor.
     fn whole<R>(&self, read: impl Fn(&[Number]) -> Option<R>) -> Option<R> {
         loop {
             let writes = self.writes.observe(Edge::Newest);

@@ -1,7 +1,7 @@
-//! The promises of [`super`] as a suite that any store can be held to.
+//! The promises of [`store`](super) as a suite of checks for any store.
 //!
-//! In: a way to open a store that is empty at first and keeps what it is given. Out: nothing, or a panic that names the
-//! promise that was broken.
+//! In: a way to open a store, which is empty at first and keeps what it is given. Out: nothing, or a panic that names
+//! the broken promise.
 //!
 //! ```
 //! let memory = segno::store::memory::Shared::new(1_000_000);
@@ -19,11 +19,11 @@ use crate::base::{EventId, Random, StreamName};
 use std::fmt::Debug;
 use std::sync::Arc;
 
-/// Runs the whole suite. `open` is called several times, each time after the store before was dropped; a store that
-/// outlives its process gives what was kept.
+/// Runs the whole suite. `open` is called several times, each time after the last store was dropped, and must give a
+/// store with everything that was kept before.
 ///
 /// # Panics
-/// When a promise is broken, naming it.
+/// When a promise is broken. The message names it.
 pub fn check(open: &mut dyn FnMut() -> Opened) {
     epochs_grow(open);
     the_secret_stays(open);

@@ -1,44 +1,46 @@
-//! How cursors and log blocks are written down: versioned, each length checked.
+//! How records and log blocks are encoded: with a version, and with every length checked.
 //!
-//! In: values. Out: bytes, and the values again, or what is wrong with the bytes.
-//! Laws: reading never panics and never allocates more than the record has bytes; a record with bytes too few or too
-//! many, or of another version, is damaged.
+//! In: values, or bytes. Out: bytes; the values again, or what is wrong with the bytes.
+//! Laws: decoding never panics and never allocates more than there are bytes; bytes that are too few or too many, or
+//! have another version, are damaged.
 //!
-//! All numbers are little-endian. A cursor is `1`, epoch, sequence, last seen (8 bytes each), the id. A block is `1`,
-//! flags, first, at (8 each), the count of events (4), where each ends (4 each), the bytes.
+//! All numbers are little-endian. A record is `1`, epoch, sequence, last seen (8 bytes each), the id. A block is `1`,
+//! flags (1 byte each), first, at (8 each), the count of events (4), where each ends (4 each), the bytes.
 
 use super::error::StoreError;
 use super::log::LogBlock;
 use super::record::Record;
 use crate::base::EventId;
 
-const CURSOR: u8 = 1;
+/// The version of the layout of a record, and that of a block.
+const RECORD: u8 = 1;
 const BLOCK: u8 = 1;
+/// The only flag of a block.
 const HOLE: u8 = 1;
 
-/// Writes a cursor in front of which `out` is emptied.
-pub fn encode_record(cursor: &Record, out: &mut Vec<u8>) {
+/// Encodes a record into `out`, which is emptied first.
+pub fn encode_record(record: &Record, out: &mut Vec<u8>) {
     out.clear();
-    out.push(CURSOR);
-    for number in [cursor.epoch, cursor.sequence, cursor.last_seen_ms] {
+    out.push(RECORD);
+    for number in [record.epoch, record.sequence, record.last_seen_ms] {
         out.extend_from_slice(&number.to_le_bytes());
     }
-    out.extend_from_slice(cursor.id.as_bytes());
+    out.extend_from_slice(record.id.as_bytes());
 }
 
-/// Reads a cursor.
+/// Decodes a record.
 ///
 /// # Errors
 /// [`StoreError::Damaged`].
 pub fn decode_record(bytes: &[u8]) -> Result<Record, StoreError> {
     let mut r = Reader(bytes);
-    r.version(CURSOR)?;
+    r.version(RECORD)?;
     let (epoch, sequence, last_seen_ms) = (r.u64()?, r.u64()?, r.u64()?);
     let id = EventId::from_bytes(r.0).ok_or(damaged("its id is too long"))?;
     Ok(Record { epoch, sequence, id, last_seen_ms })
 }
 
-/// Writes a block in front of which `out` is emptied.
+/// Encodes a block into `out`, which is emptied first.
 pub fn encode_block(block: &LogBlock, out: &mut Vec<u8>) {
     out.clear();
     out.extend_from_slice(&[BLOCK, if block.hole { HOLE } else { 0 }]);
@@ -49,7 +51,7 @@ pub fn encode_block(block: &LogBlock, out: &mut Vec<u8>) {
     out.extend_from_slice(&block.bytes);
 }
 
-/// Reads a block.
+/// Decodes a block.
 ///
 /// # Errors
 /// [`StoreError::Damaged`].
@@ -79,7 +81,7 @@ const fn damaged(why: &'static str) -> StoreError {
     StoreError::Damaged { why }
 }
 
-/// What is left to read.
+/// The bytes that are left to read.
 struct Reader<'a>(&'a [u8]);
 
 impl Reader<'_> {

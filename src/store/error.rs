@@ -1,6 +1,8 @@
-//! What can go wrong in a store, said so that a person knows what to do.
+//! What can go wrong in a store, in words that tell a person what to do.
 //!
-//! Law: an error names what was being done, to what, and what helps; whether trying again may help is part of it.
+//! In: what the system or the store reports. Out: an error with a message.
+//!
+//! Law: an error names what was being done, to what, and what helps; and it tells whether trying again may help.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -54,8 +56,7 @@ pub enum StoreError {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// The store was closed, or has failed so that nothing more can be done with it: let go of both halves and open it
-    /// again.
+    /// The store was closed, or has failed for good: drop both halves and open it again.
     Closed,
     /// This build has no such store.
     NotBuilt {
@@ -67,7 +68,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether trying again may help without anybody doing something about it.
+    /// Whether trying again may help, without anybody doing something about the cause.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Io { .. } | Self::Locked { .. } | Self::Closed | Self::Refused(_) | Self::Full { .. })
     }

@@ -1,7 +1,8 @@
 //! A store that lives as long as the process: for tests, and where a restart may forget.
 //!
-//! Law: it keeps the promises of [`super`] with the simplest means there are, so that other stores can be held
-//! against it; it holds no more records than it was told.
+//! In: records and log blocks. Out: the same, as long as the process lives. //! Laws: it keeps the promises of
+//! [`store`](super) by the simplest means, so that other stores can be compared with it; it holds no more records than
+//! its limit.
 
 use super::error::StoreError;
 use super::log::{LogBlock, LogBounds, LogStore, LogWrite, StoredLog, state_holes};
@@ -13,7 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Cursors in a map.
+/// Records and logs in two maps.
 #[derive(Debug)]
 pub struct MemoryStore {
     records: BTreeMap<StreamName, Record>,
@@ -181,13 +182,12 @@ impl Log {
     }
 }
 
-/// A new store whose halves share one memory. Opening the result of a clone again gives what was kept: as a file does
-/// over a restart.
+/// A new store for at most `limit` records, whose halves share one memory.
 pub fn open(limit: usize) -> Opened {
     Shared::new(limit).open()
 }
 
-/// One memory, opened as often as asked for.
+/// One memory that can be opened many times, as a file can over restarts.
 #[derive(Clone, Debug)]
 pub struct Shared(Arc<Mutex<MemoryStore>>);
 
@@ -208,7 +208,7 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, MemoryStore> {
-        // No call leaves it half done.
+        // No thread leaves the store half changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,23 +3,24 @@
 //! In: cursors by session and stream, from the store threads only. Out: the same cursors, later.
 //!
 //! # What a store promises
-//! 1. A call that returns `Ok` has done what it says; after an `Err` nothing is known of the call, and what was
-//!    acknowledged before it still stands.
-//! 2. No write moves a cursor backwards: cursors of one stream are ordered by epoch, then sequence, and a write that
-//!    is not newer than the record changes nothing and says [`Outcome::Stale`].
-//! 3. An epoch is handed out once, and each is greater than all before it, whoever asks: it is the fencing token of
+//! 1. A call that returns `Ok` has done what it says. After an `Err` nothing is known of the call, and what was
+//!    acknowledged before still stands.
+//! 2. No write moves a cursor backwards: cursors of one stream are ordered by epoch, then by sequence. A write that is
+//!    not newer than the record changes nothing and returns [`Outcome::Stale`].
+//! 3. Each epoch is handed out once and is greater than all before it, no matter who asks. It is the fencing token of
 //!    Kleppmann, "How to do distributed locking" (2016).
-//! 4. The items of a batch stand alone: each has its own result, in the order given, and one that fails does not fail
-//!    another.
+//! 4. The items of a batch stand alone: each has its own result, in the order given, and one that fails does not make
+//!    another fail.
 //! 5. Activity only moves forward, and makes no record where there is none.
 //! 6. A removed record is gone for every later call, until a newer cursor is written.
-//! 7. Names come in the order of their session's bytes, then the stream's number.
-//! 8. The secret is the same for all that ask, and outlives the process where the records do.
-//! 9. What fails for good says so with [`StoreError::Closed`]: then both halves are dropped and the store is opened
-//!    again. 10. An expired record goes only if its last activity lies before the time given, looked at in the same
-//!    step: a newer write beside it is not lost.
+//! 7. Names come in the order of their session's bytes, then of the stream's number.
+//! 8. The secret is the same for everybody who asks, and lasts as long as the records do.
+//! 9. A store that has failed for good says so with [`StoreError::Closed`]: then both halves are dropped and the store
+//!    is opened again.
+//! 10. An expired record is removed only if its last activity lies before the time given, and that is checked in the
+//!     same step: a newer write beside it is not lost.
 //!
-//! Calls may block; so they are made on the store threads, never on the reactor's.
+//! Calls may block, so they are made on the store threads and never on the reactor's.
 
 pub mod conformance;
 pub mod encoding;

@@ -1,18 +1,17 @@
-//! An opened store: a writing half and a reading half of each of its two kinds.
+//! An opened store: a writing half and a reading half, each for records and for logs.
 
 use super::log::LogStore;
 use super::session::SessionStore;
 
-/// A store that was opened: a half that writes, for the persister, and a half that reads, for look-ups, which a slow
-/// write must not hold up.
+/// An opened store: a half that writes, and a half that reads, for look-ups, which a slow write must not hold up.
 pub struct Opened {
-    /// Writes cursors.
+    /// Writes records.
     pub sessions: Box<dyn SessionStore>,
-    /// Reads cursors.
+    /// Reads records.
     pub lookup: Box<dyn SessionStore>,
-    /// Writes logs, where the store can.
+    /// Writes logs; `None` where the store keeps none.
     pub logs: Option<Box<dyn LogStore>>,
-    /// Reads logs.
+    /// Reads logs; `None` where the store keeps none.
     pub log_lookup: Option<Box<dyn LogStore>>,
 }
 

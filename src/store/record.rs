@@ -1,6 +1,6 @@
 //! A cursor as a store keeps it.
 //!
-//! In: the parts of a cursor, and the epoch of who writes it. Out: a record, and which of two is the newer.
+//! In: the parts of a cursor, and the epoch of the owner that writes it. Out: a record; which of two is newer.
 //! Law: records of one stream are ordered by epoch, then by sequence.
 
 use crate::base::EventId;
@@ -10,16 +10,16 @@ use crate::base::EventId;
 pub struct Record {
     /// The epoch of the owner that wrote it.
     pub epoch: u64,
-    /// Events that owner had delivered on the stream, from 1.
+    /// How many events this owner had delivered on the stream, from 1.
     pub sequence: u64,
-    /// The id of the last one.
+    /// The id of the last of them.
     pub id: EventId,
     /// When the session was last active, in milliseconds since the Unix epoch.
     pub last_seen_ms: u64,
 }
 
 impl Record {
-    /// Whether this cursor stands behind `other`, so that it may take its place.
+    /// Whether this record may replace `other`.
     pub fn is_newer_than(&self, other: &Self) -> bool {
         (self.epoch, self.sequence) > (other.epoch, other.sequence)
     }

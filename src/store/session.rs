@@ -1,6 +1,6 @@
 //! The trait of a store of cursors, and what is written through it.
 //!
-//! In: items to write, names to look for. Out: an outcome an item; records.
+//! In: items to write, names to look up. Out: an outcome for each item; records.
 //! Laws: the promises on the page of [`store`](super).
 
 use super::error::StoreError;
@@ -11,9 +11,9 @@ use std::sync::Arc;
 /// What a write did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
-    /// The record is as asked for.
+    /// The record is now as the write says.
     Written,
-    /// A record that is as new or newer is there: nothing was changed.
+    /// Nothing was changed: there is a record as new or newer, or none that the write could change.
     Stale,
 }
 
@@ -27,19 +27,20 @@ pub enum Write {
         /// In milliseconds since the Unix epoch.
         last_seen_ms: u64,
     },
-    /// The stream is over: remove the record, unless a newer owner has written it.
+    /// The stream is over: removes the record, unless a newer owner has written it.
     Remove {
         /// The epoch of the owner that removes.
         epoch: u64,
     },
-    /// Nobody has used the record for long: remove it, whoever wrote it, if it was last active before this time.
+    /// Nobody has used the record for long: removes it, no matter which owner wrote it, if it was last active before
+    /// this time.
     Expire {
         /// In milliseconds since the Unix epoch.
         before_ms: u64,
     },
 }
 
-/// Keeps cursors. See the module's promises.
+/// Keeps cursors. See the promises on the page of [`store`](super). Calls may block.
 pub trait SessionStore: Send {
     /// A new epoch, greater than any before it.
     ///
@@ -47,7 +48,8 @@ pub trait SessionStore: Send {
     /// [`StoreError`]; then no epoch was handed out, and nothing may be written.
     fn next_epoch(&mut self) -> Result<u64, StoreError>;
 
-    /// The key that names are hashed with: the one the store holds, else `candidate`, which it keeps from then on.
+    /// The key that names are hashed with: the one that the store holds, or else `candidate`, which the store keeps
+    /// from then on.
     ///
     /// # Errors
     /// [`StoreError`]; then nothing was kept.
@@ -59,7 +61,7 @@ pub trait SessionStore: Send {
     /// [`StoreError`], when the record cannot be read.
     fn get_last_event_id(&mut self, name: &StreamName) -> Result<Option<Record>, StoreError>;
 
-    /// Writes several items. The outer error means that none is known to be written.
+    /// Writes several items. The outer error means that no item is known to be written.
     ///
     /// # Errors
     /// [`StoreError`], for the whole batch or for single items.
@@ -74,13 +76,13 @@ pub trait SessionStore: Send {
     /// [`StoreError`]; then the record is as it was.
     fn store_last_event_id(&mut self, name: &StreamName, cursor: &Record) -> Result<Outcome, StoreError>;
 
-    /// Removes a record, whoever wrote it; no record is no error.
+    /// Removes a record, no matter which owner wrote it. That there is none is no error.
     ///
     /// # Errors
     /// [`StoreError`]; then the record may still be there.
     fn remove(&mut self, name: &StreamName) -> Result<(), StoreError>;
 
-    /// Up to `limit` records behind a name, or from the first.
+    /// Up to `limit` records after a name, or from the first.
     ///
     /// # Errors
     /// [`StoreError`], when records cannot be read.
@@ -99,7 +101,7 @@ pub trait SessionStore: Send {
         Ok(found)
     }
 
-    /// How many items of a batch the store likes at a time.
+    /// How many items the store likes in a batch.
     fn batch_limit(&self) -> usize {
         50
     }

@@ -21,7 +21,7 @@ struct Rig {
     metrics: Arc<Metrics>,
 }
 
-/// A persister over a store for so many records, of which `change` makes what is opened the n-th time.
+/// A persister over a store for so many records. `change` makes of it what is opened the n-th time.
 fn rig(
     records: usize,
     adjust: impl FnOnce(&mut PersistConfig),
@@ -73,7 +73,7 @@ impl Rig {
         wait.recv().unwrap()
     }
 
-    /// The streams of which the store has logs for this session.
+    /// The streams of this session whose logs the store has.
     fn logs(&self, session: &[u8]) -> Vec<u64> {
         let (done, wait) = bounded(1);
         let reply = Box::new(move |found| done.send(found).unwrap());
@@ -87,7 +87,7 @@ impl Rig {
         Ok(wait.recv().unwrap()?.map(|cursor| cursor.sequence))
     }
 
-    /// Waits, for long at most, until what is seen is so.
+    /// Waits until this holds, with a bound.
     fn until(&self, seen: impl Fn(&Self) -> bool) {
         let clock = Clock::start();
         while !seen(self) {

@@ -78,7 +78,7 @@ impl Rig {
         wait.recv().unwrap()
     }
 
-    /// Since how long something has not been durable, an hour from the start.
+    /// For how long something has not been durable, as seen an hour after the start.
     fn lag(&self) -> Span {
         self.metrics.persistence().lag(Tick::from_millis(3_600_000))
     }
@@ -309,7 +309,7 @@ fn a_persister_that_is_dropped_writes_what_there_is_and_closes_the_store() {
     assert_eq!(r.persister.first_open(Span::from_secs(60)), Some(77));
     r.publish(key, 3);
     let Rig { persister, store, alive, .. } = r;
-    // Whoever may still ask does not keep the store open.
+    // A caller that could still ask does not keep the store open.
     let control = persister.control();
     drop(persister);
     assert_eq!(alive.recv_timeout(LONG), Err(RecvTimeoutError::Disconnected));

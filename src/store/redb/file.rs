@@ -44,7 +44,7 @@ pub fn open(path: &Path) -> Result<Opened, StoreError> {
     finish(path, database)
 }
 
-/// Opens what lies behind a backend, for tests of power loss.
+/// Opens a backend instead of a file, for tests of power loss.
 ///
 /// # Errors
 /// As [`open`].
@@ -61,7 +61,7 @@ fn builder() -> Builder {
     builder
 }
 
-/// Looks at a file without touching it.
+/// Looks at a file without changing it.
 fn look(path: &Path) -> Result<(), StoreError> {
     let mut start = [0; MAGIC.len()];
     let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
@@ -87,7 +87,7 @@ fn look(path: &Path) -> Result<(), StoreError> {
                 Err(_) => Err(StoreError::Foreign { path: path.into() }),
             }
         }
-        // It was not closed: opening it for writing puts that right.
+        // It was not closed. Opening it for writing repairs that.
         Err(DatabaseError::RepairAborted) => Ok(()),
         Err(e) => Err(open_error(path, e)),
     }
@@ -104,7 +104,7 @@ fn check_format(path: &Path, format: Option<u64>) -> Result<(), StoreError> {
     }
 }
 
-/// Writes into a new file what it is, or checks what an old one says.
+/// Writes the format into a new file, or checks that of an old one.
 fn finish(path: &Path, database: Database) -> Result<Opened, StoreError> {
     let write = begin(&database)?;
     let is_new = write.list_tables().map_err(|e| torn(path, &e))?.next().is_none();

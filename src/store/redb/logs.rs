@@ -1,6 +1,7 @@
 //! Recent events in two tables: a head per stream with totals, and its blocks by their first event.
 //!
-//! Law: an append touches the head, the new block and the blocks that leave for it, and nothing else.
+//! In: blocks to append, logs to remove, names to look up. Out: the newest blocks.
+//! Law: an append touches the head, the new block and the blocks that it pushes out, and nothing else.
 
 use super::tables::{BLOCKS, HEADS, begin, refused};
 use crate::base::StreamName;
@@ -57,7 +58,7 @@ impl Logs {
     }
 }
 
-/// What a stream's blocks hold together.
+/// The totals of a stream's blocks.
 #[derive(Clone, Copy, Default)]
 struct Totals {
     events: u64,
@@ -85,7 +86,7 @@ fn read_totals(heads: &Heads<'_>, name: &StreamName) -> Result<Totals, StoreErro
     Ok(numbers.unwrap_or_default())
 }
 
-/// Removes a stream's oldest blocks as long as `goes` says so. A block that cannot be read goes too.
+/// Removes a stream's oldest blocks as long as `goes` says so. A block that cannot be read is removed too.
 fn remove_while(
     blocks: &mut Blocks<'_>,
     name: &StreamName,
@@ -134,7 +135,7 @@ impl LogStore for Logs {
             let range = blocks.range((session, stream, 0)..=(session, stream, u64::MAX));
             let newest = range.map_err(|e| refused("reading log blocks", e))?.next_back();
             let newest = newest.transpose().map_err(|e| refused("reading log blocks", e))?;
-            // A block that cannot be read is of no use, nor what lies before it.
+            // A block that cannot be read is of no use, and neither is what comes before it.
             let at_ms = newest.and_then(|(_, block)| decode_block(block.value()).ok()).map_or(0, |block| block.at_ms);
             found.push((StreamName { session: session.into(), stream }, at_ms));
         }

@@ -3,15 +3,16 @@
 //! In: a path. Out: an [`Opened`] store.
 //!
 //! # Durability
-//! Each commit is durable when it returns: redb writes new pages, syncs, then turns to them by one checksummed header
-//! and syncs again (`Durability::Immediate` in two phases). Commits are coalesced, so that costs two syncs per window
-//! and not per event. After `kill -9` everything acknowledged is there. After a loss of power so it is, as far as the
-//! disk keeps what it has said it synced; what was being written is there as a whole or not at all. The state of the
-//! allocator is saved with each commit (`quick_repair`), so opening after a crash takes no scan of the file.
+//! Each commit is durable when it returns: redb writes new pages, syncs, then switches to them with one checksummed
+//! header and syncs again (`Durability::Immediate` in two phases). Commits are coalesced, so this costs two syncs per
+//! window and not per event. After `kill -9` everything acknowledged is there. After a loss of power too, provided that
+//! the disk keeps what it has reported as synced; a write that was under way is there as a whole or not at all. The
+//! state of the allocator is saved with each commit (`quick_repair`), so opening the file after a crash needs no scan
+//! of it.
 //!
 //! # Laws
-//! A file that is foreign, newer or damaged is refused and left as it is; only a missing or an empty one is made anew.
-//! No step takes longer with more sessions, but for the depth of the tree.
+//! A file that is foreign, newer or damaged is refused and left as it is; only a missing or an empty file is created.
+//! The cost of a step grows with the number of sessions only as the depth of the tree does.
 
 mod file;
 mod logs;

@@ -1,6 +1,7 @@
 //! Cursors in a table of the file, by session and stream.
 //!
-//! Law: what is compared and what is written lie in one transaction, so no write can come in between.
+//! In: items to write, names to look up. Out: records.
+//! Law: comparing and writing happen in one transaction, so no write can come in between.
 
 use super::tables::{CURSORS, META, begin, refused};
 use crate::base::StreamName;
@@ -10,12 +11,12 @@ use ::redb::{Database, ReadableDatabase, ReadableTable, Table};
 use std::ops::Bound;
 use std::sync::Arc;
 
-/// Items of one commit: enough for all that is due, few enough that a commit ends soon.
+/// Items of one commit: enough for everything that is due, and few enough that a commit ends soon.
 const BATCH: usize = 10_000;
 
 pub(super) struct Sessions {
     database: Arc<Database>,
-    /// Where records are written down before they go into the table.
+    /// Where records are encoded before they go into the table.
     record: Vec<u8>,
 }
 
@@ -29,7 +30,7 @@ impl Sessions {
     fn write(&mut self, table: &mut Cursors<'_>, name: &StreamName, write: &Write) -> Result<Outcome, StoreError> {
         let key = (&*name.session, name.stream);
         let old = table.get(key).map_err(|e| refused("reading a cursor", e))?;
-        // A damaged record is as good as none: the write heals it.
+        // A damaged record is as good as none: the write replaces it.
         let old = old.and_then(|bytes| decode_record(bytes.value()).ok());
         let new = match (write, old) {
             (Write::Cursor(new), Some(old)) if !new.is_newer_than(&old) => return Ok(Outcome::Stale),
@@ -54,7 +55,7 @@ impl Sessions {
         Ok(Outcome::Written)
     }
 
-    /// Changes numbers of the file about itself.
+    /// Reads and changes the file's own numbers, in one durable step.
     fn meta<R>(
         &self,
         change: impl FnOnce(&mut Table<'_, &'static str, u64>) -> Result<R, StoreError>,
@@ -132,7 +133,7 @@ impl SessionStore for Sessions {
         for entry in range {
             let (key, value) = entry.map_err(|e| refused("reading cursors", e))?;
             let (session, stream) = key.value();
-            // A damaged record is passed over: the others are sound.
+            // A damaged record is skipped: the others are sound.
             if let Ok(cursor) = decode_record(value.value()) {
                 found.push((StreamName { session: session.into(), stream }, cursor));
             }

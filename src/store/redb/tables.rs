@@ -5,18 +5,20 @@
 use crate::store::StoreError;
 use ::redb::{Database, Durability, TableDefinition, WriteTransaction};
 
-/// `format`, `epoch`, `secret-low`, `secret-high`.
+/// The file's own numbers: `format`, `epoch`, `secret-low`, `secret-high`.
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("segno-meta");
 
-/// Tuples are ordered field by field, so names come in the order that the store promises.
+/// Records by session and stream. Tuples are ordered field by field, so names come in the order that the store
+/// promises.
 pub(super) const CURSORS: TableDefinition<'_, (&[u8], u64), &[u8]> = TableDefinition::new("cursors-1");
 
-/// Events and bytes in the stream's blocks (8 bytes each), then what the owner left.
+/// Heads by session and stream: the totals of events and of bytes in the stream's blocks (8 bytes each), then what the
+/// owner gave.
 pub(super) const HEADS: TableDefinition<'_, (&[u8], u64), &[u8]> = TableDefinition::new("log-heads-1");
-/// By session, stream and first event.
+/// Blocks by session, stream and first event.
 pub(super) const BLOCKS: TableDefinition<'_, (&[u8], u64, u64), &[u8]> = TableDefinition::new("log-blocks-1");
 
-/// A transaction that is durable when it is committed.
+/// A transaction that is durable once it is committed.
 pub(super) fn begin(database: &Database) -> Result<WriteTransaction, StoreError> {
     let mut write = database.begin_write().map_err(|e| refused("beginning to write", e))?;
     write.set_durability(Durability::Immediate).map_err(|e| refused("beginning to write", e))?;
@@ -24,8 +26,9 @@ pub(super) fn begin(database: &Database) -> Result<WriteTransaction, StoreError>
     Ok(write)
 }
 
-/// A failure in the middle of work: the disk is full, or the file went away. redb does nothing more with a file of
-/// which one call has failed, also once the reason is gone: from the second call on, that is said.
+/// What a failure in the middle of work means: the disk is full, or the file went away. Once a call on a file has
+/// failed, redb refuses every further one, also when the cause is gone: from the second failure on the store counts as
+/// closed.
 pub(super) fn refused(doing: &'static str, why: impl Into<::redb::Error>) -> StoreError {
     use ::redb::Error;
     match why.into() {
