@@ -1,6 +1,6 @@
 //! The byte order mark: allowed once, at the very front of a stream.
 //!
-//! In: the first bytes of a body that follows another one. Out: the same bytes, without a mark in front.
+//! In: the first bytes of a body that continues a stream. Out: the same bytes, without a mark at the front.
 //! Law: at most two bytes are held back, until it is known whether they begin a mark.
 
 /// The mark: U+FEFF in UTF-8.
@@ -9,14 +9,15 @@ pub(super) const BOM: &[u8; 3] = b"\xef\xbb\xbf";
 /// Takes one byte order mark out of the front of a body, also when it is split over reads.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum BomFilter {
-    /// None is looked for, or any more.
+    /// No mark is looked for, or not any more.
     Off,
-    /// So many of its bytes have come and are held back.
+    /// This many bytes of a mark have come, and are held back.
     Seen(u8),
 }
 
 impl BomFilter {
-    /// What is to be scanned: first bytes held back that turned out not to be a mark, then the rest of the input.
+    /// What is to be scanned: first the bytes held back, where they turned out not to be a mark, then the rest of the
+    /// input.
     pub(super) fn strip<'b>(&mut self, bytes: &'b [u8]) -> (&'static [u8], &'b [u8]) {
         let Self::Seen(_) = *self else { return (&[], bytes) };
         let seen = self.held();
@@ -41,7 +42,7 @@ impl BomFilter {
         }
     }
 
-    /// The bytes held back, which no more follow.
+    /// The bytes held back, for a body that ends with them.
     pub(super) fn bytes(self) -> &'static [u8] {
         &BOM[..self.held()]
     }

@@ -81,9 +81,9 @@ enum Next {
     Live,
 }
 
-/// The state of a stream between the begin of a healed body and its first new event.
+/// The state of a stream from the beginning of a healed body to its first new event.
 pub(super) struct CatchUp {
-    /// Blocks without an id are compared with the block of this number and those behind it; `None`: not any more.
+    /// Blocks without an id are compared with the logged block of this number and those after it; `None`: not any more.
     next: Option<u64>,
     /// The body has had an id.
     seen_id: bool,

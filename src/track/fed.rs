@@ -1,4 +1,6 @@
 //! What one feed of a tracker did.
+//!
+//! In: nothing. Out: counts and facts, which the machine passes on.
 
 use super::gap::GapReason;
 use crate::base::Span;
@@ -10,13 +12,13 @@ pub struct Fed {
     pub events: u32,
     /// Events dropped because they were received before.
     pub duplicates: u32,
-    /// Those of them for which only the id could tell.
+    /// Those of them that only the id could tell, because the log had no bytes to compare.
     pub duplicates_by_id_alone: u32,
     /// A gap was stated in the log.
     pub gap: Option<GapReason>,
     /// The reconnection time that upstream asks for, when a block of this feed set it.
     pub retry: Option<Span>,
-    /// A block began to be passed through that is too large to be held.
+    /// A block that is too large to be held began to be passed through.
     pub oversize: bool,
     /// The stream's events get ids of segno's own from now on.
     pub own_ids: bool,

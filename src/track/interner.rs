@@ -1,14 +1,27 @@
-//! Event ids as four-byte symbols, each id stored once per reactor thread however many streams carry it.
+//! Event ids as four-byte symbols: each id is stored once per reactor thread, no matter how many streams carry it.
 //!
-//! In: the bytes of ids. Out: a [`Symbol`] per distinct id, counted; the place of an id nobody holds is reused.
-//! Laws: never more distinct ids than the capacity (a full interner answers `None`, counted by the caller); equal
-//! ids have equal symbols as long as one of them is held; hashing is keyed by the seed; an id takes the smallest of
-//! four kinds of places that holds it, and ids of up to 55 bytes cost no allocation of their own; what is freed is
-//! given back, page by page and table by table.
+//! In: the bytes of ids. Out: a [`Symbol`] for each distinct id, with a count of the references to it.
+//! Laws: never more distinct ids than the capacity (a full interner answers `None`, and the caller counts that); equal
+//! ids have equal symbols as long as one of them is held; hashing is keyed by the seed; memory of freed ids is given
+//! back, page by page and table by table.
+//!
+//! # How
+//! An id lies in a *place*, with its hash and its count of references. There are four kinds of places, and an id takes
+//! the smallest that holds it; up to 55 bytes need no allocation of their own. A symbol is the number of the place and
+//! its kind, so it leads to the id in one step. The other way, from an id to its symbol, goes through a hash table that
+//! holds symbols alone and compares the ids in their places.
+//!
+//! ```text
+//! intern(id):       hash it; a symbol in the table has this id?  count one more reference
+//!                   else                                         take a place, put its symbol into the table
+//! release(symbol):  count one less; the last one                 takes the symbol out of the table and frees the place
+//! ```
+//!
+//! Most ids are new, so the usual cost of an event is one failed probe of the table and one place taken.
 //!
 //! # Growth
-//! Places grow by pages, which are not copied. The hash table is many small ones, so that no call waits for more than
-//! one of them to be made anew: some ten thousand ids.
+//! Places grow by pages, which are never copied. In place of one large hash table there are many small ones, so that no
+//! call waits for more than one of them to be rebuilt: some ten thousand ids.
 
 mod places;
 mod symbol;
@@ -25,10 +38,10 @@ use std::hash::{BuildHasher, Hasher};
 use symbol::KINDS;
 use tables::Tables;
 
-/// How many references are given back together, where there are many.
+/// How many references are given back together, where there are many streams.
 const LEAVING: usize = 64;
 
-/// The same for the ids of a single stream.
+/// The same where the interner is of a single stream.
 const LEAVING_OF_FEW: usize = 8;
 
 /// The ids of all streams of one reactor thread.
@@ -39,7 +52,7 @@ pub struct Interner {
     capacity: usize,
     hits: u64,
     misses: u64,
-    /// References to be given back together.
+    /// References that wait to be given back together.
     leaving: Vec<Symbol>,
     hashing: FixedState,
 }
@@ -60,15 +73,16 @@ impl Interner {
         }
     }
 
-    /// Asks ahead for what the next id touches, if it is a short one. For the ids of a single stream.
+    /// Fetches the memory that the next id will touch, if that id is short. Of use where the interner is of a single
+    /// stream.
     #[inline]
     pub fn warm(&self) {
         self.places.warm();
         fetch(self.leaving.first());
     }
 
-    /// Takes one reference to `id`. True beside the symbol: nobody held this id until now. `None`: the interner is
-    /// full, and nothing was taken.
+    /// Takes one reference to `id`. True beside the symbol: nobody held this id before. `None`: the interner is full,
+    /// and nothing was taken.
     pub fn intern(&mut self, id: &[u8]) -> Option<(Symbol, bool)> {
         self.intern_times(id, 1)
     }
@@ -114,8 +128,8 @@ impl Interner {
         }
     }
 
-    /// Gives one reference back; the last one frees the place. A count that has reached `u32::MAX` stays there: such
-    /// an id is never freed, which is sound.
+    /// Gives one reference back; the last one frees the place. A count that has reached `u32::MAX` stays there, so such
+    /// an id is never freed: that wastes memory, and breaks nothing.
     pub fn release(&mut self, symbol: Symbol) {
         let Some(head) = self.places.head_mut(symbol) else { return };
         debug_assert!(head.count > 0, "release of a symbol nobody holds");
@@ -126,8 +140,8 @@ impl Interner {
         }
     }
 
-    /// Like [`Interner::release`], at some later call: until then the id still counts as held. Many releases at once
-    /// wait for memory together, where one at a time waits for itself.
+    /// Like [`Interner::release`], but at some later call; until then the id still counts as held. Many releases
+    /// together wait for cold memory once, where one at a time would each wait.
     pub fn release_later(&mut self, symbol: Symbol) {
         self.leaving.push(symbol);
         if self.leaving.len() >= if self.tables.is_one() { LEAVING_OF_FEW } else { LEAVING } {
@@ -138,7 +152,7 @@ impl Interner {
     /// Does now what [`Interner::release_later`] put off.
     pub fn settle(&mut self) {
         let mut leaving = std::mem::take(&mut self.leaving);
-        // First all counts, then the ids nobody holds: each loop has no step that waits for the one before it.
+        // First all counts, then the ids that nobody holds: so no step of a loop waits for the step before it.
         leaving.retain(|symbol| match self.places.head_mut(*symbol) {
             Some(head) if head.count > 1 && head.count < u32::MAX => {
                 head.count -= 1;

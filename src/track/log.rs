@@ -1,21 +1,29 @@
-//! The log: the only buffer of a stream. A byte ring, and one block per block in it.
+//! The log: the only buffer of a stream. A ring of bytes, and beside it a note on each block in the ring.
 //!
-//! In: the bytes that are forwarded, where blocks end, how far they are delivered. Out: slices for readers; places to
-//! replay from; symbols let go of on eviction.
+//! In: the bytes that are forwarded, where blocks end, how far readers have read. Out: slices for readers; places to
+//! replay from; references to ids, given back when their blocks are evicted.
 //!
-//! Offsets count all bytes since the stream began: `start <= delivered <= whole <= end`. Readers may have what lies
-//! before `whole`; what lies behind it is a block that has not ended yet. A block covers the bytes from the end of the
-//! one before it: comments and blank lines in front of a block are part of it.
+//! Offsets count all bytes since the stream began:
+//!
+//! ```text
+//!      evicted      |   read, kept for replay   |   readers may have it   |  a block that has not ended
+//! ------------------+---------------------------+-------------------------+----------------------------+
+//!                 start                     delivered                   whole                         end
+//! ```
+//!
+//! A logged block covers the bytes from the end of the block before it: comments and blank lines before its first field
+//! are part of it.
 //!
 //! Laws:
-//! 1. Eviction takes whole blocks from the front, never one that is not delivered to its end. Comments behind the
+//! 1. Eviction takes whole blocks from the front, and only blocks that are delivered to their end. Comments after the
 //!    last block leave when all of them are delivered.
-//! 2. Around a block too large to be held (`loose_until`) the bytes leave as they are delivered, and nothing before
-//!    its end can be replayed.
-//! 3. A block with an id holds one reference to it; the id of the last block evicted stays held (`base`), so that the
-//!    delivered mark's id is always held by the base or by a block.
-//! 4. All heap bytes are charged to the budget. A ring grows by doubling, and above [`GRANTED`] only when the budget
-//!    grants it; blocks are charged by force, since there are never many more than the log's bound of events.
+//! 2. Around a block that is too large to be held (up to `loose_until`) bytes leave as they are delivered, and nothing
+//!    before the end of that block can be replayed.
+//! 3. A logged block with an id holds one reference to it. The id of the last block that was evicted stays held
+//!    (`base`), so the delivered mark's id is always held by the base or by a block.
+//! 4. All heap bytes are charged to the budget. A ring grows by doubling, above [`GRANTED`] bytes only when the budget
+//!    grants it. The notes on blocks are charged by force: there are never many more of them than the log's bound of
+//!    events.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -26,10 +34,10 @@ use super::logged::{Kinds, LoggedBlock};
 use super::ring::Ring;
 use crate::base::{Span, Tick, fetch};
 
-/// Ring bytes that every log gets, whatever the budget says.
+/// Ring bytes that every log gets, even when the budget is used up.
 pub(super) const GRANTED: usize = 4096;
 
-/// The first ring of a stream.
+/// Bytes of a stream's first ring.
 const FIRST_RING: usize = 256;
 
 /// The buffer of one stream.
@@ -38,15 +46,15 @@ pub(super) struct Log {
     ring: Ring,
     whole: u64,
     delivered: u64,
-    /// Bytes before this need not be kept as whole blocks. `u64::MAX`: until the open block ends.
+    /// Bytes before this offset need not be kept as whole blocks. `u64::MAX`: an oversize block is open.
     loose_until: u64,
     blocks: VecDeque<LoggedBlock>,
-    /// Blocks evicted since the stream began: the number of the first block.
+    /// Blocks evicted since the stream began, which is the number of the first block that is held.
     evicted: u64,
     /// Blocks at the front that are delivered to their end.
     done: u32,
     base: Option<Symbol>,
-    /// Whether nothing but comments lies between the event that set `base` and `start`.
+    /// Whether only comments lie between the event that set `base` and `start`.
     base_exact: bool,
 }
 
@@ -68,7 +76,7 @@ impl Log {
         self.ring.end()
     }
 
-    /// Bytes behind `whole`.
+    /// Bytes after `whole`.
     pub(super) fn held(&self) -> usize {
         (self.end() - self.whole) as usize
     }
@@ -90,7 +98,7 @@ impl Log {
         self.ring.same(a, b)
     }
 
-    /// Bytes on the heap, as they are charged.
+    /// Bytes on the heap, as they are charged to the budget.
     pub(super) fn memory(&self) -> usize {
         self.ring.capacity() + self.blocks.capacity() * size_of::<LoggedBlock>()
     }
@@ -100,12 +108,12 @@ impl Log {
         self.loose_until == u64::MAX
     }
 
-    /// The first place a reader may start at, unless an oversize block is open.
+    /// The first offset that a reader may start at; `None` while an oversize block is open.
     pub(super) fn replay_start(&self) -> Option<u64> {
         (!self.is_open()).then_some(self.start().max(self.loose_until))
     }
 
-    /// The number of the first block, counted since the stream began.
+    /// The number of the first block that is held, counted since the stream began.
     pub(super) fn first_number(&self) -> u64 {
         self.evicted
     }
@@ -135,11 +143,12 @@ impl Log {
         self.base
     }
 
-    /// Where replay after this id starts, behind the first event that carries it; and the number of that event's block.
+    /// Where replay after this id starts, which is after the first event that carries it; and the number of that
+    /// event's block.
     pub(super) fn locate(&self, id: Symbol) -> Option<(u64, u64)> {
         let first = self.replay_start()?;
         if self.base == Some(id) {
-            // Not exact: events have left behind it, also where a later one carries it again.
+            // Where it is not exact, events after it have left, even if a later event carries the id again.
             let is_exact = self.base_exact && first == self.start();
             return is_exact.then_some((first, self.evicted.saturating_sub(1)));
         }
@@ -148,15 +157,15 @@ impl Log {
     }
 }
 
-/// Replaying from a number of events, and letting go of what nobody waits for.
+/// Marks, and places to replay from.
 impl Log {
-    /// Readers begin at `offset` again: what lies behind it counts as undelivered.
+    /// Readers begin at `offset` again: everything after it counts as undelivered.
     pub(super) fn rewind(&mut self, offset: u64) {
         self.delivered = offset.clamp(self.start(), self.delivered);
         self.done = self.blocks.partition_point(|block| block.end() <= self.delivered) as u32;
     }
 
-    /// How many events end behind `offset`, and the id in force there.
+    /// How many events end after `offset`, and the last event id at `offset`.
     pub(super) fn mark_at(&self, offset: u64) -> (u64, Option<Symbol>) {
         let at = self.blocks.partition_point(|block| block.end() <= offset);
         let after = self.blocks.iter().skip(at).filter(|block| block.is(Kinds::EVENT)).count();
@@ -164,7 +173,7 @@ impl Log {
         (after as u64, id.map_or(self.base, |block| block.id))
     }
 
-    /// The whole blocks behind `from`: where the last of them ends, and where each event ends, counted from `from`.
+    /// The events after `from`: where the last of them ends, and where each of them ends, counted from `from`.
     pub(super) fn events_behind(&self, from: u64) -> (u64, Vec<u32>) {
         let at = self.blocks.partition_point(|block| block.end() <= from);
         let behind = self.blocks.iter().skip(at);
@@ -173,7 +182,7 @@ impl Log {
         (from + ends.last().map_or(0, |end| u64::from(*end)), ends)
     }
 
-    /// Where replay after event `seq` starts, when `received` events were written down in all.
+    /// Where replay after event `seq` starts, when `received` events were logged in all.
     pub(super) fn locate_event(&self, seq: u64, received: u64) -> Option<u64> {
         let first = self.replay_start()?;
         let mut left = received.checked_sub(seq)?;
@@ -188,14 +197,14 @@ impl Log {
                 return (after >= first).then_some(after);
             }
         }
-        // All events that are held are behind it: what lies in front of them was evicted with it.
+        // No block is held: everything was evicted, so replay starts at the end.
         (left == 0 && self.blocks.is_empty()).then_some(self.whole.max(first))
     }
 }
 
-/// Filling.
+/// Bytes and blocks come in.
 impl Log {
-    /// Asks ahead for what the next event touches, and for what leaves for it.
+    /// Fetches the memory that the next event will touch, that of the block which leaves for it included.
     #[inline]
     pub(super) fn warm(&self) {
         self.ring.warm();
@@ -203,7 +212,7 @@ impl Log {
         fetch(self.blocks.back());
     }
 
-    /// Sets the id that the stream begins behind; takes over one reference.
+    /// Sets the id that the stream begins after; takes over one reference.
     pub(super) fn set_base(&mut self, id: Option<Symbol>, interner: &mut Interner) {
         if let Some(old) = std::mem::replace(&mut self.base, id) {
             interner.release_later(old);
@@ -211,9 +220,9 @@ impl Log {
         self.base_exact = id.is_some();
     }
 
-    /// Bytes that fit when the log grows as far as it may and evicts what it may. Of a log at its bound what readers
-    /// have not taken fills at most half: the other half is for what is on its way to a reader, who may come back for
-    /// it.
+    /// How many bytes fit, once the log has grown as far as it may and evicted what it may. When the log is at its
+    /// bound, undelivered bytes fill at most half of it: the other half keeps what is on its way to a reader, who may
+    /// come back for it.
     pub(super) fn room(&self, limit: usize, budget: &Budget) -> usize {
         let capacity = self.reachable(limit, budget.left());
         let room = capacity.saturating_sub((self.end() - self.floor()) as usize);
@@ -221,8 +230,8 @@ impl Log {
         if capacity < limit || waits == 0 { room } else { room.min((limit / 2).saturating_sub(waits)) }
     }
 
-    /// Makes room for `n` bytes: grows, else evicts, else grows above the bound. The last happens only when the caller
-    /// brings more than [`Log::room`] said.
+    /// Makes room for `n` bytes: grows; or else evicts; or else grows above the bound, which happens only when the
+    /// caller brings more bytes than [`Log::room`] said.
     pub(super) fn reserve(&mut self, n: usize, limit: usize, budget: &mut Budget, interner: &mut Interner) {
         loop {
             let need = self.ring.len() + n;
@@ -270,11 +279,12 @@ impl Log {
         self.whole = self.end();
     }
 
-    /// Writes down that a block ends; takes over one reference to its id. Its bytes may follow within the same call.
+    /// Notes that a block ends; takes over one reference to its id. The bytes of the block may be appended after this,
+    /// within the same call of the tracker.
     pub(super) fn push(&mut self, block: LoggedBlock, budget: &mut Budget) {
         let before = self.blocks.capacity();
         if self.blocks.len() == self.blocks.capacity() {
-            // Twice as many, but not more than needed at the start: most streams of a sleeping crowd hold one event.
+            // Doubles, but begins with one: of many quiet streams, most hold one event.
             self.blocks.reserve_exact(self.blocks.len().max(1));
         }
         self.blocks.push_back(block);
@@ -314,7 +324,7 @@ impl Log {
     }
 }
 
-/// Emptying.
+/// Bytes and blocks leave.
 impl Log {
     /// Moves the delivered offset, never back, and calls `each` with every block it passes.
     pub(super) fn advance(&mut self, offset: u64, mut each: impl FnMut(&LoggedBlock)) {
@@ -327,7 +337,8 @@ impl Log {
         }
     }
 
-    /// Evicts delivered blocks above the bound of events, and all there is up to the end of an oversize block.
+    /// Evicts delivered blocks beyond the bound of events, and everything up to the end of an oversize block that is
+    /// delivered.
     pub(super) fn evict_beyond(&mut self, events: usize, interner: &mut Interner) {
         while self.blocks.len() > events && self.done > 0 {
             self.evict_one(interner);
@@ -348,9 +359,9 @@ impl Log {
         }
     }
 
-    /// Evicts delivered blocks until the log can have `keep` bytes, and shrinks it. The heap bytes given back.
+    /// Evicts delivered blocks until the log fits into `keep` bytes, and shrinks it. Returns the heap bytes given back.
     pub(super) fn trim(&mut self, keep: usize, budget: &mut Budget, interner: &mut Interner) -> usize {
-        // A quarter for the blocks, which small events have many of.
+        // A quarter is for the notes on blocks, since there are many of them where events are small.
         let blocks = keep / 4 / size_of::<LoggedBlock>();
         let bytes = keep - keep / 4;
         let goal = if bytes < FIRST_RING { 0 } else { 1 << bytes.ilog2() };
@@ -362,7 +373,7 @@ impl Log {
         given + self.shrink(goal, budget)
     }
 
-    /// Gives memory back when the ring is mostly empty. The heap bytes given back.
+    /// Gives memory back when the ring is mostly empty. Returns the heap bytes given back.
     pub(super) fn shrink_idle(&mut self, budget: &mut Budget) -> usize {
         if self.ring.len() > self.ring.capacity() / 4 {
             return 0;
@@ -370,7 +381,7 @@ impl Log {
         self.shrink(self.ring.len() * 2, budget)
     }
 
-    /// Lets go of all ids and bytes.
+    /// Gives back all ids and bytes.
     pub(super) fn release(&mut self, budget: &mut Budget, interner: &mut Interner) {
         for id in self.blocks.iter().filter_map(|r| r.id).chain(self.base) {
             interner.release(id);

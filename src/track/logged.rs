@@ -1,4 +1,6 @@
-//! What the log keeps of a block beside its bytes: where it ends, which id it set, when it came.
+//! What the log notes of a block beside its bytes: where it ends, which id it set, when it came.
+//!
+//! In: these facts, once. Out: the same, from 16 bytes.
 
 use super::interner::Symbol;
 use crate::base::{Span, Tick};
@@ -36,14 +38,14 @@ impl BitOr for Kinds {
 
 const KINDS_SHIFT: u32 = 60;
 
-/// One block in the log, 16 bytes. Offsets have 60 bits: a stream of 1 GB/s fills them in 36 years.
+/// The note on one block in the log, 16 bytes. Offsets have 60 bits: a stream of 1 GB/s uses them up in 36 years.
 #[derive(Clone, Copy)]
 pub(super) struct LoggedBlock {
     /// The offset in the lower 60 bits, the kinds above them.
     end_and_kinds: u64,
-    /// The id, one reference held.
+    /// Its id; one reference to it is held.
     pub(super) id: Option<Symbol>,
-    /// When it came, in units of 2^14 microseconds; wraps after two years.
+    /// When the block came, in units of 2^14 microseconds; wraps after two years.
     at: u32,
 }
 
@@ -69,7 +71,7 @@ impl LoggedBlock {
         coarse(now.micros()).wrapping_sub(self.at) > age
     }
 
-    /// Whether it sets the last event id, be it to nothing or to something unknown.
+    /// Whether it sets the last event id, even to nothing or to an id that is not known here.
     pub(super) fn sets_id(&self) -> bool {
         self.id.is_some() || self.is(Kinds::RESET | Kinds::LOST)
     }

@@ -1,10 +1,11 @@
-//! What a stream has received and delivered, and the bytes in between: interner, window, budget, log, tracker.
+//! What a stream has received and delivered, and the bytes in between.
 //!
-//! In: upstream's body bytes, cut anywhere; how far readers are. Out: the bytes to forward, with duplicates of a healed
-//! body taken out and gaps stated; marks to resume from.
+//! In: the bytes of upstream's bodies, cut anywhere; how far readers have read. Out: the bytes to forward, with
+//! duplicates of a healed body taken out and gaps stated; marks to resume from. //! //! ```text //! bytes -> scanner ->
+//! ledger: live? -> log -> slices for readers //! catching up? -> judged against the past -> log, or dropped //! ```
 //!
-//! One [`Tracker`] per stream. What streams share (one [`Interner`] and one [`Budget`] per reactor thread) is lent to
-//! each call in a [`TrackContext`]. Nothing here reads a clock, waits, or knows a socket.
+//! There is one [`Tracker`] for each stream. What streams share, one [`Interner`] and one [`Budget`] per reactor
+//! thread, is lent to each call in a [`TrackContext`]. Nothing here reads a clock, waits, or knows a socket.
 //! Source: DESIGN section 3 (laws 1, 3, 4, 5, 8, 9) and section 4.
 
 mod bom;

@@ -1,9 +1,9 @@
 //! Ids of segno's own, for a stream whose upstream sends none.
 //!
-//! In: a prefix that names the stream and that nobody can guess. Out: `id:` lines, one an event, numbered as the events
-//! are; the number of an event that a client names again.
-//! Laws: they begin with the first event or not at all, and stop for good with the first id from upstream; they are
-//! never asked of upstream.
+//! In: a prefix, which names the stream and which nobody can guess. Out: one `id:` line for each event, numbered like
+//! the events; the id of an event by its number.
+//! Laws: own ids begin with the stream's first event or not at all, and stop for good with the first id from upstream;
+//! upstream never sees them.
 
 use crate::base::EventId;
 use crate::sse::write_id;
@@ -20,7 +20,7 @@ const DIGITS: usize = 20;
 /// Bytes of the longest own id.
 const LONGEST: usize = OWN_PREFIX + DIGITS;
 
-/// Bytes of the line that sets it: the field's name, its colon and space, the id, a line end.
+/// Bytes of the longest `id:` line: the field's name, a colon and a space, the id, a line end.
 pub(super) const OWN_LINE: usize = 4 + LONGEST + 1;
 
 /// The prefix of an id that has the form of an own one: the same for all ids of its stream. `None`: it has another
@@ -30,31 +30,31 @@ pub fn own_prefix(id: &[u8]) -> Option<&[u8]> {
     (prefix.starts_with(OWN_MARK) && prefix.ends_with(b"-")).then_some(prefix)
 }
 
-/// Whether a stream has ids of its own. Takes a pointer's place while it has none.
+/// The own ids of a stream. Costs no more than a pointer where the stream has none.
 #[derive(Default)]
 pub(super) struct OwnIds(Option<Box<Given>>);
 
 struct Given {
     prefix: [u8; OWN_PREFIX],
-    /// The first event has got one; until then they are offered.
+    /// The first event has got one. Until then they are only offered.
     begun: bool,
-    /// Each event up to this one has one: `u64::MAX` while upstream sends none.
+    /// The last event that has an own id; `u64::MAX` while upstream sends no ids.
     until: u64,
 }
 
 impl OwnIds {
-    /// Gives ids if the first event has none.
+    /// Offers own ids: they are given if the first event has no id.
     pub(super) fn offer(prefix: [u8; OWN_PREFIX]) -> Self {
         Self(Some(Box::new(Given { prefix, begun: false, until: u64::MAX })))
     }
 
-    /// Whether the next event gets an id, if upstream gives it none.
+    /// Whether the next event gets an own id, if it has none from upstream.
     #[inline]
     pub(super) fn is_giving(&self) -> bool {
         self.0.as_ref().is_some_and(|given| given.until == u64::MAX)
     }
 
-    /// Upstream sends ids itself from behind event `seq` on.
+    /// Upstream sends ids itself after event `seq`.
     pub(super) fn stop(&mut self, seq: u64) {
         match &mut self.0 {
             Some(given) if given.begun => given.until = given.until.min(seq),
@@ -62,7 +62,7 @@ impl OwnIds {
         }
     }
 
-    /// Appends the `id:` line of event `seq`. Begins the ids, where they were offered.
+    /// Appends the `id:` line of event `seq`. The first call turns the offer into ids.
     pub(super) fn line(&mut self, seq: u64, line: &mut Vec<u8>) {
         let Some(given) = &mut self.0 else { return };
         given.begun = true;

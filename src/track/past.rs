@@ -1,4 +1,4 @@
-//! What a stream remembers of its past, as a block of a healed body is held against it.
+//! What a stream remembers of its past, to compare a block of a healed body with.
 //!
 //! In: an id, the bytes of a block. Out: whether the stream has had that id, whether that event.
 //! Law: nothing here changes; where the log no longer holds an event's bytes, only its id can tell.
@@ -38,7 +38,7 @@ impl Sought {
 
 /// What the log says of an event.
 pub(super) enum Found {
-    /// The block of this number is the event.
+    /// The logged block of this number is the event.
     Same(u64),
     /// Events with this id are logged, all with other bytes.
     Other,
@@ -47,8 +47,8 @@ pub(super) enum Found {
 }
 
 impl Past<'_> {
-    /// Looks for an event in the log, from the block of number `hint` on and then from the front: repeats come in
-    /// order, so that the first look is nearly always the right one.
+    /// Looks for an event in the log, from the logged block of number `hint` on, and then from the front: repeats come
+    /// in order, so the first one looked at is nearly always the right one.
     pub(super) fn find(&self, sought: Sought, own: Range<u64>, hint: u64) -> Found {
         let (first, end) = (self.log.first_number(), self.log.next_number());
         let hint = hint.clamp(first, end);
@@ -67,7 +67,7 @@ impl Past<'_> {
         found
     }
 
-    /// Whether the block of this number has these bytes, the front of its block left out.
+    /// Whether the logged block of this number has these bytes, without its front.
     pub(super) fn is_same(&self, number: u64, own: Range<u64>) -> bool {
         let Some(range) = self.log.range(number) else { return false };
         let logged = first_field_in(self.log, range.clone())..range.end;
@@ -93,7 +93,7 @@ impl Past<'_> {
         }
     }
 
-    /// The number of the first block behind the last one with an id.
+    /// The number of the first logged block after the last one with an id.
     pub(super) fn followers(&self) -> u64 {
         followers(self.log)
     }
@@ -107,7 +107,7 @@ impl Past<'_> {
     }
 }
 
-/// The number of the first block behind the last one with an id.
+/// The number of the first logged block after the last one with an id.
 pub(super) fn followers(log: &Log) -> u64 {
     let mut number = log.next_number();
     while let Some(block) = number.checked_sub(1).and_then(|before| log.logged(before))

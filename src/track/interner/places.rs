@@ -1,12 +1,14 @@
 //! The places that ids lie in, of four sizes.
 //!
 //! In: ids, each with its hash and count. Out: the same, by symbol.
-//! Laws: an id lies in the smallest kind of place that holds it; a free place costs nothing but its bytes.
+//! Laws: an id lies in the smallest kind of place that holds it; free places of a kind are a list through the places
+//! themselves.
 
 use super::symbol::Symbol;
 use crate::base::{Place, Slab};
 
-/// What every place begins with. Free when `count` is zero; `hash` is then the number of the next free place.
+/// What every place begins with. A place is free when `count` is zero; `hash` is then the number of the next free
+/// place.
 #[derive(Clone, Copy)]
 pub(super) struct Head {
     pub(super) hash: u32,
@@ -23,7 +25,7 @@ pub(super) struct Short<const N: usize> {
     bytes: [u8; N],
 }
 
-/// A place for any other.
+/// A place for a longer id.
 pub(super) struct Long {
     head: Head,
     bytes: Box<[u8]>,
@@ -58,7 +60,7 @@ impl Place for Long {
 }
 
 impl<const N: usize> Short<N> {
-    /// The place with its id, if that fits.
+    /// A place with this id, if the id fits.
     fn new(head: Head, id: &[u8]) -> Option<Self> {
         let mut bytes = [0; N];
         bytes.get_mut(..id.len())?.copy_from_slice(id);
@@ -141,7 +143,7 @@ impl Places {
         }
     }
 
-    /// Asks ahead for the place that the next short id takes.
+    /// Fetches the place that the next short id takes.
     #[inline]
     pub(super) fn warm(&self) {
         self.short.warm();

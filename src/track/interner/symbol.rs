@@ -1,6 +1,6 @@
-//! Symbols: what an interned id is called.
+//! Symbols: the short names of interned ids.
 //!
-//! In: a place and its kind. Out: a number of four bytes that names both, and is never zero.
+//! In: the number of a place, and its kind. Out: a number of four bytes that holds both, and is never zero.
 
 use std::num::NonZeroU32;
 
@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct Symbol(NonZeroU32);
 
-/// Kinds of places, in the lowest bits of a symbol.
+/// How many kinds of places there are. The lowest bits of a symbol hold the kind.
 pub(super) const KINDS: u32 = 4;
 
 impl Symbol {

@@ -1,19 +1,19 @@
 //! The hash tables that find a symbol by the hash of its id.
 //!
 //! In: hashes of 32 bits, each with the symbol of an id. Out: the symbols of ids that may be the one looked for.
-//! Laws: there are so many tables that each stays small, since one that grows is made anew in one go; a table that has
-//! become mostly empty is made smaller.
+//! Laws: there are so many tables that each stays small, since a table that grows is rebuilt in one go; a table that
+//! has become mostly empty is made smaller.
 
 use super::symbol::Symbol;
 use hashbrown::HashTable;
 
-/// Ids that one table is for, about.
+/// About how many ids one table is for.
 const TABLE: usize = 1 << 14;
 
-/// Tables at most.
+/// The most tables.
 const TABLES: usize = 1 << 11;
 
-/// A table for this many ids is not made smaller: the few ids of one stream would have that done all the time.
+/// A table for this many ids is not made smaller: with the few ids of one stream that would happen all the time.
 const LEAST: usize = 1 << 10;
 
 /// Tables, a power of two of them. The lowest bits of a hash say which of them has the id.
@@ -45,7 +45,7 @@ impl Tables {
         table.find(spread(hash), |&symbol| is_it(symbol)).copied()
     }
 
-    /// Puts in a symbol that is not there. `hash_of` gives the hash of any symbol that is.
+    /// Puts in a symbol that is not there. `hash_of` gives the hash of a symbol that is there.
     #[inline]
     pub(super) fn insert(&mut self, hash: u32, symbol: Symbol, hash_of: impl Fn(Symbol) -> u32) {
         let table = self.of_mut(hash);
@@ -55,14 +55,14 @@ impl Tables {
         self.allocated += after - before;
     }
 
-    /// Takes a symbol out. `hash_of` gives the hash of any that stays.
+    /// Takes a symbol out. `hash_of` gives the hash of a symbol that stays.
     #[inline]
     pub(super) fn remove(&mut self, hash: u32, symbol: Symbol, hash_of: impl Fn(Symbol) -> u32) {
         let table = self.of_mut(hash);
         if let Ok(found) = table.find_entry(spread(hash), |other| *other == symbol) {
             found.remove();
         }
-        // Three eighths full: half of it serves for a third more.
+        // Less than three eighths full: a table of half the size has room for a third more ids than there are.
         if table.capacity() > LEAST && table.len() <= table.capacity() / 8 * 3 {
             let before = table.allocation_size();
             table.shrink_to(table.len() / 3 * 4, |&symbol| spread(hash_of(symbol)));
@@ -83,7 +83,8 @@ impl Tables {
     }
 }
 
-/// The hash as a table sees it, which takes places by the lowest bits and tells neighbours apart by the highest seven.
+/// The hash as a table needs it: a table picks a bucket by the lowest bits and tells neighbours apart by the highest
+/// seven.
 fn spread(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32)
 }
