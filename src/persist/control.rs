@@ -12,13 +12,13 @@ use crate::store::{LogWrite, Record, StoredLog};
 use crate::sync::{Asker, Post};
 use std::sync::Arc;
 
-/// The channel to the persister is full, or the persister has ended.
+/// The persister took no message: its channel is full, or it has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Refused;
 
 impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the persister is overrun or has ended; try again later")
+        f.write_str("the persister has too much to do or has ended; try again later")
     }
 }
 

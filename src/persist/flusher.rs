@@ -148,7 +148,7 @@ impl Flusher {
     fn on_not_opened(&mut self, why: &StoreError, next: Span, mut worker: Option<&mut Worker>) {
         self.note_failure();
         self.complain(&format!(
-            "the store cannot be opened: {why}; asked again in {next}, nothing is written meanwhile"
+            "the store cannot be opened: {why}; the next attempt is in {next}, and nothing is written until one succeeds"
         ));
         if let Some(worker) = worker.as_deref_mut() {
             self.publish(worker);
@@ -305,14 +305,14 @@ impl Flusher {
         if let Some((count, name)) = &batch.fenced {
             let session = name.session.escape_ascii();
             self.complain(&format!(
-                "{count} cursors were not stored, of session {session} one: the store has some as new or newer, which \
-                 another process wrote, or an attempt whose answer was lost; they are left as they are"
+                "{count} cursors were not stored, one of them of session {session}: the store has records as new or newer, \
+                 written by another process or by an attempt whose answer was lost; they are left as they are"
             ));
         }
         if let Some(e) = &batch.trouble {
             let next = match (self.note_closed(e), batch.opened_breaker) {
-                (true, _) => "it is opened again, and they are tried again",
-                (false, true) => "it is asked only now and then until it answers",
+                (true, _) => "the store is opened again, then they are tried again",
+                (false, true) => "the store is asked only now and then until it answers",
                 (false, false) => "they are tried again",
             };
             self.complain(&format!("the store refused cursors ({} in the batch): {e}; {next}", batch.size));
@@ -331,14 +331,14 @@ impl Flusher {
         self.numbers().log_blocks.add(written);
         self.numbers().log_blocks_dropped.add(dropped);
         if is_full {
-            self.complain("the store holds as many logs as it may; blocks of others are dropped, and holes stated");
+            self.complain("the store is full of logs; blocks of other streams are dropped, and the holes are stated");
         }
         let (retry, random) = (self.config.worker.retry, &mut self.random);
         let delay = |tries| retry.delay(tries, random.next());
         writing.pace_logs(trouble.is_some(), self.config.worker.window, now, delay);
         if let Some(e) = trouble {
             self.note_failure();
-            let next = if self.note_closed(&e) { "it is opened again, and they" } else { "they" };
+            let next = if self.note_closed(&e) { "the store is opened again, then they" } else { "they" };
             self.complain(&format!("the store refused log blocks: {e}; {next} are tried again"));
         }
         true
@@ -357,8 +357,8 @@ impl Flusher {
             }
             Err(e) => {
                 self.note_failure();
-                let next = if self.note_closed(&e) { "it is opened again" } else { "they are looked for again" };
-                self.complain(&format!("the store failed while records were looked for that nobody uses: {e}; {next}"));
+                let next = if self.note_closed(&e) { "the store is opened again" } else { "the search goes on later" };
+                self.complain(&format!("the store failed during the search for records that nobody uses: {e}; {next}"));
             }
         }
         true

@@ -76,7 +76,7 @@ impl LookupThread {
         look: impl FnOnce(&mut Half) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let found = match half {
-            None => Err(StoreError::Refused("the store is not open yet, or not open any more".into())),
+            None => Err(StoreError::Refused("the store is not open at present".into())),
             Some(half) => {
                 let found = look(half);
                 if matches!(found, Err(StoreError::Closed)) {
@@ -90,7 +90,7 @@ impl LookupThread {
         if let Err(e) = &found {
             self.metrics.persistence().lookup_failures.add(1);
             if self.complaints.may_say(self.clock.now()) {
-                tracing::warn!("{what} could not be looked up: {e}; whoever asked goes on without");
+                tracing::warn!("{what} could not be looked up: {e}; the request goes on without the answer");
             }
         }
         found

@@ -97,7 +97,7 @@ impl Writing {
         self.logs.is_some().then_some(self.logs_at)
     }
 
-    /// Writes the next batch of log blocks. Of a store that keeps none, the blocks are let go of.
+    /// Writes the next batch of log blocks. Where the store keeps no logs, the blocks are dropped.
     pub(super) fn write_logs(&mut self, queue: &mut LogQueue, now: Tick) -> Option<LogBatch> {
         let batch = queue.next_batch();
         let Some(store) = &mut self.logs else {

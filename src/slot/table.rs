@@ -39,8 +39,8 @@ impl Slot {
     /// The sequence that is durable of the key's stream; none when the key is stale. Only for a caller that has seen
     /// this stream in the slot, or knows that the slot was given to it.
     ///
-    /// The number is read first and the key is checked after it: whoever sees a number of a later stream also sees that
-    /// this one has ended.
+    /// The number is read first and the key is checked after it: a reader that sees a number of a later stream also
+    /// sees that this one has ended.
     pub(super) fn durable(&self, key: SlotKey) -> Option<u64> {
         let sequence = self.durable.observe(Edge::Durable);
         self.with(key, |_| sequence)

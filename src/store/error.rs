@@ -77,11 +77,11 @@ impl StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::OutOfEpochs => f.write_str("the store has no epoch left; start with an empty one"),
-            Self::Full { limit } => write!(f, "the store holds its bound of {limit} records; raise it or remove some"),
+            Self::OutOfEpochs => f.write_str("the store has no epoch left; start with an empty store"),
+            Self::Full { limit } => write!(f, "the store is full with {limit} records; raise the bound or remove some"),
             Self::Io { doing, why } => write!(f, "the store failed while {doing}: {why}"),
             Self::Locked { path } => {
-                write!(f, "{} is open in another process; end that one or use another file", path.display())
+                write!(f, "{} is open in another process; end that process or use another file", path.display())
             }
             Self::Newer { path, found, known } => write!(
                 f,
@@ -89,11 +89,11 @@ impl fmt::Display for StoreError {
                 path.display()
             ),
             Self::Foreign { path } => {
-                write!(f, "{} is not a store of segno's and is left as it is; use another file", path.display())
+                write!(f, "{} is not a store of segno and is left as it is; use another file", path.display())
             }
             Self::Torn { path, why } => write!(
                 f,
-                "{} is damaged ({why}) and is left as it is; restore a copy, or move it away to begin anew",
+                "{} is damaged ({why}) and is left as it is; restore a copy, or move the file away to start with an empty store",
                 path.display()
             ),
             Self::Damaged { why } => write!(f, "the record is damaged: {why}; it will be replaced by the next write"),

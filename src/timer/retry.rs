@@ -16,7 +16,7 @@ pub struct Full;
 
 impl fmt::Display for Full {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("as many retries are waiting as may wait")
+        f.write_str("no more retries may wait")
     }
 }
 
@@ -114,10 +114,7 @@ mod tests {
 
     #[test]
     fn a_full_heap_says_so() {
-        assert_eq!(
-            RetryHeap::new(0).push(Tick::ZERO, 1, 0).unwrap_err().to_string(),
-            "as many retries are waiting as may wait"
-        );
+        assert_eq!(RetryHeap::new(0).push(Tick::ZERO, 1, 0).unwrap_err().to_string(), "no more retries may wait");
     }
 
     #[test]

@@ -1,15 +1,15 @@
 //! Catching up: which blocks of a healed body were received before.
 //!
-//! In: a block of the healed body, its bytes in the log behind `whole`; the stream's [`Past`]. Out: a [`Verdict`].
+//! In: a block of the healed body, its bytes in the log after `whole`; the stream's [`Past`]. Out: a [`Verdict`].
 //! Law: rather repeat than lose.
 //!
 //! # How
-//! Upstream was asked to go on behind an id. What comes may begin there, or before it, or at the very beginning of a
+//! Upstream was asked to go on after an id. What comes may begin there, or before it, or at the very beginning of a
 //! new count. So the first blocks are compared with the log, in order:
 //!
 //! ```text
 //! catching up:
-//!     the event is in the log, same id and same bytes?   drop it; look for the next one behind it
+//!     the event is in the log, same id and same bytes?   drop it; look for the next one after it
 //!     its id is known, and no bytes are logged?          drop it, by its id alone
 //!     it has no id, and equals the next ones logged?     drop it
 //!     anything else is new:                              keep it. With an id, the stream is live again
@@ -23,11 +23,11 @@
 //! # Line by line
 //! | state | what comes | verdict | next state |
 //! |---|---|---|---|
-//! | catching up | id, and a logged event with it has the same bytes | drop | the same, comparing behind that one |
+//! | catching up | id, and a logged event with it has the same bytes | drop | the same, comparing after that one |
 //! | catching up | id known to the stream, no bytes logged | drop, by id alone | the same |
 //! | catching up | id logged, all with other bytes; or not known | keep, after a `skipped` gap where ids jump | live |
 //! | catching up | the body's first id: one of the stream's first but the last of them, not the received one | drop | restarted |
-//! | catching up | no id, equal to a logged one before the next id | drop | the same, comparing behind that one |
+//! | catching up | no id, equal to a logged one before the next id | drop | the same, comparing after that one |
 //! | catching up | no id, equal to none | keep | the same, comparing none without id |
 //! | catching up | neither id nor data, equal to none | keep | the same |
 //! | catching up | id too long to be known | keep | live |
@@ -35,13 +35,13 @@
 //! | restarted | an id that does not follow as it did the first time | as when catching up | catching up |
 //! | restarted | the same, of an event too large to be held | drop, then a `restarted` gap | live |
 //! | restarted | anything else before the received mark | drop | the same |
-//! | restarted | the received id, same bytes or none logged | drop | catching up, comparing behind the mark |
+//! | restarted | the received id, same bytes or none logged | drop | catching up, comparing after the mark |
 //! | restarted | the received id, other bytes | keep, after a `restarted` gap | live |
 //! | restarted | more than the stream ever received | keep, after a `restarted` gap | live |
 //!
 //! An event without an id that is new does not make the state live: a server may greet each connection with one, and
-//! the repeats behind it are still repeats. A greeting may also carry a first id on each connection: upstream has
-//! started again only as long as the ids behind it are the stream's next ones.
+//! the repeats after it are still repeats. A greeting may also carry a first id on each connection: upstream has
+//! started again only as long as the ids after it are the stream's next ones.
 //! Source: DESIGN law 9.
 
 use super::gap::GapReason;
@@ -74,7 +74,7 @@ const DROP_BY_ID_ALONE: Verdict = Verdict::Drop { by_id_alone: true, then_gap: N
 const DROP_AND_STATE: Verdict = Verdict::Drop { by_id_alone: false, then_gap: Some(GapReason::Restarted) };
 const RESTARTED: Verdict = Verdict::KeepAfter(GapReason::Restarted);
 
-/// What the stream is behind the block.
+/// What the stream is after the block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Next {
     CatchingUp,
@@ -118,7 +118,7 @@ impl CatchUp {
         }
     }
 
-    /// Judges a block whose bytes behind its front are `own`. True beside the verdict: catching up goes on.
+    /// Judges a block whose bytes, without its front, are `own`. True beside the verdict: catching up goes on.
     pub(super) fn judge(
         &mut self,
         past: &Past<'_>,

@@ -2,7 +2,7 @@
 //!
 //! In: the bytes of a block, in a slice or in the log. Out: where the first field stands, or the end.
 //! Law: the front is no part of the event. Of two blocks that differ in their fronts alone, one is a repeat of the
-//! other; an id of segno's own goes behind the front.
+//! other; an id of segno's own goes after the front.
 
 use super::bom::BOM;
 use super::log::Log;

@@ -13,7 +13,7 @@ use super::logged::{Kinds, LoggedBlock};
 use crate::base::{Span, Tick};
 use arbitrary::{Arbitrary, Unstructured};
 
-/// Operations of one run at most.
+/// The most operations of one run.
 const MAX_OPS: usize = 128;
 
 #[derive(Arbitrary, Debug)]
@@ -79,7 +79,7 @@ struct Ended {
     is_event: bool,
     sets_id: bool,
     id: Option<Symbol>,
-    /// It is an event or a gap: behind it the id in front of the log is no longer that of the last event.
+    /// It is an event or a gap: once it has left, the log's base is no longer the id of the last event before the log.
     parts: bool,
     at: Tick,
 }
@@ -219,7 +219,7 @@ impl Run {
     fn end(&mut self, what: Kind) {
         let end = self.log.end();
         if end == self.log.whole() {
-            // A block ends behind a byte that readers have not had yet: its line end, if nothing else.
+            // A block has at least one byte that readers have not had yet: its line end, if nothing else.
             return;
         }
         let symbol = match what {
@@ -263,7 +263,7 @@ impl Run {
         assert!(old.is_none_or(|block| self.now.since(block.at).micros() <= age.micros() + (1 << 15)));
     }
 
-    /// Takes over what has left, which must have been let go of before or after the last operation.
+    /// Notes what has left the log. It must have been allowed to leave, before or after the last operation.
     fn follow(&mut self, floor_before: u64) {
         let model = &mut self.model;
         let start = self.log.start();
@@ -363,7 +363,7 @@ impl Model {
         self.held().find(|block| block.id == Some(id)).map(|block| block.end).filter(|end| *end >= first)
     }
 
-    /// In front of the event with the number behind `seq`; behind everything, where there is none.
+    /// Before the event after `seq`; after everything, where there is no such event.
     fn locate_event(&self, seq: u64, received: u64) -> Option<u64> {
         let first = self.first()?;
         if seq == received {

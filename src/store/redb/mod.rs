@@ -1,6 +1,6 @@
 //! A store in one file of this machine, made with the `redb` crate: a copy-on-write B-tree with checksums.
 //!
-//! In: a path. Out: an [`Opened`] store.
+//! In: a path. Out: an [`Opened`](super::Opened) store.
 //!
 //! # Durability
 //! Each commit is durable when it returns: redb writes new pages, syncs, then switches to them with one checksummed
