@@ -22,7 +22,7 @@ use segno::clock::Clock;
 use segno::persist::parts::{self, End};
 use segno::persist::{Opener, PersistConfig, PersistControl, WorkerConfig};
 use segno::slot::{Published, SlotDrain, SlotKey};
-use segno::store::scripted::{Call, Fate, Scripted};
+use segno::store::scripted::{Behaviour, Call, Scripted};
 use segno::store::{MemoryStore, Opened, Record, SessionStore, StoreError, memory};
 use std::io::Write;
 use std::sync::Arc;
@@ -191,7 +191,7 @@ pub type Half = Scripted<MemoryStore>;
 /// # Panics
 /// Never: memory does not fail.
 pub fn half(opening: u64, let_go: impl FnOnce() + Send + 'static) -> Box<Half> {
-    scripted(opening, let_go, || Fate::Passes)
+    scripted(opening, let_go, || Behaviour::Passes)
 }
 
 /// The same, failed for good.
@@ -199,18 +199,18 @@ pub fn half(opening: u64, let_go: impl FnOnce() + Send + 'static) -> Box<Half> {
 /// # Panics
 /// Never: memory does not fail.
 pub fn closed_half(opening: u64, let_go: impl FnOnce() + Send + 'static) -> Box<Half> {
-    scripted(opening, let_go, || Fate::Fails(StoreError::Closed))
+    scripted(opening, let_go, || Behaviour::Fails(StoreError::Closed))
 }
 
-fn scripted(opening: u64, let_go: impl FnOnce() + Send + 'static, fate: fn() -> Fate) -> Box<Half> {
+fn scripted(opening: u64, let_go: impl FnOnce() + Send + 'static, behaviour: fn() -> Behaviour) -> Box<Half> {
     let mut store = Box::new(MemoryStore::new(1));
     let record = Record { epoch: 1, sequence: opening, id: cursor(1).id, last_seen_ms: 0 };
     store.store_last_event_id(&name(1), &record).expect("memory does not fail");
     let let_go = WhenDropped(Some(Box::new(let_go)));
     Box::new(Scripted::new(store, move |call| {
-        // The script owns it, and is dropped behind the store.
+        // The script owns it, and is dropped after the store.
         let _ = &let_go;
-        if call == Call::Get { fate() } else { Fate::Passes }
+        if call == Call::Get { behaviour() } else { Behaviour::Passes }
     }))
 }
 

@@ -165,7 +165,7 @@ impl Flusher {
         // After the half was lent: a caller who has heard that the store is open may look something up. Only the first
         // secret is ever read.
         let _ = self.links.secret.try_send(secret);
-        // A store that begins anew is told the key that names are hashed with now.
+        // If the next opening finds a new store, that one is offered the key that names are hashed with now.
         self.config.candidate = secret;
         let now = self.links.clock.now();
         let worker = match worker {
@@ -392,7 +392,7 @@ impl Flusher {
         numbers.retry.set(stats.retries);
         numbers.fenced.set(stats.fenced);
         numbers.given_up.set(stats.given_up);
-        numbers.breaker_open.set(u64::from(worker.is_open()));
+        numbers.breaker_open.set(u64::from(worker.is_breaker_open()));
     }
 
     /// Shows since when something is not durable. Changes that were not looked for yet may be as old as the last look.

@@ -1,8 +1,7 @@
 //! The second store thread: look-ups, which a slow write must not hold up.
 //!
 //! In: questions; the reading half of the store, lent each time that the store is opened, and taken back when it is
-//! closed.
-//! Out: answers to the callers.
+//! closed. Out: answers to the callers.
 //! Laws: every question is answered, with an error while the store is away; no question is answered from a half that
 //! was taken back before the question was asked; a half that is taken back is dropped at once, also while nobody asks,
 //! since the file stays locked as long as one half is held; a question costs a bounded number of records and bytes;

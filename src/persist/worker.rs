@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Changes while a slot waits cost nothing: the batch reads the slot when it is made. Changes while the slot is in the
-//! batch are noted, and the slot waits anew once the store has answered.
+//! batch are noted, and the slot waits again once the store has answered.
 //!
 //! Windows begin and end for all slots together, so that what changed within one is written by one commit: with windows
 //! of their own, a hundred streams would cost nearly as many commits as records. A slot is written at most once a
@@ -108,9 +108,9 @@ impl Worker {
     /// The store was opened again and has handed out `epoch`.
     ///
     /// The epoch is taken where nobody else had one in between: cursors of the same streams then only grow, and what
-    /// the store has of a batch that was never answered is older. It is taken too where the store is another one, which
-    /// has begun anew. But where another owner was there in between, what that one wrote stays fenced off from this
-    /// one.
+    /// the store has of a batch that was never answered is older. It is taken too where the store is a new one, which
+    /// starts with low epochs. But where another owner was there in between, the records that it wrote stay out of this
+    /// owner's reach.
     pub fn on_reopened(&mut self, epoch: u64) {
         if epoch <= self.epoch.saturating_add(1) {
             self.epoch = epoch;
@@ -448,7 +448,7 @@ impl Worker {
     }
 
     /// Whether the breaker is open.
-    pub fn is_open(&self) -> bool {
+    pub fn is_breaker_open(&self) -> bool {
         self.breaker.probe_at().is_some()
     }
 

@@ -133,7 +133,7 @@ impl Writing {
 
     /// When the sweep takes its next step; `None`: it takes none while the breaker is open, or at all.
     pub(super) fn sweep_due(&self) -> Option<Tick> {
-        self.sweep.due().filter(|_| !self.worker.is_open())
+        self.sweep.due().filter(|_| !self.worker.is_breaker_open())
     }
 
     /// Takes a step of the sweep. `now_ms` is `now` by the calendar.

@@ -117,7 +117,7 @@ impl CursorCell {
         }
     }
 
-    /// Asks ahead for what the next write touches.
+    /// Fetches the memory that the next write will touch.
     #[inline]
     pub(super) fn warm(&self) {
         fetch(self.half(self.writes.get() + 1).first().map(Number::get).as_ref());

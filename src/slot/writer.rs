@@ -201,7 +201,7 @@ impl SlotPen {
         self.slots.publish(self.key, &mut self.stay, cursor);
     }
 
-    /// Asks ahead for what the next publication touches.
+    /// Fetches the memory that the next publication will touch.
     #[inline]
     pub fn warm(&self) {
         fetch(self.slots.at(self.key.index).map(|slot| slot.last_seen.get()).as_ref());

@@ -4,8 +4,8 @@
 //! Laws: a call that is to fail never reaches the store, so it changes nothing; one that is to fail late has done its
 //! work first, as when a connection breaks before the answer comes.
 //!
-//! A script is any function from a [`Call`] to a [`Fate`]; one that does not return is a store that hangs. A [`Switch`]
-//! is a script that a test turns while the store is in use.
+//! A script is any function from a [`Call`] to a [`Behaviour`]; one that does not return is a store that hangs. A
+//! [`Switch`] is a script that a test turns while the store is in use.
 
 use super::error::StoreError;
 use super::log::{LogStore, LogWrite, StoredLog};
@@ -36,9 +36,9 @@ pub enum Call {
     WriteLogs,
 }
 
-/// What becomes of a call.
+/// How the store behaves at a call.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Fate {
+pub enum Behaviour {
     /// The store does it.
     Passes,
     /// It fails, and the store does not hear of it.
@@ -56,20 +56,20 @@ pub struct Scripted<S: ?Sized> {
     script: Script,
 }
 
-type Script = Box<dyn FnMut(Call) -> Fate + Send>;
+type Script = Box<dyn FnMut(Call) -> Behaviour + Send>;
 
 impl<S: ?Sized> Scripted<S> {
     /// The store, with this script.
-    pub fn new(store: Box<S>, script: impl FnMut(Call) -> Fate + Send + 'static) -> Self {
+    pub fn new(store: Box<S>, script: impl FnMut(Call) -> Behaviour + Send + 'static) -> Self {
         Self { store, script: Box::new(script) }
     }
 
     /// Makes a call of which nothing is done in part.
     fn call<T>(&mut self, call: Call, run: impl FnOnce(&mut S) -> Result<T, StoreError>) -> Result<T, StoreError> {
         match (self.script)(call) {
-            Fate::Passes | Fate::FailsItems(_) => run(&mut self.store),
-            Fate::Fails(e) => Err(e),
-            Fate::FailsLate(e) => run(&mut self.store).and(Err(e)),
+            Behaviour::Passes | Behaviour::FailsItems(_) => run(&mut self.store),
+            Behaviour::Fails(e) => Err(e),
+            Behaviour::FailsLate(e) => run(&mut self.store).and(Err(e)),
         }
     }
 
@@ -81,10 +81,10 @@ impl<S: ?Sized> Scripted<S> {
         run: impl FnOnce(&mut S) -> Result<Vec<Result<T, StoreError>>, StoreError>,
     ) -> Result<Vec<Result<T, StoreError>>, StoreError> {
         match (self.script)(call) {
-            Fate::Passes => run(&mut self.store),
-            Fate::Fails(e) => Err(e),
-            Fate::FailsLate(e) => run(&mut self.store).and(Err(e)),
-            Fate::FailsItems(e) => Ok((0..items).map(|_| Err(e.clone())).collect()),
+            Behaviour::Passes => run(&mut self.store),
+            Behaviour::Fails(e) => Err(e),
+            Behaviour::FailsLate(e) => run(&mut self.store).and(Err(e)),
+            Behaviour::FailsItems(e) => Ok((0..items).map(|_| Err(e.clone())).collect()),
         }
     }
 }
@@ -158,7 +158,7 @@ impl Switch {
     /// Puts the switch on the writing half of a store's cursors.
     pub fn wrap(&self, opened: Opened) -> Opened {
         let switch = self.clone();
-        let sessions = Box::new(Scripted::new(opened.sessions, move |call| switch.fate(call)));
+        let sessions = Box::new(Scripted::new(opened.sessions, move |call| switch.behaviour(call)));
         Opened { sessions, ..opened }
     }
 
@@ -183,9 +183,9 @@ impl Switch {
         self.lock().calls
     }
 
-    fn fate(&self, call: Call) -> Fate {
+    fn behaviour(&self, call: Call) -> Behaviour {
         if !matches!(call, Call::Epoch | Call::Write) {
-            return Fate::Passes;
+            return Behaviour::Passes;
         }
         let mut state = self.lock();
         state.calls += 1;
@@ -194,8 +194,8 @@ impl Switch {
         state = self.wait_while(state, |state| state.hangs);
         state.is_hanging = false;
         match state.refuses {
-            true => Fate::Fails(StoreError::Refused("the test says no".into())),
-            false => Fate::Passes,
+            true => Behaviour::Fails(StoreError::Refused("the test says no".into())),
+            false => Behaviour::Passes,
         }
     }
 
@@ -218,10 +218,11 @@ mod tests {
     #[test]
     fn a_call_that_fails_changes_nothing_and_one_that_fails_late_has_done_its_work() {
         let no = || StoreError::Refused("no".into());
-        let mut fates = [Fate::Fails(no()), Fate::FailsItems(no()), Fate::FailsLate(no())].into_iter();
+        let mut behaviours =
+            [Behaviour::Fails(no()), Behaviour::FailsItems(no()), Behaviour::FailsLate(no())].into_iter();
         let script = move |call| match call {
-            Call::Write => fates.next().unwrap_or(Fate::Passes),
-            _ => Fate::Passes,
+            Call::Write => behaviours.next().unwrap_or(Behaviour::Passes),
+            _ => Behaviour::Passes,
         };
         let mut store = Scripted::new(Box::new(MemoryStore::new(9)), script);
         let record = Record { epoch: 1, sequence: 1, id: EventId::from_bytes(b"1").unwrap(), last_seen_ms: 0 };

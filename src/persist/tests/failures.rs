@@ -35,12 +35,12 @@ fn an_open_breaker_asks_with_small_batches_and_closes_with_the_first_that_works(
     w.mode = Store::Refuses;
     (0..200).for_each(|at| w.publish(at));
     w.pass(Span::from_secs(30));
-    assert!(w.life.worker.is_open());
+    assert!(w.life.worker.is_breaker_open());
     let tries = w.life.batches.len();
     assert!(tries < 45 && w.life.batches[10..].iter().all(|size| *size <= 16), "{:?}", w.life.batches);
     w.mode = Store::Works;
     w.pass(Span::from_secs(12));
-    assert!(!w.life.worker.is_open() && w.life.worker.dirty() == 0);
+    assert!(!w.life.worker.is_breaker_open() && w.life.worker.dirty() == 0);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::metrics::{Metrics, Persistence};
 use crate::persist::*;
 use crate::slot::{SlotKey, SlotWriter, slots};
 use crate::store::memory::Shared;
-use crate::store::scripted::{Call, Fate, Scripted};
+use crate::store::scripted::{Behaviour, Call, Scripted};
 use crate::store::{LogBlock, LogBounds, LogStore, LogWrite, Opened, Outcome, Record, SessionStore, StoreError};
 use crate::timer::Backoff;
 use crossbeam_channel::bounded;
@@ -98,8 +98,8 @@ impl Rig {
 }
 
 /// A script that has one kind of call fail.
-fn failing(which: Call, with: StoreError) -> impl FnMut(Call) -> Fate + Send {
-    move |call| if call == which { Fate::Fails(with.clone()) } else { Fate::Passes }
+fn failing(which: Call, with: StoreError) -> impl FnMut(Call) -> Behaviour + Send {
+    move |call| if call == which { Behaviour::Fails(with.clone()) } else { Behaviour::Passes }
 }
 
 fn no() -> StoreError {
@@ -160,11 +160,16 @@ fn blocks_that_a_store_refuses_are_tried_again_in_their_order() {
         9,
         |config| config.worker.retry = retry,
         |_, opened| {
-            let mut fates =
-                [Fate::Fails(no()), Fate::Fails(no()), Fate::FailsItems(no()), Fate::FailsItems(no())].into_iter();
+            let mut behaviours = [
+                Behaviour::Fails(no()),
+                Behaviour::Fails(no()),
+                Behaviour::FailsItems(no()),
+                Behaviour::FailsItems(no()),
+            ]
+            .into_iter();
             let script = move |call| match call {
-                Call::WriteLogs => fates.next().unwrap_or(Fate::Passes),
-                _ => Fate::Passes,
+                Call::WriteLogs => behaviours.next().unwrap_or(Behaviour::Passes),
+                _ => Behaviour::Passes,
             };
             let logs = opened.logs.map(|store| Box::new(Scripted::new(store, script)) as Box<dyn LogStore>);
             Opened { logs, ..opened }

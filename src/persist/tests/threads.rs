@@ -6,7 +6,7 @@ use crate::metrics::Metrics;
 use crate::persist::*;
 use crate::slot::{SlotKey, SlotWriter, slots};
 use crate::store::memory::Shared;
-use crate::store::scripted::{Fate, Scripted, Switch};
+use crate::store::scripted::{Behaviour, Scripted, Switch};
 use crate::store::{LogBlock, LogBounds, LogWrite, Opened, Outcome, Record, SessionStore, StoreError};
 use crate::timer::Backoff;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, unbounded};
@@ -165,7 +165,7 @@ fn a_store_whose_reading_half_is_gone_is_opened_again_while_nothing_else_happens
         if opening > 1 {
             return Ok(good);
         }
-        let gone = Scripted::new(good.lookup, |_| Fate::Fails(StoreError::Closed));
+        let gone = Scripted::new(good.lookup, |_| Behaviour::Fails(StoreError::Closed));
         Ok(Opened { lookup: Box::new(gone), ..good })
     });
     let persister = Persister::start(config, drain, open, Arc::default(), Clock::start()).unwrap();
