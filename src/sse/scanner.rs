@@ -132,8 +132,8 @@ impl Scanner {
         self.max_id_bytes as usize
     }
 
-    /// Whether the next byte begins a line outside of any block, where neither a byte order mark nor the LF of a CRLF
-    /// may still come.
+    /// Whether the next byte begins a line outside of any block, where neither a byte order mark nor the LF of a CRLF may
+    /// still come.
     #[must_use]
     pub fn is_at_start(&self) -> bool {
         self.head == Head::Start && !self.open
