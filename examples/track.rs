@@ -1,6 +1,6 @@
-//! Follows one stream over a cut, without a socket: what a proxy does between the two.
+//! Follows one stream over a cut, without a socket, as a proxy does between upstream and client.
 //!
-//! In: two bodies, written down here. Out: what a client is given, on standard output.
+//! In: two bodies, written down here. Out: what a client gets, on standard output.
 //! Run: `cargo run --example track`.
 
 use std::io::{self, Write};

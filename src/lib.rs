@@ -1,57 +1,26 @@
 //! Server-Sent Events that resume.
 //!
-//! There are two things in this crate:
+//! segno stands between an event stream and its clients. When the upstream cuts a stream, segno asks it for the rest.
+//! When a client is cut, it comes back and gets what it missed. Events that are known to be gone are said to be gone.
 //!
-//! - **An engine**, to embed in a program that does not run an async runtime. One thread, the *reactor*, owns every
-//!   socket; `Engine` starts it. What it does is decided by `machine`, a state machine that
-//!   takes bytes and a tick and gives actions.
-//! - **A reverse proxy**, the `segno` program, made of the engine, a command line and a configuration file.
+//! The crate is two things: the program `segno`, a reverse proxy, and an engine to embed in programs that run no async
+//! runtime. Take the smallest part that does what you need:
 //!
-//! The parts below the sockets stand alone: [`Scanner`] finds where events end, [`Parser`] gives whole events,
-//! [`Tracker`] knows what of a stream was received and delivered, and which events came before.
-//!
-//! # How bytes travel
-//!
-//! ```text
-//! upstream socket -> http (de-chunk) -> sse scanner -> tracker (window, marks) -> log -> client socket
-//!                                                         |
-//!                                                         +-> slot -> persister (its own thread) -> store
-//! ```
-//!
-//! When upstream is cut, the reactor asks it again with the id of the last whole event in `Last-Event-ID`; the tracker
-//! drops what comes a second time. The client sees no more than a pause. When the client is cut, upstream is read on into
-//! the log, and the client that comes back reads on from there.
-//!
-//! How far a stream was delivered is left in its slot, at most once a turn and without waiting; the persister writes
-//! what is newest in all slots, one commit a window.
-//!
-//! # Features
-//!
-//! | feature | default | what it adds |
-//! |---|---|---|
-//! | none | | [`base`], [`sync`], [`sse`], [`timer`], [`store`] (in memory), [`config`], [`metrics`], [`track`]: no socket, no clock |
-//! | `persist` | through the others | `clock`, `slot`, `persist` |
-//! | `redb` | yes | `store::redb`, a store in one file |
-//! | `net` | through the others | `http`, `machine`, `reactor`, `engine`, `admin`; implies `persist` |
-//! | `tls` | yes | `https://` upstreams; implies `net` |
-//! | `file` | through `cli` | `config::file`, a configuration file in TOML |
-//! | `cli` | yes | the `segno` program, `cli`; implies `net`, `redb` and `file` |
-//! | `fuzzing` | | the bodies of the fuzz targets; no part of the interface |
-//!
-//! # Where to start reading
-//!
-//! The modules stand below in the order of their layers; each uses only layers above it in this list. [`sse`] and
-//! [`track`] hold the work on streams. `machine` states the law of the loop in its first lines, `reactor` the law of
-//! its thread.
+//! | you have | take |
+//! |---|---|
+//! | bytes of an event stream | [`Parser`] gives whole events; [`Scanner`] finds where they end |
+//! | a loop and a clock of your own | [`Tracker`]: what was received, delivered, and came before |
+//! | sockets of your own, and cursors to store | `Engine`, with a tracker for each connection |
+//! | a URL of an upstream | `Engine`, with a route in its [`Config`]: the whole proxy |
 //!
 //! # Example
 //!
-//! A body is cut inside an event, the next one begins with an event that came before:
+//! A body is cut inside an event. The next body begins with an event that came before, and the client gets each once:
 //!
 //! ```
+//! use segno::Tracker;
 //! use segno::base::Tick;
 //! use segno::track::{Budget, Interner, TrackContext, TrackLimits};
-//! use segno::Tracker;
 //!
 //! let limits = TrackLimits::default();
 //! let (mut interner, mut budget) = (Interner::new(7, 1_000), Budget::new(1 << 20));
@@ -70,6 +39,26 @@
 //! let (bytes, _) = tracker.slices(tracker.start(), tracker.whole());
 //! assert_eq!(bytes, b"id: 1\ndata: a\n\nid: 2\ndata: half\n\n");
 //! ```
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | none | | [`base`], [`sync`], [`sse`], [`timer`], [`store`] (in memory), [`config`], [`metrics`], [`track`]: no socket, no clock |
+//! | `persist` | through the others | `clock`, `slot`, `persist` |
+//! | `redb` | yes | `store::redb`, a store in one file |
+//! | `net` | through the others | `http`, `machine`, `reactor`, `engine`, `admin`; implies `persist` |
+//! | `tls` | yes | `https://` upstreams; implies `net` |
+//! | `file` | through `cli` | `config::file`, a configuration file in TOML |
+//! | `cli` | yes | the program `segno`, `cli`; implies `net`, `redb` and `file` |
+//! | `fuzzing` | | the bodies of the fuzz targets; no part of the interface |
+//!
+//! # Where to read on
+//!
+//! [`docs`] is the guide: [a quick start](docs::quick_start), [behaviour](docs::behaviour) case by case,
+//! [configuration](docs::configuration), [operating](docs::operating), [the library](docs::library) by example, and
+//! [the architecture](docs::architecture) for the first hour in the source. The modules below stand in the order of
+//! their layers: each uses only layers above it.
 #![forbid(unsafe_code)]
 
 pub mod base;
@@ -122,8 +111,7 @@ pub use engine::Engine;
 pub use sse::{Parser, Scanner};
 pub use track::Tracker;
 
-#[doc = include_str!("promises.md")]
-pub mod promises {}
+pub mod docs;
 
 /// The code in the README, compiled and run as tests.
 #[cfg(all(doctest, feature = "net"))]

@@ -1,18 +1,27 @@
-//! Holds the README's tables and the sample configuration against the code.
+//! Holds the pages of reference and the sample configuration against the program.
 //!
-//! In: `README.md`, `examples/segno.toml`. Out: failed tests where they say other than the defaults.
-//! Law: every key of a route and of the limits stands in both, with its default.
+//! In: `docs/configuration.md`, `docs/operating.md`, `examples/segno.toml`, the help of the program. Out: failed tests
+//! where a key, a flag or a metric is left out, is not there, or has another default.
+//! Law: a table names what it tells of in backticks, in the first cell of a row; its default is in the second.
 #![cfg(feature = "cli")]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
 
-use segno::config::file::{Flags, read};
-use segno::config::{Config, Limits, Route, StoreConfig, Upstream};
+use std::collections::BTreeSet;
+use std::process::Command;
 
-const README: &str = include_str!("../README.md");
+use segno::admin::metrics_page;
+use segno::base::Tick;
+use segno::config::file::{Flags, read};
+use segno::config::{Config, Limits, Persist, Route, StoreConfig, Upstream};
+use segno::metrics::Metrics;
+
+const CONFIGURATION: &str = include_str!("../docs/configuration.md");
+const OPERATING: &str = include_str!("../docs/operating.md");
 const SAMPLE: &str = include_str!("../examples/segno.toml");
 
 /// What a route says of itself; everything else has a default.
 const ADDRESS: [&str; 4] = ["name", "host", "path", "upstream"];
+const COMMANDS: [&str; 6] = ["proxy", "demo", "tail", "sessions", "parse", "check"];
 
 fn config(text: &str) -> Config {
     read(text, Flags::default()).unwrap_or_else(|problems| panic!("{problems:#?}\n{text}"))
@@ -22,39 +31,99 @@ fn default_route() -> Route {
     Route::new(Upstream::parse("http://h").unwrap())
 }
 
-/// Key and default of each row of the README's tables; no default where it says so.
-fn rows() -> Vec<(&'static str, Option<&'static str>)> {
-    let cells = |line: &'static str| line.strip_prefix("| `")?.split_once("` | ");
-    let value = |rest: &'static str| rest.strip_prefix('`')?.split('`').next();
-    README.lines().filter_map(cells).map(|(key, rest)| (key, value(rest))).collect()
+/// The cells of each row of a page's tables, but the heads.
+fn rows(page: &'static str) -> impl Iterator<Item = Vec<&'static str>> {
+    let cells = |line: &'static str| Some(line.strip_prefix("| ")?.strip_suffix(" |")?.split(" | ").collect());
+    page.lines().filter_map(cells)
+}
+
+/// Name and default of each row that begins with a name; no default where the row says so in words.
+fn named(page: &'static str) -> Vec<(&'static str, Option<&'static str>)> {
+    let code = |cell: &'static str| cell.strip_prefix('`')?.strip_suffix('`');
+    rows(page).filter_map(|row| Some((code(row.first()?)?, row.get(1).and_then(|cell| code(cell))))).collect()
 }
 
 /// The names of a struct's own fields.
-fn fields(shown: &str) -> Vec<&str> {
+fn fields(shown: &str) -> Vec<String> {
     let own = |line: &&str| line.starts_with("    ") && !line.starts_with("     ");
-    shown.lines().filter(own).filter_map(|line| Some(line.trim().split_once(": ")?.0)).collect()
+    shown.lines().filter(own).filter_map(|line| Some(line.trim().split_once(": ")?.0.to_owned())).collect()
+}
+
+/// The rows of keys. Those of commands and flags begin with what is typed.
+fn key_rows() -> impl Iterator<Item = (&'static str, Option<&'static str>)> {
+    named(CONFIGURATION).into_iter().filter(|(name, _)| !name.starts_with("--") && !name.starts_with("segno "))
+}
+
+/// Every key of a file, as the configuration's own fields name them.
+fn keys() -> Vec<String> {
+    let config = Config { routes: vec![default_route()].into(), ..Config::default() };
+    let (persist, limits) = (format!("{:#?}", Persist::default()), format!("{:#?}", Limits::default()));
+    let shown = [format!("{config:#?}"), persist, limits, format!("{:#?}", default_route())];
+    // These are tables of keys.
+    let is_key = |field: &String| !["persist", "limits", "routes"].contains(&field.as_str());
+    shown.iter().flat_map(|shown| fields(shown)).filter(is_key).collect()
+}
+
+/// What the program prints.
+fn help(command: &str) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_segno")).args([command, "--help"]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The long flags in a text.
+fn flags(text: &str) -> BTreeSet<&str> {
+    let flag = |at: usize| {
+        let rest = &text[at + 2..];
+        let end = rest.find(|c: char| !c.is_ascii_lowercase() && c != '-').unwrap_or(rest.len());
+        Some(&rest[..end]).filter(|flag| !flag.is_empty() && !text[..at].ends_with('-'))
+    };
+    text.match_indices("--").filter_map(|(at, _)| flag(at)).filter(|flag| *flag != "help").collect()
 }
 
 #[test]
-fn the_readme_gives_every_default_as_it_is() {
-    let (mut limits, mut defaults) = (String::from("[limits]\n"), String::from("[defaults]\n"));
-    let shown = format!("{:#?}", Limits::default());
-    for (key, value) in rows() {
-        let table = if fields(&shown).contains(&key) { &mut limits } else { &mut defaults };
-        if let Some(value) = value {
-            table.push_str(&format!("{key} = {value}\n"));
-        }
+fn the_page_leaves_no_key_out() {
+    for key in keys() {
+        assert!(key_rows().any(|(row, _)| row == key), "docs/configuration.md has no row for `{key}`");
     }
-    let config = config(&format!("{limits}{defaults}[[route]]\nupstream = \"http://h\"\n"));
-    assert_eq!(config, Config { routes: vec![default_route()].into(), ..Config::default() });
 }
 
 #[test]
-fn the_readme_and_the_sample_leave_no_key_out() {
-    let (limits, route) = (format!("{:#?}", Limits::default()), format!("{:#?}", default_route()));
-    for key in fields(&limits).into_iter().chain(fields(&route)).filter(|key| !ADDRESS.contains(key)) {
-        assert!(rows().iter().any(|(row, _)| *row == key), "README.md has no row for `{key}`");
-        assert!(SAMPLE.contains(&format!("{key} = ")), "examples/segno.toml does not show `{key}`");
+fn the_page_names_no_key_that_is_not_there() {
+    let keys = keys();
+    for (row, _) in key_rows() {
+        assert!(keys.iter().any(|key| key == row), "docs/configuration.md has a row for `{row}`, which is no key");
+    }
+}
+
+#[test]
+fn the_page_gives_every_default_as_it_is() {
+    let limits = fields(&format!("{:#?}", Limits::default()));
+    let route = fields(&format!("{:#?}", default_route()));
+    let (mut top, mut tables) = (String::new(), [String::new(), String::new(), String::new()]);
+    for (key, value) in key_rows() {
+        let Some(value) = value.filter(|_| !ADDRESS.contains(&key)) else { continue };
+        let table = match key {
+            _ if limits.iter().any(|limit| limit == key) => &mut tables[0],
+            _ if route.iter().any(|knob| knob == key) => &mut tables[1],
+            "durable" => &mut tables[2],
+            _ => &mut top,
+        };
+        table.push_str(&format!("{key} = {value}\n"));
+    }
+    let [limits, defaults, replay] = tables;
+    let text =
+        format!("{top}[limits]\n{limits}[defaults]\n{defaults}[replay]\n{replay}[[route]]\nupstream = \"http://h\"\n");
+    let store = StoreConfig::Redb { path: "segno.redb".into() };
+    assert_eq!(config(&text), Config { store, routes: vec![default_route()].into(), ..Config::default() });
+}
+
+#[test]
+fn the_sample_leaves_no_key_out() {
+    // These have no value that is a default.
+    let silent = ["admin", "upstream_ca", "name", "host", "path"];
+    for key in keys() {
+        let shown = SAMPLE.contains(&format!("{key} = "));
+        assert!(shown || silent.contains(&key.as_str()), "examples/segno.toml does not show `{key}`");
     }
 }
 
@@ -68,7 +137,30 @@ fn the_sample_is_sound_and_shows_the_defaults() {
 }
 
 #[test]
-fn the_configuration_in_the_readme_is_sound() {
-    let text = README.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
-    assert_eq!(config(text.unwrap_or_default()).routes.len(), 3);
+fn the_page_leaves_no_flag_out() {
+    for command in COMMANDS {
+        let help = help(command);
+        let rows = rows(CONFIGURATION).map(|row| row.join(" ")).filter(|row| match command {
+            "proxy" => row.starts_with("`--"),
+            other => row.starts_with(&format!("`segno {other}`")),
+        });
+        let rows: Vec<String> = rows.collect();
+        let told: BTreeSet<&str> = rows.iter().flat_map(|row| flags(row)).collect();
+        for flag in flags(&help) {
+            assert!(told.contains(flag), "docs/configuration.md: no `{command} --{flag}`");
+        }
+    }
+}
+
+#[test]
+fn the_page_of_operating_tells_every_metric_and_no_other() {
+    let page = metrics_page(&Metrics::default(), Tick::ZERO);
+    let real: BTreeSet<&str> =
+        page.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
+    let told: BTreeSet<&str> =
+        named(OPERATING).iter().map(|(name, _)| *name).filter(|name| !name.starts_with('/')).collect();
+    let missing: Vec<&&str> = real.iter().filter(|name| !told.contains(**name)).collect();
+    assert!(missing.is_empty(), "docs/operating.md has no row for {missing:?}");
+    let invented: Vec<&&str> = told.iter().filter(|name| !real.contains(**name)).collect();
+    assert!(invented.is_empty(), "docs/operating.md tells of {invented:?}, which are not on the page");
 }

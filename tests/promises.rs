@@ -1,6 +1,6 @@
 //! The pages of promises and of coverage name nothing that is not there.
 //!
-//! In: `src/promises.md`, `src/coverage.md`. Out: a failure for each promise without a holder, and for each file or
+//! In: `docs/promises.md`, `docs/coverage.md`. Out: a failure for each promise without a holder, and for each file or
 //! function that is not in the tree.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
 
@@ -37,7 +37,7 @@ fn holders(page: &str) -> Vec<&str> {
 #[test]
 fn every_promise_has_a_holder_and_every_holder_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let page = fs::read_to_string(root.join("src/promises.md")).unwrap();
+    let page = fs::read_to_string(root.join("docs/promises.md")).unwrap();
     let holders = holders(&page);
     assert!(holders.len() > 20, "{} rows were read", holders.len());
     for holder in &holders {
@@ -49,7 +49,7 @@ fn every_promise_has_a_holder_and_every_holder_is_there() {
 #[test]
 fn what_is_said_to_be_uncovered_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let page = fs::read_to_string(root.join("src/coverage.md")).unwrap();
+    let page = fs::read_to_string(root.join("docs/coverage.md")).unwrap();
     let entries: Vec<&str> = page.lines().filter(|line| line.starts_with("- `src/")).collect();
     assert!(entries.len() > 20, "{} entries were read", entries.len());
     for entry in entries {

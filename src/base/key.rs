@@ -10,7 +10,8 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 
-/// Names one value in a [`Table`], for as long as it lives there.
+/// Names one value in a [`Table`], for as long as it lives there. `T` says which kind of table: the type of its values,
+/// or a marker of its own, so that a file which only passes keys on need not know the values.
 pub struct Key<T> {
     index: u32,
     generation: u32,
@@ -88,17 +89,18 @@ impl<T> slab::Place for Place<T> {
 
 /// A bounded table of values, reached by [`Key`]. Grows as it fills, up to its capacity, and shrinks page by page; a
 /// place costs the size of its value and 8 bytes or less.
-pub struct Table<T> {
+pub struct Table<T, M = T> {
     places: Slab<Place<T>>,
     len: u32,
     capacity: u32,
+    of: PhantomData<fn() -> M>,
 }
 
-impl<T> Table<T> {
+impl<T, M> Table<T, M> {
     /// An empty table for at most `capacity` values (at most `u32::MAX - 1`; more is cut to that).
     pub fn new(capacity: usize) -> Self {
         let capacity = u32::try_from(capacity).unwrap_or(u32::MAX).min(u32::MAX - 1);
-        Self { places: Slab::default(), len: 0, capacity }
+        Self { places: Slab::default(), len: 0, capacity, of: PhantomData }
     }
 
     /// Values in the table.
@@ -120,7 +122,7 @@ impl<T> Table<T> {
     ///
     /// # Errors
     /// Hands the value back when the table is full.
-    pub fn insert(&mut self, value: T) -> Result<Key<T>, T> {
+    pub fn insert(&mut self, value: T) -> Result<Key<M>, T> {
         if self.is_full() {
             return Err(value);
         }
@@ -135,7 +137,7 @@ impl<T> Table<T> {
     }
 
     /// Takes the value out; `None` when the key is stale. The key opens nothing from then on.
-    pub fn remove(&mut self, key: Key<T>) -> Option<T> {
+    pub fn remove(&mut self, key: Key<M>) -> Option<T> {
         let place = self.places.get(key.index())?;
         if !matches!(place, Place::Taken { generation, .. } if *generation == key.generation) {
             return None;
@@ -146,7 +148,7 @@ impl<T> Table<T> {
     }
 
     /// The value, unless the key is stale.
-    pub fn get(&self, key: Key<T>) -> Option<&T> {
+    pub fn get(&self, key: Key<M>) -> Option<&T> {
         match self.places.get(key.index())? {
             Place::Taken { generation, value } if *generation == key.generation => Some(value),
             _ => None,
@@ -154,7 +156,7 @@ impl<T> Table<T> {
     }
 
     /// The value, unless the key is stale.
-    pub fn get_mut(&mut self, key: Key<T>) -> Option<&mut T> {
+    pub fn get_mut(&mut self, key: Key<M>) -> Option<&mut T> {
         match self.places.get_mut(key.index())? {
             Place::Taken { generation, value } if *generation == key.generation => Some(value),
             _ => None,
@@ -162,7 +164,7 @@ impl<T> Table<T> {
     }
 
     /// The key of the value at a place, if there is one.
-    pub fn key_at(&self, index: usize) -> Option<Key<T>> {
+    pub fn key_at(&self, index: usize) -> Option<Key<M>> {
         match self.places.get(index)? {
             Place::Taken { generation, .. } => {
                 Some(Key { index: index as u32, generation: *generation, of: PhantomData })
@@ -177,7 +179,7 @@ impl<T> Table<T> {
     }
 
     /// All keys with their values, by place.
-    pub fn iter(&self) -> impl Iterator<Item = (Key<T>, &T)> {
+    pub fn iter(&self) -> impl Iterator<Item = (Key<M>, &T)> {
         self.places.iter().filter_map(|(index, place)| match place {
             Place::Taken { generation, value } => {
                 Some((Key { index: index as u32, generation: *generation, of: PhantomData }, value))
@@ -193,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_stale_key_opens_nothing() {
-        let mut t = Table::new(2);
+        let mut t = Table::<_>::new(2);
         let a = t.insert("a").unwrap();
         assert_eq!(t.remove(a), Some("a"));
         let b = t.insert("b").unwrap();
@@ -206,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_full_table_hands_the_value_back() {
-        let mut t = Table::new(1);
+        let mut t = Table::<_>::new(1);
         let a = t.insert(1).unwrap();
         assert!(t.is_full());
         assert_eq!(t.insert(2), Err(2));
@@ -216,7 +218,7 @@ mod tests {
 
     #[test]
     fn bits_give_the_key_back() {
-        let mut t = Table::new(4);
+        let mut t = Table::<_>::new(4);
         let a = t.insert(1).unwrap();
         t.remove(a);
         let b = t.insert(2).unwrap();
@@ -226,7 +228,7 @@ mod tests {
 
     #[test]
     fn places_are_reused_before_new_ones_are_made() {
-        let mut t = Table::new(100);
+        let mut t = Table::<_>::new(100);
         let keys: Vec<_> = (0..10).map(|n| t.insert(n).unwrap()).collect();
         for k in &keys[3..6] {
             t.remove(*k);

@@ -8,7 +8,7 @@ use super::{Engine, StopWhenDropped};
 use crate::base::{Span, StreamName};
 use crate::clock::Clock;
 use crate::config::{Config, StoreConfig};
-use crate::machine::{EventPart, LookUp, Stored, StoredEvents};
+use crate::machine::{EventPart, Lookup, StoredEvents, StoredStream};
 use crate::metrics::Metrics;
 use crate::persist::{Opener, PersistConfig, PersistControl, Persister, Refused, WorkerConfig};
 use crate::reactor::{Answer, Parts, Reactor, StartError, StoreLink};
@@ -122,7 +122,7 @@ fn link(config: &Config, store: PersistControl, clock: Clock) -> StoreLink {
     let asks = {
         let store = store.clone();
         // Refused, the request goes on by itself when its patience ends.
-        move |question: LookUp, answer: Answer| ask(&store, question, answer).is_ok()
+        move |question: Lookup, answer: Answer| ask(&store, question, answer).is_ok()
     };
     let durable = config.persist.durable;
     let keeps = move |name: &Arc<StreamName>, part: Option<EventPart>, hole: bool| {
@@ -138,8 +138,8 @@ fn link(config: &Config, store: PersistControl, clock: Clock) -> StoreLink {
     StoreLink::new(asks, keeps)
 }
 
-fn ask(store: &PersistControl, question: LookUp, answer: Answer) -> Result<(), Refused> {
-    let LookUp { session, log_bytes, wanted, .. } = question;
+fn ask(store: &PersistControl, question: Lookup, answer: Answer) -> Result<(), Refused> {
+    let Lookup { session, log_bytes, wanted, .. } = question;
     if log_bytes == 0 {
         return store.load_session(
             session,
@@ -184,7 +184,7 @@ fn whole_part(log: &StoredLog) -> &[LogBlock] {
 }
 
 /// A stream as the machine knows it: of its log, what lies behind the last hole.
-pub(super) fn stored(name: &StreamName, cursor: Record, log: Option<StoredLog>) -> Stored {
+pub(super) fn stored(name: &StreamName, cursor: Record, log: Option<StoredLog>) -> StoredStream {
     let log = log.and_then(|log| {
         let blocks = whole_part(&log);
         let first = blocks.first()?.first;
@@ -194,7 +194,7 @@ pub(super) fn stored(name: &StreamName, cursor: Record, log: Option<StoredLog>) 
             meta: log.meta,
         })
     });
-    Stored { stream: name.stream, id: cursor.id, last_seen_ms: cursor.last_seen_ms, log }
+    StoredStream { stream: name.stream, id: cursor.id, last_seen_ms: cursor.last_seen_ms, log }
 }
 
 /// Opens the store that a configuration names; in memory for at most `limit` records.

@@ -37,7 +37,7 @@ pub use http1_head::http1_head;
 pub use crate::track::log_ops::log_ops;
 
 #[cfg(feature = "net")]
-pub use crate::machine::last_event_id::last_event_id;
+pub use crate::machine::last_event_id;
 #[cfg(feature = "net")]
 pub use crate::machine::tests::machine_ops::machine_ops;
 

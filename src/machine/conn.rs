@@ -1,20 +1,15 @@
-//! A connection as the machine knows it: who is at its other end, the bytes of an unfinished head, the bytes to send.
+//! One connection as the machine knows it: who is at its other end, the bytes of an unfinished head, the bytes to send.
 //!
-//! In: bytes that are to be sent. Out: the same bytes, as far as the socket has not taken them.
+//! In: bytes that came, bytes that are to be sent. Out: the same bytes, until they are used or the socket takes them.
 //! Laws: an idle connection holds no buffer; what is held is bounded by the head limit on the way in and by
 //! [`HIGH_WATER`] and one read on the way out.
 
-use super::exchange::Exchange;
-use super::seats::Seat;
-use super::timers::Timer;
-use crate::base::{Key, Tick};
+use super::keys::{ExchangeKey, Seat, Timer};
+use crate::base::Tick;
 use crate::http::{BodyDecoder, HeadFinder};
 use crate::timer::TimerKey;
 use std::net::IpAddr;
 use std::ops::Range;
-
-/// Names a connection, a client's or one to upstream.
-pub type ConnKey = Key<Conn>;
 
 /// Bytes waiting to be sent above which the other side is not read any more.
 pub(super) const HIGH_WATER: usize = 64 << 10;
@@ -24,9 +19,9 @@ const SMALL: usize = 2 << 10;
 
 /// One connection.
 #[derive(Debug)]
-pub struct Conn {
+pub(super) struct Conn {
     pub(super) peer: Peer,
-    pub(super) exchange: Option<Key<Exchange>>,
+    pub(super) exchange: Option<ExchangeKey>,
     /// Bytes read and not used yet: an unfinished head, a pipelined request, what the log had no room for.
     pub(super) input: Vec<u8>,
     finder: Option<Box<HeadFinder>>,
@@ -36,7 +31,7 @@ pub struct Conn {
     pub(super) timer: Option<TimerKey<Timer>>,
     /// When the connection is looked after next; the timer may come earlier and is then set again.
     pub(super) deadline: Tick,
-    /// The shell was told not to read; it hears when it may.
+    /// The shell was told not to read; it is told when it may.
     pub(super) paused: bool,
     pub(super) flush_queued: bool,
 }
@@ -52,7 +47,7 @@ pub(super) enum Peer {
 pub(super) struct Client {
     pub(super) address: IpAddr,
     pub(super) state: ClientState,
-    /// Its place among the readers of its exchange.
+    /// Which of its exchange's readers it is.
     pub(super) seat: Seat,
 }
 
@@ -62,21 +57,21 @@ pub(super) enum ClientState {
     Head,
     /// A request is being served.
     Busy,
-    /// What is in `out` goes out, then the connection closes; further input is dropped.
+    /// What is in `out` is sent, then the connection closes; further input is dropped.
     Closing,
     /// Everything is sent and our side is shut; input is dropped until the client closes too, or time is up.
-    Lingering,
+    HalfClosed,
 }
 
 #[derive(Debug)]
 pub(super) struct Upstream {
     pub(super) route: u32,
     pub(super) state: UpstreamState,
-    /// Whether it has served a request before: it may then have been closed while the next one travelled.
+    /// The connection has served a request before: upstream may then have closed it while the next one travelled.
     pub(super) reused: bool,
-    /// Whether it may serve another request after this answer.
+    /// The connection may serve another request after this answer.
     pub(super) keep_alive: bool,
-    /// Since when it has been idle.
+    /// Since when the connection has been idle.
     pub(super) idle_since: Tick,
 }
 
@@ -109,7 +104,7 @@ impl Conn {
 
     /// The exchange and the seat in it, of a client that is being served.
     #[inline]
-    pub(super) fn seated(&self) -> Option<(Key<Exchange>, Seat)> {
+    pub(super) fn seated(&self) -> Option<(ExchangeKey, Seat)> {
         match &self.peer {
             Peer::Client(c) => Some((self.exchange?, c.seat)),
             Peer::Upstream(_) => None,
@@ -129,7 +124,9 @@ impl Conn {
         }
     }
 
-    pub(super) fn set_seat(&mut self, seat: Seat) {
+    /// The client reads the answer of this exchange from now on.
+    pub(super) fn sit(&mut self, exchange: ExchangeKey, seat: Seat) {
+        self.exchange = Some(exchange);
         if let Peer::Client(c) = &mut self.peer {
             c.seat = seat;
         }
@@ -149,9 +146,9 @@ impl Conn {
         }
     }
 
-    /// Whether it can carry bytes: a connection to upstream may still be opening.
-    pub(super) fn is_established(&self) -> bool {
-        self.upstream().is_none_or(|u| u.state != UpstreamState::Connecting)
+    /// Whether this connection to upstream is open and takes more bytes.
+    pub(super) fn takes_more(&self) -> bool {
+        self.upstream().is_none_or(|u| u.state != UpstreamState::Connecting) && self.out.len() < HIGH_WATER
     }
 
     /// Where the input's first head lies, once it is whole.

@@ -267,7 +267,7 @@ impl Reactor {
     /// All sockets are closed next: no client may take a part of an answer for the whole. What is on its way to the
     /// others still arrives.
     fn stop(&self) {
-        for conn in self.machine.deceived_by_a_close() {
+        for conn in self.machine.must_reset_on_stop() {
             if let Some(Some(socket)) = self.sockets.get(conn.index())
                 && socket.key == conn.to_bits()
             {
@@ -346,7 +346,7 @@ impl Reactor {
             }
         }
         while let Some((exchange, found)) = self.answers.next() {
-            self.tell(Input::Found { exchange, found });
+            self.tell(Input::LookedUp { exchange, found });
         }
         let answered = self.resolver.take_answers(self.now);
         let waiting = std::mem::take(&mut self.unresolved);
@@ -384,7 +384,7 @@ impl Reactor {
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::Flush { conn } => self.flushing.push_back(conn),
-            Output::Resume { conn } => self.queue_read(conn),
+            Output::ReadAgain { conn } => self.queue_read(conn),
             Output::Adopt { conn } => self.adopt(conn),
             Output::Refuse => self.refuse(),
             Output::Connect { conn, route } => self.connect(conn, route),
@@ -408,7 +408,7 @@ impl Reactor {
                     socket.reset_on_close();
                 }
             }
-            Output::LookUp(question) => {
+            Output::Lookup(question) => {
                 if !self.store.look_up(question) {
                     let what =
                         format_args!("no place for a question to the store; the request goes on without an answer");

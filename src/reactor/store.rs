@@ -6,7 +6,7 @@
 //! is counted; the bytes of all answers that are on their way are bounded.
 
 use crate::base::StreamName;
-use crate::machine::{EventPart, ExchangeKey, LookUp, Stored};
+use crate::machine::{EventPart, ExchangeKey, Lookup, StoredStream};
 use crate::metrics::Metrics;
 use crate::sync::Counter;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -21,10 +21,10 @@ const ANSWERS: usize = 1_000;
 const BYTES: u64 = 64 << 20;
 
 /// An answer, and who waits for it.
-pub(super) type Found = (ExchangeKey, Vec<Stored>);
+pub(super) type Found = (ExchangeKey, Vec<StoredStream>);
 
 /// Asks a question; false when it found no place. The answer is given by calling the second argument, from any thread.
-type Asks = Box<dyn Fn(LookUp, Answer) -> bool + Send>;
+type Asks = Box<dyn Fn(Lookup, Answer) -> bool + Send>;
 
 /// Takes events of a stream, or forgets all of them; false when that found no place.
 type Keeps = Box<dyn Fn(&Arc<StreamName>, Option<EventPart>, bool) -> bool + Send>;
@@ -53,7 +53,7 @@ struct Back {
 
 impl Answer {
     /// What the store knows; nothing, where it is away. Counted where it finds no place.
-    pub fn give(self, found: Vec<Stored>) {
+    pub fn give(self, found: Vec<StoredStream>) {
         let Some(Back { sender, waker, bytes, metrics }) = self.back else { return };
         let size = size(&found);
         bytes.add(size);
@@ -68,7 +68,7 @@ impl Answer {
 }
 
 /// Bytes of stored events in an answer.
-fn size(found: &[Stored]) -> u64 {
+fn size(found: &[StoredStream]) -> u64 {
     found.iter().filter_map(|stored| stored.log.as_ref()).map(|log| log.bytes.len() as u64).sum()
 }
 
@@ -91,7 +91,7 @@ impl Answers {
 impl StoreLink {
     /// A link of these two functions, neither of which may wait.
     pub fn new(
-        asks: impl Fn(LookUp, Answer) -> bool + Send + 'static,
+        asks: impl Fn(Lookup, Answer) -> bool + Send + 'static,
         keeps: impl Fn(&Arc<StreamName>, Option<EventPart>, bool) -> bool + Send + 'static,
     ) -> Self {
         Self { asks: Box::new(asks), keeps: Box::new(keeps), back: None }
@@ -107,7 +107,7 @@ impl StoreLink {
     }
 
     /// Asks. False: that found no place, and there will be no answer.
-    pub(super) fn look_up(&self, question: LookUp) -> bool {
+    pub(super) fn look_up(&self, question: Lookup) -> bool {
         let answer = Answer { exchange: question.exchange, back: self.back.clone() };
         (self.asks)(question, answer)
     }
@@ -136,9 +136,9 @@ mod tests {
     use crate::machine::StoredEvents;
     use mio::{Poll, Token};
 
-    fn stored(bytes: usize) -> Stored {
+    fn stored(bytes: usize) -> StoredStream {
         let log = StoredEvents { meta: Box::default(), first: 1, bytes: vec![0; bytes] };
-        Stored { stream: 1, id: EventId::from_bytes(b"1").unwrap(), last_seen_ms: 0, log: Some(log) }
+        StoredStream { stream: 1, id: EventId::from_bytes(b"1").unwrap(), last_seen_ms: 0, log: Some(log) }
     }
 
     #[test]

@@ -6,7 +6,8 @@
 
 use super::Canary;
 use crate::base::{Span, StreamName, Tick};
-use crate::machine::{Checkpoint, LookUp, Machine, Stored as Known};
+use crate::machine::tests::trace::Trace;
+use crate::machine::{Checkpoint, Lookup, Machine, StoredStream as Known};
 use crate::metrics::Metrics;
 use crate::persist::{Worker, WorkerConfig};
 use crate::reactor::StoreLink;
@@ -68,7 +69,7 @@ impl Disk {
     }
 
     /// What the store knows of a session.
-    pub(super) fn find(&mut self, question: &LookUp) -> Vec<Known> {
+    pub(super) fn find(&mut self, question: &Lookup) -> Vec<Known> {
         let found = self.store.session(&question.session, 64).unwrap_or_default();
         let mut known = Vec::new();
         for (name, cursor) in found {
@@ -179,10 +180,10 @@ impl Life {
     }
 
     /// Takes in what the machine has to say.
-    pub(super) fn report(&mut self, machine: &mut Machine, canary: Option<Canary>) {
+    pub(super) fn report(&mut self, machine: &mut Machine, trace: &mut Trace, canary: Option<Canary>) {
         let Self { checkpoints, link, metrics, .. } = self;
         machine.drain_checkpoints(|checkpoint| {
-            let checkpoint = match checkpoint {
+            let checkpoint = match trace.with(checkpoint) {
                 Checkpoint::Delivered { stream, mut cursor } if canary == Some(Canary::MarksAhead) => {
                     cursor.id = ahead(&cursor.id);
                     Checkpoint::Delivered { stream, cursor }

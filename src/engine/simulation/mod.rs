@@ -16,6 +16,7 @@ mod run;
 mod source;
 
 use crate::base::Random;
+use crate::machine::tests::trace::tell;
 use run::Run;
 use std::cell::Cell;
 use std::panic;
@@ -142,8 +143,8 @@ fn script(seed: u64, steps: u64) -> Vec<Action> {
     (0..steps).map(|_| action()).collect()
 }
 
-/// What a run found.
-type Found = Result<u64, String>;
+/// What a run found: how many events reached clients and the fingerprint of all that was done, or what broke.
+type Found = Result<(u64, u64), String>;
 
 thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
@@ -219,7 +220,10 @@ fn run_all(seeds: std::ops::Range<u64>, steps: u64) -> u64 {
     for seed in seeds {
         let whole = script(seed, steps);
         match attempt(seed, &whole, None) {
-            Ok(got) => events += got,
+            Ok((got, trace)) => {
+                events += got;
+                tell(&format!("seed {seed:06} {trace:016x} {got}"));
+            }
             Err(why) => {
                 let small = shrink(seed, whole, &why);
                 let again = attempt(seed, &small, None).err().unwrap_or_default();

@@ -137,7 +137,8 @@ impl Run {
         self.pour();
         (0..self.clients.len()).for_each(|n| self.let_take(n));
         (0..self.clients.len()).for_each(|n| self.look(n));
-        self.life.report(&mut self.w.machine, self.canary);
+        let World { machine, trace, .. } = &mut self.w;
+        self.life.report(machine, trace, self.canary);
         let m = &self.w.machine;
         let bound = BUDGET + m.exchanges() * ABOVE;
         assert!(m.log_bytes() <= bound, "{} bytes in logs, {bound} may be", m.log_bytes());
@@ -442,7 +443,7 @@ impl Run {
         let at = (a % self.w.lookups.len() as u64) as usize;
         let question = self.w.lookups.remove(at);
         let found = if b.is_multiple_of(5) { Vec::new() } else { self.disk.find(&question) };
-        self.w.machine.handle(Input::Found { exchange: question.exchange, found }, self.w.now);
+        self.w.machine.handle(Input::LookedUp { exchange: question.exchange, found }, self.w.now);
         self.w.pump();
     }
 
@@ -454,7 +455,10 @@ impl Run {
         self.lives += 1;
         let (now, seed) = (self.w.now, self.random.next());
         let config = config(&mut self.random, self.canary);
+        let trace = std::mem::take(&mut self.w.trace);
         self.w = world_from(config, seed);
+        self.w.trace = trace;
+        self.w.trace.begin_machine();
         self.w.now = self.w.now.max(now);
         let life = Life::new(&mut self.disk, seed, self.w.now);
         std::mem::replace(&mut self.life, life).die(&mut self.disk, written);
@@ -469,8 +473,9 @@ impl Run {
         self.kill(false);
     }
 
-    /// Nothing fails any more: all come back, have what is newest, and it is stored. How many events reached clients.
-    pub(super) fn end(&mut self) -> u64 {
+    /// Nothing fails any more: all come back, have what is newest, and it is stored. How many events reached clients, and
+    /// the fingerprint of the run.
+    pub(super) fn end(&mut self) -> (u64, u64) {
         self.w.dial = Dial::Accept;
         (self.failing, self.disk.mode) = (0, Mode::Works);
         for round in 0..60 {
@@ -508,7 +513,7 @@ impl Run {
             }
         }
         self.disk.check();
-        self.events
+        (self.events, self.w.trace.number())
     }
 }
 

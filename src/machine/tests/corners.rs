@@ -5,7 +5,7 @@ use super::resuming::{data, gap_header, get, last_id, without_ids};
 use super::*;
 use crate::base::EventId;
 use crate::config::{Dedup, Persist, ResumeFrom, Share};
-use crate::machine::{Checkpoint, Stored, StoredEvents};
+use crate::machine::{Checkpoint, StoredEvents, StoredStream};
 
 const EVENTS_POST: &str = "POST /events HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n";
 const CHUNKED_PLAIN: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -206,13 +206,10 @@ fn a_stream_whose_room_others_have_taken_goes_on_in_the_middle_of_an_event() {
     let held = (4 << 10) - "data: ".len();
     w.say(u, &chunk(&format!("data: {}", "x".repeat(held))));
     // Others need room: this log gives back what it can, and they take all that there is.
-    let key = w.machine.exchanges.iter().next().unwrap().0;
-    w.machine.track(key, |tracker, cx| tracker.trim(cx, 0));
-    let left = w.machine.budget.left();
-    w.machine.budget.force_take(left);
+    let left = w.machine.take_budget();
     w.say(u, &chunk(&format!("{}\n\n", "x".repeat(1_000))));
     assert_eq!((w.unread(u), data(&w, c).last().map(String::len)), (0, Some(held + 1_000)));
-    w.machine.budget.give(left);
+    w.machine.give_budget(left);
 }
 
 #[test]
@@ -238,7 +235,7 @@ fn durable_world(seed: u64) -> World {
 }
 
 /// What the store has of a stream with events 1 to 5.
-fn kept() -> Stored {
+fn kept() -> StoredStream {
     let mut w = durable_world(7);
     let (_, u) = w.streaming();
     (2..6).for_each(|n| w.say(u, &chunk(&event(n))));
@@ -251,12 +248,12 @@ fn kept() -> Stored {
         Checkpoint::Delivered { cursor, .. } => id = Some(cursor.id),
         _ => {}
     });
-    Stored { stream, id: id.unwrap(), last_seen_ms: 1, log }
+    StoredStream { stream, id: id.unwrap(), last_seen_ms: 1, log }
 }
 
-fn found(w: &mut World, at: usize, found: Vec<Stored>) {
+fn found(w: &mut World, at: usize, found: Vec<StoredStream>) {
     let exchange = w.lookups[at].exchange;
-    w.machine.handle(Input::Found { exchange, found }, w.now);
+    w.machine.handle(Input::LookedUp { exchange, found }, w.now);
     w.pump();
 }
 
@@ -296,7 +293,7 @@ fn a_session_that_was_at_an_own_id_begins_anew_and_one_cursor_is_not_ambiguous()
         let mut w = lingering_world(|route, _| route.resume_from = ResumeFrom::Session);
         w.client_with(&GET_STREAM.replace("Host", "Mcp-Session-Id: s\r\nHost"));
         let id = EventId::from_bytes(id.as_bytes()).unwrap();
-        found(&mut w, 0, vec![Stored { stream: 1, id, last_seen_ms: 1, log: None }]);
+        found(&mut w, 0, vec![StoredStream { stream: 1, id, last_seen_ms: 1, log: None }]);
         assert_eq!(w.wire(w.up(0)).contains("Last-Event-ID: 9\r\n"), asks);
         assert!(!w.wire(w.up(0)).contains("sg-"));
         assert_eq!((w.count(Count::SessionCursorsUsed), w.count(Count::SessionCursorsAmbiguous)), (asks.into(), 0));

@@ -145,7 +145,7 @@ fn no_client_is_accepted_any_more() {
 
 /// The clients that a stop resets.
 fn reset_by_a_stop(w: &World) -> Vec<usize> {
-    let mut ends: Vec<usize> = w.machine.deceived_by_a_close().map(|conn| w.by_key[&conn.to_bits()]).collect();
+    let mut ends: Vec<usize> = w.machine.must_reset_on_stop().map(|conn| w.by_key[&conn.to_bits()]).collect();
     ends.sort_unstable();
     ends
 }

@@ -8,6 +8,7 @@
 use super::*;
 use crate::base::Random;
 use crate::config::LingerFull;
+use std::collections::BTreeMap;
 
 /// A client that comes back behind the last id it saw.
 struct Client {
@@ -33,7 +34,7 @@ struct Run {
     /// Numbers up to this one exist.
     top: u32,
     clients: Vec<Client>,
-    feeds: HashMap<usize, Feed>,
+    feeds: BTreeMap<usize, Feed>,
 }
 
 impl Run {
@@ -44,7 +45,7 @@ impl Run {
         let clients = (0..clients).map(|_| Client { end: None, last_id: None, last: 0, told: true, seen: 0, gaps: 0 });
         let clients = clients.collect();
         let w = Self::world(&mut random);
-        Self { w, random, ids, top: 0, clients, feeds: HashMap::new() }
+        Self { w, random, ids, top: 0, clients, feeds: BTreeMap::new() }
     }
 
     fn world(random: &mut Random) -> World {

@@ -8,8 +8,7 @@
 use super::*;
 use crate::base::EventId;
 use crate::config::{Ids, LingerFull, ResumeFrom, Share};
-use crate::machine::exchange::{Exchange, ExchangeKey};
-use crate::machine::{Checkpoint, Stored, StoredEvents};
+use crate::machine::{Checkpoint, StoredEvents, StoredStream};
 use arbitrary::{Arbitrary, Unstructured};
 
 /// Operations of one run at most.
@@ -283,25 +282,25 @@ impl Run {
     fn found(&mut self, what: u8, first: u8) {
         let Some(question) = self.w.lookups.pop() else { return };
         let events: String = (0..u32::from(what % 8)).map(|n| event(u32::from(first) + n)).collect();
-        let target = self.w.machine.exchanges.get(question.exchange).map(|x| x.request.identity.target);
+        let target = self.w.machine.target_of(question.exchange);
         let mut meta = target.unwrap_or_default().to_le_bytes().to_vec();
         meta.push(what >> 3 & 1);
         let log = StoredEvents { meta: meta.into(), first: u64::from(first), bytes: events.into_bytes() };
-        let stored = |stream| Stored {
+        let stored = |stream| StoredStream {
             stream,
             id: EventId::from_bytes(first.to_string().as_bytes()).unwrap(),
             last_seen_ms: stream,
             log: (question.log_bytes > 0).then(|| log.clone()),
         };
         let found = (0..u64::from(what >> 6)).map(stored).collect();
-        self.w.machine.handle(Input::Found { exchange: question.exchange, found }, self.w.now);
+        self.w.machine.handle(Input::LookedUp { exchange: question.exchange, found }, self.w.now);
         self.w.pump();
     }
 
     fn check(&mut self) {
-        let m = &mut self.w.machine;
+        let World { machine, trace, .. } = &mut self.w;
         let emitted = &mut self.emitted;
-        m.drain_checkpoints(|checkpoint| match checkpoint {
+        machine.drain_checkpoints(|checkpoint| match trace.with(checkpoint) {
             Checkpoint::Delivered { stream, cursor } => {
                 let last = emitted.insert(stream.to_bits(), cursor.sequence);
                 assert!(last.is_none_or(|last| last <= cursor.sequence), "a mark for the store went back");
@@ -310,30 +309,12 @@ impl Run {
             _ => {}
         });
         let m = &self.w.machine;
-        let limits = &m.config.limits;
-        assert!(m.connections() <= limits.connections && m.exchanges() <= limits.streams);
-        assert!(m.sessions() <= limits.sessions && m.streams() <= m.exchanges());
-        assert!(m.poll_timeout().is_none_or(|at| at >= self.w.now), "a timer in the past");
-        assert!(m.outputs.is_empty(), "an output that nobody took");
-        let route = &m.config.routes[0];
-        let mut marks = HashMap::new();
-        for (key, x) in m.exchanges.iter() {
-            if let Some((name, seq)) = mark(key, x) {
-                assert!(self.marks.get(&name).is_none_or(|last| *last <= seq), "a delivered mark went back");
-                marks.insert(name, seq);
-            }
+        m.check_bounds(SLACK);
+        let marks: HashMap<(u64, u64), u64> = m.delivered_marks().collect();
+        for (stream, seq) in &marks {
+            assert!(self.marks.get(stream).is_none_or(|last| last <= seq), "a delivered mark went back");
         }
         self.marks = marks;
-        for (_, c) in m.conns.iter() {
-            assert!(
-                c.input.len() <= limits.header_bytes + route.replay_bytes + SLACK,
-                "{} bytes of input",
-                c.input.len()
-            );
-            assert!(c.out.len() <= crate::machine::conn::HIGH_WATER + SLACK, "{} bytes to send", c.out.len());
-        }
-        let per_stream = 2 * route.replay_bytes + (4 << 10) + 64 * route.replay_events + SLACK;
-        assert!(m.log_bytes() <= limits.log_budget + m.exchanges() * per_stream, "{} bytes of logs", m.log_bytes());
     }
 
     /// Upstreams go away, clients take everything, and time passes.
@@ -359,14 +340,4 @@ impl Run {
             assert!(!wire.is_empty() || !self.w.is_live(client), "a request without an answer");
         }
     }
-}
-
-/// The delivered mark of a stream, and what tells the stream from all others.
-fn mark(key: ExchangeKey, x: &Exchange) -> Option<((u64, u64), u64)> {
-    let stream = x.stream.as_ref()?;
-    let t = &stream.tracker;
-    assert!(t.delivered().seq <= t.received().seq, "more delivered than received");
-    assert!(t.start() <= t.delivered_offset() && t.delivered_offset() <= t.whole() && t.whole() <= t.end());
-    assert!(t.marked_offset() <= t.whole());
-    Some(((key.to_bits(), stream.account.number), t.delivered().seq))
 }

@@ -2,7 +2,7 @@
 //! the clock.
 //!
 //! In: what a test has its ends say, and how much they take. Out: what each end got on the wire.
-//! Laws: the world keeps to the law of the loop; after each step [`World::check`] holds, so that no exchange is ever
+//! Laws: the world keeps to the law of the loop; after each step [`Machine::check_settled`] holds, so that no exchange is ever
 //! left without a timer or a connection that will wake it; at a test's end all clients leave, and nothing may be left.
 //!
 //! The fuzz target `machine_ops` lives in the same world, so that one is compiled for it too.
@@ -40,15 +40,16 @@ mod resuming;
 mod returning;
 #[cfg(test)]
 mod stored;
+pub(crate) mod trace;
 mod world;
 
-use super::conn::ConnKey;
-use super::{Close, ConnectError, Input, Machine, Notice, Output};
+use super::{Close, ConnKey, ConnectError, Input, Lookup, Machine, Notice, Output};
 use crate::base::{Count, Span, Tick};
 use crate::config::{Config, Limits, Route, Upstream};
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use trace::Trace;
 
 const GET: &str = "GET /plain HTTP/1.1\r\nHost: h\r\n\r\n";
 const GET_STREAM: &str = "GET /events HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n";
@@ -108,13 +109,15 @@ pub(crate) struct World {
     pub(crate) dial: Dial,
     counts: HashMap<&'static str, u64>,
     notices: Vec<Notice>,
-    pub(crate) lookups: Vec<super::LookUp>,
+    pub(crate) lookups: Vec<Lookup>,
     refused: usize,
     /// What goes on, for messages.
     pub(crate) what: String,
     flushing: VecDeque<usize>,
     reading: VecDeque<usize>,
     news: VecDeque<(ConnKey, bool)>,
+    /// What was done so far.
+    pub(crate) trace: Trace,
 }
 
 /// A world with one route, treated by default, but that what nobody reads is let go at once.
@@ -164,6 +167,7 @@ pub(crate) fn world_from(config: Config, seed: u64) -> World {
         flushing: VecDeque::new(),
         reading: VecDeque::new(),
         news: VecDeque::new(),
+        trace: Trace::default(),
     }
 }
 

@@ -4,7 +4,7 @@ use super::resuming::{data, gap_header, get, last_id, with, without_ids};
 use super::*;
 use crate::base::EventId;
 use crate::config::{Persist, ResumeFrom};
-use crate::machine::{Checkpoint, EventPart, Stored, StoredEvents};
+use crate::machine::{Checkpoint, EventPart, StoredEvents, StoredStream};
 
 /// A process whose streams are stored. What it draws by chance comes from the seed, as in no process before.
 fn durable_world(seed: u64) -> World {
@@ -15,7 +15,7 @@ fn durable_world(seed: u64) -> World {
 }
 
 /// What a store holds after these checkpoints.
-fn stored(w: &mut World) -> Stored {
+fn stored(w: &mut World) -> StoredStream {
     let (mut number, mut parts, mut id) = (0, Vec::<EventPart>::new(), None);
     w.machine.drain_checkpoints(|c| match c {
         Checkpoint::Began { name, .. } => number = name.stream,
@@ -28,12 +28,12 @@ fn stored(w: &mut World) -> Stored {
         first: parts[0].first,
         bytes: parts.iter().flat_map(|part| part.bytes.iter().copied()).collect(),
     };
-    Stored { stream: number, id: id.unwrap(), last_seen_ms: 1, log: Some(log) }
+    StoredStream { stream: number, id: id.unwrap(), last_seen_ms: 1, log: Some(log) }
 }
 
-fn find(w: &mut World, found: Vec<Stored>) {
+fn find(w: &mut World, found: Vec<StoredStream>) {
     let exchange = w.lookups.pop().unwrap().exchange;
-    w.machine.handle(Input::Found { exchange, found }, w.now);
+    w.machine.handle(Input::LookedUp { exchange, found }, w.now);
     w.pump();
 }
 
@@ -215,8 +215,8 @@ fn a_client_that_forgot_its_cursor_begins_where_its_session_was() {
     let mut w = world_of(Config { routes: vec![route].into(), ..Config::default() });
     let c = w.client_with(&GET_STREAM.replace("Host", "Mcp-Session-Id: s\r\nHost"));
     let id = |n: &str| EventId::from_bytes(n.as_bytes()).unwrap();
-    let old = Stored { stream: 1, id: id("7"), last_seen_ms: 1, log: None };
-    let new = Stored { stream: 2, id: id("9"), last_seen_ms: 2, log: None };
+    let old = StoredStream { stream: 1, id: id("7"), last_seen_ms: 1, log: None };
+    let new = StoredStream { stream: 2, id: id("9"), last_seen_ms: 2, log: None };
     find(&mut w, vec![new, old]);
     assert!(w.wire(w.up(0)).contains("Last-Event-ID: 9\r\n"));
     assert_eq!((w.count(Count::SessionCursorsAmbiguous), w.state(c)), (1, State::Open));

@@ -4,8 +4,6 @@
 //! Laws: outputs are drained after each input; nothing is read that [`Machine::poll_read`] has no room for; a socket
 //! that took less than it was given is not written to before it takes again.
 
-use super::super::conn::{ClientState, Peer, UpstreamState};
-use super::super::exchange::Phase;
 use super::*;
 
 /// How the world works.
@@ -23,12 +21,13 @@ impl World {
             let Some(end) = self.reading.pop_front() else { break };
             self.read(end);
         }
-        self.check();
+        self.machine.check_settled();
     }
 
     fn settle(&mut self) {
         loop {
             while let Some(output) = self.machine.poll_output() {
+                self.trace.output(&output);
                 self.carry_out(output);
             }
             if let Some((conn, stands)) = self.news.pop_front() {
@@ -58,14 +57,14 @@ impl World {
                 }
             }
             Output::Flush { conn } => self.flushing.extend(self.by_key.get(&conn.to_bits())),
-            Output::Resume { conn } => self.reading.extend(self.by_key.get(&conn.to_bits())),
+            Output::ReadAgain { conn } => self.reading.extend(self.by_key.get(&conn.to_bits())),
             Output::CapSendBuffer { conn, bytes } => self.end_of(conn).cap = Some(bytes),
             Output::ShutdownWrite { conn } => self.end_of(conn).state = State::Shut,
             Output::Close { conn, how } => {
                 self.end_of(conn).state = if how == Close::Reset { State::Reset } else { State::Closed };
                 self.by_key.remove(&conn.to_bits());
             }
-            Output::LookUp(lookup) => self.lookups.push(lookup),
+            Output::Lookup(lookup) => self.lookups.push(lookup),
             Output::Notice(notice) => self.notices.push(notice),
         }
     }
@@ -129,57 +128,8 @@ impl World {
         e.takes = e.takes.map(|takes| takes - n);
         e.wire.extend_from_slice(&all[..n]);
         e.writable = n == all.len();
+        self.trace.sent(e.key.to_bits(), &all[..n]);
         self.machine.handle(Input::Written { conn: e.key, bytes: n }, self.now);
-    }
-
-    /// What holds whenever nothing moves.
-    fn check(&self) {
-        let m = &self.machine;
-        for (key, x) in m.exchanges.iter() {
-            let (target, phase) = (x.target(), x.phase);
-            let what = format_args!("{target} in {phase:?}, {}", self.what);
-            assert_eq!(x.readers.is_empty(), x.is_detached(), "nobody reads: {what}");
-            assert!(!x.is_detached() || x.timer.is_some(), "kept for ever: {what}");
-            for (seat, reader) in x.readers.iter() {
-                let client = m.conns.get(reader.client).unwrap_or_else(|| panic!("no client: {what}"));
-                assert_eq!(client.seated(), Some((key, seat)), "{what}");
-                let start = x.stream.as_ref().map_or(0, |stream| stream.tracker.start());
-                assert!(!reader.head_sent || reader.place.offset >= start, "its next event has left: {what}");
-            }
-            let blocked = x.readers.iter().any(|(_, r)| r.blocked);
-            let upstream = x.upstream.map(|u| m.conns.get(u).unwrap_or_else(|| panic!("stale upstream: {what}")));
-            assert!(upstream.is_none_or(|u| u.exchange == Some(key)), "{what}");
-            assert!(!blocked || x.timer.is_some(), "a full socket without a timer: {what}");
-            match x.phase {
-                Phase::Waiting(_) => {
-                    let client = x.client().and_then(|client| m.conns.get(client));
-                    let body = x.repeat.is_some() && client.is_some_and(|c| c.timer.is_some());
-                    assert!(upstream.is_none() && (x.timer.is_some() || body), "{what}");
-                }
-                Phase::Connecting | Phase::Asked => assert!(upstream.is_some() && x.timer.is_some(), "{what}"),
-                Phase::Streaming | Phase::Passing => {
-                    let upstream = upstream.unwrap_or_else(|| panic!("no upstream: {what}"));
-                    let stopped = upstream.paused || !upstream.input.is_empty();
-                    assert!(
-                        !stopped || blocked || x.is_detached(),
-                        "upstream is not read, and nothing will change that: {what}"
-                    );
-                }
-                Phase::Ending(_) => {
-                    assert!(blocked || x.is_detached(), "nothing is left to send, and it goes on: {what}")
-                }
-            }
-        }
-        for (_, c) in m.conns.iter() {
-            match &c.peer {
-                Peer::Upstream(u) if u.state == UpstreamState::Idle => {
-                    assert!(c.timer.is_some() && c.exchange.is_none() && c.out.is_empty());
-                }
-                Peer::Upstream(_) => assert!(c.exchange.is_some(), "an upstream connection that nobody knows"),
-                Peer::Client(k) if k.state == ClientState::Busy => assert!(c.exchange.is_some()),
-                Peer::Client(k) => assert!(c.exchange.is_none() && c.timer.is_some(), "{:?}", k.state),
-            }
-        }
     }
 }
 
@@ -196,11 +146,8 @@ impl Drop for World {
             }
         }
         self.pass_secs(40);
-        self.pass(self.machine.config.persist.session_idle);
-        let m = &self.machine;
-        assert_eq!((m.connections(), m.exchanges(), m.log_bytes(), m.interner.live()), (0, 0, 0, 0));
-        assert_eq!((m.sessions(), m.streams()), (0, 0));
-        assert!(m.routes[0].pool.is_empty());
-        assert_eq!(m.poll_timeout(), None);
+        self.pass(self.machine.session_idle());
+        self.trace.tell_world();
+        self.machine.check_empty();
     }
 }

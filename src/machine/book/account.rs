@@ -1,0 +1,28 @@
+//! A stream as the store sees it.
+//!
+//! In: what was emitted of the stream. Out: whether something new is to be emitted.
+//! Law: a stream's name comes before its first mark, and nothing comes behind its end.
+
+use crate::machine::keys::SessionKey;
+
+/// The store's side of a stream.
+#[derive(Debug)]
+pub(in crate::machine) struct Account {
+    pub(in crate::machine) session: Option<SessionKey>,
+    /// The stream's number within its session, drawn by chance.
+    pub(in crate::machine) number: u64,
+    /// Events of the stream before those that its tracker has counted: in an earlier process.
+    pub(in crate::machine) before: u64,
+    /// Events at the mark that was emitted last; 0: none was.
+    pub(super) emitted: u64,
+    /// The stream is on the list of those to be looked at.
+    pub(super) queued: bool,
+    /// The end was emitted: nothing more is.
+    pub(super) closed: bool,
+}
+
+impl Account {
+    pub(super) fn new(session: SessionKey, number: u64) -> Self {
+        Self { session: Some(session), number, before: 0, emitted: 0, queued: false, closed: false }
+    }
+}

@@ -1,0 +1,269 @@
+//! What the store shall know: the sessions with their streams, the delivered mark of each, and which records may go.
+//!
+//! In: streams that begin, deliver and end; sessions that become idle. Out: [`Checkpoint`]s, drained once a turn by the
+//! shell.
+//! Laws: what is emitted has been delivered; a stream's name comes before its first mark and its end after its last;
+//! a stream is looked at once a turn, however many events it had; a session has a bounded number of streams, and of those
+//! that nobody reads the oldest goes first.
+
+pub(super) mod account;
+pub(super) mod sessions;
+pub(super) mod stored;
+
+use super::cx::{After, Cx};
+use super::exchange::{Exchange, Exchanges};
+use super::io::Checkpoint;
+use super::keys::{ExchangeKey, SessionKey, Timer};
+use crate::base::{Count, Cursor, StreamName};
+use crate::timer::TimerKey;
+use account::Account;
+use sessions::{AllRead, Sessions};
+
+/// Places that are kept between two turns; a wave of timers may need many more for a moment.
+const KEPT: usize = 1_024;
+
+/// Streams of one session that nobody reads.
+const DETACHED: usize = 16;
+
+/// Sessions that are forgotten before others are heard again.
+const EXPIRED_AT_ONCE: usize = 256;
+
+/// Sessions, and news for the store.
+pub(super) struct Book {
+    pub(super) sessions: Sessions,
+    /// Streams: exchanges that have an account.
+    pub(super) streams: usize,
+    /// Streams whose delivered mark may have moved since checkpoints were drained.
+    moved: Vec<ExchangeKey>,
+    checkpoints: Vec<Checkpoint>,
+    /// When sessions are looked at for those that have been idle for too long.
+    timer: Option<TimerKey<Timer>>,
+}
+
+/// Marks.
+impl Book {
+    pub(super) fn new(sessions: usize) -> Self {
+        Self { sessions: Sessions::new(sessions), streams: 0, moved: Vec::new(), checkpoints: Vec::new(), timer: None }
+    }
+
+    /// Hands over what the store shall know since the last call.
+    pub(super) fn drain(&mut self, cx: &mut Cx, exchanges: &mut Exchanges, mut each: impl FnMut(Checkpoint)) {
+        self.checkpoints.drain(..).for_each(&mut each);
+        let mut moved = std::mem::take(&mut self.moved);
+        for key in moved.drain(..) {
+            if let Some(x) = exchanges.get_mut(key) {
+                self.emit_mark(cx, key, x);
+            }
+            self.checkpoints.drain(..).for_each(&mut each);
+        }
+        moved.shrink_to(KEPT);
+        self.checkpoints.shrink_to(KEPT);
+        self.moved = moved;
+    }
+
+    /// The stream's readers have taken something.
+    #[inline]
+    pub(super) fn note_moved(&mut self, key: ExchangeKey, account: &mut Account) {
+        if !std::mem::replace(&mut account.queued, true) {
+            self.moved.push(key);
+        }
+    }
+
+    /// Emits the delivered mark of a stream, if it has moved and has an id.
+    fn emit_mark(&mut self, cx: &mut Cx, key: ExchangeKey, x: &mut Exchange) {
+        let route = x.route();
+        let Some(stream) = x.stream_mut() else { return };
+        stream.account.queued = false;
+        if stream.account.closed {
+            return;
+        }
+        if stream.readers.len() > 1 {
+            let stall = cx.route(route).stall;
+            if let Some(at) = stream.readers.slowest(stream.tracker.marked_offset(), stall, cx.now) {
+                stream.tracker.mark(cx.track(route), at);
+            }
+        }
+        let mark = stream.tracker.delivered();
+        if mark.seq <= stream.account.emitted {
+            if stream.account.emitted > 0 {
+                self.checkpoints.push(Checkpoint::Seen { stream: key, at: stream.readers.last_sent });
+                self.emit_events(cx, key, x);
+            }
+            return;
+        }
+        let Some(id) = stream.tracker.delivered_id(&cx.interner) else { return };
+        let first = stream.account.emitted == 0;
+        stream.account.emitted = mark.seq;
+        let cursor = Cursor { sequence: stream.account.before + mark.seq, id, at: cx.now };
+        if first && let Some(name) = self.stream_name(cx, x) {
+            self.checkpoints.push(Checkpoint::Began { stream: key, name });
+        }
+        self.checkpoints.push(Checkpoint::Delivered { stream: key, cursor });
+        self.emit_events(cx, key, x);
+    }
+
+    /// Hands the events that have come since the last time over to the store.
+    fn emit_events(&mut self, cx: &Cx, key: ExchangeKey, x: &mut Exchange) {
+        if cx.config.persist.durable
+            && let Some(part) = stored::next_part(x)
+        {
+            self.checkpoints.push(Checkpoint::Events { stream: key, part });
+        }
+    }
+
+    /// The name under which the store knows a stream.
+    fn stream_name(&mut self, cx: &Cx, x: &Exchange) -> Option<StreamName> {
+        let account = &x.stream()?.account;
+        let session = self.sessions.get_mut(account.session?)?;
+        if session.name.is_empty() {
+            session.name = stored::session_name(x, &cx.route(x.route()).session_header);
+        }
+        Some(StreamName { session: session.name.clone(), stream: account.number })
+    }
+}
+
+/// Streams that come and go.
+impl Book {
+    /// Enters a stream to come into the session of its request. `None`: all sessions have readers, or this one has as
+    /// many streams as it may; both are counted.
+    pub(super) fn open(
+        &mut self,
+        cx: &mut Cx,
+        exchanges: &mut Exchanges,
+        key: ExchangeKey,
+        session: u128,
+    ) -> Option<Account> {
+        let session = self.open_session(cx, exchanges, session)?;
+        let number = cx.random.next();
+        let entry = self.sessions.get_mut(session)?;
+        if entry.streams.len() >= cx.config.limits.streams_per_session {
+            cx.counts.one(Count::StreamsRefused);
+            return None;
+        }
+        // Nearly all sessions have one.
+        entry.streams.reserve_exact(usize::from(entry.streams.is_empty()));
+        entry.streams.push(key);
+        self.sessions.read(session);
+        self.streams += 1;
+        Some(Account::new(session, number))
+    }
+
+    fn open_session(&mut self, cx: &mut Cx, exchanges: &mut Exchanges, id: u128) -> Option<SessionKey> {
+        loop {
+            match self.sessions.open(id, cx.now) {
+                Ok(key) => return Some(key),
+                Err(Ok(idle)) => {
+                    cx.counts.one(Count::SessionEvictions);
+                    self.end_session(cx, exchanges, idle, true);
+                }
+                Err(Err(AllRead)) => {
+                    cx.counts.one(Count::StreamsRefused);
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// The stream of an exchange is over: emits what is left and whether its record stays, and takes the stream out of
+    /// its session.
+    pub(super) fn close(&mut self, cx: &mut Cx, key: ExchangeKey, x: &mut Exchange, keep: bool) {
+        self.close_account(cx, key, x, keep);
+        self.leave_session(cx, key, x);
+        self.streams -= 1;
+    }
+
+    fn close_account(&mut self, cx: &mut Cx, key: ExchangeKey, x: &mut Exchange, keep: bool) {
+        self.emit_mark(cx, key, x);
+        let Some(Account { session, number, emitted, closed, .. }) = x.stream_mut().map(|s| &mut s.account) else {
+            return;
+        };
+        if *emitted == 0 || std::mem::replace(closed, true) {
+            return;
+        }
+        self.checkpoints.push(Checkpoint::Ended { stream: key, keep });
+        let Some(session) = session.and_then(|session| self.sessions.get_mut(session)).filter(|_| keep) else { return };
+        if let Some(old) = session.note_record(*number) {
+            let name = StreamName { session: session.name.clone(), stream: old };
+            self.checkpoints.push(Checkpoint::Forgotten { name });
+        }
+    }
+
+    fn leave_session(&mut self, cx: &mut Cx, key: ExchangeKey, x: &Exchange) {
+        let Some(stream) = x.stream() else { return };
+        let Some(session) = stream.account.session else { return };
+        let read = !stream.readers.is_empty() || stream.detached.is_none();
+        if let Some(entry) = self.sessions.get_mut(session)
+            && let Some(at) = entry.streams.iter().position(|other| *other == key)
+        {
+            entry.streams.swap_remove(at);
+        }
+        if read {
+            self.left(cx, session);
+        }
+    }
+
+    /// A stream of the session has lost its last reader.
+    pub(super) fn left(&mut self, cx: &mut Cx, session: SessionKey) {
+        self.sessions.left(session, cx.now);
+        self.arm(cx);
+    }
+
+    /// The stream of a session that nobody has read for longest, where there are too many of them.
+    pub(super) fn surplus(&self, exchanges: &Exchanges, session: SessionKey) -> Option<ExchangeKey> {
+        let since = |key: &ExchangeKey| exchanges.get(*key)?.stream()?.detached.map(|(since, _)| since);
+        let streams = self.sessions.get(session)?.streams.iter();
+        let (mut count, mut oldest) = (0, None);
+        for (since, key) in streams.filter_map(|key| Some((since(key)?, *key))) {
+            count += 1;
+            if oldest.is_none_or(|(first, _)| since < first) {
+                oldest = Some((since, key));
+            }
+        }
+        oldest.filter(|_| count > DETACHED).map(|(_, key)| key)
+    }
+}
+
+/// Sessions that end.
+impl Book {
+    /// Forgets a session: streams that linger for it end. `keep`: its records stay in the store.
+    pub(super) fn end_session(&mut self, cx: &mut Cx, exchanges: &mut Exchanges, key: SessionKey, keep: bool) {
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        for key in std::mem::take(&mut entry.streams) {
+            let Some(x) = exchanges.get_mut(key) else { continue };
+            if x.readers().is_empty() {
+                self.close_account(cx, key, x, keep);
+                cx.after.push_back(After::Ended(key));
+            } else if let Some(stream) = x.stream_mut() {
+                stream.account.session = None;
+            }
+        }
+        let Some(mut session) = self.sessions.remove(key) else { return };
+        if !keep {
+            for stream in session.take_records() {
+                let name = StreamName { session: session.name.clone(), stream };
+                self.checkpoints.push(Checkpoint::Forgotten { name });
+            }
+        }
+    }
+
+    /// Sets the timer for the session that expires first.
+    fn arm(&mut self, cx: &mut Cx) {
+        if self.timer.is_none()
+            && let Some(at) = self.sessions.next_expiry(cx.config.persist.session_idle)
+        {
+            self.timer = cx.wheel.add(at, Timer::Sessions).ok();
+        }
+    }
+
+    /// Forgets sessions that have been idle for too long, in memory and in the store.
+    pub(super) fn on_timer(&mut self, cx: &mut Cx, exchanges: &mut Exchanges) {
+        self.timer = None;
+        let idle = cx.config.persist.session_idle;
+        for _ in 0..EXPIRED_AT_ONCE {
+            let Some(key) = self.sessions.expired(idle, cx.now) else { break };
+            cx.counts.one(Count::SessionsExpired);
+            self.end_session(cx, exchanges, key, false);
+        }
+        self.arm(cx);
+    }
+}

@@ -1,0 +1,79 @@
+//! Streams in the store: under which name, with which events, and which of them a request belongs to.
+//!
+//! In: exchanges, and what the store knows. Out: events for the store; the one stored stream that a client may read.
+//! Laws: a stored stream is read by the principal alone whose session it was stored under; a name holds no query, which
+//! may hold a secret.
+
+use crate::http::Method;
+use crate::machine::exchange::{Exchange, Request};
+use crate::machine::find::Finder;
+use crate::machine::io::{EventPart, StoredStream};
+
+/// Bytes beside a stored log: what the stream was asked for, and whether by GET.
+const META: usize = 9;
+
+/// Bytes of what a person knows a session by.
+const SHOWN: usize = 160;
+
+/// A session's name in the store: what a person knows it by, and the hash that makes it one of a kind.
+pub(in crate::machine) fn session_name(x: &Exchange, session_header: &str) -> Box<[u8]> {
+    let identity = &x.request.identity;
+    let target = x.target();
+    let path = target.split(' ').nth(1).and_then(|path| path.split('?').next()).unwrap_or_default();
+    let shown = if identity.named { session_header } else { path };
+    let mut name = shown.as_bytes()[..shown.len().min(SHOWN)].to_vec();
+    name.extend_from_slice(format!(" {:032x}", identity.session).as_bytes());
+    name.into()
+}
+
+/// The events that have come since the last call.
+pub(super) fn next_part(x: &mut Exchange) -> Option<EventPart> {
+    let (route, target, is_get) = (x.route(), x.request.identity.target, x.request.method == Method::Get);
+    let stream = x.stream_mut()?;
+    // Of an event above the bound only a part may be held: what is stored begins behind it, and its number tells.
+    let from = stream.stored.max(stream.tracker.replay_start()?);
+    let (end, ends) = stream.tracker.events_behind(from);
+    if ends.is_empty() {
+        return None;
+    }
+    let mark = stream.tracker.received().seq;
+    let later = stream.tracker.events_behind(end).1.len() as u64;
+    let first = stream.account.before + mark - later - ends.len() as u64 + 1;
+    stream.stored = end;
+    let (a, b) = stream.tracker.slices(from, end);
+    let mut meta = Vec::with_capacity(META);
+    meta.extend_from_slice(&target.to_le_bytes());
+    meta.push(u8::from(is_get));
+    Some(EventPart { first, bytes: [a, b].concat().into(), ends: ends.into(), meta: meta.into(), route })
+}
+
+impl Finder<'_> {
+    /// The one stored stream whose events have the id that a request goes on behind.
+    pub(in crate::machine) fn pick(
+        self,
+        request: &Request,
+        id: &[u8],
+        found: Vec<StoredStream>,
+    ) -> Option<StoredStream> {
+        let target = request.identity.target.to_le_bytes();
+        let own = self.own_token(id).map(|(token, _)| token);
+        let needle = [b"id: ", id].concat();
+        let fits = |stored: &StoredStream| {
+            let Some(log) = stored.log.as_ref().filter(|log| log.meta.get(..8) == Some(&target)) else { return false };
+            let is_get = log.meta.get(8) == Some(&1);
+            if self.is_live(request.identity.session, stored.stream) {
+                // Another request has gone on with it meanwhile.
+                return false;
+            }
+            match own {
+                Some(token) => self.cx.secret.token(stored.stream) == token,
+                // What a POST began is only found by what nobody can guess. Whatever looks like the id is looked at
+                // properly once the log is rebuilt.
+                None => (is_get || request.is_secret()) && memchr::memmem::find(&log.bytes, &needle).is_some(),
+            }
+        };
+        let mut fitting = found.into_iter().filter(|stored| fits(stored));
+        let first = fitting.next()?;
+        fitting.next().is_none().then_some(first)
+    }
+}

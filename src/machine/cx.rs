@@ -1,0 +1,154 @@
+//! What the machine lends to a reaction, as [`TrackContext`] is lent to a tracker: everything that belongs to no single
+//! connection, exchange or session.
+//!
+//! In: a configuration, a seed, a secret. Out: one value that is passed down by `&mut`.
+//! Laws: all randomness of the machine comes from here, and so does its time; a reaction changes its own exchange
+//! directly and leaves whatever concerns another one as an [`After`].
+
+use super::find::identity::Secret;
+use super::io::Output;
+use super::keys::{ConnKey, ExchangeKey, Timer};
+use super::notice::Notice;
+use super::wait::Pace;
+use crate::base::{Count, Counts, Random, Span, Tick};
+use crate::config::{Config, Route};
+use crate::timer::Wheel;
+use crate::track::{Budget, GapReason, Interner, TrackContext, TrackLimits};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Places for outputs that are kept between two inputs; a wave of timers may need many more for a moment.
+const KEPT_OUTPUTS: usize = 4_096;
+
+/// Places for what is left to be done that are kept between two inputs.
+const KEPT_AFTER: usize = 64;
+
+/// What a reaction leaves to be done once it is over, before [`Machine::handle`](super::Machine::handle) returns.
+///
+/// So no reaction runs inside another one, and none finds its exchange changed under its hands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum After {
+    /// Ask upstream for the exchange.
+    Ask(ExchangeKey),
+    /// The exchange is over: drop it.
+    Ended(ExchangeKey),
+    /// The client's connection is free, and its next request may lie in its input.
+    ReadHead(ConnKey),
+    /// The last reader has left the exchange.
+    Unread(ExchangeKey),
+}
+
+/// What is lent.
+pub(super) struct Cx {
+    pub(super) config: Arc<Config>,
+    /// The tracker's limits, by route.
+    pub(super) limits: Box<[TrackLimits]>,
+    /// How fast upstream may be asked, by route.
+    pub(super) paces: Box<[Pace]>,
+    pub(super) secret: Secret,
+    pub(super) wheel: Wheel<Timer>,
+    pub(super) interner: Interner,
+    pub(super) budget: Budget,
+    pub(super) random: Random,
+    pub(super) outputs: VecDeque<Output>,
+    pub(super) counts: Counts,
+    pub(super) after: VecDeque<After>,
+    pub(super) now: Tick,
+    /// No client is accepted and no attempt is made any more.
+    pub(super) draining: bool,
+    /// Time limits for connections whose request has not found its route yet: the longest of all routes.
+    pub(super) head_timeout: Span,
+    pub(super) keep_alive: Span,
+    pub(super) body_timeout: Span,
+}
+
+impl Cx {
+    pub(super) fn new(config: Arc<Config>, seed: u64, secret: u128, now: Tick) -> Self {
+        let mut random = Random::new(seed);
+        let limits = &config.limits;
+        let longest = |of: fn(&Route) -> Span| config.routes.iter().map(of).max().unwrap_or_default();
+        Self {
+            limits: config.routes.iter().map(track_limits).collect(),
+            paces: config.routes.iter().map(|r| Pace::new(r.heal_rate)).collect(),
+            secret: Secret::new(secret),
+            wheel: Wheel::new(limits.connections.saturating_add(limits.streams).saturating_add(1), now),
+            interner: Interner::new(random.next(), symbols(&config)),
+            budget: Budget::new(limits.log_budget),
+            random,
+            outputs: VecDeque::new(),
+            counts: Counts::default(),
+            after: VecDeque::new(),
+            now,
+            draining: false,
+            head_timeout: longest(|r| r.head_timeout),
+            keep_alive: longest(|r| r.keep_alive),
+            body_timeout: longest(|r| r.body_timeout),
+            config,
+        }
+    }
+
+    /// The route at this place of the configuration.
+    pub(super) fn route(&self, route: usize) -> &Route {
+        &self.config.routes[route]
+    }
+
+    /// What a tracker of this route is lent.
+    pub(super) fn track(&mut self, route: usize) -> TrackContext<'_> {
+        TrackContext {
+            limits: &self.limits[route],
+            interner: &mut self.interner,
+            budget: &mut self.budget,
+            now: self.now,
+        }
+    }
+
+    pub(super) fn notice(&mut self, notice: Notice) {
+        self.outputs.push_back(Output::Notice(notice));
+    }
+
+    /// A gap is stated to the clients of a stream.
+    pub(super) fn state_gap(&mut self, target: Box<str>, reason: GapReason) {
+        self.counts.one(Count::Gaps);
+        self.notice(Notice::Gap { target, reason });
+    }
+
+    pub(super) fn pop_output(&mut self) -> Option<Output> {
+        let output = self.outputs.pop_front();
+        if output.is_none() {
+            self.outputs.shrink_to(KEPT_OUTPUTS);
+        }
+        output
+    }
+
+    pub(super) fn pop_after(&mut self) -> Option<After> {
+        let after = self.after.pop_front();
+        if after.is_none() {
+            self.after.shrink_to(KEPT_AFTER);
+        }
+        after
+    }
+}
+
+/// The tracker's limits, from a route's settings.
+fn track_limits(route: &Route) -> TrackLimits {
+    use crate::{config, track};
+    TrackLimits {
+        window: route.window,
+        log_events: route.replay_events,
+        log_bytes: route.replay_bytes,
+        log_age: route.replay_age,
+        max_event_bytes: route.max_event_bytes,
+        max_id_bytes: route.max_id_bytes,
+        dedup: match route.dedup {
+            config::Dedup::Resume => track::Dedup::Resume,
+            config::Dedup::Always => track::Dedup::Always,
+            config::Dedup::Off => track::Dedup::Off,
+        },
+    }
+}
+
+/// How many different event ids can be alive at once: what all windows and logs can hold.
+fn symbols(config: &Config) -> usize {
+    let each = config.routes.iter().map(|r| r.window + r.replay_events + 16).max().unwrap_or(0);
+    config.limits.streams.saturating_mul(each).min(u32::MAX as usize / 2)
+}

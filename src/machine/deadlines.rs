@@ -1,0 +1,87 @@
+//! Everything that an exchange waits for, and the nearest of these deadlines as its timer.
+//!
+//! In: an exchange and its route's settings. Out: seven points in time, [`Tick::NEVER`] where it does not wait.
+//! Law: an event moves deadlines away and costs no timer work; they are looked at when the timer fires.
+
+use super::cx::Cx;
+use super::exchange::{Exchange, Phase};
+use super::keys::{ExchangeKey, Timer};
+use crate::base::{Span, Tick};
+use crate::config::Route;
+use crate::http::Method;
+
+/// What is due when.
+pub(super) struct Deadlines {
+    /// The next attempt to reach upstream.
+    pub(super) attempt: Tick,
+    /// A held client is told that a stream begins.
+    pub(super) hold: Tick,
+    /// The wait for upstream ends.
+    pub(super) give_up: Tick,
+    /// Clients have heard nothing for long.
+    pub(super) heartbeat: Tick,
+    /// Upstream has been silent for too long.
+    pub(super) upstream_silent: Tick,
+    /// A reader has taken nothing for too long.
+    pub(super) stalled: Tick,
+    /// Nobody has come back to the stream.
+    pub(super) linger: Tick,
+}
+
+impl Deadlines {
+    pub(super) fn of(x: &Exchange, route: &Route) -> Self {
+        let never = Tick::NEVER;
+        let wait = x.phase.wait().filter(|_| x.phase.awaits_head());
+        let held = x.held.is_some();
+        let may_open = x.is_stream_request() && !x.readers().head_sent;
+        let limit = wait_limit(x, route);
+        // A full socket needs no heartbeat, and `last_sent` then tells since when it has been full.
+        let beats = x.is_open_stream() && !route.heartbeat.is_zero() && x.readers().any_free();
+        let beats = beats && !matches!(x.phase, Phase::Ending(_));
+        Self {
+            attempt: match x.phase {
+                // One that awaits its body is timed by its connection.
+                Phase::Waiting { at, .. } if !held => at,
+                _ => never,
+            },
+            hold: wait.filter(|_| may_open).map_or(never, |wait| wait.since + route.hold_head),
+            give_up: wait.filter(|_| !held).map_or(never, |wait| wait.since + limit),
+            heartbeat: if beats { x.readers().last_sent + route.heartbeat } else { never },
+            upstream_silent: match (x.stream(), route.upstream_idle, x.phase) {
+                (Some(stream), Some(idle), Phase::Streaming { .. }) => stream.last_heard + idle,
+                _ => never,
+            },
+            stalled: x.readers().blocked_since().map_or(never, |since| since + route.body_timeout),
+            linger: x.lingers_until(route).unwrap_or(never),
+        }
+    }
+
+    fn nearest(&self) -> Tick {
+        let all =
+            [self.attempt, self.hold, self.give_up, self.heartbeat, self.upstream_silent, self.stalled, self.linger];
+        all.into_iter().min().unwrap_or(Tick::NEVER)
+    }
+}
+
+/// How long upstream may be waited for.
+fn wait_limit(x: &Exchange, route: &Route) -> Span {
+    let limit = match (x.can_heal(), &x.request.method, x.phase) {
+        (true, ..) | (_, Method::Post, Phase::Waiting { .. } | Phase::Connecting { .. }) => route.heal_for,
+        _ => route.response_timeout,
+    };
+    match x.phase {
+        // The first attempt heals nothing, and has the time that a connection may take.
+        Phase::Connecting { wait, .. } | Phase::Asked { wait, .. } if wait.tries <= 1 && !x.has_begun() => {
+            limit.max(route.connect_timeout)
+        }
+        _ => limit,
+    }
+}
+
+impl Exchange {
+    /// Sets the exchange's timer to its nearest deadline, unless it fires before that anyway.
+    pub(super) fn arm(&mut self, cx: &mut Cx, key: ExchangeKey) {
+        let at = Deadlines::of(self, cx.route(self.route())).nearest();
+        self.alarm.set(&mut cx.wheel, at, Timer::Exchange(key));
+    }
+}

@@ -1,0 +1,109 @@
+//! What a request's body tells: its hash, by which the same POST is known when it comes again, and its protocol revision.
+//!
+//! In: the bytes of bodies, as they pass or while they are held back. Out: whether two bodies are the same; a revision.
+//! Laws: a body that passes is not kept; one that is held back is held no further than [`HELD`].
+
+use super::identity::{Secret, Token};
+use super::meta::MetaScan;
+use crate::http::{BodyDecoder, Piece};
+use siphasher::sip128::{Hasher128, SipHasher24};
+use std::hash::Hasher;
+
+/// Bytes of a body that are held back at most.
+const HELD: usize = 256 << 10;
+
+/// What is learnt from a body as it passes: its hash, and the protocol revision that it tells.
+#[derive(Clone)]
+pub(in crate::machine) struct HeardBody {
+    hash: SipHasher24,
+    meta: MetaScan,
+}
+
+impl HeardBody {
+    pub(in crate::machine) fn new(secret: &Secret) -> Self {
+        Self { hash: secret.body(), meta: MetaScan::default() }
+    }
+
+    pub(in crate::machine) fn add(&mut self, bytes: &[u8]) {
+        self.hash.write(bytes);
+        self.meta.feed(bytes);
+    }
+
+    /// The protocol revision, where the body has told one so far.
+    pub(in crate::machine) fn revision(&self) -> Option<&[u8]> {
+        self.meta.revision()
+    }
+
+    /// Whether both bodies are the same. How long this takes tells nothing of where they differ.
+    fn is_same(&self, other: &Self) -> bool {
+        self.hash.finish128().as_u128() ^ other.hash.finish128().as_u128() == 0
+    }
+}
+
+impl std::fmt::Debug for HeardBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HeardBody")
+    }
+}
+
+/// A POST that names a stream by an id of segno's own: some clients resume so. It is held back until its body has told
+/// whether it is the POST that began the stream.
+#[derive(Debug)]
+pub(in crate::machine) struct HeldRequest {
+    pub(in crate::machine) token: Token,
+    pub(in crate::machine) seq: u64,
+    decoder: BodyDecoder,
+    heard: HeardBody,
+    /// Bytes of the input that the decoder has seen.
+    seen: usize,
+}
+
+/// How far a body that is held back has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::machine) enum Progress {
+    /// More of it is to come; whether some came now.
+    Open { came: bool },
+    /// It is here as a whole.
+    Whole,
+    /// It is too long to be held back, or breaks HTTP's rules, which whoever passes it on will say.
+    Unknown,
+}
+
+impl HeldRequest {
+    pub(in crate::machine) fn new(token: Token, seq: u64, decoder: BodyDecoder, secret: &Secret) -> Self {
+        Self { token, seq, decoder, heard: HeardBody::new(secret), seen: 0 }
+    }
+
+    /// Reads what is new of the body. `input`: all of it so far.
+    pub(in crate::machine) fn hear(&mut self, input: &[u8]) -> Progress {
+        let before = self.seen;
+        while !self.decoder.is_done() && input.len() <= HELD {
+            let (n, piece) = match self.decoder.next(&input[self.seen..]) {
+                Ok(next) => next,
+                Err(_) => return Progress::Unknown,
+            };
+            self.seen += n;
+            match piece {
+                Piece::Data(data) => self.heard.add(data),
+                Piece::End => {}
+                Piece::More => return Progress::Open { came: self.seen > before },
+            }
+        }
+        if self.decoder.is_done() && input.len() <= HELD { Progress::Whole } else { Progress::Unknown }
+    }
+
+    /// Whether the body is the one of a request that passed.
+    pub(in crate::machine) fn is_repeat_of(&self, first: &HeardBody) -> bool {
+        first.is_same(&self.heard)
+    }
+
+    /// How many bytes of the input are the body's.
+    pub(in crate::machine) fn len(&self) -> usize {
+        self.seen
+    }
+
+    /// How much more of the body may be held back, where so much of it is.
+    pub(in crate::machine) fn room(held: usize) -> usize {
+        HELD.saturating_sub(held).max(1)
+    }
+}

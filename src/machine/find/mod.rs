@@ -1,0 +1,243 @@
+//! Whose log a request belongs to: the stream that it names, another's that it may share, or none.
+//!
+//! In: requests with `Last-Event-ID`, and those that may share. Out: a [`Found`].
+//! Laws: a log is only read by the principal that made it, and for the target that it was asked for; an id of segno's
+//! own never goes upstream; no match, or several, and the request goes upstream as it would without segno; looking
+//! takes a bounded number of steps.
+//! Source: DESIGN section 5, "Resuming" and "Gap contract".
+
+pub(super) mod body;
+pub(super) mod era;
+pub(super) mod identity;
+#[cfg(feature = "fuzzing")]
+pub(super) mod last_event_id;
+mod meta;
+
+use super::book::sessions::Sessions;
+use super::cx::Cx;
+use super::exchange::{Ending, Exchange, Exchanges, Phase, Request};
+use super::keys::ExchangeKey;
+use crate::config::Share;
+use crate::http::Method;
+use crate::track::{GapReason, Tracker};
+use era::Era;
+use identity::Token;
+use std::collections::HashMap;
+
+/// Streams of a session that are looked at for an id.
+const LOOKS: usize = 64;
+
+/// Where a request belongs.
+pub(super) enum Found {
+    /// Nowhere yet: it goes upstream.
+    New,
+    /// It goes upstream without its cursor, and the client is told of the gap.
+    NewAfter(GapReason),
+    /// It reads a stream.
+    Joins(Join),
+    /// It names a stream by an id of segno's own, but is a POST: its body tells whether it is the same again.
+    Repeats(Token, u64),
+    /// The stream has ended as it should, and the client has had all of it.
+    Over,
+    /// The stream is in the middle of an event that is too large to be held: nobody can begin there now.
+    Later,
+}
+
+/// Where in a stream a request reads on.
+pub(super) struct Join {
+    pub(super) stream: ExchangeKey,
+    /// The offset in its log.
+    pub(super) offset: u64,
+    /// Why events between the client's id and the offset are gone.
+    pub(super) gap: Option<GapReason>,
+}
+
+impl Found {
+    fn joins(stream: ExchangeKey, offset: u64, gap: Option<GapReason>) -> Self {
+        Self::Joins(Join { stream, offset, gap })
+    }
+}
+
+/// By what else than their sessions exchanges are found.
+#[derive(Default)]
+pub(super) struct Index {
+    /// Streams with ids of segno's own, by their tokens.
+    tokens: HashMap<u128, ExchangeKey>,
+    /// Requests that may be shared and have no stream yet, by session and target.
+    waiting: HashMap<(u128, u64), ExchangeKey>,
+}
+
+impl Index {
+    /// Clients are told ids of the stream's own: it is looked for by its token from now on.
+    pub(super) fn know_token(&mut self, cx: &Cx, key: ExchangeKey, x: &mut Exchange) {
+        if let Some(stream) = x.stream_mut()
+            && !std::mem::replace(&mut stream.has_token, true)
+        {
+            self.tokens.insert(cx.secret.token(stream.account.number).0, key);
+        }
+    }
+
+    pub(super) fn forget_token(&mut self, token: Token) {
+        self.tokens.remove(&token.0);
+    }
+
+    /// Other clients may wait for this request's answer.
+    pub(super) fn know_waiting(&mut self, key: ExchangeKey, request: &Request) {
+        self.waiting.insert(waiting_for(request), key);
+    }
+
+    /// The request has its answer, or is gone.
+    pub(super) fn forget_waiting(&mut self, key: ExchangeKey, request: &Request) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let wanted = waiting_for(request);
+        if self.waiting.get(&wanted) == Some(&key) {
+            self.waiting.remove(&wanted);
+        }
+    }
+}
+
+fn waiting_for(request: &Request) -> (u128, u64) {
+    (request.identity.session, request.identity.target)
+}
+
+/// Looks for streams.
+#[derive(Clone, Copy)]
+pub(super) struct Finder<'m> {
+    pub(super) cx: &'m Cx,
+    pub(super) exchanges: &'m Exchanges,
+    pub(super) sessions: &'m Sessions,
+    pub(super) index: &'m Index,
+}
+
+impl<'m> Finder<'m> {
+    /// Where a request belongs.
+    pub(super) fn find(self, request: &Request, route: usize) -> Found {
+        if request.era == Era::Stateless {
+            return Found::New;
+        }
+        let own = request.cursor.as_ref().and_then(|id| self.own_token(id));
+        let may_read = request.method == Method::Get && !request.has_body && !self.cx.draining;
+        let share = self.cx.route(route).share;
+        match &request.cursor {
+            _ if !may_read && own.is_some() => {
+                match own.filter(|_| request.method == Method::Post && !self.cx.draining) {
+                    Some((token, seq)) => Found::Repeats(token, seq),
+                    None => Found::NewAfter(GapReason::Unknown),
+                }
+            }
+            _ if !may_read => Found::New,
+            Some(id) => match own {
+                Some((token, seq)) => self.by_own_id(request, token, seq),
+                None => self.by_upstream_id(request, id, share),
+            },
+            None if share != Share::Off && request.accepts_stream => self.shared(request),
+            None => Found::New,
+        }
+    }
+
+    /// The token and the event's number, where an id is segno's own.
+    pub(super) fn own_token(self, id: &[u8]) -> Option<(Token, u64)> {
+        Token::parse(id).filter(|(token, _)| self.cx.secret.made(*token))
+    }
+
+    /// The exchange whose stream has this token, whoever asks.
+    pub(super) fn by_token(self, token: Token) -> Option<&'m Exchange> {
+        self.exchanges.get(*self.index.tokens.get(&token.0)?)
+    }
+
+    /// The stream that an id of segno's own names.
+    pub(super) fn by_own_id(self, request: &Request, token: Token, seq: u64) -> Found {
+        let key = self.index.tokens.get(&token.0).copied();
+        let Some((key, x)) = key.and_then(|key| Some((key, self.readable(key, request)?))) else {
+            return Found::NewAfter(GapReason::Unknown);
+        };
+        let Some(tracker) = x.stream().map(|stream| &stream.tracker) else { return Found::New };
+        if seq > tracker.received().seq {
+            return Found::NewAfter(GapReason::Unknown);
+        }
+        let Some(offset) = tracker.locate_event(seq) else {
+            let start = tracker.replay_start();
+            return start.map_or(Found::Later, |start| Found::joins(key, start, Some(GapReason::Evicted)));
+        };
+        let has_all = offset == tracker.whole();
+        match (x.phase, &x.request.method) {
+            (Phase::Ending(Ending::Clean), Method::Post) if has_all => Found::Over,
+            // A GET whose upstream is gone is asked anew, with ids of its own.
+            (Phase::Ending(_), Method::Get) if has_all => Found::NewAfter(GapReason::Restarted),
+            // First what the log holds; a client that comes back behind it is told.
+            (Phase::Ending(Ending::Cut), Method::Post) if has_all => {
+                Found::joins(key, offset, Some(GapReason::Refused))
+            }
+            _ => Found::joins(key, offset, None),
+        }
+    }
+
+    /// The one detached stream whose log has the upstream's id; with sharing, one that others read will do.
+    fn by_upstream_id(self, request: &Request, id: &[u8], share: Share) -> Found {
+        if self.streams_of(request.identity.session).len() > LOOKS && share == Share::Off {
+            return Found::New;
+        }
+        let mut found = None;
+        for (key, x) in self.readable_streams(request) {
+            // What a POST began is only found by what nobody can guess.
+            let may_find = x.request.method == Method::Get || request.is_secret();
+            if !may_find || !(x.is_detached() || share != Share::Off) {
+                continue;
+            }
+            let Some(offset) = locate(x, self.cx, id) else { continue };
+            match (found, share) {
+                (None, _) => found = Some((key, offset)),
+                // All of them carry the same: any will do.
+                (Some(_), Share::Principal | Share::Public) => {}
+                (Some(_), Share::Off) => return Found::New,
+            }
+        }
+        found.map_or(Found::New, |(key, offset)| Found::joins(key, offset, None))
+    }
+
+    /// A stream of the same target that others read, or wait for.
+    fn shared(self, request: &Request) -> Found {
+        let can_join =
+            |x: &Exchange, tracker: &Tracker| !matches!(x.phase, Phase::Ending(_)) && !tracker.is_open_oversize();
+        self.readable_streams(request)
+            .find_map(|(key, x)| {
+                let tracker = x.stream().map(|stream| &stream.tracker).filter(|tracker| can_join(x, tracker))?;
+                Some(Found::joins(key, tracker.whole(), None))
+            })
+            .unwrap_or(Found::New)
+    }
+
+    /// A request for the same that waits for its answer.
+    pub(super) fn waiting(self, request: &Request) -> Option<ExchangeKey> {
+        let key = *self.index.waiting.get(&waiting_for(request))?;
+        self.exchanges.get(key).filter(|x| x.is_joinable() && !self.cx.draining).map(|_| key)
+    }
+
+    /// Whether a stream with this number is here.
+    pub(super) fn is_live(self, session: u128, number: u64) -> bool {
+        let number_of = |key: &ExchangeKey| Some(self.exchanges.get(*key)?.stream()?.account.number);
+        self.streams_of(session).iter().any(|key| number_of(key) == Some(number))
+    }
+
+    fn streams_of(self, session: u128) -> &'m [ExchangeKey] {
+        let session = self.sessions.find(session).and_then(|key| self.sessions.get(key));
+        session.map_or(&[], |session| &session.streams)
+    }
+
+    /// The first streams of the request's session that it may read.
+    fn readable_streams(self, request: &Request) -> impl Iterator<Item = (ExchangeKey, &'m Exchange)> {
+        let streams = self.streams_of(request.identity.session).iter().take(LOOKS);
+        streams.filter_map(move |key| Some((*key, self.readable(*key, request)?)))
+    }
+
+    /// The stream, if it is of the request's session, and so of its principal, and for its target.
+    fn readable(self, key: ExchangeKey, request: &Request) -> Option<&'m Exchange> {
+        self.exchanges.get(key).filter(|x| x.is_open_stream() && x.request.identity == request.identity)
+    }
+}
+
+fn locate(x: &Exchange, cx: &Cx, id: &[u8]) -> Option<u64> {
+    x.stream()?.tracker.locate(&cx.interner, id)
+}

@@ -1,0 +1,187 @@
+//! What must be true of a machine, checked by itself: in debug builds after each input, in tests also whenever nothing
+//! moves.
+//!
+//! In: a machine. Out: a panic that names what is broken.
+//! Law: a machine that breaks none of these leaves no exchange behind without a timer or a connection that will wake it.
+//!
+//! 1. Keys fit: a client's connection and its reader name each other, and so do an upstream's connection and its exchange.
+//! 2. A stream is detached when it has no reader, and only then; what is no stream has one.
+//! 3. No reader's next event has left the log.
+//! 4. Whatever waits is timed; a full socket too.
+//! 5. Upstream is only left unread where a full socket, or the bound of a detached stream, explains it.
+//! 6. Marks are in order: start <= delivered <= whole <= end of the log, and delivered <= received.
+
+use crate::machine::Machine;
+use crate::machine::conn::{ClientState, Conn, HIGH_WATER, Peer, UpstreamState};
+use crate::machine::exchange::{Exchange, Phase};
+#[cfg(test)]
+use crate::machine::keys::ConnKey;
+use crate::machine::keys::ExchangeKey;
+
+/// Exchanges and connections up to which a debug build checks everything after each input.
+#[cfg(debug_assertions)]
+const FEW: usize = 64;
+
+/// After each input.
+impl Machine {
+    #[cfg(debug_assertions)]
+    pub(in crate::machine) fn check_a_few(&self) {
+        if self.exchanges.len() + self.conns.len() <= FEW {
+            self.check_invariants();
+        }
+    }
+
+    /// What is true after each input.
+    pub(crate) fn check_invariants(&self) {
+        assert!(self.cx.after.is_empty(), "something is left to be done");
+        for (key, x) in self.exchanges.iter() {
+            self.check_keys(key, x);
+            check_marks(x);
+        }
+        for (_, c) in self.conns.iter() {
+            self.check_conn(c);
+        }
+    }
+
+    fn check_keys(&self, key: ExchangeKey, x: &Exchange) {
+        let what = || format!("{} in {:?}", x.target(), x.phase);
+        assert_eq!(x.readers().is_empty(), x.is_detached(), "nobody reads: {}", what());
+        for (seat, reader) in x.readers().iter() {
+            let client = self.conns.get(reader.client);
+            assert_eq!(client.and_then(Conn::seated), Some((key, seat)), "no client: {}", what());
+            let start = x.stream().map_or(0, |stream| stream.tracker.start());
+            assert!(!reader.head_sent || reader.chunk.offset >= start, "its next event has left: {}", what());
+        }
+        if let Some(conn) = x.phase.upstream() {
+            let upstream = self.conns.get(conn);
+            assert_eq!(upstream.map(|u| u.exchange), Some(Some(key)), "stale upstream: {}", what());
+        }
+    }
+
+    fn check_conn(&self, c: &Conn) {
+        match &c.peer {
+            Peer::Upstream(u) if u.state == UpstreamState::Idle => {
+                assert!(c.timer.is_some() && c.exchange.is_none() && c.out.is_empty(), "an idle connection with work");
+            }
+            Peer::Upstream(_) => assert!(c.exchange.is_some(), "an upstream connection that nobody knows"),
+            Peer::Client(k) if k.state == ClientState::Busy => assert!(c.exchange.is_some(), "busy with nothing"),
+            Peer::Client(k) => assert!(c.exchange.is_none() && c.timer.is_some(), "{:?}", k.state),
+        }
+    }
+}
+
+/// Whenever nothing moves.
+#[cfg(any(test, feature = "fuzzing"))]
+impl Machine {
+    /// What is true, besides, once all outputs are carried out and all sockets have taken what they will.
+    pub(crate) fn check_settled(&self) {
+        self.check_invariants();
+        for (_, x) in self.exchanges.iter() {
+            self.check_waits(x);
+        }
+    }
+
+    fn check_waits(&self, x: &Exchange) {
+        let what = || format!("{} in {:?}", x.target(), x.phase);
+        let (timed, blocked) = (x.alarm.is_set(), x.readers().any_blocked());
+        assert!(timed || !x.is_detached(), "kept for ever: {}", what());
+        assert!(timed || !blocked, "a full socket without a timer: {}", what());
+        match x.phase {
+            Phase::Waiting { .. } => {
+                let client = x.client().and_then(|client| self.conns.get(client));
+                let by_body = x.held.is_some() && client.is_some_and(|c| c.timer.is_some());
+                assert!(timed || by_body, "waits for ever: {}", what());
+            }
+            Phase::Connecting { .. } | Phase::Asked { .. } => assert!(timed, "waits for ever: {}", what()),
+            Phase::Streaming { conn, .. } | Phase::Passing(conn) => {
+                let stopped = self.conns.get(conn).is_some_and(|u| u.paused || !u.input.is_empty());
+                let explained = !stopped || blocked || x.is_detached();
+                assert!(explained, "upstream is not read, and nothing will change that: {}", what());
+            }
+            Phase::Ending(_) => {
+                assert!(blocked || x.is_detached(), "nothing is left to send, and it goes on: {}", what());
+            }
+        }
+    }
+
+    /// Every table and buffer is within its bound. `slack`: bytes that a connection may hold beside its bounds, which are
+    /// one read and what segno says by itself.
+    pub(crate) fn check_bounds(&self, slack: usize) {
+        let (limits, route) = (&self.cx.config.limits, &self.cx.config.routes[0]);
+        assert!(self.connections() <= limits.connections && self.exchanges() <= limits.streams);
+        assert!(self.sessions() <= limits.sessions && self.streams() <= self.exchanges());
+        assert!(self.poll_timeout().is_none_or(|at| at >= self.cx.now), "a timer in the past");
+        assert!(self.cx.outputs.is_empty(), "an output that nobody took");
+        for (_, c) in self.conns.iter() {
+            let most = limits.header_bytes + route.replay_bytes + slack;
+            assert!(c.input.len() <= most, "{} bytes of input", c.input.len());
+            assert!(c.out.len() <= HIGH_WATER + slack, "{} bytes to send", c.out.len());
+        }
+        let per_stream = 2 * route.replay_bytes + (4 << 10) + 64 * route.replay_events + slack;
+        let most = limits.log_budget + self.exchanges() * per_stream;
+        assert!(self.log_bytes() <= most, "{} bytes of logs", self.log_bytes());
+    }
+
+    /// Nothing is left of anybody.
+    pub(crate) fn check_empty(&self) {
+        assert_eq!((self.connections(), self.exchanges()), (0, 0));
+        assert_eq!((self.log_bytes(), self.cx.interner.live()), (0, 0));
+        assert_eq!((self.sessions(), self.streams()), (0, 0));
+        assert_eq!(self.conns.pooled(), 0);
+        assert_eq!(self.poll_timeout(), None);
+    }
+
+    /// The delivered mark of each stream, under what tells the stream from all others.
+    pub(crate) fn delivered_marks(&self) -> impl Iterator<Item = ((u64, u64), u64)> {
+        self.exchanges.iter().filter_map(|(key, x)| {
+            let stream = x.stream()?;
+            Some(((key.to_bits(), stream.account.number), stream.tracker.delivered().seq))
+        })
+    }
+
+    /// The target that an exchange was asked for, as it stands in the store.
+    pub(crate) fn target_of(&self, key: ExchangeKey) -> Option<u64> {
+        self.exchanges.get(key).map(|x| x.request.identity.target)
+    }
+
+    /// How long a session may be idle.
+    pub(crate) fn session_idle(&self) -> crate::base::Span {
+        self.cx.config.persist.session_idle
+    }
+}
+
+/// What single tests ask and do.
+#[cfg(test)]
+impl Machine {
+    /// Bytes that wait to be sent to a connection, beside those in logs.
+    pub(crate) fn pending_of(&self, conn: ConnKey) -> usize {
+        self.conns.get(conn).map_or(0, |c| c.out.len())
+    }
+
+    /// Other streams need room: each log gives back what it can, and they take all that there is. How much that is.
+    pub(crate) fn take_budget(&mut self) -> usize {
+        let keys: Vec<ExchangeKey> = self.exchanges.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            let Some(x) = self.exchanges.get_mut(key) else { continue };
+            let route = x.route();
+            if let Some(stream) = x.stream_mut() {
+                stream.tracker.trim(self.cx.track(route), 0);
+            }
+        }
+        let left = self.cx.budget.left();
+        self.cx.budget.force_take(left);
+        left
+    }
+
+    pub(crate) fn give_budget(&mut self, bytes: usize) {
+        self.cx.budget.give(bytes);
+    }
+}
+
+fn check_marks(x: &Exchange) {
+    let Some(tracker) = x.stream().map(|stream| &stream.tracker) else { return };
+    assert!(tracker.delivered().seq <= tracker.received().seq, "more delivered than received");
+    assert!(tracker.start() <= tracker.delivered_offset(), "delivered events that have left");
+    assert!(tracker.delivered_offset() <= tracker.whole() && tracker.whole() <= tracker.end());
+    assert!(tracker.marked_offset() <= tracker.whole());
+}

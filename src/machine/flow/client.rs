@@ -1,0 +1,448 @@
+//! A client's connection: heads in, request bodies passed on, one request after the other.
+//!
+//! In: what the client's socket says. Out: exchanges, and bytes for upstream.
+//! Laws: what is refused gets a status and a reason, and never reaches upstream; a client that has ended its
+//! sending while it waits or reads is gone (proxies before and browsers close like that), and upstream hears of it;
+//! input is held back while upstream does not take it.
+
+use crate::base::{Count, Span, Tick};
+use crate::config::{Route, Share};
+use crate::http::{self, BodyDecoder, BodyLength, HeadLimits, Method, Piece, RequestHead};
+use crate::machine::Machine;
+use crate::machine::conn::{Client, ClientState, Conn, HIGH_WATER, Peer};
+use crate::machine::cx::After;
+use crate::machine::exchange::{Exchange, Request};
+use crate::machine::find::Found;
+use crate::machine::find::body::{HeardBody, HeldRequest};
+use crate::machine::find::era::Era;
+use crate::machine::find::identity::Identity;
+use crate::machine::io::{Close, Output};
+use crate::machine::keys::{ConnKey, ExchangeKey};
+use crate::machine::notice::Notice;
+use crate::machine::stream::readers::Reader;
+use std::net::IpAddr;
+
+/// How long a connection is read after the last answer, so that the client reads it before it sees the close.
+const HALF_CLOSED_FOR: Span = Span::from_secs(2);
+
+/// Bytes of a next request that are taken in while one is being served.
+const PIPELINE: usize = 4 << 10;
+
+/// Heads.
+impl Machine {
+    pub(in crate::machine) fn on_accepted(&mut self, address: IpAddr) {
+        let Self { cx, conns, .. } = self;
+        if cx.draining {
+            cx.counts.one(Count::ConnectionsRefused);
+            return cx.outputs.push_back(Output::Refuse);
+        }
+        let client = Client { address, state: ClientState::Head, seat: 0 };
+        match conns.insert(Conn::new(Peer::Client(client))) {
+            Ok(conn) => {
+                cx.counts.one(Count::ConnectionsAccepted);
+                cx.outputs.push_back(Output::Adopt { conn });
+                let until = cx.now + cx.head_timeout;
+                conns.set_deadline(cx, conn, until);
+            }
+            Err(_) => {
+                cx.counts.one(Count::ConnectionsRefused);
+                cx.notice(Notice::Full { what: "connection" });
+                cx.outputs.push_back(Output::Refuse);
+            }
+        }
+    }
+
+    pub(in crate::machine) fn on_client_data(&mut self, conn: ConnKey, bytes: &[u8]) {
+        let Self { cx, conns, .. } = self;
+        let Some(c) = conns.get_mut(conn) else { return };
+        match c.client_state() {
+            Some(ClientState::Closing | ClientState::HalfClosed) => {}
+            Some(ClientState::Head) => {
+                let first = c.input.is_empty();
+                c.input.extend_from_slice(bytes);
+                if first {
+                    let until = cx.now + cx.head_timeout;
+                    conns.set_deadline(cx, conn, until);
+                }
+                self.read_head(conn);
+            }
+            _ => {
+                c.input.extend_from_slice(bytes);
+                self.pump_request(conn);
+            }
+        }
+    }
+
+    /// How much a client's connection may be read.
+    pub(super) fn client_room(&self, c: &Conn) -> usize {
+        let limit = self.cx.config.limits.header_bytes;
+        match c.client_state() {
+            Some(ClientState::Head) => limit.saturating_sub(c.input.len()),
+            Some(ClientState::Busy) if c.body.is_done() => PIPELINE.saturating_sub(c.input.len()),
+            Some(ClientState::Busy) => {
+                let x = c.exchange.and_then(|key| self.exchanges.get(key));
+                let held = x.filter(|x| x.held.is_some()).map(|_| HeldRequest::room(c.input.len()));
+                match c.input.is_empty() && self.upstream_takes(x) {
+                    true => HIGH_WATER,
+                    false => held.unwrap_or(0),
+                }
+            }
+            _ => HIGH_WATER,
+        }
+    }
+
+    /// Whether upstream takes more of the request's body.
+    fn upstream_takes(&self, x: Option<&Exchange>) -> bool {
+        let upstream = x.and_then(|x| x.phase.upstream());
+        upstream.and_then(|u| self.conns.get(u)).is_some_and(Conn::takes_more)
+    }
+
+    /// Takes a head off the input, if it is whole.
+    pub(in crate::machine) fn read_head(&mut self, conn: ConnKey) {
+        let limits = HeadLimits { bytes: self.cx.config.limits.header_bytes, ..HeadLimits::default() };
+        let Some(c) = self.conns.get_mut(conn) else { return };
+        let Some(found) = c.find_head() else {
+            if let Err(e) = limits.check_unfinished(&c.input) {
+                self.refuse(conn, e.status(), &e.to_string());
+            }
+            return;
+        };
+        match http::parse_request(&c.input[found.clone()], limits) {
+            Ok(head) => {
+                c.consume_input(found.end);
+                self.on_request(conn, head);
+            }
+            Err(e) => self.refuse(conn, e.status(), &e.to_string()),
+        }
+    }
+
+    fn on_request(&mut self, conn: ConnKey, mut head: RequestHead) {
+        let Self { cx, conns, .. } = self;
+        cx.counts.one(Count::Requests);
+        let Some(route) = cx.config.routes.position(head.host.as_deref(), &head.target) else {
+            return self.refuse(conn, 404, "no route for this host and path; see `[[route]]` in the configuration");
+        };
+        let settings = &cx.config.routes[route];
+        let parameter = settings.last_event_id_param.as_ref();
+        let parameter = parameter.and_then(|name| http::take_parameter(&mut head.target, name));
+        let cursor = match http::last_event_id(&head.headers, parameter.as_deref(), settings.max_id_bytes) {
+            Ok(cursor) => cursor.filter(|id| !id.is_empty()).map(Box::from),
+            Err(e) => return self.refuse(conn, e.status(), &e.to_string()),
+        };
+        let Some(c) = conns.get_mut(conn) else { return };
+        let Peer::Client(client) = &mut c.peer else { return };
+        client.state = ClientState::Busy;
+        client.seat = 0;
+        let mut identity = cx.secret.identity(&head, &head.target, settings, client.address);
+        if settings.share == Share::Public && http::accepts_event_stream(&head.headers) {
+            identity.session = cx.secret.public(settings, identity.target);
+        }
+        let mut request = request(&head, settings, client.address, cursor, identity);
+        c.body = BodyDecoder::new(head.body);
+        let mut reader = Reader::new(conn, head.version, head.keep_alive, cx.now);
+        // The socket may be full of an answer of segno's own to the request before.
+        reader.blocked = !c.out.is_empty();
+        match self.finder().find(&request, route) {
+            Found::New => self.open_exchange(conn, route, request, reader),
+            Found::NewAfter(reason) => {
+                let gap = (request.method == Method::Get).then_some(reason);
+                let asked = request.cursor.take();
+                self.open_exchange(conn, route, Request { gap, asked, ..request }, reader);
+            }
+            Found::Repeats(token, seq) => {
+                let asked = request.cursor.take();
+                let held = self.conns.get(conn).map(|c| c.body.clone());
+                let held = held.map(|decoder| HeldRequest::new(token, seq, decoder, &self.cx.secret));
+                self.open_held(conn, route, Request { asked, ..request }, reader, held);
+            }
+            found => self.resume_at(conn, request, reader, found),
+        }
+    }
+
+    /// Begins to serve a request by asking the store or upstream.
+    fn open_exchange(&mut self, conn: ConnKey, route: usize, request: Request, reader: Reader) {
+        let may_share = self.cx.route(route).share != Share::Off && request.may_share();
+        if may_share && let Some(key) = self.finder().waiting(&request) {
+            return self.wait_beside(conn, key, reader);
+        }
+        let hears = request.method == Method::Post && request.accepts_stream;
+        let mut exchange = Exchange::new(route, request, reader, self.cx.now);
+        exchange.heard_body = hears.then(|| Box::new(HeardBody::new(&self.cx.secret)));
+        let Some(key) = self.admit(conn, exchange) else { return };
+        let Self { cx, conns, exchanges, index, .. } = self;
+        if may_share && let Some(x) = exchanges.get(key) {
+            index.know_waiting(key, &x.request);
+        }
+        let whole = conns.get(conn).is_none_or(|c| c.body.is_done());
+        let deadline = if whole { Tick::NEVER } else { cx.now + cx.route(route).body_timeout };
+        conns.set_deadline(cx, conn, deadline);
+        if !self.look_up(key) {
+            self.ask(key);
+            self.arm(key);
+        }
+    }
+
+    /// Begins to serve a POST that may be one that came before.
+    fn open_held(&mut self, conn: ConnKey, route: usize, request: Request, reader: Reader, held: Option<HeldRequest>) {
+        let mut exchange = Exchange::new(route, request, reader, self.cx.now);
+        exchange.heard_body = Some(Box::new(HeardBody::new(&self.cx.secret)));
+        exchange.held = held.map(Box::new);
+        let Some(key) = self.admit(conn, exchange) else { return };
+        let until = self.body_deadline(route);
+        self.conns.set_deadline(&mut self.cx, conn, until);
+        self.arm(key);
+        self.hear_body(conn, key);
+    }
+
+    /// Gives an exchange its place, and the client the seat in it. `None`: all places are taken, and the client was told.
+    pub(super) fn admit(&mut self, conn: ConnKey, exchange: Exchange) -> Option<ExchangeKey> {
+        let Self { cx, conns, exchanges, .. } = self;
+        match exchanges.insert(exchange) {
+            Ok(key) => {
+                if let Some(c) = conns.get_mut(conn) {
+                    c.sit(key, 0);
+                }
+                Some(key)
+            }
+            Err(_) => {
+                cx.counts.one(Count::StreamsRefused);
+                cx.notice(Notice::Full { what: "stream" });
+                self.answer_and_close(conn, 503, "all streams are taken; try again later", &[("Retry-After", "5")]);
+                None
+            }
+        }
+    }
+
+    /// Sets an exchange's timer to its nearest deadline.
+    pub(in crate::machine) fn arm(&mut self, key: ExchangeKey) {
+        if let Some(x) = self.exchanges.get_mut(key) {
+            x.arm(&mut self.cx, key);
+        }
+    }
+}
+
+/// Bodies.
+impl Machine {
+    pub(super) fn body_deadline(&self, route: usize) -> Tick {
+        self.cx.now + self.cx.route(route).body_timeout
+    }
+
+    /// Passes on as much of the request's body as upstream takes. What follows the body waits for its turn.
+    pub(super) fn pump_request(&mut self, conn: ConnKey) {
+        let Self { cx, conns, exchanges, .. } = self;
+        let Some(c) = conns.get_mut(conn) else { return };
+        let Some(key) = c.exchange.filter(|_| !c.body.is_done() && !c.input.is_empty()) else { return };
+        let Some(x) = exchanges.get_mut(key) else { return };
+        if x.held.is_some() {
+            return self.hear_body(conn, key);
+        }
+        let Some(upstream) = x.phase.upstream() else { return };
+        let input = std::mem::take(&mut c.input);
+        let mut body = std::mem::replace(&mut c.body, BodyDecoder::new(BodyLength::None));
+        let passed = match conns.get_mut(upstream).filter(|u| u.takes_more()) {
+            Some(u) => {
+                let (chunked, heard) = (x.request.chunked_body, x.heard_body.as_deref_mut());
+                pass_body(&mut body, &input, chunked, heard, u.out.end())
+            }
+            None => Ok(0),
+        };
+        let done = body.is_done();
+        let Some(c) = conns.get_mut(conn) else { return };
+        c.body = body;
+        match passed {
+            Ok(0) => c.input = input,
+            Ok(used) => {
+                c.input = input[used..].to_vec();
+                if !x.is_stream_request()
+                    && let Some(wait) = x.phase.wait_mut()
+                {
+                    // Upstream's time for an answer runs from the last of what it was asked.
+                    wait.since = cx.now;
+                }
+                conns.flush(cx, upstream);
+                let until = if done { Tick::NEVER } else { cx.now + cx.route(x.route()).body_timeout };
+                conns.set_deadline(cx, conn, until);
+                conns.read_again(cx, conn);
+            }
+            Err(why) => self.refuse_body(conn, key, 400, &why),
+        }
+    }
+
+    /// Ends a request whose body is of no use: with a status, or with a reset where an answer has begun.
+    fn refuse_body(&mut self, conn: ConnKey, key: ExchangeKey, status: u16, why: &str) {
+        match self.exchanges.get(key).is_some_and(|x| x.readers().head_sent) {
+            true => self.cut_readers(key),
+            false => {
+                self.drop_exchange(key);
+                self.refuse(conn, status, why);
+            }
+        }
+    }
+
+    /// Upstream takes more of a request's body: the client's connection is read again, and has its time anew.
+    pub(super) fn read_body_again(&mut self, conn: ConnKey) {
+        let Self { cx, conns, exchanges, .. } = self;
+        let Some(c) = conns.get(conn) else { return };
+        if c.paused
+            && !c.body.is_done()
+            && let Some(x) = c.exchange.and_then(|k| exchanges.get(k))
+        {
+            let until = cx.now + cx.route(x.route()).body_timeout;
+            conns.set_deadline(cx, conn, until);
+        }
+        conns.read_again(cx, conn);
+    }
+
+    pub(super) fn on_body_timeout(&mut self, conn: ConnKey) {
+        let Some(c) = self.conns.get(conn) else { return };
+        let Some(key) = c.exchange.filter(|_| !c.body.is_done()) else { return };
+        let Some(x) = self.exchanges.get(key) else { return };
+        if x.held.is_none() && (!c.input.is_empty() || !self.upstream_takes(Some(x))) {
+            // The client is not slow: it is not read.
+            let until = self.body_deadline(x.route());
+            return self.conns.set_deadline(&mut self.cx, conn, until);
+        }
+        self.refuse_body(conn, key, 408, "the request's body did not arrive in time");
+    }
+}
+
+/// Ends of requests.
+impl Machine {
+    /// The client has closed or lost its connection: nobody reads any more.
+    pub(in crate::machine) fn on_client_gone(&mut self, conn: ConnKey) {
+        if let Some((key, seat)) = self.conns.get(conn).and_then(Conn::seated) {
+            self.on_reader_left(key, seat);
+        }
+        self.conns.close(&mut self.cx, conn, Close::Finish);
+    }
+
+    /// Refuses a request that upstream has not seen.
+    pub(super) fn refuse(&mut self, conn: ConnKey, status: u16, why: &str) {
+        self.cx.counts.one(Count::RequestsRefused);
+        self.cx.notice(Notice::RequestRefused { status, why: why.into() });
+        self.answer_and_close(conn, status, why, &[]);
+    }
+
+    /// Sends an answer of segno's own, the last one on this connection.
+    pub(super) fn answer_and_close(&mut self, conn: ConnKey, status: u16, text: &str, extra: &[(&str, &str)]) {
+        let Self { cx, conns, .. } = self;
+        let Some(c) = conns.get_mut(conn) else { return };
+        http::write_answer(status, text, extra, true, false, c.out.end());
+        c.set_client_state(ClientState::Closing);
+        c.exchange = None;
+        c.input = Vec::new();
+        let until = cx.now + cx.body_timeout;
+        conns.set_deadline(cx, conn, until);
+        conns.flush(cx, conn);
+        conns.read_again(cx, conn);
+    }
+
+    /// Everything for a closing client is sent: shuts our side, and reads on for a while, since a close with unread
+    /// input would reset the connection before the client has read the answer (RFC 9112, 9.6).
+    pub(super) fn on_closing_flushed(&mut self, conn: ConnKey) {
+        let Self { cx, conns, .. } = self;
+        let Some(c) = conns.get_mut(conn) else { return };
+        c.set_client_state(ClientState::HalfClosed);
+        c.out.release();
+        cx.outputs.push_back(Output::ShutdownWrite { conn });
+        let until = cx.now + HALF_CLOSED_FOR;
+        conns.set_deadline(cx, conn, until);
+        conns.read_again(cx, conn);
+    }
+
+    /// The answer has been sent as a whole: the connection serves the next request, or closes.
+    pub(super) fn on_answered(&mut self, conn: ConnKey, keep_alive: bool) {
+        let Self { cx, conns, .. } = self;
+        let Some(c) = conns.get_mut(conn) else { return };
+        c.exchange = None;
+        c.out.release();
+        if !keep_alive || cx.draining || !c.body.is_done() {
+            return self.on_closing_flushed(conn);
+        }
+        c.set_client_state(ClientState::Head);
+        let waiting = !c.input.is_empty();
+        let until = cx.now + if waiting { cx.head_timeout } else { cx.keep_alive };
+        conns.set_deadline(cx, conn, until);
+        conns.read_again(cx, conn);
+        if waiting {
+            cx.after.push_back(After::ReadHead(conn));
+        }
+    }
+}
+
+/// What is kept of a request's head.
+fn request(
+    head: &RequestHead,
+    route: &Route,
+    client: IpAddr,
+    cursor: Option<Box<[u8]>>,
+    identity: Identity,
+) -> Request {
+    let accepts_stream = http::accepts_event_stream(&head.headers);
+    let to = http::Forwarded {
+        client,
+        scheme: "http",
+        upstream_host: &route.upstream.authority,
+        base_path: &route.upstream.base_path,
+    };
+    let options =
+        http::RequestOptions { drop_accept_encoding: accepts_stream, drop_last_event_id: true, ..Default::default() };
+    let write = |options| {
+        let mut bytes = Vec::with_capacity(512);
+        http::write_request(head, &to, options, &mut bytes);
+        bytes.into()
+    };
+    let era = Era::of(&head.headers, route);
+    let era_open = !Era::is_told(&head.headers) && head.method == Method::Post && http::is_json(&head.headers);
+    let resumes = (era.is_resumable_mcp() || era_open) && head.method == Method::Post && accepts_stream;
+    let resume = http::RequestOptions { drop_body: true, method: Some("GET"), ..options };
+    Request {
+        head: write(options),
+        cursor,
+        method: head.method.clone(),
+        accepts_stream,
+        has_body: !matches!(head.body, BodyLength::None | BodyLength::Length(0)),
+        chunked_body: head.body == BodyLength::Chunked,
+        identity,
+        era,
+        era_open,
+        asked: None,
+        gap: None,
+        resume_head: resumes.then(|| write(resume)),
+    }
+}
+
+/// Re-frames a part of a request's body, and notes what it was where that may be asked again; returns how many bytes of
+/// the input were used.
+///
+/// # Errors
+/// What is wrong with the body, in words.
+fn pass_body(
+    body: &mut BodyDecoder,
+    input: &[u8],
+    chunked: bool,
+    mut heard: Option<&mut HeardBody>,
+    out: &mut Vec<u8>,
+) -> Result<usize, String> {
+    let mut used = 0;
+    while !body.is_done() {
+        let (n, piece) = body.next(&input[used..]).map_err(|e| e.to_string())?;
+        used += n;
+        match piece {
+            Piece::Data(data) => {
+                if let Some(heard) = &mut heard {
+                    heard.add(data);
+                }
+                http::write_piece(data, chunked, out);
+            }
+            Piece::End => {
+                if chunked {
+                    out.extend_from_slice(http::LAST_CHUNK);
+                }
+                break;
+            }
+            Piece::More => break,
+        }
+    }
+    Ok(used)
+}

@@ -1,0 +1,232 @@
+//! How exchanges end: whole, cut, failed, dropped, or kept for a while when nobody reads them.
+//!
+//! In: ends of upstreams, readers that leave. Out: last bytes, closes, and what goes on without readers.
+//! Law: a clean end stays a clean end and a cut stays a cut. A client never takes a truncated answer for a whole one:
+//! a cut sends no last chunk, and a reset where the client has no chunks to tell by.
+
+use crate::base::Count;
+use crate::http;
+use crate::machine::Machine;
+use crate::machine::book::Book;
+use crate::machine::conn::{ClientState, Peer};
+use crate::machine::cx::{After, Cx};
+use crate::machine::exchange::{Ending, Exchange, Phase};
+use crate::machine::find::Index;
+use crate::machine::io::Close;
+use crate::machine::keys::{ConnKey, ExchangeKey, Seat};
+use crate::machine::notice::Notice;
+
+/// Ends for readers.
+impl Machine {
+    /// Ends an event stream for its clients, once everything in its log has been sent.
+    pub(super) fn end_stream(&mut self, key: ExchangeKey, ending: Ending) {
+        let Self { cx, conns, exchanges, .. } = self;
+        let Some(x) = exchanges.get_mut(key) else { return };
+        if let Some(upstream) = x.phase.upstream() {
+            conns.recycle(cx, upstream, false);
+        }
+        cx.counts.one(match ending {
+            Ending::Clean => Count::StreamsEnded,
+            Ending::Cut => Count::StreamsCut,
+        });
+        x.end(cx, conns, ending);
+        x.arm(cx, key);
+    }
+
+    /// Called when nothing is left to send to a reader of an exchange in [`Phase::Ending`].
+    pub(super) fn on_all_sent(&mut self, key: ExchangeKey, seat: Seat, ending: Ending) {
+        let Self { cx, conns, exchanges, .. } = self;
+        let Some(x) = exchanges.get_mut(key) else { return };
+        let Some(reader) = x.readers_mut().get_mut(seat) else { return };
+        let (client, until_close) = (reader.client, reader.until_close);
+        let keep_alive = reader.keep_alive && !until_close;
+        if ending == Ending::Clean && std::mem::take(&mut reader.chunked) {
+            if let Some(c) = conns.get_mut(client) {
+                c.out.push(http::LAST_CHUNK);
+            }
+            return conns.flush(cx, client);
+        }
+        if ending == Ending::Cut && std::mem::take(&mut reader.owes_gap) {
+            // All that there is of a POST's answer that upstream cut: the client is told before its own cut.
+            if let Some(stream) = x.stream() {
+                stream.say_rest_is_gone(conns, seat);
+            }
+            x.state_gap(cx, crate::track::GapReason::Refused);
+            return conns.flush(cx, client);
+        }
+        if x.leave(cx, conns, seat) {
+            self.on_unread(key);
+        }
+        match ending {
+            Ending::Clean => self.on_answered(client, keep_alive),
+            Ending::Cut if until_close => self.conns.close(&mut self.cx, client, Close::Reset),
+            Ending::Cut => self.conns.close(&mut self.cx, client, Close::Finish),
+        }
+    }
+
+    /// A client has closed or lost its connection. A request that has not come whole ends with it, for all that read
+    /// its answer.
+    pub(super) fn on_reader_left(&mut self, key: ExchangeKey, seat: Seat) {
+        let Self { cx, conns, exchanges, .. } = self;
+        let Some(x) = exchanges.get_mut(key) else { return };
+        if x.has_unfinished_request(conns, seat) {
+            if let Some(reader) = x.readers_mut().leave(seat) {
+                conns.leave(reader.client);
+            }
+            return self.cut_readers(key);
+        }
+        if x.stream().is_some() {
+            cx.counts.one(Count::StreamsLeft);
+        }
+        if x.leave(cx, conns, seat) {
+            self.on_unread(key);
+        }
+    }
+
+    /// Cuts all readers at once, with a reset, and drops the exchange.
+    pub(super) fn cut_readers(&mut self, key: ExchangeKey) {
+        let Some(x) = self.exchanges.get(key) else { return };
+        let clients: Vec<ConnKey> = x.readers().iter().map(|(_, reader)| reader.client).collect();
+        self.drop_exchange(key);
+        clients.into_iter().for_each(|client| self.conns.close(&mut self.cx, client, Close::Reset));
+    }
+
+    /// Answers for an upstream that did not.
+    pub(super) fn fail(&mut self, key: ExchangeKey, status: u16, why: &str) {
+        let Some(x) = self.exchanges.get(key) else { return };
+        let Some(reader) = x.readers().only() else { return self.drop_exchange(key) };
+        let client = reader.client;
+        let body_sent = self.conns.get(client).is_some_and(|c| c.body.is_done());
+        let keep_alive = reader.keep_alive && body_sent && !self.cx.draining;
+        let head_only = x.request.method == http::Method::Head;
+        self.drop_exchange(key);
+        let Self { cx, conns, .. } = self;
+        let Some(c) = conns.get_mut(client) else { return };
+        http::write_answer(status, why, &[], !keep_alive, head_only, c.out.end());
+        match keep_alive {
+            true => self.on_answered(client, true),
+            false => {
+                c.set_client_state(ClientState::Closing);
+                let until = cx.now + cx.keep_alive;
+                conns.set_deadline(cx, client, until);
+            }
+        }
+        self.conns.flush(&mut self.cx, client);
+    }
+}
+
+/// Exchanges that nobody reads.
+impl Machine {
+    /// The last reader has left. The stream stays for those that come back, if that may be.
+    pub(in crate::machine) fn on_unread(&mut self, key: ExchangeKey) {
+        let Self { cx, exchanges, book, .. } = self;
+        let Some(x) = exchanges.get_mut(key).filter(|x| x.readers().is_empty()) else { return };
+        let lingers = !x.linger(cx.route(x.route())).is_zero();
+        if !lingers || cx.draining || !x.is_worth_keeping() {
+            return self.drop_exchange(key);
+        }
+        cx.counts.one(Count::StreamsDetached);
+        x.detach(cx.now);
+        if let Some(session) = x.stream().and_then(|stream| stream.account.session) {
+            book.left(cx, session);
+            let surplus = book.surplus(exchanges, session);
+            if let Some(key) = surplus {
+                self.drop_exchange(key);
+            }
+        }
+        let Self { cx, exchanges, .. } = self;
+        let Some(x) = exchanges.get_mut(key) else { return };
+        // What is over the bound by now stays: only what comes later is too much.
+        let _ = x.make_room(cx);
+        x.arm(cx, key);
+        if let Some(upstream) = x.phase.upstream() {
+            self.read_on(key, upstream);
+        }
+    }
+
+    /// Nobody came back in time, or upstream has sent more than may be kept waiting.
+    pub(super) fn let_go(&mut self, key: ExchangeKey) {
+        if let Some(x) = self.exchanges.get(key) {
+            self.cx.notice(Notice::LetGo { target: x.target() });
+        }
+        self.drop_exchange(key);
+    }
+
+    /// Drops an exchange and its upstream connection. The clients' connections stay.
+    pub(in crate::machine) fn drop_exchange(&mut self, key: ExchangeKey) {
+        let Self { cx, conns, exchanges, index, book, .. } = self;
+        let Some(mut x) = exchanges.remove(key) else { return };
+        close_stream(cx, index, book, key, &mut x);
+        index.forget_waiting(key, &x.request);
+        x.alarm.cancel(&mut cx.wheel);
+        if let Some(upstream) = x.phase.upstream() {
+            conns.close(cx, upstream, Close::Finish);
+        }
+        x.readers().iter().for_each(|(_, reader)| conns.leave(reader.client));
+    }
+
+    /// An exchange's answer is no stream any more, and comes from upstream again.
+    pub(super) fn unmake_stream(&mut self, key: ExchangeKey) {
+        let Self { cx, exchanges, index, book, .. } = self;
+        if let Some(x) = exchanges.get_mut(key) {
+            close_stream(cx, index, book, key, x);
+            x.end_stream(cx.now);
+        }
+    }
+}
+
+/// Shutting down.
+impl Machine {
+    /// Idle clients are closed, streams are cut so that their clients come back elsewhere, answers that are under way may
+    /// end.
+    pub(in crate::machine) fn on_drain(&mut self) {
+        self.cx.draining = true;
+        let all: Vec<ConnKey> = self.conns.iter().map(|(k, _)| k).collect();
+        for conn in all {
+            let Some(c) = self.conns.get(conn) else { continue };
+            match (&c.peer, c.exchange) {
+                (Peer::Client(client), None) if client.state == ClientState::Head => {
+                    self.conns.close(&mut self.cx, conn, Close::Finish);
+                }
+                (Peer::Client(_), Some(key)) => self.drain_exchange(key),
+                (Peer::Upstream(_), None) => self.conns.drop_idle(&mut self.cx, conn),
+                _ => {}
+            }
+        }
+        // Nobody can come back here to what nobody reads.
+        let unread = self.exchanges.iter().filter(|(_, x)| x.is_detached()).map(|(key, _)| After::Ended(key));
+        self.cx.after.extend(unread);
+    }
+
+    fn drain_exchange(&mut self, key: ExchangeKey) {
+        let Self { cx, conns, exchanges, .. } = self;
+        let Some(x) = exchanges.get(key) else { return };
+        if matches!(x.phase, Phase::Passing(_) | Phase::Ending(_)) {
+            // What ends already, ends as upstream meant it to.
+            return;
+        }
+        if x.is_open_stream() {
+            if let Some(stream) = x.stream() {
+                stream.say_retry(cx, conns);
+            }
+            self.end_stream(key, Ending::Cut);
+        } else if x.is_stream_request() {
+            self.cut_readers(key);
+        }
+    }
+}
+
+/// Ends what a stream has: its log, its ids, its place in its session. The record of a stream that ended as upstream
+/// meant it to is of no use; that of any other may be resumed from.
+fn close_stream(cx: &mut Cx, index: &mut Index, book: &mut Book, key: ExchangeKey, x: &mut Exchange) {
+    if x.stream().is_none() {
+        return;
+    }
+    book.close(cx, key, x, x.phase != Phase::Ending(Ending::Clean));
+    if let Some(stream) = x.stream_mut() {
+        if stream.has_token {
+            index.forget_token(cx.secret.token(stream.account.number));
+        }
+        stream.tracker.release(&mut cx.interner, &mut cx.budget);
+    }
+}

@@ -1,0 +1,19 @@
+//! The conductors: what happens to connections, exchanges, sessions and timers together when something comes in.
+//!
+//! In: one input at a time. Out: outputs, and what is left to be done behind it, on the queue of
+//! [`After`](super::cx::After).
+//! Laws: only here and at the door is there an `impl Machine`; an exchange is looked up once in a reaction, and what
+//! concerns it alone is a method of its own; a conductor never runs the reaction of another exchange.
+//!
+//! In the order in which a request travels: `client` reads it, `resume` finds whose log it belongs to, `heal` asks
+//! upstream, `upstream` reads the answer, `send` hands it to sockets, `end` ends it, `timers` sees to what takes too long.
+
+#[cfg(any(test, feature = "fuzzing", debug_assertions))]
+mod check;
+mod client;
+mod end;
+mod heal;
+mod resume;
+mod send;
+mod timers;
+mod upstream;

@@ -1,0 +1,399 @@
+//! Clients that come back: they are given a place in the log that is theirs, and read on into live delivery without a
+//! seam; or they go upstream, and are told of the gap where one is known.
+//!
+//! In: requests with what was found for them, answers of the store, bodies of POSTs that may be repeated. Out: readers with
+//! a place in a log, a status, or a request that goes upstream.
+//! Laws: a request waits for the store no longer than [`PATIENCE`] and then goes on as if nothing had been stored; gaps
+//! are stated in the way that the client's protocol has for it.
+//! Source: DESIGN section 5, "Resuming" and "Gap contract".
+//!
+//! What becomes of a request with an id:
+//!
+//! ```text
+//! find --Joins--> join: head, gap event or last id, then the log from the offset on
+//!   |--Over-----> 204                      |--Later--> a cut: come back in a moment
+//!   |--Repeats--> hold the body back; the same POST again? --yes--> join   --no--> upstream, gap `unknown`
+//!   |--New, NewAfter--> may the store know it? --look_up--> rebuild the log, join, heal behind it
+//!                                |
+//!                                +--> upstream: with its id, or without it and the gap told
+//! ```
+
+use crate::base::{Count, Span, Tick};
+use crate::config::{Gap, ResumeFrom, Share};
+use crate::http::{BodyDecoder, Method};
+use crate::machine::Machine;
+use crate::machine::book::stored::session_name;
+use crate::machine::cx::{After, Cx};
+use crate::machine::exchange::{Ending, Exchange, Phase, Request};
+use crate::machine::find::body::{HeldRequest, Progress};
+use crate::machine::find::era::Era;
+use crate::machine::find::identity::Token;
+use crate::machine::find::{Found, Join};
+use crate::machine::io::{Close, Lookup, Output, StoredEvents, StoredStream};
+use crate::machine::keys::{ConnKey, ExchangeKey};
+use crate::machine::stream::readers::Reader;
+use crate::machine::stream::{Stream, own_head};
+use crate::track::{GapReason, write_gap};
+
+/// How long a request waits for the store.
+const PATIENCE: Span = Span::from_secs(1);
+
+/// Bytes of a stored log that are taken in at least at a time.
+const PART: usize = 4 << 10;
+
+/// Streams that are here.
+impl Machine {
+    /// Does what was found for a request that belongs to a stream.
+    pub(super) fn resume_at(&mut self, conn: ConnKey, request: Request, reader: Reader, found: Found) {
+        match found {
+            Found::Joins(join) => self.join(conn, request, reader, join),
+            Found::Over => self.answer_and_close(conn, 204, "", &[]),
+            _ => {
+                // A cut, on which clients come back; a status is an end to some.
+                self.cx.counts.one(Count::StreamsCut);
+                self.conns.close(&mut self.cx, conn, Close::Reset);
+            }
+        }
+    }
+
+    /// Gives a client a place in a stream: what it has missed first, then what comes.
+    fn join(&mut self, conn: ConnKey, request: Request, reader: Reader, to: Join) {
+        let Self { cx, conns, exchanges, book, .. } = self;
+        let Join { stream: key, offset, gap } = to;
+        let Some(x) = exchanges.get_mut(key) else { return };
+        let route = x.route();
+        let refuses = refuses_gaps(cx, &request, route);
+        if gap.is_some() && refuses {
+            return self.refuse_gap(conn, &request, gap);
+        }
+        let is_cut = x.phase == Phase::Ending(Ending::Cut) && x.request.method == Method::Post;
+        let shared = cx.route(route).share != Share::Off;
+        let Some(stream) = x.stream_mut() else { return };
+        // The newest connection of an MCP stream wins; with own ids, or where streams are shared, it joins beside.
+        if request.era.is_resumable_mcp() || !stream.tracker.has_own_ids() && !shared {
+            stream.readers.part(|_| true, |other| conns.close(cx, other.client, Close::Reset));
+        }
+        cx.counts.one(Count::Resumes);
+        let owes_gap = is_cut && gap.is_none() && !refuses;
+        let seat = stream.join(cx, route, Reader { owes_gap, ..reader }, offset);
+        let lead = lead(&request, gap, stream, offset);
+        if let Some(c) = conns.get_mut(conn) {
+            c.sit(key, seat);
+        }
+        conns.set_deadline(cx, conn, Tick::NEVER);
+        if stream.detached.take().is_some()
+            && let Some(session) = stream.account.session
+        {
+            book.sessions.read(session);
+        }
+        stream.send_resumed_head(cx, conns, route, seat, gap, &lead);
+        x.cut_fallen(cx, conns, key);
+        if let Some(reason) = gap {
+            x.state_gap(cx, reason);
+        }
+        if goes_on_behind_the_end(x) {
+            self.heal(key);
+        }
+        self.conns.flush(&mut self.cx, conn);
+        self.arm(key);
+    }
+
+    /// A client waits for the same answer as another.
+    pub(super) fn wait_beside(&mut self, conn: ConnKey, key: ExchangeKey, reader: Reader) {
+        let Self { cx, conns, exchanges, .. } = self;
+        let Some(x) = exchanges.get_mut(key) else { return };
+        cx.counts.one(Count::Resumes);
+        let seat = x.readers_mut().take(reader);
+        if let Some(c) = conns.get_mut(conn) {
+            c.sit(key, seat);
+        }
+        conns.set_deadline(cx, conn, Tick::NEVER);
+    }
+
+    /// The answer is no event stream and cannot be shared: all clients but the first ask for themselves.
+    pub(super) fn part_ways(&mut self, key: ExchangeKey) {
+        while let Some(x) = self.exchanges.get_mut(key)
+            && let Some(mut reader) = x.readers_mut().leave_last()
+        {
+            let (request, route) = (x.request.clone(), x.route());
+            let client = reader.client;
+            reader.last_sent = self.cx.now;
+            if let Some(own) = self.admit(client, Exchange::new(route, request, reader, self.cx.now)) {
+                self.ask(own);
+                self.arm(own);
+            }
+        }
+    }
+}
+
+/// Streams that are in the store.
+impl Machine {
+    /// Asks the store about a request, where that may help. True: the request waits for the answer.
+    pub(super) fn look_up(&mut self, key: ExchangeKey) -> bool {
+        let Self { cx, exchanges, .. } = self;
+        let Some(x) = exchanges.get_mut(key) else { return false };
+        let route = cx.route(x.route());
+        let is_read = x.request.method == Method::Get && !x.request.has_body && !cx.draining;
+        let durable = cx.config.persist.durable;
+        let wanted = x.request.wanted();
+        let by_session = route.resume_from == ResumeFrom::Session && x.request.identity.named && wanted.is_none();
+        if !is_read || !(durable && wanted.is_some() || by_session) {
+            return false;
+        }
+        let session = session_name(x, &route.session_header);
+        let log_bytes = if durable && wanted.is_some() { route.replay_bytes } else { 0 };
+        let wanted = wanted.unwrap_or_default().into();
+        if let Some(wait) = x.phase.wait() {
+            x.phase = Phase::Waiting { wait, at: cx.now + PATIENCE };
+        }
+        cx.outputs.push_back(Output::Lookup(Lookup { exchange: key, session, log_bytes, wanted }));
+        x.arm(cx, key);
+        true
+    }
+
+    /// The store has answered, or has nothing to say.
+    pub(in crate::machine) fn on_looked_up(&mut self, key: ExchangeKey, found: Vec<StoredStream>) {
+        let Some(x) = self.exchanges.get(key) else { return };
+        let waits = matches!(x.phase, Phase::Waiting { wait, .. } if wait.tries == 0);
+        if !waits || x.stream().is_some() {
+            return;
+        }
+        match x.request.wanted().map(Box::<[u8]>::from) {
+            Some(id) => {
+                if self.join_meanwhile(key, &id) {
+                    return;
+                }
+                let request = self.exchanges.get(key).map(|x| &x.request);
+                let stored = request.and_then(|request| self.finder().pick(request, &id, found));
+                if let Some((number, log)) = stored.and_then(|stored| Some((stored.stream, stored.log?))) {
+                    return self.rebuild(key, &id, number, &log);
+                }
+            }
+            None => self.begin_where_the_session_was(key, found),
+        }
+        self.ask(key);
+        self.arm(key);
+    }
+
+    /// While the store was asked, another request may have found the stream there: joins it. True: it did.
+    fn join_meanwhile(&mut self, key: ExchangeKey, id: &[u8]) -> bool {
+        let Some(x) = self.exchanges.get(key) else { return true };
+        let Some(conn) = x.client() else { return false };
+        let request = Request { cursor: Some(id.into()), asked: None, gap: None, ..x.request.clone() };
+        let found = self.finder().find(&request, x.route());
+        if !matches!(found, Found::Joins(_) | Found::Over | Found::Later) {
+            return false;
+        }
+        self.move_reader(key, conn, request, found);
+        true
+    }
+
+    /// The only reader of an exchange reads another stream from now on: the exchange is dropped.
+    fn move_reader(&mut self, key: ExchangeKey, conn: ConnKey, request: Request, found: Found) {
+        let Some(reader) = self.exchanges.get_mut(key).and_then(|x| x.readers_mut().leave(0)) else { return };
+        self.drop_exchange(key);
+        self.conns.leave(conn);
+        self.resume_at(conn, request, reader, found);
+    }
+
+    /// Goes on with a stream of an earlier process: its events are replayed, then upstream is asked behind them.
+    fn rebuild(&mut self, key: ExchangeKey, id: &[u8], number: u64, log: &StoredEvents) {
+        let is_own = self.finder().own_token(id).is_some();
+        // Without the cursor: its event is in the log, and not in front of it.
+        let cursor = self.exchanges.get_mut(key).and_then(|x| x.request.cursor.take());
+        if !self.create_stream(key) {
+            return self.cut_readers(key);
+        }
+        let Self { cx, conns, exchanges, book, .. } = self;
+        let Some(x) = exchanges.get_mut(key) else { return };
+        let route = x.route();
+        let Some(stream) = x.stream_mut() else { return };
+        fill(stream, cx, route, &log.bytes);
+        stream.account.number = number;
+        if let Some(session) = stream.account.session.and_then(|session| book.sessions.get_mut(session)) {
+            session.forget_record(number);
+        }
+        stream.account.before = log.first.saturating_sub(1);
+        let whole = stream.tracker.whole();
+        stream.stored = whole;
+        let offset = stream.tracker.locate(&cx.interner, id);
+        let Some(offset) = offset.filter(|offset| !(is_own && *offset == whole)) else {
+            // All of it is known: what comes next is upstream's, under a new name.
+            let reason = if offset == Some(whole) { GapReason::Restarted } else { GapReason::Evicted };
+            x.request.cursor = cursor;
+            return self.begin_anew(key, is_own.then_some(reason));
+        };
+        stream.tracker.rewind(cx.track(route), offset);
+        stream.readers.iter_mut().for_each(|reader| reader.begin_at(offset));
+        x.request.gap = None;
+        cx.counts.one(Count::Rebuilt);
+        x.send_heads(cx, conns, &own_head());
+        match is_own {
+            true => self.end_stream(key, Ending::Cut),
+            false => self.heal(key),
+        }
+        self.arm(key);
+    }
+
+    /// Nothing of what is stored is of use: the request goes upstream as a new one.
+    fn begin_anew(&mut self, key: ExchangeKey, gap: Option<GapReason>) {
+        self.unmake_stream(key);
+        if let Some(x) = self.exchanges.get_mut(key) {
+            x.request.gap = gap.or(x.request.gap);
+        }
+        self.ask(key);
+        self.arm(key);
+    }
+
+    /// A client that forgot its cursor goes on where its session's most recently active stream was.
+    fn begin_where_the_session_was(&mut self, key: ExchangeKey, found: Vec<StoredStream>) {
+        let Self { cx, exchanges, .. } = self;
+        if found.len() > 1 {
+            cx.counts.one(Count::SessionCursorsAmbiguous);
+        }
+        let latest = found.into_iter().max_by_key(|stored| stored.last_seen_ms);
+        let Some(id) = latest.map(|stored| stored.id).filter(|id| Token::parse(id.as_bytes()).is_none()) else {
+            return;
+        };
+        if let Some(x) = exchanges.get_mut(key) {
+            cx.counts.one(Count::SessionCursorsUsed);
+            x.request.cursor = Some(id.as_bytes().into());
+        }
+    }
+}
+
+/// POSTs that come again.
+impl Machine {
+    /// More of a body that is held back may have come, and may tell where its request belongs.
+    pub(super) fn hear_body(&mut self, conn: ConnKey, key: ExchangeKey) {
+        let Self { cx, conns, exchanges, .. } = self;
+        let (Some(x), Some(c)) = (exchanges.get_mut(key), conns.get(conn)) else { return };
+        let Some(mut held) = x.held.take() else { return };
+        match held.hear(&c.input) {
+            Progress::Open { came } => {
+                x.held = Some(held);
+                if came {
+                    // The client has its time anew.
+                    let until = cx.now + cx.route(x.route()).body_timeout;
+                    conns.set_deadline(cx, conn, until);
+                }
+                return;
+            }
+            Progress::Whole if self.answer_repeat(conn, key, &held) => return,
+            Progress::Whole | Progress::Unknown => {}
+        }
+        let Self { cx, exchanges, .. } = self;
+        let Some(x) = exchanges.get_mut(key) else { return };
+        // The client will put the answer behind what it has. MCP has no word for that on a POST.
+        let told = !refuses_gaps(cx, &x.request, x.route());
+        x.request.gap = told.then_some(GapReason::Unknown);
+        if let Some(wait) = x.phase.wait_mut() {
+            wait.since = cx.now;
+        }
+        cx.after.push_back(After::Ask(key));
+    }
+
+    /// The body is whole: answers from the log of the stream that the same one began. False: there is none.
+    fn answer_repeat(&mut self, conn: ConnKey, key: ExchangeKey, held: &HeldRequest) -> bool {
+        let finder = self.finder();
+        let (Some(x), Some(first)) = (self.exchanges.get(key), finder.by_token(held.token)) else { return false };
+        let same = first.heard_body.as_ref().is_some_and(|first| held.is_repeat_of(first));
+        if !same || first.request.method != Method::Post {
+            return false;
+        }
+        let mut request = x.request.clone();
+        request.cursor = request.asked.take();
+        let found = finder.by_own_id(&request, held.token, held.seq);
+        if matches!(found, Found::New | Found::NewAfter(_)) {
+            return false;
+        }
+        if let Some(c) = self.conns.get_mut(conn) {
+            c.consume_input(held.len());
+            c.body = BodyDecoder::Done;
+        }
+        self.move_reader(key, conn, request, found);
+        true
+    }
+}
+
+/// Gaps that are told by a status.
+impl Machine {
+    /// Answers a request that is about to go upstream although the events it asks for are gone, where that is a status.
+    /// True: it was answered.
+    pub(super) fn refuse_gap_of(&mut self, key: ExchangeKey) -> bool {
+        let Some(x) = self.exchanges.get(key) else { return false };
+        let is_first = x.stream().is_none() && x.phase.wait().is_some_and(|wait| wait.tries == 0);
+        if !is_first || x.request.gap.is_none() || !refuses_gaps(&self.cx, &x.request, x.route()) {
+            return false;
+        }
+        let (request, client) = (x.request.clone(), x.client());
+        self.drop_exchange(key);
+        if let Some(client) = client {
+            self.refuse_gap(client, &request, request.gap);
+        }
+        true
+    }
+
+    /// Answers a request whose events are gone: 400 where MCP says so (404 would end its session), else 410.
+    fn refuse_gap(&mut self, conn: ConnKey, request: &Request, gap: Option<GapReason>) {
+        let status = if request.era.is_resumable_mcp() { 400 } else { 410 };
+        let reason = gap.unwrap_or(GapReason::Unknown);
+        self.cx.state_gap(request.target(), reason);
+        let text = format!("events behind this Last-Event-ID are gone ({reason}); begin without it");
+        self.answer_and_close(conn, status, &text, &[("Segno-Gap", reason.as_str())]);
+    }
+}
+
+/// Whether a client of this request is told of gaps by a status instead of a stream.
+fn refuses_gaps(cx: &Cx, request: &Request, route: usize) -> bool {
+    request.era.is_resumable_mcp() || cx.route(route).gap == Gap::Status
+}
+
+/// Whether a stream that has ended, and that a client has joined, is asked for again behind what its log holds: a GET
+/// whose upstream has ids.
+fn goes_on_behind_the_end(x: &Exchange) -> bool {
+    let Some(stream) = x.stream() else { return false };
+    let can_ask = x.request.method == Method::Get && stream.tracker.healable() && !stream.tracker.has_own_ids();
+    can_ask
+        && match x.phase {
+            // Some of the others have been given the end, though they have not taken it yet.
+            Phase::Ending(Ending::Clean) => stream.readers.len() == 1,
+            Phase::Ending(Ending::Cut) => true,
+            _ => false,
+        }
+}
+
+/// What stands in front of a resumed stream: the gap, or the last id where nothing else would carry one.
+fn lead(request: &Request, gap: Option<GapReason>, stream: &Stream, offset: u64) -> Vec<u8> {
+    let mut lead = Vec::new();
+    let Some(id) = &request.cursor else { return lead };
+    if let Some(reason) = gap {
+        let resumed_at = stream.first_own_id(offset);
+        write_gap(&mut lead, reason, Some(id), resumed_at.as_ref().map(|id| id.as_bytes()));
+    } else if offset == stream.tracker.whole() {
+        lead.extend_from_slice(b"id: ");
+        lead.extend_from_slice(id);
+        // Clients of MCP know an event without data; for others a block that dispatches nothing keeps the cursor.
+        let primes = request.era == Era::Resumable { primes: true };
+        lead.extend_from_slice(if primes { b"\ndata:\n\n" } else { b"\n\n" });
+    }
+    lead
+}
+
+/// Takes the events of a stored log in.
+fn fill(stream: &mut Stream, cx: &mut Cx, route: usize, bytes: &[u8]) {
+    stream.begun = true;
+    stream.tracker.begin(false, true);
+    let mut rest = bytes;
+    loop {
+        let whole = stream.tracker.whole();
+        // Nothing waits for a reader yet: the newest events stay, whatever the bounds are now.
+        stream.tracker.release_to(cx.track(route), whole);
+        if rest.is_empty() {
+            return;
+        }
+        let room = stream.tracker.room(&cx.limits[route], &cx.budget).max(PART).min(rest.len());
+        stream.tracker.feed(cx.track(route), &rest[..room]);
+        rest = &rest[room..];
+    }
+}

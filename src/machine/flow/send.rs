@@ -1,0 +1,118 @@
+//! What goes to sockets: bytes of heads and ordinary bodies from `out`, events straight from the log.
+//!
+//! In: how much sockets took. Out: slices to write, in order, none of them copied; how much may be read.
+//! Law: bytes of segno's own stand only where no chunk is open, which is at event boundaries.
+
+use crate::base::Count;
+use crate::machine::Machine;
+use crate::machine::conn::{ClientState, HIGH_WATER, Peer, UpstreamState};
+use crate::machine::exchange::Phase;
+use crate::machine::io::Slices;
+use crate::machine::keys::{ConnKey, ExchangeKey, Seat};
+
+impl Machine {
+    /// How many bytes may be read from a connection now; 0 means that [`Output::ReadAgain`](crate::machine::Output) will
+    /// tell when.
+    pub fn poll_read(&mut self, conn: ConnKey) -> usize {
+        let Some(c) = self.conns.get(conn) else { return 0 };
+        let room = match &c.peer {
+            Peer::Client(_) => self.client_room(c),
+            Peer::Upstream(_) => self.upstream_room(c),
+        };
+        if room == 0
+            && let Some(c) = self.conns.get_mut(conn)
+            && !std::mem::replace(&mut c.paused, true)
+            && c.upstream().is_some_and(|u| u.state == UpstreamState::Body)
+        {
+            self.cx.counts.one(Count::Backpressure);
+        }
+        room
+    }
+
+    /// What the connection's socket is to be given. Calling it twice gives the same; what the socket took is told by
+    /// [`Input::Written`](crate::machine::Input).
+    pub fn transmit(&mut self, conn: ConnKey) -> Slices<'_> {
+        let Some(c) = self.conns.get(conn) else { return [&[]; 5] };
+        let pending = c.out.pending();
+        let stream = c.seated().and_then(|(key, seat)| Some((self.exchanges.get_mut(key)?.stream_mut()?, seat)));
+        let Some((stream, seat)) = stream else { return [pending, &[], &[], &[], &[]] };
+        let Some(reader) = stream.readers.get_mut(seat) else { return [pending, &[], &[], &[], &[]] };
+        reader.chunk.open(stream.tracker.whole());
+        let (lead, range, tail) = reader.chunk.pending();
+        let (a, b) = stream.tracker.slices(range.start, range.end);
+        [pending, lead, a, b, tail]
+    }
+
+    /// The socket took `bytes`; fewer than it was given (none, too) means that it is full.
+    pub(in crate::machine) fn on_written(&mut self, conn: ConnKey, bytes: usize) {
+        let Some(c) = self.conns.get_mut(conn) else { return };
+        let of_log = bytes - c.out.consume(bytes);
+        let drained = c.out.len() < HIGH_WATER;
+        match (c.exchange, c.client_state()) {
+            (Some(key), None) => self.on_upstream_took(key, drained),
+            (None, None) => {}
+            (_, Some(ClientState::Closing)) => {
+                if c.out.is_empty() {
+                    self.on_closing_flushed(conn);
+                }
+            }
+            (Some(key), Some(_)) => {
+                let seat = c.seated().map_or(0, |(_, seat)| seat);
+                self.on_client_took(key, seat, bytes, of_log);
+            }
+            (None, Some(_)) => c.out.release(),
+        }
+    }
+
+    fn on_upstream_took(&mut self, key: ExchangeKey, drained: bool) {
+        if drained && let Some(client) = self.exchanges.get(key).and_then(|x| x.client()) {
+            self.pump_request(client);
+            if self.conns.get(client).is_some_and(|c| c.input.is_empty() || c.body.is_done()) {
+                self.read_body_again(client);
+            }
+        }
+    }
+
+    /// A client took bytes, `of_log` of them behind those in `out`.
+    fn on_client_took(&mut self, key: ExchangeKey, seat: Seat, bytes: usize, of_log: usize) {
+        let Self { cx, conns, exchanges, book, .. } = self;
+        let Some(x) = exchanges.get_mut(key) else { return };
+        let route = x.route();
+        let readers = x.readers_mut();
+        let Some(reader) = readers.get_mut(seat) else { return };
+        let client = reader.client;
+        let Some(c) = conns.get_mut(client) else { return };
+        if bytes > 0 {
+            reader.last_sent = cx.now;
+            readers.last_sent = cx.now;
+        }
+        let (mut sent, mut more, mut evicted) = (c.out.is_empty(), false, false);
+        if let Some(stream) = x.stream_mut() {
+            let took = stream.took(cx, route, seat, of_log, sent);
+            (sent, more, evicted) = (took.sent, took.more, took.evicted);
+            book.note_moved(key, &mut stream.account);
+            if sent {
+                c.out.release();
+            }
+        }
+        let was_blocked = x.readers_mut().get_mut(seat).map(|reader| std::mem::replace(&mut reader.blocked, !sent));
+        let (phase, upstream) = (x.phase, x.phase.upstream());
+        if evicted {
+            x.cut_fallen(cx, conns, key);
+        }
+        if was_blocked != Some(!sent) {
+            x.arm(cx, key);
+        }
+        if let Some(upstream) = upstream {
+            self.read_on(key, upstream);
+        }
+        if more {
+            self.conns.flush(&mut self.cx, client);
+        } else if sent
+            && let Phase::Ending(ending) = phase
+            && self.conns.get(client).is_some_and(|c| c.out.is_empty())
+        {
+            self.on_all_sent(key, seat, ending);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! One timer a connection, one an exchange, one for all sessions: what takes too long.
+//!
+//! In: the time. Out: at or after a deadline, what is due is done.
+//! Law: a timer that fired is set again to a later time, or not at all.
+
+use crate::base::Count;
+use crate::machine::Machine;
+use crate::machine::conn::{ClientState, Peer, UpstreamState};
+use crate::machine::deadlines::Deadlines;
+use crate::machine::io::Close;
+use crate::machine::keys::{ConnKey, ExchangeKey, Seat, Timer};
+use crate::machine::notice::Notice;
+
+impl Machine {
+    /// Each timer is a reaction of its own: what one leaves to be done may be due now, too.
+    pub(in crate::machine) fn on_time(&mut self) {
+        while let Some(timer) = self.cx.wheel.poll(self.cx.now) {
+            match timer {
+                Timer::Conn(conn) => self.on_conn_timer(conn),
+                Timer::Exchange(key) => self.on_exchange_timer(key),
+                Timer::Sessions => self.book.on_timer(&mut self.cx, &mut self.exchanges),
+            }
+            self.finish();
+        }
+    }
+
+    fn on_conn_timer(&mut self, conn: ConnKey) {
+        let Self { cx, conns, .. } = self;
+        let Some(c) = conns.get_mut(conn) else { return };
+        c.timer = None;
+        let deadline = c.deadline;
+        if deadline > cx.now {
+            return conns.set_deadline(cx, conn, deadline);
+        }
+        match &c.peer {
+            Peer::Upstream(u) => match u.state {
+                UpstreamState::Connecting => self.on_connect_timeout(conn),
+                UpstreamState::Idle => conns.drop_idle(cx, conn),
+                UpstreamState::Head | UpstreamState::Body => {}
+            },
+            Peer::Client(client) => match client.state {
+                ClientState::Head if c.input.is_empty() => conns.close(cx, conn, Close::Finish),
+                ClientState::Head => self.refuse(conn, 408, "the request's head did not arrive in time"),
+                ClientState::Busy => self.on_body_timeout(conn),
+                ClientState::Closing | ClientState::HalfClosed => conns.close(cx, conn, Close::Finish),
+            },
+        }
+    }
+
+    fn on_exchange_timer(&mut self, key: ExchangeKey) {
+        let Self { cx, exchanges, .. } = self;
+        let Some(x) = exchanges.get_mut(key) else { return };
+        x.alarm.fired();
+        let d = Deadlines::of(x, cx.route(x.route()));
+        let now = cx.now;
+        if d.linger <= now {
+            self.let_go(key);
+        } else if d.give_up <= now {
+            self.on_wait_over(key);
+        } else if d.stalled <= now {
+            self.cut_blocked(key);
+        } else if d.upstream_silent <= now {
+            self.on_upstream_silent(key);
+        } else {
+            if d.hold <= now {
+                self.open_early(key);
+            }
+            if d.heartbeat <= now {
+                self.heartbeat(key);
+            }
+            if d.attempt <= now {
+                self.on_attempt_due(key);
+            }
+        }
+        self.arm(key);
+    }
+
+    /// Cuts the readers whose sockets have been full for longer than `body_timeout`.
+    fn cut_blocked(&mut self, key: ExchangeKey) {
+        let Self { cx, exchanges, .. } = self;
+        let Some(x) = exchanges.get(key) else { return };
+        let (limit, now) = (cx.route(x.route()).body_timeout, cx.now);
+        let blocked = x.readers().iter().filter(|(_, r)| r.blocked && r.last_sent + limit <= now);
+        let blocked: Vec<(Seat, ConnKey)> = blocked.map(|(seat, reader)| (seat, reader.client)).collect();
+        for (seat, client) in blocked {
+            let Some(x) = self.exchanges.get(key) else { return };
+            self.cx.counts.one(Count::ClientsStalled);
+            let why = "the client took nothing for too long".into();
+            self.cx.notice(Notice::NotHealed { target: x.target(), why });
+            self.on_reader_left(key, seat);
+            self.conns.close(&mut self.cx, client, Close::Reset);
+        }
+    }
+
+    /// Sends a heartbeat where clients have heard nothing for long, and looks after the log's age on the way.
+    pub(super) fn heartbeat(&mut self, key: ExchangeKey) {
+        let Self { cx, conns, exchanges, .. } = self;
+        let Some(x) = exchanges.get_mut(key) else { return };
+        let route = x.route();
+        if let Some(stream) = x.stream_mut() {
+            stream.tracker.expire(cx.track(route));
+        }
+        x.cut_fallen(cx, conns, key);
+        if let Some(stream) = x.stream_mut() {
+            stream.heartbeat(cx, conns);
+        }
+    }
+}

@@ -1,0 +1,594 @@
+//! A connection to upstream: heads of answers in, bodies passed on or tracked.
+//!
+//! In: what upstream's socket says. Out: heads and bodies for clients, and events for trackers.
+//! Laws: an answer that is not an event stream passes through as it is; reading stops while the client does not take
+//! what has come; what upstream does wrong is told and counted, and ends as a failure or a cut, never as a clean end.
+
+use crate::base::Count;
+use crate::config::Ids;
+use crate::http::{self, AtEof, BodyDecoder, BodyLength, HeadLimits, Piece, ResponseFraming, ResponseHead, Version};
+use crate::machine::Machine;
+use crate::machine::conn::{Conn, HIGH_WATER, Peer, UpstreamState};
+use crate::machine::exchange::{Ending, Exchange, Phase};
+use crate::machine::find::era::Era;
+use crate::machine::io::Close;
+use crate::machine::keys::{ConnKey, ExchangeKey};
+use crate::machine::notice::Notice;
+use crate::machine::stream::{Body, own_head};
+use crate::machine::verdict::{Response, Situation, Verdict, verdict};
+use crate::track::GapReason;
+
+/// Room in a log below which upstream is not read again yet, so that reads stay worth their call.
+const LOW_ROOM: usize = 4 << 10;
+
+/// MCP whose clients understand an event with an id and no data.
+const PRIMED: Era = Era::Resumable { primes: true };
+
+/// Heads.
+impl Machine {
+    /// How much a connection to upstream may be read.
+    pub(super) fn upstream_room(&self, c: &Conn) -> usize {
+        let Some(state) = c.upstream().map(|u| u.state) else { return 0 };
+        match (state, c.exchange.and_then(|k| self.exchanges.get(k))) {
+            (UpstreamState::Connecting, _) => 0,
+            (UpstreamState::Idle, _) | (_, None) => 1,
+            // Interim answers go to the client, and no faster than it takes them.
+            (UpstreamState::Head, Some(x)) if x.stream().is_none() && self.answer_room(x) == 0 => 0,
+            (UpstreamState::Head, _) => self.cx.config.limits.header_bytes.saturating_sub(c.input.len()),
+            (UpstreamState::Body, _) if !c.input.is_empty() => 0,
+            (UpstreamState::Body, Some(x)) => match self.answer_room(x) {
+                // Others have taken the room that was left, and no reader will make any: the next byte tells so.
+                0 if matches!(x.phase, Phase::Streaming { .. }) && x.is_delivered() => 1,
+                room => room,
+            },
+        }
+    }
+
+    /// How much of a body there is room for.
+    fn answer_room(&self, x: &Exchange) -> usize {
+        match x.stream() {
+            Some(stream) => stream.tracker.room(&self.cx.limits[x.route()], &self.cx.budget),
+            // Several clients wait for one head; interim ones are passed on to none of them.
+            None if x.readers().len() > 1 => HIGH_WATER,
+            None => match x.client().and_then(|client| self.conns.get(client)) {
+                Some(client) if client.out.len() < HIGH_WATER => HIGH_WATER,
+                _ => 0,
+            },
+        }
+    }
+
+    pub(in crate::machine) fn on_upstream_data(&mut self, conn: ConnKey, bytes: &[u8]) {
+        let Some(c) = self.conns.get_mut(conn) else { return };
+        let Peer::Upstream(u) = &c.peer else { return };
+        match u.state {
+            UpstreamState::Body => self.on_body(conn, bytes),
+            UpstreamState::Head => {
+                c.input.extend_from_slice(bytes);
+                self.read_answer(conn);
+            }
+            // Bytes that answer nothing: whatever they are, they must not become the next answer.
+            UpstreamState::Idle => self.conns.drop_idle(&mut self.cx, conn),
+            UpstreamState::Connecting => {}
+        }
+    }
+
+    /// Takes heads off the input: any number of interim ones, then the answer's.
+    fn read_answer(&mut self, conn: ConnKey) {
+        let limits = HeadLimits { bytes: self.cx.config.limits.header_bytes, ..HeadLimits::default() };
+        loop {
+            let Self { cx, conns, exchanges, .. } = self;
+            let Some(c) = conns.get_mut(conn) else { return };
+            let Some((key, x)) = c.exchange.and_then(|key| Some((key, exchanges.get(key)?))) else {
+                return conns.close(cx, conn, Close::Finish);
+            };
+            let Some(found) = c.find_head() else {
+                if let Err(e) = limits.check_unfinished(&c.input) {
+                    self.malformed(key, &e.to_string());
+                }
+                return;
+            };
+            match http::parse_response(&c.input[found.clone()], &x.request.method, limits) {
+                Ok(head) if head.is_interim() => {
+                    c.consume_input(found.end);
+                    self.pass_interim(key, &head);
+                }
+                Ok(head) => {
+                    c.consume_input(found.end);
+                    return self.on_answer(key, conn, &head);
+                }
+                Err(e) => return self.malformed(key, &e.to_string()),
+            }
+        }
+    }
+
+    /// An interim answer goes on to the client, if it understands those and still waits (RFC 9110, 15.2).
+    fn pass_interim(&mut self, key: ExchangeKey, head: &ResponseHead) {
+        let Self { cx, conns, exchanges, .. } = self;
+        let reader = exchanges.get(key).filter(|x| x.stream().is_none()).and_then(|x| x.readers().only());
+        if let Some(reader) = reader.filter(|reader| reader.version != Version::Http10 && !reader.head_sent)
+            && let Some(c) = conns.get_mut(reader.client)
+        {
+            http::write_response(head, ResponseFraming::None, Version::Http11, false, &[], c.out.end());
+            conns.flush(cx, reader.client);
+        }
+    }
+
+    fn on_answer(&mut self, key: ExchangeKey, conn: ConnKey, head: &ResponseHead) {
+        let Self { cx, conns, exchanges, .. } = self;
+        let Some(x) = exchanges.get_mut(key) else { return };
+        x.request.settle_era(x.heard_body.as_ref().and_then(|body| body.revision()));
+        let response = Response {
+            status: head.status,
+            // The answer to a HEAD has the headers of a stream and no body.
+            event_stream: http::is_event_stream(&head.headers) && head.body != BodyLength::None,
+            encoded: http::is_encoded(&head.headers),
+        };
+        if let Some(c) = conns.get_mut(conn) {
+            c.body = BodyDecoder::new(head.body);
+            if let Some(u) = c.upstream_mut() {
+                u.state = UpstreamState::Body;
+                u.keep_alive = head.keep_alive;
+            }
+        }
+        match judge(x, response) {
+            Verdict::Stream => self.begin_stream(key, conn, head),
+            Verdict::Pass => {
+                self.part_ways(key);
+                self.end_deleted_session(key, head.status);
+                self.begin_pass(key, conn, head, response);
+            }
+            Verdict::End => return self.end_stream(key, Ending::Clean),
+            Verdict::Retry => {
+                if let Some(wait) = x.phase.wait_mut() {
+                    wait.retry_after = http::retry_after(&head.headers).unwrap_or_default();
+                }
+                conns.close(cx, conn, Close::Finish);
+                return self.attempt_failed(key, &format!("upstream answered {}", head.status), true);
+            }
+            Verdict::Refused => return self.on_cursor_refused(key, head.status),
+            Verdict::Cut => return self.give_up(key, 502, &format!("upstream answered {}", head.status)),
+        }
+        let rest = self.conns.get_mut(conn).map(|c| std::mem::take(&mut c.input)).unwrap_or_default();
+        self.on_body(conn, &rest);
+    }
+
+    /// Upstream has ended a session that the client deleted: nothing of it is kept.
+    fn end_deleted_session(&mut self, key: ExchangeKey, status: u16) {
+        let Self { cx, exchanges, book, .. } = self;
+        let Some(x) = exchanges.get(key) else { return };
+        let identity = x.request.identity;
+        let is_delete = x.request.method == http::Method::Delete && identity.named && x.request.era.is_resumable_mcp();
+        if is_delete
+            && matches!(status, 200..=299 | 404 | 410)
+            && let Some(session) = book.sessions.find(identity.session)
+        {
+            book.end_session(cx, exchanges, session, false);
+        }
+    }
+
+    /// Sends the head of an ordinary answer on.
+    fn begin_pass(&mut self, key: ExchangeKey, conn: ConnKey, head: &ResponseHead, response: Response) {
+        let Self { cx, conns, exchanges, .. } = self;
+        let Some(x) = exchanges.get_mut(key) else { return };
+        if response.event_stream && response.encoded {
+            cx.counts.one(Count::StreamsEncoded);
+            cx.notice(Notice::EncodedStream { target: x.target() });
+        }
+        x.phase = Phase::Passing(conn);
+        let readers = x.readers_mut();
+        (readers.head_sent, readers.last_sent) = (true, cx.now);
+        for reader in readers.iter_mut() {
+            if let Some(c) = conns.get_mut(reader.client) {
+                reader.keep_alive &= c.body.is_done() && !cx.draining;
+                reader.send_head(c, head, head.body, &[], cx.now);
+            }
+        }
+        readers.flush(cx, conns);
+    }
+}
+
+/// Streams that begin.
+impl Machine {
+    /// An event stream comes from upstream: the first time, or to go on after a cut.
+    fn begin_stream(&mut self, key: ExchangeKey, conn: ConnKey, head: &ResponseHead) {
+        let healed = self.exchanges.get(key).is_some_and(Exchange::has_begun);
+        if !self.create_stream(key) {
+            return self.give_up(key, 503, "all sessions have streams; try again later");
+        }
+        let Self { cx, conns, exchanges, index, .. } = self;
+        let Some(x) = exchanges.get_mut(key) else { return };
+        let Some(wait) = x.phase.wait() else { return };
+        if healed {
+            cx.counts.one(Count::Heals);
+            cx.notice(Notice::Healed { target: x.target(), tries: wait.tries, took: cx.now.since(wait.since) });
+        }
+        x.phase = Phase::Streaming { wait, conn };
+        let era = x.request.era;
+        let offers = cx.route(x.route()).ids == Ids::Auto && era != Era::Stateless;
+        if let Some(stream) = x.stream_mut() {
+            stream.begin(cx, head, offers);
+        }
+        x.send_heads(cx, conns, head);
+        if !healed && offers && era == PRIMED {
+            if let Some(stream) = x.stream() {
+                stream.prime(cx, conns);
+            }
+            index.know_token(cx, key, x);
+        }
+        x.arm(cx, key);
+    }
+
+    /// `hold_head` is over: the client is told that a stream begins, and gets heartbeats until it does.
+    pub(super) fn open_early(&mut self, key: ExchangeKey) {
+        if !self.create_stream(key) {
+            return self.cut_readers(key);
+        }
+        let Self { cx, conns, exchanges, .. } = self;
+        if let Some(x) = exchanges.get_mut(key) {
+            x.send_heads(cx, conns, &own_head());
+        }
+        self.heartbeat(key);
+    }
+
+    /// Makes an exchange a stream of its session, unless it is one. False: the session has no place.
+    #[must_use]
+    pub(super) fn create_stream(&mut self, key: ExchangeKey) -> bool {
+        let Self { cx, exchanges, index, book, .. } = self;
+        let Some(x) = exchanges.get(key) else { return false };
+        if x.stream().is_some() {
+            return true;
+        }
+        let session = x.request.identity.session;
+        let Some(account) = book.open(cx, exchanges, key, session) else { return false };
+        let Some(x) = exchanges.get_mut(key) else { return false };
+        index.forget_waiting(key, &x.request);
+        x.become_stream(cx, account);
+        true
+    }
+}
+
+/// Bodies.
+impl Machine {
+    /// Takes in bytes of a body as far as there is room; the rest waits in the connection's input.
+    fn on_body(&mut self, conn: ConnKey, bytes: &[u8]) {
+        let Some(key) = self.conns.get(conn).and_then(|c| c.exchange) else { return };
+        if self.take_in(key, conn, bytes) {
+            self.read_on(key, conn);
+        }
+    }
+
+    /// There may be room again: first for what waits here, then for what waits in the socket.
+    pub(super) fn read_on(&mut self, key: ExchangeKey, conn: ConnKey) {
+        loop {
+            match self.next_read(key, conn) {
+                NextRead::Nothing => return,
+                NextRead::Socket => return self.conns.read_again(&mut self.cx, conn),
+                NextRead::Input(waiting) => {
+                    if self.take_in(key, conn, &waiting) {
+                        continue;
+                    }
+                    if self.conns.get(conn).is_some_and(|c| c.input.is_empty()) {
+                        self.conns.read_again(&mut self.cx, conn);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// What of an upstream's body is read next, if there is room.
+    fn next_read(&mut self, key: ExchangeKey, conn: ConnKey) -> NextRead {
+        let Self { cx, conns, exchanges, .. } = self;
+        let (Some(x), Some(c)) = (exchanges.get_mut(key), conns.get(conn)) else { return NextRead::Nothing };
+        if !c.paused && c.input.is_empty() {
+            return NextRead::Nothing;
+        }
+        let limits = &cx.limits[x.route()];
+        let enough = match x.stream() {
+            Some(stream) => {
+                let room = stream.tracker.room(limits, &cx.budget);
+                // Where nothing is left to deliver there will not be more room than there is.
+                room >= LOW_ROOM.min(limits.log_bytes / 4) || room > 0 && stream.is_delivered()
+            }
+            None => x.client().and_then(|k| conns.get(k)).is_some_and(|client| client.out.len() < HIGH_WATER),
+        };
+        let route = x.route();
+        match x.phase {
+            Phase::Asked { .. } if enough => NextRead::Socket,
+            Phase::Streaming { .. } | Phase::Passing(_) if enough => match conns.get_mut(conn) {
+                Some(c) if !c.input.is_empty() => NextRead::Input(std::mem::take(&mut c.input)),
+                _ => NextRead::Socket,
+            },
+            Phase::Streaming { .. } => {
+                if let Some(stream) = x.stream_mut().filter(|stream| stream.is_delivered())
+                    && stream.unstick(cx, route)
+                {
+                    stream.readers.flush(cx, conns);
+                }
+                NextRead::Nothing
+            }
+            _ => NextRead::Nothing,
+        }
+    }
+
+    /// Takes in a part of a body. True: some of it found no room, and waits in the connection's input.
+    #[must_use]
+    fn take_in(&mut self, key: ExchangeKey, conn: ConnKey, bytes: &[u8]) -> bool {
+        let Some(x) = self.exchanges.get(key) else { return false };
+        let (used, body) = match x.phase {
+            Phase::Streaming { .. } => self.feed(key, conn, bytes),
+            Phase::Passing(_) => self.pass(key, conn, bytes),
+            _ => return false,
+        };
+        let rest = &bytes[used..];
+        match body {
+            Body::Open => self.keep_input(conn, rest),
+            Body::Done => {
+                self.keep_input(conn, rest);
+                self.on_body_end(key, conn);
+                false
+            }
+            Body::Broken(why) => {
+                self.malformed(key, &why);
+                false
+            }
+        }
+    }
+
+    /// Leaves bytes in a connection's input, if there are any.
+    fn keep_input(&mut self, conn: ConnKey, rest: &[u8]) -> bool {
+        if !rest.is_empty()
+            && let Some(c) = self.conns.get_mut(conn)
+        {
+            c.input = rest.to_vec();
+        }
+        !rest.is_empty()
+    }
+
+    /// Feeds a part of an event stream to the log and has its readers flushed.
+    fn feed(&mut self, key: ExchangeKey, conn: ConnKey, bytes: &[u8]) -> (usize, Body) {
+        let Self { cx, conns, exchanges, index, book, .. } = self;
+        let (Some(x), Some(c)) = (exchanges.get_mut(key), conns.get_mut(conn)) else { return (0, Body::Open) };
+        let route = x.route();
+        let Some(stream) = x.stream_mut() else { return (0, Body::Open) };
+        let taken = stream.feed(cx, c, route, bytes);
+        if cx.config.persist.durable {
+            book.note_moved(key, &mut stream.account);
+        }
+        if taken.own_ids {
+            index.know_token(cx, key, x);
+        }
+        if let Some(reason) = taken.gap {
+            x.state_gap(cx, reason);
+        }
+        if x.make_room(cx) {
+            self.let_go(key);
+            return (bytes.len(), Body::Open);
+        }
+        if cx.budget.is_over() {
+            self.reclaim();
+        }
+        self.show(key);
+        (taken.used, taken.body)
+    }
+
+    /// Something new lies in the log: cuts the readers for which it came too late, and has all others flushed.
+    fn show(&mut self, key: ExchangeKey) {
+        let Self { cx, conns, exchanges, .. } = self;
+        if let Some(x) = exchanges.get_mut(key) {
+            x.cut_fallen(cx, conns, key);
+            x.readers().flush(cx, conns);
+        }
+    }
+
+    /// The budget of all logs is used up: logs above their fair share give back what has been delivered, each in its
+    /// turn, until the budget is kept. Each call looks at a bounded number, so that no event waits for all streams.
+    fn reclaim(&mut self) {
+        const LOOKS: usize = 64;
+        let Self { cx, conns, exchanges, reclaimed_at, .. } = self;
+        let fair = cx.config.limits.log_budget / exchanges.len().max(1);
+        for _ in 0..exchanges.places().min(LOOKS) {
+            if !cx.budget.is_over() {
+                return;
+            }
+            *reclaimed_at = (*reclaimed_at + 1) % exchanges.places().max(1);
+            let Some(key) = exchanges.key_at(*reclaimed_at) else { continue };
+            let Some(x) = exchanges.get_mut(key) else { continue };
+            let route = x.route();
+            let freed = x.stream_mut().map_or(0, |stream| stream.tracker.trim(cx.track(route), fair));
+            cx.counts.add(Count::LogBytesReclaimed, freed as u64);
+            if freed > 0 {
+                x.cut_fallen(cx, conns, key);
+            }
+        }
+    }
+
+    /// Passes a part of an ordinary answer on.
+    fn pass(&mut self, key: ExchangeKey, conn: ConnKey, bytes: &[u8]) -> (usize, Body) {
+        let Self { cx, conns, exchanges, .. } = self;
+        let Some(reader) = exchanges.get(key).and_then(|x| x.readers().only()) else { return (0, Body::Open) };
+        let Some(c) = conns.get_mut(conn) else { return (0, Body::Open) };
+        let mut body = std::mem::replace(&mut c.body, BodyDecoder::new(BodyLength::None));
+        let (mut used, mut state) = (0, Body::Open);
+        if let Some(to) = conns.get_mut(reader.client) {
+            loop {
+                match body.next(&bytes[used..]) {
+                    Ok((n, Piece::Data(data))) => {
+                        used += n;
+                        http::write_piece(data, reader.chunked, to.out.end());
+                    }
+                    Ok((n, piece)) => {
+                        used += n;
+                        state = if matches!(piece, Piece::End) { Body::Done } else { Body::Open };
+                        break;
+                    }
+                    Err(e) => {
+                        state = Body::Broken(e.to_string());
+                        break;
+                    }
+                }
+            }
+        }
+        if let Some(c) = conns.get_mut(conn) {
+            c.body = body;
+        }
+        conns.flush(cx, reader.client);
+        (used, state)
+    }
+
+    /// The body is whole: upstream's connection is free, the client gets what is left.
+    fn on_body_end(&mut self, key: ExchangeKey, conn: ConnKey) {
+        let Self { cx, conns, exchanges, .. } = self;
+        let Some(x) = exchanges.get_mut(key) else { return };
+        x.phase = Phase::Ending(Ending::Clean);
+        let asked_whole = x.client().and_then(|k| conns.get(k)).is_none_or(|c| c.body.is_done());
+        conns.recycle(cx, conn, asked_whole);
+        let route = x.route();
+        let Some(stream) = x.stream_mut() else { return x.end(cx, conns, Ending::Clean) };
+        if let Some(reason) = stream.finish(cx, route) {
+            x.state_gap(cx, reason);
+        }
+        x.cut_fallen(cx, conns, key);
+        self.end_stream(key, Ending::Clean);
+    }
+}
+
+/// Ends.
+impl Machine {
+    pub(in crate::machine) fn on_upstream_eof(&mut self, conn: ConnKey) {
+        let Some(c) = self.conns.get(conn) else { return };
+        let state = c.upstream().map(|u| u.state);
+        let Some(key) = c.exchange else { return self.conns.drop_idle(&mut self.cx, conn) };
+        match (state, c.body.at_eof()) {
+            (Some(UpstreamState::Body), AtEof::UntilClose) => self.on_close_delimited_end(key, conn),
+            (Some(UpstreamState::Body), _) => self.on_upstream_lost(key, "its connection ended in the middle"),
+            _ => self.on_no_answer(key, conn),
+        }
+    }
+
+    pub(in crate::machine) fn on_upstream_reset(&mut self, conn: ConnKey) {
+        let Some(c) = self.conns.get(conn) else { return };
+        let Some(key) = c.exchange else { return self.conns.drop_idle(&mut self.cx, conn) };
+        match c.upstream().map(|u| u.state) {
+            Some(UpstreamState::Body) => self.on_upstream_lost(key, "its connection broke"),
+            _ => self.on_no_answer(key, conn),
+        }
+    }
+
+    fn on_close_delimited_end(&mut self, key: ExchangeKey, conn: ConnKey) {
+        if let Some(u) = self.conns.get_mut(conn).and_then(Conn::upstream_mut) {
+            u.keep_alive = false;
+        }
+        let stream = self.exchanges.get(key).and_then(Exchange::stream);
+        match stream.is_some_and(|stream| stream.is_inside_event()) {
+            true => self.on_upstream_lost(key, "its connection ended inside an event"),
+            false => self.on_body_end(key, conn),
+        }
+    }
+
+    /// The connection ended before an answer came.
+    fn on_no_answer(&mut self, key: ExchangeKey, conn: ConnKey) {
+        let Self { cx, conns, exchanges, .. } = self;
+        let Some(c) = conns.get(conn) else { return };
+        let stale = c.input.is_empty() && c.upstream().is_some_and(|u| u.reused);
+        conns.close(cx, conn, Close::Finish);
+        let Some(x) = exchanges.get(key) else { return };
+        if stale && x.request.may_repeat() {
+            // Upstream closed an idle connection while the request travelled: it has not been served.
+            return self.ask(key);
+        }
+        // A POST that is being healed is asked for by GET, which may be repeated.
+        let may_retry = x.can_heal();
+        self.attempt_failed(key, "upstream closed the connection without an answer", may_retry);
+    }
+
+    pub(super) fn on_upstream_silent(&mut self, key: ExchangeKey) {
+        let Self { cx, conns, exchanges, .. } = self;
+        let Some(x) = exchanges.get_mut(key) else { return };
+        let upstream = x.phase.upstream().and_then(|u| conns.get(u));
+        if upstream.is_some_and(|c| c.paused || !c.input.is_empty())
+            && let Some(stream) = x.stream_mut()
+        {
+            // Upstream is not silent, it is not read.
+            stream.last_heard = cx.now;
+            return;
+        }
+        self.on_upstream_lost(key, "it was silent for longer than `upstream_idle`");
+    }
+
+    /// Upstream does not speak HTTP as it should: nothing more is taken from this connection.
+    fn malformed(&mut self, key: ExchangeKey, why: &str) {
+        let Self { cx, exchanges, .. } = self;
+        cx.counts.one(Count::UpstreamMalformed);
+        let Some(x) = exchanges.get(key) else { return };
+        cx.notice(Notice::Malformed { target: x.target(), why: why.into() });
+        match x.phase {
+            Phase::Streaming { .. } | Phase::Passing(_) => self.on_upstream_lost(key, why),
+            _ => self.give_up(key, 502, &format!("upstream broke HTTP: {why}")),
+        }
+    }
+
+    /// The body of an answer ended before its end. A stream is healed where that is possible; else the cut is passed on.
+    fn on_upstream_lost(&mut self, key: ExchangeKey, why: &str) {
+        let Self { cx, conns, exchanges, .. } = self;
+        let Some(x) = exchanges.get_mut(key) else { return };
+        if let Some(upstream) = x.phase.upstream() {
+            conns.close(cx, upstream, Close::Finish);
+        }
+        let (can_ask, draining) = (x.can_heal() && !cx.route(x.route()).heal_for.is_zero(), cx.draining);
+        let Some(stream) = x.stream_mut() else { return x.end(cx, conns, Ending::Cut) };
+        cx.counts.one(Count::UpstreamCuts);
+        let holds_all = stream.cut();
+        if can_ask && holds_all && stream.tracker.healable() && !draining {
+            return self.heal(key);
+        }
+        let why = match (can_ask, holds_all) {
+            (false, _) => format!("upstream cut the stream ({why}), which cannot be asked for again"),
+            (_, false) => format!("upstream cut the stream ({why}) inside an event too large to hold"),
+            _ if draining => format!("upstream cut the stream ({why}), and nothing is begun any more"),
+            _ => format!("upstream cut the stream ({why}), which has no event id to go on from"),
+        };
+        cx.counts.one(Count::HealsFailed);
+        cx.notice(Notice::NotHealed { target: x.target(), why: why.into() });
+        self.end_stream(key, Ending::Cut);
+    }
+
+    /// Upstream does not know the cursor any more: the client is told so, then cut.
+    fn on_cursor_refused(&mut self, key: ExchangeKey, status: u16) {
+        let Self { cx, conns, exchanges, .. } = self;
+        let Some(x) = exchanges.get_mut(key) else { return };
+        let route = x.route();
+        if let Some(stream) = x.stream_mut() {
+            stream.tracker.state_gap(cx.track(route), GapReason::Refused, None);
+        }
+        x.state_gap(cx, GapReason::Refused);
+        x.cut_fallen(cx, conns, key);
+        cx.counts.one(Count::HealsFailed);
+        let why = format!("upstream answered {status} to the stream's last event id").into();
+        cx.notice(Notice::NotHealed { target: x.target(), why });
+        self.end_stream(key, Ending::Cut);
+    }
+}
+
+/// What is read next of an upstream's body.
+enum NextRead {
+    /// There is no room, or nothing waits.
+    Nothing,
+    /// The connection's input, taken out.
+    Input(Vec<u8>),
+    /// The socket.
+    Socket,
+}
+
+/// What a response means for an exchange.
+fn judge(x: &Exchange, response: Response) -> Verdict {
+    let situation = match x.stream() {
+        Some(stream) if stream.begun || x.request.cursor.is_some() => Situation::Healing,
+        Some(_) => Situation::Opened,
+        None if x.is_stream_request() => Situation::Held,
+        None => Situation::Plain,
+    };
+    // An MCP server that still holds the stream that was cut answers so until it has noticed.
+    let conflict = response.status == 409 && situation == Situation::Healing && x.request.era.is_resumable_mcp();
+    if conflict { Verdict::Retry } else { verdict(situation, response) }
+}

@@ -1,0 +1,229 @@
+//! The door of the machine, on one page: everything that comes in and everything that goes out.
+//!
+//! In: [`Input`]s. Out: [`Output`]s, [`Slices`] to send, [`Checkpoint`]s for the store.
+//! Laws: these are plain values, so that a test can write them down and a shell can carry them out; an input with a
+//! stale key is no error, since the connection may have been closed while the news travelled.
+
+use super::keys::{ConnKey, ExchangeKey};
+use super::notice::{ConnectError, Notice};
+use crate::base::{Cursor, EventId, StreamName, Tick};
+use std::net::IpAddr;
+
+/// Something that happened outside.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A client's connection was accepted. Answered by [`Output::Adopt`] or [`Output::Refuse`].
+    Accepted {
+        /// The client's address.
+        peer: IpAddr,
+    },
+    /// The connection that [`Output::Connect`] asked for is established.
+    Connected {
+        /// The key that `Connect` gave.
+        conn: ConnKey,
+    },
+    /// The connection that [`Output::Connect`] asked for could not be opened.
+    ConnectFailed {
+        /// The key that `Connect` gave; it names nothing from now on.
+        conn: ConnKey,
+        /// What went wrong.
+        why: ConnectError,
+    },
+    /// Bytes were read, at most as many as [`Machine::poll_read`](super::Machine::poll_read) allowed.
+    Data {
+        /// The connection.
+        conn: ConnKey,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
+    /// The peer will send nothing more.
+    Eof {
+        /// The connection.
+        conn: ConnKey,
+    },
+    /// The connection broke: a reset, a time-out of the kernel's, a TLS truncation.
+    Reset {
+        /// The connection.
+        conn: ConnKey,
+    },
+    /// The socket took the first bytes of what [`Machine::transmit`](super::Machine::transmit) gave.
+    Written {
+        /// The connection.
+        conn: ConnKey,
+        /// How many bytes. Fewer than it was given, none included, means that the socket is full.
+        bytes: usize,
+    },
+    /// The store has answered an [`Output::Lookup`].
+    LookedUp {
+        /// Who asked.
+        exchange: ExchangeKey,
+        /// What the store knows; empty where it knows nothing or is away.
+        found: Vec<StoredStream>,
+    },
+    /// Time has passed.
+    Time,
+    /// Accept no more clients: streams are cut so that their clients go elsewhere, other requests may end.
+    Drain,
+}
+
+/// Something that the shell must do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// The socket just accepted has this key.
+    Adopt {
+        /// The connection.
+        conn: ConnKey,
+    },
+    /// There is no place for the socket just accepted: answer 503 and close it.
+    Refuse,
+    /// Open a connection to the route's upstream.
+    Connect {
+        /// The key of the new connection.
+        conn: ConnKey,
+        /// The route, by its place in the configuration.
+        route: usize,
+    },
+    /// There are bytes to send.
+    Flush {
+        /// The connection.
+        conn: ConnKey,
+    },
+    /// Read the connection again: there is room for what it sends.
+    ReadAgain {
+        /// The connection.
+        conn: ConnKey,
+    },
+    /// Bound what the kernel holds of this stream on its way out, so that all of it can be replayed.
+    CapSendBuffer {
+        /// The connection.
+        conn: ConnKey,
+        /// The bound, in bytes.
+        bytes: usize,
+    },
+    /// Nothing more will be sent: shut down our side, and go on reading.
+    ShutdownWrite {
+        /// The connection.
+        conn: ConnKey,
+    },
+    /// Close the socket. The key names nothing from now on.
+    Close {
+        /// The connection.
+        conn: ConnKey,
+        /// How to close it.
+        how: Close,
+    },
+    /// Ask the store. Answered by [`Input::LookedUp`]; without an answer the request goes on after a second.
+    Lookup(Lookup),
+    /// Log this.
+    Notice(Notice),
+}
+
+/// How a socket is closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Close {
+    /// In the ordinary way.
+    Finish,
+    /// With a reset, so that the peer takes what it has for incomplete.
+    Reset,
+}
+
+/// Bytes to send, in order. Some of the slices may be empty.
+pub type Slices<'a> = [&'a [u8]; 5];
+
+/// News of one stream for the store.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Checkpoint {
+    /// A stream has something to store for the first time.
+    Began {
+        /// The stream, until its end.
+        stream: ExchangeKey,
+        /// The name under which the store knows it.
+        name: StreamName,
+    },
+    /// The delivered mark has moved.
+    Delivered {
+        /// The stream.
+        stream: ExchangeKey,
+        /// The mark.
+        cursor: Cursor,
+    },
+    /// Somebody reads the stream, though nothing new has come.
+    Seen {
+        /// The stream.
+        stream: ExchangeKey,
+        /// When.
+        at: Tick,
+    },
+    /// Events have come that are to be stored too.
+    Events {
+        /// The stream.
+        stream: ExchangeKey,
+        /// The events.
+        part: EventPart,
+    },
+    /// The stream is over; the key names nothing from now on.
+    Ended {
+        /// The stream.
+        stream: ExchangeKey,
+        /// Whether the record stays in the store.
+        keep: bool,
+    },
+    /// The record of a stream that ended earlier is of no use any more.
+    Forgotten {
+        /// The name under which the store knows it.
+        name: StreamName,
+    },
+}
+
+/// A question for the store: what is known of a session's streams.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lookup {
+    /// Who waits for the answer.
+    pub exchange: ExchangeKey,
+    /// The session's name in the store.
+    pub session: Box<[u8]>,
+    /// How many bytes of recent events are wanted of each stream, at most; 0: cursors alone.
+    pub log_bytes: usize,
+    /// The id behind which the client goes on; empty where it names none. Streams whose events do not have this id (or,
+    /// where it is one of segno's own, another id of the same stream) need not be told of.
+    pub wanted: Box<[u8]>,
+}
+
+/// What the store knows of one stream.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoredStream {
+    /// The stream's number.
+    pub stream: u64,
+    /// Its delivered mark.
+    pub id: EventId,
+    /// When it was last active, in milliseconds since the Unix epoch.
+    pub last_seen_ms: u64,
+    /// Its recent events, if they were asked for and are there.
+    pub log: Option<StoredEvents>,
+}
+
+/// Recent events of a stream, without a hole.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoredEvents {
+    /// What [`EventPart::meta`] was.
+    pub meta: Box<[u8]>,
+    /// The number of the first event.
+    pub first: u64,
+    /// The events, one behind the other.
+    pub bytes: Vec<u8>,
+}
+
+/// Events for the store.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EventPart {
+    /// The number of the first event in the stream, counted from 1.
+    pub first: u64,
+    /// Whole events, as they are forwarded.
+    pub bytes: Box<[u8]>,
+    /// Where each event ends within the bytes.
+    pub ends: Box<[u32]>,
+    /// What is needed to go on with the stream.
+    pub meta: Box<[u8]>,
+    /// The route, by its place in the configuration: its bounds rule the stored log too.
+    pub route: usize,
+}

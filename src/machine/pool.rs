@@ -1,0 +1,163 @@
+//! All connections: where each is found, when it is looked after, and which ones to upstream are idle.
+//!
+//! In: connections as they come. Out: flushes, reads and closes asked for, each once; idle connections for reuse.
+//! Laws: a connection in the pool carries nothing and has a timer; of the idle ones the latest used goes first; a
+//! request that must not be sent twice travels only on a connection that upstream has hardly had time to close.
+
+use super::conn::{Conn, UpstreamState};
+use super::cx::Cx;
+use super::io::{Close, Output};
+use super::keys::{ConnKey, ConnMark, Timer};
+use crate::base::{Span, Table, Tick};
+
+/// How long an idle connection to upstream is kept. Node's servers close theirs after 5 s, the shortest of the
+/// common ones.
+const POOL_IDLE: Span = Span::from_secs(4);
+
+/// How long it may have been idle to carry a request that must not be repeated.
+const POOL_FRESH: Span = Span::from_secs(1);
+
+/// Idle connections kept for a route.
+const POOL_SIZE: usize = 64;
+
+/// All connections of one reactor.
+pub(super) struct Conns {
+    table: Table<Conn, ConnMark>,
+    /// Idle connections to upstream by route, the latest used last.
+    idle: Box<[Vec<ConnKey>]>,
+}
+
+impl Conns {
+    pub(super) fn new(capacity: usize, routes: usize) -> Self {
+        Self { table: Table::new(capacity), idle: vec![Vec::new(); routes].into() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ConnKey, &Conn)> {
+        self.table.iter()
+    }
+
+    #[inline]
+    pub(super) fn get(&self, conn: ConnKey) -> Option<&Conn> {
+        self.table.get(conn)
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, conn: ConnKey) -> Option<&mut Conn> {
+        self.table.get_mut(conn)
+    }
+
+    /// # Errors
+    /// Hands the connection back when all places are taken.
+    pub(super) fn insert(&mut self, conn: Conn) -> Result<ConnKey, Conn> {
+        self.table.insert(conn)
+    }
+
+    /// Takes a connection out whose socket the shell has closed already.
+    pub(super) fn remove(&mut self, cx: &mut Cx, conn: ConnKey) -> Option<Conn> {
+        let c = self.table.remove(conn)?;
+        if let Some(timer) = c.timer {
+            cx.wheel.cancel(timer);
+        }
+        Some(c)
+    }
+
+    /// Forgets a connection and has its socket closed.
+    pub(super) fn close(&mut self, cx: &mut Cx, conn: ConnKey, how: Close) {
+        if self.remove(cx, conn).is_some() {
+            cx.outputs.push_back(Output::Close { conn, how });
+        }
+    }
+
+    /// The connection carries no request any more.
+    pub(super) fn leave(&mut self, conn: ConnKey) {
+        if let Some(c) = self.table.get_mut(conn) {
+            c.exchange = None;
+        }
+    }
+
+    /// Asks for a flush, once until it is taken up.
+    #[inline]
+    pub(super) fn flush(&mut self, cx: &mut Cx, conn: ConnKey) {
+        if let Some(c) = self.table.get_mut(conn)
+            && !std::mem::replace(&mut c.flush_queued, true)
+        {
+            cx.outputs.push_back(Output::Flush { conn });
+        }
+    }
+
+    /// Lets the shell read again, if it was told not to.
+    pub(super) fn read_again(&mut self, cx: &mut Cx, conn: ConnKey) {
+        if let Some(c) = self.table.get_mut(conn)
+            && std::mem::take(&mut c.paused)
+        {
+            cx.outputs.push_back(Output::ReadAgain { conn });
+        }
+    }
+
+    /// Sets when a connection is looked after.
+    pub(super) fn set_deadline(&mut self, cx: &mut Cx, conn: ConnKey, at: Tick) {
+        let Some(c) = self.table.get_mut(conn) else { return };
+        c.deadline = at;
+        let set = c.timer.and_then(|t| cx.wheel.deadline(t));
+        if at < Tick::NEVER && set.is_some_and(|set| set <= at) {
+            return;
+        }
+        if let Some(old) = c.timer.take() {
+            cx.wheel.cancel(old);
+        }
+        if at < Tick::NEVER {
+            // The wheel has a place for each connection and each exchange.
+            c.timer = cx.wheel.add(at, Timer::Conn(conn)).ok();
+        }
+    }
+
+    /// Takes an idle connection of the route out of the pool. `repeatable`: the request may be sent twice.
+    pub(super) fn take_idle(&mut self, route: usize, repeatable: bool, now: Tick) -> Option<ConnKey> {
+        let conn = *self.idle[route].last()?;
+        let upstream = self.table.get_mut(conn)?.upstream_mut()?;
+        if !repeatable && now.since(upstream.idle_since) > POOL_FRESH {
+            return None;
+        }
+        upstream.reused = true;
+        self.idle[route].pop();
+        Some(conn)
+    }
+
+    /// A connection to upstream has done its work: keeps it for the next request, or closes it. `whole`: upstream was
+    /// sent the whole request, and has answered it.
+    pub(super) fn recycle(&mut self, cx: &mut Cx, conn: ConnKey, whole: bool) {
+        let Some(c) = self.table.get_mut(conn) else { return };
+        c.exchange = None;
+        let clean = c.input.is_empty() && c.out.is_empty();
+        let Some(u) = c.upstream_mut() else { return };
+        let idle = &mut self.idle[u.route as usize];
+        if !whole || !u.keep_alive || !clean || idle.len() >= POOL_SIZE || cx.draining {
+            return self.close(cx, conn, Close::Finish);
+        }
+        u.state = UpstreamState::Idle;
+        u.idle_since = cx.now;
+        idle.push(conn);
+        c.out.release();
+        let until = cx.now + POOL_IDLE;
+        self.set_deadline(cx, conn, until);
+        self.read_again(cx, conn);
+    }
+
+    /// Closes an idle connection to upstream.
+    pub(super) fn drop_idle(&mut self, cx: &mut Cx, conn: ConnKey) {
+        if let Some(u) = self.table.get(conn).and_then(Conn::upstream) {
+            self.idle[u.route as usize].retain(|k| *k != conn);
+        }
+        self.close(cx, conn, Close::Finish);
+    }
+
+    /// Idle connections of all routes.
+    #[cfg(any(test, feature = "fuzzing", debug_assertions))]
+    pub(super) fn pooled(&self) -> usize {
+        self.idle.iter().map(Vec::len).sum()
+    }
+}

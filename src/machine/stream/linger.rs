@@ -1,0 +1,75 @@
+//! A stream that nobody reads is kept for clients that come back, for a time and so many bytes.
+//!
+//! In: a stream without readers, and its route's settings. Out: whether the stream is kept, how long, and what it may
+//! still take from upstream.
+//! Laws: only a stream that can be resumed is kept; what a client may cancel by leaving is cancelled at once.
+
+use crate::base::{Span, Tick};
+use crate::config::{LingerFull, Route};
+use crate::http::Method;
+use crate::machine::cx::Cx;
+use crate::machine::exchange::{Exchange, Phase, Request};
+use crate::machine::find::era::Era;
+
+impl Exchange {
+    /// How long the stream stays when its last reader leaves.
+    pub(in crate::machine) fn linger(&self, route: &Route) -> Span {
+        linger(&self.request, route)
+    }
+
+    /// Whether a client could come back and find here what it finds nowhere else.
+    pub(in crate::machine) fn is_worth_keeping(&self) -> bool {
+        let Some(stream) = self.stream().filter(|stream| stream.begun) else { return false };
+        let tracker = &stream.tracker;
+        // Also the id that a client was primed with, before any event.
+        let own = tracker.has_own_ids() || stream.has_token;
+        if tracker.replay_start().is_none() || !(own || tracker.healable()) {
+            return false;
+        }
+        match self.phase {
+            // Upstream has all of it, and can be asked.
+            Phase::Ending(_) if !own && tracker.delivered_offset() == tracker.whole() => false,
+            Phase::Passing(_) => false,
+            _ => true,
+        }
+    }
+
+    /// The last reader has left, and the stream is kept.
+    pub(in crate::machine) fn detach(&mut self, now: Tick) {
+        if let Some(stream) = self.stream_mut() {
+            // Not up to the end of an event that has not ended, since a cut takes that back.
+            stream.detached = Some((now, stream.tracker.whole()));
+        }
+    }
+
+    /// Where a full log that nobody reads loses its oldest events: lets them go. True when the stream has had all that
+    /// it may have while nobody reads.
+    #[must_use]
+    pub(in crate::machine) fn make_room(&mut self, cx: &mut Cx) -> bool {
+        let route = self.route();
+        let Some(stream) = self.stream_mut() else { return false };
+        let Some((_, at)) = stream.detached else { return false };
+        let over = stream.tracker.end() - at > cx.route(route).linger_bytes as u64;
+        if cx.route(route).linger_full == LingerFull::Evict {
+            let whole = stream.tracker.whole();
+            stream.tracker.release_to(cx.track(route), whole);
+        }
+        over
+    }
+
+    /// When the stream is let go, if nobody comes back to it.
+    pub(in crate::machine) fn lingers_until(&self, route: &Route) -> Option<Tick> {
+        let (since, _) = self.stream()?.detached?;
+        Some(since + self.linger(route))
+    }
+}
+
+fn linger(request: &Request, route: &Route) -> Span {
+    let none = route.cancel_on_disconnect || request.era == Era::Stateless;
+    match (none, &request.method) {
+        (true, _) => Span::ZERO,
+        (_, Method::Get) => route.linger,
+        _ if request.era.is_resumable_mcp() => route.linger,
+        _ => route.linger.min(route.linger_post),
+    }
+}

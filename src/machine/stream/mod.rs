@@ -1,0 +1,432 @@
+//! An event stream: upstream's bodies in, whole events out to its readers.
+//!
+//! In: bytes of bodies, cuts, ends; how much readers' sockets took; readers that come and go. Out: events in the log, of
+//! which each reader is sent what it has not had; what is left to be done, as values that must be used.
+//! Laws: a stream owns its readers; only whole events are forwarded; a reader is given nothing in silence that lies behind
+//! an event which it missed: it is cut instead, so that it comes back and is told.
+
+pub(super) mod chunk;
+pub(super) mod linger;
+pub(super) mod readers;
+
+use super::book::account::Account;
+use super::conn::Conn;
+use super::cx::Cx;
+use super::io::{Close, Output};
+use super::keys::Seat;
+use super::notice::Notice;
+use super::pool::Conns;
+use super::wait::STEADY;
+use crate::base::{Count, Counts, EventId, Tick};
+use crate::http::{self, BodyLength, ResponseHead};
+use crate::sse::Position;
+use crate::track::{CutKind, Fed, GapReason, Tracker, write_gap};
+use readers::{Reader, Readers};
+use std::borrow::Cow;
+
+/// A comment line and a blank one: nothing is dispatched, and parsers that split at blank lines stay in step.
+const HEARTBEAT: &[u8] = b":\n\n";
+
+/// The event stream of an exchange.
+pub(super) struct Stream {
+    pub(super) tracker: Tracker,
+    pub(super) readers: Readers,
+    pub(super) account: Account,
+    /// An event stream has come from upstream, so a loss of it is a cut.
+    pub(super) begun: bool,
+    /// Clients know the stream's token.
+    pub(super) has_token: bool,
+    /// When upstream last sent something.
+    pub(super) last_heard: Tick,
+    /// When the present body began, and how many events the stream had received then.
+    body_began: (Tick, u64),
+    /// The offset up to which the store has been given events.
+    pub(super) stored: u64,
+    /// Lines of upstream's head that later readers need.
+    pub(super) head: Option<Box<[u8]>>,
+    /// Since when nobody reads, and where the whole events ended by then.
+    pub(super) detached: Option<(Tick, u64)>,
+}
+
+/// How far an upstream's body has come.
+pub(super) enum Body {
+    Open,
+    Done,
+    /// It breaks HTTP's rules, in these words.
+    Broken(String),
+}
+
+/// What [`Stream::feed`] did with a part of a body.
+#[must_use]
+pub(super) struct Taken {
+    /// Bytes that were used; for the others there is no room.
+    pub(super) used: usize,
+    pub(super) body: Body,
+    /// A gap stands in the log.
+    pub(super) gap: Option<GapReason>,
+    /// Events have ids of segno's own from now on.
+    pub(super) own_ids: bool,
+}
+
+/// What [`Stream::took`] found.
+#[must_use]
+pub(super) struct Took {
+    /// The socket has taken all that it was given.
+    pub(super) sent: bool,
+    /// There is more in the log for this reader.
+    pub(super) more: bool,
+    /// Events have left the log that a reader may not have had.
+    pub(super) evicted: bool,
+}
+
+/// From upstream.
+impl Stream {
+    /// A stream that has no event yet. `cursor`: the id behind which its client asked.
+    pub(super) fn new(cx: &mut Cx, route: usize, account: Account, cursor: Option<&[u8]>, readers: Readers) -> Self {
+        cx.counts.one(Count::StreamsStarted);
+        let mut tracker = Tracker::new(&cx.limits[route]);
+        if let Some(id) = cursor {
+            tracker.seed_cursor(cx.track(route), id);
+        }
+        Self {
+            tracker,
+            readers,
+            account,
+            begun: false,
+            has_token: false,
+            last_heard: cx.now,
+            body_began: (cx.now, 0),
+            stored: 0,
+            head: None,
+            detached: None,
+        }
+    }
+
+    /// A body begins. `offers`: its events get ids of segno's own if they have none.
+    pub(super) fn begin(&mut self, cx: &Cx, head: &ResponseHead, offers: bool) {
+        let healed = std::mem::replace(&mut self.begun, true);
+        if !healed {
+            self.head = kept_lines(head);
+            if offers {
+                self.tracker.offer_ids(cx.secret.token(self.account.number).prefix());
+            }
+        }
+        self.last_heard = cx.now;
+        self.body_began = (cx.now, self.tracker.received().seq);
+        self.tracker.begin(healed, self.readers.head_sent);
+    }
+
+    /// Feeds bytes of a body to the tracker, as far as the log has room.
+    pub(super) fn feed(&mut self, cx: &mut Cx, c: &mut Conn, route: usize, bytes: &[u8]) -> Taken {
+        self.last_heard = cx.now;
+        let mut taken = Taken { used: 0, body: Body::Open, gap: None, own_ids: false };
+        while taken.used < bytes.len() {
+            let room = self.tracker.room(&cx.limits[route], &cx.budget);
+            if room == 0 {
+                break;
+            }
+            let end = bytes.len().min(taken.used.saturating_add(room));
+            match c.body.next(&bytes[taken.used..end]) {
+                Ok((n, http::Piece::Data(data))) => {
+                    taken.used += n;
+                    let fed = self.tracker.feed(cx.track(route), data);
+                    cx.counts.add(Count::EventBytes, data.len() as u64);
+                    count_fed(&mut cx.counts, &fed);
+                    taken.gap = taken.gap.or(fed.gap);
+                    taken.own_ids |= fed.own_ids;
+                }
+                Ok((n, http::Piece::More)) => taken.used += n,
+                Ok((n, http::Piece::End)) => {
+                    taken.used += n;
+                    taken.body = Body::Done;
+                    break;
+                }
+                Err(e) => {
+                    taken.body = Body::Broken(e.to_string());
+                    break;
+                }
+            }
+        }
+        // A body with a length ends with its last byte, and one without content has no bytes to tell by.
+        if matches!(taken.body, Body::Open) && c.body.is_done() {
+            taken.body = Body::Done;
+        }
+        taken
+    }
+
+    /// Upstream was cut off. False: in an event that is too large to be held, a part of which readers may have.
+    #[must_use]
+    pub(super) fn cut(&mut self) -> bool {
+        self.tracker.cut() != CutKind::MidOversize
+    }
+
+    /// Upstream has ended the stream as it should.
+    #[must_use]
+    pub(super) fn finish(&mut self, cx: &mut Cx, route: usize) -> Option<GapReason> {
+        self.tracker.finish(cx.track(route))
+    }
+
+    /// Whether what upstream sent so far ends inside an event.
+    pub(super) fn is_inside_event(&self) -> bool {
+        self.tracker.position() == Position::Block
+    }
+
+    /// Whether the body that was cut proved nothing: it was short, and no event came. An upstream that hangs up behind
+    /// each head would otherwise be asked without pause and without end.
+    pub(super) fn brought_nothing(&self, now: Tick) -> bool {
+        let (began, events) = self.body_began;
+        self.tracker.received().seq == events && now.since(began) < STEADY
+    }
+
+    /// Nobody waits for anything, and yet there is no room: the budget of all logs is used up, and what is held is a part
+    /// of an event. Readers get that part as it comes. True: they do.
+    #[must_use]
+    pub(super) fn unstick(&mut self, cx: &mut Cx, route: usize) -> bool {
+        let fed = self.tracker.unstick(cx.track(route));
+        cx.counts.add(Count::EventsOversize, u64::from(fed.oversize));
+        fed.oversize
+    }
+}
+
+/// To readers.
+impl Stream {
+    /// Sends the head to all readers that have none yet, with the gap that lies in front of the first event, if any.
+    pub(super) fn send_heads(
+        &mut self,
+        cx: &mut Cx,
+        conns: &mut Conns,
+        route: usize,
+        head: &ResponseHead,
+        gap: Option<(GapReason, Option<&[u8]>)>,
+    ) {
+        self.readers.head_sent = true;
+        self.readers.last_sent = cx.now;
+        let mut lead = Vec::new();
+        if let Some((reason, after)) = gap {
+            write_gap(&mut lead, reason, after, None);
+        }
+        for reader in self.readers.iter_mut().filter(|reader| !reader.head_sent) {
+            send_head(reader, cx, conns, route, head, gap.map(|(reason, _)| reason), &lead);
+        }
+        self.readers.flush(cx, conns);
+    }
+
+    /// Sends a head of segno's own to the reader in this seat. `lead`: what stands in front of the first event.
+    pub(super) fn send_resumed_head(
+        &mut self,
+        cx: &mut Cx,
+        conns: &mut Conns,
+        route: usize,
+        seat: Seat,
+        gap: Option<GapReason>,
+        lead: &[u8],
+    ) {
+        let mut head = own_head();
+        push_lines(&mut head, self.head.as_deref().unwrap_or_default());
+        if let Some(reader) = self.readers.get_mut(seat) {
+            send_head(reader, cx, conns, route, &head, gap, lead);
+        }
+    }
+
+    /// Tells clients of MCP that understand it an id before the first event, so that they can resume also when none comes.
+    pub(super) fn prime(&self, cx: &Cx, conns: &mut Conns) {
+        let mut event = b"id: ".to_vec();
+        event.extend_from_slice(&cx.secret.token(self.account.number).prefix());
+        event.extend_from_slice(b"0\nretry: 1000\ndata:\n\n");
+        self.readers.say(conns, |_, _| Some(Cow::Borrowed(&event)));
+    }
+
+    /// Sends a heartbeat to each reader that has everything and waits.
+    pub(super) fn heartbeat(&mut self, cx: &mut Cx, conns: &mut Conns) {
+        self.readers.last_sent = cx.now;
+        let (whole, open) = (self.tracker.whole(), self.tracker.is_open_oversize());
+        let counts = &mut cx.counts;
+        self.readers.say(conns, |reader, c| {
+            let behind = reader.chunk.is_open() || reader.chunk.offset < whole;
+            if behind || !c.out.is_empty() && reader.blocked || open {
+                return None;
+            }
+            counts.one(Count::Heartbeats);
+            Some(Cow::Borrowed(HEARTBEAT))
+        });
+        self.readers.flush(cx, conns);
+    }
+
+    /// Asks the clients to come back after times of their own, so that not all come at once.
+    pub(super) fn say_retry(&self, cx: &mut Cx, conns: &mut Conns) {
+        if self.tracker.is_open_oversize() {
+            return;
+        }
+        let whole = self.tracker.whole();
+        self.readers.say(conns, |reader, _| {
+            if reader.chunk.is_open() || reader.chunk.offset != whole {
+                return None;
+            }
+            let wait = 500 + cx.random.below(2_500);
+            Some(Cow::Owned(format!("retry: {wait}\n\n").into_bytes()))
+        });
+    }
+
+    /// The last event that the reader in this seat can have, in a log that upstream will not complete: says so.
+    pub(super) fn say_rest_is_gone(&self, conns: &mut Conns, seat: Seat) {
+        let Some(reader) = self.readers.get(seat) else { return };
+        let last = self.tracker.own_id(self.tracker.received().seq);
+        let mut event = Vec::new();
+        write_gap(&mut event, GapReason::Refused, last.as_ref().map(EventId::as_bytes), None);
+        if let Some(c) = conns.get_mut(reader.client) {
+            http::write_piece(&event, reader.chunked, c.out.end());
+        }
+    }
+
+    /// The socket of the reader in this seat took `of_log` bytes of the log; `out_empty`: and everything else.
+    pub(super) fn took(&mut self, cx: &mut Cx, route: usize, seat: Seat, of_log: usize, out_empty: bool) -> Took {
+        let mut took = Took { sent: out_empty, more: false, evicted: false };
+        let several = self.readers.len() > 1;
+        let Some(reader) = self.readers.get_mut(seat) else { return took };
+        if of_log > 0 {
+            reader.chunk.consume(of_log);
+            let start = self.tracker.start();
+            match several {
+                false => self.tracker.advance(cx.track(route), reader.chunk.offset),
+                true => self.tracker.release_to(cx.track(route), reader.chunk.offset),
+            }
+            // Others may have read on, and left since: so this counts also for a reader that is alone now.
+            let now_at = self.tracker.start();
+            took.evicted = now_at > start && (several || reader.chunk.offset < now_at);
+        }
+        took.sent &= !reader.chunk.is_open();
+        took.more = took.sent && self.tracker.whole() > reader.chunk.offset;
+        took
+    }
+
+    /// Whether a reader's socket has taken all whole events.
+    pub(super) fn is_delivered(&self) -> bool {
+        self.readers.any_has_all(self.tracker.whole())
+    }
+
+    /// Cuts the readers whose next bytes have left the log: they come back, and are told of the gap if there is one. True:
+    /// the last one was among them.
+    ///
+    /// To be called wherever events may have left before all readers took them: what a reader is given begins where it is.
+    #[must_use]
+    pub(super) fn cut_fallen(
+        &mut self,
+        cx: &mut Cx,
+        conns: &mut Conns,
+        route: usize,
+        target: impl Fn() -> Box<str>,
+    ) -> bool {
+        let start = self.tracker.start();
+        let mut any = false;
+        let has_fallen = |reader: &Reader| reader.head_sent && reader.chunk.offset < start;
+        self.readers.part(has_fallen, |reader| {
+            any = true;
+            cx.counts.one(Count::ReadersFallenOff);
+            let why = "it fell behind what the log holds, and others read on".into();
+            cx.notice(Notice::NotHealed { target: target(), why });
+            conns.close(cx, reader.client, Close::Reset);
+        });
+        any && self.on_left(cx, route)
+    }
+
+    /// Readers have left. What may leave the log is now up to the fastest of those that stay: what it has not taken waits
+    /// for it, and for there to be room upstream waits. True: none stays.
+    #[must_use]
+    pub(super) fn on_left(&mut self, cx: &mut Cx, route: usize) -> bool {
+        if let Some(fastest) = self.readers.fastest()
+            && (self.tracker.start()..self.tracker.delivered_offset()).contains(&fastest)
+        {
+            self.tracker.rewind(cx.track(route), fastest);
+        }
+        self.readers.is_empty()
+    }
+
+    /// Gives a reader a place at this offset of the log, and keeps for it what it is still to be given.
+    pub(super) fn join(&mut self, cx: &mut Cx, route: usize, mut reader: Reader, offset: u64) -> Seat {
+        reader.begin_at(offset);
+        if self.readers.is_empty() {
+            self.tracker.rewind(cx.track(route), offset);
+        }
+        // A client may have more than was delivered here, from another of its connections: that is not kept for it.
+        // What it is still to be given stays.
+        if offset > self.tracker.delivered_offset() {
+            self.tracker.release_to(cx.track(route), offset);
+        }
+        self.readers.last_sent = cx.now;
+        self.readers.take(reader)
+    }
+
+    /// The id of segno's own that the first event behind an offset has.
+    pub(super) fn first_own_id(&self, offset: u64) -> Option<EventId> {
+        let behind = self.tracker.events_behind(offset).1.len() as u64;
+        self.tracker.own_id(self.tracker.received().seq.checked_sub(behind)? + 1)
+    }
+}
+
+/// Sends a reader the head of an event stream. What the kernel may hold of it is bounded, so that all of it can be
+/// replayed.
+fn send_head(
+    reader: &mut Reader,
+    cx: &mut Cx,
+    conns: &mut Conns,
+    route: usize,
+    head: &ResponseHead,
+    gap: Option<GapReason>,
+    lead: &[u8],
+) {
+    let bytes = cx.limits[route].in_flight_bytes();
+    cx.outputs.push_back(Output::CapSendBuffer { conn: reader.client, bytes });
+    let Some(c) = conns.get_mut(reader.client) else { return };
+    let gap = gap.map(|reason| [("Segno-Gap", reason.as_str())]);
+    reader.send_head(c, head, BodyLength::Chunked, gap.as_ref().map_or(&[], |gap| &gap[..]), cx.now);
+    if !lead.is_empty() {
+        http::write_piece(lead, reader.chunked, c.out.end());
+    }
+}
+
+/// The head of an event stream that segno begins itself.
+pub(super) fn own_head() -> ResponseHead {
+    let mut head = ResponseHead::ok();
+    for (name, value) in
+        [("Content-Type", "text/event-stream"), ("Cache-Control", "no-cache"), ("X-Accel-Buffering", "no")]
+    {
+        // These are valid header lines.
+        let _ = head.headers.push(name, value.as_bytes());
+    }
+    head
+}
+
+/// Lines of upstream's head that a later reader needs too: without those about origins a browser throws the stream away.
+fn kept_lines(head: &ResponseHead) -> Option<Box<[u8]>> {
+    let mut lines = Vec::new();
+    for (name, value) in head.headers.iter() {
+        let is_kept = name.get(..15).is_some_and(|start| start.eq_ignore_ascii_case("access-control-"))
+            || ["Vary", "Mcp-Session-Id"].iter().any(|kept| name.eq_ignore_ascii_case(kept));
+        if is_kept {
+            lines.extend_from_slice(name.as_bytes());
+            lines.push(b':');
+            lines.extend_from_slice(value);
+            lines.push(b'\n');
+        }
+    }
+    (!lines.is_empty()).then(|| lines.into())
+}
+
+fn push_lines(head: &mut ResponseHead, lines: &[u8]) {
+    for line in lines.split(|&b| b == b'\n') {
+        let Some(colon) = memchr::memchr(b':', line) else { continue };
+        if let Ok(name) = std::str::from_utf8(&line[..colon]) {
+            // They were headers before.
+            let _ = head.headers.push(name, &line[colon + 1..]);
+        }
+    }
+}
+
+fn count_fed(counts: &mut Counts, fed: &Fed) {
+    counts.add(Count::Events, u64::from(fed.events));
+    counts.add(Count::Duplicates, u64::from(fed.duplicates));
+    counts.add(Count::DuplicatesByIdAlone, u64::from(fed.duplicates_by_id_alone));
+    counts.add(Count::IdsTooLong, u64::from(fed.ids_too_long));
+    counts.add(Count::EventsOversize, u64::from(fed.oversize));
+    counts.add(Count::IdsRefused, u64::from(fed.ids_refused));
+}

@@ -1,0 +1,278 @@
+//! Who reads an answer: nearly always one client, with a shared or resumed stream several, with a lingering one none.
+//!
+//! In: readers as they come, and how much their sockets take. Out: the same readers by their seat, which stays theirs
+//! while they read; heads, comments and flushes for them.
+//! Laws: finding a reader by its seat takes one step; one reader alone needs no memory of its own on the heap; a head is
+//! written in one place, [`Reader::send_head`].
+
+use super::chunk::Chunk;
+use crate::base::{Span, Tick};
+use crate::http::{self, BodyLength, ResponseFraming, ResponseHead, Version};
+use crate::machine::conn::Conn;
+use crate::machine::cx::Cx;
+use crate::machine::keys::{ConnKey, Seat};
+use crate::machine::pool::Conns;
+use std::borrow::Cow;
+
+/// A client that reads an answer.
+#[derive(Debug)]
+pub(in crate::machine) struct Reader {
+    pub(in crate::machine) client: ConnKey,
+    /// The client's version; 1.0 has no chunks.
+    pub(in crate::machine) version: Version,
+    /// The client's connection may serve another request.
+    pub(in crate::machine) keep_alive: bool,
+    /// The reader has been sent a head.
+    pub(in crate::machine) head_sent: bool,
+    /// The answer is sent in chunks, and its last one is still owed.
+    pub(in crate::machine) chunked: bool,
+    /// The answer ends with the client's connection.
+    pub(in crate::machine) until_close: bool,
+    /// The socket is full.
+    pub(in crate::machine) blocked: bool,
+    /// The log is incomplete: send this reader a gap event at the end.
+    pub(in crate::machine) owes_gap: bool,
+    /// When the socket last took something.
+    pub(in crate::machine) last_sent: Tick,
+    /// The reader's position in the log of an event stream.
+    pub(in crate::machine) chunk: Chunk,
+    /// Where it began in the log: events before that were not given to this reader.
+    pub(in crate::machine) began: u64,
+}
+
+impl Reader {
+    pub(in crate::machine) fn new(client: ConnKey, version: Version, keep_alive: bool, now: Tick) -> Self {
+        Self {
+            client,
+            version,
+            keep_alive,
+            head_sent: false,
+            chunked: false,
+            until_close: false,
+            blocked: false,
+            owes_gap: false,
+            last_sent: now,
+            chunk: Chunk::new(version == Version::Http11, 0),
+            began: 0,
+        }
+    }
+
+    /// The reader begins here in the log.
+    pub(in crate::machine) fn begin_at(&mut self, offset: u64) {
+        self.chunk.offset = offset;
+        self.began = offset;
+    }
+
+    /// Writes the answer's head for this reader, and says how its body will be delimited.
+    pub(in crate::machine) fn send_head(
+        &mut self,
+        c: &mut Conn,
+        head: &ResponseHead,
+        length: BodyLength,
+        extra: &[(&str, &str)],
+        now: Tick,
+    ) {
+        let framing = ResponseFraming::relayed(length, self.version);
+        self.head_sent = true;
+        self.last_sent = now;
+        self.chunked = framing == ResponseFraming::Chunked;
+        self.until_close = framing == ResponseFraming::UntilClose;
+        let close = self.until_close || !self.keep_alive;
+        http::write_response(head, framing, self.version, close, extra, c.out.end());
+    }
+
+    /// Whether the socket has taken all whole events up to here.
+    fn has_all(&self, whole: u64) -> bool {
+        self.chunk.offset == whole && !self.chunk.is_open()
+    }
+}
+
+/// The readers of one answer.
+pub(in crate::machine) struct Readers {
+    first: Option<Reader>,
+    more: Option<Box<More>>,
+    taken: u32,
+    /// A client has been sent a head.
+    pub(in crate::machine) head_sent: bool,
+    /// When a reader last took something.
+    pub(in crate::machine) last_sent: Tick,
+}
+
+/// Seats from 1 on. Takes a pointer's place while there are none.
+#[derive(Default)]
+struct More(Vec<Option<Reader>>);
+
+/// Seats: who comes, goes, and is found.
+impl Readers {
+    pub(in crate::machine) fn one(reader: Reader, now: Tick) -> Self {
+        Self { first: Some(reader), more: None, taken: 1, head_sent: false, last_sent: now }
+    }
+
+    pub(in crate::machine) fn none(now: Tick) -> Self {
+        Self { first: None, more: None, taken: 0, head_sent: false, last_sent: now }
+    }
+
+    pub(in crate::machine) fn len(&self) -> usize {
+        self.taken as usize
+    }
+
+    pub(in crate::machine) fn is_empty(&self) -> bool {
+        self.taken == 0
+    }
+
+    #[inline]
+    pub(in crate::machine) fn get(&self, seat: Seat) -> Option<&Reader> {
+        match seat {
+            0 => self.first.as_ref(),
+            n => self.more.as_ref()?.0.get(n as usize - 1)?.as_ref(),
+        }
+    }
+
+    #[inline]
+    pub(in crate::machine) fn get_mut(&mut self, seat: Seat) -> Option<&mut Reader> {
+        match seat {
+            0 => self.first.as_mut(),
+            n => self.more.as_mut()?.0.get_mut(n as usize - 1)?.as_mut(),
+        }
+    }
+
+    /// Gives a reader the lowest free seat.
+    pub(in crate::machine) fn take(&mut self, reader: Reader) -> Seat {
+        self.taken += 1;
+        if self.first.is_none() {
+            self.first = Some(reader);
+            return 0;
+        }
+        let More(more) = &mut **self.more.get_or_insert_default();
+        // In a crowd without a gap nobody is looked at.
+        let is_full = self.taken as usize > more.len() + 1;
+        let free = if is_full { None } else { more.iter().position(Option::is_none) };
+        let at = free.unwrap_or(more.len());
+        match more.get_mut(at) {
+            Some(seat) => *seat = Some(reader),
+            None => more.push(Some(reader)),
+        }
+        at as u32 + 1
+    }
+
+    /// A reader leaves.
+    pub(in crate::machine) fn leave(&mut self, seat: Seat) -> Option<Reader> {
+        let left = match seat {
+            0 => self.first.take(),
+            n => self.more.as_mut()?.0.get_mut(n as usize - 1)?.take(),
+        };
+        self.taken -= u32::from(left.is_some());
+        if let Some(more) = &mut self.more {
+            while more.0.pop_if(|last| last.is_none()).is_some() {}
+            if more.0.is_empty() {
+                self.more = None;
+            }
+        }
+        left
+    }
+
+    /// The reader in the highest seat leaves, unless it is the only one.
+    pub(in crate::machine) fn leave_last(&mut self) -> Option<Reader> {
+        let last = self.iter().last().filter(|_| self.taken > 1).map(|(seat, _)| seat)?;
+        self.leave(last)
+    }
+
+    /// The reader, where there is exactly one.
+    pub(in crate::machine) fn only(&self) -> Option<&Reader> {
+        if self.taken == 1 { self.iter().next().map(|(_, reader)| reader) } else { None }
+    }
+
+    pub(in crate::machine) fn iter(&self) -> impl Iterator<Item = (Seat, &Reader)> {
+        let more = self
+            .more
+            .iter()
+            .flat_map(|more| more.0.iter().enumerate())
+            .filter_map(|(i, r)| Some((i as u32 + 1, r.as_ref()?)));
+        self.first.iter().map(|r| (0, r)).chain(more)
+    }
+
+    pub(in crate::machine) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Reader> {
+        let more = self.more.iter_mut().flat_map(|more| more.0.iter_mut()).filter_map(Option::as_mut);
+        self.first.iter_mut().chain(more)
+    }
+
+    /// Takes out, one after the other, the readers of which `goes` is true, and hands each over.
+    pub(in crate::machine) fn part(&mut self, goes: impl Fn(&Reader) -> bool, mut each: impl FnMut(Reader)) {
+        let mut seat = 0;
+        while seat < self.end() {
+            if self.get(seat).is_some_and(&goes)
+                && let Some(reader) = self.leave(seat)
+            {
+                each(reader);
+            }
+            seat += 1;
+        }
+    }
+
+    /// One past the highest seat that may be taken.
+    fn end(&self) -> Seat {
+        1 + self.more.as_ref().map_or(0, |more| more.0.len() as u32)
+    }
+}
+
+/// What is known of all of them together.
+impl Readers {
+    /// Whether a reader's socket has taken all whole events up to here.
+    pub(in crate::machine) fn any_has_all(&self, whole: u64) -> bool {
+        self.iter().any(|(_, reader)| reader.has_all(whole))
+    }
+
+    /// The farthest position of those that have a head.
+    pub(in crate::machine) fn fastest(&self) -> Option<u64> {
+        self.iter().filter(|(_, reader)| reader.head_sent).map(|(_, reader)| reader.chunk.offset).max()
+    }
+
+    /// The least position of the readers that count: not of one that has been stalled for `stall`, nor of one that has
+    /// not reached the mark. `None` where nobody was given what lies before it: a reader that joins at the live edge has
+    /// taken nothing yet.
+    pub(in crate::machine) fn slowest(&self, marked: u64, stall: Span, now: Tick) -> Option<u64> {
+        let counts =
+            |reader: &&Reader| !(reader.blocked && reader.last_sent + stall <= now) && reader.chunk.offset >= marked;
+        let all = || self.iter().map(|(_, reader)| reader);
+        let at = all().filter(counts).map(|reader| reader.chunk.offset).min()?;
+        all().any(|reader| reader.began < at && at <= reader.chunk.offset).then_some(at)
+    }
+
+    pub(in crate::machine) fn any_blocked(&self) -> bool {
+        self.iter().any(|(_, reader)| reader.blocked)
+    }
+
+    /// Whether a socket would take a heartbeat.
+    pub(in crate::machine) fn any_free(&self) -> bool {
+        self.iter().any(|(_, reader)| !reader.blocked)
+    }
+
+    /// Since when the longest blocked of them has taken nothing.
+    pub(in crate::machine) fn blocked_since(&self) -> Option<Tick> {
+        self.iter().filter(|(_, reader)| reader.blocked).map(|(_, reader)| reader.last_sent).min()
+    }
+}
+
+/// What they are sent.
+impl Readers {
+    /// Asks for a flush of each reader's connection.
+    #[inline]
+    pub(in crate::machine) fn flush(&self, cx: &mut Cx, conns: &mut Conns) {
+        self.iter().for_each(|(_, reader)| conns.flush(cx, reader.client));
+    }
+
+    /// Sends each reader the bytes of segno's own that `words` has for it, if any.
+    pub(in crate::machine) fn say<'w>(
+        &self,
+        conns: &mut Conns,
+        mut words: impl FnMut(&Reader, &Conn) -> Option<Cow<'w, [u8]>>,
+    ) {
+        for (_, reader) in self.iter() {
+            if let Some(c) = conns.get_mut(reader.client)
+                && let Some(words) = words(reader, c)
+            {
+                http::write_piece(&words, reader.chunked, c.out.end());
+            }
+        }
+    }
+}
