@@ -10,7 +10,7 @@
 use segno::base::{Span, StreamName, Tick};
 use segno::config::{Config, Limits, Persist, Route, Upstream};
 use segno::machine::{ConnKey, Input, Machine, Output};
-use segno::store::{Opened, SessionStore, StoreError, Stored, StoredCursor, Write};
+use segno::store::{Opened, Outcome, Record, SessionStore, StoreError, Write};
 use segno::{Engine, engine::InlineTracker};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use std::alloc::System;
@@ -240,26 +240,26 @@ impl SessionStore for Forgetful {
         Ok(candidate)
     }
 
-    fn get_last_event_id(&mut self, _: &StreamName) -> Result<Option<StoredCursor>, StoreError> {
+    fn get_last_event_id(&mut self, _: &StreamName) -> Result<Option<Record>, StoreError> {
         Ok(None)
     }
 
     fn store_event_ids_batch(
         &mut self,
         items: &[(Arc<StreamName>, Write)],
-    ) -> Result<Vec<Result<Stored, StoreError>>, StoreError> {
-        Ok(items.iter().map(|_| Ok(Stored::Written)).collect())
+    ) -> Result<Vec<Result<Outcome, StoreError>>, StoreError> {
+        Ok(items.iter().map(|_| Ok(Outcome::Written)).collect())
     }
 
-    fn store_last_event_id(&mut self, _: &StreamName, _: &StoredCursor) -> Result<Stored, StoreError> {
-        Ok(Stored::Written)
+    fn store_last_event_id(&mut self, _: &StreamName, _: &Record) -> Result<Outcome, StoreError> {
+        Ok(Outcome::Written)
     }
 
     fn remove(&mut self, _: &StreamName) -> Result<(), StoreError> {
         Ok(())
     }
 
-    fn scan(&mut self, _: Option<&StreamName>, _: usize) -> Result<Vec<(StreamName, StoredCursor)>, StoreError> {
+    fn scan(&mut self, _: Option<&StreamName>, _: usize) -> Result<Vec<(StreamName, Record)>, StoreError> {
         Ok(Vec::new())
     }
 

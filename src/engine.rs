@@ -179,8 +179,8 @@ fn join(reactor: JoinHandle<io::Result<()>>) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::persist::Opener;
-    use crate::store::faulty::Script;
     use crate::store::memory;
+    use crate::store::scripted::Switch;
     use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
     use std::net::TcpListener;
     use std::time::Duration;
@@ -210,14 +210,14 @@ mod tests {
 
     #[test]
     fn cursors_that_are_left_are_told_also_when_the_reactor_had_failed() {
-        let script = Script::default();
+        let switch = Switch::default();
         let open: Opener = Box::new({
-            let script = script.clone();
-            move || Ok(script.wrap(memory::open(10)))
+            let switch = switch.clone();
+            move || Ok(switch.wrap(memory::open(10)))
         });
         let engine = Engine::builder().store(open).start().unwrap();
         let mut tracker = engine.tracker(b"s", Span::from_secs(60)).unwrap();
-        script.refuse_all(true);
+        switch.refuse(true);
         tracker.feed(b"id: 1\ndata: x\n\n");
         tracker.forward(|_| Ok(())).unwrap();
         let reactor = std::thread::spawn(|| Err(io::Error::other("no poll")));

@@ -8,8 +8,8 @@ use segno::base::{EventId, Span, StreamName};
 use segno::config::Config;
 use segno::engine::InlineTracker;
 use segno::persist::Opener;
-use segno::store::faulty::Script;
 use segno::store::memory::Shared;
+use segno::store::scripted::Switch;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::thread;
@@ -17,13 +17,13 @@ use std::thread;
 const WAIT: Span = Span::from_secs(30);
 
 /// A store in memory that outlives engines, with faults put in where a test says so.
-fn opener(store: &Shared, script: &Script) -> Opener {
-    let (store, script) = (store.clone(), script.clone());
-    Box::new(move || Ok(script.wrap(store.open())))
+fn opener(store: &Shared, switch: &Switch) -> Opener {
+    let (store, switch) = (store.clone(), switch.clone());
+    Box::new(move || Ok(switch.wrap(store.open())))
 }
 
 fn engine(store: &Shared) -> Engine {
-    Engine::builder().store(opener(store, &Script::default())).start().unwrap()
+    Engine::builder().store(opener(store, &Switch::default())).start().unwrap()
 }
 
 fn event(n: u64) -> String {
@@ -224,16 +224,16 @@ fn a_cursor_is_read_from_any_thread_and_never_goes_back() {
 
 #[test]
 fn a_store_that_fails_for_a_while_gets_the_newest_cursor_in_the_end() {
-    let (store, script) = (Shared::new(10), Script::default());
-    let engine = Engine::builder().store(opener(&store, &script)).start().unwrap();
+    let (store, switch) = (Shared::new(10), Switch::default());
+    let engine = Engine::builder().store(opener(&store, &switch)).start().unwrap();
     let mut tracker = engine.tracker(b"s", WAIT).unwrap();
-    script.refuse_all(true);
+    switch.refuse(true);
     (1..=50).for_each(|n| pass(&mut tracker, &event(n), &mut Vec::new()));
-    let before = script.calls();
-    while script.calls() < before + 3 {
+    let before = switch.calls();
+    while switch.calls() < before + 3 {
         pass(&mut tracker, ":\n\n", &mut Vec::new());
     }
-    script.refuse_all(false);
+    switch.refuse(false);
     flush(&engine);
     assert_eq!(tracker.cursor().durable(), 50);
     let persistence = engine.metrics().persistence();
@@ -242,7 +242,7 @@ fn a_store_that_fails_for_a_while_gets_the_newest_cursor_in_the_end() {
 
 #[test]
 fn a_key_may_be_opened_again_after_its_last_tracker_went() {
-    let engine = Engine::builder().trackers(1).store(opener(&Shared::new(10), &Script::default())).start().unwrap();
+    let engine = Engine::builder().trackers(1).store(opener(&Shared::new(10), &Switch::default())).start().unwrap();
     for n in 1..20 {
         let mut tracker = engine.tracker(b"s", WAIT).unwrap();
         assert_eq!(id(&tracker), (n > 1).then(|| (n - 1).to_string()));
@@ -258,7 +258,7 @@ fn a_key_may_be_opened_again_after_its_last_tracker_went() {
 fn unflushed(store: &Shared) -> Engine {
     let mut config = Config { listen: Vec::new(), ..Config::default() };
     config.persist.flush_window = Span::from_secs(3_600);
-    Engine::builder().config(config).store(opener(store, &Script::default())).start().unwrap()
+    Engine::builder().config(config).store(opener(store, &Switch::default())).start().unwrap()
 }
 
 /// What the store knows of the key "s".
@@ -299,7 +299,7 @@ fn a_key_that_comes_and_goes_on_many_threads_never_goes_back() {
     let mut config = Config { listen: Vec::new(), ..Config::default() };
     // Slots are written, released and used again all the time.
     config.persist.flush_window = Span::from_micros(200);
-    let store = opener(&Shared::new(10), &Script::default());
+    let store = opener(&Shared::new(10), &Switch::default());
     let engine = Engine::builder().config(config).store(store).start().unwrap();
     let (forwarded, feeding) = (AtomicU64::new(0), Mutex::new(()));
     thread::scope(|scope| {

@@ -2,7 +2,7 @@
 
 use super::process::{Scratch, resident_mb};
 use segno::base::{EventId, StreamName};
-use segno::store::{StoredCursor, Write, redb};
+use segno::store::{Record, Write, redb};
 use std::fs;
 use std::sync::Arc;
 use std::time::Instant;
@@ -59,5 +59,5 @@ fn name(n: u64) -> StreamName {
 
 fn item(n: u64) -> (Arc<StreamName>, Write) {
     let id = EventId::from_bytes(format!("{n:036}").as_bytes()).unwrap();
-    (Arc::new(name(n)), Write::Cursor(StoredCursor { epoch: 1, sequence: 1, id, last_seen_ms: n }))
+    (Arc::new(name(n)), Write::Cursor(Record { epoch: 1, sequence: 1, id, last_seen_ms: n }))
 }

@@ -6,8 +6,8 @@ use segno::Engine;
 use segno::base::Span;
 use segno::config::{Config, Route, Upstream};
 use segno::metrics::Gauge;
-use segno::store::faulty::Script;
 use segno::store::memory::Shared;
+use segno::store::scripted::Switch;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -79,17 +79,17 @@ fn ticks(child: &Child) -> u64 {
 fn turn(upstream: SocketAddr, hangs: bool) -> u64 {
     let mut config = Config { listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))], ..Config::default() };
     config.routes = vec![Route::new(Upstream::parse(&format!("http://{upstream}")).unwrap())].into();
-    let (store, script) = (Shared::new(10_000), Script::default());
-    let faulty = script.clone();
+    let (store, switch) = (Shared::new(10_000), Switch::default());
+    let switched = switch.clone();
     let engine =
-        Engine::builder().config(config).store(Box::new(move || Ok(faulty.wrap(store.open())))).start().unwrap();
-    script.hang(hangs);
+        Engine::builder().config(config).store(Box::new(move || Ok(switched.wrap(store.open())))).start().unwrap();
+    switch.hang(hangs);
     let clients = read_streams(engine.addresses()[0]);
     thread::sleep(Duration::from_secs(SECONDS));
     let longest = engine.metrics().gauge(Gauge::LongestTurn);
     let left = engine.shutdown(Span::from_millis(500)).unwrap();
     assert_eq!(left.hung, hangs);
-    script.hang(false);
+    switch.hang(false);
     clients.into_iter().for_each(Client::join);
     longest
 }

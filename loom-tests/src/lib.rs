@@ -22,7 +22,8 @@ use segno::clock::Clock;
 use segno::persist::parts::{self, End};
 use segno::persist::{Opener, PersistConfig, PersistControl, WorkerConfig};
 use segno::slot::{Published, SlotDrain, SlotKey};
-use segno::store::{MemoryStore, Opened, SessionStore, StoreError, Stored, StoredCursor, Write as Item, memory};
+use segno::store::scripted::{Behaviour, Call, Scripted};
+use segno::store::{MemoryStore, Opened, Record, SessionStore, StoreError, memory};
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -182,71 +183,44 @@ impl Store {
     }
 }
 
-/// A half of a store: in the place of a cursor it gives the number of its opening, if it has not failed for good.
-pub struct Half {
-    opening: u64,
-    is_closed: bool,
-    store: MemoryStore,
-    let_go: Option<Box<dyn FnOnce() + Send>>,
+/// A half of a store. The cursor of stream 1 that it holds has the number of the half's opening for its sequence.
+pub type Half = Scripted<MemoryStore>;
+
+/// A half of this opening, which calls `let_go` when it is dropped.
+///
+/// # Panics
+/// Never: memory does not fail.
+pub fn half(opening: u64, let_go: impl FnOnce() + Send + 'static) -> Box<Half> {
+    scripted(opening, let_go, || Behaviour::Passes)
 }
 
-impl Half {
-    /// Of this opening; says so when it is let go of.
-    pub fn new(opening: u64, let_go: impl FnOnce() + Send + 'static) -> Box<Self> {
-        Box::new(Self { opening, is_closed: false, store: MemoryStore::new(1), let_go: Some(Box::new(let_go)) })
-    }
-
-    /// The same, failed for good.
-    pub fn closed(mut self: Box<Self>) -> Box<Self> {
-        self.is_closed = true;
-        self
-    }
+/// The same, failed for good.
+///
+/// # Panics
+/// Never: memory does not fail.
+pub fn closed_half(opening: u64, let_go: impl FnOnce() + Send + 'static) -> Box<Half> {
+    scripted(opening, let_go, || Behaviour::Fails(StoreError::Closed))
 }
 
-impl Drop for Half {
+fn scripted(opening: u64, let_go: impl FnOnce() + Send + 'static, behaviour: fn() -> Behaviour) -> Box<Half> {
+    let mut store = Box::new(MemoryStore::new(1));
+    let record = Record { epoch: 1, sequence: opening, id: cursor(1).id, last_seen_ms: 0 };
+    store.store_last_event_id(&name(1), &record).expect("memory does not fail");
+    let let_go = WhenDropped(Some(Box::new(let_go)));
+    Box::new(Scripted::new(store, move |call| {
+        // The script owns it, and is dropped after the store.
+        let _ = &let_go;
+        if call == Call::Get { behaviour() } else { Behaviour::Passes }
+    }))
+}
+
+/// Calls a function when it is dropped, unless a test has failed.
+struct WhenDropped(Option<Box<dyn FnOnce() + Send>>);
+
+impl Drop for WhenDropped {
     fn drop(&mut self) {
-        if let Some(let_go) = self.let_go.take().filter(|_| !std::thread::panicking()) {
-            let_go();
+        if let Some(call) = self.0.take().filter(|_| !std::thread::panicking()) {
+            call();
         }
-    }
-}
-
-impl SessionStore for Half {
-    fn next_epoch(&mut self) -> Result<u64, StoreError> {
-        self.store.next_epoch()
-    }
-
-    fn secret(&mut self, candidate: u128) -> Result<u128, StoreError> {
-        self.store.secret(candidate)
-    }
-
-    fn get_last_event_id(&mut self, _name: &StreamName) -> Result<Option<StoredCursor>, StoreError> {
-        if self.is_closed {
-            return Err(StoreError::Closed);
-        }
-        Ok(Some(StoredCursor { epoch: 1, sequence: self.opening, id: cursor(1).id, last_seen_ms: 0 }))
-    }
-
-    fn store_event_ids_batch(
-        &mut self,
-        items: &[(Arc<StreamName>, Item)],
-    ) -> Result<Vec<Result<Stored, StoreError>>, StoreError> {
-        self.store.store_event_ids_batch(items)
-    }
-
-    fn store_last_event_id(&mut self, name: &StreamName, cursor: &StoredCursor) -> Result<Stored, StoreError> {
-        self.store.store_last_event_id(name, cursor)
-    }
-
-    fn remove(&mut self, name: &StreamName) -> Result<(), StoreError> {
-        self.store.remove(name)
-    }
-
-    fn scan(
-        &mut self,
-        after: Option<&StreamName>,
-        limit: usize,
-    ) -> Result<Vec<(StreamName, StoredCursor)>, StoreError> {
-        self.store.scan(after, limit)
     }
 }

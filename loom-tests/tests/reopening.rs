@@ -9,7 +9,9 @@ use segno::slot::slots;
 use segno::store::{Opened, SessionStore, StoreError};
 use segno::sync::{Heard, Sleeper, desk, park};
 use segno::timer::Backoff;
-use segno_loom_tests::{Half, bounded, clock, exhaustive, must_fail_without, name, questions_first, thread};
+use segno_loom_tests::{
+    Half, bounded, clock, closed_half, exhaustive, half, must_fail_without, name, questions_first, thread,
+};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -18,7 +20,7 @@ fn ask(control: &PersistControl, check: impl FnOnce(u64) + Send + 'static) {
     let reply = move |found: Result<Option<_>, StoreError>| {
         // When the test has failed, answers mean nothing.
         if !std::thread::panicking() {
-            check(found.ok().flatten().map_or(0, |cursor: segno::store::StoredCursor| cursor.sequence));
+            check(found.ok().flatten().map_or(0, |cursor: segno::store::Record| cursor.sequence));
         }
     };
     control.load((*name(1)).clone(), Box::new(reply)).unwrap();
@@ -45,7 +47,7 @@ fn model(said: &'static [Said]) {
         let answers = Arc::clone(&answers);
         move || {
             for &(opening, allowed) in said {
-                say((opening > 0).then(|| (opening, Half::new(opening, || ()) as Box<dyn SessionStore>)));
+                say((opening > 0).then(|| (opening, half(opening, || ()) as Box<dyn SessionStore>)));
                 if !allowed.is_empty() {
                     ask(&control, one_of(allowed, &answers));
                 }
@@ -110,7 +112,7 @@ fn several() {
                 let count = move || {
                     let_go.fetch_add(1, Ordering::Relaxed);
                 };
-                say(Some((opening, Half::new(opening, count))));
+                say(Some((opening, half(opening, count))));
             }
         }
     });
@@ -151,7 +153,13 @@ impl LetGo {
     /// A half that says so.
     fn half(&self, opening: u64) -> Box<Half> {
         let let_go = self.clone();
-        Half::new(opening, move || let_go.say())
+        half(opening, move || let_go.say())
+    }
+
+    /// One that has failed for good, and says so too.
+    fn closed_half(&self, opening: u64) -> Box<Half> {
+        let let_go = self.clone();
+        closed_half(opening, move || let_go.say())
     }
 }
 
@@ -202,8 +210,7 @@ fn whole() {
             if opening > 1 {
                 finish();
             }
-            let lookup = let_go.half(opening);
-            let lookup = if opening == 1 { lookup.closed() } else { lookup };
+            let lookup = if opening == 1 { let_go.closed_half(opening) } else { let_go.half(opening) };
             Ok(Opened { sessions: let_go.half(opening), lookup, logs: None, log_lookup: None })
         }
     });

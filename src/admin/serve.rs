@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::http::{HeadFinder, HeadLimits, Method, RequestHead, parse_request, write_answer};
 use crate::metrics::Metrics;
 use crate::persist::PersistControl;
-use crate::store::StoredCursor;
+use crate::store::Record;
 use crate::sync::park;
 use crossbeam_channel::bounded;
 use std::io::{self, Read, Write};
@@ -250,7 +250,7 @@ fn sessions(stream: &mut Patient, source: &Source, head_only: bool) -> io::Resul
     }
 }
 
-fn ask(source: &Source, after: Option<StreamName>) -> Result<Vec<(StreamName, StoredCursor)>, String> {
+fn ask(source: &Source, after: Option<StreamName>) -> Result<Vec<(StreamName, Record)>, String> {
     let (answer, wait) = bounded(1);
     // Whoever asked may have given up waiting.
     let reply = Box::new(move |found| drop(answer.try_send(found)));
@@ -262,12 +262,12 @@ fn ask(source: &Source, after: Option<StreamName>) -> Result<Vec<(StreamName, St
 }
 
 /// Appends a stored cursor as a JSON object on one line. Bytes that are not UTF-8 become U+FFFD.
-pub(crate) fn write_json(name: &StreamName, cursor: &StoredCursor, out: &mut Vec<u8>) {
+pub(crate) fn write_json(name: &StreamName, cursor: &Record, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"session\":");
     write_text(&name.session, out);
     out.extend_from_slice(format!(",\"stream\":\"{:016x}\",\"last_event_id\":", name.stream).as_bytes());
     write_text(cursor.id.as_bytes(), out);
-    let StoredCursor { epoch, sequence, last_seen_ms, .. } = cursor;
+    let Record { epoch, sequence, last_seen_ms, .. } = cursor;
     let rest = format!(",\"sequence\":{sequence},\"epoch\":{epoch},\"last_seen_ms\":{last_seen_ms}}}");
     out.extend_from_slice(rest.as_bytes());
 }
@@ -334,7 +334,7 @@ mod tests {
         let name = StreamName { session: all.clone().into(), stream: 1 };
         let id = EventId::from_bytes(&all).unwrap();
         let mut line = Vec::new();
-        write_json(&name, &StoredCursor { epoch: 1, sequence: 2, id, last_seen_ms: 3 }, &mut line);
+        write_json(&name, &Record { epoch: 1, sequence: 2, id, last_seen_ms: 3 }, &mut line);
         let json: serde_json::Value = serde_json::from_slice(&line).unwrap();
         assert!(!line.contains(&b'\n'));
         assert_eq!(

@@ -2,7 +2,7 @@
 //!
 //! In: increments from the sans-IO layers, kept as plain numbers. Out: the numbers, drained once per turn by the
 //! shell, which adds them to the shared counters.
-//! Law: a failure, a refusal and a bound that was reached each have a count of their own.
+//! Law: each kind of failure, of refusal, and of bound that was reached has a count of its own.
 
 macro_rules! counts {
     ($($(#[doc = $doc:literal])+ $name:ident = $metric:literal,)+) => {
@@ -118,7 +118,7 @@ counts! {
     AdminRequestsFailed = "admin_requests_failed_total",
 }
 
-/// Increments since they were last drained.
+/// The increments since the last drain.
 #[derive(Debug)]
 pub struct Counts {
     since: [u64; Count::ALL.len()],
@@ -148,7 +148,7 @@ impl Counts {
         self.since[count as usize]
     }
 
-    /// Hands over each count that has moved and starts again from nothing.
+    /// Passes each count that has moved to `each`, and starts again from zero.
     pub fn drain(&mut self, mut each: impl FnMut(Count, u64)) {
         if !std::mem::take(&mut self.any) {
             return;

@@ -1,9 +1,9 @@
-//! The words a cursor is written in: whose it is, where it stands, and the event's id.
+//! The parts of a cursor: whose it is, where it stands, and the event's id.
 //!
 //! In: bytes of ids and session names. Out: values that are compared, cloned and stored.
-//! Law: an id has at most 1 KiB, and one of at most 64 bytes lies inside the value, without an allocation.
+//! Law: an id has at most 1 KiB; an id of at most 64 bytes lies inside the value, without an allocation.
 
-use super::Tick;
+use super::time::Tick;
 use std::fmt;
 
 /// What a store keys a cursor by: the session and the stream within it.
@@ -18,7 +18,7 @@ pub struct StreamName {
 /// A cursor at the delivered mark.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Cursor {
-    /// Events that this owner has delivered on the stream, from 1.
+    /// How many events this owner has delivered on the stream, from 1.
     pub sequence: u64,
     /// The last event's id.
     pub id: EventId,

@@ -1,4 +1,5 @@
-//! Words that every layer may use: time, keys, random numbers, counts, names of cursors. No layer of segno is imported here.
+//! Words that every layer may use: time, keys, random numbers, counts, names of cursors. //! //! Law: no layer of segno
+//! is imported here.
 
 mod count;
 mod cursor;

@@ -1,8 +1,8 @@
-//! Values by their index, in pages that are made when one of their values is first used.
+//! Values by index, in pages: a page is allocated when one of its values is first used.
 //!
-//! In: indices. Out: the values there, defaults at first.
-//! Law: a new page costs one allocation, never a copy of what is there: a list of 100,000 sockets stalls nobody when it
-//! grows, and a high index alone costs no more than its page.
+//! In: indices. Out: the values at these indices, at first the default.
+//! Law: a new page costs one allocation and never a copy of other pages. So a list of 100,000 sockets does not stall
+//! when it grows, and a high index costs no more than its own page.
 
 /// Values in a page.
 const PAGE: usize = 256;
@@ -18,20 +18,20 @@ impl<T> Default for Pages<T> {
 }
 
 impl<T: Default> Pages<T> {
-    /// The value at an index, unless its page has not been used.
+    /// The value at an index; `None` if its page has never been used.
     #[inline]
     pub fn get(&self, index: usize) -> Option<&T> {
         self.0.get(index / PAGE)?.as_deref()?.get(index % PAGE)
     }
 
-    /// The value at an index, unless its page has not been used.
+    /// The value at an index; `None` if its page has never been used.
     #[inline]
     pub fn get_mut(&mut self, index: usize) -> Option<&mut T> {
         self.0.get_mut(index / PAGE)?.as_deref_mut()?.get_mut(index % PAGE)
     }
 
-    /// The value at an index, the default if it was not set. Indices are trusted to have a bound: a slot of 8 bytes is
-    /// made for each page below.
+    /// The value at an index; the default if it was not set. The caller must bound the indices: each page below costs
+    /// 16 bytes, allocated or not.
     pub fn at(&mut self, index: usize) -> &mut T {
         let page = index / PAGE;
         if page >= self.0.len() {

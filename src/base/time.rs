@@ -16,7 +16,7 @@ pub struct Tick(u64);
 pub struct Span(u64);
 
 impl Tick {
-    /// The first point there is.
+    /// The earliest point.
     pub const ZERO: Self = Self(0);
     /// A point that never comes; a timer set to it does not fire.
     pub const NEVER: Self = Self(u64::MAX);
@@ -45,7 +45,7 @@ impl Tick {
 impl Span {
     /// No time at all.
     pub const ZERO: Self = Self(0);
-    /// Longer than anything that is measured here.
+    /// The longest span: longer than anything that is measured.
     pub const MAX: Self = Self(u64::MAX);
 
     /// `n` microseconds.
@@ -103,7 +103,7 @@ impl Sub<Span> for Tick {
 }
 
 impl From<Duration> for Span {
-    /// Rounds up to a whole microsecond, so that no wait is cut short; saturates.
+    /// Rounds up to a whole microsecond, so that no wait ends early; saturates.
     fn from(d: Duration) -> Self {
         let micros = d.as_nanos().div_ceil(1_000);
         Self(u64::try_from(micros).unwrap_or(u64::MAX))

@@ -11,7 +11,7 @@ use crate::base::StreamName;
 use crate::config::StoreConfig;
 use crate::engine::opener;
 use crate::http::{BodyDecoder, HeadFinder, HeadLimits, Method, Piece, parse_response};
-use crate::store::{StoreError, StoredCursor};
+use crate::store::{Record, StoreError};
 use std::io::{self, BufWriter, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -168,7 +168,7 @@ struct Line {
 }
 
 impl<O: Write> List<O> {
-    fn cursor(&mut self, name: &StreamName, cursor: &StoredCursor) -> io::Result<()> {
+    fn cursor(&mut self, name: &StreamName, cursor: &Record) -> io::Result<()> {
         let mut line = Vec::new();
         write_json(name, cursor, &mut line);
         if self.json {

@@ -13,7 +13,9 @@ use crate::metrics::Metrics;
 use crate::persist::{Opener, PersistConfig, PersistControl, Persister, Refused, WorkerConfig};
 use crate::reactor::{Answer, Parts, Reactor, StartError, StoreLink};
 use crate::slot::slots_for;
-use crate::store::{LogBlock, LogBounds, LogWrite, StoreError, StoredCursor, StoredLog, memory};
+use crate::sse::ids;
+use crate::store::{LogBlock, LogBounds, LogWrite, Record, StoreError, StoredLog, memory};
+use crate::track::own_prefix;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::thread;
@@ -143,19 +145,24 @@ fn ask(store: &PersistControl, question: Lookup, answer: Answer) -> Result<(), R
             session,
             CURSORS,
             Box::new(move |found| {
-                let stored = |(name, cursor): (StreamName, StoredCursor)| stored(&name, cursor, None);
+                let stored = |(name, cursor): (StreamName, Record)| stored(&name, cursor, None);
                 // A failure is counted and said where it was met; the request goes on as if nothing were stored.
                 answer.give(found.unwrap_or_default().into_iter().map(stored).collect());
             }),
         );
     }
-    let (needle, limit) = match is_own(&wanted) {
-        true => (Needle { text: wanted[..OWN].into(), whole: false }, 1),
-        false => (Needle { text: wanted, whole: true }, LOGS),
+    // Of a stream with segno's own ids any of them will do: its log is found by what they all begin with.
+    let (own, limit) = match own_prefix(&wanted) {
+        Some(prefix) => (Some(Box::<[u8]>::from(prefix)), 1),
+        None => (None, LOGS),
+    };
+    let is_wanted = move |id: &[u8]| match &own {
+        Some(prefix) => id.starts_with(prefix),
+        None => *id == *wanted,
     };
     store.load_logs(
         session,
-        Box::new(move |log| whole_part(log).iter().any(|block| needle.is_in(&block.bytes))),
+        Box::new(move |log| whole_part(log).iter().any(|block| ids(&block.bytes).any(&is_wanted))),
         limit,
         log_bytes,
         Box::new(move |found| {
@@ -171,39 +178,13 @@ const CURSORS: usize = 2;
 /// Logs that are told, where streams of one session share an id: one is gone on with only where no other may be meant.
 const LOGS: usize = 8;
 
-/// What an id of segno's own begins with, up to the event's number: `sg-`, 22 digits, a dash. It names the stream.
-const OWN: usize = 26;
-
-fn is_own(id: &[u8]) -> bool {
-    id.starts_with(b"sg-") && id.get(OWN - 1) == Some(&b'-')
-}
-
-/// An id, or the beginning of one, that is looked for in stored events.
-struct Needle {
-    text: Box<[u8]>,
-    whole: bool,
-}
-
-impl Needle {
-    /// Whether the line `id` of one of these events has it. Rather too often: it is looked at properly later.
-    fn is_in(&self, events: &[u8]) -> bool {
-        memchr::memmem::find_iter(events, &self.text).any(|at| {
-            let before = &events[..at];
-            let field = before.strip_suffix(b" ").unwrap_or(before).strip_suffix(b"id:");
-            let begins = field.is_some_and(|before| matches!(before.last(), None | Some(b'\n' | b'\r')));
-            let ends = matches!(events.get(at + self.text.len()), None | Some(b'\n' | b'\r'));
-            begins && (ends || !self.whole)
-        })
-    }
-}
-
 /// What lies behind the last hole of a log.
 fn whole_part(log: &StoredLog) -> &[LogBlock] {
     &log.blocks[log.blocks.iter().rposition(|block| block.hole).unwrap_or(0)..]
 }
 
 /// A stream as the machine knows it: of its log, what lies behind the last hole.
-pub(super) fn stored(name: &StreamName, cursor: StoredCursor, log: Option<StoredLog>) -> StoredStream {
+pub(super) fn stored(name: &StreamName, cursor: Record, log: Option<StoredLog>) -> StoredStream {
     let log = log.and_then(|log| {
         let blocks = whole_part(&log);
         let first = blocks.first()?.first;
@@ -243,25 +224,4 @@ fn secret() -> u128 {
 /// A number that nobody can guess, from the keys that the standard library draws for its hash tables.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_id_is_found_in_its_line_and_nowhere_else() {
-        let whole = |text: &[u8]| Needle { text: text.into(), whole: true };
-        let begins = |text: &[u8]| Needle { text: text.into(), whole: false };
-        for events in [&b"id: 5\ndata: x\n\n"[..], b"data: x\r\nid:5\r\n\r\n", b"event: e\rid: 5\r\r", b"id: 5"] {
-            assert!(whole(b"5").is_in(events), "{events:?}");
-        }
-        for events in [&b"data: 5\n\n"[..], b"id: 51\n\n", b"id: 15\n\n", b"xid: 5\n\n", b"data: id: 5\n\n", b""] {
-            assert!(!whole(b"5").is_in(events), "{events:?}");
-        }
-        let own = b"sg-0123456789012345678901-17";
-        assert!(is_own(own) && !is_own(&own[1..]) && !is_own(b"sg-1"));
-        assert!(begins(&own[..OWN]).is_in(b"id: sg-0123456789012345678901-3\ndata: x\n\n"));
-        assert!(!begins(&own[..OWN]).is_in(b"id: sg-0123456789012345678902-17\ndata: x\n\n"));
-    }
 }

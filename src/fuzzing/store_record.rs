@@ -4,8 +4,8 @@
 //! values come back; a record that is cut, longer, or of another version is damaged.
 
 use crate::base::EventId;
-use crate::store::record::{decode_block, decode_cursor, encode_block, encode_cursor};
-use crate::store::{LogBlock, StoredCursor};
+use crate::store::encoding::{decode_block, decode_record, encode_block, encode_record};
+use crate::store::{LogBlock, Record};
 use arbitrary::{Arbitrary, Unstructured};
 
 /// The version that this build writes.
@@ -37,8 +37,8 @@ pub fn store_record(data: &[u8]) {
 
 fn read(bytes: &[u8]) {
     let mut out = Vec::new();
-    if let Ok(cursor) = decode_cursor(bytes) {
-        encode_cursor(&cursor, &mut out);
+    if let Ok(cursor) = decode_record(bytes) {
+        encode_record(&cursor, &mut out);
         assert_eq!(out, bytes);
     }
     if let Ok(block) = decode_block(bytes) {
@@ -47,7 +47,7 @@ fn read(bytes: &[u8]) {
         assert_eq!(out, bytes);
     }
     if bytes.first() != Some(&VERSION) {
-        assert!(decode_cursor(bytes).is_err() && decode_block(bytes).is_err());
+        assert!(decode_record(bytes).is_err() && decode_block(bytes).is_err());
     }
 }
 
@@ -55,10 +55,10 @@ fn write_and_read(values: &Values<'_>) {
     let mut out = vec![7];
     let [first, second, third] = values.numbers;
     if let Some(id) = EventId::from_bytes(values.id) {
-        let cursor = StoredCursor { epoch: first, sequence: second, id, last_seen_ms: third };
-        encode_cursor(&cursor, &mut out);
-        assert_eq!(decode_cursor(&out).unwrap(), cursor);
-        spoil(&mut out.clone(), values, 25, |bytes| decode_cursor(bytes).is_err());
+        let cursor = Record { epoch: first, sequence: second, id, last_seen_ms: third };
+        encode_record(&cursor, &mut out);
+        assert_eq!(decode_record(&out).unwrap(), cursor);
+        spoil(&mut out.clone(), values, 25, |bytes| decode_record(bytes).is_err());
     } else {
         assert!(values.id.len() > EventId::MAX);
     }

@@ -1,11 +1,12 @@
 //! The circuit breaker: a store that keeps failing is asked only now and then.
 //!
-//! In: successes and failures of whole batches. Out: whether a batch may be tried, and how large.
+//! In: successes and failures of whole batches. Out: whether a batch may be tried, and how large it may be.
+//! Law: an open breaker allows one small batch at a time, a rest apart, until one succeeds.
 //! Source: Nygard, "Release It!" (2007), chapter "Circuit Breaker".
 
 use crate::base::{Span, Tick};
 
-/// How many records a batch has that only asks whether the store is back.
+/// How many records the batch has that tests whether the store is back.
 const PROBE: usize = 16;
 
 /// Counts failures in a row.
@@ -14,7 +15,7 @@ pub(super) struct Breaker {
     failures: u32,
     limit: u32,
     rest: Span,
-    /// While it is open: when the store is asked next.
+    /// While the breaker is open: when the store is asked next.
     probe_at: Option<Tick>,
 }
 
@@ -33,7 +34,7 @@ impl Breaker {
         }
     }
 
-    /// When it allows something again; `None` while it is closed.
+    /// When the breaker allows a batch again; `None` while it is closed.
     pub(super) fn probe_at(&self) -> Option<Tick> {
         self.probe_at
     }

@@ -2,310 +2,257 @@
 //!
 //! In: rings of the bell, messages, the clock. Out: batches to the store; numbers for the metrics; log lines.
 //! Laws: the thread sleeps at the bell until something is due; each failure of the store is counted, and said at most
-//! once every few seconds, with what happens next; a store that has failed for good is let go of, both halves, and opened
-//! again, and the worker, which knows what is not durable, lives through that.
+//! once every few seconds, with what happens next; when a store has failed for good, both halves of it are dropped and
+//! it is opened again; the worker, which knows what is not durable, outlives that.
+//!
+//! ```text
+//! open the store; until it is closed for good, or the end:
+//!     look at the slots -> read messages -> write a batch of cursors -> write a batch of log blocks
+//!     -> answer flushes -> show the numbers -> nothing written? sweep a page, else sleep
+//! ```
 
-use super::PersistConfig;
-use super::control::{Answer, Message, Opener};
-use super::logs::{Fate, LogQueue};
-use super::lookup::{Half, Openings};
-use super::sweep::{Shelves, Sweep};
+use super::complaints::Complaints;
+use super::config::PersistConfig;
+use super::logs::LogQueue;
+use super::message::{Half, Lender, Message, Opener};
+use super::sweep::Sweep;
+use super::waits::{Sleep, Waits};
 use super::worker::Worker;
-use crate::base::{Random, Span, StreamName, Tick};
+use super::writing::{CursorBatch, LogBatch, Writing};
+use crate::base::{Random, Span, Tick};
 use crate::clock::Clock;
 use crate::metrics::{Metrics, Persistence};
-use crate::slot::{SlotDrain, Survey};
-use crate::store::{LogStore, Opened, SessionStore, StoreError, Stored, Write};
+use crate::slot::SlotDrain;
+use crate::store::{Opened, StoreError};
 use crate::sync::Inbox;
 use crossbeam_channel::Sender;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Between two log lines about the same trouble.
-const QUIET: Span = Span::from_secs(5);
+/// What links the thread to the rest: its ends of the ways to it and from it.
+pub(super) struct Links {
+    /// Slots that changed.
+    pub(super) drain: SlotDrain,
+    /// Log blocks on their way.
+    pub(super) logs: LogQueue,
+    /// What callers and the look-up thread tell it.
+    pub(super) messages: Inbox<Message>,
+    /// How long it has until its end, once that is said.
+    pub(super) ending: Inbox<Span>,
+    /// Opens the store.
+    pub(super) open: Opener,
+    /// Hands the reading half of the store to the look-up thread.
+    pub(super) lender: Lender,
+    /// Tells the key that names are hashed with, when the store is open.
+    pub(super) secret: Sender<u128>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) clock: Clock,
+}
 
 /// Everything the thread owns.
 pub(super) struct Flusher {
     config: PersistConfig,
-    drain: SlotDrain,
-    open: Opener,
-    metrics: Arc<Metrics>,
-    clock: Clock,
-    inbox: Inbox<Message>,
-    ending: Inbox<Span>,
-    logs: LogQueue,
-    opened: Openings,
-    secret: Sender<u128>,
+    links: Links,
+    waits: Waits,
+    complaints: Complaints,
     random: Random,
-    barriers: Vec<Barrier>,
-    end_at: Option<Tick>,
-    /// Since when there may have been changes that were not seen; `None`: it is woken for the first of them.
-    unseen_since: Option<Tick>,
-    /// When the slots are looked at again; `None`: the last look found nothing, and the bell says when there is something.
-    look_at: Option<Tick>,
-    complained_at: Option<Tick>,
     /// Times that the store was opened: the number of the present opening.
     openings: u64,
     /// The present opening can do nothing more.
     is_closed: bool,
-    /// Openings in a row since something was stored.
+    /// Openings in a row without a batch that was answered.
     barren: u32,
     /// Failures beside those of the worker's batches.
     failures: u64,
 }
 
-/// Callers that may wait for what was published before.
-const BARRIERS: usize = 1_000;
-
-/// The newest change that a caller waits for, and whom to tell whether it was written.
-type Barrier = (u64, Answer);
-
-/// How many cursors and removals of a batch the store left aside for what it has, and the name of one.
-fn fenced(
-    batch: &[(Arc<StreamName>, Write)],
-    results: &[Result<Stored, StoreError>],
-) -> Option<(usize, Arc<StreamName>)> {
-    let is_fenced = |(_, write): &&(Arc<StreamName>, Write)| !matches!(write, Write::Activity { .. });
-    let stale = batch.iter().zip(results).filter(|(_, result)| **result == Ok(Stored::Stale)).map(|(item, _)| item);
-    let mut stale = stale.filter(is_fenced);
-    let (name, _) = stale.next()?;
-    Some((1 + stale.count(), Arc::clone(name)))
-}
-
-/// The writing half of an opened store.
-struct Writing {
-    sessions: Box<dyn SessionStore>,
-    logs: Option<Box<dyn LogStore>>,
-    likes: usize,
-    worker: Worker,
-    /// When log blocks are tried next, after a failure.
-    logs_at: Tick,
-    log_tries: u32,
-    sweep: Sweep,
-    survey: Survey,
-}
-
 impl Flusher {
-    #[expect(clippy::too_many_arguments, reason = "called once, by what makes all of them")]
-    pub(super) fn new(
-        config: PersistConfig,
-        drain: SlotDrain,
-        open: Opener,
-        metrics: Arc<Metrics>,
-        clock: Clock,
-        inbox: Inbox<Message>,
-        ending: Inbox<Span>,
-        logs: LogQueue,
-        opened: Openings,
-        secret: Sender<u128>,
-    ) -> Self {
+    pub(super) fn new(config: PersistConfig, links: Links) -> Self {
         let random = Random::new(config.seed);
-        let (barriers, end_at, look_at, complained_at) = (Vec::new(), None, None, None);
-        let unseen_since = Some(clock.now());
-        Self {
-            config,
-            drain,
-            open,
-            metrics,
-            clock,
-            inbox,
-            ending,
-            logs,
-            opened,
-            secret,
-            random,
-            barriers,
-            end_at,
-            unseen_since,
-            look_at,
-            complained_at,
-            openings: 0,
-            is_closed: false,
-            barren: 0,
-            failures: 0,
-        }
+        let waits = Waits::new(links.clock.now());
+        let complaints = Complaints::default();
+        Self { config, links, waits, complaints, random, openings: 0, is_closed: false, barren: 0, failures: 0 }
     }
 
-    /// Opens the store, then writes until it is told to end; opens it again as often as it fails for good. Whoever waits for
-    /// a flush in the end is told that it was not done.
+    /// Opens the store, then writes until it is told to end; opens the store again as often as it fails for good.
+    /// Callers who still wait for a flush at the end are told that it was not done.
     pub(super) fn run(mut self) {
         let mut worker = None;
         while let Some(mut writing) = self.open_store(worker.take()) {
             self.numbers().store_open.set(1);
-            let mut last = false;
-            while !last && !self.is_closed {
-                last = self.step(&mut writing);
+            let mut is_last = false;
+            while !is_last && !self.is_closed {
+                is_last = self.step(&mut writing);
             }
             self.numbers().store_open.set(0);
-            // Of both halves: as long as one is held, the file is locked.
-            self.opened.say(None);
-            if last {
+            // Both halves go: as long as one is held, the file is locked.
+            self.links.lender.take_back();
+            if is_last {
                 break;
             }
             worker = Some(writing.worker);
         }
     }
+}
 
-    /// Asks for the store until it opens; `None` when told to end before. A worker from the opening before goes on.
+/// Opening.
+impl Flusher {
+    /// Tries to open the store until it opens. `None`: it was told to end before. A worker from the opening before goes
+    /// on.
     fn open_store(&mut self, mut worker: Option<Worker>) -> Option<Writing> {
-        // A store that has just failed is given some time, in which the other thread lets go of it too.
+        // A store that has just failed is given some time, in which the other thread drops its half too.
         let mut wait = worker.is_some().then(|| self.config.reopen.delay(self.barren, self.random.next()));
         for attempt in 0u32.. {
-            if let Some(wait) = wait {
-                let until = self.clock.now() + wait;
-                while self.clock.now() < until {
-                    self.read_inbox(worker.as_mut());
-                    let now = self.clock.now();
-                    // Before the first opening it is not known whether there ever will be one.
-                    if self.end_at.is_some_and(|at| at <= now || worker.is_none()) {
-                        return None;
-                    }
-                    let until = self.end_at.map_or(until, |at| at.min(until));
-                    self.drain.wait(Some(Duration::from(until.since(now))));
-                }
+            if let Some(wait) = wait
+                && !self.wait_to_open(wait, worker.as_mut())
+            {
+                return None;
             }
             self.note_unseen(worker.as_mut());
             match self.try_open() {
                 Ok((opened, secret, epoch)) => return Some(self.begin(opened, secret, epoch, worker)),
                 Err(e) => {
                     let next = self.config.reopen.delay(attempt.max(2), self.random.next());
-                    self.note_failure();
-                    self.complain(&format!(
-                        "the store cannot be opened: {e}; asked again in {next}, nothing is written meanwhile"
-                    ));
                     wait = Some(next);
-                    if let Some(worker) = &mut worker {
-                        self.publish(worker);
-                    }
-                    self.note_unseen(worker.as_mut());
+                    self.on_not_opened(&e, next, worker.as_mut());
                 }
             }
         }
         None
     }
 
+    /// Waits before an attempt, and reads messages meanwhile. False: there is no attempt any more.
+    fn wait_to_open(&mut self, wait: Span, mut worker: Option<&mut Worker>) -> bool {
+        let until = self.links.clock.now() + wait;
+        while self.links.clock.now() < until {
+            self.read_messages(worker.as_deref_mut());
+            let now = self.links.clock.now();
+            // Before the first opening it is not known whether there ever will be one: then the end comes at once.
+            if self.waits.is_over(now) || self.waits.is_ending() && worker.is_none() {
+                return false;
+            }
+            let until = self.waits.until_end(until);
+            self.links.drain.wait(Some(Duration::from(until.since(now))));
+        }
+        true
+    }
+
     /// Opens the store and asks what must be known before anything is written.
     fn try_open(&mut self) -> Result<(Opened, u128, u64), StoreError> {
-        let mut opened = (self.open)()?;
+        let mut opened = (self.links.open)()?;
         let secret = opened.sessions.secret(self.config.candidate)?;
         let epoch = opened.sessions.next_epoch()?;
         Ok((opened, secret, epoch))
     }
 
-    /// Shares out the halves, and has the worker go on where it was.
+    fn on_not_opened(&mut self, why: &StoreError, next: Span, mut worker: Option<&mut Worker>) {
+        self.note_failure();
+        self.complain(&format!(
+            "the store cannot be opened: {why}; the next attempt is in {next}, and nothing is written until one succeeds"
+        ));
+        if let Some(worker) = worker.as_deref_mut() {
+            self.publish(worker);
+        }
+        self.note_unseen(worker);
+    }
+
+    /// Hands out the halves, and has the worker go on where it was.
     fn begin(&mut self, opened: Opened, secret: u128, epoch: u64, worker: Option<Worker>) -> Writing {
         let Opened { sessions, lookup, logs, log_lookup } = opened;
         (self.openings, self.is_closed) = (self.openings + 1, false);
         self.barren = self.barren.saturating_add(1);
-        self.opened.say(Some(Half { opening: self.openings, sessions: lookup, logs: log_lookup }));
-        // Behind the half: whoever has heard that the store is open may look something up. One is ever read.
-        let _ = self.secret.try_send(secret);
-        // A store that begins anew is told the key that names are hashed with now.
+        self.links.lender.lend(Half { opening: self.openings, sessions: lookup, logs: log_lookup });
+        // After the half was lent: a caller who has heard that the store is open may look something up. Only the first
+        // secret is ever read.
+        let _ = self.links.secret.try_send(secret);
+        // If the next opening finds a new store, that one is offered the key that names are hashed with now.
         self.config.candidate = secret;
+        let now = self.links.clock.now();
         let worker = match worker {
             Some(mut worker) => {
                 worker.on_reopened(epoch);
                 worker
             }
             None => {
-                let zero = self.clock.unix_ms(Tick::ZERO);
+                let zero = self.links.clock.unix_ms(Tick::ZERO);
                 let (config, seed) = (self.config.worker.clone(), self.random.next());
-                Worker::new(config, self.drain.capacity(), epoch, zero, seed, self.clock.now())
+                Worker::new(config, self.links.drain.capacity(), epoch, zero, seed, now)
             }
         };
-        let likes = sessions.batch_limit();
-        let sweep = Sweep::new(self.config.idle, self.config.sweep_pause, self.clock.now());
-        let survey = self.drain.survey();
-        Writing { sessions, logs, likes, worker, logs_at: Tick::ZERO, log_tries: 0, sweep, survey }
+        let sweep = Sweep::new(self.config.idle, self.config.sweep_pause, now);
+        Writing::new(sessions, logs, worker, sweep, self.links.drain.survey())
     }
+}
 
-    /// Takes in what changed, writes what is due, or sleeps. True when it was the last.
+/// One turn.
+impl Flusher {
+    /// Takes in what changed, writes what is due, or sleeps. True when it was the last turn.
     fn step(&mut self, writing: &mut Writing) -> bool {
         self.look(&mut writing.worker);
-        self.read_inbox(Some(&mut writing.worker));
+        self.read_messages(Some(&mut writing.worker));
         let wrote = self.write_cursors(writing) | self.write_logs(writing);
-        self.answer_barriers(&mut writing.worker);
+        self.answer_flushes(&mut writing.worker);
         self.publish(&mut writing.worker);
-        let now = self.clock.now();
-        if let Some(at) = self.end_at {
-            let all = writing.worker.dirty() == 0 && self.drain.is_empty() && self.logs.is_empty();
-            if all || at <= now {
-                self.unseen_since = None;
+        let now = self.links.clock.now();
+        if self.waits.is_ending() {
+            let all = writing.worker.dirty() == 0 && self.links.drain.is_empty() && self.links.logs.is_empty();
+            if all || self.waits.is_over(now) {
+                self.waits.none_unseen();
                 self.note_oldest(&mut writing.worker);
                 return true;
             }
         }
-        // What was said of its half by a look-up has been taken out of the inbox with its call: nothing else would wake it.
+        // Not when the store was found closed: the call that came with that message is used up, and would wake nobody.
         if !wrote && !self.is_closed && !self.sweep(writing, now) {
             self.sleep(writing, now);
         }
         false
     }
 
-    /// Takes in what changed since the last look. While something does, one look a window is enough, when the window ends:
+    /// Looks at the slots, if it is time. While something changes, one look a window is enough, when the window ends:
     /// what is found then is due at once. To look more often would have each stream queued, and its cursor fetched from
-    /// the thread that writes it, so many times for one record.
+    /// the thread that writes it, several times for one record.
     fn look(&mut self, worker: &mut Worker) {
-        let now = self.clock.now();
-        if self.look_at.is_some_and(|at| now < at) && self.end_at.is_none() {
+        let now = self.links.clock.now();
+        if !self.waits.look_is_due(now) {
             return;
         }
-        let busy = self.take_in(worker, now);
-        self.look_at = busy.then(|| self.config.worker.due(now));
-        // It is seen while the store takes its time.
+        let is_busy = self.take_in(worker, now);
+        self.waits.look_again(is_busy.then(|| self.config.worker.due(now)));
+        // Before the store is called, which may take its time.
         self.publish(worker);
     }
 
     /// Takes in what changed since the last time. True when something had.
     fn take_in(&mut self, worker: &mut Worker, now: Tick) -> bool {
-        let since = self.unseen_since.replace(now).unwrap_or(now);
-        let mut busy = false;
-        while let Some(key) = self.drain.pop() {
-            worker.on_dirty(key, &self.drain, since);
-            busy = true;
+        let since = self.waits.saw_all(now);
+        let mut is_busy = false;
+        while let Some(key) = self.links.drain.pop() {
+            worker.on_dirty(key, &self.links.drain, since);
+            is_busy = true;
         }
-        busy
+        is_busy
     }
 
-    /// Sleeps until something is due; while nothing changes also until something does. While much does, being woken for
-    /// each change would cost both threads more than all the rest: then it naps until it looks again.
-    ///
-    /// A nap takes the rings that come during it, so behind one there is always a look before it waits. At the end there is
-    /// a look in each step, and none naps.
-    fn sleep(&mut self, writing: &mut Writing, now: Tick) {
-        let logs = (!self.logs.is_empty() && writing.logs.is_some()).then_some(writing.logs_at);
-        let due = [writing.worker.next_deadline(), logs, self.sweep_due(writing), self.end_at];
-        let until = due.into_iter().flatten().min();
-        if let Some(at) = self.look_at.filter(|_| self.end_at.is_none()) {
-            let until = until.map_or(at, |until| until.min(at));
-            self.drain.nap(Some(until.since(now).into()));
-        } else {
-            self.unseen_since = None;
-            self.note_oldest(&mut writing.worker);
-            self.drain.wait(until.map(|at| at.since(now).into()));
-        }
-    }
-
-    /// The end first: then whoever asked before it was said is heard, and told the truth.
-    fn read_inbox(&mut self, mut worker: Option<&mut Worker>) {
-        if let Some(within) = self.ending.take() {
-            let now = self.clock.now();
-            self.end_at = Some(now + within);
+    /// Reads the end first: then callers who asked before the end was said are heard, and told the truth.
+    fn read_messages(&mut self, mut worker: Option<&mut Worker>) {
+        if let Some(within) = self.links.ending.take() {
+            let now = self.links.clock.now();
+            self.waits.end_at(now + within);
             if let Some(worker) = &mut worker {
                 self.take_in(worker, now);
                 worker.hurry(now);
             }
         }
-        while let Some(message) = self.inbox.take() {
+        while let Some(message) = self.links.messages.take() {
             match message {
+                Message::Flush(_) if !self.waits.has_place() => self.numbers().refused.add(1),
                 Message::Flush(answer) => {
-                    if self.barriers.len() >= BARRIERS {
-                        self.numbers().refused.add(1);
-                    } else if let Some(worker) = &mut worker {
-                        let now = self.clock.now();
+                    if let Some(worker) = &mut worker {
+                        let now = self.links.clock.now();
                         self.take_in(worker, now);
                         worker.hurry(now);
-                        self.barriers.push((worker.newest(), answer));
+                        self.waits.add_flush(worker.newest(), answer);
                     }
                 }
                 Message::Closed { opening } => self.is_closed |= opening == self.openings,
@@ -313,155 +260,120 @@ impl Flusher {
         }
     }
 
-    /// Answers those whose changes are durable.
-    fn answer_barriers(&mut self, worker: &mut Worker) {
-        if self.barriers.is_empty() {
-            return;
-        }
-        let oldest = worker.oldest().unwrap_or(u64::MAX);
-        let (done, waiting): (Vec<_>, _) =
-            std::mem::take(&mut self.barriers).into_iter().partition(|(n, _)| *n < oldest);
-        self.barriers = waiting;
-        done.into_iter().for_each(|(_, answer)| answer.give(true));
-        if self.barriers.is_empty() && self.end_at.is_none() {
+    /// Answers callers whose changes are durable.
+    fn answer_flushes(&mut self, worker: &mut Worker) {
+        if self.waits.answer_flushes(worker.oldest()) {
             worker.relax();
         }
     }
 
-    /// Writes one batch of cursors, if one is due.
-    fn write_cursors(&mut self, writing: &mut Writing) -> bool {
-        let begun = self.clock.now();
-        let Writing { sessions, worker, likes, sweep, .. } = writing;
-        let batch = worker.next_batch(&mut self.drain, *likes, begun);
-        if batch.is_empty() {
-            return false;
+    /// Sleeps until something is due; while nothing changes, also until something does. While much changes, being woken
+    /// for each change would cost both threads more than all the rest: then the thread naps until it looks again.
+    ///
+    /// A nap takes the rings that come during it, so after a nap there is always a look before the thread waits.
+    fn sleep(&mut self, writing: &mut Writing, now: Tick) {
+        let logs = writing.logs_at().filter(|_| !self.links.logs.is_empty());
+        let due = [writing.worker.next_deadline(), logs, self.sweep_due(writing)].into_iter().flatten().min();
+        match self.waits.sleep(due, now) {
+            Sleep::Nap(span) => self.links.drain.nap(Some(span.into())),
+            Sleep::Wait(limit) => {
+                self.waits.none_unseen();
+                self.note_oldest(&mut writing.worker);
+                self.links.drain.wait(limit.map(Duration::from));
+            }
         }
-        let size = batch.len();
-        let result = sessions.store_event_ids_batch(batch);
-        let now = self.clock.now();
-        let fenced = fenced(batch, result.as_deref().unwrap_or_default());
-        if result.is_ok() {
+    }
+}
+
+/// Writing.
+impl Flusher {
+    /// Writes one batch of cursors. False when none was due.
+    fn write_cursors(&mut self, writing: &mut Writing) -> bool {
+        let Some(batch) = writing.write_cursors(&mut self.links.drain, self.links.clock) else { return false };
+        if batch.is_answered {
             self.barren = 0;
         }
         let numbers = self.numbers();
         numbers.batches.add(1);
-        numbers.batch_size.set(size as u64);
-        numbers.note_latency(now.since(begun).micros());
-        let opened = worker.on_result(result.as_deref(), &mut self.drain, now);
-        let trouble = match &result {
-            Ok(results) => results.iter().find_map(|result| result.as_ref().err()),
-            Err(e) => Some(e),
-        };
-        if let Some((count, name)) = fenced {
+        numbers.batch_size.set(batch.size as u64);
+        numbers.note_latency(batch.latency.micros());
+        self.complain_of_cursors(&batch);
+        true
+    }
+
+    fn complain_of_cursors(&mut self, batch: &CursorBatch) {
+        if let Some((count, name)) = &batch.fenced {
             let session = name.session.escape_ascii();
             self.complain(&format!(
-                "{count} cursors were not stored, of session {session} one: the store has some as new or newer, which \
-                 another process wrote, or an attempt whose answer was lost; they are left as they are"
+                "{count} cursors were not stored, one of them of session {session}: the store has records as new or newer, \
+                 written by another process or by an attempt whose answer was lost; they are left as they are"
             ));
         }
-        if matches!(trouble, Some(StoreError::Full { .. })) {
-            sweep.hasten(now);
-        }
-        if let Some(e) = trouble {
-            let next = match (self.note_closed(e), opened) {
-                (true, _) => "it is opened again, and they are tried again",
-                (false, true) => "it is asked only now and then until it answers",
+        if let Some(e) = &batch.trouble {
+            let next = match (self.note_closed(e), batch.opened_breaker) {
+                (true, _) => "the store is opened again, then they are tried again",
+                (false, true) => "the store is asked only now and then until it answers",
                 (false, false) => "they are tried again",
             };
-            self.complain(&format!("the store refused cursors ({size} in the batch): {e}; {next}"));
+            self.complain(&format!("the store refused cursors ({} in the batch): {e}; {next}", batch.size));
         }
-        true
     }
 
-    /// Writes one batch of log blocks, if there is one.
+    /// Writes one batch of log blocks. False when there was none, or none may be written yet.
     fn write_logs(&mut self, writing: &mut Writing) -> bool {
-        let now = self.clock.now();
-        let Some(store) = &mut writing.logs else {
-            let none = self.logs.next_batch().len();
-            self.logs.on_written(std::iter::repeat_n(Fate::Written, none));
-            return false;
-        };
-        if writing.logs_at > now && self.end_at.is_none() || self.logs.is_empty() {
+        let now = self.links.clock.now();
+        let is_early = writing.logs_at().is_some_and(|at| at > now) && !self.waits.is_ending();
+        if is_early || self.links.logs.is_empty() {
             return false;
         }
-        let batch = self.logs.next_batch();
-        let result = store.write_logs(batch);
-        let fate = |result: &Result<(), StoreError>| match result {
-            Ok(()) => Fate::Written,
-            Err(StoreError::Full { .. }) => Fate::NoPlace,
-            Err(_) => Fate::Failed,
-        };
-        let fates: Vec<Fate> = result.iter().flatten().map(fate).collect();
-        let trouble = match result {
-            Ok(results) => results.into_iter().filter_map(Result::err).find(|e| !matches!(e, StoreError::Full { .. })),
-            Err(e) => Some(e),
-        };
-        self.numbers().log_blocks.add(fates.iter().filter(|fate| **fate == Fate::Written).count() as u64);
-        if fates.contains(&Fate::NoPlace) {
-            writing.sweep.hasten(now);
-            self.complain("the store holds as many logs as it may; blocks of others are dropped, and holes stated");
-        }
-        let dropped = self.logs.on_written(fates.into_iter());
+        let Some(batch) = writing.write_logs(&mut self.links.logs, now) else { return false };
+        let LogBatch { written, dropped, is_full, trouble } = batch;
+        self.numbers().log_blocks.add(written);
         self.numbers().log_blocks_dropped.add(dropped);
-        match trouble {
-            None => {
-                writing.log_tries = 0;
-                writing.logs_at = now + self.config.worker.window;
-            }
-            Some(e) => {
-                writing.log_tries += 1;
-                let wait = self.config.worker.retry.delay(writing.log_tries, self.random.next());
-                writing.logs_at = now + wait.max(self.config.worker.window);
-                self.note_failure();
-                let next = if self.note_closed(&e) { "it is opened again, and they" } else { "they" };
-                self.complain(&format!("the store refused log blocks: {e}; {next} are tried again"));
-            }
+        if is_full {
+            self.complain("the store is full of logs; blocks of other streams are dropped, and the holes are stated");
+        }
+        let (retry, random) = (self.config.worker.retry, &mut self.random);
+        let delay = |tries| retry.delay(tries, random.next());
+        writing.pace_logs(trouble.is_some(), self.config.worker.window, now, delay);
+        if let Some(e) = trouble {
+            self.note_failure();
+            let next = if self.note_closed(&e) { "the store is opened again, then they" } else { "they" };
+            self.complain(&format!("the store refused log blocks: {e}; {next} are tried again"));
         }
         true
     }
 
-    /// Counts a failure that the worker does not know of.
-    fn note_failure(&mut self) {
-        self.failures += 1;
-        self.numbers().failure.add(1);
-    }
-
-    /// Looks for what nobody uses any more, a page at a time, while there is nothing else to do. True when it did.
+    /// Looks for records that nobody uses any more, a page at a time, while there is nothing else to do. True when it
+    /// did.
     fn sweep(&mut self, writing: &mut Writing, now: Tick) -> bool {
         if self.sweep_due(writing).is_none_or(|at| at > now) {
             return false;
         }
-        let Writing { sessions, logs, sweep, survey, .. } = writing;
-        let shelves = Shelves { sessions: &mut **sessions, logs: logs.as_deref_mut() };
-        match sweep.step(shelves, survey, now, self.clock.unix_ms(now)) {
+        match writing.sweep(now, self.links.clock.unix_ms(now)) {
             Ok(swept) => {
                 self.numbers().swept_records.add(swept.records);
                 self.numbers().swept_logs.add(swept.logs);
             }
             Err(e) => {
                 self.note_failure();
-                let next = if self.note_closed(&e) { "it is opened again" } else { "they are looked for again" };
-                self.complain(&format!("the store failed while records were looked for that nobody uses: {e}; {next}"));
+                let next = if self.note_closed(&e) { "the store is opened again" } else { "the search goes on later" };
+                self.complain(&format!("the store failed during the search for records that nobody uses: {e}; {next}"));
             }
         }
         true
     }
 
-    /// When it is time to look; `None`: not while somebody waits, or the store fails. Asked only of a store that is open.
+    /// When the next step of the sweep is due; `None` while somebody is in a hurry, or the store fails.
     fn sweep_due(&self, writing: &Writing) -> Option<Tick> {
-        let waits = self.end_at.is_some() || !self.barriers.is_empty() || writing.worker.is_open();
-        writing.sweep.due().filter(|_| !waits)
+        writing.sweep_due().filter(|_| !self.waits.is_hurried())
     }
+}
 
-    /// Notes that the store can do nothing more, where that is what it says.
-    fn note_closed(&mut self, why: &StoreError) -> bool {
-        let is_closed = *why == StoreError::Closed;
-        self.is_closed |= is_closed;
-        is_closed
-    }
-
+/// Numbers and log lines.
+impl Flusher {
     fn numbers(&self) -> &Persistence {
-        self.metrics.persistence()
+        self.links.metrics.persistence()
     }
 
     /// Shows the worker's numbers to other threads.
@@ -480,45 +392,40 @@ impl Flusher {
         numbers.retry.set(stats.retries);
         numbers.fenced.set(stats.fenced);
         numbers.given_up.set(stats.given_up);
-        numbers.breaker_open.set(u64::from(worker.is_open()));
+        numbers.breaker_open.set(u64::from(worker.is_breaker_open()));
     }
 
-    /// Shows since when something is not durable. Changes that are not looked for yet may be as old as the last look.
+    /// Shows since when something is not durable. Changes that were not looked for yet may be as old as the last look.
     fn note_oldest(&self, worker: &mut Worker) {
-        self.numbers().note_unflushed(worker.unflushed_since().or(self.unseen_since));
+        self.numbers().note_unflushed(worker.unflushed_since().or(self.waits.unseen_since()));
     }
 
-    /// The same while there is no store, and nothing is looked at.
+    /// The same while the store is not open, and nobody looks at the slots.
     fn note_unseen(&mut self, worker: Option<&mut Worker>) {
-        if self.drain.is_empty() {
-            self.unseen_since = Some(self.clock.now());
+        if self.links.drain.is_empty() {
+            self.waits.saw_all(self.links.clock.now());
         }
         let found = worker.and_then(Worker::unflushed_since);
-        self.numbers().note_unflushed(found.or(self.unseen_since));
+        self.numbers().note_unflushed(found.or(self.waits.unseen_since()));
     }
 
-    /// Says what went wrong, unless that was said just now.
+    /// Counts a failure that the worker does not know of.
+    fn note_failure(&mut self) {
+        self.failures += 1;
+        self.numbers().failure.add(1);
+    }
+
+    /// Notes that the store can do nothing more, where it says so.
+    fn note_closed(&mut self, why: &StoreError) -> bool {
+        let is_closed = *why == StoreError::Closed;
+        self.is_closed |= is_closed;
+        is_closed
+    }
+
+    /// Says what went wrong, unless something was said just now.
     fn complain(&mut self, what: &str) {
-        let now = self.clock.now();
-        if self.complained_at.is_none_or(|at| now.since(at) >= QUIET) {
-            self.complained_at = Some(now);
+        if self.complaints.may_say(self.links.clock.now()) {
             tracing::warn!("{what}");
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_fenced_is_told_by_number_and_name() {
-        let item = |stream, write| (Arc::new(StreamName { session: b"s"[..].into(), stream }), write);
-        let (remove, activity) = (Write::Remove { epoch: 1 }, Write::Activity { last_seen_ms: 1 });
-        let batch = [item(1, activity), item(2, remove.clone()), item(3, remove.clone()), item(4, remove)];
-        let (stale, written) = (Ok(Stored::Stale), Ok(Stored::Written));
-        let found = fenced(&batch, &[stale.clone(), written, stale.clone(), stale]);
-        assert_eq!(found.map(|(count, name)| (count, name.stream)), Some((2, 3)));
-        assert_eq!(fenced(&batch, &[]), None);
     }
 }

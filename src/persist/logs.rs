@@ -1,8 +1,8 @@
 //! Log blocks on their way to the store: a bounded queue, and what is tried again.
 //!
-//! In: blocks from the reactor. Out: batches in the order they came.
-//! Laws: blocks of one stream reach the store in their order, and none behind the removal of its log; the bytes on their way are bounded, and a block that
-//! finds no place is refused, so that the next one of its stream states the hole.
+//! In: blocks, and removals of logs, from the reactor. Out: batches, in the order in which they came.
+//! Laws: the blocks of one stream reach the store in their order, and none after the removal of its log; the bytes on
+//! their way are bounded; a block that finds no place is refused, and the next one of its stream states the hole.
 
 use crate::store::{LogBlock, LogWrite};
 use crate::sync::Counter;
@@ -10,11 +10,11 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
-/// Blocks on their way at most, and removals, which cost no bytes, at least.
+/// The most items on their way; and the fewest places that a queue has, since removals cost no bytes.
 const BLOCKS: usize = 8_192;
 const REMOVALS: usize = 64;
 
-/// Blocks of one batch.
+/// Items of one batch.
 const BATCH: usize = 2_048;
 
 /// What became of an item of a batch.
@@ -24,11 +24,11 @@ pub(super) enum Fate {
     Written,
     /// It is tried again.
     Failed,
-    /// The store holds as many logs as it may: it is dropped.
+    /// The store is full of logs: the item is dropped.
     NoPlace,
 }
 
-/// Takes blocks in.
+/// The end that takes items in.
 #[derive(Clone, Debug)]
 pub(super) struct LogSender {
     queue: Sender<LogWrite>,
@@ -36,16 +36,16 @@ pub(super) struct LogSender {
     limit: u64,
 }
 
-/// Gives them out.
+/// The end that gives them out, one batch at a time.
 pub(super) struct LogQueue {
     queue: Receiver<LogWrite>,
     bytes: Arc<Counter>,
-    /// Taken off the queue and not acknowledged yet.
+    /// The batch that the store has.
     batch: Vec<LogWrite>,
     again: VecDeque<LogWrite>,
 }
 
-/// A queue for at most so many bytes, and no more places than that many could fill.
+/// A queue for at most this many bytes, with no more places than blocks of so many bytes could fill.
 pub(super) fn queue(bytes: usize) -> (LogSender, LogQueue) {
     let (sender, receiver) = bounded((bytes / size_of::<LogBlock>()).clamp(REMOVALS, BLOCKS));
     let used = Arc::new(Counter::default());
@@ -54,7 +54,7 @@ pub(super) fn queue(bytes: usize) -> (LogSender, LogQueue) {
 }
 
 impl LogSender {
-    /// Takes a block in, or refuses it. Never waits.
+    /// Takes an item in, or refuses it. Never waits.
     pub(super) fn push(&self, write: LogWrite) -> bool {
         let bytes = write.bytes() as u64;
         if self.bytes.get().saturating_add(bytes) > self.limit {
@@ -70,7 +70,7 @@ impl LogSender {
 }
 
 impl LogQueue {
-    /// The next batch; the same one again after it failed.
+    /// The next batch. Where the last one failed as a whole, its items come again first.
     pub(super) fn next_batch(&mut self) -> &[LogWrite] {
         while self.batch.len() < BATCH
             && let Some(write) = self.again.pop_front().or_else(|| self.queue.try_recv().ok())
@@ -85,9 +85,9 @@ impl LogQueue {
         self.batch.is_empty() && self.again.is_empty() && self.queue.is_empty()
     }
 
-    /// The batch was written, item by item as told; the others stay, in their order. But a block behind which its stream
-    /// was already given something is dropped: behind a removal it would bring a dead log back, behind a later block it
-    /// would stand in the wrong place. Gives how many blocks were dropped.
+    /// The store has answered for the batch, item by item. Items that failed are tried again, in their order. But where
+    /// a later item of the same stream was written already, the failed one is dropped: after a removal it would bring a
+    /// dead log back, after a later block it would stand in the wrong place. Returns how many blocks were dropped.
     pub(super) fn on_written(&mut self, fates: impl Iterator<Item = Fate>) -> u64 {
         let mut fates = fates.collect::<Vec<_>>();
         fates.resize(self.batch.len(), Fate::Failed);
@@ -104,7 +104,7 @@ impl LogQueue {
         dropped
     }
 
-    /// The places of what failed in front of something of the same stream that was written.
+    /// The places in the batch of items that failed while a later item of their stream was written.
     fn overtaken(&self, fates: &[Fate]) -> HashSet<usize> {
         let mut places = HashSet::new();
         if !fates.contains(&Fate::Failed) || !fates.contains(&Fate::Written) {
@@ -123,80 +123,4 @@ impl LogQueue {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::Fate::{Failed, NoPlace, Written};
-    use super::*;
-    use crate::base::StreamName;
-    use crate::store::LogBounds;
-
-    fn block(first: u64, bytes: usize) -> LogWrite {
-        let name = Arc::new(StreamName { session: b"s"[..].into(), stream: 1 });
-        let block = LogBlock { first, at_ms: 0, bytes: vec![0; bytes].into(), ends: Box::default(), hole: false };
-        let bounds = LogBounds { events: 1, bytes: 1, age_ms: 1 };
-        LogWrite::Append { name, block: Arc::new(block), meta: Arc::from([]), bounds }
-    }
-
-    fn firsts(batch: &[LogWrite]) -> Vec<u64> {
-        let first = |write: &LogWrite| if let LogWrite::Append { block, .. } = write { block.first } else { 0 };
-        batch.iter().map(first).collect()
-    }
-
-    #[test]
-    fn what_failed_comes_again_before_what_is_new() {
-        let (sender, mut queue) = queue(10_000);
-        (1..4).for_each(|n| assert!(sender.push(block(n, 10))));
-        assert_eq!(firsts(queue.next_batch()), [1, 2, 3]);
-        queue.on_written([Written, Failed, Failed].into_iter());
-        assert!(!queue.is_empty());
-        sender.push(block(4, 10));
-        assert_eq!(firsts(queue.next_batch()), [2, 3, 4]);
-        queue.on_written([Written; 3].into_iter());
-        assert!(queue.is_empty());
-    }
-
-    #[test]
-    fn what_failed_does_not_come_behind_what_its_stream_was_given_later() {
-        let (sender, mut queue) = queue(10_000);
-        let remove = |stream| LogWrite::Remove { name: Arc::new(StreamName { session: b"s"[..].into(), stream }) };
-        assert!(sender.push(block(1, 10)) && sender.push(remove(2)) && sender.push(block(2, 10)));
-        queue.next_batch();
-        assert_eq!(queue.on_written([Failed, Written, Written].into_iter()), 1);
-        assert_eq!((firsts(queue.next_batch()), queue.bytes.get()), (vec![], 0));
-        assert!(sender.push(block(3, 10)) && sender.push(remove(2)) && sender.push(remove(1)));
-        queue.next_batch();
-        queue.on_written([Failed, Failed, Written].into_iter());
-        assert_eq!(queue.next_batch(), [remove(2)]);
-    }
-
-    #[test]
-    fn what_a_full_store_has_no_place_for_keeps_nothing_waiting() {
-        let (sender, mut queue) = queue(10_000);
-        assert!(sender.push(block(1, 10)) && sender.push(block(2, 10)));
-        queue.next_batch();
-        assert_eq!(queue.on_written([NoPlace, NoPlace].into_iter()), 2);
-        assert_eq!((queue.is_empty(), queue.bytes.get()), (true, 0));
-    }
-
-    #[test]
-    fn what_costs_no_bytes_is_bounded_too_and_comes_in_batches() {
-        let remove = |stream| LogWrite::Remove { name: Arc::new(StreamName { session: b"s"[..].into(), stream }) };
-        let (sender, _queue) = queue(0);
-        let taken = (0..1_000).filter(|n| sender.push(remove(*n))).count();
-        assert_eq!((taken, sender.bytes.get()), (REMOVALS, 0));
-        let (sender, mut queue) = queue(1 << 30);
-        let taken = (0..10_000).filter(|n| sender.push(remove(*n))).count();
-        assert_eq!((taken, queue.next_batch().len()), (BLOCKS, BATCH));
-        queue.on_written([Written; BATCH].into_iter());
-        assert_eq!((queue.next_batch().len(), &queue.next_batch()[0]), (BATCH, &remove(BATCH as u64)));
-    }
-
-    #[test]
-    fn bytes_on_their_way_are_bounded_until_they_are_written() {
-        let (sender, mut queue) = queue(500);
-        assert!(sender.push(block(1, 300)) && !sender.push(block(2, 300)));
-        queue.next_batch();
-        assert!(!sender.push(block(2, 300)));
-        queue.on_written([Written].into_iter());
-        assert!(sender.push(block(2, 300)));
-    }
-}
+mod tests;

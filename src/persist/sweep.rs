@@ -1,28 +1,29 @@
-//! The sweep: removes from the store what nobody has used for long.
+//! The sweep: removes records and logs that nobody has used for long.
 //!
 //! In: the store, a page of it at a time; the slots. Out: records and logs removed.
-//! Laws: each step looks at a bounded number of records; a record goes only if its last activity is too long ago when it
-//! is removed, and no stream that lives now has its name; what an interrupted step leaves is found by the next round.
+//! Laws: each step looks at a bounded number of records; a record is removed only if, at that moment, its last activity
+//! is too long ago and no living stream has its name; what an interrupted step leaves is found by the next round.
 //!
-//! Most records go by tombstones. What is left is of sessions that were evicted, of processes before this one, and of
-//! removals that found no place.
+//! Most records are removed by tombstones. What is left belongs to sessions that were evicted, to earlier processes,
+//! and to removals that found no place on their way.
 
 use crate::base::{Span, StreamName, Tick};
 use crate::slot::{Phase, Survey};
-use crate::store::{LogStore, LogWrite, SessionStore, StoreError, Stored, Write};
+use crate::store::{LogStore, LogWrite, Outcome, SessionStore, StoreError, Write};
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// Records or logs of one step.
+/// Records or logs that one step looks at.
 const PAGE: usize = 256;
 
-/// From the opening of the store to the first step, and between two rounds, in pauses.
+/// How long after the opening of the store the first step comes, and how long after the end of a round the next one
+/// begins, in pauses.
 const FIRST: u64 = 60;
 const REST: u64 = 600;
-/// From a write that found the store full to the next step.
+/// How soon the next step comes after a write that found the store full, in pauses.
 const SOON: u64 = 1;
 
-/// Goes round through the store.
+/// Goes through the whole store, round after round.
 #[derive(Debug)]
 pub(super) struct Sweep {
     idle: Span,
@@ -31,21 +32,21 @@ pub(super) struct Sweep {
     place: Place,
 }
 
-/// Behind which name the next step begins.
+/// The name after which the next step begins; `None`: at the first.
 #[derive(Debug)]
 enum Place {
     Records(Option<StreamName>),
     Logs(Option<StreamName>),
 }
 
-/// What a step has removed.
+/// How much a step has removed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Swept {
     pub(super) records: u64,
     pub(super) logs: u64,
 }
 
-/// The store's writing half, as a step needs it.
+/// The store's writing half, as a step borrows it.
 pub(super) struct Shelves<'s> {
     pub(super) sessions: &'s mut dyn SessionStore,
     pub(super) logs: Option<&'s mut (dyn LogStore + 'static)>,
@@ -57,17 +58,17 @@ impl Sweep {
         Self { idle, pause, at: now + pause.times(FIRST), place: Place::Records(None) }
     }
 
-    /// When the next step is due; `None`: nothing ever goes.
+    /// When the next step is due; `None`: nothing is ever removed.
     pub(super) fn due(&self) -> Option<Tick> {
         (self.idle < Span::MAX).then_some(self.at)
     }
 
-    /// The store is full: what may go is looked for soon.
+    /// The store is full: the next step comes soon.
     pub(super) fn hasten(&mut self, now: Tick) {
         self.at = self.at.min(now + self.pause.times(SOON));
     }
 
-    /// Looks at the next page and removes what may go. `now_ms` is `now` by the calendar.
+    /// Looks at the next page and removes what may go. `now_ms` is `now` in milliseconds since the Unix epoch.
     pub(super) fn step(
         &mut self,
         shelves: Shelves<'_>,
@@ -75,7 +76,7 @@ impl Sweep {
         now: Tick,
         now_ms: u64,
     ) -> Result<Swept, StoreError> {
-        // Also after an error, so that a store that fails is not asked at once again.
+        // Set before anything can fail, so that a failing store is not asked again at once.
         self.at = now + self.pause;
         let before_ms = now_ms.saturating_sub(self.idle.millis());
         match &self.place {
@@ -116,8 +117,8 @@ fn sweep_records(
     }
     let items: Vec<_> = old.into_iter().map(|name| (Arc::new(name), Write::Expire { before_ms })).collect();
     let results = shelves.sessions.store_event_ids_batch(&items)?;
-    // An item that failed stays for the next round.
-    let gone = items.into_iter().zip(results).filter(|(_, result)| *result == Ok(Stored::Written));
+    // A record whose removal failed stays for the next round.
+    let gone = items.into_iter().zip(results).filter(|(_, result)| *result == Ok(Outcome::Written));
     let gone: Vec<_> = gone.map(|((name, _), _)| LogWrite::Remove { name }).collect();
     if let Some(logs) = shelves.logs.filter(|_| !gone.is_empty()) {
         logs.write_logs(&gone)?;
@@ -125,7 +126,7 @@ fn sweep_records(
     Ok((last, Swept { records: gone.len() as u64, logs: 0 }))
 }
 
-/// Logs go with their records; here go those that were left alone.
+/// Logs are removed with their records. This removes logs that have no record any more.
 fn sweep_logs(
     shelves: Shelves<'_>,
     survey: &Survey,
@@ -149,8 +150,8 @@ fn sweep_logs(
     Ok((last, Swept { records: 0, logs: results.iter().filter(|result| result.is_ok()).count() as u64 }))
 }
 
-/// Takes out the names of streams that live, or have something on its way to the store. A stream that is read shows
-/// life, but one without heartbeats may be silent for longer than any bound.
+/// Takes out the names of streams that live, or have something on its way to the store. The age of a record is not
+/// enough to tell: a living stream without heartbeats may be silent for longer than any bound.
 fn without_live(mut names: HashSet<StreamName>, survey: &Survey) -> HashSet<StreamName> {
     if !names.is_empty() {
         for (_, published) in survey.published().filter(|(_, published)| published.phase != Phase::Removed) {
@@ -161,157 +162,4 @@ fn without_live(mut names: HashSet<StreamName>, survey: &Survey) -> HashSet<Stre
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::{Cursor, EventId};
-    use crate::slot::{SlotWriter, slots};
-    use crate::store::{LogBlock, LogBounds, MemoryStore, StoredCursor};
-
-    const IDLE: Span = Span::from_secs(100);
-
-    struct World {
-        sweep: Sweep,
-        records: MemoryStore,
-        logs: MemoryStore,
-        writer: SlotWriter,
-        survey: Survey,
-        now: Tick,
-    }
-
-    fn world() -> World {
-        let (writer, drain) = slots(10);
-        World {
-            sweep: Sweep::new(IDLE, Span::from_secs(1), Tick::ZERO),
-            records: MemoryStore::new(10_000),
-            logs: MemoryStore::new(10_000),
-            writer,
-            survey: drain.survey(),
-            now: Tick::ZERO,
-        }
-    }
-
-    fn name(stream: u64) -> StreamName {
-        StreamName { session: b"s"[..].into(), stream }
-    }
-
-    impl World {
-        fn put(&mut self, stream: u64, last_seen_ms: u64, at_ms: u64) {
-            let id = EventId::from_bytes(b"1").unwrap();
-            let cursor = StoredCursor { epoch: 1, sequence: 1, id, last_seen_ms };
-            self.records.store_last_event_id(&name(stream), &cursor).unwrap();
-            self.put_log(stream, at_ms);
-        }
-
-        fn put_log(&mut self, stream: u64, at_ms: u64) {
-            let block = LogBlock { first: 1, at_ms, bytes: b"e"[..].into(), ends: [1].into(), hole: false };
-            let bounds = LogBounds { events: 9, bytes: 99, age_ms: 9 };
-            let (name, meta) = (Arc::new(name(stream)), Arc::from(&b"m"[..]));
-            let append = LogWrite::Append { name, block: Arc::new(block), meta, bounds };
-            self.logs.write_logs(&[append]).unwrap();
-        }
-
-        /// One step at its time, which is told by the calendar to begin at 0.
-        fn step(&mut self) -> Swept {
-            self.now = self.now.max(self.sweep.due().unwrap());
-            let shelves = Shelves { sessions: &mut self.records, logs: Some(&mut self.logs) };
-            self.sweep.step(shelves, &self.survey, self.now, self.now.micros() / 1_000).unwrap()
-        }
-
-        /// Steps until a round is over.
-        fn round(&mut self) -> Swept {
-            let mut sum = Swept::default();
-            loop {
-                let Swept { records, logs } = self.step();
-                (sum.records, sum.logs) = (sum.records + records, sum.logs + logs);
-                if matches!(self.sweep.place, Place::Records(None)) {
-                    return sum;
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn what_was_active_lately_stays_and_the_rest_goes_with_its_log() {
-        let mut w = world();
-        let now_ms = 1_000_000;
-        w.now = Tick::from_millis(now_ms);
-        for stream in 0..2_000 {
-            let age = if stream % 2 == 0 { IDLE.millis() + 10_000 } else { IDLE.millis() - 60_000 };
-            w.put(stream, now_ms - age, now_ms - age);
-        }
-        assert_eq!(w.round(), Swept { records: 1_000, logs: 0 });
-        assert!((0..2_000).all(|n| w.records.get_last_event_id(&name(n)).unwrap().is_some() == (n % 2 == 1)));
-        assert!((0..2_000).all(|n| w.logs.read_log(&name(n), 9).unwrap().is_some() == (n % 2 == 1)));
-        assert_eq!(w.round(), Swept { records: 1_000, logs: 0 });
-        assert!(w.records.is_empty());
-    }
-
-    #[test]
-    fn a_step_is_bounded_and_rounds_lie_apart() {
-        let mut w = world();
-        w.now = Tick::from_millis(1_000_000);
-        (0..1_000).for_each(|stream| w.put(stream, 0, 0));
-        assert_eq!(w.step().records, PAGE as u64);
-        w.round();
-        assert!(w.sweep.due().unwrap().since(w.now) >= Span::from_secs(REST));
-        w.sweep.hasten(w.now);
-        assert_eq!(w.sweep.due(), Some(w.now + Span::from_secs(1)));
-        assert_eq!(Sweep::new(Span::MAX, Span::from_secs(1), w.now).due(), None);
-    }
-
-    #[test]
-    fn a_stream_that_lives_keeps_its_record_however_silent_it_is() {
-        let mut w = world();
-        w.now = Tick::from_millis(1_000_000);
-        (0..3).for_each(|stream| w.put(stream, 0, 0));
-        let id = EventId::from_bytes(b"1").unwrap();
-        let keys = [0, 1].map(|stream| w.writer.take(Arc::new(name(stream))).unwrap());
-        for key in keys {
-            w.writer.publish(key, &Cursor { sequence: 1, id: id.clone(), at: Tick::ZERO });
-        }
-        w.writer.retire(keys[1]);
-        assert_eq!(w.round(), Swept { records: 1, logs: 0 });
-        w.writer.remove(keys[0]);
-        assert_eq!((w.round(), w.records.len()), (Swept { records: 1, logs: 0 }, 1));
-    }
-
-    #[test]
-    fn of_a_store_without_logs_the_records_go() {
-        let mut w = world();
-        w.now = Tick::from_millis(1_000_000);
-        (0..3).for_each(|stream| w.put(stream, 0, 0));
-        let mut gone = 0;
-        for _ in 0..2 {
-            w.now = w.now.max(w.sweep.due().unwrap());
-            let shelves = Shelves { sessions: &mut w.records, logs: None };
-            let swept = w.sweep.step(shelves, &w.survey, w.now, w.now.micros() / 1_000).unwrap();
-            gone += swept.records;
-            assert_eq!(swept.logs, 0);
-        }
-        assert_eq!((gone, w.records.len()), (3, 0));
-        assert!(matches!(w.sweep.place, Place::Records(None)));
-    }
-
-    #[test]
-    fn a_log_without_a_record_goes_once_it_is_old() {
-        let mut w = world();
-        let now_ms = 1_000_000;
-        w.now = Tick::from_millis(now_ms);
-        w.put(1, now_ms, 0);
-        w.put_log(2, now_ms);
-        w.put_log(3, 0);
-        assert_eq!(w.round(), Swept { records: 0, logs: 1 });
-        let left = w.logs.scan_logs(None, 9).unwrap();
-        assert_eq!(left.iter().map(|(name, _)| name.stream).collect::<Vec<_>>(), [1, 2]);
-    }
-
-    #[test]
-    fn activity_that_came_since_the_page_was_read_saves_the_record() {
-        let mut w = world();
-        w.put(1, 5, 5);
-        let expire = |before_ms| [(Arc::new(name(1)), Write::Expire { before_ms })];
-        assert_eq!(w.records.store_event_ids_batch(&expire(5)).unwrap(), [Ok(Stored::Stale)]);
-        assert_eq!(w.records.store_event_ids_batch(&expire(6)).unwrap(), [Ok(Stored::Written)]);
-        assert_eq!(w.records.store_event_ids_batch(&expire(7)).unwrap(), [Ok(Stored::Stale)]);
-    }
-}
+mod tests;

@@ -1,17 +1,16 @@
 //! The bell: one thread sleeps at it, any thread wakes it.
 //!
-//! In: rings, and calls. Out: a wait that ends when it was rung since the last one, at once if it was rung before; a nap
-//! that only a call ends early.
-//! Laws: no ring is lost, however it meets the falling asleep; one ring ends at most one wait, so an idle drain sleeps
-//! and does not spin. A nap takes no system call from those who ring: a busy drain naps, so that a thousand
+//! In: rings and calls. Out: a wait that ends with the next ring, or at once where one came since the last wait; a
+//! nap that only a call ends early.
+//! Laws: no ring is lost, also when it comes as the sleeper falls asleep; one ring ends at most one wait, so an idle
+//! drain sleeps and does not spin. A ring during a nap costs no system call: a busy drain naps, so that a thousand
 //! publications a second do not wake it a thousand times.
 //!
 //! # Orderings
-//! One word of four bits, changed by read-modify-write only, so that of a ring and a falling asleep one sees the other.
-//! Whoever takes the ring sees what was done before it.
+//! The state is one word of four bits, changed by read-modify-write only. So when a ring and a falling asleep meet, the
+//! later of the two sees the other. The thread that takes a ring sees what was done before the ring.
 
 use crate::sync::{Bits, Edge, Ends, Latest, Shared, Sleeper, park};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Rung since the ring was last taken.
@@ -28,7 +27,7 @@ const CALLED: u32 = 8;
 pub enum Woken {
     /// The bell was rung.
     Rung,
-    /// It was not: the time is up, or the sleep ended early for no reason. Look at the clock.
+    /// It was not rung: the time is up, or the sleep ended early for no reason. Look at the clock.
     Quiet,
 }
 
@@ -46,27 +45,27 @@ impl Default for Bell {
 }
 
 impl Bell {
-    /// Wakes the sleeper, now or from its next wait. Never waits; a system call only when somebody sleeps and this is
-    /// the first ring.
+    /// Wakes the sleeper from its present wait, or else from its next one. Never waits; makes a system call only when
+    /// somebody sleeps and this is the first ring.
     ///
-    /// Releases what was done before, acquires who sleeps.
+    /// Releases what was done before; acquires who sleeps.
     pub fn ring(&self) {
         if self.state.raise(RUNG, Ends::both(Edge::Rung, Edge::Asleep)) == ASLEEP {
             self.sleeper.with(|sleeper| sleeper.map(Sleeper::wake));
         }
     }
 
-    /// Wakes the sleeper also from a nap, now or from its next sleep of either kind. Never waits.
+    /// Wakes the sleeper from its present wait or nap, or else from its next one of either kind. Never waits.
     ///
-    /// Releases what was done before, acquires who sleeps.
+    /// Releases what was done before; acquires who sleeps.
     pub fn call(&self) {
         if self.state.raise(RUNG | CALLED, Ends::both(Edge::Rung, Edge::Asleep)) & (ASLEEP | NAPS) != 0 {
             self.sleeper.with(|sleeper| sleeper.map(Sleeper::wake));
         }
     }
 
-    /// Sleeps for `limit`, or until called, whatever is rung. What was rung meanwhile is taken with it: look for what was
-    /// left, as after a wait. One thread at a time.
+    /// Sleeps for `limit`, or until called; rings do not end it. Rings that come meanwhile are used up: look for what
+    /// they announced, as after a wait. One thread at a time.
     pub fn nap(&self, limit: Option<Duration>) {
         self.name_sleeper();
         while self.state.raise(NAPS, Ends::both(Edge::Asleep, Edge::Rung)) & CALLED == 0 {
@@ -95,7 +94,7 @@ impl Bell {
         }
     }
 
-    /// Says whom to wake, when it is another thread than before.
+    /// Says which thread to wake, where it is another one than before.
     fn name_sleeper(&self) {
         let me = Sleeper::current();
         if !self.sleeper.with(|sleeper| sleeper == Some(&me)) {
@@ -103,29 +102,13 @@ impl Bell {
         }
     }
 
-    /// Asks to be woken. True when the bell has been rung already. Releases who sleeps.
+    /// Asks to be woken. True when the bell was rung already. Releases who sleeps.
     fn fall_asleep(&self) -> bool {
         self.state.raise(ASLEEP, Ends::release(Edge::Asleep)) & RUNG != 0
     }
 
-    /// Gets up and takes the ring, if there was one. Acquires what was done before it.
+    /// Stops sleeping and takes the ring; true when there was one. Acquires what was done before the ring.
     fn take(&self) -> bool {
         self.state.swap(0, Ends::acquire(Edge::Rung)) & RUNG != 0
-    }
-}
-
-/// Rings the bell of a drain from any thread, for those who leave it messages elsewhere.
-#[derive(Clone, Debug)]
-pub struct Ringer(pub(super) Arc<super::table::Slots>);
-
-impl Ringer {
-    /// Ends the drain's wait, now or its next one, and no nap. Never waits.
-    pub fn ring(&self) {
-        self.0.bell.ring();
-    }
-
-    /// Ends the drain's wait or nap, now or its next one. Never waits.
-    pub fn call(&self) {
-        self.0.bell.call();
     }
 }

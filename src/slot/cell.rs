@@ -1,34 +1,50 @@
-//! The cell of one stream's newest cursor: words that are written over again, so that publishing takes no new memory and
-//! no step on anything that other streams share.
+//! The cell of one stream's newest cursor: words that are overwritten, so that publishing takes no new memory and
+//! touches nothing that other streams share.
 //!
 //! In: cursors, from one thread at a time. Out: the newest one, whole, for any thread.
-//! Laws: writing never waits; reading waits for nobody, and begins anew only where a whole cursor was written meanwhile;
-//! nobody reads half of one cursor and half of another, or an older one after a newer one.
+//! Laws: writing never waits; reading waits for nobody, and starts again only where a whole cursor was written
+//! meanwhile; nobody reads half of one cursor and half of another, nor an older cursor after a newer one.
+//!
+//! # How
+//! A cell has two halves, each with room for one cursor, and a count of the cursors written. The writer always fills
+//! the half that does not hold the newest cursor:
+//!
+//! ```text
+//! write(cursor):                            read():
+//!     n = count + 1                             loop:
+//!     fill half n % 2, word by word                 n = count
+//!     count = n                                     copy half n % 2, word by word
+//!                                                   if count is still n: the copy is whole
+//! ```
+//!
+//! While the writer fills one half, readers copy the other one undisturbed. A reader meets the writer only when it is
+//! so slow that a whole write ends and the next one begins during its copy. The count then has moved on, and the reader
+//! starts again. What it copied of such a half is nonsense, which `decode` bears and nobody sees.
 //!
 //! # Orderings
-//! There are two halves, and the writer fills the one that was not written last. Its count of writes carries the words
-//! ([`Edge::Newest`]). A word that is written over carries the count before it ([`Edge::Over`]): so who has read one
-//! finds, counting again, that its half is in use, and begins anew.
+//! The count carries the words of its half ([`Edge::Newest`]): a reader that sees count `n` sees cursor `n` whole, or
+//! words that are newer. A word that is overwritten carries the count before it ([`Edge::Over`]): a reader that saw one
+//! word of cursor `n + 2` also sees that the count has passed `n`, and so starts again.
 //!
 //! # Why no swapped pointer
-//! One that is swapped needs to know that nobody reads the old value. What arc-swap does for that touches memory of every
-//! thread that ever read or wrote any cell, at each swap: threads that publish for different streams then wait for each
-//! other's caches. Here a write touches its own stream's words alone.
+//! To swap a pointer, the writer must know that nobody reads the old value any more. What arc-swap does for that
+//! touches, at each swap, memory of every thread that ever read or wrote any cell: threads that publish for different
+//! streams then wait for each other's caches. Here a write touches the words of its own stream alone.
 //!
-//! Source: Lamport, "Concurrent Reading and Writing" (CACM 20, 1977), with the two places of Peterson, "Concurrent Reading
-//! While Writing" (TOPLAS 5, 1983); in the language's memory model after Boehm, "Can Seqlocks Get Along with Programming
-//! Language Memory Models?" (MSPC 2012).
+//! Source: Lamport, "Concurrent Reading and Writing" (CACM 20, 1977), with the two places of Peterson, "Concurrent
+//! Reading While Writing" (TOPLAS 5, 1983); in the language's memory model after Boehm, "Can Seqlocks Get Along with
+//! Programming Language Memory Models?" (MSPC 2012).
 
 use crate::base::{Cursor, EventId, Tick, fetch};
 use crate::sync::{Edge, Number};
 
-/// Words of each half in front of the id: the sequence; the time and the id's length.
+/// Words of each half before the id: one for the sequence, one for the time and the id's length.
 const HEAD: usize = 2;
 
 /// Bytes in a word.
 const WORD: usize = size_of::<u64>();
 
-/// The lowest bits of the second word are the id's length; the time has the others: 285 years in microseconds.
+/// The lowest bits of the second word hold the id's length. The others hold the time: 285 years in microseconds.
 const LEN_BITS: u32 = 11;
 
 const _: () = assert!(EventId::MAX < 1 << LEN_BITS);
@@ -36,19 +52,19 @@ const _: () = assert!(EventId::MAX < 1 << LEN_BITS);
 /// A place for cursors whose ids have up to a certain length.
 #[derive(Debug)]
 pub struct CursorCell {
-    /// How many cursors were written. The last one is in the half that the lowest bit says.
+    /// How many cursors were written. Its lowest bit says which half has the newest one.
     writes: Number,
-    /// Both halves.
+    /// Both halves, the one of even counts first.
     words: Box<[Number]>,
 }
 
 impl CursorCell {
-    /// An empty cell in which no cursor fits.
+    /// An empty cell, which no cursor fits into.
     pub fn empty() -> Self {
         Self { writes: Number::new(0), words: Box::default() }
     }
 
-    /// A cell with this cursor, for those whose ids are about as long.
+    /// A cell that holds this cursor, with room for ids up to its length, rounded up to a word.
     pub fn with(cursor: &Cursor) -> Self {
         let half = HEAD + cursor.id.as_bytes().len().div_ceil(WORD);
         let cell = Self { writes: Number::new(0), words: (0..2 * half).map(|_| Number::new(0)).collect() };
@@ -56,7 +72,8 @@ impl CursorCell {
         cell
     }
 
-    /// Writes the newest cursor; false, and nothing done, where its id is too long for the cell. One thread at a time.
+    /// Writes the newest cursor. False, and nothing is done, where its id is too long for the cell. One thread at a
+    /// time.
     pub fn write(&self, cursor: &Cursor) -> bool {
         let (writes, id) = (self.writes.get() + 1, cursor.id.as_bytes());
         let Some((head, words)) = self.half(writes).split_at_checked(HEAD) else { return false };
@@ -75,7 +92,7 @@ impl CursorCell {
         true
     }
 
-    /// The newest cursor; none before the first.
+    /// The newest cursor; `None` before the first.
     pub fn read(&self) -> Option<Cursor> {
         self.whole(decode)
     }
@@ -85,7 +102,8 @@ impl CursorCell {
         self.whole(|half| Some(half.first()?.observe(Edge::Over))).unwrap_or(0)
     }
 
-    /// What `read` makes of a half that nobody has written over meanwhile; none before the first cursor.
+    /// What `read` makes of the newest half, repeated until nobody has overwritten that half meanwhile; `None` before
+    /// the first cursor.
     fn whole<R>(&self, read: impl Fn(&[Number]) -> Option<R>) -> Option<R> {
         loop {
             let writes = self.writes.observe(Edge::Newest);
@@ -99,7 +117,7 @@ impl CursorCell {
         }
     }
 
-    /// Asks ahead for what the next write touches.
+    /// Fetches the memory that the next write will touch.
     #[inline]
     pub(super) fn warm(&self) {
         fetch(self.half(self.writes.get() + 1).first().map(Number::get).as_ref());
@@ -116,7 +134,7 @@ impl CursorCell {
     }
 }
 
-/// The cursor of a half: nonsense, and never a panic, while it is being written.
+/// Decodes the cursor of a half. While the half is being written the result is nonsense, and never a panic.
 fn decode(half: &[Number]) -> Option<Cursor> {
     let [sequence, time, id @ ..] = half else { return None };
     let (sequence, time) = (sequence.observe(Edge::Over), time.observe(Edge::Over));

@@ -1,16 +1,17 @@
 //! The persister's end of the slots.
 //!
-//! In: keys of slots with something new. Out: what is newest in them, as often as it is asked for; slots given back.
-//! Law: a slot is read again at each attempt to store it, never carried along as a value.
+//! In: which slots have something new. Out: what is newest in them, read as often as needed; slots given back.
+//! Law: each attempt to store a slot reads it again; no value is carried from one attempt to the next.
 
-use super::bell::{Ringer, Woken};
+use super::bell::Woken;
 use super::latest::{Phase, Published, Stay};
+use super::ringer::Ringer;
 use super::table::{SlotKey, Slots};
 use crate::base::Tick;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The one who stores.
+/// The end that one storing thread holds.
 #[derive(Debug)]
 pub struct SlotDrain {
     slots: Arc<Slots>,
@@ -21,9 +22,10 @@ impl SlotDrain {
         Self { slots }
     }
 
-    /// The next slot with something new, oldest first. What is published from now on queues it again.
+    /// The next slot with something new, oldest first. A publication from now on puts it on the queue again.
     ///
-    /// A slot that was released while it was on the queue is passed over, or comes out as what it holds now.
+    /// A slot that was released while it was on the queue is passed over, or comes with the key of the stream that it
+    /// has now.
     pub fn pop(&mut self) -> Option<SlotKey> {
         loop {
             let index = self.slots.queue.pop(|index| self.slots.at(index).map(|slot| &slot.dirty))?;
@@ -50,21 +52,21 @@ impl SlotDrain {
         slot.with(key, |_| Tick::from_micros(slot.last_seen.get()))
     }
 
-    /// Notes what the store has acknowledged: events at the mark.
+    /// Notes the sequence that the store has acknowledged.
     pub fn note_durable(&self, key: SlotKey, sequence: u64) {
         if let Some(slot) = self.slots.at(key.index) {
             slot.with(key, |_| slot.note_durable(sequence));
         }
     }
 
-    /// Gives back a slot whose end, retired or removed, has been stored; its key opens nothing from now on. False, and
-    /// nothing done, when the key is stale or its stream still lives.
+    /// Gives back a slot once the end of its stream, retired or removed, has been stored; the key opens nothing from
+    /// now on. False, and nothing is done, when the key is stale or the stream still lives.
     pub fn release(&mut self, key: SlotKey) -> bool {
         let Some(slot) = self.slots.at(key.index) else { return false };
         if slot.with(key, |stay| stay.phase == Phase::Live) != Some(false) {
             return false;
         }
-        // First: once the slot is on the free list, what is in it belongs to the next stream.
+        // Empty it first: once the slot is on the free list, it belongs to the next stream.
         slot.latest.put(None);
         slot.note_durable(0);
         if let Some(free) = self.slots.free(key.index) {
@@ -73,25 +75,26 @@ impl SlotDrain {
         true
     }
 
-    /// Waits until something was published or [`Ringer::ring`] called since the last wait, at most for `limit`. After
-    /// [`Woken::Rung`], pop until nothing is left: a ring is not given twice.
+    /// Waits until something is published or [`Ringer::ring`] is called, at most for `limit`; returns at once when that
+    /// has happened since the last wait. After [`Woken::Rung`], pop until nothing is left: a ring counts once.
     pub fn wait(&mut self, limit: Option<Duration>) -> Woken {
         self.slots.bell.wait(limit)
     }
 
-    /// Sleeps for `limit`, or until [`Ringer::call`], whatever is published meanwhile. Then pop until nothing is left.
+    /// Sleeps for `limit`, or until [`Ringer::call`], no matter what is published meanwhile. Then pop until nothing is
+    /// left.
     pub fn nap(&mut self, limit: Option<Duration>) {
         self.slots.bell.nap(limit);
     }
 
-    /// Looks at all slots from any thread, also while the drain is held up.
+    /// A view of all slots for any thread, also while the drain is held up.
     pub fn survey(&self) -> Survey {
         Survey { slots: Arc::clone(&self.slots) }
     }
 
-    /// One that rings the bell, for any thread.
+    /// A way to ring the bell, for any thread.
     pub fn ringer(&self) -> Ringer {
-        Ringer(Arc::clone(&self.slots))
+        Ringer::new(Arc::clone(&self.slots))
     }
 
     /// Slots on the queue.
@@ -110,18 +113,18 @@ impl SlotDrain {
     }
 }
 
-/// Looks at what all slots hold.
+/// A view of what all slots hold.
 #[derive(Clone, Debug)]
 pub struct Survey {
     slots: Arc<Slots>,
 }
 
 impl Survey {
-    /// Cursors that are published and not acknowledged by the store. Not those of streams that are to be removed: nobody
-    /// goes on behind them.
+    /// Cursors that are published and that the store has not acknowledged. Streams that are to be removed are left out:
+    /// nobody resumes them.
     pub fn unflushed(&self) -> impl Iterator<Item = Published> {
         self.published().filter_map(|(key, published)| {
-            // None: the stream has ended meanwhile, and its end is stored.
+            // `None`: the stream has ended meanwhile, and its end is stored.
             let durable = self.slots.at(key.index)?.durable(key)?;
             let is_behind = published.cursor.as_ref().is_some_and(|cursor| cursor.sequence > durable);
             (is_behind && published.phase != Phase::Removed).then_some(published)

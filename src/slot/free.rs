@@ -1,8 +1,8 @@
 //! The way back of free slots, from the drain to the writer.
 //!
-//! In: the indices that the drain lets go of. Out: all of them at once, as a chain of links.
-//! Laws: one thread gives, one takes. The taker takes the whole chain, so no index can come back in between unseen, and
-//! needs no second look; the giver tries again only when the taker was there in between.
+//! In: the indices of slots that the drain releases. Out: all of them at once, as a chain of links.
+//! Laws: one thread gives, one takes. The taker takes the whole chain in one step, so it never acts on a chain that has
+//! changed meanwhile (the ABA problem); the giver tries again only where the taker came in between.
 //!
 //! Source: Treiber, "Systems Programming: Coping with Parallelism" (IBM RJ 5118, 1986), emptied by one swap.
 
@@ -22,7 +22,8 @@ impl Default for FreeList {
 }
 
 impl FreeList {
-    /// Gives a slot back; `link` is its own. Releases the link, and all that was done with the slot before.
+    /// Gives a slot back; `link` is the slot's own. Releases the link, and everything that was done with the slot
+    /// before.
     pub fn give(&self, index: u32, link: &Bits) {
         let mut head = self.0.peek();
         loop {
@@ -34,7 +35,7 @@ impl FreeList {
         }
     }
 
-    /// Takes all that were given back: the first of the chain, or [`NONE`]. Acquires the links.
+    /// Takes all slots that were given back: the index of the first in the chain, or [`NONE`]. Acquires the links.
     pub fn take(&self) -> u32 {
         self.0.swap(NONE, Ends::acquire(Edge::Free))
     }

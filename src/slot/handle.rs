@@ -21,18 +21,18 @@ impl CursorHandle {
         Self { slots, key }
     }
 
-    /// The last event id that was delivered; none before the first, and after the stream was removed or released.
+    /// The last event id that was delivered. `None` before the first one, and after the stream was removed or released.
     pub fn last_event_id(&self) -> Option<EventId> {
         self.cursor().map(|cursor| cursor.id)
     }
 
-    /// The delivered mark; none before the first, and after the stream was removed or released.
+    /// The delivered mark. `None` before the first one, and after the stream was removed or released.
     pub fn cursor(&self) -> Option<Cursor> {
         let alive = |stay: &Stay| if stay.phase == Phase::Removed { None } else { stay.cell.read() };
         self.slots.at(self.key.index)?.with(self.key, alive)?
     }
 
-    /// Events at the mark that the store has acknowledged; never more than the cursor's. 0: none yet.
+    /// The sequence that the store has acknowledged, never greater than the cursor's. 0: none yet.
     pub fn durable(&self) -> u64 {
         self.slots.at(self.key.index).and_then(|slot| slot.durable(self.key)).unwrap_or(0)
     }

@@ -1,9 +1,9 @@
-//! What a slot holds: a stream's stay, and what those who look at it are given.
+//! What a slot holds: a stream's stay; and the copy of it that a reader gets.
 //!
-//! In: a name, a phase, cursors. Out: a [`Stay`] that the slot shares with who looks at it; copies of what is newest, as
-//! [`Published`].
-//! Laws: of a stay only the cursor changes, in its cell; a new phase, and a cursor whose id is too long for the cell, are
-//! a new stay in the slot.
+//! In: a name, a phase, cursors. Out: a [`Stay`], which the slot shares with its readers; copies of the newest state,
+//! as [`Published`].
+//! Laws: only the cursor of a stay changes, in its cell. For a new phase, and for a cursor whose id is too long for the
+//! cell, a new stay is put into the slot.
 
 use super::cell::CursorCell;
 use crate::base::{Cursor, StreamName};
@@ -20,16 +20,16 @@ pub enum Phase {
     Removed,
 }
 
-/// The newest state of a stream, as it was when it was looked at.
+/// A copy of a stream's newest state.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Published {
-    /// Whose it is.
+    /// The stream.
     pub name: Arc<StreamName>,
     /// The generation of the slot's key.
     pub generation: u32,
-    /// What is to become of the record.
+    /// What is to become of the stream's record.
     pub phase: Phase,
-    /// The delivered mark; in a retired or removed slot, the last one. None when there never was one.
+    /// The delivered mark; the last one, where the stream has ended. `None` when there never was one.
     pub cursor: Option<Cursor>,
 }
 
@@ -48,13 +48,13 @@ impl Stay {
         Self { name, generation, phase: Phase::Live, cell: CursorCell::empty() }
     }
 
-    /// The same stream in this phase, at this cursor.
+    /// The same stream in another phase, at this cursor.
     pub(super) fn at(&self, phase: Phase, cursor: Option<&Cursor>) -> Self {
         let cell = cursor.map_or_else(CursorCell::empty, CursorCell::with);
         Self { name: Arc::clone(&self.name), generation: self.generation, phase, cell }
     }
 
-    /// What is newest.
+    /// A copy of the newest state.
     pub(super) fn published(&self) -> Published {
         let Self { name, generation, phase, cell } = self;
         Published { name: Arc::clone(name), generation: *generation, phase: *phase, cursor: cell.read() }

@@ -1,20 +1,20 @@
 //! The dirty queue: which slots have something new, each at most once.
 //!
 //! In: indices, each with the dirty flag of its slot. Out: the indices, oldest first, their flags cleared.
-//! Laws: an index is pushed only by the one who set its flag, and its flag is cleared only by the one who popped it; so
-//! a ring as long as there are slots is never full.
+//! Laws: only the thread that set an index's flag pushes the index, and only the thread that popped the index clears
+//! the flag. So a ring with one place for each slot is never full.
 //!
 //! # Orderings
-//! Both sides are read-modify-writes of the flag, so either the mark comes first, and the pop that clears it sees what
-//! was published before the mark; or the clearing comes first, and the mark finds the flag clear and pushes again.
+//! Both sides change the flag by a read-modify-write, so one of them comes first. If the mark does, the pop that clears
+//! it sees what was published before the mark. If the clearing does, the mark finds the flag clear and pushes again.
 
 use crate::sync::{Bits, Edge, Ends, Ring};
 
-/// A flag that is not set, as [`Bits`].
+/// The value of a flag that is not set.
 pub(super) const CLEAN: u32 = 0;
 const DIRTY: u32 = 1;
 
-/// Any thread marks, one pops.
+/// Any thread marks slots, one thread pops them.
 #[derive(Debug)]
 pub struct DirtyQueue(Ring);
 
@@ -24,9 +24,9 @@ impl DirtyQueue {
         Self(Ring::new(capacity))
     }
 
-    /// Says that there is something new in the slot. True when that was not known yet: then ring the bell.
+    /// Marks the slot as one with something new. True when it was not marked before: then ring the bell.
     ///
-    /// Releases what was published before, acquires the pop before, so that the push finds room.
+    /// Releases what was published before; acquires the previous pop, so that the push finds room.
     pub fn mark(&self, index: u32, flag: &Bits) -> bool {
         if flag.swap(DIRTY, Ends::both(Edge::Change, Edge::Room)) == DIRTY {
             return false;
@@ -36,9 +36,9 @@ impl DirtyQueue {
         true
     }
 
-    /// The next slot with something new. Clears its flag before anything is read.
+    /// The next slot with something new. Clears its flag; the caller reads the slot after that.
     ///
-    /// Acquires what was published before the mark, releases the pop.
+    /// Acquires what was published before the mark; releases the pop.
     pub fn pop<'a>(&self, flag: impl FnOnce(u32) -> Option<&'a Bits>) -> Option<u32> {
         let index = self.0.pop()?;
         flag(index)?.swap(CLEAN, Ends::both(Edge::Room, Edge::Change));

@@ -1,13 +1,14 @@
 //! The reactor's end of the slots.
 //!
-//! In: what streams do: come, deliver, show life, go. Out: newest cursors in slots, indices on the queue, rings.
-//! Laws: no call waits; a stale key does nothing; after a slot's end was published the writer leaves it alone until the
-//! drain has released it.
+//! In: what happens to streams: one begins, delivers, shows activity, ends. Out: newest cursors in slots, indices on
+//! the queue, rings of the bell.
+//! Laws: no call waits; a stale key does nothing; once the end of a stream was published, the writer leaves the slot
+//! alone until the drain has released it.
 
-use super::bell::Ringer;
 use super::free::{FreeList, NONE};
 use super::handle::CursorHandle;
 use super::latest::{Phase, Stay};
+use super::ringer::Ringer;
 use super::table::{SlotKey, Slots};
 use crate::base::{Cursor, StreamName, Tick, fetch};
 use crate::sync::Shared;
@@ -19,22 +20,22 @@ use std::sync::Arc;
 pub(super) struct Place {
     /// The stream that has the slot, if one has.
     stay: Option<Shared<Stay>>,
-    /// The generation of the stream that has the slot, or of the next that will.
+    /// The generation of the stream that has the slot, or of the next one that will.
     generation: u32,
-    /// A pen publishes for this stream.
+    /// A [`SlotPen`] publishes for this stream.
     lent: bool,
 }
 
-/// The places of one writer that were taken at least once, in their order.
+/// The places of one writer, in order, as far as they were ever taken.
 #[derive(Debug)]
 struct Places {
-    /// The slot of the first.
+    /// The index of the first place's slot.
     first: u32,
     places: Vec<Place>,
 }
 
 impl Places {
-    /// A key's place, unless the key is stale or another writer's.
+    /// The place of a key, unless the key is stale or belongs to another writer.
     fn at(&mut self, key: SlotKey) -> Option<&mut Place> {
         let place = self.places.get_mut(key.index.checked_sub(self.first)? as usize)?;
         (place.generation == key.generation).then_some(place)
@@ -46,16 +47,16 @@ impl Places {
     }
 }
 
-/// The one who publishes.
+/// The end that one publishing thread holds.
 #[derive(Debug)]
 pub struct SlotWriter {
     slots: Arc<Slots>,
-    /// The slots that are this writer's.
+    /// The indices of this writer's slots.
     range: Range<u32>,
     places: Places,
-    /// The first of the free slots that were taken off the free list.
+    /// The first slot of the chain that was taken off the free list.
     free: u32,
-    /// Slots that streams have.
+    /// Slots that streams have now.
     taken: usize,
 }
 
@@ -65,7 +66,7 @@ impl SlotWriter {
         Self { slots, range, places, free: NONE, taken: 0 }
     }
 
-    /// Gives a stream a slot. None when none is free: the stream then runs unpersisted.
+    /// Gives a stream a slot. `None` when no slot is free: the stream then runs unpersisted.
     pub fn take(&mut self, name: Arc<StreamName>) -> Option<SlotKey> {
         let index = self.next_free()?;
         let place = self.places.places.get_mut((index - self.range.start) as usize)?;
@@ -74,7 +75,7 @@ impl SlotWriter {
         Some(SlotKey { index, generation: place.generation })
     }
 
-    /// A slot that was given back, else one that was never used.
+    /// A slot that was given back, or else one that was never used.
     fn next_free(&mut self) -> Option<u32> {
         if self.free == NONE {
             self.free = self.slots.free(self.range.start).map_or(NONE, FreeList::take);
@@ -90,7 +91,8 @@ impl SlotWriter {
         Some(index)
     }
 
-    /// Publishes a delivered mark. No allocation but for the first one, and one whose id is longer than all before.
+    /// Publishes a delivered mark. Allocates only for the first mark, and for one whose id is longer than all before
+    /// it.
     pub fn publish(&mut self, key: SlotKey, cursor: &Cursor) {
         let Some(stay) = self.places.stay(key) else { return };
         self.slots.publish(key, stay, cursor);
@@ -102,13 +104,13 @@ impl SlotWriter {
         self.slots.touch(key, stay, at);
     }
 
-    /// Publishes a tombstone: the record goes, and the key opens nothing here from now on.
+    /// Publishes a tombstone: the record is removed. The key opens nothing here from now on.
     pub fn remove(&mut self, key: SlotKey) {
         self.end(key, Phase::Removed);
     }
 
-    /// Lets a stream go whose record stays: what was published last is still written. The key opens nothing here from
-    /// now on.
+    /// Ends a stream whose record stays: what was published last is still written. The key opens nothing here from now
+    /// on.
     pub fn retire(&mut self, key: SlotKey) {
         self.end(key, Phase::Retired);
     }
@@ -119,14 +121,14 @@ impl SlotWriter {
         place.generation = place.generation.wrapping_add(1);
         self.taken -= 1;
         let Some(slot) = self.slots.at(key.index) else { return };
-        // From the slot: a pen may have put a stay there that is not known here.
+        // Read from the slot: a pen may have put a stay there that the writer does not know.
         let cursor = slot.with(key, |newest| newest.cell.read()).flatten();
         slot.latest.put(Some(Shared::new(stay.at(phase, cursor.as_ref()))));
         self.slots.mark(key.index);
     }
 
-    /// A way to publish for this stream alone, on another thread. There is one; from now on the writer itself publishes
-    /// nothing for the stream but its end.
+    /// A way to publish for this stream alone, on another thread. There is at most one; from now on the writer itself
+    /// publishes only the stream's end.
     pub fn pen(&mut self, key: SlotKey) -> Option<SlotPen> {
         let stay = Shared::clone(self.places.stay(key)?);
         self.places.at(key)?.lent = true;
@@ -138,12 +140,12 @@ impl SlotWriter {
         CursorHandle::new(Arc::clone(&self.slots), key)
     }
 
-    /// One that rings the drain's bell, for any thread.
+    /// A way to ring the drain's bell, for any thread.
     pub fn ringer(&self) -> Ringer {
-        Ringer(Arc::clone(&self.slots))
+        Ringer::new(Arc::clone(&self.slots))
     }
 
-    /// Slots that streams have; those that the drain has not released yet are not counted.
+    /// Slots that streams have. Slots that wait for the drain to release them are not counted.
     pub fn len(&self) -> usize {
         self.taken
     }
@@ -153,14 +155,15 @@ impl SlotWriter {
         self.taken == 0
     }
 
-    /// How many slots are this writer's.
+    /// How many slots this writer has in all.
     pub fn capacity(&self) -> usize {
         self.range.len()
     }
 }
 
 impl Slots {
-    /// Publishes a cursor of the stream whose stay this is: in its cell, or in a new one where that is too small.
+    /// Publishes a cursor of the stream with this stay: in the stay's cell, or with a new stay where that cell is too
+    /// small.
     #[inline]
     fn publish(&self, key: SlotKey, stay: &mut Shared<Stay>, cursor: &Cursor) {
         let Some(slot) = self.at(key.index) else { return };
@@ -172,7 +175,7 @@ impl Slots {
         self.mark(key.index);
     }
 
-    /// Notes activity of the stream whose stay this is, unless it has published nothing.
+    /// Notes activity of the stream with this stay, unless the stream has published nothing.
     #[inline]
     fn touch(&self, key: SlotKey, stay: &Stay, at: Tick) {
         let Some(slot) = self.at(key.index).filter(|_| !stay.cell.is_empty()) else { return };
@@ -192,12 +195,13 @@ pub struct SlotPen {
 }
 
 impl SlotPen {
-    /// Publishes a delivered mark. No allocation but for the first one, and one whose id is longer than all before.
+    /// Publishes a delivered mark. Allocates only for the first mark, and for one whose id is longer than all before
+    /// it.
     pub fn publish(&mut self, cursor: &Cursor) {
         self.slots.publish(self.key, &mut self.stay, cursor);
     }
 
-    /// Asks ahead for what the next publication touches.
+    /// Fetches the memory that the next publication will touch.
     #[inline]
     pub fn warm(&self) {
         fetch(self.slots.at(self.key.index).map(|slot| slot.last_seen.get()).as_ref());
@@ -212,7 +216,7 @@ impl SlotPen {
 
 #[cfg(test)]
 impl SlotWriter {
-    /// Where what is newest of a stream lies.
+    /// The address of a stream's newest stay.
     pub(super) fn place_of(&self, key: SlotKey) -> *const () {
         self.slots
             .at(key.index)
@@ -220,7 +224,7 @@ impl SlotWriter {
     }
 }
 
-/// The promises of the module's page: a slot's own bytes, with the stamp and number that the queue keeps of it; and a stay,
+/// The sizes that the module's page promises: a slot with the stamp and number that the queue keeps for it, and a stay
 /// with the two counts of its `Arc`.
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<super::table::Slot>() + size_of::<Place>() + 16 <= 64 && size_of::<Stay>() + 16 <= 56);

@@ -8,6 +8,7 @@
 //! `#parsing-an-event-stream` and `#event-stream-interpretation`.
 
 mod event;
+mod id;
 mod line;
 mod parser;
 mod scanner;
@@ -16,6 +17,7 @@ mod tests;
 mod writer;
 
 pub use event::{Cap, Event, ParseError, ParserLimits};
+pub use id::{ids, write_id};
 pub use parser::Parser;
 pub use scanner::{Block, BlockId, Position, Scan, Scanner};
 pub use writer::{WriteError, write_comment, write_event, write_retry};

@@ -9,6 +9,7 @@
 use std::error::Error;
 use std::fmt;
 
+use super::id::write_id;
 use super::line::line_end;
 
 /// Why an event cannot be written.
@@ -51,7 +52,7 @@ pub fn write_event(
         return Err(WriteError::EventType(at));
     }
     if let Some(id) = id {
-        write_line(out, b"id: ", id);
+        write_id(out, id);
     }
     if let Some(event_type) = event_type {
         write_line(out, b"event: ", event_type.as_bytes());

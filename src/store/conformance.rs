@@ -1,7 +1,7 @@
-//! The promises of [`super`] as a suite that any store can be held to.
+//! The promises of [`store`](super) as a suite of checks for any store.
 //!
-//! In: a way to open a store that is empty at first and keeps what it is given. Out: nothing, or a panic that names the
-//! promise that was broken.
+//! In: a way to open a store, which is empty at first and keeps what it is given. Out: nothing, or a panic that names
+//! the broken promise.
 //!
 //! ```
 //! let memory = segno::store::memory::Shared::new(1_000_000);
@@ -9,17 +9,21 @@
 //! ```
 #![allow(clippy::panic, reason = "a broken promise is a failed test")]
 
+use super::error::StoreError;
+use super::log::{LogBlock, LogBounds, LogWrite};
 use super::memory::MemoryStore;
-use super::{LogBlock, LogBounds, LogWrite, Opened, SessionStore, StoreError, Stored, StoredCursor, Write};
+use super::opened::Opened;
+use super::record::Record;
+use super::session::{Outcome, SessionStore, Write};
 use crate::base::{EventId, Random, StreamName};
 use std::fmt::Debug;
 use std::sync::Arc;
 
-/// Runs the whole suite. `open` is called several times, each time after the store before was dropped; a store that
-/// outlives its process gives what was kept.
+/// Runs the whole suite. `open` is called several times, each time after the last store was dropped, and must give a
+/// store with everything that was kept before.
 ///
 /// # Panics
-/// When a promise is broken, naming it.
+/// When a promise is broken. The message names it.
 pub fn check(open: &mut dyn FnMut() -> Opened) {
     epochs_grow(open);
     the_secret_stays(open);
@@ -45,15 +49,15 @@ fn name(session: &[u8], stream: u64) -> Arc<StreamName> {
     Arc::new(StreamName { session: session.into(), stream })
 }
 
-fn cursor(epoch: u64, sequence: u64, last_seen_ms: u64) -> StoredCursor {
+fn cursor(epoch: u64, sequence: u64, last_seen_ms: u64) -> Record {
     let id = EventId::from_bytes(format!("{epoch}-{sequence}").as_bytes());
-    StoredCursor { epoch, sequence, id: id.unwrap_or_else(|| panic!("a short id")), last_seen_ms }
+    Record { epoch, sequence, id: id.unwrap_or_else(|| panic!("a short id")), last_seen_ms }
 }
 
-fn write(store: &mut dyn SessionStore, name: &Arc<StreamName>, write: Write) -> Stored {
+fn write(store: &mut dyn SessionStore, name: &Arc<StreamName>, write: Write) -> Outcome {
     let results = done("writing", store.store_event_ids_batch(&[(Arc::clone(name), write)]));
     hold("a batch has one result an item", results.len(), 1);
-    results.into_iter().next().map_or(Stored::Stale, |result| done("writing an item", result))
+    results.into_iter().next().map_or(Outcome::Stale, |result| done("writing an item", result))
 }
 
 fn epochs_grow(open: &mut dyn FnMut() -> Opened) {
@@ -82,10 +86,10 @@ fn cursors_never_move_back(open: &mut dyn FnMut() -> Opened) {
     for ((epoch, sequence), expected) in order.into_iter().zip(expected) {
         let mut store = open();
         let stored = write(&mut *store.sessions, &n, Write::Cursor(cursor(epoch, sequence, 0)));
-        hold(promise, stored == Stored::Written, expected);
+        hold(promise, stored == Outcome::Written, expected);
     }
     let mut store = open();
-    hold(promise, done("storing", store.sessions.store_last_event_id(&n, &cursor(2, 9, 0))), Stored::Stale);
+    hold(promise, done("storing", store.sessions.store_last_event_id(&n, &cursor(2, 9, 0))), Outcome::Stale);
     hold(promise, done("reading", store.sessions.get_last_event_id(&n)), Some(cursor(3, 1, 0)));
     done("removing", store.sessions.remove(&n));
 }
@@ -94,11 +98,11 @@ fn activity_makes_no_record(open: &mut dyn FnMut() -> Opened) {
     let (promise, n) = ("activity moves forward and makes no record", name(b"activity", 1));
     let mut store = open();
     let store = &mut *store.sessions;
-    hold(promise, write(store, &n, Write::Activity { last_seen_ms: 5 }), Stored::Stale);
+    hold(promise, write(store, &n, Write::Activity { last_seen_ms: 5 }), Outcome::Stale);
     hold(promise, done("reading", store.get_last_event_id(&n)), None);
     write(store, &n, Write::Cursor(cursor(1, 1, 5)));
-    hold(promise, write(store, &n, Write::Activity { last_seen_ms: 4 }), Stored::Stale);
-    hold(promise, write(store, &n, Write::Activity { last_seen_ms: 9 }), Stored::Written);
+    hold(promise, write(store, &n, Write::Activity { last_seen_ms: 4 }), Outcome::Stale);
+    hold(promise, write(store, &n, Write::Activity { last_seen_ms: 9 }), Outcome::Written);
     hold(promise, done("reading", store.get_last_event_id(&n)), Some(cursor(1, 1, 9)));
     write(store, &n, Write::Cursor(cursor(1, 2, 7)));
     hold(promise, done("reading", store.get_last_event_id(&n)), Some(cursor(1, 2, 9)));
@@ -110,9 +114,9 @@ fn removal_is_fenced(open: &mut dyn FnMut() -> Opened) {
     let mut store = open();
     let store = &mut *store.sessions;
     write(store, &n, Write::Cursor(cursor(4, 1, 0)));
-    hold(promise, write(store, &n, Write::Remove { epoch: 3 }), Stored::Stale);
+    hold(promise, write(store, &n, Write::Remove { epoch: 3 }), Outcome::Stale);
     hold(promise, done("reading", store.get_last_event_id(&n)), Some(cursor(4, 1, 0)));
-    hold(promise, write(store, &n, Write::Remove { epoch: 4 }), Stored::Written);
+    hold(promise, write(store, &n, Write::Remove { epoch: 4 }), Outcome::Written);
     hold("a removed record is gone", done("reading", store.get_last_event_id(&n)), None);
     done("removing what is not there", store.remove(&n));
 }
@@ -121,12 +125,12 @@ fn what_expires_was_not_active(open: &mut dyn FnMut() -> Opened) {
     let (promise, n) = ("an expired record goes only if its last activity is too long ago", name(b"expire", 1));
     let mut store = open();
     let store = &mut *store.sessions;
-    hold(promise, write(store, &n, Write::Expire { before_ms: u64::MAX }), Stored::Stale);
+    hold(promise, write(store, &n, Write::Expire { before_ms: u64::MAX }), Outcome::Stale);
     write(store, &n, Write::Cursor(cursor(9, 1, 5)));
     write(store, &n, Write::Activity { last_seen_ms: 7 });
-    hold(promise, write(store, &n, Write::Expire { before_ms: 7 }), Stored::Stale);
+    hold(promise, write(store, &n, Write::Expire { before_ms: 7 }), Outcome::Stale);
     hold(promise, done("reading", store.get_last_event_id(&n)), Some(cursor(9, 1, 7)));
-    hold(promise, write(store, &n, Write::Expire { before_ms: 8 }), Stored::Written);
+    hold(promise, write(store, &n, Write::Expire { before_ms: 8 }), Outcome::Written);
     hold("a removed record is gone", done("reading", store.get_last_event_id(&n)), None);
 }
 

@@ -1,6 +1,8 @@
-//! What can go wrong in a store, said so that a person knows what to do.
+//! What can go wrong in a store, in words that tell a person what to do.
 //!
-//! Law: an error names what was being done, to what, and what helps; whether trying again may help is part of it.
+//! In: what the system or the store reports. Out: an error with a message.
+//!
+//! Law: an error names what was being done, to what, and what helps; and it tells whether trying again may help.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -54,8 +56,7 @@ pub enum StoreError {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// The store was closed, or has failed so that nothing more can be done with it: let go of both halves and open it
-    /// again.
+    /// The store was closed, or has failed for good: drop both halves and open it again.
     Closed,
     /// This build has no such store.
     NotBuilt {
@@ -67,7 +68,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether trying again may help without anybody doing something about it.
+    /// Whether trying again may help, without anybody doing something about the cause.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Io { .. } | Self::Locked { .. } | Self::Closed | Self::Refused(_) | Self::Full { .. })
     }
@@ -76,11 +77,11 @@ impl StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::OutOfEpochs => f.write_str("the store has no epoch left; start with an empty one"),
-            Self::Full { limit } => write!(f, "the store holds its bound of {limit} records; raise it or remove some"),
+            Self::OutOfEpochs => f.write_str("the store has no epoch left; start with an empty store"),
+            Self::Full { limit } => write!(f, "the store is full with {limit} records; raise the bound or remove some"),
             Self::Io { doing, why } => write!(f, "the store failed while {doing}: {why}"),
             Self::Locked { path } => {
-                write!(f, "{} is open in another process; end that one or use another file", path.display())
+                write!(f, "{} is open in another process; end that process or use another file", path.display())
             }
             Self::Newer { path, found, known } => write!(
                 f,
@@ -88,11 +89,11 @@ impl fmt::Display for StoreError {
                 path.display()
             ),
             Self::Foreign { path } => {
-                write!(f, "{} is not a store of segno's and is left as it is; use another file", path.display())
+                write!(f, "{} is not a store of segno and is left as it is; use another file", path.display())
             }
             Self::Torn { path, why } => write!(
                 f,
-                "{} is damaged ({why}) and is left as it is; restore a copy, or move it away to begin anew",
+                "{} is damaged ({why}) and is left as it is; restore a copy, or move the file away to start with an empty store",
                 path.display()
             ),
             Self::Damaged { why } => write!(f, "the record is damaged: {why}; it will be replaced by the next write"),

@@ -1,21 +1,23 @@
 //! Stores of recent raw events, so that replay survives a restart.
 //!
-//! In: blocks of whole events as they were forwarded. Out: the newest of them, in order.
+//! In: blocks of whole events, as they were forwarded. Out: the newest of these blocks, in order.
 //!
 //! # What a log store promises
-//! 1. A call that returns `Ok` has done what it says; after an `Err` nothing is known of the call, and what was
-//!    acknowledged before it still stands.
-//! 2. The items of a batch stand alone, as those of a [`super::SessionStore`] do.
-//! 3. After an append a stream's stored log keeps to the bounds: the oldest blocks leave. The newest block always stays.
-//! 4. What is read comes in the order it was appended and without a hole that is not stated: a block that does not
-//!    follow the one before it has `hole` set, and of a damaged one only what lies behind it is given.
-//! 5. A removed log is gone for every later call, until it is appended to again.
-//! 6. Logs are listed in the order of their names, as records are.
+//! 1. A call that returns `Ok` has done what it says. After an `Err` nothing is known of the call, and what was
+//!    acknowledged before still stands.
+//! 2. The items of a batch stand alone, as in a [`super::SessionStore`].
+//! 3. After an append the stream's log is within its bounds: the oldest blocks are removed. The newest block always
+//!    stays.
+//! 4. Blocks are read in the order in which they were appended, and every hole is stated: a block that does not follow
+//!    the one before it has `hole` set. Where a block is damaged, only the blocks after it are read.
+//! 5. A removed log is gone for every later call, until the next append to it.
+//! 6. Logs are listed in the order of their names, like records.
 
-use super::{StoreError, StreamName};
+use super::error::StoreError;
+use crate::base::StreamName;
 use std::sync::Arc;
 
-/// Events of one stream that lie together. Immutable once made.
+/// Consecutive events of one stream. Immutable once made.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LogBlock {
     /// The number of its first event in the stream, from 1.
@@ -30,14 +32,14 @@ pub struct LogBlock {
     pub hole: bool,
 }
 
-/// The bounds of a stored log: the first that is reached rules.
+/// The bounds of a stored log. The first one that is reached counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LogBounds {
     /// Events.
     pub events: u64,
     /// Bytes of events.
     pub bytes: u64,
-    /// Milliseconds between the newest block and the oldest.
+    /// Milliseconds between the oldest block and the newest.
     pub age_ms: u64,
 }
 
@@ -50,7 +52,7 @@ pub enum LogWrite {
         name: Arc<StreamName>,
         /// Its events.
         block: Arc<LogBlock>,
-        /// What the owner needs to go on with the stream, at most 1 KiB; the newest is kept.
+        /// What the owner needs to go on with the stream, at most 1 KiB. The newest is kept.
         meta: Arc<[u8]>,
         /// The bounds of this stream's log.
         bounds: LogBounds,
@@ -63,14 +65,14 @@ pub enum LogWrite {
 }
 
 impl LogWrite {
-    /// The stream it is about.
+    /// The stream that it is about.
     pub fn name(&self) -> &Arc<StreamName> {
         match self {
             Self::Append { name, .. } | Self::Remove { name } => name,
         }
     }
 
-    /// Bytes it holds on the heap.
+    /// Bytes that it holds on the heap.
     pub fn bytes(&self) -> usize {
         match self {
             Self::Append { block, .. } => block.bytes.len() + block.ends.len() * 4 + size_of::<LogBlock>(),
@@ -79,10 +81,10 @@ impl LogWrite {
     }
 }
 
-/// A stored log.
+/// A log as a store keeps it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StoredLog {
-    /// What the owner left beside it last.
+    /// What the owner gave with the newest block.
     pub meta: Box<[u8]>,
     /// Its blocks, the oldest first.
     pub blocks: Vec<LogBlock>,
@@ -90,21 +92,21 @@ pub struct StoredLog {
 
 /// Keeps recent events. See the module's promises. Calls may block.
 pub trait LogStore: Send {
-    /// Appends blocks and trims each log to its bounds, in one step. The outer error means that none is known to be
+    /// Appends blocks and trims each log to its bounds, in one step. The outer error means that no item is known to be
     /// written.
     ///
     /// # Errors
     /// [`StoreError`], for the whole batch or for single items.
     fn write_logs(&mut self, items: &[LogWrite]) -> Result<Vec<Result<(), StoreError>>, StoreError>;
 
-    /// The newest blocks of a stream that have at most `max_bytes` together (at least one block).
+    /// The newest blocks of a stream: as many as have at most `max_bytes` together, and at least one.
     ///
     /// # Errors
     /// [`StoreError`], when the log cannot be read.
     fn read_log(&mut self, name: &StreamName, max_bytes: usize) -> Result<Option<StoredLog>, StoreError>;
 
-    /// Up to `limit` logs behind a name, or from the first, each with the time of its newest block: so that those are
-    /// found whose records went without them. A store whose logs go by themselves has none to list.
+    /// Up to `limit` logs after a name, or from the first, each with the time of its newest block, so that logs without
+    /// a record can be found and removed. A store that removes such logs itself need not list any.
     ///
     /// # Errors
     /// [`StoreError`], when logs cannot be read.

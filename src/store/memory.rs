@@ -1,20 +1,23 @@
 //! A store that lives as long as the process: for tests, and where a restart may forget.
 //!
-//! Law: it keeps the promises of [`super`] with the simplest means there are, so that other stores can be held
-//! against it; it holds no more records than it was told.
+//! In: records and log blocks. Out: the same, as long as the process lives. //! Laws: it keeps the promises of
+//! [`store`](super) by the simplest means, so that other stores can be compared with it; it holds no more records than
+//! its limit.
 
-use super::log::state_holes;
-use super::{LogBlock, LogBounds, LogStore, LogWrite, Opened, StoredLog};
-use super::{SessionStore, StoreError, Stored, StoredCursor, Write};
+use super::error::StoreError;
+use super::log::{LogBlock, LogBounds, LogStore, LogWrite, StoredLog, state_holes};
+use super::opened::Opened;
+use super::record::Record;
+use super::session::{Outcome, SessionStore, Write};
 use crate::base::StreamName;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Cursors in a map.
+/// Records and logs in two maps.
 #[derive(Debug)]
 pub struct MemoryStore {
-    records: BTreeMap<StreamName, StoredCursor>,
+    records: BTreeMap<StreamName, Record>,
     logs: BTreeMap<StreamName, Log>,
     epoch: u64,
     secret: Option<u128>,
@@ -28,7 +31,8 @@ struct Log {
 }
 
 impl MemoryStore {
-    /// An empty store for at most `limit` records, and as many logs. A record costs about 150 bytes, and more for ids above 64 bytes.
+    /// An empty store for at most `limit` records, and as many logs. A record costs about 150 bytes, and more for ids
+    /// above 64 bytes.
     pub fn new(limit: usize) -> Self {
         Self { records: BTreeMap::new(), logs: BTreeMap::new(), epoch: 0, secret: None, limit }
     }
@@ -43,23 +47,23 @@ impl MemoryStore {
         self.records.is_empty()
     }
 
-    fn write(&mut self, name: &StreamName, write: &Write) -> Result<Stored, StoreError> {
+    fn write(&mut self, name: &StreamName, write: &Write) -> Result<Outcome, StoreError> {
         match write {
             Write::Cursor(cursor) => self.store_last_event_id(name, cursor),
             Write::Activity { last_seen_ms } => match self.records.get_mut(name) {
                 Some(record) if record.last_seen_ms < *last_seen_ms => {
                     record.last_seen_ms = *last_seen_ms;
-                    Ok(Stored::Written)
+                    Ok(Outcome::Written)
                 }
-                _ => Ok(Stored::Stale),
+                _ => Ok(Outcome::Stale),
             },
             Write::Remove { epoch } => match self.records.get(name) {
-                Some(record) if record.epoch > *epoch => Ok(Stored::Stale),
-                _ => self.remove(name).map(|()| Stored::Written),
+                Some(record) if record.epoch > *epoch => Ok(Outcome::Stale),
+                _ => self.remove(name).map(|()| Outcome::Written),
             },
             Write::Expire { before_ms } => match self.records.get(name) {
-                Some(record) if record.last_seen_ms < *before_ms => self.remove(name).map(|()| Stored::Written),
-                _ => Ok(Stored::Stale),
+                Some(record) if record.last_seen_ms < *before_ms => self.remove(name).map(|()| Outcome::Written),
+                _ => Ok(Outcome::Stale),
             },
         }
     }
@@ -95,30 +99,30 @@ impl SessionStore for MemoryStore {
         Ok(*self.secret.get_or_insert(candidate))
     }
 
-    fn get_last_event_id(&mut self, name: &StreamName) -> Result<Option<StoredCursor>, StoreError> {
+    fn get_last_event_id(&mut self, name: &StreamName) -> Result<Option<Record>, StoreError> {
         Ok(self.records.get(name).cloned())
     }
 
     fn store_event_ids_batch(
         &mut self,
         items: &[(Arc<StreamName>, Write)],
-    ) -> Result<Vec<Result<Stored, StoreError>>, StoreError> {
+    ) -> Result<Vec<Result<Outcome, StoreError>>, StoreError> {
         Ok(items.iter().map(|(name, write)| self.write(name, write)).collect())
     }
 
-    fn store_last_event_id(&mut self, name: &StreamName, cursor: &StoredCursor) -> Result<Stored, StoreError> {
+    fn store_last_event_id(&mut self, name: &StreamName, cursor: &Record) -> Result<Outcome, StoreError> {
         let is_full = self.records.len() >= self.limit;
         match self.records.get_mut(name) {
-            Some(record) if !cursor.is_newer_than(record) => Ok(Stored::Stale),
+            Some(record) if !cursor.is_newer_than(record) => Ok(Outcome::Stale),
             Some(record) => {
                 let last_seen_ms = record.last_seen_ms.max(cursor.last_seen_ms);
-                *record = StoredCursor { last_seen_ms, ..cursor.clone() };
-                Ok(Stored::Written)
+                *record = Record { last_seen_ms, ..cursor.clone() };
+                Ok(Outcome::Written)
             }
             None if is_full => Err(StoreError::Full { limit: self.limit }),
             None => {
                 self.records.insert(name.clone(), cursor.clone());
-                Ok(Stored::Written)
+                Ok(Outcome::Written)
             }
         }
     }
@@ -128,11 +132,7 @@ impl SessionStore for MemoryStore {
         Ok(())
     }
 
-    fn scan(
-        &mut self,
-        after: Option<&StreamName>,
-        limit: usize,
-    ) -> Result<Vec<(StreamName, StoredCursor)>, StoreError> {
+    fn scan(&mut self, after: Option<&StreamName>, limit: usize) -> Result<Vec<(StreamName, Record)>, StoreError> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let found = self.records.range((from, Bound::Unbounded)).take(limit);
         Ok(found.map(|(name, cursor)| (name.clone(), cursor.clone())).collect())
@@ -182,13 +182,12 @@ impl Log {
     }
 }
 
-/// A new store whose halves share one memory. Opening the result of a clone again gives what was kept: as a file does
-/// over a restart.
+/// A new store for at most `limit` records, whose halves share one memory.
 pub fn open(limit: usize) -> Opened {
     Shared::new(limit).open()
 }
 
-/// One memory, opened as often as asked for.
+/// One memory that can be opened many times, as a file can over restarts.
 #[derive(Clone, Debug)]
 pub struct Shared(Arc<Mutex<MemoryStore>>);
 
@@ -209,7 +208,7 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, MemoryStore> {
-        // No call leaves it half done.
+        // No thread leaves the store half changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -223,18 +222,18 @@ impl SessionStore for Shared {
         self.lock().secret(candidate)
     }
 
-    fn get_last_event_id(&mut self, name: &StreamName) -> Result<Option<StoredCursor>, StoreError> {
+    fn get_last_event_id(&mut self, name: &StreamName) -> Result<Option<Record>, StoreError> {
         self.lock().get_last_event_id(name)
     }
 
     fn store_event_ids_batch(
         &mut self,
         items: &[(Arc<StreamName>, Write)],
-    ) -> Result<Vec<Result<Stored, StoreError>>, StoreError> {
+    ) -> Result<Vec<Result<Outcome, StoreError>>, StoreError> {
         self.lock().store_event_ids_batch(items)
     }
 
-    fn store_last_event_id(&mut self, name: &StreamName, cursor: &StoredCursor) -> Result<Stored, StoreError> {
+    fn store_last_event_id(&mut self, name: &StreamName, cursor: &Record) -> Result<Outcome, StoreError> {
         self.lock().store_last_event_id(name, cursor)
     }
 
@@ -242,11 +241,7 @@ impl SessionStore for Shared {
         self.lock().remove(name)
     }
 
-    fn scan(
-        &mut self,
-        after: Option<&StreamName>,
-        limit: usize,
-    ) -> Result<Vec<(StreamName, StoredCursor)>, StoreError> {
+    fn scan(&mut self, after: Option<&StreamName>, limit: usize) -> Result<Vec<(StreamName, Record)>, StoreError> {
         self.lock().scan(after, limit)
     }
 
@@ -279,10 +274,10 @@ mod tests {
         let mut store = MemoryStore::new(1);
         let name = |stream| StreamName { session: b"s"[..].into(), stream };
         let id = EventId::from_bytes(b"1").unwrap();
-        let cursor = |sequence| StoredCursor { epoch: 1, sequence, id: id.clone(), last_seen_ms: 0 };
-        assert_eq!(store.store_last_event_id(&name(1), &cursor(1)), Ok(Stored::Written));
+        let cursor = |sequence| Record { epoch: 1, sequence, id: id.clone(), last_seen_ms: 0 };
+        assert_eq!(store.store_last_event_id(&name(1), &cursor(1)), Ok(Outcome::Written));
         assert_eq!(store.store_last_event_id(&name(2), &cursor(1)), Err(StoreError::Full { limit: 1 }));
-        assert_eq!(store.store_last_event_id(&name(1), &cursor(2)), Ok(Stored::Written));
+        assert_eq!(store.store_last_event_id(&name(1), &cursor(2)), Ok(Outcome::Written));
         assert_eq!((store.len(), store.is_empty()), (1, false));
     }
 }

@@ -1,158 +1,26 @@
-//! How cursors and log blocks are written down: versioned, each length checked.
+//! A cursor as a store keeps it.
 //!
-//! In: values. Out: bytes, and the values again, or what is wrong with the bytes.
-//! Laws: reading never panics and never allocates more than the record has bytes; a record with bytes too few or too
-//! many, or of another version, is damaged.
-//!
-//! All numbers are little-endian. A cursor is `1`, epoch, sequence, last seen (8 bytes each), the id. A block is `1`,
-//! flags, first, at (8 each), the count of events (4), where each ends (4 each), the bytes.
+//! In: the parts of a cursor, and the epoch of the owner that writes it. Out: a record; which of two is newer.
+//! Law: records of one stream are ordered by epoch, then by sequence.
 
-use super::{LogBlock, StoreError, StoredCursor};
 use crate::base::EventId;
 
-const CURSOR: u8 = 1;
-const BLOCK: u8 = 1;
-const HOLE: u8 = 1;
-
-/// Writes a cursor in front of which `out` is emptied.
-pub fn encode_cursor(cursor: &StoredCursor, out: &mut Vec<u8>) {
-    out.clear();
-    out.push(CURSOR);
-    for number in [cursor.epoch, cursor.sequence, cursor.last_seen_ms] {
-        out.extend_from_slice(&number.to_le_bytes());
-    }
-    out.extend_from_slice(cursor.id.as_bytes());
+/// A cursor as a store keeps it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Record {
+    /// The epoch of the owner that wrote it.
+    pub epoch: u64,
+    /// How many events this owner had delivered on the stream, from 1.
+    pub sequence: u64,
+    /// The id of the last of them.
+    pub id: EventId,
+    /// When the session was last active, in milliseconds since the Unix epoch.
+    pub last_seen_ms: u64,
 }
 
-/// Reads a cursor.
-///
-/// # Errors
-/// [`StoreError::Damaged`].
-pub fn decode_cursor(bytes: &[u8]) -> Result<StoredCursor, StoreError> {
-    let mut r = Reader(bytes);
-    r.version(CURSOR)?;
-    let (epoch, sequence, last_seen_ms) = (r.u64()?, r.u64()?, r.u64()?);
-    let id = EventId::from_bytes(r.0).ok_or(damaged("its id is too long"))?;
-    Ok(StoredCursor { epoch, sequence, id, last_seen_ms })
-}
-
-/// Writes a block in front of which `out` is emptied.
-pub fn encode_block(block: &LogBlock, out: &mut Vec<u8>) {
-    out.clear();
-    out.extend_from_slice(&[BLOCK, if block.hole { HOLE } else { 0 }]);
-    out.extend_from_slice(&block.first.to_le_bytes());
-    out.extend_from_slice(&block.at_ms.to_le_bytes());
-    out.extend_from_slice(&(block.ends.len() as u32).to_le_bytes());
-    block.ends.iter().for_each(|end| out.extend_from_slice(&end.to_le_bytes()));
-    out.extend_from_slice(&block.bytes);
-}
-
-/// Reads a block.
-///
-/// # Errors
-/// [`StoreError::Damaged`].
-pub fn decode_block(bytes: &[u8]) -> Result<LogBlock, StoreError> {
-    let mut r = Reader(bytes);
-    r.version(BLOCK)?;
-    let flags = r.take::<1>()?[0];
-    if flags > HOLE {
-        return Err(damaged("it has flags that are not known"));
-    }
-    let (first, at_ms, count) = (r.u64()?, r.u64()?, r.u32()? as usize);
-    if count > r.0.len() / 4 {
-        return Err(damaged("it ends too early"));
-    }
-    let mut ends = Vec::with_capacity(count);
-    for _ in 0..count {
-        ends.push(r.u32()?);
-    }
-    let sorted = ends.is_sorted() && ends.last().is_none_or(|last| *last as usize == r.0.len());
-    if !sorted || first.checked_add(count as u64).is_none() {
-        return Err(damaged("its events lie outside of it"));
-    }
-    Ok(LogBlock { first, at_ms, bytes: r.0.into(), ends: ends.into(), hole: flags == HOLE })
-}
-
-const fn damaged(why: &'static str) -> StoreError {
-    StoreError::Damaged { why }
-}
-
-/// What is left to read.
-struct Reader<'a>(&'a [u8]);
-
-impl Reader<'_> {
-    fn version(&mut self, known: u8) -> Result<(), StoreError> {
-        match self.take::<1>()?[0] {
-            version if version == known => Ok(()),
-            _ => Err(damaged("its version is not known")),
-        }
-    }
-
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], StoreError> {
-        let (taken, rest) = self.0.split_first_chunk::<N>().ok_or(damaged("it ends too early"))?;
-        self.0 = rest;
-        Ok(*taken)
-    }
-
-    fn u64(&mut self) -> Result<u64, StoreError> {
-        self.take().map(u64::from_le_bytes)
-    }
-
-    fn u32(&mut self) -> Result<u32, StoreError> {
-        self.take().map(u32::from_le_bytes)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::Random;
-
-    fn cursor(id: usize) -> StoredCursor {
-        let id = EventId::from_bytes(&vec![b'x'; id]).unwrap();
-        StoredCursor { epoch: 1, sequence: u64::MAX, id, last_seen_ms: 3 }
-    }
-
-    fn block(events: u32) -> LogBlock {
-        let ends: Box<[u32]> = (1..=events).map(|n| n * 3).collect();
-        LogBlock { first: 7, at_ms: 9, bytes: vec![b'd'; events as usize * 3].into(), ends, hole: events % 2 == 1 }
-    }
-
-    #[test]
-    fn what_is_written_is_read_again() {
-        let mut out = Vec::new();
-        for id in [0, 1, 64, 65, EventId::MAX] {
-            encode_cursor(&cursor(id), &mut out);
-            assert_eq!(decode_cursor(&out).unwrap(), cursor(id));
-        }
-        for events in [0, 1, 2, 300] {
-            encode_block(&block(events), &mut out);
-            assert_eq!(decode_block(&out).unwrap(), block(events));
-        }
-    }
-
-    #[test]
-    fn a_record_that_ends_early_is_damaged() {
-        let mut out = Vec::new();
-        encode_cursor(&cursor(3), &mut out);
-        assert!((0..25).all(|len| decode_cursor(&out[..len]).is_err()));
-        encode_block(&block(2), &mut out);
-        assert!((0..out.len()).all(|len| decode_block(&out[..len]).is_err()));
-    }
-
-    #[test]
-    fn any_bytes_are_read_without_a_panic() {
-        let mut random = Random::new(1);
-        let mut out = Vec::new();
-        encode_block(&block(3), &mut out);
-        for _ in 0..20_000 {
-            let mut bytes = out.clone();
-            for _ in 0..1 + random.below(4) {
-                let at = random.below(bytes.len() as u64) as usize;
-                bytes[at] = random.next() as u8;
-            }
-            bytes.truncate(random.below(bytes.len() as u64 + 1) as usize);
-            let _ = (decode_cursor(&bytes), decode_block(&bytes));
-        }
+impl Record {
+    /// Whether this record may replace `other`.
+    pub fn is_newer_than(&self, other: &Self) -> bool {
+        (self.epoch, self.sequence) > (other.epoch, other.sequence)
     }
 }

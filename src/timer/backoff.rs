@@ -1,8 +1,8 @@
 //! How long to wait before the next attempt: exponential, with full jitter.
 //!
 //! In: which attempt it is, a random number, and what the other side asked for. Out: a span.
-//! Laws: the jitter lies anywhere from nothing to the exponential bound, so that clients which failed together do not
-//! return together; the bound never passes the ceiling; what a server asked for is waited out in full.
+//! Laws: the jitter is anything from zero to the exponential bound, so that clients which failed together do not return
+//! together; the bound never exceeds the ceiling; a wait that the server asked for is kept in full.
 //! Source: Brooker, "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015), "Full Jitter". Floors: the `retry`
 //! field of WHATWG HTML, 9.2.6 "Interpreting an event stream"; `Retry-After`, RFC 9110, section 10.2.3.
 
@@ -24,13 +24,13 @@ impl Backoff {
     /// Time to wait before an attempt, counted from 0: uniform in `[0, min(ceiling, base * 2^attempt)]`, both ends
     /// included. `random` is 64 uniform bits.
     pub const fn delay(&self, attempt: u32, random: u64) -> Span {
-        // At most 2^64 numbers to choose from, so the product's upper half is one of them.
+        // There are at most 2^64 numbers to choose from, so the upper half of the product is one of them.
         let choices = self.bound(attempt).micros() as u128 + 1;
         Span::from_micros(((random as u128 * choices) >> 64) as u64)
     }
 
-    /// As [`Backoff::delay`], after `floor`, which the other side asked for: it is waited out in full and the jitter
-    /// comes on top. Saturates; the ceiling does not bind the floor, whoever reads it must.
+    /// Like [`Backoff::delay`], with the jitter added to `floor`, the wait that the other side asked for. Saturates.
+    /// The ceiling does not bound the floor: the caller that reads the floor from the wire must.
     pub const fn delay_at_least(&self, attempt: u32, random: u64, floor: Option<Span>) -> Span {
         let jitter = self.delay(attempt, random);
         match floor {

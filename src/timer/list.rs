@@ -1,9 +1,9 @@
 //! Many doubly linked lists over one array of links.
 //!
-//! In: numbers of nodes. Out: which list they are in, and in what order. The first numbers are the lists' heads, the
-//! rest are nodes; each node is in one list or in none.
-//! Laws: a list is a ring through its head, so that a node leaves without knowing its list; every step is constant
-//! time; the array grows with the highest node and never shrinks.
+//! In: numbers of nodes. Out: which list they are in, and in what order. The first numbers are the heads of the lists,
+//! all others are nodes; each node is in one list or in none.
+//! Laws: a list is a ring through its head, so that a node can leave without knowing its list; every operation but
+//! making nodes takes constant time; the array grows with the highest node and never shrinks.
 
 #[derive(Clone, Copy)]
 pub(super) struct Link {
@@ -11,19 +11,19 @@ pub(super) struct Link {
     next: u32,
 }
 
-/// INVARIANT: all links stay inside the array, and `links[links[n].next].prev == n` for each `n`; so no index below
-/// is out of bounds as long as callers name heads, and nodes that [`Lists::make`] has made.
+/// INVARIANT: all links stay inside the array, and `links[links[n].next].prev == n` for each `n`. So no index below is
+/// out of bounds, as long as callers pass heads, and nodes that [`Lists::make`] has made.
 pub(super) struct Lists {
     links: Vec<Link>,
 }
 
 impl Lists {
-    /// `heads` empty lists, numbered from 0; the first node has the number `heads`.
+    /// Makes `heads` empty lists, numbered from 0. The first node has the number `heads`.
     pub(super) fn new(heads: u32) -> Self {
         Self { links: (0..heads).map(|head| Link { prev: head, next: head }).collect() }
     }
 
-    /// Makes all nodes up to and including `node`; those that are new are in no list.
+    /// Makes all nodes up to and including `node`. New ones are in no list.
     pub(super) fn make(&mut self, node: u32) {
         for new in self.links.len() as u32..=node {
             self.links.push(Link { prev: new, next: new });
@@ -37,7 +37,7 @@ impl Lists {
         self.join(node, head);
     }
 
-    /// Takes a node out of its list. When that leaves the list empty, says which list it was.
+    /// Takes a node out of its list. Returns the list when that leaves it empty.
     pub(super) fn unlink(&mut self, node: u32) -> Option<u32> {
         let Link { prev, next } = self.links[node as usize];
         self.join(prev, next);

@@ -1,8 +1,8 @@
-//! What happens later: many deadlines at once, attempts put off, and how long to put them off.
+//! What happens later: many deadlines at once, retries in their order, and how far apart attempts are.
 //!
 //! A [`Wheel`] holds the timers of connections, streams and slots; a [`RetryHeap`] holds the retries of a store; a
 //! [`Backoff`] says how far apart attempts are.
-//! Laws: no clock and no chance in here, ticks and random numbers are passed in; both containers are bounded; a
+//! Laws: nothing here reads a clock or draws a random number, both are passed in; both containers are bounded; a
 //! deadline at [`Tick::NEVER`](crate::base::Tick::NEVER) does not come.
 
 mod backoff;

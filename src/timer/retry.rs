@@ -1,8 +1,8 @@
 //! Retries in the order of their next attempt.
 //!
 //! In: a key, which attempt comes next, and when. Out: the keys whose time has come, earliest first.
-//! Laws: never more than the capacity; nothing comes out early; equal times come out in the order they went in; a
-//! retry holds a key and not a value, so that whoever takes it out reads what is newest then.
+//! Laws: never more retries than the capacity; nothing comes out early; equal times come out in the order in which they
+//! went in; a retry holds a key and not a value, so that the caller who takes it out reads the newest value then.
 
 use crate::base::Tick;
 use std::cmp::{Ordering, Reverse};
@@ -10,13 +10,13 @@ use std::collections::BinaryHeap;
 use std::error::Error;
 use std::fmt;
 
-/// The heap holds as many retries as it may.
+/// The heap is full.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Full;
 
 impl fmt::Display for Full {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("as many retries are waiting as may wait")
+        f.write_str("no more retries may wait")
     }
 }
 
@@ -56,7 +56,7 @@ impl<K> Ord for Retry<K> {
     }
 }
 
-/// A bounded min-heap of retries by next attempt. Grows as it fills; allocates nothing below its highest filling.
+/// A bounded min-heap of retries by next attempt. Allocates only when it holds more than ever before.
 ///
 /// A key that is pushed twice comes out twice.
 pub struct RetryHeap<K> {
@@ -81,7 +81,7 @@ impl<K> RetryHeap<K> {
         self.retries.is_empty()
     }
 
-    /// Puts a key off until `at`, when its attempt number `attempt` is due. At [`Tick::NEVER`] it waits for ever.
+    /// Puts a key off until `at`, when its attempt number `attempt` is due. At [`Tick::NEVER`] the key waits for ever.
     ///
     /// # Errors
     /// [`Full`] when `capacity` retries wait already; the key is dropped.
@@ -90,7 +90,7 @@ impl<K> RetryHeap<K> {
             return Err(Full);
         }
         self.retries.push(Reverse(Retry { at, turn: self.turns, attempt, key }));
-        // Wrapping would take ages; it could only swap retries of one microsecond.
+        // To wrap would take ages, and could only swap retries that are due in the same microsecond.
         self.turns = self.turns.wrapping_add(1);
         Ok(())
     }
@@ -101,7 +101,7 @@ impl<K> RetryHeap<K> {
         self.retries.pop().map(|Reverse(retry)| (retry.key, retry.attempt))
     }
 
-    /// When the earliest retry is due, exactly; `None` when there is none that will ever be.
+    /// Exactly when the earliest retry is due; `None` when none ever will be.
     pub fn next_deadline(&self) -> Option<Tick> {
         self.retries.peek().map(|Reverse(retry)| retry.at).filter(|&at| at != Tick::NEVER)
     }
@@ -114,10 +114,7 @@ mod tests {
 
     #[test]
     fn a_full_heap_says_so() {
-        assert_eq!(
-            RetryHeap::new(0).push(Tick::ZERO, 1, 0).unwrap_err().to_string(),
-            "as many retries are waiting as may wait"
-        );
+        assert_eq!(RetryHeap::new(0).push(Tick::ZERO, 1, 0).unwrap_err().to_string(), "no more retries may wait");
     }
 
     #[test]

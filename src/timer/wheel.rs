@@ -1,13 +1,23 @@
 //! A hierarchical timer wheel: any number of deadlines, constant work for each.
 //!
-//! In: deadlines with a value each, and what time it is. Out: the values whose deadline has come, and the tick at
-//! which to ask again.
+//! In: deadlines, each with a value; the time. Out: the values whose deadline has come; the tick at which to ask again.
 //!
-//! Time is counted in steps of 1,024 us. Level 0 has a slot for each of the next 63 steps, each slot of level 1 stands
-//! for 64 steps, and so on up to level 5, whose slots are 12.7 days long; a deadline lies in the lowest level in which
-//! its slot differs from the current one. When the current step enters a slot of a higher level, the timers in it
-//! move down. Deadlines more than two years away wait in the farthest slot of the last level and are placed again
-//! from there. One word a level says which slots hold timers, so empty ones cost nothing to skip.
+//! # How
+//! Think of an odometer. Time is counted in steps of 1,024 us, and the count is written in digits of 6 bits. Level 0
+//! has a slot for each value of the lowest digit, so each of its slots is one step long; each slot of level 1 is 64
+//! steps long, and so on up to level 5, whose slots are 12.7 days long.
+//!
+//! ```text
+//! add(deadline):   put the timer into the lowest level in which its slot differs from the current one,
+//!                  which is the level of the highest digit in which deadline and current step differ
+//! advance(to):     while some slot that holds timers starts at or before `to`, take the first of them:
+//!                      level 0: its timers are due
+//!                      above:   place its timers again, each in a lower level
+//! ```
+//!
+//! So a timer moves down one or more levels each time that the current step enters its slot, until it is due. Deadlines
+//! more than two years away wait in the farthest slot of the last level and are placed again from there. For each level
+//! one word says which slots hold timers, so empty slots cost nothing to skip. The timers of a slot are a linked list.
 //!
 //! Laws:
 //! 1. No timer fires early: deadlines are rounded up to a step, the current time is rounded down.
@@ -17,38 +27,38 @@
 //!    for a time that has come waits for the next step, so that every round ends; added outside a round, it fires at
 //!    the next poll.
 //! 5. Time does not run backwards: an earlier `now` counts as the latest one seen.
-//! 6. A timer moves at most five times in its life, and once more for every two years beyond the last level. A timer
-//!    costs 24 bytes and its value, before the slack of a growing vector; nothing is allocated once as many timers
-//!    as before have been held at once.
+//! 6. A timer moves at most five times in its life, and once more for every two years beyond the last level. It costs
+//!    24 bytes and its value, not counting the slack of a growing vector. Nothing is allocated while the wheel holds no
+//!    more timers than it held before.
 //!
 //! Source: Varghese, Lauck, "Hashed and Hierarchical Timing Wheels" (SOSP 1987), scheme 7.
 
 use super::list::Lists;
 use crate::base::{Key, Table, Tick};
 
-/// Binary digits of a microsecond count below the resolution.
+/// Bits of a time in microseconds that lie below one step.
 const STEP_BITS: u32 = 10;
-/// Binary digits of a step count that one level looks at.
+/// Bits of a step count that one level looks at.
 const SLOT_BITS: u32 = 6;
 const SLOTS: u64 = 1 << SLOT_BITS;
 const LEVELS: usize = 6;
-/// The last step that a tick can reach; deadlines beyond it are never due.
+/// The last step that a tick can reach. Deadlines beyond it are never due.
 const LAST_STEP: u64 = u64::MAX >> STEP_BITS;
 
-/// The list of timers that are due; the lists before it are the slots, level by level.
+/// The list of timers that are due. The lists before it are the slots, level by level.
 const READY: u32 = LEVELS as u32 * SLOTS as u32;
 /// The list of timers that are never due.
 const PARKED: u32 = READY + 1;
-/// The node of the first place in the table.
+/// The number of the first timer's node; the numbers before it are the heads of lists.
 const FIRST: u32 = PARKED + 1;
 
-/// What the wheel keeps for each timer. Public only as what a [`TimerKey`] points to.
+/// What the wheel keeps for each timer. Public only because a [`TimerKey`] names its type.
 pub struct Entry<T> {
     at: Tick,
     value: T,
 }
 
-/// Names one timer of a [`Wheel`], until it has fired or been cancelled; opens nothing afterwards.
+/// Names one timer of a [`Wheel`] until it has fired or was cancelled. After that it names nothing.
 pub type TimerKey<T> = Key<Entry<T>>;
 
 /// At most a fixed number of timers, each with a value of type `T`.
@@ -61,17 +71,17 @@ pub struct Wheel<T> {
     occupied: [u64; LEVELS],
     /// The latest time seen.
     now: Tick,
-    /// The step up to which slots have been emptied; that of `now`, except inside `advance`.
+    /// The step up to which slots have been emptied: the step of `now`, except inside `advance`.
     step: u64,
     in_round: bool,
 }
 
 impl<T> Wheel<T> {
-    /// An empty wheel for at most `capacity` timers (at most about four thousand million; more is cut to that), which
-    /// takes `now` for the current time. Takes 3 KiB at once and grows as it fills.
+    /// An empty wheel for at most `capacity` timers (cut to about four thousand million), at the time `now`. Allocates
+    /// 3 KiB at once and grows as it fills.
     pub fn new(capacity: usize, now: Tick) -> Self {
         Self {
-            // Leaves numbers for the lists' heads.
+            // Some numbers are left for the heads of the lists.
             timers: Table::new(capacity.min((u32::MAX - FIRST) as usize)),
             lists: Lists::new(FIRST),
             occupied: [0; LEVELS],
@@ -91,9 +101,9 @@ impl<T> Wheel<T> {
         self.timers.is_empty()
     }
 
-    /// Sets a timer. It fires at the first poll at or after `at`, rounded up to 1,024 us. A time that has come fires
-    /// at the next poll, or during a round (see the laws above) at the next step. [`Tick::NEVER`], and anything less
-    /// than 1,024 us before it, does not fire.
+    /// Sets a timer. It fires at the first poll at or after `at`, rounded up to 1,024 us. Where that time has come
+    /// already, it fires at the next poll, or, during a round (law 4), at the next step. A timer at [`Tick::NEVER`], or
+    /// less than 1,024 us before it, does not fire.
     ///
     /// # Errors
     /// Hands the value back when the wheel is full.
@@ -111,14 +121,14 @@ impl<T> Wheel<T> {
         Ok(key)
     }
 
-    /// Takes a timer out before it fires; `None` when it has fired or been cancelled before.
+    /// Takes a timer out before it fires. `None` when it has fired or was cancelled before.
     pub fn cancel(&mut self, key: TimerKey<T>) -> Option<T> {
         let timer = self.timers.remove(key)?;
         self.unlink(node_of(key));
         Some(timer.value)
     }
 
-    /// The time a timer was set to, as it was given; `None` when it has fired or been cancelled.
+    /// The time that a timer was set to, not rounded. `None` when it has fired or was cancelled.
     pub fn deadline(&self, key: TimerKey<T>) -> Option<Tick> {
         self.timers.get(key).map(|timer| timer.at)
     }
@@ -132,9 +142,8 @@ impl<T> Wheel<T> {
         self.cancel(timer?)
     }
 
-    /// A tick at or before which to poll again: not later than any timer may fire, but often earlier, when timers
-    /// have to move down a level. `None` when no timer will ever be due. Looks at six words, whatever the number of
-    /// timers.
+    /// When to poll again, at the latest: never later than the next timer fires, but often earlier, when timers must
+    /// move down a level. `None` when no timer will ever be due. Looks at six words, however many timers there are.
     pub fn next_deadline(&self) -> Option<Tick> {
         if self.lists.first(READY).is_some() {
             return Some(self.now);
@@ -142,7 +151,7 @@ impl<T> Wheel<T> {
         self.first_slot().map(|slot| Tick::from_micros(slot.start << STEP_BITS))
     }
 
-    /// Moves all that is due by `target` to the list of due timers, in order.
+    /// Moves all timers that are due at the step `target` to the list of due timers, in order.
     fn advance(&mut self, target: u64) {
         while let Some(slot) = self.first_slot().filter(|slot| slot.start <= target) {
             self.step = slot.start;
@@ -151,14 +160,14 @@ impl<T> Wheel<T> {
         self.step = target;
     }
 
-    /// Empties a slot at whose start the wheel stands.
+    /// Empties a slot, at whose start the wheel stands.
     fn empty(&mut self, slot: &Slot) {
         if slot.level == 0 {
             self.lists.append(slot.list, READY);
             self.clear(slot.list);
             return;
         }
-        // No timer comes back to this slot: it is the current one now.
+        // No timer is placed into this slot again: it is the current one now.
         while let Some(node) = self.lists.first(slot.list) {
             self.unlink(node);
             if let Some(at) = self.at(node) {
@@ -167,7 +176,7 @@ impl<T> Wheel<T> {
         }
     }
 
-    /// Puts a node that is in no list where a timer due at the step `due` belongs.
+    /// Puts a node that is in no list into the list where a timer belongs that is due at the step `due`.
     fn place(&mut self, node: u32, due: u64) {
         if due > LAST_STEP {
             self.lists.push(PARKED, node);
@@ -188,15 +197,15 @@ impl<T> Wheel<T> {
         }
     }
 
-    /// Notes that a list is empty; only those of slots have a bit for it.
+    /// Notes that a list is empty. Only the lists of slots have a bit for that.
     fn clear(&mut self, list: u32) {
         if let Some(word) = self.occupied.get_mut((list >> SLOT_BITS) as usize) {
             *word &= !(1 << (u64::from(list) % SLOTS));
         }
     }
 
-    /// The slot that starts first of those that hold timers. All timers of a level come before those of the next, as
-    /// they lie within its current slot; so it is in the lowest level that holds any.
+    /// The first slot that holds timers, in the order of their starts. All timers of a level lie within the current
+    /// slot of the next level, so they come before the timers there: the slot is in the lowest level that holds any.
     fn first_slot(&self) -> Option<Slot> {
         let level = self.occupied.iter().position(|&word| word != 0)?;
         let here = slots_before(level, self.step);
@@ -217,17 +226,17 @@ struct Slot {
     start: u64,
 }
 
-/// The last step that has begun at `now`.
+/// The step that `now` lies in.
 const fn step_before(now: Tick) -> u64 {
     now.micros() >> STEP_BITS
 }
 
-/// The first step that begins at or after `at`; beyond [`LAST_STEP`] when there is none.
+/// The first step that begins at or after `at`; greater than [`LAST_STEP`] when there is none.
 const fn step_after(at: Tick) -> u64 {
     at.micros().div_ceil(1 << STEP_BITS)
 }
 
-/// The lowest level in which two steps lie in different slots of one turn, or the last.
+/// The level of the highest digit in which two steps differ; the last level for all digits above it.
 fn level_of(step: u64, due: u64) -> usize {
     let highest = (step ^ due).checked_ilog2().unwrap_or(0);
     ((highest / SLOT_BITS) as usize).min(LEVELS - 1)
@@ -237,7 +246,7 @@ const fn shift(level: usize) -> u32 {
     SLOT_BITS * level as u32
 }
 
-/// Whole slots of a level since the start of time.
+/// How many slots of a level have ended before this step.
 const fn slots_before(level: usize, step: u64) -> u64 {
     step >> shift(level)
 }

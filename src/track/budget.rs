@@ -1,7 +1,8 @@
 //! One global byte budget for the logs of all streams.
 //!
-//! In: takings and givings of bytes. Out: whether there is room. Law: [`Budget::try_take`] never goes above the limit;
-//! [`Budget::force_take`] may, by the small first piece that every log is granted so that each stream can move.
+//! In: bytes taken and given back. Out: whether there is room. //! Law: [`Budget::try_take`] never goes above the
+//! limit; [`Budget::force_take`] may, for the small first piece that every log gets so that each stream can make
+//! progress.
 
 /// A count of bytes with a limit.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ impl Budget {
         granted
     }
 
-    /// Takes `n` bytes, above the limit if need be.
+    /// Takes `n` bytes, even above the limit.
     pub fn force_take(&mut self, n: usize) {
         self.used = self.used.saturating_add(n);
     }

@@ -1,7 +1,7 @@
-//! The gap event: what a client is told when segno knows that events are lost to it.
+//! The gap event: how a client is told that segno knows of events which the client will not get.
 //!
 //! In: a reason and the ids on both sides. Out: one event, `event: segno.gap`, with JSON data and no id.
-//! Law: the data is one line of valid JSON whatever bytes the ids hold; bytes that are not UTF-8 become U+FFFD.
+//! Law: the data is one line of valid JSON, no matter which bytes the ids hold; bytes that are not UTF-8 become U+FFFD.
 //! Source: DESIGN section 5, "Gap contract"; RFC 8259 section 7 (strings).
 
 use std::fmt;
@@ -9,11 +9,11 @@ use std::fmt;
 /// Why events are lost.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum GapReason {
-    /// The log's age bound took them.
+    /// They were older than the log keeps events.
     Expired,
-    /// The log's size took them.
+    /// The log was full.
     Evicted,
-    /// The id is segno's own and no log knows it.
+    /// The id is segno's own, and no log has it.
     Unknown,
     /// Upstream refused the cursor.
     Refused,

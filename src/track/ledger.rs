@@ -1,22 +1,28 @@
-//! What a stream remembers: its log, its marks, its ids. The part of a tracker behind the scanner.
+//! What a stream remembers: its log, its marks, its ids. The part of a tracker that the scanner feeds.
 //!
-//! In: the blocks that the scanner found, and the bytes between them. Out: records in the log, or bytes taken out.
-//! Laws: the newest id in the window is the received mark's id, so the window holds it; a block is written down before
-//! its bytes are copied, so that one read is copied into the log in one piece, unless a block of it must be judged.
+//! In: the blocks that the scanner found, and the bytes between them. Out: these blocks in the log, or their bytes
+//! taken out as duplicates.
+//! Laws: the newest id in the window is the id of the received mark, so the window keeps that id held; a block is noted
+//! in the log before its bytes are copied, so that one read is copied in one piece, unless a block of it must be
+//! judged.
 
-use super::catch_up::{CatchUp, Verdict};
+use super::catch_up::{CatchUp, Verdict, judge_live};
+use super::fed::Fed;
+use super::front::{first_field, first_field_in};
 use super::gap::{GapReason, write_gap};
 use super::interner::{Interner, Symbol};
 use super::limits::{Dedup, TrackContext, TrackLimits};
 use super::log::Log;
+use super::logged::{Kinds, LoggedBlock};
 use super::marks::{FirstIds, Mark, NumberRun};
-use super::own::{OWN_PREFIX, OwnIds};
-use super::record::{Record, kind};
-use super::tracker::Fed;
+use super::own::{OWN_LINE, OwnIds};
+use super::past::Past;
 use super::window::Window;
 use crate::sse::{Block, BlockId};
+use std::ops::Range;
 
-/// Bytes of one read: those before `from` are in the log or dropped, those behind it are kept and not yet copied.
+/// The bytes of one read. Those before `from` are in the log or were dropped; those from there on are kept, and not yet
+/// copied.
 pub(super) struct Run<'b> {
     bytes: &'b [u8],
     from: usize,
@@ -27,7 +33,7 @@ impl<'b> Run<'b> {
         Self { bytes, from: 0 }
     }
 
-    /// The absolute offset that the byte at `at` has, when all between is kept.
+    /// The absolute offset that the byte at `at` will have, if all bytes up to it are kept.
     fn offset(&self, at: usize, log: &Log) -> u64 {
         log.end() + (at - self.from) as u64
     }
@@ -39,8 +45,8 @@ impl<'b> Run<'b> {
     }
 }
 
-/// The symbol of a block's id, with the two references that its record and the window hold, and whether nobody held it
-/// before. None: there is no id, none that may be known, or no place for it.
+/// The symbol of a block's id, taken with two references, one for the log and one for the window; and whether nobody
+/// held the id before. `None`: the block has no id, or one that is too long, or the interner is full.
 #[derive(Clone, Copy)]
 struct Taken(Option<(Symbol, bool)>);
 
@@ -70,15 +76,16 @@ pub(super) struct Ledger {
     pub(super) numbers: NumberRun,
     pub(super) catch_up: Option<Box<CatchUp>>,
     pub(super) own: OwnIds,
-    /// The delivered mark's own offset, where it is not the log's.
+    /// Where the delivered mark has an offset of its own.
     apart: Option<Box<Apart>>,
 }
 
-/// Where the delivered mark is apart from the log's offset, which is that of its fastest reader: behind it while several
-/// read or nobody does, ahead of it while somebody replays.
+/// The delivered mark's own offset, while it differs from the log's delivered offset, up to which the fastest reader
+/// has read. The mark is behind that offset while several read, or nobody does; it is ahead of it while somebody
+/// replays.
 struct Apart {
     marked: u64,
-    /// A reference to the mark's id, whose record may leave before the mark moves.
+    /// A reference to the mark's id, because the block with that id may leave the log before the mark moves.
     held: Option<Symbol>,
 }
 
@@ -128,8 +135,8 @@ impl Ledger {
         }
     }
 
-    /// A block ended before `run.bytes[at]`, in a stream whose events get ids of segno's own: puts one in front of its
-    /// first field. An event of which readers have a part already gets none.
+    /// A block ended before `run.bytes[at]`, in a stream whose events get ids of segno's own: puts an id line before
+    /// the block's first field. An event gets none when readers have a part of it already.
     fn give_id(&mut self, cx: &mut TrackContext<'_>, run: &mut Run<'_>, at: usize, block: &Block<'_>, fed: &mut Fed) {
         if block.id != BlockId::None {
             return self.own.stop(self.received.seq);
@@ -138,16 +145,16 @@ impl Ledger {
             return;
         }
         fed.own_ids |= !self.own.are_given();
-        let mut line = Vec::with_capacity(OWN_PREFIX + 26);
+        let mut line = Vec::with_capacity(OWN_LINE);
         self.own.line(self.received.seq + 1, &mut line);
         let whole = self.log.whole();
         if whole >= self.log.end() {
             // The block begins in this read.
             let from = run.from + (whole - self.log.end()) as usize;
-            run.flush(from + own_start(&run.bytes[from..at]), &mut self.log);
+            run.flush(from + first_field(&run.bytes[from..at]), &mut self.log);
         } else {
             run.flush(at, &mut self.log);
-            let from = self.own_start(whole..self.log.end());
+            let from = first_field_in(&self.log, whole..self.log.end());
             let (a, b) = self.log.slices(from..self.log.end());
             line.extend_from_slice(a);
             line.extend_from_slice(b);
@@ -169,7 +176,7 @@ impl Ledger {
         self.log.set_whole(run.offset(at, &self.log));
     }
 
-    /// All bytes of a read are in the log: looks after a block that is too large to be held.
+    /// All bytes of a read are in the log: opens the last block for readers, if it has become too large to be held.
     pub(super) fn settle(&mut self, cx: &mut TrackContext<'_>, fed: &mut Fed) {
         let held = self.log.held();
         if held == 0 {
@@ -196,7 +203,7 @@ impl Ledger {
         }
     }
 
-    /// Appends a gap event in front of the byte at `from`, which lies outside of what readers have.
+    /// Inserts a gap event before the byte at `from`, which readers have not been given.
     pub(super) fn state_gap(
         &mut self,
         cx: &mut TrackContext<'_>,
@@ -213,7 +220,7 @@ impl Ledger {
         self.log.truncate(from);
         self.reserve(cx, text.len());
         self.log.append(&text);
-        self.log.push(Record::new(from + gap, kind::GAP, None, cx.now), cx.budget);
+        self.log.push(LoggedBlock::new(from + gap, Kinds::GAP, None, cx.now), cx.budget);
     }
 
     /// Makes room for `n` bytes.
@@ -221,31 +228,31 @@ impl Ledger {
         self.log.reserve(n, cx.limits.ring_bytes(), cx.budget, cx.interner);
     }
 
-    /// Writes a block down that readers may have, and moves the received mark behind it.
+    /// Notes a block that readers may have, and moves the received mark past it.
     pub(super) fn keep(&mut self, cx: &mut TrackContext<'_>, end: u64, block: &Block<'_>, fed: &mut Fed) {
         let id = Taken::take(cx.interner, block.id);
         self.keep_taken(cx, end, block, id, fed);
     }
 
-    /// Like [`Ledger::keep`], of a block whose id has been taken.
+    /// Like [`Ledger::keep`], for a block whose id has been taken already.
     #[inline]
     fn keep_taken(&mut self, cx: &mut TrackContext<'_>, end: u64, block: &Block<'_>, taken: Taken, fed: &mut Fed) {
         let mut id = None;
-        let mut kinds = if block.has_data { kind::EVENT } else { 0 };
+        let mut kinds = if block.has_data { Kinds::EVENT } else { Kinds::NONE };
         match (block.id, taken.0) {
             (BlockId::None, _) => {}
-            (BlockId::Set([]), _) => kinds = kind::EVENT | kind::RESET,
+            (BlockId::Set([]), _) => kinds = Kinds::EVENT | Kinds::RESET,
             (BlockId::Set(bytes), Some((symbol, _))) => {
                 id = Some(symbol);
-                kinds = kind::EVENT;
+                kinds = Kinds::EVENT;
                 self.numbers.note(bytes);
             }
             (BlockId::Set(_), None) => {
-                kinds = kind::EVENT | kind::LOST;
+                kinds = Kinds::EVENT | Kinds::LOST;
                 fed.ids_refused += 1;
             }
             (BlockId::TooLong, _) => {
-                kinds = kind::EVENT | kind::LOST;
+                kinds = Kinds::EVENT | Kinds::LOST;
                 fed.ids_too_long += 1;
             }
         }
@@ -257,14 +264,14 @@ impl Ledger {
                 cx.interner.retain(symbol);
             }
             self.received.id = id;
-        } else if kinds & (kind::RESET | kind::LOST) != 0 {
+        } else if kinds.is(Kinds::RESET | Kinds::LOST) {
             self.received.id = None;
             self.numbers = NumberRun::default();
         }
-        let event = u32::from(kinds & kind::EVENT != 0);
+        let event = u32::from(kinds.is(Kinds::EVENT));
         self.received.seq += u64::from(event);
         fed.events += event;
-        self.log.push(Record::new(end, kinds, id, cx.now), cx.budget);
+        self.log.push(LoggedBlock::new(end, kinds, id, cx.now), cx.budget);
     }
 
     /// The offset of the delivered mark.
@@ -272,7 +279,7 @@ impl Ledger {
         self.apart.as_ref().map_or(self.log.delivered(), |apart| apart.marked)
     }
 
-    /// Moves the delivered mark, then evicts what the bounds do not allow.
+    /// Moves the delivered mark, then evicts what is beyond the bounds.
     pub(super) fn advance(&mut self, cx: &mut TrackContext<'_>, offset: u64) {
         let marked = self.marked();
         if marked < self.log.delivered() {
@@ -280,13 +287,13 @@ impl Ledger {
             self.mark(cx, offset);
         } else {
             let delivered = &mut self.delivered;
-            self.log.advance(offset, |record| {
-                if record.end() <= marked {
+            self.log.advance(offset, |block| {
+                if block.end() <= marked {
                     return;
                 }
-                delivered.seq += u64::from(record.is(kind::EVENT));
-                if record.sets_id() {
-                    delivered.id = record.id;
+                delivered.seq += u64::from(block.is(Kinds::EVENT));
+                if block.sets_id() {
+                    delivered.id = block.id;
                 }
             });
             if self.log.delivered() >= marked {
@@ -296,7 +303,7 @@ impl Ledger {
         self.log.evict_beyond(cx.limits.log_events, cx.interner);
     }
 
-    /// Lets what lies before `offset` leave, though the delivered mark may be behind it.
+    /// Allows the bytes before `offset` to leave the log, though the delivered mark may be further back.
     pub(super) fn release_to(&mut self, cx: &mut TrackContext<'_>, offset: u64) {
         let marked = self.marked();
         self.log.advance(offset, |_| {});
@@ -315,7 +322,7 @@ impl Ledger {
         }
     }
 
-    /// Moves the delivered mark alone, where readers have been let past it.
+    /// Moves the delivered mark alone, where the fastest reader is past it.
     pub(super) fn mark(&mut self, cx: &mut TrackContext<'_>, offset: u64) {
         let offset = offset.min(self.log.whole());
         if offset <= self.marked() {
@@ -323,14 +330,14 @@ impl Ledger {
         }
         let (after, id) = self.log.mark_at(offset);
         self.delivered = Mark { seq: (self.received.seq - after).max(self.delivered.seq), id };
-        // The new reference before the old one goes: they may be to the same id.
+        // Takes the new reference before the old one is given back: both may be to the same id.
         self.part_mark(offset, cx.interner);
         if offset == self.log.delivered() {
             self.join_mark(cx.interner);
         }
     }
 
-    /// The mark has an offset of its own from now on, and holds its id itself.
+    /// From now on the mark has an offset of its own, and holds its id itself.
     fn part_mark(&mut self, marked: u64, interner: &mut Interner) {
         let held = self.delivered.id;
         held.into_iter().for_each(|id| interner.retain(id));
@@ -338,19 +345,19 @@ impl Ledger {
         self.apart = Some(Box::new(Apart { marked, held }));
     }
 
-    /// The mark's offset is the log's again, and a record or the log's base holds its id.
+    /// From now on the mark's offset is the log's again, and a logged block or the log's base holds its id.
     pub(super) fn join_mark(&mut self, interner: &mut Interner) {
         if let Some(held) = self.apart.take().and_then(|apart| apart.held) {
             interner.release_later(held);
         }
     }
 
-    /// Compares a block whose bytes are in the log behind `whole`, and keeps or drops it.
+    /// Judges a block whose bytes are in the log after `whole`, and keeps or drops it.
     fn judge(&mut self, cx: &mut TrackContext<'_>, block: &Block<'_>, fed: &mut Fed) {
         let (whole, end) = (self.log.whole(), self.log.end());
         let from = match &self.catch_up {
             Some(c) if c.discarding => whole,
-            _ => self.own_start(whole..end),
+            _ => first_field_in(&self.log, whole..end),
         };
         let is_event = block.has_data || block.id != BlockId::None;
         match self.verdict(cx, block, from..end) {
@@ -377,7 +384,19 @@ impl Ledger {
         }
     }
 
-    /// Keeps a block of which readers have a part already. One that repeats a known id does not end catching up.
+    /// The verdict on a block whose bytes, without its front, are `own`.
+    fn verdict(&mut self, cx: &TrackContext<'_>, block: &Block<'_>, own: Range<u64>) -> Verdict {
+        let Self { log, window, first, received, numbers, catch_up, .. } = self;
+        let past = Past { log, window, first, received: *received, numbers: *numbers };
+        let Some(state) = catch_up else { return judge_live(&past, cx, block, own) };
+        let (verdict, goes_on) = state.judge(&past, cx, block, own);
+        if !goes_on {
+            *catch_up = None;
+        }
+        verdict
+    }
+
+    /// Keeps a block that readers have a part of already. If it repeats a known id, catching up goes on.
     fn keep_oversize(&mut self, cx: &mut TrackContext<'_>, block: &Block<'_>, fed: &mut Fed) {
         if !self.is_repeated(cx, block.id) && block.id != BlockId::None {
             self.catch_up = None;
@@ -385,7 +404,7 @@ impl Ledger {
         self.keep(cx, self.log.end(), block, fed);
     }
 
-    /// Whether the id taken is in the window.
+    /// Whether an id that was taken is in the window.
     #[inline]
     fn holds(&self, id: Taken) -> bool {
         matches!(id.0, Some((symbol, false)) if self.window.contains(symbol))
@@ -397,20 +416,8 @@ impl Ledger {
         cx.interner.lookup(id).is_some_and(|id| self.window.contains(id))
     }
 
-    /// Whether no more can be held although readers have all that they may have.
+    /// Whether the log has no room left, although readers have taken everything that they may have.
     fn is_stuck(&self, cx: &TrackContext<'_>) -> bool {
         self.log.delivered() == self.log.whole() && self.log.room(cx.limits.ring_bytes(), cx.budget) == 0
-    }
-}
-
-/// Where the first field of a block stands, behind a byte order mark, comments and blank lines.
-fn own_start(bytes: &[u8]) -> usize {
-    let mut at = if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
-    loop {
-        match bytes.get(at) {
-            Some(b'\n' | b'\r') => at += 1,
-            Some(b':') => at += memchr::memchr2(b'\n', b'\r', &bytes[at..]).unwrap_or(bytes.len() - at),
-            _ => return at,
-        }
     }
 }

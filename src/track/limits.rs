@@ -1,4 +1,6 @@
 //! The bounds of a stream, and the shared parts that each call borrows.
+//!
+//! In: a route's configuration. Out: bounds, made consistent with each other.
 
 use super::budget::Budget;
 use super::interner::Interner;
@@ -10,7 +12,7 @@ pub enum Dedup {
     /// Only while catching up after a reconnect.
     #[default]
     Resume,
-    /// Also in the middle of a body, where the id is in the window.
+    /// Also in the middle of a body, if its id is in the window.
     Always,
     /// Never.
     Off,
@@ -21,9 +23,9 @@ pub enum Dedup {
 pub struct TrackLimits {
     /// Ids remembered for duplicate detection (at least 1, at most 65,535). Four bytes each, and the ids themselves.
     pub window: usize,
-    /// Events in the log, delivered ones included. As many undelivered ones stop the reading from upstream.
+    /// Events in the log, delivered ones included. When this many are undelivered, reading from upstream stops.
     pub log_events: usize,
-    /// Bytes in the log; rounded down to a power of two, at least 512.
+    /// Bytes in the log; rounded down to a power of two, and at least 512.
     pub log_bytes: usize,
     /// How long delivered events stay in the log.
     pub log_age: Span,
@@ -43,7 +45,7 @@ impl Default for TrackLimits {
 }
 
 impl TrackLimits {
-    /// What fits most streams: the window outlasts usual replays, the log usual pauses.
+    /// Fits most streams: the window is longer than usual replays, the log longer than usual pauses.
     pub const DEFAULT: Self = Self {
         window: 48,
         log_events: 256,
@@ -60,7 +62,7 @@ impl TrackLimits {
         1 << bytes.ilog2()
     }
 
-    /// The most bytes on their way to a reader that a full log still holds: half of it.
+    /// The most bytes on their way to a reader that a full log still holds, which is half of the log.
     pub fn in_flight_bytes(&self) -> usize {
         self.ring_bytes() / 2
     }

@@ -1,35 +1,43 @@
-//! The log: the only buffer of a stream. A byte ring, and one record per block in it.
+//! The log: the only buffer of a stream. A ring of bytes, and beside it a note on each block in the ring.
 //!
-//! In: the bytes that are forwarded, where blocks end, how far they are delivered. Out: slices for readers; places to
-//! replay from; symbols let go of on eviction.
+//! In: the bytes that are forwarded, where blocks end, how far readers have read. Out: slices for readers; places to
+//! replay from; references to ids, given back when their blocks are evicted.
 //!
-//! Offsets count all bytes since the stream began: `start <= delivered <= whole <= end`. Readers may have what lies
-//! before `whole`; what lies behind it is a block that has not ended yet. A record covers the bytes from the end of the
-//! one before it: comments and blank lines in front of a block are part of it.
+//! Offsets count all bytes since the stream began:
+//!
+//! ```text
+//!      evicted      |   read, kept for replay   |   readers may have it   |  a block that has not ended
+//! ------------------+---------------------------+-------------------------+----------------------------+
+//!                 start                     delivered                   whole                         end
+//! ```
+//!
+//! A logged block covers the bytes from the end of the block before it: comments and blank lines before its first field
+//! are part of it.
 //!
 //! Laws:
-//! 1. Eviction takes whole records from the front, never one that is not delivered to its end. Comments behind the
-//!    last record leave when all of them are delivered.
-//! 2. Around a block too large to be held (`loose_until`) the bytes leave as they are delivered, and nothing before
-//!    its end can be replayed.
-//! 3. A record with an id holds one reference to it; the id of the last record evicted stays held (`base`), so that the
-//!    delivered mark's id is always held by the base or by a record.
-//! 4. All heap bytes are charged to the budget. A ring grows by doubling, and above [`GRANTED`] only when the budget
-//!    grants it; records are charged by force, since there are never many more than the log's bound of events.
+//! 1. Eviction takes whole blocks from the front, and only blocks that are delivered to their end. Comments after the
+//!    last block leave when all of them are delivered.
+//! 2. Around a block that is too large to be held (up to `loose_until`) bytes leave as they are delivered, and nothing
+//!    before the end of that block can be replayed.
+//! 3. A logged block with an id holds one reference to it. The id of the last block that was evicted stays held
+//!    (`base`), so the delivered mark's id is always held by the base or by a block.
+//! 4. All heap bytes are charged to the budget. A ring grows by doubling, above [`GRANTED`] bytes only when the budget
+//!    grants it. The notes on blocks are charged by force: there are never many more of them than the log's bound of
+//!    events.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::budget::Budget;
 use super::interner::{Interner, Symbol};
-use super::record::{Record, kind};
+use super::logged::{Kinds, LoggedBlock};
 use super::ring::Ring;
 use crate::base::{Span, Tick, fetch};
 
-/// Ring bytes that every log gets, whatever the budget says.
+/// Ring bytes that every log gets, even when the budget is used up.
 pub(super) const GRANTED: usize = 4096;
 
-/// The first ring of a stream.
+/// Bytes of a stream's first ring.
 const FIRST_RING: usize = 256;
 
 /// The buffer of one stream.
@@ -38,15 +46,15 @@ pub(super) struct Log {
     ring: Ring,
     whole: u64,
     delivered: u64,
-    /// Bytes before this need not be kept as whole records. `u64::MAX`: until the open block ends.
+    /// Bytes before this offset need not be kept as whole blocks. `u64::MAX`: an oversize block is open.
     loose_until: u64,
-    records: VecDeque<Record>,
-    /// Records evicted since the stream began: the number of the first record.
+    blocks: VecDeque<LoggedBlock>,
+    /// Blocks evicted since the stream began, which is the number of the first block that is held.
     evicted: u64,
-    /// Records at the front that are delivered to their end.
+    /// Blocks at the front that are delivered to their end.
     done: u32,
     base: Option<Symbol>,
-    /// Whether nothing but comments lies between the event that set `base` and `start`.
+    /// Whether only comments lie between the event that set `base` and `start`.
     base_exact: bool,
 }
 
@@ -68,14 +76,14 @@ impl Log {
         self.ring.end()
     }
 
-    /// Bytes behind `whole`.
+    /// Bytes after `whole`.
     pub(super) fn held(&self) -> usize {
         (self.end() - self.whole) as usize
     }
 
-    /// Records not delivered to their end.
+    /// Blocks not delivered to their end.
     pub(super) fn undelivered(&self) -> usize {
-        self.records.len() - self.done as usize
+        self.blocks.len() - self.done as usize
     }
 
     pub(super) fn slices(&self, range: Range<u64>) -> (&[u8], &[u8]) {
@@ -90,9 +98,9 @@ impl Log {
         self.ring.same(a, b)
     }
 
-    /// Bytes on the heap, as they are charged.
+    /// Bytes on the heap, as they are charged to the budget.
     pub(super) fn memory(&self) -> usize {
-        self.ring.capacity() + self.records.capacity() * size_of::<Record>()
+        self.ring.capacity() + self.blocks.capacity() * size_of::<LoggedBlock>()
     }
 
     /// Whether an oversize block is open: its bytes are forwarded as they come.
@@ -100,30 +108,30 @@ impl Log {
         self.loose_until == u64::MAX
     }
 
-    /// The first place a reader may start at, unless an oversize block is open.
+    /// The first offset that a reader may start at; `None` while an oversize block is open.
     pub(super) fn replay_start(&self) -> Option<u64> {
         (!self.is_open()).then_some(self.start().max(self.loose_until))
     }
 
-    /// The number of the first record, counted since the stream began.
+    /// The number of the first block that is held, counted since the stream began.
     pub(super) fn first_number(&self) -> u64 {
         self.evicted
     }
 
-    /// The number the next record will have.
+    /// The number the next block will have.
     pub(super) fn next_number(&self) -> u64 {
-        self.evicted + self.records.len() as u64
+        self.evicted + self.blocks.len() as u64
     }
 
-    /// The record with this number, if it is held.
-    pub(super) fn record(&self, number: u64) -> Option<&Record> {
-        self.records.get(usize::try_from(number.checked_sub(self.evicted)?).ok()?)
+    /// The block with this number, if it is held.
+    pub(super) fn logged(&self, number: u64) -> Option<&LoggedBlock> {
+        self.blocks.get(usize::try_from(number.checked_sub(self.evicted)?).ok()?)
     }
 
-    /// The bytes of the record with this number; `None` when not all of them are held.
+    /// The bytes of the block with this number; `None` when not all of them are held.
     pub(super) fn range(&self, number: u64) -> Option<Range<u64>> {
-        let end = self.record(number)?.end();
-        let from = match number.checked_sub(1).and_then(|before| self.record(before)) {
+        let end = self.logged(number)?.end();
+        let from = match number.checked_sub(1).and_then(|before| self.logged(before)) {
             Some(before) => before.end(),
             None => self.start(),
         };
@@ -135,75 +143,76 @@ impl Log {
         self.base
     }
 
-    /// Where replay after this id starts, behind the first event that carries it; and the number of that event's record.
+    /// Where replay after this id starts, which is after the first event that carries it; and the number of that
+    /// event's block.
     pub(super) fn locate(&self, id: Symbol) -> Option<(u64, u64)> {
         let first = self.replay_start()?;
         if self.base == Some(id) {
-            // Not exact: events have left behind it, also where a later one carries it again.
+            // Where it is not exact, events after it have left, even if a later event carries the id again.
             let is_exact = self.base_exact && first == self.start();
             return is_exact.then_some((first, self.evicted.saturating_sub(1)));
         }
-        let (at, record) = self.records.iter().enumerate().find(|(_, r)| r.id == Some(id))?;
-        (record.end() >= first).then_some((record.end(), self.evicted + at as u64))
+        let (at, block) = self.blocks.iter().enumerate().find(|(_, r)| r.id == Some(id))?;
+        (block.end() >= first).then_some((block.end(), self.evicted + at as u64))
     }
 }
 
-/// Replaying from a number of events, and letting go of what nobody waits for.
+/// Marks, and places to replay from.
 impl Log {
-    /// Readers begin at `offset` again: what lies behind it counts as undelivered.
+    /// Readers begin at `offset` again: everything after it counts as undelivered.
     pub(super) fn rewind(&mut self, offset: u64) {
         self.delivered = offset.clamp(self.start(), self.delivered);
-        self.done = self.records.partition_point(|record| record.end() <= self.delivered) as u32;
+        self.done = self.blocks.partition_point(|block| block.end() <= self.delivered) as u32;
     }
 
-    /// How many events end behind `offset`, and the id in force there.
+    /// How many events end after `offset`, and the last event id at `offset`.
     pub(super) fn mark_at(&self, offset: u64) -> (u64, Option<Symbol>) {
-        let at = self.records.partition_point(|record| record.end() <= offset);
-        let after = self.records.iter().skip(at).filter(|record| record.is(kind::EVENT)).count();
-        let id = self.records.iter().take(at).rev().find(|record| record.sets_id());
-        (after as u64, id.map_or(self.base, |record| record.id))
+        let at = self.blocks.partition_point(|block| block.end() <= offset);
+        let after = self.blocks.iter().skip(at).filter(|block| block.is(Kinds::EVENT)).count();
+        let id = self.blocks.iter().take(at).rev().find(|block| block.sets_id());
+        (after as u64, id.map_or(self.base, |block| block.id))
     }
 
-    /// The whole blocks behind `from`: where the last of them ends, and where each event ends, counted from `from`.
+    /// The events after `from`: where the last of them ends, and where each of them ends, counted from `from`.
     pub(super) fn events_behind(&self, from: u64) -> (u64, Vec<u32>) {
-        let at = self.records.partition_point(|record| record.end() <= from);
-        let behind = self.records.iter().skip(at);
-        let ends = behind.filter(|r| r.is(kind::EVENT)).map(|r| u32::try_from(r.end() - from).unwrap_or(u32::MAX));
+        let at = self.blocks.partition_point(|block| block.end() <= from);
+        let behind = self.blocks.iter().skip(at);
+        let ends = behind.filter(|r| r.is(Kinds::EVENT)).map(|r| u32::try_from(r.end() - from).unwrap_or(u32::MAX));
         let ends: Vec<u32> = ends.collect();
         (from + ends.last().map_or(0, |end| u64::from(*end)), ends)
     }
 
-    /// Where replay after event `seq` starts, when `received` events were written down in all.
+    /// Where replay after event `seq` starts, when `received` events were logged in all.
     pub(super) fn locate_event(&self, seq: u64, received: u64) -> Option<u64> {
         let first = self.replay_start()?;
         let mut left = received.checked_sub(seq)?;
-        for (n, record) in self.records.iter().enumerate().rev() {
+        for (n, block) in self.blocks.iter().enumerate().rev() {
             if left == 0 {
-                return (record.end() >= first).then_some(record.end());
+                return (block.end() >= first).then_some(block.end());
             }
-            left -= u64::from(record.is(kind::EVENT));
+            left -= u64::from(block.is(Kinds::EVENT));
             if left == 0 {
-                let before = n.checked_sub(1).and_then(|n| self.records.get(n));
-                let after = before.map_or(self.start(), Record::end);
+                let before = n.checked_sub(1).and_then(|n| self.blocks.get(n));
+                let after = before.map_or(self.start(), LoggedBlock::end);
                 return (after >= first).then_some(after);
             }
         }
-        // All events that are held are behind it: what lies in front of them was evicted with it.
-        (left == 0 && self.records.is_empty()).then_some(self.whole.max(first))
+        // No block is held: everything was evicted, so replay starts at the end.
+        (left == 0 && self.blocks.is_empty()).then_some(self.whole.max(first))
     }
 }
 
-/// Filling.
+/// Bytes and blocks come in.
 impl Log {
-    /// Asks ahead for what the next event touches, and for what leaves for it.
+    /// Fetches the memory that the next event will touch, that of the block which leaves for it included.
     #[inline]
     pub(super) fn warm(&self) {
         self.ring.warm();
-        fetch(self.records.front());
-        fetch(self.records.back());
+        fetch(self.blocks.front());
+        fetch(self.blocks.back());
     }
 
-    /// Sets the id that the stream begins behind; takes over one reference.
+    /// Sets the id that the stream begins after; takes over one reference.
     pub(super) fn set_base(&mut self, id: Option<Symbol>, interner: &mut Interner) {
         if let Some(old) = std::mem::replace(&mut self.base, id) {
             interner.release_later(old);
@@ -211,8 +220,9 @@ impl Log {
         self.base_exact = id.is_some();
     }
 
-    /// Bytes that fit when the log grows as far as it may and evicts what it may. Of a log at its bound what readers have
-    /// not taken fills at most half: the other half is for what is on its way to a reader, who may come back for it.
+    /// How many bytes fit, once the log has grown as far as it may and evicted what it may. When the log is at its
+    /// bound, undelivered bytes fill at most half of it: the other half keeps what is on its way to a reader, who may
+    /// come back for it.
     pub(super) fn room(&self, limit: usize, budget: &Budget) -> usize {
         let capacity = self.reachable(limit, budget.left());
         let room = capacity.saturating_sub((self.end() - self.floor()) as usize);
@@ -220,8 +230,8 @@ impl Log {
         if capacity < limit || waits == 0 { room } else { room.min((limit / 2).saturating_sub(waits)) }
     }
 
-    /// Makes room for `n` bytes: grows, else evicts, else grows above the bound. The last happens only when the caller
-    /// brings more than [`Log::room`] said.
+    /// Makes room for `n` bytes: grows; or else evicts; or else grows above the bound, which happens only when the
+    /// caller brings more bytes than [`Log::room`] said.
     pub(super) fn reserve(&mut self, n: usize, limit: usize, budget: &mut Budget, interner: &mut Interner) {
         loop {
             let need = self.ring.len() + n;
@@ -269,19 +279,20 @@ impl Log {
         self.whole = self.end();
     }
 
-    /// Writes down that a block ends; takes over one reference to its id. Its bytes may follow within the same call.
-    pub(super) fn push(&mut self, record: Record, budget: &mut Budget) {
-        let before = self.records.capacity();
-        if self.records.len() == self.records.capacity() {
-            // Twice as many, but not more than needed at the start: most streams of a sleeping crowd hold one event.
-            self.records.reserve_exact(self.records.len().max(1));
+    /// Notes that a block ends; takes over one reference to its id. The bytes of the block may be appended after this,
+    /// within the same call of the tracker.
+    pub(super) fn push(&mut self, block: LoggedBlock, budget: &mut Budget) {
+        let before = self.blocks.capacity();
+        if self.blocks.len() == self.blocks.capacity() {
+            // Doubles, but begins with one: of many quiet streams, most hold one event.
+            self.blocks.reserve_exact(self.blocks.len().max(1));
         }
-        self.records.push_back(record);
-        let after = self.records.capacity();
+        self.blocks.push_back(block);
+        let after = self.blocks.capacity();
         if after > before {
-            budget.force_take((after - before) * size_of::<Record>());
+            budget.force_take((after - before) * size_of::<LoggedBlock>());
         }
-        self.set_whole(record.end());
+        self.set_whole(block.end());
     }
 
     fn grow(&mut self, need: usize, limit: usize, budget: &mut Budget) -> bool {
@@ -313,22 +324,23 @@ impl Log {
     }
 }
 
-/// Emptying.
+/// Bytes and blocks leave.
 impl Log {
-    /// Moves the delivered offset, never back, and calls `each` with every record it passes.
-    pub(super) fn advance(&mut self, offset: u64, mut each: impl FnMut(&Record)) {
+    /// Moves the delivered offset, never back, and calls `each` with every block it passes.
+    pub(super) fn advance(&mut self, offset: u64, mut each: impl FnMut(&LoggedBlock)) {
         self.delivered = self.delivered.max(offset.min(self.whole));
-        while let Some(record) = self.records.get(self.done as usize)
-            && record.end() <= self.delivered
+        while let Some(block) = self.blocks.get(self.done as usize)
+            && block.end() <= self.delivered
         {
-            each(record);
+            each(block);
             self.done += 1;
         }
     }
 
-    /// Evicts delivered records above the bound of events, and all there is up to the end of an oversize block.
+    /// Evicts delivered blocks beyond the bound of events, and everything up to the end of an oversize block that is
+    /// delivered.
     pub(super) fn evict_beyond(&mut self, events: usize, interner: &mut Interner) {
-        while self.records.len() > events && self.done > 0 {
+        while self.blocks.len() > events && self.done > 0 {
             self.evict_one(interner);
         }
         if self.loose_until > 0 && self.loose_until <= self.delivered {
@@ -337,31 +349,31 @@ impl Log {
         }
     }
 
-    /// Evicts delivered records older than `age`.
+    /// Evicts delivered blocks older than `age`.
     pub(super) fn evict_older(&mut self, now: Tick, age: Span, interner: &mut Interner) {
-        while self.done > 0 && self.records.front().is_some_and(|r| r.is_older(now, age)) {
+        while self.done > 0 && self.blocks.front().is_some_and(|r| r.is_older(now, age)) {
             self.evict_one(interner);
         }
-        if self.records.is_empty() {
+        if self.blocks.is_empty() {
             self.evict_one(interner);
         }
     }
 
-    /// Evicts delivered records until the log can have `keep` bytes, and shrinks it. The heap bytes given back.
+    /// Evicts delivered blocks until the log fits into `keep` bytes, and shrinks it. Returns the heap bytes given back.
     pub(super) fn trim(&mut self, keep: usize, budget: &mut Budget, interner: &mut Interner) -> usize {
-        // A quarter for the records, which small events have many of.
-        let records = keep / 4 / size_of::<Record>();
+        // A quarter is for the notes on blocks, since there are many of them where events are small.
+        let blocks = keep / 4 / size_of::<LoggedBlock>();
         let bytes = keep - keep / 4;
         let goal = if bytes < FIRST_RING { 0 } else { 1 << bytes.ilog2() };
-        while (self.ring.len() > goal || self.records.len() > records) && self.evict_one(interner) {}
+        while (self.ring.len() > goal || self.blocks.len() > blocks) && self.evict_one(interner) {}
         let before = self.memory();
-        self.records.shrink_to(records);
+        self.blocks.shrink_to(blocks);
         let given = before - self.memory();
         budget.give(given);
         given + self.shrink(goal, budget)
     }
 
-    /// Gives memory back when the ring is mostly empty. The heap bytes given back.
+    /// Gives memory back when the ring is mostly empty. Returns the heap bytes given back.
     pub(super) fn shrink_idle(&mut self, budget: &mut Budget) -> usize {
         if self.ring.len() > self.ring.capacity() / 4 {
             return 0;
@@ -369,9 +381,9 @@ impl Log {
         self.shrink(self.ring.len() * 2, budget)
     }
 
-    /// Lets go of all ids and bytes.
+    /// Gives back all ids and bytes.
     pub(super) fn release(&mut self, budget: &mut Budget, interner: &mut Interner) {
-        for id in self.records.iter().filter_map(|r| r.id).chain(self.base) {
+        for id in self.blocks.iter().filter_map(|r| r.id).chain(self.base) {
             interner.release(id);
         }
         budget.give(self.memory());
@@ -382,17 +394,17 @@ impl Log {
     pub(super) fn check(&self) {
         debug_assert!(self.start() <= self.delivered && self.delivered <= self.whole && self.whole <= self.end());
         debug_assert!(self.ring.len() <= self.ring.capacity());
-        debug_assert!(self.done as usize <= self.records.len());
-        debug_assert!(self.records.back().is_none_or(|last| last.end() <= self.whole));
+        debug_assert!(self.done as usize <= self.blocks.len());
+        debug_assert!(self.blocks.back().is_none_or(|last| last.end() <= self.whole));
         let done = self.done as usize;
-        debug_assert!(done == 0 || self.records.get(done - 1).is_some_and(|r| r.end() <= self.delivered));
-        debug_assert!(self.records.get(done).is_none_or(|r| r.end() > self.delivered));
+        debug_assert!(done == 0 || self.blocks.get(done - 1).is_some_and(|r| r.end() <= self.delivered));
+        debug_assert!(self.blocks.get(done).is_none_or(|r| r.end() > self.delivered));
     }
 
     /// The offset that eviction can move `start` to: law 1 and law 2.
     fn floor(&self) -> u64 {
-        let mut floor = match (self.done as usize).checked_sub(1).and_then(|last| self.records.get(last)) {
-            Some(record) => record.end(),
+        let mut floor = match (self.done as usize).checked_sub(1).and_then(|last| self.blocks.get(last)) {
+            Some(block) => block.end(),
             None => self.start(),
         };
         if self.undelivered() == 0 && self.delivered == self.whole {
@@ -403,14 +415,14 @@ impl Log {
 
     fn evict_one(&mut self, interner: &mut Interner) -> bool {
         if self.done > 0
-            && let Some(record) = self.records.pop_front()
+            && let Some(block) = self.blocks.pop_front()
         {
             self.done -= 1;
             self.evicted += 1;
-            self.ring.forget(record.end());
-            if record.sets_id() {
-                self.set_base(record.id, interner);
-            } else if record.is(kind::EVENT | kind::GAP) {
+            self.ring.forget(block.end());
+            if block.sets_id() {
+                self.set_base(block.id, interner);
+            } else if block.is(Kinds::EVENT | Kinds::GAP) {
                 self.base_exact = false;
             }
             return true;
@@ -429,8 +441,8 @@ impl Log {
         if least < self.ring.capacity() {
             self.ring.resize(least);
         }
-        if self.records.len() * 4 <= self.records.capacity() {
-            self.records.shrink_to(self.records.len() * 2);
+        if self.blocks.len() * 4 <= self.blocks.capacity() {
+            self.blocks.shrink_to(self.blocks.len() * 2);
         }
         let given = before - self.memory();
         budget.give(given);

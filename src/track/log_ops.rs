@@ -1,19 +1,19 @@
 //! The body of the fuzz target `log_ops`: the log beside a plain list of all bytes and blocks there ever were.
 //!
 //! In: bounds, and operations as a ledger makes them. Properties, after each: what is held is what was put in; nothing
-//! leaves before it is delivered, and no block in part; what is found is what a look at each block finds; the budget has
-//! been charged what is held, and the bounds hold as long as the caller keeps to the room there was.
+//! leaves before it is delivered, and no block in part; what is found is what a look at each block finds; the budget
+//! has been charged what is held, and the bounds hold as long as the caller keeps to the room there was.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a panic is how a body says what it found")]
 
 use super::budget::Budget;
 use super::interner::{Interner, Symbol};
 use super::log::{GRANTED, Log};
-use super::record::{Record, kind};
+use super::logged::{Kinds, LoggedBlock};
 use crate::base::{Span, Tick};
 use arbitrary::{Arbitrary, Unstructured};
 
-/// Operations of one run at most.
+/// The most operations of one run.
 const MAX_OPS: usize = 128;
 
 #[derive(Arbitrary, Debug)]
@@ -79,7 +79,7 @@ struct Ended {
     is_event: bool,
     sets_id: bool,
     id: Option<Symbol>,
-    /// It is an event or a gap: behind it the id in front of the log is no longer that of the last event.
+    /// It is an event or a gap: once it has left, the log's base is no longer the id of the last event before the log.
     parts: bool,
     at: Tick,
 }
@@ -174,7 +174,7 @@ impl Run {
             Op::Advance { bytes } => {
                 let offset = self.log.delivered() + u64::from(bytes);
                 let mut passed = Vec::new();
-                self.log.advance(offset, |record| passed.push(record.end()));
+                self.log.advance(offset, |block| passed.push(block.end()));
                 let to = offset.min(self.model.whole);
                 let between = |block: &&Ended| block.end > self.model.delivered && block.end <= to;
                 assert_eq!(passed, self.model.held().filter(between).map(|b| b.end).collect::<Vec<_>>());
@@ -219,7 +219,7 @@ impl Run {
     fn end(&mut self, what: Kind) {
         let end = self.log.end();
         if end == self.log.whole() {
-            // A block ends behind a byte that readers have not had yet: its line end, if nothing else.
+            // A block has at least one byte that readers have not had yet: its line end, if nothing else.
             return;
         }
         let symbol = match what {
@@ -227,16 +227,16 @@ impl Run {
             _ => None,
         };
         let kinds = match what {
-            Kind::Plain => 0,
-            Kind::Event => kind::EVENT,
-            Kind::Id(_) if symbol.is_none() => kind::EVENT | kind::LOST,
-            Kind::Id(_) => kind::EVENT,
-            Kind::Reset => kind::EVENT | kind::RESET,
-            Kind::Gap => kind::GAP,
+            Kind::Plain => Kinds::NONE,
+            Kind::Event => Kinds::EVENT,
+            Kind::Id(_) if symbol.is_none() => Kinds::EVENT | Kinds::LOST,
+            Kind::Id(_) => Kinds::EVENT,
+            Kind::Reset => Kinds::EVENT | Kinds::RESET,
+            Kind::Gap => Kinds::GAP,
         };
-        self.log.push(Record::new(end, kinds, symbol, self.now), &mut self.budget);
+        self.log.push(LoggedBlock::new(end, kinds, symbol, self.now), &mut self.budget);
         let sets_id = matches!(what, Kind::Id(_) | Kind::Reset);
-        let (is_event, parts) = (kinds & kind::EVENT != 0, kinds & (kind::EVENT | kind::GAP) != 0);
+        let (is_event, parts) = (kinds.is(Kinds::EVENT), kinds.is(Kinds::EVENT | Kinds::GAP));
         self.model.blocks.push(Ended { end, is_event, sets_id, id: symbol, parts, at: self.now });
         self.model.whole = end;
         if self.model.loose_until == u64::MAX {
@@ -263,7 +263,7 @@ impl Run {
         assert!(old.is_none_or(|block| self.now.since(block.at).micros() <= age.micros() + (1 << 15)));
     }
 
-    /// Takes over what has left, which must have been let go of before or after the last operation.
+    /// Notes what has left the log. It must have been allowed to leave, before or after the last operation.
     fn follow(&mut self, floor_before: u64) {
         let model = &mut self.model;
         let start = self.log.start();
@@ -287,7 +287,7 @@ impl Run {
 
     /// The most bytes that the list of blocks can have taken.
     fn blocks_memory(&self) -> usize {
-        2 * (self.most + 1) * size_of::<Record>()
+        2 * (self.most + 1) * size_of::<LoggedBlock>()
     }
 
     fn check(&self) {
@@ -363,7 +363,7 @@ impl Model {
         self.held().find(|block| block.id == Some(id)).map(|block| block.end).filter(|end| *end >= first)
     }
 
-    /// In front of the event with the number behind `seq`; behind everything, where there is none.
+    /// Before the event after `seq`; after everything, where there is no such event.
     fn locate_event(&self, seq: u64, received: u64) -> Option<u64> {
         let first = self.first()?;
         if seq == received {

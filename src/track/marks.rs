@@ -1,4 +1,6 @@
-//! What a stream remembers of its ids beyond the window: marks, the first few ids, the run of consecutive integers.
+//! What a stream remembers of its ids beside the window: marks, the first few ids, the run of consecutive integers.
+//!
+//! In: ids, as they are received. Out: whether an id is one of the first, whether it skips numbers.
 
 use super::interner::Symbol;
 
@@ -7,7 +9,7 @@ use super::interner::Symbol;
 pub struct Mark {
     /// How many events (blocks with data or an id) lie before it.
     pub seq: u64,
-    /// The last event id there, if there is one that is known. Valid as long as the tracker stands at this mark.
+    /// The last event id there, if it is known. Valid as long as the tracker stands at this mark.
     pub id: Option<Symbol>,
 }
 
@@ -18,19 +20,20 @@ const FIRST_IDS: usize = 8;
 #[derive(Default)]
 pub(super) struct FirstIds {
     ids: Option<Box<First>>,
-    /// No place is left: said here, so that an event does not wait for memory that is seldom looked at.
+    /// No place is left. Noted here, so that an event need not touch the box, which is seldom in a cache.
     is_full: bool,
 }
 
 #[derive(Default)]
 struct First {
     ids: [Option<Symbol>; FIRST_IDS],
-    /// The number of the record that brought the last of them.
+    /// The number of the logged block that brought the last of them.
     until: u64,
 }
 
 impl FirstIds {
-    /// Remembers the id of a record while there is a place. True: it was taken, and the owner must hold a reference.
+    /// Remembers the id of the logged block with this number, while there is a place. True: the id was taken, and the
+    /// owner must hold a reference.
     pub(super) fn note(&mut self, id: Symbol, number: u64) -> bool {
         if self.is_full {
             return false;
@@ -51,12 +54,12 @@ impl FirstIds {
         self.position(id).is_some()
     }
 
-    /// Whether the record with this number brings one of the first ids again.
+    /// Whether the logged block with this number brings one of the first ids again.
     pub(super) fn is_again(&self, id: Symbol, number: u64) -> bool {
         self.ids.as_ref().is_some_and(|first| number > first.until && first.ids.contains(&Some(id)))
     }
 
-    /// Which of the first ids this one was, from 0.
+    /// The position of an id among the first ones, from 0.
     pub(super) fn position(&self, id: Symbol) -> Option<usize> {
         self.ids.as_ref()?.ids.iter().position(|place| *place == Some(id))
     }
@@ -75,7 +78,7 @@ impl FirstIds {
 /// How many ids in a row must be consecutive integers before a jump counts as a gap.
 const LONG_RUN: u8 = 16;
 
-/// The consecutive integers that the last ids were.
+/// The run of consecutive integers that the last ids are.
 #[derive(Clone, Copy, Default)]
 pub(super) struct NumberRun {
     last: u64,
@@ -94,7 +97,7 @@ impl NumberRun {
         };
     }
 
-    /// Whether this id, coming next, leaves integers out after a long run.
+    /// Whether this id, if it came next, would leave integers out after a long run.
     pub(super) fn skips_to(self, id: &[u8]) -> bool {
         self.length >= LONG_RUN && integer(id).is_some_and(|n| self.last.checked_add(1).is_some_and(|next| n > next))
     }

@@ -1,40 +1,60 @@
 //! Ids of segno's own, for a stream whose upstream sends none.
 //!
-//! In: a prefix that names the stream and that nobody can guess. Out: `id:` lines, one an event, numbered as the events
-//! are; the number of an event that a client names again.
-//! Laws: they begin with the first event or not at all, and stop for good with the first id from upstream; they are
-//! never asked of upstream.
+//! In: a prefix, which names the stream and which nobody can guess. Out: one `id:` line for each event, numbered like
+//! the events; the id of an event by its number.
+//! Laws: own ids begin with the stream's first event or not at all, and stop for good with the first id from upstream;
+//! upstream never sees them.
 
 use crate::base::EventId;
+use crate::sse::write_id;
 
-/// Bytes of the prefix that every own id of a stream begins with.
+/// Bytes of the prefix that every own id of a stream begins with: [`OWN_MARK`], 22 digits that name the stream, a dash.
 pub const OWN_PREFIX: usize = 26;
 
-/// Whether a stream has ids of its own. Takes a pointer's place while it has none.
+/// What the ids of every stream with own ids begin with.
+pub const OWN_MARK: &[u8] = b"sg-";
+
+/// Digits of the largest number of an event.
+const DIGITS: usize = 20;
+
+/// Bytes of the longest own id.
+const LONGEST: usize = OWN_PREFIX + DIGITS;
+
+/// Bytes of the longest `id:` line: the field's name, a colon and a space, the id, a line end.
+pub(super) const OWN_LINE: usize = 4 + LONGEST + 1;
+
+/// The prefix of an id that has the form of an own one: the same for all ids of its stream. `None`: it has another
+/// form. Whether segno made the id is not looked at.
+pub fn own_prefix(id: &[u8]) -> Option<&[u8]> {
+    let prefix = id.get(..OWN_PREFIX)?;
+    (prefix.starts_with(OWN_MARK) && prefix.ends_with(b"-")).then_some(prefix)
+}
+
+/// The own ids of a stream. Costs no more than a pointer where the stream has none.
 #[derive(Default)]
 pub(super) struct OwnIds(Option<Box<Given>>);
 
 struct Given {
     prefix: [u8; OWN_PREFIX],
-    /// The first event has got one; until then they are offered.
+    /// The first event has got one. Until then they are only offered.
     begun: bool,
-    /// Each event up to this one has one: `u64::MAX` while upstream sends none.
+    /// The last event that has an own id; `u64::MAX` while upstream sends no ids.
     until: u64,
 }
 
 impl OwnIds {
-    /// Gives ids if the first event has none.
+    /// Offers own ids: they are given if the first event has no id.
     pub(super) fn offer(prefix: [u8; OWN_PREFIX]) -> Self {
         Self(Some(Box::new(Given { prefix, begun: false, until: u64::MAX })))
     }
 
-    /// Whether the next event gets an id, if upstream gives it none.
+    /// Whether the next event gets an own id, if it has none from upstream.
     #[inline]
     pub(super) fn is_giving(&self) -> bool {
         self.0.as_ref().is_some_and(|given| given.until == u64::MAX)
     }
 
-    /// Upstream sends ids itself from behind event `seq` on.
+    /// Upstream sends ids itself after event `seq`.
     pub(super) fn stop(&mut self, seq: u64) {
         match &mut self.0 {
             Some(given) if given.begun => given.until = given.until.min(seq),
@@ -42,25 +62,17 @@ impl OwnIds {
         }
     }
 
-    /// The `id:` line of event `seq`. Begins the ids, where they were offered.
+    /// Appends the `id:` line of event `seq`. The first call turns the offer into ids.
     pub(super) fn line(&mut self, seq: u64, line: &mut Vec<u8>) {
         let Some(given) = &mut self.0 else { return };
         given.begun = true;
-        let mut digits = [0; 20];
-        line.extend_from_slice(b"id: ");
-        line.extend_from_slice(&given.prefix);
-        line.extend_from_slice(decimal(seq, &mut digits));
-        line.push(b'\n');
+        write_id(line, given.id(seq, &mut [0; LONGEST]));
     }
 
     /// The own id of event `seq`, if it has one.
     pub(super) fn id(&self, seq: u64) -> Option<EventId> {
         let given = self.0.as_ref().filter(|given| given.begun && seq > 0 && seq <= given.until)?;
-        let (mut id, mut digits) = ([0; OWN_PREFIX + 20], [0; 20]);
-        let digits = decimal(seq, &mut digits);
-        id[..OWN_PREFIX].copy_from_slice(&given.prefix);
-        id[OWN_PREFIX..OWN_PREFIX + digits.len()].copy_from_slice(digits);
-        EventId::from_bytes(&id[..OWN_PREFIX + digits.len()])
+        EventId::from_bytes(given.id(seq, &mut [0; LONGEST]))
     }
 
     /// Whether events have own ids, or had.
@@ -74,8 +86,20 @@ impl OwnIds {
     }
 }
 
+impl Given {
+    /// The id of event `seq`: the prefix and the event's number.
+    fn id<'i>(&self, seq: u64, id: &'i mut [u8; LONGEST]) -> &'i [u8] {
+        let mut digits = [0; DIGITS];
+        let digits = decimal(seq, &mut digits);
+        id[..OWN_PREFIX].copy_from_slice(&self.prefix);
+        let end = OWN_PREFIX + digits.len();
+        id[OWN_PREFIX..end].copy_from_slice(digits);
+        &id[..end]
+    }
+}
+
 /// A number in decimal digits.
-fn decimal(mut n: u64, digits: &mut [u8; 20]) -> &[u8] {
+fn decimal(mut n: u64, digits: &mut [u8; DIGITS]) -> &[u8] {
     let mut at = digits.len();
     loop {
         at -= 1;
@@ -92,9 +116,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_own_id_is_known_by_its_form() {
+        let id = b"sg-0123456789012345678901-17";
+        assert_eq!(own_prefix(id), Some(&id[..OWN_PREFIX]));
+        assert_eq!((own_prefix(&id[1..]), own_prefix(b"sg-1"), own_prefix(&id[..25])), (None, None, None));
+    }
+
+    #[test]
     fn a_number_is_written_as_everywhere() {
         for n in [0, 1, 9, 10, 99, 100, 12_345, u64::MAX] {
-            assert_eq!(decimal(n, &mut [0; 20]), n.to_string().as_bytes());
+            assert_eq!(decimal(n, &mut [0; DIGITS]), n.to_string().as_bytes());
         }
     }
 

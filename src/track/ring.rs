@@ -1,4 +1,4 @@
-//! Bytes of a stream in a ring, named by their absolute offset since the stream began.
+//! Bytes of a stream in a ring, addressed by their offset since the stream began.
 //!
 //! In: bytes at the end. Out: any range that is still held, as at most two slices.
 //! Laws: `start <= end`; `end - start <= capacity`; the capacity is zero or a power of two; offsets never change
@@ -33,7 +33,7 @@ impl Ring {
         self.bytes.len()
     }
 
-    /// The range as two slices, the second empty unless the range wraps. Cut to what is held.
+    /// The range as two slices, the second of which is empty unless the range wraps. Cut to what is held.
     pub(super) fn slices(&self, range: Range<u64>) -> (&[u8], &[u8]) {
         let from = range.start.clamp(self.start, self.end);
         let to = range.end.clamp(from, self.end);
@@ -66,7 +66,7 @@ impl Ring {
         a1[n..].iter().chain(a2).eq(b1[n..].iter().chain(b2))
     }
 
-    /// Appends bytes. The caller has made room: what does not fit is not taken.
+    /// Appends bytes. The caller has made room; bytes that do not fit are not taken.
     pub(super) fn append(&mut self, bytes: &[u8]) {
         debug_assert!(self.len() + bytes.len() <= self.capacity(), "no room was made");
         let bytes = &bytes[..bytes.len().min(self.capacity() - self.len())];
@@ -80,7 +80,8 @@ impl Ring {
         self.end += bytes.len() as u64;
     }
 
-    /// Asks ahead for where the next bytes go: the first two cache lines, behind which the processor goes on by itself.
+    /// Fetches the memory that the next bytes go to: the first two cache lines. The processor fetches the lines after
+    /// these by itself.
     #[inline]
     pub(super) fn warm(&self) {
         fetch(self.bytes.get(self.place(self.end)));

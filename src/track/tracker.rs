@@ -1,24 +1,26 @@
 //! The tracker of one stream: takes the bytes of its upstream bodies, knows what was received and what was delivered,
-//! and keeps in one log what readers are still to be given or may ask for again.
+//! and keeps in one log what readers have not been given yet or may ask for again.
 //!
-//! In: body bytes, cuts and ends; how far readers are; a tick. Out: slices of the log; marks; counts as [`Fed`].
+//! In: body bytes, cuts and ends; how far readers have read; a tick. Out: slices of the log; marks; counts as [`Fed`].
 //!
 //! The order of calls: [`Tracker::begin`], then in turn [`Tracker::room`] and [`Tracker::feed`] (or
-//! [`Tracker::feed_whole`]), at the end [`Tracker::cut`] or [`Tracker::finish`]; a healed body begins again. Between any
-//! two of them [`Tracker::slices`] up to [`Tracker::whole`], and [`Tracker::advance`] with what the subscriber's socket
-//! has accepted. Last [`Tracker::release`].
+//! [`Tracker::feed_whole`]), at the end [`Tracker::cut`] or [`Tracker::finish`]; a healed body begins again. Between
+//! any two of them [`Tracker::slices`] up to [`Tracker::whole`], and [`Tracker::advance`] with what the subscriber's
+//! socket has accepted. Last [`Tracker::release`].
 //!
 //! Laws:
 //! 1. `delivered <= received`, as marks and as offsets; neither moves back.
-//! 2. Of a block that is cut, readers are given nothing; unless it was too large to be held, and then the cut says so.
-//! 3. Forwarded bytes are the upstream's bytes, less the blocks judged to be duplicates, less a byte order mark in the
-//!    middle, plus gap events.
+//! 2. Readers get nothing of a block that is cut, unless the block was too large to be held; the cut then says so.
+//! 3. Forwarded bytes are upstream's bytes, without blocks that are duplicates and without a byte order mark in the
+//!    middle, with own ids and gap events added.
 //! 4. In the steady state nothing is allocated, and the kept bytes of one read are copied once.
 //!
 //! Source: DESIGN laws 1, 3, 4, 5, 8, 9 and section 4.
 
+use super::bom::BomFilter;
 use super::budget::Budget;
 use super::catch_up::CatchUp;
+use super::fed::Fed;
 use super::gap::GapReason;
 use super::interner::{Interner, Symbol};
 use super::ledger::{Ledger, Run};
@@ -28,37 +30,14 @@ use super::own::{OWN_PREFIX, OwnIds};
 use crate::base::{EventId, Span};
 use crate::sse::{Position, Scan, Scanner};
 
-/// What one feed did, for the shell's counters.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Fed {
-    /// Events taken: blocks with data or an id.
-    pub events: u32,
-    /// Events dropped because they were received before.
-    pub duplicates: u32,
-    /// Those of them for which only the id could tell.
-    pub duplicates_by_id_alone: u32,
-    /// A gap was stated in the log.
-    pub gap: Option<GapReason>,
-    /// The reconnection time that upstream asks for, when a block of this feed set it.
-    pub retry: Option<Span>,
-    /// A block began to be passed through that is too large to be held.
-    pub oversize: bool,
-    /// The stream's events get ids of segno's own from now on.
-    pub own_ids: bool,
-    /// Events forwarded untracked: their id is longer than the bound.
-    pub ids_too_long: u32,
-    /// Events forwarded untracked: the interner was full.
-    pub ids_refused: u32,
-}
-
 /// Where an upstream was cut.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CutKind {
     /// Between blocks.
     Clean,
-    /// Inside a block or comment, of which no reader was given anything; its bytes are dropped.
+    /// Inside a block or comment. No reader was given any of it, and its bytes are dropped.
     MidBlock,
-    /// Inside a block of which readers have a part: this cannot be healed.
+    /// Inside a block that readers have a part of: this cannot be healed.
     MidOversize,
 }
 
@@ -72,7 +51,7 @@ pub struct Tracker {
     bom: BomFilter,
 }
 
-/// A body begins, goes on, ends.
+/// Bodies: they begin, go on, end.
 impl Tracker {
     /// A stream before its first body. Nothing is on the heap yet.
     pub fn new(limits: &TrackLimits) -> Self {
@@ -84,8 +63,8 @@ impl Tracker {
         }
     }
 
-    /// The client came with this `Last-Event-ID`: it is the id of both marks before any event. Without effect when
-    /// the id is empty or too long, or when the stream has begun.
+    /// The client came with this `Last-Event-ID`, which becomes the id of both marks before any event. Has no effect
+    /// when the id is empty or too long, or when the stream has begun.
     pub fn seed_cursor(&mut self, cx: TrackContext<'_>, id: &[u8]) {
         let ledger = &mut self.ledger;
         let begun = ledger.log.end() > 0 || ledger.received.id.is_some();
@@ -102,15 +81,15 @@ impl Tracker {
         }
     }
 
-    /// Offers ids of segno's own: they are given if the first event has none. Without effect when the stream has begun.
+    /// Offers ids of segno's own: they are given if the first event has no id. Has no effect when the stream has begun.
     pub fn offer_ids(&mut self, prefix: [u8; OWN_PREFIX]) {
         if self.ledger.log.end() == 0 && self.ledger.received.seq == 0 {
             self.ledger.own = OwnIds::offer(prefix);
         }
     }
 
-    /// An upstream body begins. `healed`: upstream was asked to go on behind the received mark, so what it repeats is
-    /// to be dropped. `strip_bom`: the client has got bytes already, so a byte order mark is taken out.
+    /// An upstream body begins. `healed`: upstream was asked to go on after the received mark, so what it repeats is
+    /// dropped. `strip_bom`: the client has got bytes already, so a byte order mark is taken out.
     pub fn begin(&mut self, healed: bool, strip_bom: bool) {
         if self.cut() == CutKind::MidOversize {
             self.ledger.log.set_whole(self.ledger.log.end());
@@ -121,14 +100,15 @@ impl Tracker {
         self.ledger.catch_up = healed.then(|| Box::new(CatchUp::new(&self.ledger.log)));
     }
 
-    /// Asks ahead for what the next event touches.
+    /// Fetches the memory that the next event will touch.
     #[inline]
     pub fn warm(&self) {
         self.ledger.log.warm();
         self.ledger.window.warm();
     }
 
-    /// Body bytes that may be fed now. 0: as many events as the log's bound wait for readers, or there is no space.
+    /// How many body bytes may be fed now. 0: as many events as the log may hold wait for readers, or there is no
+    /// space.
     pub fn room(&self, limits: &TrackLimits, budget: &Budget) -> usize {
         if self.ledger.log.undelivered() >= limits.log_events {
             return 0;
@@ -136,8 +116,7 @@ impl Tracker {
         self.ledger.log.room(limits.ring_bytes(), budget)
     }
 
-    /// Takes body bytes, not more than [`Tracker::room`] said: more are taken too, at the price of going above the
-    /// bounds.
+    /// Takes body bytes, not more than [`Tracker::room`] said. More are taken too, but push the log above its bounds.
     pub fn feed(&mut self, mut cx: TrackContext<'_>, bytes: &[u8]) -> Fed {
         let mut fed = Fed::default();
         let (held, rest) = self.bom.strip(bytes);
@@ -151,8 +130,8 @@ impl Tracker {
         fed
     }
 
-    /// Readers have taken what they may have, and there is no room for more: lets them have the block that has come in
-    /// part, if one has. What became of it is told as by [`Tracker::feed`].
+    /// Readers have taken everything that they may have, and there is no room for more: gives them the block that has
+    /// come in part, if there is one. Reports as [`Tracker::feed`] does.
     pub fn unstick(&mut self, mut cx: TrackContext<'_>) -> Fed {
         let mut fed = Fed::default();
         if !self.ledger.log.is_open() {
@@ -175,8 +154,8 @@ impl Tracker {
         if held { CutKind::MidBlock } else { CutKind::Clean }
     }
 
-    /// The body ended as upstream meant it to: readers may have all bytes as they are. An upstream that had started
-    /// again and ended before the received mark came leaves a gap, which is stated.
+    /// The body ended as upstream meant it to: readers may have all bytes as they are. Where upstream had started again
+    /// and ended before the received mark came, there is a gap, which is stated and returned.
     pub fn finish(&mut self, mut cx: TrackContext<'_>) -> Option<GapReason> {
         let held = std::mem::replace(&mut self.bom, BomFilter::Off).bytes();
         if !held.is_empty() {
@@ -192,13 +171,13 @@ impl Tracker {
         gap
     }
 
-    /// Where the received bytes end: tells whether the end of a body without a length is a cut.
+    /// Where the received bytes end, which tells whether the end of a body without a length is a cut.
     pub fn position(&self) -> Position {
         if self.bom.held() > 0 { Position::Block } else { self.scanner.position() }
     }
 
-    /// Appends a gap event to the log, behind the received mark and in front of a block that has not ended. False:
-    /// an oversize block is open, and nothing can be said inside it.
+    /// Adds a gap event to the log, after the received mark and before a block that has not ended. False: an oversize
+    /// block is open, and nothing can be stated inside it.
     pub fn state_gap(&mut self, mut cx: TrackContext<'_>, reason: GapReason, resumed_at: Option<&[u8]>) -> bool {
         let ledger = &mut self.ledger;
         if ledger.log.is_open() {
@@ -208,10 +187,11 @@ impl Tracker {
         true
     }
 
-    /// [`Tracker::feed`] for whole blocks, with the scanner of one of several connections that bring blocks of this stream
-    /// in turn. It reads on behind them.
+    /// [`Tracker::feed`] for whole blocks, with the scanner of one of several connections that take turns in bringing
+    /// blocks of this stream. Afterwards the scanner stands after these blocks.
     ///
-    /// `None`, and nothing read: the bytes do not end with a blank line, or what was read before does not end with a line.
+    /// `None`, and nothing read: the bytes do not end with a blank line, or what was read before does not end with a
+    /// line.
     pub fn feed_whole(&mut self, mut cx: TrackContext<'_>, scanner: &mut Scanner, bytes: &[u8]) -> Option<Fed> {
         let is_whole = bytes.ends_with(b"\n\n") || bytes.ends_with(b"\n\r\n");
         if !is_whole || !scanner.is_at_start() || !self.scanner.is_at_start() || self.bom != BomFilter::Off {
@@ -231,7 +211,7 @@ impl Tracker {
     }
 }
 
-/// Has the ledger look at all blocks that end in `bytes`, and puts all bytes into the log that are kept.
+/// Shows the ledger all blocks that end in `bytes`, and puts the bytes that are kept into the log.
 #[inline]
 fn blocks(
     scanner: &mut Scanner,
@@ -304,8 +284,9 @@ impl Tracker {
         self.ledger.log.replay_start()
     }
 
-    /// Where a reader that has got this id starts: behind the first event in the log that carries it. `None`: no such
-    /// event, or not all that follows it can be replayed, or upstream began with it and has sent it again since.
+    /// Where a reader starts that has got this id: after the first event in the log that carries it. `None`: there is
+    /// no such event, or not everything after it can be replayed, or it is one of the stream's first ids and upstream
+    /// has sent it again since.
     pub fn locate(&self, interner: &Interner, id: &[u8]) -> Option<u64> {
         self.locate_symbol(interner.lookup(id)?)
     }
@@ -313,18 +294,18 @@ impl Tracker {
     /// Like [`Tracker::locate`], with the id's symbol.
     pub fn locate_symbol(&self, id: Symbol) -> Option<u64> {
         let (offset, number) = self.ledger.log.locate(id)?;
-        // A greeting, whose first event has left: whoever names its id may have got either.
+        // A greeting whose first event has left: a reader that names its id may have got either of the two.
         (!self.ledger.first.is_again(id, number)).then_some(offset)
     }
 
-    /// The events behind an offset that lies between two of them, for a store: the offset behind the last, and where
-    /// each ends, counted from `from`.
+    /// The events after an offset that lies between two of them, for a store: the offset after the last of them, and
+    /// where each ends, counted from `from`.
     pub fn events_behind(&self, from: u64) -> (u64, Vec<u32>) {
         self.ledger.log.events_behind(from)
     }
 
-    /// Where a reader that has got this many events starts: behind the last of them. `None`: the stream has not so many,
-    /// or not all that follows can be replayed.
+    /// Where a reader starts that has got this many events: after the last of them. `None`: the stream has not so many
+    /// events, or not everything after that place can be replayed.
     pub fn locate_event(&self, seq: u64) -> Option<u64> {
         self.ledger.log.locate_event(seq, self.ledger.received.seq)
     }
@@ -336,8 +317,8 @@ impl Tracker {
         self.ledger.log.check();
     }
 
-    /// Lets go of what lies before `offset`, which the fastest of several readers has taken, or which nobody waits for.
-    /// The delivered mark stays.
+    /// Allows the bytes before `offset` to leave the log: the fastest of several readers has taken them, or nobody
+    /// waits for them. The delivered mark stays.
     pub fn release_to(&mut self, mut cx: TrackContext<'_>, offset: u64) {
         self.ledger.release_to(&mut cx, offset);
         self.ledger.log.check();
@@ -349,8 +330,8 @@ impl Tracker {
         self.ledger.log.check();
     }
 
-    /// The only reader begins at `offset` again: nothing behind it leaves before it has been taken. The delivered mark
-    /// stays.
+    /// The only reader begins at `offset` again: nothing after it leaves before that reader has taken it. The delivered
+    /// mark stays.
     pub fn rewind(&mut self, cx: TrackContext<'_>, offset: u64) {
         self.ledger.rewind(offset, cx.interner);
         self.ledger.log.check();
@@ -363,12 +344,12 @@ impl Tracker {
         self.ledger.log.check();
     }
 
-    /// Evicts delivered events until the log can have `keep` bytes, and shrinks it. The bytes given back.
+    /// Evicts delivered events until the log fits into `keep` bytes, and shrinks it. Returns the bytes given back.
     pub fn trim(&mut self, cx: TrackContext<'_>, keep: usize) -> usize {
         self.ledger.log.trim(keep, cx.budget, cx.interner)
     }
 
-    /// Whether what readers may have ends inside an oversize block, where no heartbeat may be put.
+    /// Whether the bytes that readers may have end inside an oversize block, where no heartbeat may stand.
     pub fn is_open_oversize(&self) -> bool {
         self.ledger.log.is_open()
     }
@@ -376,22 +357,23 @@ impl Tracker {
 
 /// Marks and measures.
 impl Tracker {
-    /// Behind the last event taken from upstream.
+    /// The mark after the last event taken from upstream.
     pub fn received(&self) -> Mark {
         self.ledger.received
     }
 
-    /// Behind the last event delivered.
+    /// The mark after the last event delivered.
     pub fn delivered(&self) -> Mark {
         self.ledger.delivered
     }
 
-    /// The id to ask upstream to go on behind. `None`: there never was one, an empty id reset it, or it was too long.
+    /// The id that upstream is asked to go on after. `None`: there never was one, an empty id reset it, or it was too
+    /// long.
     pub fn cursor<'a>(&self, interner: &'a Interner) -> Option<&'a [u8]> {
         self.ledger.received.id.map(|id| interner.get(id))
     }
 
-    /// The id of the last event delivered, as clients know it. `None`: it has none that is known.
+    /// The id of the last event delivered, as clients know it. `None`: that event has no known id.
     pub fn delivered_id(&self, interner: &Interner) -> Option<EventId> {
         self.id_at(self.ledger.delivered, interner)
     }
@@ -408,7 +390,7 @@ impl Tracker {
         }
     }
 
-    /// The id of segno's own that the event with this number has, if it has one and has come.
+    /// The own id of the event with this number, if that event has come and has one.
     pub fn own_id(&self, seq: u64) -> Option<EventId> {
         self.ledger.own.id(seq).filter(|_| seq <= self.ledger.received.seq)
     }
@@ -443,14 +425,15 @@ impl Tracker {
         (self.retry_millis != NO_RETRY).then(|| Span::from_millis(u64::from(self.retry_millis)))
     }
 
-    /// Bytes of the tracker and all it has on the heap, less the ids, which the interner counts, and less the start of
-    /// an id that the scanner holds while it is split over two reads.
+    /// Bytes of the tracker and of everything it has on the heap. Not counted are ids, which the interner counts, and
+    /// the start of an id that is split over two reads, which the scanner holds.
     pub fn memory(&self) -> usize {
         let catch_up = if self.is_catching_up() { size_of::<CatchUp>() } else { 0 };
         size_of::<Self>() + self.ledger.log.memory() + self.ledger.window.memory() + catch_up + self.ledger.own.memory()
     }
 
-    /// Lets go of all ids and bytes, before the tracker is dropped. It is then as new, except for its limits.
+    /// Gives back all ids and bytes. Call it before the tracker is dropped. Afterwards the tracker is as new, except
+    /// for its limits.
     pub fn release(&mut self, interner: &mut Interner, budget: &mut Budget) {
         let ledger = &mut self.ledger;
         ledger.window.drain().chain(ledger.first.drain()).for_each(|id| interner.release(id));
@@ -461,47 +444,6 @@ impl Tracker {
         ledger.delivered = Mark::default();
         ledger.catch_up = None;
         ledger.own = OwnIds::default();
-    }
-}
-
-/// Takes one byte order mark out of the front of a body, also when it is split over reads.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum BomFilter {
-    /// None is looked for, or any more.
-    Off,
-    /// So many of its bytes have come and are held back.
-    Seen(u8),
-}
-
-const BOM: &[u8; 3] = b"\xef\xbb\xbf";
-
-impl BomFilter {
-    /// What is to be scanned: first bytes held back that turned out not to be a mark, then the rest of the input.
-    fn strip<'b>(&mut self, bytes: &'b [u8]) -> (&'static [u8], &'b [u8]) {
-        let Self::Seen(_) = *self else { return (&[], bytes) };
-        let seen = self.held();
-        let more = BOM[seen..].iter().zip(bytes).take_while(|(a, b)| a == b).count();
-        if seen + more == BOM.len() {
-            *self = Self::Off;
-            (&[], &bytes[more..])
-        } else if more == bytes.len() {
-            *self = Self::Seen((seen + more) as u8);
-            (&[], &[])
-        } else {
-            *self = Self::Off;
-            (&BOM[..seen], bytes)
-        }
-    }
-
-    fn held(self) -> usize {
-        match self {
-            Self::Off => 0,
-            Self::Seen(n) => usize::from(n).min(BOM.len() - 1),
-        }
-    }
-
-    fn bytes(self) -> &'static [u8] {
-        &BOM[..self.held()]
     }
 }
 

@@ -1,13 +1,14 @@
 //! The last ids of a stream, four bytes each.
 //!
-//! In: symbols in the order they were received. Out: which of the last N they are. Laws: holds at most its capacity;
-//! every symbol pushed in comes out again exactly once, from [`Window::push`] or [`Window::drain`], so that the
-//! caller can release it; nothing is allocated before the first symbol.
+//! In: symbols, in the order in which they were received. Out: whether a symbol is among the last N. //! Laws: holds at
+//! most its capacity; every symbol that was pushed comes out again exactly once, from [`Window::push`] or
+//! [`Window::drain`], so that the caller can release it; nothing is allocated before the first symbol.
 
 use super::interner::Symbol;
 use crate::base::fetch;
 
-/// The places a window begins with; it grows fourfold up to its capacity, so that a stream with few ids stays small.
+/// How many places a window begins with. It grows fourfold up to its capacity, so that a stream with few ids stays
+/// small.
 const FIRST: usize = 4;
 
 /// A bounded ring of symbols, the newest pushing out the oldest.
@@ -25,7 +26,7 @@ impl Window {
         Self { ring: Vec::new(), oldest: 0, capacity }
     }
 
-    /// Puts the newest symbol in; what comes out is the oldest, to be released by the caller.
+    /// Puts the newest symbol in. Returns the oldest where it was pushed out: the caller releases it.
     pub fn push(&mut self, symbol: Symbol) -> Option<Symbol> {
         let capacity = usize::from(self.capacity);
         if self.ring.len() < capacity {
@@ -41,7 +42,7 @@ impl Window {
         Some(std::mem::replace(place, symbol))
     }
 
-    /// Asks ahead for what the next [`Window::push`] touches, once the window is full.
+    /// Fetches the memory that the next [`Window::push`] touches, once the window is full.
     #[inline]
     pub(super) fn warm(&self) {
         fetch(self.ring.get(usize::from(self.oldest)));

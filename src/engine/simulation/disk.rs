@@ -14,7 +14,7 @@ use crate::reactor::StoreLink;
 use crate::reactor::checkpoints::Checkpoints;
 use crate::slot::{SlotDrain, slots};
 use crate::store::{LogBlock, LogBounds, LogStore, LogWrite, MemoryStore, SessionStore};
-use crate::store::{StoreError, Stored, StoredCursor, Write};
+use crate::store::{Outcome, Record, StoreError, Write};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
@@ -91,7 +91,7 @@ impl Disk {
         all.iter().any(|(_, cursor)| cursor.id.as_bytes() == id.as_bytes())
     }
 
-    fn write(&mut self, items: &Items) -> Result<Vec<Result<Stored, StoreError>>, StoreError> {
+    fn write(&mut self, items: &Items) -> Result<Vec<Result<Outcome, StoreError>>, StoreError> {
         let refused = StoreError::Refused("no".into());
         match self.mode {
             Mode::Refuses | Mode::Hangs => Err(refused),
@@ -107,16 +107,16 @@ impl Disk {
         }
     }
 
-    fn apply(&mut self, items: &Items) -> Result<Vec<Result<Stored, StoreError>>, StoreError> {
+    fn apply(&mut self, items: &Items) -> Result<Vec<Result<Outcome, StoreError>>, StoreError> {
         let results = self.store.store_event_ids_batch(items)?;
         for ((name, write), result) in items.iter().zip(&results) {
             match (write, result) {
-                (Write::Cursor(cursor), Ok(Stored::Written)) => {
+                (Write::Cursor(cursor), Ok(Outcome::Written)) => {
                     let new = (cursor.epoch, cursor.sequence);
                     let old = self.acknowledged.insert((**name).clone(), new);
                     assert!(old.is_none_or(|old| old < new), "{name:?}: a cursor moved back from {old:?} to {new:?}");
                 }
-                (Write::Remove { .. }, Ok(Stored::Written)) => {
+                (Write::Remove { .. }, Ok(Outcome::Written)) => {
                     self.acknowledged.remove(&**name);
                 }
                 _ => {}
@@ -142,7 +142,7 @@ impl Disk {
     pub(super) fn check(&mut self) {
         for (name, mark) in &self.acknowledged {
             let stored = self.store.get_last_event_id(name).ok().flatten();
-            let stored = stored.map(|cursor: StoredCursor| (cursor.epoch, cursor.sequence));
+            let stored = stored.map(|cursor: Record| (cursor.epoch, cursor.sequence));
             assert!(
                 stored.is_some_and(|stored| stored >= *mark),
                 "{name:?}: {mark:?} was acknowledged, {stored:?} is there"

@@ -1,20 +1,16 @@
 //! Recent events in two tables: a head per stream with totals, and its blocks by their first event.
 //!
-//! Law: an append touches the head, the new block and the blocks that leave for it, and nothing else.
+//! In: blocks to append, logs to remove, names to look up. Out: the newest blocks.
+//! Law: an append touches the head, the new block and the blocks that it pushes out, and nothing else.
 
-use super::{begin, refused};
+use super::tables::{BLOCKS, HEADS, begin, refused};
 use crate::base::StreamName;
+use crate::store::encoding::{decode_block, encode_block};
 use crate::store::log::state_holes;
-use crate::store::record::{decode_block, encode_block};
 use crate::store::{LogBlock, LogBounds, LogStore, LogWrite, StoreError, StoredLog};
-use ::redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
+use ::redb::{Database, ReadableDatabase, ReadableTable, Table};
 use std::ops::Bound;
 use std::sync::Arc;
-
-/// Events and bytes in the stream's blocks (8 bytes each), then what the owner left.
-pub(super) const HEADS: TableDefinition<'_, (&[u8], u64), &[u8]> = TableDefinition::new("log-heads-1");
-/// By session, stream and first event.
-pub(super) const BLOCKS: TableDefinition<'_, (&[u8], u64, u64), &[u8]> = TableDefinition::new("log-blocks-1");
 
 type Heads<'t> = Table<'t, (&'static [u8], u64), &'static [u8]>;
 type Blocks<'t> = Table<'t, (&'static [u8], u64, u64), &'static [u8]>;
@@ -62,7 +58,7 @@ impl Logs {
     }
 }
 
-/// What a stream's blocks hold together.
+/// The totals of a stream's blocks.
 #[derive(Clone, Copy, Default)]
 struct Totals {
     events: u64,
@@ -90,7 +86,7 @@ fn read_totals(heads: &Heads<'_>, name: &StreamName) -> Result<Totals, StoreErro
     Ok(numbers.unwrap_or_default())
 }
 
-/// Removes a stream's oldest blocks as long as `goes` says so. A block that cannot be read goes too.
+/// Removes a stream's oldest blocks as long as `goes` says so. A block that cannot be read is removed too.
 fn remove_while(
     blocks: &mut Blocks<'_>,
     name: &StreamName,
@@ -139,7 +135,7 @@ impl LogStore for Logs {
             let range = blocks.range((session, stream, 0)..=(session, stream, u64::MAX));
             let newest = range.map_err(|e| refused("reading log blocks", e))?.next_back();
             let newest = newest.transpose().map_err(|e| refused("reading log blocks", e))?;
-            // A block that cannot be read is of no use, nor what lies before it.
+            // A block that cannot be read is of no use, and neither is what comes before it.
             let at_ms = newest.and_then(|(_, block)| decode_block(block.value()).ok()).map_or(0, |block| block.at_ms);
             found.push((StreamName { session: session.into(), stream }, at_ms));
         }

@@ -1,196 +1,24 @@
 //! A store in one file of this machine, made with the `redb` crate: a copy-on-write B-tree with checksums.
 //!
-//! In: a path. Out: an [`Opened`] store.
+//! In: a path. Out: an [`Opened`](super::Opened) store.
 //!
 //! # Durability
-//! Each commit is durable when it returns: redb writes new pages, syncs, then turns to them by one checksummed header
-//! and syncs again (`Durability::Immediate` in two phases). Commits are coalesced, so that costs two syncs per window
-//! and not per event. After `kill -9` everything acknowledged is there. After a loss of power so it is, as far as the
-//! disk keeps what it has said it synced; what was being written is there as a whole or not at all. The state of the
-//! allocator is saved with each commit (`quick_repair`), so opening after a crash takes no scan of the file.
+//! Each commit is durable when it returns: redb writes new pages, syncs, then switches to them with one checksummed
+//! header and syncs again (`Durability::Immediate` in two phases). Commits are coalesced, so this costs two syncs per
+//! window and not per event. After `kill -9` everything acknowledged is there. After a loss of power too, provided that
+//! the disk keeps what it has reported as synced; a write that was under way is there as a whole or not at all. The
+//! state of the allocator is saved with each commit (`quick_repair`), so opening the file after a crash needs no scan
+//! of it.
 //!
 //! # Laws
-//! A file that is foreign, newer or damaged is refused and left as it is; only a missing or an empty one is made anew.
-//! No step takes longer with more sessions, but for the depth of the tree.
+//! A file that is foreign, newer or damaged is refused and left as it is; only a missing or an empty file is created.
+//! The cost of a step grows with the number of sessions only as the depth of the tree does.
 
+mod file;
 mod logs;
 mod sessions;
+mod tables;
 #[cfg(test)]
 mod tests;
 
-use super::{Opened, StoreError};
-use ::redb::{
-    Builder, Database, DatabaseError, Durability, ReadOnlyDatabase, ReadableDatabase, StorageBackend, StorageError,
-    TableDefinition, TableError, TableHandle, WriteTransaction,
-};
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::Path;
-use std::sync::Arc;
-
-/// The newest format known here.
-pub const FORMAT: u32 = 1;
-
-/// Memory for pages of the file, in bytes.
-const CACHE: usize = 16 << 20;
-
-/// What every file of redb begins with.
-const MAGIC: &[u8; 9] = b"redb\x1a\x0a\xa9\x0d\x0a";
-
-/// `format`, `epoch`, `secret-low`, `secret-high`.
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("segno-meta");
-
-/// Opens a file, or makes it where there is none.
-///
-/// # Errors
-/// [`StoreError::Locked`], [`StoreError::Foreign`], [`StoreError::Newer`], [`StoreError::Torn`] or [`StoreError::Io`],
-/// each naming the path.
-pub fn open(path: &Path) -> Result<Opened, StoreError> {
-    let is_new = match std::fs::metadata(path) {
-        Ok(meta) => meta.len() == 0,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => true,
-        Err(e) => return Err(io_error("looking at the file", path, &e)),
-    };
-    if !is_new {
-        look(path)?;
-    }
-    let database = builder().create(path).map_err(|e| open_error(path, e))?;
-    finish(path, database)
-}
-
-/// Opens what lies behind a backend, for tests of power loss.
-///
-/// # Errors
-/// As [`open`].
-#[doc(hidden)]
-pub fn open_backend(backend: impl StorageBackend) -> Result<Opened, StoreError> {
-    let path = Path::new("(memory)");
-    let database = builder().create_with_backend(backend).map_err(|e| open_error(path, e))?;
-    finish(path, database)
-}
-
-fn builder() -> Builder {
-    let mut builder = Builder::new();
-    builder.set_cache_size(CACHE);
-    builder
-}
-
-/// Looks at a file without touching it.
-fn look(path: &Path) -> Result<(), StoreError> {
-    let mut start = [0; MAGIC.len()];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
-    match read {
-        Ok(()) if start == *MAGIC => {}
-        Err(e) if e.kind() != io::ErrorKind::UnexpectedEof => return Err(io_error("reading the file", path, &e)),
-        _ => return Err(StoreError::Foreign { path: path.into() }),
-    }
-    match ReadOnlyDatabase::open(path) {
-        Ok(database) => {
-            let read = database.begin_read().map_err(|e| torn(path, &e))?;
-            let names: Vec<String> = match read.list_tables() {
-                Ok(tables) => tables.map(|table| table.name().to_owned()).collect(),
-                Err(e) => return Err(torn(path, &e)),
-            };
-            match read.open_table(META) {
-                Ok(table) => {
-                    let format = table.get("format").map_err(|e| torn(path, &e))?.map(|value| value.value());
-                    check_format(path, format)
-                }
-                Err(TableError::TableDoesNotExist(_)) if names.is_empty() => Ok(()),
-                Err(TableError::Storage(e)) => Err(torn(path, &e)),
-                Err(_) => Err(StoreError::Foreign { path: path.into() }),
-            }
-        }
-        // It was not closed: opening it for writing puts that right.
-        Err(DatabaseError::RepairAborted) => Ok(()),
-        Err(e) => Err(open_error(path, e)),
-    }
-}
-
-fn check_format(path: &Path, format: Option<u64>) -> Result<(), StoreError> {
-    match format {
-        Some(format) if format <= u64::from(FORMAT) && format > 0 => Ok(()),
-        Some(format) if format > 0 => {
-            let found = u32::try_from(format).unwrap_or(u32::MAX);
-            Err(StoreError::Newer { path: path.into(), found, known: FORMAT })
-        }
-        _ => Err(StoreError::Torn { path: path.into(), why: "it does not tell its format".into() }),
-    }
-}
-
-/// Writes into a new file what it is, or checks what an old one says.
-fn finish(path: &Path, database: Database) -> Result<Opened, StoreError> {
-    let write = begin(&database)?;
-    let is_new = write.list_tables().map_err(|e| torn(path, &e))?.next().is_none();
-    {
-        let mut meta = match write.open_table(META) {
-            Ok(meta) => meta,
-            Err(TableError::Storage(e)) => return Err(torn(path, &e)),
-            Err(_) => return Err(StoreError::Foreign { path: path.into() }),
-        };
-        if is_new {
-            meta.insert("format", u64::from(FORMAT)).map_err(|e| refused("writing the format", e))?;
-        } else {
-            use ::redb::ReadableTable;
-            let format = meta.get("format").map_err(|e| torn(path, &e))?.map(|value| value.value());
-            if format.is_none() {
-                return Err(StoreError::Foreign { path: path.into() });
-            }
-            check_format(path, format)?;
-        }
-        let tables = [
-            write.open_table(sessions::CURSORS).map(drop),
-            write.open_table(logs::HEADS).map(drop),
-            write.open_table(logs::BLOCKS).map(drop),
-        ];
-        for table in tables {
-            table.map_err(|e| torn(path, &e))?;
-        }
-    }
-    if is_new {
-        write.commit().map_err(|e| refused("committing", e))?;
-    } else {
-        write.abort().map_err(|e| refused("looking at the tables", e))?;
-    }
-    let shared = Arc::new(database);
-    let sessions = || Box::new(sessions::Sessions::new(Arc::clone(&shared)));
-    let logs = || Box::new(logs::Logs::new(Arc::clone(&shared)));
-    Ok(Opened { sessions: sessions(), lookup: sessions(), logs: Some(logs()), log_lookup: Some(logs()) })
-}
-
-/// A transaction that is durable when it is committed.
-fn begin(database: &Database) -> Result<WriteTransaction, StoreError> {
-    let mut write = database.begin_write().map_err(|e| refused("beginning to write", e))?;
-    write.set_durability(Durability::Immediate).map_err(|e| refused("beginning to write", e))?;
-    write.set_quick_repair(true);
-    Ok(write)
-}
-
-fn open_error(path: &Path, error: DatabaseError) -> StoreError {
-    match error {
-        DatabaseError::DatabaseAlreadyOpen => StoreError::Locked { path: path.into() },
-        DatabaseError::UpgradeRequired(_) => StoreError::Foreign { path: path.into() },
-        DatabaseError::Storage(StorageError::Io(e)) if e.kind() != io::ErrorKind::UnexpectedEof => {
-            io_error("opening the file", path, &e)
-        }
-        other => torn(path, &other),
-    }
-}
-
-fn torn(path: &Path, why: &dyn std::fmt::Display) -> StoreError {
-    StoreError::Torn { path: path.into(), why: why.to_string().into() }
-}
-
-fn io_error(doing: &'static str, path: &Path, why: &io::Error) -> StoreError {
-    StoreError::Io { doing, why: format!("{}: {why}", path.display()).into() }
-}
-
-/// A failure in the middle of work: the disk is full, or the file went away. redb does nothing more with a file of which
-/// one call has failed, also once the reason is gone: from the second call on, that is said.
-fn refused(doing: &'static str, why: impl Into<::redb::Error>) -> StoreError {
-    use ::redb::Error;
-    match why.into() {
-        Error::PreviousIo | Error::DatabaseClosed | Error::LockPoisoned(_) => StoreError::Closed,
-        why => StoreError::Io { doing, why: why.to_string().into() },
-    }
-}
+pub use file::{FORMAT, open, open_backend};

@@ -1,24 +1,22 @@
 //! Cursors in a table of the file, by session and stream.
 //!
-//! Law: what is compared and what is written lie in one transaction, so no write can come in between.
+//! In: items to write, names to look up. Out: records.
+//! Law: comparing and writing happen in one transaction, so no write can come in between.
 
-use super::{META, begin, refused};
+use super::tables::{CURSORS, META, begin, refused};
 use crate::base::StreamName;
-use crate::store::record::{decode_cursor, encode_cursor};
-use crate::store::{SessionStore, StoreError, Stored, StoredCursor, Write};
-use ::redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
+use crate::store::encoding::{decode_record, encode_record};
+use crate::store::{Outcome, Record, SessionStore, StoreError, Write};
+use ::redb::{Database, ReadableDatabase, ReadableTable, Table};
 use std::ops::Bound;
 use std::sync::Arc;
 
-/// Tuples are ordered field by field, so names come in the order that the store promises.
-pub(super) const CURSORS: TableDefinition<'_, (&[u8], u64), &[u8]> = TableDefinition::new("cursors-1");
-
-/// Items of one commit: enough for all that is due, few enough that a commit ends soon.
+/// Items of one commit: enough for everything that is due, and few enough that a commit ends soon.
 const BATCH: usize = 10_000;
 
 pub(super) struct Sessions {
     database: Arc<Database>,
-    /// Where records are written down before they go into the table.
+    /// Where records are encoded before they go into the table.
     record: Vec<u8>,
 }
 
@@ -29,35 +27,35 @@ impl Sessions {
         Self { database, record: Vec::new() }
     }
 
-    fn write(&mut self, table: &mut Cursors<'_>, name: &StreamName, write: &Write) -> Result<Stored, StoreError> {
+    fn write(&mut self, table: &mut Cursors<'_>, name: &StreamName, write: &Write) -> Result<Outcome, StoreError> {
         let key = (&*name.session, name.stream);
         let old = table.get(key).map_err(|e| refused("reading a cursor", e))?;
-        // A damaged record is as good as none: the write heals it.
-        let old = old.and_then(|bytes| decode_cursor(bytes.value()).ok());
+        // A damaged record is as good as none: the write replaces it.
+        let old = old.and_then(|bytes| decode_record(bytes.value()).ok());
         let new = match (write, old) {
-            (Write::Cursor(new), Some(old)) if !new.is_newer_than(&old) => return Ok(Stored::Stale),
+            (Write::Cursor(new), Some(old)) if !new.is_newer_than(&old) => return Ok(Outcome::Stale),
             (Write::Cursor(new), Some(old)) => {
-                StoredCursor { last_seen_ms: new.last_seen_ms.max(old.last_seen_ms), ..new.clone() }
+                Record { last_seen_ms: new.last_seen_ms.max(old.last_seen_ms), ..new.clone() }
             }
             (Write::Cursor(new), None) => new.clone(),
             (Write::Activity { last_seen_ms }, Some(old)) if *last_seen_ms > old.last_seen_ms => {
-                StoredCursor { last_seen_ms: *last_seen_ms, ..old }
+                Record { last_seen_ms: *last_seen_ms, ..old }
             }
-            (Write::Activity { .. }, _) => return Ok(Stored::Stale),
-            (Write::Remove { epoch }, Some(old)) if old.epoch > *epoch => return Ok(Stored::Stale),
-            (Write::Expire { before_ms }, Some(old)) if old.last_seen_ms >= *before_ms => return Ok(Stored::Stale),
-            (Write::Expire { .. }, None) => return Ok(Stored::Stale),
+            (Write::Activity { .. }, _) => return Ok(Outcome::Stale),
+            (Write::Remove { epoch }, Some(old)) if old.epoch > *epoch => return Ok(Outcome::Stale),
+            (Write::Expire { before_ms }, Some(old)) if old.last_seen_ms >= *before_ms => return Ok(Outcome::Stale),
+            (Write::Expire { .. }, None) => return Ok(Outcome::Stale),
             (Write::Remove { .. } | Write::Expire { .. }, _) => {
                 table.remove(key).map_err(|e| refused("removing a cursor", e))?;
-                return Ok(Stored::Written);
+                return Ok(Outcome::Written);
             }
         };
-        encode_cursor(&new, &mut self.record);
+        encode_record(&new, &mut self.record);
         table.insert(key, &*self.record).map_err(|e| refused("writing a cursor", e))?;
-        Ok(Stored::Written)
+        Ok(Outcome::Written)
     }
 
-    /// Changes numbers of the file about itself.
+    /// Reads and changes the file's own numbers, in one durable step.
     fn meta<R>(
         &self,
         change: impl FnOnce(&mut Table<'_, &'static str, u64>) -> Result<R, StoreError>,
@@ -95,17 +93,17 @@ impl SessionStore for Sessions {
         })
     }
 
-    fn get_last_event_id(&mut self, name: &StreamName) -> Result<Option<StoredCursor>, StoreError> {
+    fn get_last_event_id(&mut self, name: &StreamName) -> Result<Option<Record>, StoreError> {
         let read = self.database.begin_read().map_err(|e| refused("beginning to read", e))?;
         let table = read.open_table(CURSORS).map_err(|e| refused("opening a table", e))?;
         let found = table.get((&*name.session, name.stream)).map_err(|e| refused("reading a cursor", e))?;
-        found.map(|bytes| decode_cursor(bytes.value())).transpose()
+        found.map(|bytes| decode_record(bytes.value())).transpose()
     }
 
     fn store_event_ids_batch(
         &mut self,
         items: &[(Arc<StreamName>, Write)],
-    ) -> Result<Vec<Result<Stored, StoreError>>, StoreError> {
+    ) -> Result<Vec<Result<Outcome, StoreError>>, StoreError> {
         let database = Arc::clone(&self.database);
         let write = begin(&database)?;
         let results = {
@@ -116,7 +114,7 @@ impl SessionStore for Sessions {
         Ok(results)
     }
 
-    fn store_last_event_id(&mut self, name: &StreamName, cursor: &StoredCursor) -> Result<Stored, StoreError> {
+    fn store_last_event_id(&mut self, name: &StreamName, cursor: &Record) -> Result<Outcome, StoreError> {
         let item = (Arc::new(name.clone()), Write::Cursor(cursor.clone()));
         self.store_event_ids_batch(&[item])?.pop().unwrap_or(Err(StoreError::Closed))
     }
@@ -126,11 +124,7 @@ impl SessionStore for Sessions {
         self.store_event_ids_batch(&[item])?.pop().unwrap_or(Err(StoreError::Closed)).map(drop)
     }
 
-    fn scan(
-        &mut self,
-        after: Option<&StreamName>,
-        limit: usize,
-    ) -> Result<Vec<(StreamName, StoredCursor)>, StoreError> {
+    fn scan(&mut self, after: Option<&StreamName>, limit: usize) -> Result<Vec<(StreamName, Record)>, StoreError> {
         let read = self.database.begin_read().map_err(|e| refused("beginning to read", e))?;
         let table = read.open_table(CURSORS).map_err(|e| refused("opening a table", e))?;
         let from = after.map_or(Bound::Unbounded, |name| Bound::Excluded((&*name.session, name.stream)));
@@ -139,8 +133,8 @@ impl SessionStore for Sessions {
         for entry in range {
             let (key, value) = entry.map_err(|e| refused("reading cursors", e))?;
             let (session, stream) = key.value();
-            // A damaged record is passed over: the others are sound.
-            if let Ok(cursor) = decode_cursor(value.value()) {
+            // A damaged record is skipped: the others are sound.
+            if let Ok(cursor) = decode_record(value.value()) {
                 found.push((StreamName { session: session.into(), stream }, cursor));
             }
             if found.len() >= limit {

@@ -1,10 +1,13 @@
 //! The file as a file: foreign, newer, torn, locked, killed, and after a loss of power.
 
+use super::tables::META;
 use super::*;
 use crate::base::{EventId, Random, StreamName};
-use crate::store::{Stored, StoredCursor, Write, conformance};
+use crate::store::{Opened, Outcome, Record, StoreError, Write, conformance};
+use ::redb::{Database, StorageBackend, TableDefinition};
+use std::io;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 /// A directory that goes with the test.
@@ -34,12 +37,12 @@ fn name(stream: u64) -> Arc<StreamName> {
     Arc::new(StreamName { session: b"s"[..].into(), stream })
 }
 
-fn cursor(sequence: u64) -> StoredCursor {
+fn cursor(sequence: u64) -> Record {
     let id = EventId::from_bytes(sequence.to_string().as_bytes()).unwrap();
-    StoredCursor { epoch: 1, sequence, id, last_seen_ms: 0 }
+    Record { epoch: 1, sequence, id, last_seen_ms: 0 }
 }
 
-fn put(store: &mut Opened, stream: u64, sequence: u64) -> Result<Vec<Result<Stored, StoreError>>, StoreError> {
+fn put(store: &mut Opened, stream: u64, sequence: u64) -> Result<Vec<Result<Outcome, StoreError>>, StoreError> {
     store.sessions.store_event_ids_batch(&[(name(stream), Write::Cursor(cursor(sequence)))])
 }
 

@@ -1,9 +1,9 @@
 //! What a tracker does at the edges of its calls: before a stream has begun, where nothing is left to give, and behind
 //! what looked like a restart of upstream.
 
-use super::tests::{Rig, event, gap, rig, rig_with};
-use super::*;
+use super::rig::{Rig, event, gap, rig, rig_with};
 use crate::sse::Scanner;
+use crate::track::*;
 
 /// A log so small that an event of more than 1 KiB is not held.
 fn small_rig(events: std::ops::Range<u32>) -> Rig {
@@ -28,7 +28,7 @@ fn a_clients_cursor_counts_only_before_the_stream_has_begun() {
     rig.pass(event(9));
     assert_eq!(seed(&mut rig, b"10"), Some(b"9".to_vec()));
     rig.release();
-    let mut rig = super::tests::rig();
+    let mut rig = super::rig::rig();
     rig.pass(": hello\n");
     assert_eq!(seed(&mut rig, b"7"), None);
     rig.release();

@@ -1,7 +1,7 @@
-//! Tests of catching up: one per line of the table in `catch_up`, and the doubtful cases beside them.
+//! Catching up: a test for each line of the table in `catch_up`, and the doubtful cases beside them.
 
-use super::tests::{Rig, event, gap, rig, rig_with};
-use super::*;
+use super::rig::{Rig, event, gap, rig, rig_with};
+use crate::track::*;
 
 #[test]
 fn a_repeated_event_is_dropped_and_comments_around_it_are_not() {

@@ -2,15 +2,15 @@
 //!
 //! Law: what one store cannot do is counted, and keeps nothing else waiting.
 
-use super::*;
-use crate::base::{Cursor, EventId, StreamName, Tick};
+use crate::base::{Cursor, EventId, Span, StreamName, Tick};
 use crate::clock::Clock;
 use crate::metrics::{Metrics, Persistence};
+use crate::persist::*;
 use crate::slot::{SlotKey, SlotWriter, slots};
 use crate::store::memory::Shared;
-use crate::store::{
-    LogBlock, LogBounds, LogStore, LogWrite, Opened, SessionStore, StoreError, Stored, StoredCursor, StoredLog, Write,
-};
+use crate::store::scripted::{Behaviour, Call, Scripted};
+use crate::store::{LogBlock, LogBounds, LogStore, LogWrite, Opened, Outcome, Record, SessionStore, StoreError};
+use crate::timer::Backoff;
 use crossbeam_channel::bounded;
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ struct Rig {
     metrics: Arc<Metrics>,
 }
 
-/// A persister over a store for so many records, of which `change` makes what is opened the n-th time.
+/// A persister over a store for so many records. `change` makes of it what is opened the n-th time.
 fn rig(
     records: usize,
     adjust: impl FnOnce(&mut PersistConfig),
@@ -73,7 +73,7 @@ impl Rig {
         wait.recv().unwrap()
     }
 
-    /// The streams of which the store has logs for this session.
+    /// The streams of this session whose logs the store has.
     fn logs(&self, session: &[u8]) -> Vec<u64> {
         let (done, wait) = bounded(1);
         let reply = Box::new(move |found| done.send(found).unwrap());
@@ -87,7 +87,7 @@ impl Rig {
         Ok(wait.recv().unwrap()?.map(|cursor| cursor.sequence))
     }
 
-    /// Waits, for long at most, until what is seen is so.
+    /// Waits until this holds, with a bound.
     fn until(&self, seen: impl Fn(&Self) -> bool) {
         let clock = Clock::start();
         while !seen(self) {
@@ -97,77 +97,13 @@ impl Rig {
     }
 }
 
-/// A log store that fails so many calls, then so many first items of calls.
-struct LameLogs {
-    store: Box<dyn LogStore>,
-    calls: u32,
-    items: u32,
+/// A script that has one kind of call fail.
+fn failing(which: Call, with: StoreError) -> impl FnMut(Call) -> Behaviour + Send {
+    move |call| if call == which { Behaviour::Fails(with.clone()) } else { Behaviour::Passes }
 }
 
-impl LogStore for LameLogs {
-    fn write_logs(&mut self, items: &[LogWrite]) -> Result<Vec<Result<(), StoreError>>, StoreError> {
-        if self.calls > 0 {
-            self.calls -= 1;
-            return Err(StoreError::Refused("no".into()));
-        }
-        if self.items > 0 {
-            self.items -= 1;
-            return Ok(vec![Err(StoreError::Refused("no".into())); items.len()]);
-        }
-        self.store.write_logs(items)
-    }
-
-    fn read_log(&mut self, name: &StreamName, max_bytes: usize) -> Result<Option<StoredLog>, StoreError> {
-        self.store.read_log(name, max_bytes)
-    }
-
-    fn scan_logs(&mut self, after: Option<&StreamName>, limit: usize) -> Result<Vec<(StreamName, u64)>, StoreError> {
-        self.store.scan_logs(after, limit)
-    }
-}
-
-/// A store that fails where it is told to.
-struct Lame {
-    store: Box<dyn SessionStore>,
-    get: Option<StoreError>,
-    scan: Option<StoreError>,
-}
-
-impl SessionStore for Lame {
-    fn next_epoch(&mut self) -> Result<u64, StoreError> {
-        self.store.next_epoch()
-    }
-
-    fn secret(&mut self, candidate: u128) -> Result<u128, StoreError> {
-        self.store.secret(candidate)
-    }
-
-    fn get_last_event_id(&mut self, name: &StreamName) -> Result<Option<StoredCursor>, StoreError> {
-        self.get.clone().map_or_else(|| self.store.get_last_event_id(name), Err)
-    }
-
-    fn store_event_ids_batch(
-        &mut self,
-        items: &[(Arc<StreamName>, Write)],
-    ) -> Result<Vec<Result<Stored, StoreError>>, StoreError> {
-        self.store.store_event_ids_batch(items)
-    }
-
-    fn store_last_event_id(&mut self, name: &StreamName, cursor: &StoredCursor) -> Result<Stored, StoreError> {
-        self.store.store_last_event_id(name, cursor)
-    }
-
-    fn remove(&mut self, name: &StreamName) -> Result<(), StoreError> {
-        self.store.remove(name)
-    }
-
-    fn scan(
-        &mut self,
-        after: Option<&StreamName>,
-        limit: usize,
-    ) -> Result<Vec<(StreamName, StoredCursor)>, StoreError> {
-        self.scan.clone().map_or_else(|| self.store.scan(after, limit), Err)
-    }
+fn no() -> StoreError {
+    StoreError::Refused("no".into())
 }
 
 #[test]
@@ -224,7 +160,18 @@ fn blocks_that_a_store_refuses_are_tried_again_in_their_order() {
         9,
         |config| config.worker.retry = retry,
         |_, opened| {
-            let logs = opened.logs.map(|store| Box::new(LameLogs { store, calls: 2, items: 2 }) as Box<dyn LogStore>);
+            let mut behaviours = [
+                Behaviour::Fails(no()),
+                Behaviour::Fails(no()),
+                Behaviour::FailsItems(no()),
+                Behaviour::FailsItems(no()),
+            ]
+            .into_iter();
+            let script = move |call| match call {
+                Call::WriteLogs => behaviours.next().unwrap_or(Behaviour::Passes),
+                _ => Behaviour::Passes,
+            };
+            let logs = opened.logs.map(|store| Box::new(Scripted::new(store, script)) as Box<dyn LogStore>);
             Opened { logs, ..opened }
         },
     );
@@ -238,8 +185,8 @@ fn blocks_that_a_store_refuses_are_tried_again_in_their_order() {
 fn a_full_store_is_searched_sooner_for_what_nobody_uses() {
     // The first search would else begin after 60 pauses.
     let mut r = rig(1, |config| config.sweep_pause = Span::from_millis(500), |_, opened| opened);
-    let cursor = StoredCursor { epoch: 0, sequence: 1, id: EventId::from_bytes(b"old").unwrap(), last_seen_ms: 5 };
-    assert_eq!(r.store.clone().store_last_event_id(&name(9), &cursor), Ok(Stored::Written));
+    let cursor = Record { epoch: 0, sequence: 1, id: EventId::from_bytes(b"old").unwrap(), last_seen_ms: 5 };
+    assert_eq!(r.store.clone().store_last_event_id(&name(9), &cursor), Ok(Outcome::Written));
     r.publish(1, 5);
     r.until(|r| r.look_up(1) == Ok(Some(5)));
     assert_eq!((r.look_up(9), r.numbers().swept_records.get()), (Ok(None), 1));
@@ -248,9 +195,10 @@ fn a_full_store_is_searched_sooner_for_what_nobody_uses() {
 #[test]
 fn a_search_that_fails_is_counted_and_keeps_nothing_else_waiting() {
     let pause = |config: &mut PersistConfig| config.sweep_pause = Span::from_millis(1);
-    let no = StoreError::Refused("no".into());
-    let lame = move |sessions| Box::new(Lame { store: sessions, get: None, scan: Some(no.clone()) });
-    let mut r = rig(9, pause, move |_, opened| Opened { sessions: lame(opened.sessions), ..opened });
+    let mut r = rig(9, pause, |_, opened| {
+        let sessions = Box::new(Scripted::new(opened.sessions, failing(Call::Scan, no())));
+        Opened { sessions, ..opened }
+    });
     r.until(|r| r.numbers().failure.get() > 1);
     r.publish(1, 5);
     assert!(r.flush());
@@ -260,12 +208,15 @@ fn a_search_that_fails_is_counted_and_keeps_nothing_else_waiting() {
 #[test]
 fn a_search_that_finds_the_store_closed_has_it_opened_again() {
     let pause = |config: &mut PersistConfig| config.sweep_pause = Span::from_millis(1);
-    let mut r = rig(9, pause, |opening, opened| {
-        let scan = (opening == 1).then_some(StoreError::Closed);
-        Opened { sessions: Box::new(Lame { store: opened.sessions, get: None, scan }), ..opened }
+    let mut r = rig(9, pause, |opening, opened| match opening {
+        1 => {
+            let sessions = Box::new(Scripted::new(opened.sessions, failing(Call::Scan, StoreError::Closed)));
+            Opened { sessions, ..opened }
+        }
+        _ => opened,
     });
-    let old = StoredCursor { epoch: 0, sequence: 1, id: EventId::from_bytes(b"old").unwrap(), last_seen_ms: 5 };
-    assert_eq!(r.store.clone().store_last_event_id(&name(9), &old), Ok(Stored::Written));
+    let old = Record { epoch: 0, sequence: 1, id: EventId::from_bytes(b"old").unwrap(), last_seen_ms: 5 };
+    assert_eq!(r.store.clone().store_last_event_id(&name(9), &old), Ok(Outcome::Written));
     r.until(|r| r.numbers().swept_records.get() == 1);
     r.publish(1, 5);
     assert!(r.flush());
@@ -276,9 +227,12 @@ fn a_look_up_that_finds_the_store_closed_has_it_opened_again() {
     let r = rig(
         9,
         |_| {},
-        |opening, opened| {
-            let get = (opening == 1).then_some(StoreError::Closed);
-            Opened { lookup: Box::new(Lame { store: opened.lookup, get, scan: None }), ..opened }
+        |opening, opened| match opening {
+            1 => {
+                let lookup = Box::new(Scripted::new(opened.lookup, failing(Call::Get, StoreError::Closed)));
+                Opened { lookup, ..opened }
+            }
+            _ => opened,
         },
     );
     assert_eq!(r.look_up(1), Err(StoreError::Closed));

@@ -1,12 +1,13 @@
 //! The persister over redb's own file format, on a disk that fills up. Nothing here sleeps: tests wait for answers.
 
-use super::*;
-use crate::base::{Cursor, EventId, StreamName, Tick};
+use crate::base::{Cursor, EventId, Span, StreamName, Tick};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::persist::*;
 use crate::slot::slots;
 use crate::store::StoreError;
 use crate::store::redb::open_backend;
+use crate::timer::Backoff;
 use ::redb::StorageBackend;
 use crossbeam_channel::bounded;
 use std::io;

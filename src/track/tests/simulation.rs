@@ -6,9 +6,9 @@
 //! a log that forgets, nothing is lost and all first occurrences keep their order. Beside them at each step: marks
 //! never move back, `delivered <= received`, memory stays below its bound.
 
-use super::tests::Rig;
-use super::*;
+use super::rig::Rig;
 use crate::base::{Random, Span};
+use crate::track::*;
 
 /// What upstream has: all blocks it ever sends.
 struct Upstream {

@@ -1,78 +1,35 @@
 //! The second store thread: look-ups, which a slow write must not hold up.
 //!
-//! In: questions; the reading half of the store, each time that it is opened, and that it is to be let go of. Out:
-//! answers, to whoever asked.
-//! Laws: every question is answered, with an error while the store is away, and never from an opening that was let go of
-//! before it was asked; a half that is to be let go of is let go of
-//! also while nobody asks, since the file stays locked as long as one half is held; a question costs a bounded number of
-//! records and bytes; each failure is counted, and said at most once every few seconds.
+//! In: questions; the reading half of the store, lent each time that the store is opened, and taken back when it is
+//! closed. Out: answers to the callers.
+//! Laws: every question is answered, with an error while the store is away; no question is answered from a half that
+//! was taken back before the question was asked; a half that is taken back is dropped at once, also while nobody asks,
+//! since the file stays locked as long as one half is held; a question costs a bounded number of records and bytes;
+//! each failure is counted, and logged at most once every few seconds.
 
-use super::control::{Message, Reply, Wanted};
-use crate::base::{Span, StreamName, Tick};
+use super::complaints::Complaints;
+use super::message::{Half, Message, Question, Wanted};
+use crate::base::StreamName;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::slot::Ringer;
-use crate::store::{LogStore, SessionStore, StoreError, StoredCursor, StoredLog};
-use crate::sync::{Desk, Heard, Post, Teller};
+use crate::store::{Record, SessionStore, StoreError, StoredLog};
+use crate::sync::{Desk, Heard, Post};
 use std::sync::Arc;
 
-/// The reading half of a store.
-pub(super) struct Half {
-    /// Which opening of the store it is of.
-    pub(super) opening: u64,
-    pub(super) sessions: Box<dyn SessionStore>,
-    pub(super) logs: Option<Box<dyn LogStore>>,
-}
-
-/// A question.
-pub(super) enum Lookup {
-    Session {
-        session: Box<[u8]>,
-        limit: usize,
-        reply: Reply<Vec<(StreamName, StoredCursor)>>,
-    },
-    Cursor {
-        name: StreamName,
-        reply: Reply<Option<StoredCursor>>,
-    },
-    Scan {
-        after: Option<StreamName>,
-        limit: usize,
-        reply: Reply<Vec<(StreamName, StoredCursor)>>,
-    },
-    Logs {
-        session: Box<[u8]>,
-        wanted: Wanted,
-        limit: usize,
-        max_bytes: usize,
-        reply: Reply<Vec<(StreamName, StoredCursor, StoredLog)>>,
-    },
-}
-
-/// Gives the look-ups their half of the store, and takes it away. The newest word counts; none waits.
-pub(super) struct Openings(pub(super) Teller<Option<Half>>);
-
-impl Openings {
-    /// From now on this half is asked, or none. One that was not heard of yet is let go of.
-    pub(super) fn say(&self, half: Option<Half>) {
-        drop(self.0.tell(half));
-    }
-}
-
-/// What the thread has.
-pub(super) struct Lookups {
-    /// Where it is asked, and told which half to ask.
-    pub(super) desk: Desk<Lookup, Option<Half>>,
-    /// Where it says that its half is of no use any more.
+/// Everything the thread owns.
+pub(super) struct LookupThread {
+    /// Where it gets questions, and hears which half to ask.
+    pub(super) desk: Desk<Question, Option<Half>>,
+    /// Where it reports that its half has failed for good.
     pub(super) messages: Post<Message>,
     pub(super) ringer: Ringer,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
-    /// When a failure was said last.
-    pub(super) complained_at: Option<Tick>,
+    pub(super) complaints: Complaints,
 }
 
-impl Lookups {
+impl LookupThread {
     /// Answers until nobody can ask any more.
     pub(super) fn run(mut self) {
         let mut half = None;
@@ -82,7 +39,7 @@ impl Lookups {
                 // The writing thread has ended, and the store with it.
                 Heard::Silence => half = None,
                 Heard::Question(question) => {
-                    // What was said before the question counts for it.
+                    // A half that was lent or taken back before the question counts for it.
                     half = self.desk.newest().unwrap_or(half);
                     self.answer(question, half.as_mut());
                 }
@@ -91,25 +48,26 @@ impl Lookups {
         }
     }
 
-    fn answer(&mut self, question: Lookup, half: Option<&mut Half>) {
+    fn answer(&mut self, question: Question, half: Option<&mut Half>) {
         self.metrics.persistence().lookups.add(1);
         match question {
-            Lookup::Session { session, limit, reply } => {
+            Question::Session { session, limit, reply } => {
                 reply(self.look(half, "a session", |half| latest(&mut *half.sessions, &session, limit)));
             }
-            Lookup::Cursor { name, reply } => {
+            Question::Cursor { name, reply } => {
                 reply(self.look(half, "a cursor", |half| half.sessions.get_last_event_id(&name)));
             }
-            Lookup::Scan { after, limit, reply } => {
+            Question::Scan { after, limit, reply } => {
                 reply(self.look(half, "a list of cursors", |half| half.sessions.scan(after.as_ref(), limit)));
             }
-            Lookup::Logs { session, wanted, limit, max_bytes, reply } => {
+            Question::Logs { session, wanted, limit, max_bytes, reply } => {
                 reply(self.look(half, "stored events", |half| logs(half, &session, wanted, limit, max_bytes)));
             }
         }
     }
 
-    /// Looks up `what`. Counts and says a failure, and has the store opened again where it can do nothing more.
+    /// Looks up `what`. Counts and logs a failure; where the half has failed for good, reports that, so that the store
+    /// is opened again.
     fn look<T>(
         &mut self,
         half: Option<&mut Half>,
@@ -117,11 +75,11 @@ impl Lookups {
         look: impl FnOnce(&mut Half) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let found = match half {
-            None => Err(StoreError::Refused("the store is not open yet, or not open any more".into())),
+            None => Err(StoreError::Refused("the store is not open at present".into())),
             Some(half) => {
                 let found = look(half);
                 if matches!(found, Err(StoreError::Closed)) {
-                    // Where there is no place, the next look-up says it again.
+                    // Where the inbox is full, the next look-up reports it again.
                     let _ = self.messages.leave(Message::Closed { opening: half.opening });
                     self.ringer.call();
                 }
@@ -130,32 +88,23 @@ impl Lookups {
         };
         if let Err(e) = &found {
             self.metrics.persistence().lookup_failures.add(1);
-            let now = self.clock.now();
-            if self.complained_at.is_none_or(|at| now.since(at) >= QUIET) {
-                self.complained_at = Some(now);
-                tracing::warn!("{what} could not be looked up: {e}; whoever asked goes on without");
+            if self.complaints.may_say(self.clock.now()) {
+                tracing::warn!("{what} could not be looked up: {e}; the request goes on without the answer");
             }
         }
         found
     }
 }
 
-/// Between two log lines about look-ups that failed.
-const QUIET: Span = Span::from_secs(5);
-
-/// Records that are read at a time, and that are looked at for one question at most.
+/// How many records are read at a time, and how many for one question at most.
 const PAGE: usize = 256;
 const RECORDS: usize = 8_192;
 
-/// Bytes of events that are read for one question at most.
+/// The most bytes of events that are read for one question.
 const READ: usize = 64 << 20;
 
-/// The cursors of a session that were active last, at most `limit`, the last one first.
-fn latest(
-    store: &mut dyn SessionStore,
-    session: &[u8],
-    limit: usize,
-) -> Result<Vec<(StreamName, StoredCursor)>, StoreError> {
+/// The cursors of a session, those of the most recently active streams first: at most `limit`.
+fn latest(store: &mut dyn SessionStore, session: &[u8], limit: usize) -> Result<Vec<(StreamName, Record)>, StoreError> {
     let (mut found, mut looked_at) = (Vec::new(), 0);
     let mut page = store.session(session, PAGE)?;
     loop {
@@ -170,14 +119,14 @@ fn latest(
     }
 }
 
-/// The stored logs of a session that are wanted, at most `limit`, those of streams that were active last first.
+/// The wanted ones of a session's stored logs, those of the most recently active streams first: at most `limit`.
 fn logs(
     half: &mut Half,
     session: &[u8],
     mut wanted: Wanted,
     limit: usize,
     max_bytes: usize,
-) -> Result<Vec<(StreamName, StoredCursor, StoredLog)>, StoreError> {
+) -> Result<Vec<(StreamName, Record, StoredLog)>, StoreError> {
     let Some(store) = &mut half.logs else { return Ok(Vec::new()) };
     let (mut logs, mut read) = (Vec::new(), 0);
     for (name, cursor) in latest(&mut *half.sessions, session, RECORDS)? {
@@ -197,16 +146,16 @@ fn logs(
 mod tests {
     use super::*;
     use crate::base::EventId;
-    use crate::store::{LogBlock, LogBounds, LogWrite, MemoryStore, Write};
+    use crate::store::{LogBlock, LogBounds, LogStore, LogWrite, MemoryStore, Write};
 
-    /// A session with so many streams, each active later than the one before by its number's hash, and its neighbours.
+    /// Three sessions, each with so many streams that were active in the order that [`seen`] gives.
     fn half(streams: u64) -> Half {
         let (mut sessions, mut logs) = (MemoryStore::new(usize::MAX), MemoryStore::new(usize::MAX));
         for session in [&b"r"[..], b"s", b"t"] {
             for stream in 0..streams {
                 let name = Arc::new(StreamName { session: session.into(), stream });
                 let id = EventId::from_bytes(b"1").unwrap();
-                let cursor = StoredCursor { epoch: 1, sequence: 1, id, last_seen_ms: seen(stream, streams) };
+                let cursor = Record { epoch: 1, sequence: 1, id, last_seen_ms: seen(stream, streams) };
                 sessions.store_event_ids_batch(&[(Arc::clone(&name), Write::Cursor(cursor))]).unwrap();
                 let bytes = format!("{}-{stream}", session.escape_ascii()).into_bytes();
                 let ends = [bytes.len() as u32].into();
@@ -218,7 +167,7 @@ mod tests {
         Half { opening: 1, sessions: Box::new(sessions), logs: Some(Box::new(logs)) }
     }
 
-    /// Each time once, in another order than the numbers.
+    /// A time for each stream, all different, in another order than the streams' numbers.
     fn seen(stream: u64, streams: u64) -> u64 {
         (stream * 7 + 3) % streams
     }

@@ -1,13 +1,14 @@
 //! The persister's threads, with stores that hang and refuse. Nothing here sleeps: tests wait for answers.
 
-use super::*;
-use crate::base::{Cursor, EventId, StreamName, Tick};
+use crate::base::{Cursor, EventId, Span, StreamName, Tick};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::persist::*;
 use crate::slot::{SlotKey, SlotWriter, slots};
-use crate::store::faulty::Script;
 use crate::store::memory::Shared;
-use crate::store::{LogBlock, LogBounds, LogWrite, Opened, SessionStore, StoreError, Stored, StoredCursor, Write};
+use crate::store::scripted::{Behaviour, Scripted, Switch};
+use crate::store::{LogBlock, LogBounds, LogWrite, Opened, Outcome, Record, SessionStore, StoreError};
+use crate::timer::Backoff;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, unbounded};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ struct Rig {
     persister: Persister,
     writer: SlotWriter,
     store: Shared,
-    script: Script,
+    switch: Switch,
     metrics: Arc<Metrics>,
     /// Ends with the thread that writes.
     alive: Receiver<()>,
@@ -36,7 +37,7 @@ fn rig_opening(capacity: usize, refuse: u32) -> Rig {
 
 fn rig_with(capacity: usize, mut refuse: u32, window: Span) -> Rig {
     let (writer, drain) = slots(capacity);
-    let (store, script, metrics) = (Shared::new(10_000), Script::default(), Arc::new(Metrics::default()));
+    let (store, switch, metrics) = (Shared::new(10_000), Switch::default(), Arc::new(Metrics::default()));
     let config = PersistConfig {
         worker: WorkerConfig { window, ..WorkerConfig::default() },
         reopen: Backoff::new(Span::from_millis(1), Span::from_millis(1)),
@@ -45,18 +46,18 @@ fn rig_with(capacity: usize, mut refuse: u32, window: Span) -> Rig {
     };
     let (life, alive) = bounded(1);
     let open: Opener = Box::new({
-        let (store, script) = (store.clone(), script.clone());
+        let (store, switch) = (store.clone(), switch.clone());
         move || {
             let _ = &life;
             if refuse > 0 {
                 refuse -= 1;
                 return Err(StoreError::Locked { path: "x".into() });
             }
-            Ok(script.wrap(store.open()))
+            Ok(switch.wrap(store.open()))
         }
     });
     let persister = Persister::start(config, drain, open, Arc::clone(&metrics), Clock::start()).unwrap();
-    Rig { persister, writer, store, script, metrics, alive }
+    Rig { persister, writer, store, switch, metrics, alive }
 }
 
 impl Rig {
@@ -77,7 +78,7 @@ impl Rig {
         wait.recv().unwrap()
     }
 
-    /// Since how long something has not been durable, an hour from the start.
+    /// For how long something has not been durable, as seen an hour after the start.
     fn lag(&self) -> Span {
         self.metrics.persistence().lag(Tick::from_millis(3_600_000))
     }
@@ -128,12 +129,12 @@ fn a_store_that_is_away_at_first_gets_everything_when_it_opens() {
     assert_eq!(r.look_up(1), Some(5));
     // What failed before the store was open is counted with what fails later.
     assert_eq!((r.metrics.persistence().failure.get(), r.metrics.persistence().store_open.get()), (20, 1));
-    r.script.refuse_all(true);
+    r.switch.refuse(true);
     r.publish(key, 6);
     while r.metrics.persistence().failure.get() == 20 {
         std::thread::yield_now();
     }
-    r.script.refuse_all(false);
+    r.switch.refuse(false);
     assert!(r.flush() && r.metrics.persistence().failure.get() > 20);
 }
 
@@ -145,42 +146,6 @@ fn look_ups_without_a_store_are_answered_and_counted() {
     r.persister.control().load(name, Box::new(move |found| done.send(found.is_err()).unwrap())).unwrap();
     assert_eq!(wait.recv_timeout(LONG), Ok(true));
     assert_eq!((r.metrics.persistence().lookups.get(), r.metrics.persistence().lookup_failures.get()), (1, 1));
-}
-
-/// A reading half that has failed for good.
-struct Gone;
-
-impl SessionStore for Gone {
-    fn next_epoch(&mut self) -> Result<u64, StoreError> {
-        Err(StoreError::Closed)
-    }
-
-    fn secret(&mut self, _candidate: u128) -> Result<u128, StoreError> {
-        Err(StoreError::Closed)
-    }
-
-    fn get_last_event_id(&mut self, _name: &StreamName) -> Result<Option<StoredCursor>, StoreError> {
-        Err(StoreError::Closed)
-    }
-
-    fn store_event_ids_batch(
-        &mut self,
-        _: &[(Arc<StreamName>, Write)],
-    ) -> Result<Vec<Result<Stored, StoreError>>, StoreError> {
-        Err(StoreError::Closed)
-    }
-
-    fn store_last_event_id(&mut self, _name: &StreamName, _cursor: &StoredCursor) -> Result<Stored, StoreError> {
-        Err(StoreError::Closed)
-    }
-
-    fn remove(&mut self, _name: &StreamName) -> Result<(), StoreError> {
-        Err(StoreError::Closed)
-    }
-
-    fn scan(&mut self, _: Option<&StreamName>, _: usize) -> Result<Vec<(StreamName, StoredCursor)>, StoreError> {
-        Err(StoreError::Closed)
-    }
 }
 
 #[test]
@@ -197,7 +162,11 @@ fn a_store_whose_reading_half_is_gone_is_opened_again_while_nothing_else_happens
         opening += 1;
         opened.send(opening).unwrap();
         let good = store.open();
-        Ok(if opening == 1 { Opened { lookup: Box::new(Gone), ..good } } else { good })
+        if opening > 1 {
+            return Ok(good);
+        }
+        let gone = Scripted::new(good.lookup, |_| Behaviour::Fails(StoreError::Closed));
+        Ok(Opened { lookup: Box::new(gone), ..good })
     });
     let persister = Persister::start(config, drain, open, Arc::default(), Clock::start()).unwrap();
     assert_eq!((persister.first_open(Span::from_secs(60)), openings.recv_timeout(LONG)), (Some(77), Ok(1)));
@@ -222,11 +191,11 @@ fn look_ups_are_answered_while_a_write_hangs() {
     let key = r.take(1);
     r.publish(key, 1);
     assert!(r.flush());
-    r.script.hang(true);
+    r.switch.hang(true);
     r.publish(key, 2);
-    r.script.await_hang();
+    r.switch.await_hang();
     assert_eq!(r.look_up(1), Some(1));
-    r.script.hang(false);
+    r.switch.hang(false);
     assert!(r.flush());
     assert_eq!(r.look_up(1), Some(2));
 }
@@ -237,14 +206,14 @@ fn a_hung_store_does_not_hang_the_end_and_what_is_left_is_told() {
     let (a, b) = (r.take(1), r.take(2));
     r.publish(a, 1);
     assert!(r.flush());
-    r.script.hang(true);
+    r.switch.hang(true);
     r.publish(b, 7);
-    r.script.await_hang();
+    r.switch.await_hang();
     let left = r.persister.shutdown(Span::from_millis(20));
     assert!(left.hung);
     let left: Vec<_> = left.cursors.iter().map(|(name, cursor)| (name.stream, cursor.sequence)).collect();
     assert_eq!(left, [(2, 7)]);
-    r.script.hang(false);
+    r.switch.hang(false);
 }
 
 #[test]
@@ -257,11 +226,11 @@ fn the_lag_grows_while_the_store_hangs_or_does_not_open() {
     while r.lag() > Span::ZERO {
         std::thread::yield_now();
     }
-    r.script.hang(true);
+    r.switch.hang(true);
     r.publish(b, 1);
-    r.script.await_hang();
+    r.switch.await_hang();
     assert!(r.lag() > Span::from_secs(3_000), "{}", r.lag());
-    r.script.hang(false);
+    r.switch.hang(false);
     assert!(r.flush());
     while r.lag() > Span::ZERO {
         std::thread::yield_now();
@@ -307,7 +276,7 @@ fn the_end_writes_everything_first() {
 fn a_store_that_refuses_to_the_end_leaves_its_cursors_named() {
     let mut r = rig(3);
     let key = r.take(1);
-    r.script.refuse_all(true);
+    r.switch.refuse(true);
     r.publish(key, 3);
     let left = r.persister.shutdown(Span::from_millis(50));
     assert_eq!((left.cursors.len(), left.hung), (1, false));
@@ -318,7 +287,7 @@ fn those_who_wait_for_a_store_that_refuses_are_bounded() {
     let mut r = rig(1);
     let key = r.take(1);
     assert!(r.flush());
-    r.script.refuse_all(true);
+    r.switch.refuse(true);
     r.publish(key, 1);
     let control = r.persister.control();
     let (done, wait) = unbounded();
@@ -327,7 +296,7 @@ fn those_who_wait_for_a_store_that_refuses_are_bounded() {
         let done = done.clone();
         asked += usize::from(control.flush(Box::new(move |all| done.send(all).unwrap())).is_ok());
     }
-    r.script.refuse_all(false);
+    r.switch.refuse(false);
     let all: Vec<bool> = (0..asked).map(|_| wait.recv_timeout(LONG).unwrap()).collect();
     assert!(!all[0] && r.metrics.persistence().refused.get() > 0);
     assert!(all.iter().filter(|all| **all).count() >= 1_000);
@@ -340,7 +309,7 @@ fn a_persister_that_is_dropped_writes_what_there_is_and_closes_the_store() {
     assert_eq!(r.persister.first_open(Span::from_secs(60)), Some(77));
     r.publish(key, 3);
     let Rig { persister, store, alive, .. } = r;
-    // Whoever may still ask does not keep the store open.
+    // A caller that could still ask does not keep the store open.
     let control = persister.control();
     drop(persister);
     assert_eq!(alive.recv_timeout(LONG), Err(RecvTimeoutError::Disconnected));
@@ -355,13 +324,13 @@ fn a_full_control_channel_is_a_counted_refusal() {
     let mut r = rig(1);
     let key = r.take(1);
     assert!(r.flush());
-    r.script.hang(true);
+    r.switch.hang(true);
     r.publish(key, 1);
-    r.script.await_hang();
+    r.switch.await_hang();
     let control = r.persister.control();
     let refused = (0..1_200).filter(|_| control.flush(Box::new(|_| {})).is_err()).count();
     assert_eq!((refused, r.metrics.persistence().refused.get()), (200, 200));
-    r.script.hang(false);
+    r.switch.hang(false);
 }
 
 #[test]
@@ -371,8 +340,8 @@ fn what_nobody_has_used_for_long_leaves_the_store() {
     r.publish(key, 1);
     let name = StreamName { session: b"s"[..].into(), stream: 9 };
     let id = EventId::from_bytes(b"old").unwrap();
-    let cursor = StoredCursor { epoch: 0, sequence: 1, id, last_seen_ms: 5 };
-    assert_eq!(r.store.clone().store_last_event_id(&name, &cursor), Ok(Stored::Written));
+    let cursor = Record { epoch: 0, sequence: 1, id, last_seen_ms: 5 };
+    assert_eq!(r.store.clone().store_last_event_id(&name, &cursor), Ok(Outcome::Written));
     while r.metrics.persistence().swept_records.get() == 0 {
         std::thread::yield_now();
     }

@@ -1,0 +1,78 @@
+//! What the persister is told before it starts.
+//!
+//! In: the defaults, a secret to offer and a seed. Out: the configuration of both threads.
+
+use crate::base::{Span, Tick};
+use crate::timer::Backoff;
+
+/// What the persister is told before it starts.
+#[derive(Clone, Debug)]
+pub struct PersistConfig {
+    /// The configuration of the worker.
+    pub worker: WorkerConfig,
+    /// How long to wait between attempts to open the store.
+    pub reopen: Backoff,
+    /// A record whose stream was not active for this long is removed. [`Span::MAX`]: none is.
+    pub idle: Span,
+    /// The pause between two steps of the search for such records; each step looks at a few hundred of them. The search
+    /// begins 60 pauses after the store was opened, and again 600 pauses after it came to the end.
+    pub sweep_pause: Span,
+    /// The most bytes of log blocks that may be on their way to the store.
+    pub log_bytes: usize,
+    /// The key to hash names with, if the store has none yet: 128 bits that nobody can guess.
+    pub candidate: u128,
+    /// Seeds the jitter.
+    pub seed: u64,
+}
+
+impl PersistConfig {
+    /// The defaults, with a secret to offer and a seed.
+    pub fn new(candidate: u128, seed: u64) -> Self {
+        let reopen = Backoff::new(Span::from_millis(100), Span::from_secs(5));
+        let (idle, sweep_pause) = (Span::from_secs(24 * 3_600), Span::from_secs(1));
+        let worker = WorkerConfig::default();
+        Self { worker, reopen, idle, sweep_pause, log_bytes: 16 << 20, candidate, seed }
+    }
+}
+
+/// The configuration of the worker.
+#[derive(Clone, Debug)]
+pub struct WorkerConfig {
+    /// How long changes are collected before they are written together. Longer means fewer commits, and more to repeat
+    /// after a crash.
+    pub window: Span,
+    /// How long activity alone waits before it is written.
+    pub activity_window: Span,
+    /// Records in a batch; 0: as many as the store likes.
+    pub batch: usize,
+    /// How long a record waits between attempts.
+    pub retry: Backoff,
+    /// Failed batches in a row before the breaker opens.
+    pub breaker_after: u32,
+    /// How long the breaker stays open before the store is asked again.
+    pub breaker_for: Span,
+}
+
+impl Default for WorkerConfig {
+    fn default() -> Self {
+        Self {
+            window: Span::from_millis(100),
+            activity_window: Span::from_secs(5),
+            batch: 0,
+            retry: Backoff::new(Span::from_millis(50), Span::from_secs(10)),
+            breaker_after: 5,
+            breaker_for: Span::from_secs(1),
+        }
+    }
+}
+
+impl WorkerConfig {
+    /// When the window ends that this time lies in.
+    pub(super) fn due(&self, at: Tick) -> Tick {
+        let window = self.window.micros();
+        match at.micros().checked_div(window) {
+            Some(whole) => Tick::from_micros(whole.saturating_add(1).saturating_mul(window)),
+            None => at,
+        }
+    }
+}

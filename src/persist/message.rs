@@ -1,0 +1,109 @@
+//! What the persister's threads are told and asked, and how they answer.
+//!
+//! In: what callers want. Out: messages for the writing thread, questions for the look-up thread, the reading half that
+//! the first thread lends to the second.
+//! Law: each caller of a flush is answered exactly once, whatever becomes of the message.
+
+use crate::base::StreamName;
+use crate::store::{LogStore, Opened, Record, SessionStore, StoreError, StoredLog};
+use crate::sync::Teller;
+
+/// Opens the store; called until it succeeds.
+pub type Opener = Box<dyn FnMut() -> Result<Opened, StoreError> + Send>;
+
+/// Takes an answer. Called on the look-up thread, so it must not wait.
+pub type Reply<T> = Box<dyn FnOnce(Result<T, StoreError>) + Send>;
+
+/// Says whether a stored log is wanted. Called on the look-up thread, so it must not wait.
+pub type Wanted = Box<dyn FnMut(&StoredLog) -> bool + Send>;
+
+/// What the flusher is told.
+pub(super) enum Message {
+    /// Answer when everything published before is durable.
+    Flush(Answer),
+    /// The reading half of an opening of the store has failed for good.
+    Closed {
+        /// The number of the opening.
+        opening: u64,
+    },
+}
+
+/// Tells a caller whether its flush was done, exactly once. Where it is dropped, the caller is told that the flush was
+/// not done: a message may still lie in the inbox when the flusher ends.
+pub(super) struct Answer(Option<Box<dyn FnOnce(bool) + Send>>);
+
+impl Answer {
+    /// An answer that calls `reply`.
+    pub(super) fn new(reply: Box<dyn FnOnce(bool) + Send>) -> Self {
+        Self(Some(reply))
+    }
+
+    /// Gives the answer.
+    pub(super) fn give(mut self, is_done: bool) {
+        if let Some(reply) = self.0.take() {
+            reply(is_done);
+        }
+    }
+
+    /// Gives none: the flush was refused, and the caller is told so in another way.
+    pub(super) fn withdraw(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(reply) = self.0.take() {
+            reply(false);
+        }
+    }
+}
+
+/// The reading half of a store.
+pub(super) struct Half {
+    /// The number of the opening that it belongs to.
+    pub(super) opening: u64,
+    pub(super) sessions: Box<dyn SessionStore>,
+    pub(super) logs: Option<Box<dyn LogStore>>,
+}
+
+/// What is asked of the look-up thread.
+pub(super) enum Question {
+    Session {
+        session: Box<[u8]>,
+        limit: usize,
+        reply: Reply<Vec<(StreamName, Record)>>,
+    },
+    Cursor {
+        name: StreamName,
+        reply: Reply<Option<Record>>,
+    },
+    Scan {
+        after: Option<StreamName>,
+        limit: usize,
+        reply: Reply<Vec<(StreamName, Record)>>,
+    },
+    Logs {
+        session: Box<[u8]>,
+        wanted: Wanted,
+        limit: usize,
+        max_bytes: usize,
+        reply: Reply<Vec<(StreamName, Record, StoredLog)>>,
+    },
+}
+
+/// Lends the look-up thread a half of the store, and takes it back. Neither waits; only the newest of these words
+/// counts.
+pub(super) struct Lender(pub(super) Teller<Option<Half>>);
+
+impl Lender {
+    /// From now on this half is asked. One that was lent before and not heard of yet is dropped.
+    pub(super) fn lend(&self, half: Half) {
+        drop(self.0.tell(Some(half)));
+    }
+
+    /// From now on no half is asked; the thread drops the one that it has.
+    pub(super) fn take_back(&self) {
+        drop(self.0.tell(None));
+    }
+}

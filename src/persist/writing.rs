@@ -1,0 +1,172 @@
+//! The writing half of an opened store, and one batch at a time on its way into it.
+//!
+//! In: what the worker says is due, log blocks off their queue, the slots' names. Out: calls to the store, and what
+//! became of each of them.
+//! Law: what the store answers goes to the worker, the queue and the sweep before anybody else hears of it.
+
+use super::logs::{Fate, LogQueue};
+use super::sweep::{Shelves, Sweep, Swept};
+use super::worker::Worker;
+use crate::base::{Span, StreamName, Tick};
+use crate::clock::Clock;
+use crate::slot::{SlotDrain, Survey};
+use crate::store::{LogStore, Outcome, SessionStore, StoreError, Write};
+use std::sync::Arc;
+
+/// See the module's page.
+pub(super) struct Writing {
+    pub(super) worker: Worker,
+    sessions: Box<dyn SessionStore>,
+    logs: Option<Box<dyn LogStore>>,
+    /// How many records a batch has, as the store likes it.
+    batch_limit: usize,
+    /// When log blocks are written next.
+    logs_at: Tick,
+    /// Batches of log blocks in a row that failed.
+    log_tries: u32,
+    sweep: Sweep,
+    survey: Survey,
+}
+
+/// What became of a batch of cursors.
+pub(super) struct CursorBatch {
+    /// Records in it.
+    pub(super) size: usize,
+    /// How long the store took.
+    pub(super) latency: Span,
+    /// Whether the store answered for each record.
+    pub(super) is_answered: bool,
+    /// How many cursors and removals were left aside for records that are as new or newer, and the name of one of them.
+    pub(super) fenced: Option<(usize, Arc<StreamName>)>,
+    /// The first failure, of a record or of the whole batch.
+    pub(super) trouble: Option<StoreError>,
+    /// The failure opened the breaker.
+    pub(super) opened_breaker: bool,
+}
+
+/// What became of a batch of log blocks.
+pub(super) struct LogBatch {
+    /// Items that were written.
+    pub(super) written: u64,
+    /// Blocks that are not tried again.
+    pub(super) dropped: u64,
+    /// The store had no place for a log.
+    pub(super) is_full: bool,
+    /// The first failure besides.
+    pub(super) trouble: Option<StoreError>,
+}
+
+impl Writing {
+    /// The half of a store that was opened just now.
+    pub(super) fn new(
+        sessions: Box<dyn SessionStore>,
+        logs: Option<Box<dyn LogStore>>,
+        worker: Worker,
+        sweep: Sweep,
+        survey: Survey,
+    ) -> Self {
+        let batch_limit = sessions.batch_limit();
+        Self { worker, sessions, logs, batch_limit, logs_at: Tick::ZERO, log_tries: 0, sweep, survey }
+    }
+
+    /// Writes a batch of cursors. `None`: none is due.
+    pub(super) fn write_cursors(&mut self, drain: &mut SlotDrain, clock: Clock) -> Option<CursorBatch> {
+        let begun = clock.now();
+        let batch = self.worker.next_batch(drain, self.batch_limit, begun);
+        if batch.is_empty() {
+            return None;
+        }
+        let size = batch.len();
+        let result = self.sessions.store_event_ids_batch(batch);
+        let now = clock.now();
+        let fenced = fenced(batch, result.as_deref().unwrap_or_default());
+        let opened_breaker = self.worker.on_result(result.as_deref(), drain, now);
+        let is_answered = result.is_ok();
+        let trouble = match result {
+            Ok(results) => results.into_iter().find_map(Result::err),
+            Err(e) => Some(e),
+        };
+        if matches!(trouble, Some(StoreError::Full { .. })) {
+            self.sweep.hasten(now);
+        }
+        Some(CursorBatch { size, latency: now.since(begun), is_answered, fenced, trouble, opened_breaker })
+    }
+
+    /// When log blocks may be written next; `None`: the store keeps none.
+    pub(super) fn logs_at(&self) -> Option<Tick> {
+        self.logs.is_some().then_some(self.logs_at)
+    }
+
+    /// Writes the next batch of log blocks. Where the store keeps no logs, the blocks are dropped.
+    pub(super) fn write_logs(&mut self, queue: &mut LogQueue, now: Tick) -> Option<LogBatch> {
+        let batch = queue.next_batch();
+        let Some(store) = &mut self.logs else {
+            let none = batch.len();
+            queue.on_written(std::iter::repeat_n(Fate::Written, none));
+            return None;
+        };
+        let result = store.write_logs(batch);
+        let fate = |result: &Result<(), StoreError>| match result {
+            Ok(()) => Fate::Written,
+            Err(StoreError::Full { .. }) => Fate::NoPlace,
+            Err(_) => Fate::Failed,
+        };
+        let fates: Vec<Fate> = result.iter().flatten().map(fate).collect();
+        let trouble = match result {
+            Ok(results) => results.into_iter().filter_map(Result::err).find(|e| !matches!(e, StoreError::Full { .. })),
+            Err(e) => Some(e),
+        };
+        let written = fates.iter().filter(|fate| **fate == Fate::Written).count() as u64;
+        let is_full = fates.contains(&Fate::NoPlace);
+        if is_full {
+            self.sweep.hasten(now);
+        }
+        Some(LogBatch { written, dropped: queue.on_written(fates.into_iter()), is_full, trouble })
+    }
+
+    /// Notes whether log blocks failed, and puts the next batch off: `delay` says for how long after so many failures.
+    pub(super) fn pace_logs(&mut self, failed: bool, window: Span, now: Tick, delay: impl FnOnce(u32) -> Span) {
+        self.log_tries = if failed { self.log_tries + 1 } else { 0 };
+        let wait = if failed { delay(self.log_tries).max(window) } else { window };
+        self.logs_at = now + wait;
+    }
+
+    /// When the sweep takes its next step; `None`: it takes none while the breaker is open, or at all.
+    pub(super) fn sweep_due(&self) -> Option<Tick> {
+        self.sweep.due().filter(|_| !self.worker.is_breaker_open())
+    }
+
+    /// Takes a step of the sweep. `now_ms` is `now` by the calendar.
+    pub(super) fn sweep(&mut self, now: Tick, now_ms: u64) -> Result<Swept, StoreError> {
+        let shelves = Shelves { sessions: &mut *self.sessions, logs: self.logs.as_deref_mut() };
+        self.sweep.step(shelves, &self.survey, now, now_ms)
+    }
+}
+
+/// How many cursors and removals of a batch the store left aside for what it has, and the name of one.
+fn fenced(
+    batch: &[(Arc<StreamName>, Write)],
+    results: &[Result<Outcome, StoreError>],
+) -> Option<(usize, Arc<StreamName>)> {
+    let is_fenced = |(_, write): &&(Arc<StreamName>, Write)| !matches!(write, Write::Activity { .. });
+    let stale = batch.iter().zip(results).filter(|(_, result)| **result == Ok(Outcome::Stale)).map(|(item, _)| item);
+    let mut stale = stale.filter(is_fenced);
+    let (name, _) = stale.next()?;
+    Some((1 + stale.count(), Arc::clone(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_fenced_is_told_by_number_and_name() {
+        let item = |stream, write| (Arc::new(StreamName { session: b"s"[..].into(), stream }), write);
+        let (remove, activity) = (Write::Remove { epoch: 1 }, Write::Activity { last_seen_ms: 1 });
+        let batch = [item(1, activity), item(2, remove.clone()), item(3, remove.clone()), item(4, remove)];
+        let (stale, written) = (Ok(Outcome::Stale), Ok(Outcome::Written));
+        let found = fenced(&batch, &[stale.clone(), written, stale.clone(), stale]);
+        assert_eq!(found.map(|(count, name)| (count, name.stream)), Some((2, 3)));
+        assert_eq!(fenced(&batch, &[]), None);
+    }
+}

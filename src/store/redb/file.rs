@@ -1,0 +1,164 @@
+//! Opens a file, or makes it.
+//!
+//! In: a path, or a backend that stands for a file. Out: an [`Opened`] store, or why the file is none of ours.
+//! Laws: an old file is looked at before anything is written to it; a file that is foreign, newer or damaged is left as
+//! it is.
+
+use super::logs::Logs;
+use super::sessions::Sessions;
+use super::tables::{BLOCKS, CURSORS, HEADS, META, begin, refused};
+use crate::store::{Opened, StoreError};
+use ::redb::{
+    Builder, Database, DatabaseError, ReadOnlyDatabase, ReadableDatabase, StorageBackend, StorageError, TableError,
+    TableHandle,
+};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+/// The newest format known here.
+pub const FORMAT: u32 = 1;
+
+/// Memory for pages of the file, in bytes.
+const CACHE: usize = 16 << 20;
+
+/// What every file of redb begins with.
+const MAGIC: &[u8; 9] = b"redb\x1a\x0a\xa9\x0d\x0a";
+
+/// Opens a file, or makes it where there is none.
+///
+/// # Errors
+/// [`StoreError::Locked`], [`StoreError::Foreign`], [`StoreError::Newer`], [`StoreError::Torn`] or [`StoreError::Io`],
+/// each naming the path.
+pub fn open(path: &Path) -> Result<Opened, StoreError> {
+    let is_new = match std::fs::metadata(path) {
+        Ok(meta) => meta.len() == 0,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => true,
+        Err(e) => return Err(io_error("looking at the file", path, &e)),
+    };
+    if !is_new {
+        look(path)?;
+    }
+    let database = builder().create(path).map_err(|e| open_error(path, e))?;
+    finish(path, database)
+}
+
+/// Opens a backend instead of a file, for tests of power loss.
+///
+/// # Errors
+/// As [`open`].
+#[doc(hidden)]
+pub fn open_backend(backend: impl StorageBackend) -> Result<Opened, StoreError> {
+    let path = Path::new("(memory)");
+    let database = builder().create_with_backend(backend).map_err(|e| open_error(path, e))?;
+    finish(path, database)
+}
+
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE);
+    builder
+}
+
+/// Looks at a file without changing it.
+fn look(path: &Path) -> Result<(), StoreError> {
+    let mut start = [0; MAGIC.len()];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    match read {
+        Ok(()) if start == *MAGIC => {}
+        Err(e) if e.kind() != io::ErrorKind::UnexpectedEof => return Err(io_error("reading the file", path, &e)),
+        _ => return Err(StoreError::Foreign { path: path.into() }),
+    }
+    match ReadOnlyDatabase::open(path) {
+        Ok(database) => {
+            let read = database.begin_read().map_err(|e| torn(path, &e))?;
+            let names: Vec<String> = match read.list_tables() {
+                Ok(tables) => tables.map(|table| table.name().to_owned()).collect(),
+                Err(e) => return Err(torn(path, &e)),
+            };
+            match read.open_table(META) {
+                Ok(table) => {
+                    let format = table.get("format").map_err(|e| torn(path, &e))?.map(|value| value.value());
+                    check_format(path, format)
+                }
+                Err(TableError::TableDoesNotExist(_)) if names.is_empty() => Ok(()),
+                Err(TableError::Storage(e)) => Err(torn(path, &e)),
+                Err(_) => Err(StoreError::Foreign { path: path.into() }),
+            }
+        }
+        // It was not closed. Opening it for writing repairs that.
+        Err(DatabaseError::RepairAborted) => Ok(()),
+        Err(e) => Err(open_error(path, e)),
+    }
+}
+
+fn check_format(path: &Path, format: Option<u64>) -> Result<(), StoreError> {
+    match format {
+        Some(format) if format <= u64::from(FORMAT) && format > 0 => Ok(()),
+        Some(format) if format > 0 => {
+            let found = u32::try_from(format).unwrap_or(u32::MAX);
+            Err(StoreError::Newer { path: path.into(), found, known: FORMAT })
+        }
+        _ => Err(StoreError::Torn { path: path.into(), why: "it does not tell its format".into() }),
+    }
+}
+
+/// Writes the format into a new file, or checks that of an old one.
+fn finish(path: &Path, database: Database) -> Result<Opened, StoreError> {
+    let write = begin(&database)?;
+    let is_new = write.list_tables().map_err(|e| torn(path, &e))?.next().is_none();
+    {
+        let mut meta = match write.open_table(META) {
+            Ok(meta) => meta,
+            Err(TableError::Storage(e)) => return Err(torn(path, &e)),
+            Err(_) => return Err(StoreError::Foreign { path: path.into() }),
+        };
+        if is_new {
+            meta.insert("format", u64::from(FORMAT)).map_err(|e| refused("writing the format", e))?;
+        } else {
+            use ::redb::ReadableTable;
+            let format = meta.get("format").map_err(|e| torn(path, &e))?.map(|value| value.value());
+            if format.is_none() {
+                return Err(StoreError::Foreign { path: path.into() });
+            }
+            check_format(path, format)?;
+        }
+        let tables = [
+            write.open_table(CURSORS).map(drop),
+            write.open_table(HEADS).map(drop),
+            write.open_table(BLOCKS).map(drop),
+        ];
+        for table in tables {
+            table.map_err(|e| torn(path, &e))?;
+        }
+    }
+    if is_new {
+        write.commit().map_err(|e| refused("committing", e))?;
+    } else {
+        write.abort().map_err(|e| refused("looking at the tables", e))?;
+    }
+    let shared = Arc::new(database);
+    let sessions = || Box::new(Sessions::new(Arc::clone(&shared)));
+    let logs = || Box::new(Logs::new(Arc::clone(&shared)));
+    Ok(Opened { sessions: sessions(), lookup: sessions(), logs: Some(logs()), log_lookup: Some(logs()) })
+}
+
+fn open_error(path: &Path, error: DatabaseError) -> StoreError {
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => StoreError::Locked { path: path.into() },
+        DatabaseError::UpgradeRequired(_) => StoreError::Foreign { path: path.into() },
+        DatabaseError::Storage(StorageError::Io(e)) if e.kind() != io::ErrorKind::UnexpectedEof => {
+            io_error("opening the file", path, &e)
+        }
+        other => torn(path, &other),
+    }
+}
+
+fn torn(path: &Path, why: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Torn { path: path.into(), why: why.to_string().into() }
+}
+
+fn io_error(doing: &'static str, path: &Path, why: &io::Error) -> StoreError {
+    StoreError::Io { doing, why: format!("{}: {why}", path.display()).into() }
+}
