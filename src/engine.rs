@@ -8,9 +8,9 @@
 
 mod builder;
 mod inline;
-#[cfg(test)]
-mod simulation;
 
+#[cfg(test)]
+pub(crate) use builder::stored;
 pub use builder::{Builder, opener};
 pub use inline::{InlineTracker, TrackerError};
 

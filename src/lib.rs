@@ -104,6 +104,8 @@ pub mod cli;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(all(feature = "net", any(test, feature = "fuzzing")))]
+mod testing;
 
 pub use config::Config;
 #[cfg(feature = "net")]

@@ -184,7 +184,7 @@ fn whole_part(log: &StoredLog) -> &[LogBlock] {
 }
 
 /// A stream as the machine knows it: of its log, what lies behind the last hole.
-pub(super) fn stored(name: &StreamName, cursor: Record, log: Option<StoredLog>) -> StoredStream {
+pub(crate) fn stored(name: &StreamName, cursor: Record, log: Option<StoredLog>) -> StoredStream {
     let log = log.and_then(|log| {
         let blocks = whole_part(&log);
         let first = blocks.first()?.first;

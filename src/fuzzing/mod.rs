@@ -39,7 +39,7 @@ pub use crate::track::log_ops::log_ops;
 #[cfg(feature = "net")]
 pub use crate::machine::last_event_id;
 #[cfg(feature = "net")]
-pub use crate::machine::tests::machine_ops::machine_ops;
+pub use crate::testing::machine_ops::machine_ops;
 
 /// One body.
 pub type Body = fn(&[u8]);

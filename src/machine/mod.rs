@@ -110,8 +110,8 @@ pub use io::{Checkpoint, Close, EventPart, Input, Lookup, Output, Slices, Stored
 pub use keys::{ConnKey, ConnMark, ExchangeKey, ExchangeMark};
 pub use notice::{ConnectError, Notice};
 
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) mod tests;
+#[cfg(test)]
+mod tests;
 
 use crate::base::{Count, Table, Tick};
 use crate::config::Config;

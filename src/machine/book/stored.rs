@@ -14,6 +14,7 @@ use crate::machine::find::Finder;
 use crate::machine::find::identity::Token;
 use crate::machine::io::{EventPart, Lookup, Output, StoredStream};
 use crate::machine::keys::ExchangeKey;
+use crate::sse;
 
 /// Bytes beside a stored log: what the stream was asked for, and whether by GET.
 const META: usize = 9;
@@ -103,7 +104,6 @@ impl Finder<'_> {
     ) -> Option<StoredStream> {
         let target = request.identity.target.to_le_bytes();
         let own = self.own_token(id).map(|(token, _)| token);
-        let needle = [b"id: ", id].concat();
         let fits = |stored: &StoredStream| {
             let Some(log) = stored.log.as_ref().filter(|log| log.meta.get(..8) == Some(&target)) else { return false };
             let is_get = log.meta.get(8) == Some(&1);
@@ -115,7 +115,7 @@ impl Finder<'_> {
                 Some(token) => self.cx.secret.token(stored.stream) == token,
                 // What a POST began is only found by what nobody can guess. Whatever looks like the id is looked at
                 // properly once the log is rebuilt.
-                None => (is_get || request.is_secret()) && memchr::memmem::find(&log.bytes, &needle).is_some(),
+                None => (is_get || request.is_secret()) && sse::ids(&log.bytes).any(|found| found == id),
             }
         };
         let mut fitting = found.into_iter().filter(|stored| fits(stored));

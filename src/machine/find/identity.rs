@@ -8,6 +8,7 @@
 
 use crate::config::Route;
 use crate::http::{Headers, RequestHead};
+use crate::track::{OWN_MARK, OWN_PREFIX};
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::hash::Hasher;
 use std::net::IpAddr;
@@ -155,9 +156,10 @@ const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 
 impl Token {
     /// What every own id of the stream begins with: `sg-`, the token in base64url, a dash.
-    pub(in crate::machine) fn prefix(self) -> [u8; 26] {
-        let mut text = *b"sg-......................-";
-        for (n, place) in text[3..25].iter_mut().enumerate() {
+    pub(in crate::machine) fn prefix(self) -> [u8; OWN_PREFIX] {
+        let mut text = [b'-'; OWN_PREFIX];
+        text[..OWN_MARK.len()].copy_from_slice(OWN_MARK);
+        for (n, place) in text[OWN_MARK.len()..OWN_PREFIX - 1].iter_mut().enumerate() {
             // 22 digits of 6 bits: the last carries two of the 128 and four zeros.
             let digit = if n == 21 { self.0 << 4 } else { self.0 >> (122 - 6 * n as u32) };
             *place = DIGITS[(digit & 63) as usize];
@@ -167,7 +169,7 @@ impl Token {
 
     /// Reads an own id: the token and the event's number. `None`: it is none.
     pub(in crate::machine) fn parse(id: &[u8]) -> Option<(Self, u64)> {
-        let (token, number) = id.strip_prefix(b"sg-")?.split_at_checked(22)?;
+        let (token, number) = id.strip_prefix(OWN_MARK)?.split_at_checked(OWN_PREFIX - OWN_MARK.len() - 1)?;
         let number = number.strip_prefix(b"-")?;
         let mut bits = 0u128;
         for (n, digit) in token.iter().enumerate() {

@@ -31,6 +31,7 @@ use crate::machine::keys::{ConnKey, ExchangeKey};
 use crate::machine::pool::Conns;
 use crate::machine::stream::readers::Reader;
 use crate::machine::stream::{Stream, own_head};
+use crate::sse::write_id;
 use crate::track::{GapReason, write_gap};
 
 /// Bytes of a stored log that are taken in at least at a time.
@@ -320,11 +321,10 @@ fn lead(request: &Request, gap: Option<GapReason>, stream: &Stream, offset: u64)
         let resumed_at = stream.first_own_id(offset);
         write_gap(&mut lead, reason, Some(id), resumed_at.as_ref().map(|id| id.as_bytes()));
     } else if offset == stream.tracker.whole() {
-        lead.extend_from_slice(b"id: ");
-        lead.extend_from_slice(id);
+        write_id(&mut lead, id);
         // Clients of MCP know an event without data; for others a block that dispatches nothing keeps the cursor.
         let primes = request.era == Era::Resumable { primes: true };
-        lead.extend_from_slice(if primes { b"\ndata:\n\n" } else { b"\n\n" });
+        lead.extend_from_slice(if primes { b"data:\n\n" } else { b"\n" });
     }
     lead
 }

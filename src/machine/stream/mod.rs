@@ -19,7 +19,7 @@ use super::pool::Conns;
 use super::wait::STEADY;
 use crate::base::{Count, Counts, EventId, Tick};
 use crate::http::{self, BodyLength, ResponseHead};
-use crate::sse::Position;
+use crate::sse::{Position, write_id};
 use crate::track::{CutKind, Fed, GapReason, Tracker, write_gap};
 use readers::{Reader, Readers};
 use std::borrow::Cow;
@@ -230,9 +230,9 @@ impl Stream {
 
     /// Tells clients of MCP that understand it an id before the first event, so that they can resume also when none comes.
     pub(super) fn prime(&self, cx: &Cx, conns: &mut Conns) {
-        let mut event = b"id: ".to_vec();
-        event.extend_from_slice(&cx.secret.token(self.account.number).prefix());
-        event.extend_from_slice(b"0\nretry: 1000\ndata:\n\n");
+        let mut event = Vec::new();
+        write_id(&mut event, &[&cx.secret.token(self.account.number).prefix()[..], b"0"].concat());
+        event.extend_from_slice(b"retry: 1000\ndata:\n\n");
         self.readers.say(conns, |_, _| Some(Cow::Borrowed(&event)));
     }
 

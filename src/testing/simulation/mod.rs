@@ -13,36 +13,14 @@
 mod client;
 mod disk;
 mod run;
+mod script;
 mod source;
 
-use crate::base::Random;
-use crate::machine::tests::trace::tell;
+use crate::testing::trace::tell;
 use run::Run;
+use script::{Action, Canary, script};
 use std::cell::Cell;
 use std::panic;
-
-/// A known fault, switched in to see that its oracle finds it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Canary {
-    /// Nothing that comes again is dropped.
-    NoDedup,
-    /// Clients are deaf to gaps.
-    MuteGaps,
-    /// All clients count as one principal.
-    OnePrincipal,
-    /// A byte of an answer is another.
-    Torn,
-    /// Cursors are stored that were not delivered.
-    MarksAhead,
-    /// What the disk acknowledged is not there.
-    ForgetfulDisk,
-    /// The disk writes what is late as if it were new.
-    NoFencing,
-    /// Logs may have more than their budget.
-    FatLogs,
-    /// The clock is not told to the machine.
-    NoTime,
-}
 
 /// Each with what its oracle says.
 const CANARIES: [(Canary, &str); 9] = [
@@ -59,89 +37,6 @@ const CANARIES: [(Canary, &str); 9] = [
 
 /// Seeds within which each canary must be found.
 const CANARY_SEEDS: u64 = 100;
-
-/// What happens in a step. What it happens to follows from the two numbers and the state.
-#[derive(Clone, Copy, Debug)]
-struct Action {
-    what: What,
-    a: u64,
-    b: u64,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum What {
-    /// More events exist.
-    Grow,
-    Connect,
-    CutClient,
-    /// A client takes no more by itself.
-    Slow,
-    /// Some bytes reach a slow client.
-    Arrive,
-    Fast,
-    CutUpstream,
-    /// An upstream is cut in the middle of an event.
-    Tear,
-    /// An upstream says no more, and does not go.
-    Silence,
-    /// The next answers are failures.
-    Fail,
-    /// Connections to upstream are taken, refused, or hang.
-    Dial,
-    Pass,
-    /// A laptop was asleep.
-    Jump,
-    /// The disk does something else from now on.
-    Disk,
-    /// The store thread has its turn.
-    Persist,
-    /// The store answers a question.
-    Answer,
-    /// The process dies, and another begins.
-    Kill,
-    /// It is stopped, and begins again under another configuration.
-    Restart,
-}
-
-/// What happens, and how often.
-const WEIGHTS: [(What, u64); 18] = [
-    (What::Grow, 300),
-    (What::Connect, 200),
-    (What::CutClient, 60),
-    (What::Slow, 15),
-    (What::Arrive, 60),
-    (What::Fast, 12),
-    (What::CutUpstream, 40),
-    (What::Tear, 30),
-    (What::Silence, 6),
-    (What::Fail, 8),
-    (What::Dial, 8),
-    (What::Pass, 120),
-    (What::Jump, 3),
-    (What::Disk, 12),
-    (What::Persist, 80),
-    (What::Answer, 30),
-    (What::Kill, 3),
-    (What::Restart, 2),
-];
-
-fn script(seed: u64, steps: u64) -> Vec<Action> {
-    let mut random = Random::new(seed);
-    let all: u64 = WEIGHTS.iter().map(|(_, weight)| weight).sum();
-    let mut action = || {
-        let mut at = random.below(all);
-        let mut what = What::Grow;
-        for (candidate, weight) in WEIGHTS {
-            if at < weight {
-                what = candidate;
-                break;
-            }
-            at -= weight;
-        }
-        Action { what, a: random.next() >> 16, b: random.next() >> 16 }
-    };
-    (0..steps).map(|_| action()).collect()
-}
 
 /// What a run found: how many events reached clients and the fingerprint of all that was done, or what broke.
 type Found = Result<(u64, u64), String>;

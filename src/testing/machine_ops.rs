@@ -1,15 +1,17 @@
 //! The body of the fuzz target `machine_ops`: the machine in the tests' world, with operations out of any bytes.
 //!
 //! In: bounds and knobs, then what clients, upstreams, the store and the clock do. Properties, after each: those of
-//! [`World::check`]; every table within its bound; marks in order and never back; no timer in the past; what is emitted
+//! [`Machine::check_settled`]; every table within its bound; marks in order and never back; no timer in the past; what is emitted
 //! for the store has been delivered. At the end: each whole request was answered or its connection closed, an answer is
 //! HTTP, and when all leave nothing is left.
 
-use super::*;
-use crate::base::EventId;
-use crate::config::{Ids, LingerFull, ResumeFrom, Share};
-use crate::machine::{Checkpoint, StoredEvents, StoredStream};
+use super::wire::*;
+use super::world::*;
+use crate::base::{EventId, Span};
+use crate::config::{Config, Ids, LingerFull, ResumeFrom, Share};
+use crate::machine::{Checkpoint, Input, StoredEvents, StoredStream};
 use arbitrary::{Arbitrary, Unstructured};
+use std::collections::HashMap;
 
 /// Operations of one run at most.
 const MAX_OPS: usize = 64;

@@ -4,12 +4,13 @@
 
 use super::client::{Seen, Unframed};
 use super::disk::{Disk, Life, MODES, Mode};
+use super::script::{Action, Canary, What};
 use super::source::{Answer, GROUP, KINDS, Kind, Sequence};
-use super::{Action, Canary, What};
 use crate::base::{Random, Span};
 use crate::config::{Config, Dedup, Limits, LingerFull, Persist, Route, Share, Upstream};
 use crate::machine::Input;
-use crate::machine::tests::{Dial, World, chunk, world_from};
+use crate::testing::wire::chunk;
+use crate::testing::world::{Dial, World, world_from};
 use std::collections::{HashMap, HashSet};
 
 /// Clients of a run. Those with the same owner are one principal.

@@ -1,14 +1,133 @@
-//! How the world works: the shell of the machine, and what must hold after each of its steps.
+//! The shell of a machine without sockets and without sleeping: clients, upstreams and the clock, as a test moves them.
 //!
-//! In: what ends say. Out: bytes on their wires.
-//! Laws: outputs are drained after each input; nothing is read that [`Machine::poll_read`] has no room for; a socket
-//! that took less than it was given is not written to before it takes again.
+//! In: what ends say, and how much they take. Out: bytes on their wires.
+//! Laws: the world keeps to the law of the loop; outputs are drained after each input; nothing is read that
+//! [`Machine::poll_read`] has no room for; a socket that took less than it was given is not written to before it takes
+//! again. Whenever nothing moves [`Machine::check_settled`] holds; when a world ends all clients leave, and nothing may be
+//! left.
 
-use super::*;
+use super::trace::Trace;
+use crate::base::{Span, Tick};
+use crate::config::{Config, Limits, Route, Upstream};
+use crate::machine::{Close, ConnKey, ConnectError, Input, Lookup, Machine, Notice, Output};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+/// What upstream does with connections.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dial {
+    Accept,
+    Refuse,
+    Hang,
+}
+
+/// How an end is closed by the machine, as the end sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum State {
+    Open,
+    /// Our side was shut, the socket still reads.
+    Shut,
+    Closed,
+    Reset,
+}
+
+pub(crate) enum Said {
+    Bytes(Vec<u8>),
+    Eof,
+    Reset,
+}
+
+/// One end: a client or an upstream.
+pub(crate) struct End {
+    pub(crate) key: ConnKey,
+    pub(crate) state: State,
+    pub(crate) wire: Vec<u8>,
+    pub(crate) said: VecDeque<Said>,
+    /// Bytes it will still take; `None`: all.
+    pub(crate) takes: Option<usize>,
+    pub(crate) writable: bool,
+    pub(crate) established: bool,
+    /// What its kernel holds at most on the way out, where that is bounded.
+    pub(crate) cap: Option<usize>,
+}
+
+pub(crate) struct World {
+    pub(crate) machine: Machine,
+    pub(crate) now: Tick,
+    pub(crate) ends: Vec<End>,
+    pub(crate) by_key: HashMap<u64, usize>,
+    /// Ends that are upstreams, in the order they were asked for.
+    pub(crate) ups: Vec<usize>,
+    /// When each was asked for.
+    pub(crate) dialled: Vec<Tick>,
+    pub(crate) dial: Dial,
+    pub(crate) counts: HashMap<&'static str, u64>,
+    pub(crate) notices: Vec<Notice>,
+    pub(crate) lookups: Vec<Lookup>,
+    pub(crate) refused: usize,
+    /// What goes on, for messages.
+    pub(crate) what: String,
+    pub(crate) flushing: VecDeque<usize>,
+    pub(crate) reading: VecDeque<usize>,
+    pub(crate) news: VecDeque<(ConnKey, bool)>,
+    /// What was done so far.
+    pub(crate) trace: Trace,
+}
+
+/// A world with one route, treated by default, but that what nobody reads is let go at once.
+pub(crate) fn world() -> World {
+    world_with(|_, _| {})
+}
+
+pub(crate) fn world_with(adjust: impl FnOnce(&mut Route, &mut Limits)) -> World {
+    lingering_world(|route, limits| {
+        route.linger = Span::ZERO;
+        adjust(route, limits);
+    })
+}
+
+/// A world with one route, treated by default.
+pub(crate) fn lingering_world(adjust: impl FnOnce(&mut Route, &mut Limits)) -> World {
+    world_of(one_route(adjust))
+}
+
+pub(crate) fn one_route(adjust: impl FnOnce(&mut Route, &mut Limits)) -> Config {
+    let mut route = Route::new(Upstream::parse("http://up:9000").unwrap());
+    let mut limits = Limits { streams: 100, connections: 300, ..Limits::default() };
+    adjust(&mut route, &mut limits);
+    Config { routes: vec![route].into(), limits, ..Config::default() }
+}
+
+pub(crate) fn world_of(config: Config) -> World {
+    world_from(config, 7)
+}
+
+/// A process of its own: what it draws by chance comes from the seed.
+pub(crate) fn world_from(config: Config, seed: u64) -> World {
+    let now = Tick::from_millis(1_000_000);
+    World {
+        machine: Machine::new(Arc::new(config), seed, 11, now),
+        now,
+        ends: Vec::new(),
+        by_key: HashMap::new(),
+        ups: Vec::new(),
+        dialled: Vec::new(),
+        dial: Dial::Accept,
+        counts: HashMap::new(),
+        notices: Vec::new(),
+        lookups: Vec::new(),
+        refused: 0,
+        what: String::new(),
+        flushing: VecDeque::new(),
+        reading: VecDeque::new(),
+        news: VecDeque::new(),
+        trace: Trace::default(),
+    }
+}
 
 /// How the world works.
 impl World {
-    pub(super) fn time(&mut self) {
+    pub(crate) fn time(&mut self) {
         self.machine.handle(Input::Time, self.now);
         assert!(self.machine.poll_timeout().is_none_or(|at| at > self.now), "the shell would spin");
         self.pump();
@@ -24,7 +143,7 @@ impl World {
         self.machine.check_settled();
     }
 
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         loop {
             while let Some(output) = self.machine.poll_output() {
                 self.trace.output(&output);
@@ -42,7 +161,7 @@ impl World {
         }
     }
 
-    fn carry_out(&mut self, output: Output) {
+    pub(crate) fn carry_out(&mut self, output: Output) {
         match output {
             Output::Adopt { conn } => self.add(conn, true),
             Output::Refuse => self.refused += 1,
@@ -69,7 +188,7 @@ impl World {
         }
     }
 
-    fn add(&mut self, key: ConnKey, established: bool) {
+    pub(crate) fn add(&mut self, key: ConnKey, established: bool) {
         self.by_key.insert(key.to_bits(), self.ends.len());
         self.ends.push(End {
             key,
@@ -83,7 +202,7 @@ impl World {
         });
     }
 
-    fn end_of(&mut self, conn: ConnKey) -> &mut End {
+    pub(crate) fn end_of(&mut self, conn: ConnKey) -> &mut End {
         let end = self.by_key[&conn.to_bits()];
         &mut self.ends[end]
     }
@@ -92,7 +211,7 @@ impl World {
         matches!(self.ends[end].state, State::Open | State::Shut) && self.ends[end].established
     }
 
-    fn read(&mut self, end: usize) {
+    pub(crate) fn read(&mut self, end: usize) {
         while self.is_live(end) && !self.ends[end].said.is_empty() {
             let conn = self.ends[end].key;
             let room = self.machine.poll_read(conn);
@@ -117,7 +236,7 @@ impl World {
         }
     }
 
-    pub(super) fn write(&mut self, end: usize) {
+    pub(crate) fn write(&mut self, end: usize) {
         if !self.is_live(end) || !self.ends[end].writable {
             return;
         }

@@ -4,9 +4,8 @@
 //! Laws checked: what is written was given to a client before; no record moves back; nothing that was acknowledged is
 //! missing, whatever dies.
 
-use super::Canary;
+use super::script::Canary;
 use crate::base::{Span, StreamName, Tick};
-use crate::machine::tests::trace::Trace;
 use crate::machine::{Checkpoint, Lookup, Machine, StoredStream as Known};
 use crate::metrics::Metrics;
 use crate::persist::{Worker, WorkerConfig};
@@ -15,6 +14,7 @@ use crate::reactor::checkpoints::Checkpoints;
 use crate::slot::{SlotDrain, slots};
 use crate::store::{LogBlock, LogBounds, LogStore, LogWrite, MemoryStore, SessionStore};
 use crate::store::{Outcome, Record, StoreError, Write};
+use crate::testing::trace::Trace;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
@@ -80,7 +80,7 @@ impl Disk {
                     _ => continue,
                 },
             };
-            known.push(super::super::builder::stored(&name, cursor, log));
+            known.push(crate::engine::stored(&name, cursor, log));
         }
         known
     }

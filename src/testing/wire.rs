@@ -1,0 +1,181 @@
+//! What clients and upstreams of tests say, and what a test asks of the bytes that they got.
+//!
+//! In: requests, answers, events. Out: statuses, bodies, events, heartbeats, counts.
+
+use super::world::{Said, State, World};
+use crate::base::{Count, Span};
+use crate::machine::Input;
+use std::net::{IpAddr, Ipv4Addr};
+
+pub(crate) const GET: &str = "GET /plain HTTP/1.1\r\nHost: h\r\n\r\n";
+pub(crate) const GET_STREAM: &str = "GET /events HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n";
+pub(crate) const POST: &str = "POST /llm HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi";
+pub(crate) const STREAM: &str =
+    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+pub(crate) const STREAM_UNTIL_CLOSE: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+pub(crate) const LAST: &str = "0\r\n\r\n";
+
+/// Bytes as a chunk.
+pub(crate) fn chunk(data: &str) -> String {
+    format!("{:x}\r\n{data}\r\n", data.len())
+}
+
+pub(crate) fn event(id: u32) -> String {
+    format!("id: {id}\ndata: {id}\n\n")
+}
+
+/// What tests say and ask.
+impl World {
+    pub(crate) fn client(&mut self) -> usize {
+        let before = self.ends.len();
+        self.machine.handle(Input::Accepted { peer: IpAddr::V4(Ipv4Addr::LOCALHOST) }, self.now);
+        self.pump();
+        before
+    }
+
+    /// A client that has sent this.
+    pub(crate) fn client_with(&mut self, request: &str) -> usize {
+        let c = self.client();
+        self.say(c, request);
+        c
+    }
+
+    /// A client in an event stream that has got event 1, and the upstream it comes from.
+    pub(crate) fn streaming(&mut self) -> (usize, usize) {
+        let c = self.client_with(GET_STREAM);
+        let u = self.up(self.ups.len() - 1);
+        self.say(u, &format!("{STREAM}{}", chunk(&event(1))));
+        (c, u)
+    }
+
+    pub(crate) fn say(&mut self, end: usize, bytes: &str) {
+        self.say_bytes(end, bytes.as_bytes());
+    }
+
+    pub(crate) fn say_bytes(&mut self, end: usize, bytes: &[u8]) {
+        self.hear(end, Said::Bytes(bytes.to_vec()));
+    }
+
+    pub(crate) fn fin(&mut self, end: usize) {
+        self.hear(end, Said::Eof);
+    }
+
+    pub(crate) fn rst(&mut self, end: usize) {
+        self.hear(end, Said::Reset);
+    }
+
+    pub(crate) fn hear(&mut self, end: usize, said: Said) {
+        self.ends[end].said.push_back(said);
+        self.reading.push_back(end);
+        self.pump();
+    }
+
+    /// The end takes no more than `n` further bytes.
+    pub(crate) fn takes(&mut self, end: usize, n: usize) {
+        self.ends[end].takes = Some(n);
+        self.ends[end].writable = true;
+        self.write(end);
+        self.pump();
+    }
+
+    pub(crate) fn takes_all(&mut self, end: usize) {
+        self.ends[end].takes = None;
+        self.ends[end].writable = true;
+        self.write(end);
+        self.pump();
+    }
+
+    /// Bytes that an end has said and the machine has not read.
+    pub(crate) fn unread(&self, end: usize) -> usize {
+        self.ends[end].said.iter().map(|s| if let Said::Bytes(b) = s { b.len() } else { 0 }).sum()
+    }
+
+    pub(crate) fn up(&self, n: usize) -> usize {
+        self.ups[n]
+    }
+
+    pub(crate) fn last_up(&self) -> usize {
+        *self.ups.last().unwrap()
+    }
+
+    pub(crate) fn state(&self, end: usize) -> State {
+        self.ends[end].state
+    }
+
+    pub(crate) fn wire(&self, end: usize) -> String {
+        String::from_utf8_lossy(&self.ends[end].wire).into_owned()
+    }
+
+    pub(crate) fn status(&self, end: usize) -> u16 {
+        self.wire(end).get(9..12).and_then(|s| s.parse().ok()).unwrap_or(0)
+    }
+
+    /// The body an end got, without chunks, and whether the last chunk came.
+    pub(crate) fn body(&self, end: usize) -> (String, bool) {
+        let wire = self.wire(end);
+        let (head, rest) = wire.split_once("\r\n\r\n").unwrap_or_default();
+        if !head.contains("Transfer-Encoding: chunked") {
+            return (rest.to_owned(), false);
+        }
+        dechunk(rest)
+    }
+
+    /// The events an end got, without heartbeats.
+    pub(crate) fn events(&self, end: usize) -> String {
+        self.body(end).0.replace(":\n\n", "")
+    }
+
+    pub(crate) fn heartbeats(&self, end: usize) -> usize {
+        self.body(end).0.matches(":\n\n").count()
+    }
+
+    pub(crate) fn count(&mut self, count: Count) -> u64 {
+        let counts = &mut self.counts;
+        self.machine.drain_counts(|c, n| *counts.entry(c.name()).or_default() += n);
+        self.counts.get(count.name()).copied().unwrap_or(0)
+    }
+
+    /// Lets time pass, stopping wherever the machine wants to be called.
+    pub(crate) fn pass(&mut self, span: Span) {
+        let end = self.now + span;
+        while let Some(at) = self.machine.poll_timeout().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.time();
+        }
+        self.now = end;
+        self.time();
+    }
+
+    pub(crate) fn pass_ms(&mut self, millis: u64) {
+        self.pass(Span::from_millis(millis));
+    }
+
+    pub(crate) fn pass_secs(&mut self, secs: u64) {
+        self.pass(Span::from_secs(secs));
+    }
+
+    pub(crate) fn drain(&mut self) {
+        self.machine.handle(Input::Drain, self.now);
+        self.pump();
+    }
+
+    pub(crate) fn has_notice(&self, what: &str) -> bool {
+        self.notices.iter().any(|n| n.to_string().contains(what))
+    }
+}
+
+/// Takes chunks off; whether the last one came.
+pub(crate) fn dechunk(mut rest: &str) -> (String, bool) {
+    let mut body = String::new();
+    while let Some((size, more)) = rest.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap_or_else(|_| panic!("no chunk size: {size:?}"));
+        if size == 0 {
+            return (body, true);
+        }
+        body.push_str(&more[..size.min(more.len())]);
+        let Some(more) = more.get(size + 2..) else { break };
+        rest = more;
+    }
+    (body, false)
+}
