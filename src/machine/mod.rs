@@ -198,12 +198,12 @@ impl Machine {
             },
             Input::Eof { conn } => match self.is_client(conn) {
                 Some(true) => self.on_client_gone(conn),
-                Some(false) => self.on_upstream_eof(conn),
+                Some(false) => self.on_upstream_end(conn, false),
                 None => {}
             },
             Input::Reset { conn } => match self.is_client(conn) {
                 Some(true) => self.on_client_gone(conn),
-                Some(false) => self.on_upstream_reset(conn),
+                Some(false) => self.on_upstream_end(conn, true),
                 None => {}
             },
             Input::Written { conn, bytes } => self.on_written(conn, bytes),

@@ -164,15 +164,6 @@ impl Machine {
         }
         x.readers().iter().for_each(|(_, reader)| conns.leave(reader.client));
     }
-
-    /// An exchange's answer is no stream any more, and comes from upstream again.
-    pub(super) fn unmake_stream(&mut self, key: ExchangeKey) {
-        let Self { cx, exchanges, index, book, .. } = self;
-        if let Some(x) = exchanges.get_mut(key) {
-            close_stream(cx, index, book, key, x);
-            x.end_stream(cx.now);
-        }
-    }
 }
 
 /// Shutting down.
@@ -218,7 +209,7 @@ impl Machine {
 
 /// Ends what a stream has: its log, its ids, its place in its session. The record of a stream that ended as upstream
 /// meant it to is of no use; that of any other may be resumed from.
-fn close_stream(cx: &mut Cx, index: &mut Index, book: &mut Book, key: ExchangeKey, x: &mut Exchange) {
+pub(super) fn close_stream(cx: &mut Cx, index: &mut Index, book: &mut Book, key: ExchangeKey, x: &mut Exchange) {
     if x.stream().is_none() {
         return;
     }

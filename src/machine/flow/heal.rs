@@ -188,15 +188,6 @@ impl Machine {
         }
     }
 
-    /// `heal_for`, or the time for an answer, is over.
-    pub(super) fn on_wait_over(&mut self, key: ExchangeKey) {
-        let asked = self.exchanges.get(key).is_some_and(|x| matches!(x.phase, Phase::Asked { .. }));
-        match asked {
-            true => self.give_up(key, 504, "upstream did not answer in time"),
-            false => self.give_up(key, 502, "upstream could not be reached in time"),
-        }
-    }
-
     /// Ends the wait for upstream: a cut where a stream is open or was asked for, an honest status elsewhere.
     pub(super) fn give_up(&mut self, key: ExchangeKey, status: u16, why: &str) {
         let Self { cx, conns, exchanges, .. } = self;

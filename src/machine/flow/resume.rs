@@ -17,6 +17,7 @@
 //!                                +--> upstream: with its id, or without it and the gap told
 //! ```
 
+use super::end::close_stream;
 use crate::base::{Count, Tick};
 use crate::config::{Gap, Share};
 use crate::http::{BodyDecoder, Method};
@@ -203,8 +204,10 @@ impl Machine {
 
     /// Nothing of what is stored is of use: the request goes upstream as a new one.
     fn begin_anew(&mut self, key: ExchangeKey, gap: Option<GapReason>) {
-        self.unmake_stream(key);
-        if let Some(x) = self.exchanges.get_mut(key) {
+        let Self { cx, exchanges, index, book, .. } = self;
+        if let Some(x) = exchanges.get_mut(key) {
+            close_stream(cx, index, book, key, x);
+            x.end_stream(cx.now);
             x.request.gap = gap.or(x.request.gap);
         }
         self.ask(key);

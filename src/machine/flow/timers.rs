@@ -7,6 +7,7 @@ use crate::base::Count;
 use crate::machine::Machine;
 use crate::machine::conn::{ClientState, Peer, UpstreamState};
 use crate::machine::deadlines::Deadlines;
+use crate::machine::exchange::Phase;
 use crate::machine::io::Close;
 use crate::machine::keys::{ConnKey, ExchangeKey, Seat, Timer};
 use crate::machine::notice::Notice;
@@ -58,7 +59,11 @@ impl Machine {
         if d.linger <= now {
             self.let_go(key);
         } else if d.give_up <= now {
-            self.on_wait_over(key);
+            // `heal_for`, or the time for an answer, is over.
+            match x.phase {
+                Phase::Asked { .. } => self.give_up(key, 504, "upstream did not answer in time"),
+                _ => self.give_up(key, 502, "upstream could not be reached in time"),
+            }
         } else if d.stalled <= now {
             self.cut_blocked(key);
         } else if d.upstream_silent <= now {

@@ -316,23 +316,16 @@ impl Machine {
 
 /// Ends.
 impl Machine {
-    pub(in crate::machine) fn on_upstream_eof(&mut self, conn: ConnKey) {
-        let Some(c) = self.conns.get(conn) else { return };
-        let state = c.upstream().map(|u| u.state);
-        let Some(key) = c.exchange else { return self.conns.drop_idle(&mut self.cx, conn) };
-        match (state, c.body.at_eof()) {
-            (Some(UpstreamState::Body), AtEof::UntilClose) => self.on_close_delimited_end(key, conn),
-            (Some(UpstreamState::Body), _) => self.on_upstream_lost(key, "its connection ended in the middle"),
-            _ => self.on_no_answer(key, conn),
-        }
-    }
-
-    pub(in crate::machine) fn on_upstream_reset(&mut self, conn: ConnKey) {
+    /// Upstream's connection has ended, with a reset or without.
+    pub(in crate::machine) fn on_upstream_end(&mut self, conn: ConnKey, was_reset: bool) {
         let Some(c) = self.conns.get(conn) else { return };
         let Some(key) = c.exchange else { return self.conns.drop_idle(&mut self.cx, conn) };
-        match c.upstream().map(|u| u.state) {
-            Some(UpstreamState::Body) => self.on_upstream_lost(key, "its connection broke"),
-            _ => self.on_no_answer(key, conn),
+        let in_body = c.upstream().is_some_and(|u| u.state == UpstreamState::Body);
+        match c.body.at_eof() {
+            _ if !in_body => self.on_no_answer(key, conn),
+            _ if was_reset => self.on_upstream_lost(key, "its connection broke"),
+            AtEof::UntilClose => self.on_close_delimited_end(key, conn),
+            _ => self.on_upstream_lost(key, "its connection ended in the middle"),
         }
     }
 

@@ -1,7 +1,7 @@
 //! What seldom happens: names of events that have not been, answers that come too late, places that are all taken, one
 //! end that stops in the middle while the other goes on.
 
-use super::resuming::{data, gap_header, get, last_id, without_ids};
+use super::asking::{data, gap_header, get, last_id, without_ids};
 use super::*;
 use crate::base::EventId;
 use crate::config::{Dedup, Persist, ResumeFrom, Share};

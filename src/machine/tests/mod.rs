@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a panic is a failed test")]
 
+mod asking;
 mod bodies;
 mod bounds;
 mod chaos;
@@ -13,8 +14,10 @@ mod healing;
 mod holding;
 mod passing;
 mod refusing;
+mod repeating;
 mod resuming;
 mod returning;
+mod sharing;
 mod stored;
 
 use crate::base::{Count, Span};

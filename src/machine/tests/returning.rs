@@ -1,6 +1,6 @@
 //! Clients that come back at odd moments: while an event has half come, while others leave, while the end is on its way.
 
-use super::resuming::{data, gap_header, get, last_id, with, without_ids};
+use super::asking::{data, gap_header, get, last_id, with, without_ids};
 use super::*;
 use crate::config::Share;
 

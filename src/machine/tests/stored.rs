@@ -1,6 +1,6 @@
 //! Streams of a process before: found in the store, replayed, and gone on with.
 
-use super::resuming::{data, gap_header, get, last_id, with, without_ids};
+use super::asking::{data, gap_header, get, last_id, with, without_ids};
 use super::*;
 use crate::base::EventId;
 use crate::config::{Persist, ResumeFrom};
