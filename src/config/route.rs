@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use super::Upstream;
+use super::upstream::Upstream;
 use crate::base::Span;
 
 /// Requests of one host and path prefix, and what is done with them.
