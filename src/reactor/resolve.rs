@@ -21,7 +21,7 @@ const REFRESH: Span = Span::from_secs(30);
 pub(super) struct Resolver {
     routes: Vec<Entry>,
     asks: Option<Sender<Ask>>,
-    answers: Receiver<Answer>,
+    answers: Receiver<Resolved>,
 }
 
 #[derive(Debug)]
@@ -42,7 +42,7 @@ struct Ask {
 }
 
 #[derive(Debug)]
-struct Answer {
+struct Resolved {
     route: usize,
     addresses: Vec<SocketAddr>,
 }
@@ -127,11 +127,11 @@ impl Entry {
 }
 
 /// The helper thread: ends when the reactor does.
-fn work(asks: &Receiver<Ask>, answers: &Sender<Answer>, waker: &Waker) {
+fn work(asks: &Receiver<Ask>, answers: &Sender<Resolved>, waker: &Waker) {
     while let Ok(ask) = asks.recv() {
         // A name that cannot be resolved is an answer without addresses: the machine says what happens next.
         let addresses = (ask.host.as_str(), ask.port).to_socket_addrs().map(Iterator::collect).unwrap_or_default();
-        if answers.send(Answer { route: ask.route, addresses }).is_err() || waker.wake().is_err() {
+        if answers.send(Resolved { route: ask.route, addresses }).is_err() || waker.wake().is_err() {
             return;
         }
     }
