@@ -1,7 +1,7 @@
 //! What must hold between the values of a configuration.
 //!
-//! In: a [`Config`] from anywhere. Out: every [`Fault`] in it, each naming the key that is to be changed and how.
-//! Law: a configuration without faults can be run; the layers below need not look again.
+//! In: a [`Config`] from anywhere. Out: every [`Fault`] in it. Each names the key to change, and how to change it.
+//! Law: a configuration without faults can run; the layers below need not check again.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,30 +12,30 @@ use super::route::Route;
 use super::units::show_size;
 use crate::base::Span;
 
-/// Routes at most: each request is compared with each.
+/// Routes at most: a request may be compared with each of them.
 const MAX_ROUTES: usize = 1_024;
-/// The shortest heartbeat that is not an attack on one's own clients.
+/// The shortest heartbeat. A shorter one would flood the clients.
 const MIN_HEARTBEAT: Span = Span::from_millis(10);
 
-/// Where a fault lies.
+/// The part of the configuration that a fault lies in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Section {
-    /// At the top level.
+    /// The top level.
     Top,
-    /// Among the limits.
+    /// The limits.
     Limits,
-    /// In the route with this number, counted from zero as given.
+    /// The route with this number: counted from zero, in the order given.
     Route(usize),
 }
 
 /// One thing that is wrong.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Fault {
-    /// Where.
+    /// The part that it lies in.
     pub section: Section,
-    /// The key whose value is at fault, as a file writes it.
+    /// The key whose value is wrong, as a file writes it.
     pub key: &'static str,
-    /// The other key of the relation, if it is one between two.
+    /// The second key, where the fault is a relation between two.
     pub other: Option<&'static str>,
     /// What is wrong and what to do, in one line.
     pub what: String,
@@ -48,7 +48,7 @@ impl fmt::Display for Fault {
 }
 
 impl Config {
-    /// All that is wrong; empty when nothing is.
+    /// Everything that is wrong. Empty for a configuration that can run.
     pub fn faults(&self) -> Vec<Fault> {
         let mut found = Vec::new();
         self.top(&mut Finder { section: Section::Top, found: &mut found });
@@ -220,7 +220,7 @@ fn spans(route: &Route, finder: &mut Finder) {
     }
 }
 
-/// Whether this can be a header's name (RFC 9110, 5.6.2).
+/// Whether a header can have this name. Source: RFC 9110, section 5.6.2.
 fn is_header(name: &str) -> bool {
     let sound = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     !name.is_empty() && name.bytes().all(sound)

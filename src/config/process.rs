@@ -8,17 +8,16 @@ use super::store::StoreConfig;
 use crate::base::Span;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-/// The whole of it.
+/// The whole configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
-    /// Where clients connect; at least one address. Default `127.0.0.1:8080`: a proxy that nobody outside reaches until
-    /// somebody says so.
+    /// Where clients connect: at least one address. Default `127.0.0.1:8080`, which lets in nobody from outside.
     pub listen: Vec<SocketAddr>,
-    /// Where metrics and health are served; nowhere by default. Whoever reaches it sees every route and counter.
+    /// The address for metrics, health and sessions. Default none. Everyone who reaches it sees all counters and cursors.
     pub admin: Option<SocketAddr>,
-    /// Where cursors are kept. Default: memory, so a restart forgets them.
+    /// Where cursors are kept. Default: in memory, so a restart forgets them.
     pub store: StoreConfig,
-    /// How often, and how much, is written there.
+    /// What goes to the store, and when.
     pub persist: Persist,
     /// Bounds of the whole process.
     pub limits: Limits,
@@ -42,14 +41,17 @@ impl Default for Config {
 /// What goes to the store, and when.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Persist {
-    /// From one write of the newest cursors of all streams that changed to the next. Default 100 ms. Longer writes less;
-    /// after a crash at most one window repeats.
+    /// Time between two writes of all cursors that changed. Default 100 ms. Longer writes less. After a crash, up to one
+    /// window of events may repeat.
     pub flush_window: Span,
-    /// The least time between two writes of a session that is active but has no new event. Default 5 s.
+    /// Least time between two writes for a session that is read but has no new event. Default 5 s. Longer writes less.
+    /// Shorter keeps the stored last-seen time closer to the truth.
     pub activity_window: Span,
-    /// Recent events are stored too, so that replay survives a restart. Off by default: every byte is then written.
+    /// Whether recent events are stored as well as cursors, so that replay survives a restart. Default false. With true,
+    /// every byte of every event stream is also written to the store.
     pub durable: bool,
-    /// A session without a reader is forgotten after this, in memory and in the store. Default 24 h.
+    /// A session that nobody reads is forgotten after this time, in memory and in the store. Default 24 h. Longer lets
+    /// clients come back later. Shorter keeps the store small.
     pub session_idle: Span,
 }
 
@@ -64,26 +66,26 @@ impl Default for Persist {
     }
 }
 
-/// Bounds of the whole process. Reaching one is counted and answered, never grown past.
+/// Bounds of the whole process. A bound that is reached is counted and answered; nothing grows past it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// Streams at once, lingering ones included. Default 100,000. Each costs up to 5 KB beside its log; one more is
-    /// answered 503.
+    /// Requests being served at once, streams that linger included. Default 100,000. Each stream costs up to 5 KB beside
+    /// its log. One more is answered 503.
     pub streams: usize,
     /// Sessions that are remembered, those without a stream included. Default 100,000. One more takes the place of the
-    /// one that has been idle longest; where all have readers it is answered 503.
+    /// session that has been idle longest. If all of them have readers, it is answered 503.
     pub sessions: usize,
-    /// Streams of one session at once. Default 10,000, since an anonymous session is an address, which many may share.
-    /// One more is answered 503.
+    /// Streams of one session at once. Default 10,000. One more is answered 503. A client without credentials counts by
+    /// its address, which many people may share, so a low number can hit them.
     pub streams_per_session: usize,
     /// Sockets at once, clients' and upstreams' together. Default 250,000: both sides of every stream, and room for
-    /// ordinary requests. The system's limit on open files may be lower and then rules.
+    /// ordinary requests. If the system's limit on open files is lower, that limit rules.
     pub connections: usize,
-    /// Bytes of one message head, request or response. Default 64 KiB. More serves larger cookies; worst-case memory is
-    /// this times the connections whose head is unfinished.
+    /// Bytes of one message head, request or answer. Default 64 KiB. More allows larger cookies. The worst case in memory
+    /// is this size times the connections with an unfinished head.
     pub header_bytes: usize,
-    /// Bytes of all logs together. Default 256 MiB. More replays further back over many streams; this is nearly all
-    /// the memory segno uses under load.
+    /// Bytes of all logs together. Default 256 MiB. More replays further back over many streams. Under load this is
+    /// nearly all the memory that segno uses.
     pub log_budget: usize,
 }
 

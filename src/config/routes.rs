@@ -9,7 +9,7 @@ use std::ops::Deref;
 
 use super::route::Route;
 
-/// Routes in the order they were given, and the order they are tried in. Reads as a slice of the former.
+/// Routes in the order in which they were given, and the order in which they are tried. As a slice it has the former.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Routes {
     given: Vec<Route>,
@@ -25,13 +25,13 @@ impl Routes {
         Self { given, tried }
     }
 
-    /// The route of a request with this `Host` (port allowed) and path (a query after `?` is not looked at). Takes a
-    /// comparison per route at worst.
+    /// The route of a request with this `Host` (with or without a port) and path (a query is ignored). Costs one comparison
+    /// per route at worst.
     pub fn find(&self, host: Option<&str>, path: &str) -> Option<&Route> {
         self.position(host, path).map(|n| &self.given[n])
     }
 
-    /// The same as a number, good for indexing this table.
+    /// The same as [`Routes::find`], as an index of this table.
     pub fn position(&self, host: Option<&str>, path: &str) -> Option<usize> {
         let host = host.map(bare_host);
         let path = path.split_once('?').map_or(path, |(path, _)| path);

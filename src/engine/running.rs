@@ -18,7 +18,8 @@ use std::thread::JoinHandle;
 
 /// A running proxy, and the trackers of a program that does its own I/O.
 ///
-/// Dropped, it stops at once and writes in the background what there is; [`Engine::shutdown`] waits for that.
+/// An engine that is dropped stops at once and writes in the background what is not stored yet. [`Engine::shutdown`] waits
+/// for that.
 #[derive(Debug)]
 pub struct Engine {
     pub(super) addresses: Vec<SocketAddr>,
@@ -41,12 +42,12 @@ impl Engine {
         &self.metrics
     }
 
-    /// A count's present number.
+    /// The value of a count.
     pub fn count(&self, count: Count) -> u64 {
         self.metrics.get(count)
     }
 
-    /// Something to end the reactor with from another thread.
+    /// A handle that sends commands to the reactor, for any thread.
     pub fn remote(&self) -> Remote {
         self.remote.0.clone()
     }
@@ -56,7 +57,7 @@ impl Engine {
         self.clock
     }
 
-    /// A way to ask the persister, for any thread.
+    /// A handle for questions to the store, for any thread.
     pub fn store(&self) -> PersistControl {
         self.persister.control()
     }
@@ -70,17 +71,18 @@ impl Engine {
         self.trackers.open(key, within, &self.persister.control(), self.clock).map(InlineTracker::new)
     }
 
-    /// A reader of the cursor of the stream with this key, for any thread. `None`: it has no tracker now. What it reads it
-    /// reads without a lock; finding it takes the lock of the table of trackers for a moment, so keep it.
+    /// A reader of the cursor of the stream with this key, for any thread. `None`: the key has no tracker now. Reading takes
+    /// no lock; finding the reader takes the lock of the table of trackers for a moment, so keep the reader.
     pub fn cursor(&self, key: &[u8]) -> Option<CursorHandle> {
         self.trackers.cursor(key)
     }
 
-    /// Accepts no more, cuts streams so that their clients come back elsewhere, lets other answers end, writes all
-    /// cursors to the store, and stops: within `deadline` and a little in all. What could not be written is returned.
+    /// Drains and stops: accepts no more connections, cuts streams so that their clients come back elsewhere, lets other
+    /// answers end, and writes all cursors to the store. Takes `deadline` and a little in all. Returns what could not be
+    /// written.
     ///
     /// # Errors
-    /// [`ReactorFailed`]; the cursors were written all the same, and what could not be is returned with it.
+    /// [`ReactorFailed`]. Cursors were written all the same; the error holds those that could not be.
     pub fn shutdown(self, deadline: Span) -> Result<Unflushed, ReactorFailed> {
         let until = self.clock.now() + deadline;
         self.remote.0.send(Command::Drain(deadline));
@@ -89,7 +91,7 @@ impl Engine {
         ended(result, left)
     }
 
-    /// Waits until the reactor has stopped, told to by [`Engine::remote`], then writes all cursors for up to `within`.
+    /// Waits until a command through [`Engine::remote`] has stopped the reactor, then writes all cursors for up to `within`.
     ///
     /// # Errors
     /// As [`Engine::shutdown`].
@@ -103,7 +105,7 @@ impl Engine {
 /// The reactor had failed before the engine was ended.
 #[derive(Debug)]
 pub struct ReactorFailed {
-    /// What the system says.
+    /// The system's error.
     pub why: io::Error,
     /// What could not be written, as [`Engine::shutdown`] returns it.
     pub left: Unflushed,
@@ -132,7 +134,7 @@ fn ended(reactor: io::Result<()>, left: Unflushed) -> Result<Unflushed, ReactorF
     }
 }
 
-/// Ends the reactor with the engine. One that has ended does not hear it.
+/// Stops the reactor when the engine is dropped. A reactor that has ended ignores the command.
 #[derive(Debug)]
 pub(super) struct StopWhenDropped(pub(super) Remote);
 
@@ -142,7 +144,7 @@ impl Drop for StopWhenDropped {
     }
 }
 
-/// A store that works needs less than this for a last batch.
+/// The time for the last batch, also where the deadline has passed. A store that works needs less.
 const LEAST: Span = Span::from_millis(250);
 
 fn join(reactor: JoinHandle<io::Result<()>>) -> io::Result<()> {

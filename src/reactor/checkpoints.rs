@@ -1,7 +1,7 @@
-//! Publishes what the machine says of streams through their slots.
+//! Publishes the machine's checkpoints: cursors through slots, events and removals through the store link.
 //!
-//! In: checkpoints, once a turn. Out: newest cursors in slots.
-//! Laws: nothing here waits; a stream that finds no slot runs on unpersisted, which is counted.
+//! In: checkpoints, once a turn. Out: newest cursors in slots; events to keep; tombstones of streams that are forgotten.
+//! Laws: nothing here waits; a stream for which there is no slot goes on without being stored, which is counted.
 
 use super::store::StoreLink;
 use crate::base::{Pages, StreamName};
@@ -10,15 +10,15 @@ use crate::metrics::Metrics;
 use crate::slot::{SlotKey, SlotWriter};
 use std::sync::Arc;
 
-/// The slots of the machine's streams.
+/// The slots of the machine's streams, and removals that wait.
 #[derive(Debug)]
 pub(crate) struct Checkpoints {
     writer: SlotWriter,
     /// By the index of the stream's key.
     slots: Pages<Option<StreamSlot>>,
-    /// Tombstones that found no slot yet.
+    /// Streams whose tombstones wait for a slot.
     forgotten: Vec<StreamName>,
-    /// Removals of logs that found no place yet.
+    /// Streams whose stored logs are to be removed once the persister has room for the message.
     logs: Vec<Arc<StreamName>>,
 }
 
@@ -28,12 +28,12 @@ struct StreamSlot {
     stream: ExchangeKey,
     slot: SlotKey,
     name: Arc<StreamName>,
-    /// Events found no place on their way to the store: the next ones state the hole.
+    /// Events could not be passed on to the store. The next ones state the hole.
     hole: bool,
 }
 
-/// Tombstones that may wait for a slot, and removals of logs that may wait for a place; further ones are counted, and
-/// left to the sweep that the persister makes through the store.
+/// Tombstones that may wait for a slot, and as many removals of logs. Further ones are counted and left to the sweep that
+/// the persister makes through the store.
 const FORGOTTEN: usize = 10_000;
 
 impl Checkpoints {
@@ -41,7 +41,7 @@ impl Checkpoints {
         Self { writer, slots: Pages::default(), forgotten: Vec::new(), logs: Vec::new() }
     }
 
-    /// Takes one checkpoint in.
+    /// Publishes one checkpoint.
     pub(crate) fn publish(&mut self, checkpoint: Checkpoint, store: &StoreLink, metrics: &Metrics) {
         match checkpoint {
             Checkpoint::Began { stream, name } => {
@@ -90,7 +90,7 @@ impl Checkpoints {
         }
     }
 
-    /// Publishes tombstones of records that have no stream any more, as far as there are slots.
+    /// Publishes the tombstones that wait, as far as there are slots.
     fn bury(&mut self, store: &StoreLink, metrics: &Metrics) {
         while let Some(name) = self.forgotten.pop() {
             let name = Arc::new(name);
@@ -107,7 +107,7 @@ impl Checkpoints {
         }
     }
 
-    /// Says again what found no place before. Once a turn.
+    /// Tries again what had to wait. Called once a turn.
     pub(super) fn catch_up(&mut self, store: &StoreLink, metrics: &Metrics) {
         self.bury(store, metrics);
         while self.logs.pop_if(|name| store.forget(name)).is_some() {}
