@@ -6,7 +6,9 @@
 
 use super::connecting::Connecting;
 use super::log_lines::LogLines;
-use super::socket::{Io, Socket};
+#[cfg(feature = "tls")]
+use super::socket::Io;
+use super::socket::Socket;
 use super::sockets::Sockets;
 use super::store::StoreLink;
 use crate::base::Tick;
