@@ -84,7 +84,7 @@ const SYNC_FILES: &[&str] = &["src/sync.rs", "src/sync/real.rs", "src/sync/model
 const SLEEPERS: &[&str] = &[
     // The demo's upstream sends so many events a second: it is a real-time program.
     "src/cli/demo/world.rs",
-    "src/cli/demo/toy.rs",
+    "src/cli/demo/tests/toy.rs",
     // These offer load by the clock, and count what a store does in some seconds.
     "benches/event_persistence/load.rs",
     "benches/event_persistence/proxied.rs",

@@ -4,7 +4,7 @@
 
 use super::super::args::DemoArgs;
 use super::super::proxy::random_seed;
-use super::{Error, Options, Stop as EndProxy, run};
+use super::run::{EndProxy, Error, Options, run};
 use crate::base::Span;
 use crate::cli::Stop;
 use crate::clock::Clock;

@@ -4,7 +4,8 @@
 //! Laws: an id that was never sent is not asked for; a kind of cut is healed when the stream goes on in the way of that
 //! kind, not before.
 
-use std::sync::Mutex;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 
 use super::kind::{Cut, Kind};
 use super::script::Script;
@@ -164,6 +165,29 @@ impl Lane {
         let falls = self.script.rule.falls() && self.script.slot % 4 == outage % 4 && state.outages < outage;
         state.outages = if falls { outage } else { state.outages };
         falls
+    }
+}
+
+/// The streams that upstream knows now, by name. The clients open and close them: a bounded number at one time.
+#[derive(Default)]
+pub(super) struct Lanes(Mutex<HashMap<String, Arc<Lane>>>);
+
+impl Lanes {
+    /// Lets upstream know a stream.
+    pub(super) fn open(&self, script: Script) -> Arc<Lane> {
+        let lane = Arc::new(Lane::new(script));
+        lock(&self.0).insert(lane.script.name.clone(), Arc::clone(&lane));
+        lane
+    }
+
+    /// Lets upstream forget a stream.
+    pub(super) fn close(&self, lane: &Lane) {
+        lock(&self.0).remove(&lane.script.name);
+    }
+
+    /// The stream of that name.
+    pub(super) fn find(&self, name: &str) -> Option<Arc<Lane>> {
+        lock(&self.0).get(name).map(Arc::clone)
     }
 }
 

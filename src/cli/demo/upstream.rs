@@ -15,7 +15,7 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use super::kind::{Cut, Kind, Spot};
-use super::lane::{Answer, Body, Lane};
+use super::lane::{Answer, Body, Lane, Lanes};
 use super::world::World;
 use crate::base::{Random, Span, Tick};
 
@@ -43,11 +43,11 @@ impl Upstream {
     ///
     /// # Errors
     /// The port cannot be bound, or no thread can be had.
-    pub(super) fn start(world: Arc<World>) -> io::Result<Self> {
+    pub(super) fn start(world: Arc<World>, lanes: Arc<Lanes>) -> io::Result<Self> {
         let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
         let addr = listener.local_addr()?;
         let acceptor =
-            thread::Builder::new().name("upstream".to_owned()).spawn(move || accept(&world, addr, listener))?;
+            thread::Builder::new().name("upstream".to_owned()).spawn(move || accept(&world, &lanes, addr, listener))?;
         Ok(Self { addr, acceptor })
     }
 
@@ -65,7 +65,7 @@ fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Accepts, and is away now and then.
-fn accept(world: &Arc<World>, addr: SocketAddr, mut listener: TcpListener) {
+fn accept(world: &Arc<World>, lanes: &Arc<Lanes>, addr: SocketAddr, mut listener: TcpListener) {
     let mut threads: Vec<JoinHandle<()>> = Vec::new();
     let mut next_outage = world.start + Span::from_secs(1);
     while !world.is_stopped() {
@@ -84,7 +84,7 @@ fn accept(world: &Arc<World>, addr: SocketAddr, mut listener: TcpListener) {
             world.set_up();
         }
         match listener.accept() {
-            Ok((socket, _)) => admit(world, socket, &mut threads),
+            Ok((socket, _)) => admit(world, lanes, socket, &mut threads),
             // Nobody there, or a peer that has gone again: either way the next look comes soon.
             Err(_) => _ = world.doze(world.now() + Span::from_millis(1)),
         }
@@ -104,15 +104,15 @@ fn bind_again(world: &World, addr: SocketAddr) -> io::Result<TcpListener> {
     bound
 }
 
-fn admit(world: &Arc<World>, socket: TcpStream, threads: &mut Vec<JoinHandle<()>>) {
+fn admit(world: &Arc<World>, lanes: &Arc<Lanes>, socket: TcpStream, threads: &mut Vec<JoinHandle<()>>) {
     threads.retain(|thread| !thread.is_finished());
     if threads.len() >= MAX_CONNECTIONS {
         world.fail("upstream: too many connections at one time".to_owned());
         return;
     }
-    let shared = Arc::clone(world);
+    let (shared, lanes) = (Arc::clone(world), Arc::clone(lanes));
     // The far side may go away at any time: what that costs is for the stream's client to find.
-    let serve = move || _ = serve(&shared, socket);
+    let serve = move || _ = serve(&shared, &lanes, socket);
     match thread::Builder::new().name("upstream connection".to_owned()).spawn(serve) {
         Ok(thread) => threads.push(thread),
         Err(error) => world.fail(format!("upstream: no thread for a connection: {error}")),
@@ -120,13 +120,13 @@ fn admit(world: &Arc<World>, socket: TcpStream, threads: &mut Vec<JoinHandle<()>
 }
 
 /// One connection, one request.
-fn serve(world: &World, mut socket: TcpStream) -> io::Result<()> {
+fn serve(world: &World, lanes: &Lanes, mut socket: TcpStream) -> io::Result<()> {
     socket.set_nonblocking(false)?;
     socket.set_nodelay(true)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.set_write_timeout(Some(PATIENCE))?;
     let Some((name, last_id)) = request(&mut socket)? else { return Ok(()) };
-    let Some(lane) = world.lane(&name) else { return respond(&mut socket, 404) };
+    let Some(lane) = lanes.find(&name) else { return respond(&mut socket, 404) };
     match lane.answer(world, last_id.as_deref()) {
         Answer::Reset => reset(&socket),
         Answer::Status(code) => respond(&mut socket, code),
