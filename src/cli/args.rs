@@ -124,12 +124,15 @@ enum DedupArg {
 
 #[derive(ClapArgs, Debug)]
 pub(crate) struct DemoArgs {
-    /// How long to run
-    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = parse_span)]
-    pub(crate) duration: Span,
+    /// How long to run; with --listen the default is until it is stopped [default: 20s]
+    #[arg(long, value_name = "TIME", value_parser = parse_span)]
+    pub(crate) duration: Option<Span>,
     /// Write the counts as one JSON object on standard output
     #[arg(long)]
     pub(crate) json: bool,
+    /// Serve only the flaky upstream, at this address, to try things by hand: GET /feed, /restart and /no-ids, POST /answer
+    #[arg(long, value_name = "ADDR", value_parser = address, conflicts_with = "json")]
+    pub(crate) listen: Option<SocketAddr>,
 }
 
 #[derive(ClapArgs, Debug)]

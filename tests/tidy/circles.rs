@@ -159,7 +159,7 @@ fn shortest_circle<'a>(steps: &Steps<'a>, start: &'a [String]) -> Option<Vec<&'a
 }
 
 /// The same circle, told from its least module on, so that it is told once.
-fn least_first<'a>(mut circle: Vec<&'a [String]>) -> Vec<&'a [String]> {
+fn least_first(mut circle: Vec<&[String]>) -> Vec<&[String]> {
     let least = circle.iter().enumerate().min_by_key(|(_, module)| **module).map_or(0, |(at, _)| at);
     circle.rotate_left(least);
     circle

@@ -40,7 +40,7 @@ pub(crate) fn test_modules_are_called_tests(source: &Source) -> Vec<Finding> {
     let files = source.includes.iter().filter(|i| i.tests_alone && misnamed(&i.module));
     let mut findings: Vec<Finding> = files.map(|include| finding(include.line, &include.module)).collect();
     for inline in &source.inline {
-        let module = [source.module.as_slice(), &[inline.name.clone()]].concat();
+        let module = [source.module.as_slice(), std::slice::from_ref(&inline.name)].concat();
         if misnamed(&module) {
             findings.push(finding(inline.first, &module));
         }

@@ -98,6 +98,12 @@ impl Lane {
         Answer::Body(Body { from: self.from(healing, after), cut, preface: preface(healing) })
     }
 
+    /// Whether an event with this id has been sent.
+    pub(super) fn has_sent(&self, id: &str) -> bool {
+        let high = lock(&self.state).high;
+        self.script.find(id).is_some_and(|n| n < high)
+    }
+
     /// What a stream that has ended still has for a client that was cut off near its end.
     fn rest(&self, last_id: Option<&str>) -> Option<Answer> {
         let n = self.script.find(last_id?).filter(|_| self.script.rule.leaves())?;

@@ -11,10 +11,12 @@ mod client;
 mod command;
 mod kind;
 mod lane;
+mod menu;
 mod reader;
 mod report;
 mod run;
 mod script;
+mod serve;
 mod upstream;
 mod world;
 

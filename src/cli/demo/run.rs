@@ -13,12 +13,14 @@ use std::thread::{self, JoinHandle};
 use super::client::{GRACE, Slot};
 use super::lane::Lanes;
 use super::report::{self, Report};
-use super::upstream::Upstream;
+use super::upstream::{LOOPBACK, Upstream};
 use super::world::{Now, World};
 use crate::base::Span;
 
 /// The shortest and the longest run; what is asked for is brought within.
 const DURATIONS: (Span, Span) = (Span::from_secs(1), Span::from_secs(3_600));
+/// What all scripts follow from.
+pub(super) const SEED: u64 = 0x5e9_0001;
 /// How often the live line changes.
 const REFRESH: Span = Span::from_millis(200);
 /// How long behind their own deadline the clients' threads are waited for.
@@ -49,7 +51,7 @@ impl Options {
     pub(super) fn new(duration: Span, json: bool) -> Self {
         let live = io::stderr().is_terminal();
         let colour = live && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { duration, json, both_sides: true, seed: 0x5e9_0001, live, colour }
+        Self { duration, json, both_sides: true, seed: SEED, live, colour }
     }
 }
 
@@ -105,7 +107,9 @@ pub(super) fn run(
     let _ = writeln!(err, "segno demo: {} clients for {duration}, seed {:#x}", slots(options).count(), options.seed);
     let world = Arc::new(World::new(now, duration, options.seed));
     let lanes = Arc::new(Lanes::default());
-    let upstream = Upstream::start(Arc::clone(&world), Arc::clone(&lanes)).map_err(Error::Upstream)?;
+    let known = Arc::clone(&lanes);
+    let find = Arc::new(move |name: &str, _: Option<&str>| known.find(name));
+    let upstream = Upstream::start(LOOPBACK, Arc::clone(&world), find).map_err(Error::Upstream)?;
     let played = play(options, (&world, &lanes), upstream.addr, start_proxy, err);
     world.stop();
     upstream.join();

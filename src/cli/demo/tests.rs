@@ -12,7 +12,7 @@ use super::lane::{Lane, Lanes};
 use super::reader::{Event, Reader};
 use super::run::{Error, Options, run};
 use super::script::Script;
-use super::upstream::Upstream;
+use super::upstream::{LOOPBACK, Upstream};
 use super::world::{Now, World};
 use crate::base::{Random, Span, Tick};
 use crate::clock::Clock;
@@ -37,9 +37,18 @@ impl Rig {
         if !cuts.is_empty() {
             script.cuts = cuts.to_vec();
         }
-        let lanes = Arc::new(Lanes::default());
+        let lanes = Lanes::default();
         let lane = lanes.open(script);
-        Self { upstream: Upstream::start(Arc::clone(&world), lanes).unwrap(), world, lane }
+        Self {
+            upstream: Upstream::start(
+                LOOPBACK,
+                Arc::clone(&world),
+                Arc::new(move |name: &str, _: Option<&str>| lanes.find(name)),
+            )
+            .unwrap(),
+            world,
+            lane,
+        }
     }
 
     fn cut(kind: Kind) -> (Self, Cut) {
