@@ -75,7 +75,7 @@ fn a_duration_ends_it() {
 }
 
 #[test]
-fn an_address_that_is_none_is_refused() {
+fn a_malformed_address_is_refused() {
     let output = segno(&["--listen", "nowhere"]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");

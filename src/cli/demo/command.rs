@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// Heals a second: the demo cuts far more often than any upstream should.
 const HEAL_RATE: u32 = 1_000;
 
-/// How long the demo runs when nobody says.
+/// How long the demo runs without `--duration`.
 const DURATION: Span = Span::from_secs(20);
 
 /// Runs the demo, or serves its upstream alone.

@@ -1,6 +1,6 @@
 //! One stream as upstream keeps it, from connection to connection.
 //!
-//! In: requests, with the id they resume at. Out: an [`Answer`], and what has been written when.
+//! In: requests, with the id they resume at. Out: an [`Response`], and what has been written when.
 //! Laws: an id that was never sent is not asked for; a kind of cut is healed when the stream goes on in the way of that
 //! kind, not before.
 
@@ -14,7 +14,7 @@ use crate::base::Tick;
 
 /// What upstream does with a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Answer {
+pub(super) enum Response {
     /// RST before the first byte.
     Reset,
     /// A head without a body.
@@ -63,11 +63,11 @@ impl Lane {
     }
 
     /// Decides on a request.
-    pub(super) fn answer(&self, world: &World, last_id: Option<&str>) -> Answer {
+    pub(super) fn answer(&self, world: &World, last_id: Option<&str>) -> Response {
         let mut state = lock(&self.state);
         if state.started.is_some() && self.script.rule.method() == "POST" {
             world.fail(format!("{}: upstream was asked again with a POST", self.script.name));
-            return Answer::Status(409);
+            return Response::Status(409);
         }
         state.started.get_or_insert_with(|| world.now());
         if state.over {
@@ -76,9 +76,9 @@ impl Lane {
         if state.failures_left > 0 {
             state.failures_left -= 1;
             return match state.healing {
-                Some(Kind::Status503) => Answer::Status(503),
-                Some(Kind::Status429) => Answer::Status(429),
-                _ => Answer::Reset,
+                Some(Kind::Status503) => Response::Status(503),
+                Some(Kind::Status429) => Response::Status(429),
+                _ => Response::Reset,
             };
         }
         let found = last_id.map(|id| self.script.find(id));
@@ -87,7 +87,7 @@ impl Lane {
             Some(Some(n)) if n < state.high => Some(n),
             Some(_) => {
                 world.fail(format!("{}: upstream was asked for an id that it never sent", self.script.name));
-                return Answer::Status(400);
+                return Response::Status(400);
             }
         };
         let healing = state.healing.take();
@@ -95,7 +95,7 @@ impl Lane {
             world.tally().healed += 1;
         }
         let cut = self.script.cuts.get(state.cuts_made).copied();
-        Answer::Body(Body { from: self.from(healing, after), cut, preface: preface(healing) })
+        Response::Body(Body { from: self.from(healing, after), cut, preface: preface(healing) })
     }
 
     /// Whether an event with this id has been sent.
@@ -105,10 +105,10 @@ impl Lane {
     }
 
     /// What a stream that has ended still has for a client that was cut off near its end.
-    fn rest(&self, last_id: Option<&str>) -> Option<Answer> {
+    fn rest(&self, last_id: Option<&str>) -> Option<Response> {
         let n = self.script.find(last_id?).filter(|_| self.script.rule.leaves())?;
         let from = self.script.next(n);
-        (from < self.script.len()).then_some(Answer::Body(Body { from, cut: None, preface: "" }))
+        (from < self.script.len()).then_some(Response::Body(Body { from, cut: None, preface: "" }))
     }
 
     fn from(&self, healing: Option<Kind>, after: Option<usize>) -> usize {
@@ -119,12 +119,12 @@ impl Lane {
         }
     }
 
-    fn afterwards(&self, world: &World) -> Answer {
+    fn afterwards(&self, world: &World) -> Response {
         let status = self.script.rule.afterwards();
         if status.is_none() {
             world.fail(format!("{}: upstream was asked again for a stream that had ended", self.script.name));
         }
-        Answer::Status(status.unwrap_or(404))
+        Response::Status(status.unwrap_or(404))
     }
 
     /// When event `n` happens.

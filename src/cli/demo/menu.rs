@@ -1,4 +1,4 @@
-//! Which stream a request gets when people try the flaky upstream by hand.
+//! Picks the stream that answers a request when people try the flaky upstream by hand.
 //!
 //! In: a path and a `Last-Event-ID`. Out: a stream: a new one for a request without an id, else the newest one of that
 //! path that has sent the id.
@@ -47,7 +47,7 @@ impl Menu {
             let mut newest_first = served.streams.iter().rev();
             return newest_first.find(|(at, lane)| at == path && lane.has_sent(id)).map(|(_, lane)| Arc::clone(lane));
         }
-        let (rule, slot, len) = dish(path, served.count)?;
+        let (rule, slot, len) = rule_for(path, served.count)?;
         let lane = Arc::new(Lane::new(Script::new(self.seed, rule, slot, served.count, len)));
         served.count += 1;
         if served.streams.len() == MAX_STREAMS {
@@ -58,10 +58,10 @@ impl Menu {
     }
 }
 
-/// The rule, slot and length of stream number `count`, if there is such a path.
-fn dish(path: &str, count: usize) -> Option<(Rule, usize, usize)> {
+/// The rule, slot and length of stream number `count`, if the demo serves `path`.
+fn rule_for(path: &str, count: usize) -> Option<(Rule, usize, usize)> {
     match path {
-        // Odd slots have ids that are never equal, so that an id finds its stream among those of other clients.
+        // Odd slots have ids that no two streams share, so an id names one stream also when many clients ask.
         "feed" => Some((Rule::Fleet, count * 2 + 1, LONG)),
         "restart" if count.is_multiple_of(2) => Some((Rule::RestartUuid, count, RESTART_LEN)),
         "restart" => Some((Rule::RestartInt, count, RESTART_LEN)),

@@ -18,7 +18,7 @@ use super::world::{Now, World};
 use crate::base::Span;
 use crate::cli::Stop;
 
-/// Ten years, where nobody says how long.
+/// How long the upstream serves without `--duration`: ten years.
 const ENDLESS: Span = Span::from_secs(10 * 365 * 86_400);
 
 /// Serves the flaky upstream on `addr` until a signal comes or `duration` is over.

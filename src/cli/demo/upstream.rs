@@ -15,7 +15,7 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use super::kind::{Cut, Kind, Spot};
-use super::lane::{Answer, Body, Lane};
+use super::lane::{Body, Lane, Response};
 use super::world::World;
 use crate::base::{Random, Span, Tick};
 
@@ -139,9 +139,9 @@ fn serve(world: &World, find: &Find, mut socket: TcpStream) -> io::Result<()> {
     let Some((name, last_id)) = request(&mut socket)? else { return Ok(()) };
     let Some(lane) = find(&name, last_id.as_deref()) else { return respond(&mut socket, 404) };
     match lane.answer(world, last_id.as_deref()) {
-        Answer::Reset => reset(&socket),
-        Answer::Status(code) => respond(&mut socket, code),
-        Answer::Body(body) => Connection { world, lane: &lane, socket, chunked: true }.play(&body),
+        Response::Reset => reset(&socket),
+        Response::Status(code) => respond(&mut socket, code),
+        Response::Body(body) => Connection { world, lane: &lane, socket, chunked: true }.play(&body),
     }
 }
 
