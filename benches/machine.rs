@@ -4,6 +4,8 @@
 //! `SEGNO_BYTES=N` nothing is measured and so many events pass: what `valgrind --tool=callgrind` counts for two such
 //! numbers tells the instructions of one event by their difference.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a bench that cannot be set up measures nothing")]
+
 use divan::{Bencher, counter::ItemsCount};
 use segno::base::Tick;
 use segno::config::{Config, Route, Upstream};

@@ -280,6 +280,13 @@ impl Exchange {
         }
     }
 
+    /// Something new lies in the log: cuts the readers for which it came too late, and has all others flushed.
+    #[inline]
+    pub(super) fn show(&mut self, cx: &mut Cx, conns: &mut Conns, key: ExchangeKey) {
+        self.cut_fallen(cx, conns, key);
+        self.readers().flush(cx, conns);
+    }
+
     /// Cuts the readers whose next bytes have left the log; see [`Stream::cut_fallen`].
     pub(super) fn cut_fallen(&mut self, cx: &mut Cx, conns: &mut Conns, key: ExchangeKey) {
         let route = self.route();

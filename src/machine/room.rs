@@ -86,10 +86,9 @@ fn answer_room(cx: &Cx, conns: &Conns, x: &Exchange) -> usize {
 }
 
 impl Exchange {
-    /// What of an upstream's body is read next, if there is room.
+    /// What of an upstream's body is read next, if there is room. Something of it was held back.
     pub(super) fn next_read(&mut self, cx: &mut Cx, conns: &mut Conns, conn: ConnKey) -> NextRead {
-        let Some(c) = conns.get(conn).filter(|c| c.paused || !c.input.is_empty()) else { return NextRead::Nothing };
-        let has_input = !c.input.is_empty();
+        let has_input = conns.get(conn).is_some_and(|c| !c.input.is_empty());
         let enough = self.has_room(cx, conns);
         match self.phase {
             Phase::Asked { .. } if enough => NextRead::Socket,
