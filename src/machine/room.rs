@@ -40,7 +40,7 @@ fn client_room(cx: &Cx, conns: &Conns, c: &Conn, state: ClientState, x: Option<&
         ClientState::Head => cx.config.limits.header_bytes.saturating_sub(c.input.len()),
         ClientState::Busy if c.body.is_done() => PIPELINE.saturating_sub(c.input.len()),
         ClientState::Busy => {
-            let held = x.filter(|x| x.held.is_some()).map(|_| HeldRequest::room(c.input.len()));
+            let held = x.filter(|x| x.is_held()).map(|_| HeldRequest::room(c.input.len()));
             match c.input.is_empty() && upstream_takes(conns, x) {
                 true => HIGH_WATER,
                 false => held.unwrap_or(0),
