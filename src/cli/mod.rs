@@ -12,9 +12,9 @@ mod logging;
 mod parse;
 mod proxy;
 mod sessions;
+mod stop;
 mod tail;
 
-use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -23,7 +23,7 @@ use signal_hook::consts::SIGXFSZ;
 use signal_hook::iterator::Signals;
 
 use self::args::{Args, Command};
-use crate::config::file::Problem;
+use self::stop::Stop;
 
 /// Runs the program on the arguments of this process.
 pub fn main() -> ExitCode {
@@ -65,45 +65,4 @@ fn refuse(error: &clap::Error) -> ExitCode {
     // As above: with the stream gone only the code is left.
     let _ = error.print();
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
-}
-
-/// Why a command ended before its work was done. Its text is whole lines.
-#[derive(Debug)]
-pub(crate) enum Stop {
-    /// The configuration is not sound: each problem a line.
-    Problems {
-        /// The file they lie in, if there is one.
-        file: Option<String>,
-        /// What is wrong.
-        list: Vec<Problem>,
-    },
-    /// The work failed.
-    Failed(String),
-}
-
-impl Stop {
-    /// The exit code that says so.
-    pub(crate) fn code(&self) -> u8 {
-        match self {
-            Self::Problems { .. } => 2,
-            Self::Failed(_) => 1,
-        }
-    }
-
-    /// A failure while doing `what`.
-    pub(crate) fn failed(what: &str, error: impl fmt::Display) -> Self {
-        Self::Failed(format!("{what}: {error}"))
-    }
-}
-
-impl fmt::Display for Stop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Problems { file: Some(file), list } => {
-                list.iter().try_for_each(|problem| writeln!(f, "{}", problem.show(Some(file))))
-            }
-            Self::Problems { file: None, list } => list.iter().try_for_each(|problem| writeln!(f, "segno: {problem}")),
-            Self::Failed(what) => writeln!(f, "segno: {what}"),
-        }
-    }
 }

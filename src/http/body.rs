@@ -86,5 +86,4 @@ impl BodyDecoder {
 }
 
 #[cfg(test)]
-#[path = "body_tests.rs"]
 mod tests;

@@ -209,5 +209,4 @@ fn push_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 }
 
 #[cfg(test)]
-#[path = "forward_tests.rs"]
 mod tests;

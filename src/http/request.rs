@@ -111,5 +111,4 @@ fn parse_expect(headers: &Headers, version: Version) -> Result<bool, HeadError> 
 }
 
 #[cfg(test)]
-#[path = "request_tests.rs"]
 mod tests;

@@ -84,5 +84,4 @@ fn parse_line(line: &[u8]) -> Result<(Version, u16, String), HeadError> {
 }
 
 #[cfg(test)]
-#[path = "response_tests.rs"]
 mod tests;

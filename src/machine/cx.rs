@@ -17,9 +17,6 @@ use crate::track::{Budget, GapReason, Interner, TrackContext, TrackLimits};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Places for outputs that are kept between two inputs; a wave of timers may need many more for a moment.
-const KEPT_OUTPUTS: usize = 4_096;
-
 /// Places for what is left to be done that are kept between two inputs.
 const KEPT_AFTER: usize = 64;
 
@@ -115,14 +112,6 @@ impl Cx {
     pub(super) fn state_gap(&mut self, target: Box<str>, reason: GapReason) {
         self.counts.one(Count::Gaps);
         self.notice(Notice::Gap { target, reason });
-    }
-
-    pub(super) fn pop_output(&mut self) -> Option<Output> {
-        let output = self.outputs.pop_front();
-        if output.is_none() {
-            self.outputs.shrink_to(KEPT_OUTPUTS);
-        }
-        output
     }
 
     pub(super) fn pop_after(&mut self) -> Option<After> {

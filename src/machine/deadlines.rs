@@ -32,7 +32,7 @@ impl Deadlines {
     pub(super) fn of(x: &Exchange, route: &Route) -> Self {
         let never = Tick::NEVER;
         let wait = x.phase.wait().filter(|_| x.phase.awaits_head());
-        let held = x.held.is_some();
+        let held = x.is_held();
         let may_open = x.is_stream_request() && !x.readers().head_sent;
         let limit = wait_limit(x, route);
         // A full socket needs no heartbeat, and `last_sent` then tells since when it has been full.

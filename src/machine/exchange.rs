@@ -30,15 +30,20 @@ pub(super) struct Exchange {
     pub(super) alarm: Alarm,
     /// What the body of a POST was, for one that comes again, and for what it tells of itself.
     pub(super) heard_body: Option<Box<HeardBody>>,
-    /// The request is held back until its body tells where it belongs.
-    pub(super) held: Option<Box<HeldRequest>>,
 }
 
 /// Whose the readers are.
 enum Answer {
     /// There is no event stream, or none yet.
-    Plain(Box<Readers>),
+    Plain(Box<Plain>),
     Stream(Box<Stream>),
+}
+
+/// What an exchange has while its answer is no event stream.
+struct Plain {
+    readers: Readers,
+    /// The request is held back until its body tells where it belongs.
+    held: Option<Box<HeldRequest>>,
 }
 
 /// What is needed to ask upstream, also again.
@@ -138,10 +143,9 @@ impl Exchange {
             route: route as u32,
             request,
             phase: Phase::Waiting { wait: Wait::new(now), at: now },
-            answer: Answer::Plain(Box::new(Readers::one(reader, now))),
+            answer: Answer::Plain(Box::new(Plain { readers: Readers::one(reader, now), held: None })),
             alarm: Alarm::default(),
             heard_body: None,
-            held: None,
         }
     }
 
@@ -170,7 +174,7 @@ impl Exchange {
     pub(super) fn readers(&self) -> &Readers {
         match &self.answer {
             Answer::Stream(stream) => &stream.readers,
-            Answer::Plain(readers) => readers,
+            Answer::Plain(plain) => &plain.readers,
         }
     }
 
@@ -178,15 +182,15 @@ impl Exchange {
     pub(super) fn readers_mut(&mut self) -> &mut Readers {
         match &mut self.answer {
             Answer::Stream(stream) => &mut stream.readers,
-            Answer::Plain(readers) => readers,
+            Answer::Plain(plain) => &mut plain.readers,
         }
     }
 
     /// The answer is an event stream from now on, which takes the readers over.
     pub(super) fn become_stream(&mut self, cx: &mut Cx, account: Account) {
         let route = self.route();
-        if let Answer::Plain(readers) = &mut self.answer {
-            let readers = std::mem::replace(&mut **readers, Readers::none(cx.now));
+        if let Answer::Plain(plain) = &mut self.answer {
+            let readers = std::mem::replace(&mut plain.readers, Readers::none(cx.now));
             let stream = Stream::new(cx, route, account, self.request.cursor.as_deref(), readers);
             self.answer = Answer::Stream(Box::new(stream));
         }
@@ -194,7 +198,7 @@ impl Exchange {
 
     /// The answer is no event stream any more: hands it over without its readers.
     pub(super) fn end_stream(&mut self, now: Tick) -> Option<Box<Stream>> {
-        let plain = Answer::Plain(Box::new(Readers::none(now)));
+        let plain = Answer::Plain(Box::new(Plain { readers: Readers::none(now), held: None }));
         match std::mem::replace(&mut self.answer, plain) {
             Answer::Stream(mut stream) => {
                 *self.readers_mut() = std::mem::replace(&mut stream.readers, Readers::none(now));
@@ -204,6 +208,26 @@ impl Exchange {
                 self.answer = plain;
                 None
             }
+        }
+    }
+
+    /// Whether the request is held back until its body tells where it belongs.
+    pub(super) fn is_held(&self) -> bool {
+        matches!(&self.answer, Answer::Plain(plain) if plain.held.is_some())
+    }
+
+    /// Holds the request back.
+    pub(super) fn hold(&mut self, request: Box<HeldRequest>) {
+        if let Answer::Plain(plain) = &mut self.answer {
+            plain.held = Some(request);
+        }
+    }
+
+    /// Lets the request go on, if it was held back, and hands over what was learnt of its body.
+    pub(super) fn take_held(&mut self) -> Option<Box<HeldRequest>> {
+        match &mut self.answer {
+            Answer::Plain(plain) => plain.held.take(),
+            Answer::Stream(_) => None,
         }
     }
 
@@ -263,7 +287,7 @@ impl Exchange {
         conns.leave(reader.client);
         match &mut self.answer {
             Answer::Stream(stream) => stream.on_left(cx, route),
-            Answer::Plain(readers) => readers.is_empty(),
+            Answer::Plain(plain) => plain.readers.is_empty(),
         }
     }
 
@@ -278,6 +302,13 @@ impl Exchange {
                 cx.state_gap(request.target(), reason);
             }
         }
+    }
+
+    /// Something new lies in the log: cuts the readers for which it came too late, and has all others flushed.
+    #[inline]
+    pub(super) fn show(&mut self, cx: &mut Cx, conns: &mut Conns, key: ExchangeKey) {
+        self.cut_fallen(cx, conns, key);
+        self.readers().flush(cx, conns);
     }
 
     /// Cuts the readers whose next bytes have left the log; see [`Stream::cut_fallen`].

@@ -124,6 +124,9 @@ use pool::Conns;
 use std::sync::Arc;
 use stream::Stream;
 
+/// Places for outputs that are kept between two inputs; a wave of timers may need many more for a moment.
+const KEPT_OUTPUTS: usize = 4_096;
+
 /// All connections and exchanges of one reactor.
 pub struct Machine {
     cx: Cx,
@@ -165,28 +168,6 @@ impl Machine {
     /// Takes in what happened. A stale key is no error: the connection was closed while the news travelled.
     pub fn handle(&mut self, input: Input<'_>, now: Tick) {
         self.cx.now = now.max(self.cx.now);
-        self.react(input);
-        self.finish();
-        #[cfg(debug_assertions)]
-        self.check_a_few();
-    }
-
-    /// Does what reactions have left to be done.
-    fn finish(&mut self) {
-        while let Some(after) = self.cx.pop_after() {
-            match after {
-                After::Ask(key) => {
-                    self.ask(key);
-                    self.arm(key);
-                }
-                After::Ended(key) => self.drop_exchange(key),
-                After::ReadHead(conn) => self.read_head(conn),
-                After::Unread(key) => self.on_unread(key),
-            }
-        }
-    }
-
-    fn react(&mut self, input: Input<'_>) {
         match input {
             Input::Accepted { peer } => self.conns.accept(&mut self.cx, peer),
             Input::Connected { conn } => self.on_connected(conn),
@@ -211,6 +192,26 @@ impl Machine {
             Input::Time => self.on_time(),
             Input::Drain => self.on_drain(),
         }
+        if !self.cx.after.is_empty() {
+            self.finish();
+        }
+        #[cfg(debug_assertions)]
+        self.check_a_few();
+    }
+
+    /// Does what reactions have left to be done.
+    fn finish(&mut self) {
+        while let Some(after) = self.cx.pop_after() {
+            match after {
+                After::Ask(key) => {
+                    self.ask(key);
+                    self.arm(key);
+                }
+                After::Ended(key) => self.drop_exchange(key),
+                After::ReadHead(conn) => self.read_head(conn),
+                After::Unread(key) => self.on_unread(key),
+            }
+        }
     }
 
     fn is_client(&self, conn: ConnKey) -> Option<bool> {
@@ -222,7 +223,10 @@ impl Machine {
 impl Machine {
     /// The next thing to do outside, if there is one.
     pub fn poll_output(&mut self) -> Option<Output> {
-        let output = self.cx.pop_output()?;
+        let Some(output) = self.cx.outputs.pop_front() else {
+            self.cx.outputs.shrink_to(KEPT_OUTPUTS);
+            return None;
+        };
         if let Output::Flush { conn } = output
             && let Some(c) = self.conns.get_mut(conn)
         {

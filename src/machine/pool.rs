@@ -79,14 +79,17 @@ impl Conns {
         }
     }
 
-    /// Leaves bytes in a connection's input, if there are any. Whether there are.
-    pub(super) fn keep_input(&mut self, conn: ConnKey, rest: &[u8]) -> bool {
-        if !rest.is_empty()
-            && let Some(c) = self.table.get_mut(conn)
-        {
+    /// Leaves bytes in a connection's input.
+    pub(super) fn keep_input(&mut self, conn: ConnKey, rest: &[u8]) {
+        if let Some(c) = self.table.get_mut(conn) {
             c.input = rest.to_vec();
         }
-        !rest.is_empty()
+    }
+
+    /// Whether a connection has something to be read that was held back: in its input, or in its socket.
+    #[inline]
+    pub(super) fn is_held_back(&self, conn: ConnKey) -> bool {
+        self.table.get(conn).is_some_and(|c| c.paused || !c.input.is_empty())
     }
 
     /// Asks for a flush, once until it is taken up.

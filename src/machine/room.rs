@@ -40,7 +40,7 @@ fn client_room(cx: &Cx, conns: &Conns, c: &Conn, state: ClientState, x: Option<&
         ClientState::Head => cx.config.limits.header_bytes.saturating_sub(c.input.len()),
         ClientState::Busy if c.body.is_done() => PIPELINE.saturating_sub(c.input.len()),
         ClientState::Busy => {
-            let held = x.filter(|x| x.held.is_some()).map(|_| HeldRequest::room(c.input.len()));
+            let held = x.filter(|x| x.is_held()).map(|_| HeldRequest::room(c.input.len()));
             match c.input.is_empty() && upstream_takes(conns, x) {
                 true => HIGH_WATER,
                 false => held.unwrap_or(0),
@@ -86,10 +86,9 @@ fn answer_room(cx: &Cx, conns: &Conns, x: &Exchange) -> usize {
 }
 
 impl Exchange {
-    /// What of an upstream's body is read next, if there is room.
+    /// What of an upstream's body is read next, if there is room. Something of it was held back.
     pub(super) fn next_read(&mut self, cx: &mut Cx, conns: &mut Conns, conn: ConnKey) -> NextRead {
-        let Some(c) = conns.get(conn).filter(|c| c.paused || !c.input.is_empty()) else { return NextRead::Nothing };
-        let has_input = !c.input.is_empty();
+        let has_input = conns.get(conn).is_some_and(|c| !c.input.is_empty());
         let enough = self.has_room(cx, conns);
         match self.phase {
             Phase::Asked { .. } if enough => NextRead::Socket,

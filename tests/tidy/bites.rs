@@ -1,7 +1,7 @@
 //! Each rule of `tidy` against a small bad example, so that it is known to bite, and a good one, so that it is known to
 //! let go.
 
-use crate::reader::tokens;
+use crate::layout::MAX_INLINE;
 use crate::source::{Finding, Source, settle};
 use crate::*;
 
@@ -146,8 +146,131 @@ fn a_file_without_header_is_found() {
 
 #[test]
 fn a_file_beyond_the_bound_is_found() {
-    assert_eq!(lines(not_too_long, "tests/big.rs", &"//\n".repeat(MAX_LINES + 1)), [MAX_LINES + 1]);
-    assert_eq!(lines(not_too_long, "tests/big.rs", &"//\n".repeat(MAX_LINES)), [0; 0]);
+    assert_eq!(lines(not_too_long, "tests/big.rs", &"//\n".repeat(MAX_LINES)), [MAX_LINES]);
+    assert_eq!(lines(not_too_long, "tests/big.rs", &"//\n".repeat(MAX_LINES - 1)), [0; 0]);
+}
+
+#[test]
+fn a_method_of_the_machine_elsewhere_is_found() {
+    let bad = "use super::Machine;\nimpl Machine {}\nimpl<'a, T: Into<u8>> super::Machine<'a, T>\nwhere\n    T: Copy,\n{\n}\n";
+    assert_eq!(lines(the_machine_has_its_files, "src/machine/book/mod.rs", bad), [2, 3]);
+    for file in ["src/machine/mod.rs", "src/machine/flow/heal.rs", "tests/proxy.rs"] {
+        assert_eq!(lines(the_machine_has_its_files, file, bad), [0; 0]);
+    }
+    let good = "impl fmt::Debug for Machine {}\nimpl From<Machine> for u8 {}\nimpl Machines { fn f(m: Machine) {} }\n\
+                fn g() -> impl Fn(Machine) {}\n#[cfg(test)]\nmod tests {\n    impl Machine {}\n}\n";
+    assert_eq!(lines(the_machine_has_its_files, "src/machine/book/mod.rs", good), [0; 0]);
+}
+
+#[test]
+fn a_test_world_in_the_library_is_found() {
+    let found = |file, text| lines(imports_go_down, file, text);
+    assert_eq!(found("src/engine.rs", "use crate::testing::World;\n"), [1]);
+    assert_eq!(found("src/admin/mod.rs", "use crate::testing::World;\n"), [1]);
+    assert_eq!(found("src/engine.rs", "#[cfg(test)]\nmod tests {\n    use crate::testing::World;\n}\n"), [0; 0]);
+    assert_eq!(found("src/fuzzing/ops.rs", "use crate::testing::World;\n"), [0; 0]);
+    assert_eq!(found("src/testing/world.rs", "use crate::{machine::Machine, persist::Worker};\n"), [0; 0]);
+    assert_eq!(found("src/testing/world.rs", "use crate::cli::Args;\n"), [1]);
+    let shipped = |text| lines(test_worlds_stay_out_of_the_library, "src/lib.rs", text);
+    assert_eq!(shipped("mod base;\nmod testing;\n"), [2]);
+    assert_eq!(shipped("#[cfg(any(test, feature = \"fuzzing\"))]\nmod testing;\n#[cfg(test)]\nmod testing;\n"), [0; 0]);
+}
+
+#[test]
+fn a_path_beside_the_code_is_found() {
+    let bad = "#[cfg(test)]\n#[path = \"scan_tests.rs\"]\nmod tests;\n";
+    assert_eq!(lines(no_paths_beside_the_code, "src/sse/scan.rs", bad), [3]);
+    assert_eq!(lines(no_paths_beside_the_code, "src/sse/scan.rs", "#[cfg(test)]\nmod tests;\n"), [0; 0]);
+    assert_eq!(lines(no_paths_beside_the_code, "tests/proxy.rs", bad), [0; 0]);
+}
+
+#[test]
+fn a_test_module_with_another_name_is_found() {
+    let found = |file, text| lines(test_modules_are_called_tests, file, text);
+    let bad = "#[cfg(test)]\nmod scan_tests;\n#[cfg(test)]\nmod twin {\n    mod a;\n}\nmod real;\n";
+    assert_eq!(found("src/sse/mod.rs", bad), [2, 4]);
+    let good = "#[cfg(test)]\nmod tests;\n#[cfg(any(test, loom))]\nmod model;\n#[cfg(not(test))]\nmod real;\n";
+    assert_eq!(found("src/sync.rs", good), [0; 0]);
+    assert_eq!(found("src/sse/tests/mod.rs", "#[cfg(test)]\nmod world;\n"), [0; 0]);
+    assert_eq!(found("src/lib.rs", "#[cfg(test)]\nmod testing;\n"), [0; 0]);
+}
+
+#[test]
+fn long_inline_tests_are_found() {
+    let tests = |lines: usize| format!("struct S;\n#[cfg(test)]\nmod tests {{\n{}}}\n", "//\n".repeat(lines - 2));
+    assert_eq!(lines(long_tests_have_a_file, "src/sse/scan.rs", &tests(MAX_INLINE + 1)), [3]);
+    assert_eq!(lines(long_tests_have_a_file, "src/sse/scan.rs", &tests(MAX_INLINE)), [0; 0]);
+    let code = format!("mod inner {{\n{}}}\n", "//\n".repeat(MAX_INLINE));
+    assert_eq!(lines(long_tests_have_a_file, "src/sse/scan.rs", &code), [0; 0]);
+}
+
+/// What the rule on circles says of these files of the layer `sse`.
+fn circles(files: &[(&str, &str)]) -> Vec<String> {
+    let mut tree: Vec<Source> =
+        files.iter().map(|(name, text)| Source::new(&format!("src/sse/{name}.rs"), text)).collect();
+    settle(&mut tree);
+    no_circle_of_files(&tree).into_iter().map(|finding| finding.wrong).collect()
+}
+
+#[test]
+fn a_circle_of_two_files_is_told_with_its_names() {
+    let said = circles(&[
+        ("mod", "mod a;\nmod b;\n"),
+        ("a", "use super::b::{B, Deep as D};\nstruct A;\n"),
+        ("b", "struct B;\nfn f() {\n    crate::sse::a::A::new()\n}\n"),
+    ]);
+    assert_eq!(
+        said,
+        ["a circle of files: src/sse/a.rs -> src/sse/b.rs (super::b::B, super::b::Deep) -> src/sse/a.rs \
+          (crate::sse::a::A::new)"]
+    );
+}
+
+#[test]
+fn a_module_and_its_child_make_a_circle() {
+    let child = ("child", "use super::Own;\n");
+    for uses in ["pub use child::X;", "use self::child::X;", "fn f() { child::x() }", "use child;"] {
+        assert_eq!(circles(&[("mod", &format!("mod child;\nstruct Own;\n{uses}\n")), child]).len(), 1, "{uses}");
+    }
+    assert_eq!(circles(&[("mod", "mod child;\nstruct Own;\n"), child]), [""; 0], "`mod` alone is no use");
+}
+
+#[test]
+fn the_shortest_circle_is_told_once() {
+    let said = circles(&[
+        ("a", "use super::b::B;\n"),
+        ("b", "use super::c::C;\n"),
+        ("c", "use super::a::A;\nuse super::d::D;\n"),
+        ("d", "use super::e::E;\n"),
+        ("e", ""),
+    ]);
+    assert_eq!(said.len(), 1, "{said:?}");
+}
+
+#[test]
+fn a_name_passed_on_counts_for_the_file_that_defines_it() {
+    let child = ("b", "use super::X;\n");
+    let a = ("a", "pub struct X;\n");
+    assert_eq!(circles(&[("mod", "mod a;\nmod b;\npub use a::X;\npub use b::Y;\n"), a, child]), [""; 0]);
+    assert_eq!(circles(&[("mod", "mod a;\nmod b;\npub use a::*;\npub use b::Y;\n"), a, child]), [""; 0]);
+    let back = ("a", "use super::Y;\npub struct X;\n");
+    let chain = ("mod", "mod a;\nmod b;\npub use a::X;\npub use b::Z as Y;\n");
+    let said = circles(&[chain, back, ("b", "use super::X;\npub struct Z;\n")]);
+    assert_eq!(said, ["a circle of files: src/sse/a.rs -> src/sse/b.rs (super::Y) -> src/sse/a.rs (super::X)"]);
+}
+
+#[test]
+fn tests_visibility_and_other_layers_make_no_circle() {
+    let a = "use super::b::B;\n";
+    for b in [
+        "#[cfg(test)]\nmod tests {\n    use super::super::a::A;\n}\n",
+        "#[cfg(test)]\nuse super::a::A;\n",
+        "pub(in crate::sse::a) struct B;\n",
+        "// super::a::A\n",
+        "use crate::base::a::A;\nuse super::super::http::a::A;\n",
+    ] {
+        assert_eq!(circles(&[("a", a), ("b", b)]), [""; 0], "{b}");
+    }
 }
 
 #[test]
@@ -208,7 +331,14 @@ fn every_rule_runs_on_the_tree() {
                use std::{time::Instant, sync::{Mutex, atomic::fence}};\t\n";
     let sources = [Source::new("src/sse/lost.rs", bad), Source::new("src/main.rs", "//! M.\nuse crate::x::y;\n")];
     let long = Source::new("tests/long.rs", &"//! x\n".repeat(MAX_LINES + 1));
-    let said: String = check(&[&sources[..], &[long]].concat()).iter().map(Finding::to_string).collect();
+    let inline = format!("#[cfg(test)]\nmod tests {{\n{}}}\n", "//\n".repeat(MAX_INLINE));
+    let layout = [
+        Source::new("src/lib.rs", "mod testing;\n"),
+        Source::new("src/http/mod.rs", "use head::Head;\nimpl Machine {}\nstruct Body;\n"),
+        Source::new("src/http/head.rs", "use super::Body;\n#[cfg(test)]\n#[path = \"x.rs\"]\nmod twin;\n"),
+        Source::new("src/http/long.rs", &inline),
+    ];
+    let said: String = check(&[&sources[..], &[long], &layout].concat()).iter().map(Finding::to_string).collect();
     for word in [
         "may not use",
         "reaches into",
@@ -220,9 +350,15 @@ fn every_rule_runs_on_the_tree() {
         "sleeps",
         "left behind",
         "header",
-        "bound",
+        "is the rule",
         "tab",
         "includes this file",
+        "circle of files",
+        "outside of the conductors",
+        "plain library",
+        "`#[path]` takes",
+        "does not say so",
+        "is the bound",
     ] {
         assert!(said.contains(word), "no finding says `{word}`:\n{said}");
     }

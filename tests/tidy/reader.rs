@@ -1,9 +1,9 @@
 //! Reads the names that a file uses, without a parser of the whole language.
 //!
 //! In: the text of a file. Out: every path as written (a `use` tree gives each leaf with its whole path), the modules
-//! around it, and the `mod name;` lines. Law: comments, strings, characters and lifetimes hold no names.
+//! around it, the `mod name;` lines, and the modules for tests that are written out. Law: comments, strings, characters and lifetimes hold no names.
 
-use crate::source::{Include, Name};
+use crate::source::{Include, Inline, Name};
 
 /// Walks the tokens of a file and keeps the blocks it is in.
 pub(crate) struct Reader<'a> {
@@ -13,6 +13,8 @@ pub(crate) struct Reader<'a> {
     blocks: Vec<Block>,
     /// An attribute for tests was read, and its item has not begun.
     test_item: bool,
+    /// The same, and its `cfg` holds no `any(…)`.
+    tests_alone: bool,
     /// What the last `#[path = "…"]` said.
     elsewhere: Option<&'a str>,
 }
@@ -21,14 +23,16 @@ pub(crate) struct Reader<'a> {
 struct Block {
     module: Option<String>,
     tests: bool,
+    line: usize,
 }
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(module: &'a [String], text: &'a str) -> Self {
-        Self { module, tokens: tokens(text), at: 0, blocks: Vec::new(), test_item: false, elsewhere: None }
+        let tokens = tokens(text);
+        Self { module, tokens, at: 0, blocks: Vec::new(), test_item: false, tests_alone: false, elsewhere: None }
     }
 
-    pub(crate) fn read(mut self, names: &mut Vec<Name>, includes: &mut Vec<Include>) {
+    pub(crate) fn read(mut self, names: &mut Vec<Name>, includes: &mut Vec<Include>, inline: &mut Vec<Inline>) {
         while self.at < self.tokens.len() {
             let (token, line) = self.tokens[self.at];
             let after = self.peek(2);
@@ -36,11 +40,12 @@ impl<'a> Reader<'a> {
                 "#" => self.attribute(),
                 "mod" if after == ";" => {
                     let file = self.elsewhere.take().map(str::to_owned);
-                    includes.push(Include { module: self.child(), line, file, tests: self.in_tests() });
+                    let tests_alone = self.tests_alone;
+                    includes.push(Include { module: self.child(), line, file, tests: self.in_tests(), tests_alone });
                 }
                 "mod" if after == "{" => {
-                    self.blocks.push(Block { module: Some(self.peek(1).to_owned()), tests: self.test_item });
-                    self.test_item = false;
+                    self.blocks.push(Block { module: Some(self.peek(1).to_owned()), tests: self.test_item, line });
+                    self.item_begins();
                     self.at += 2;
                 }
                 "use" if self.peek(1) != "<" => {
@@ -49,14 +54,16 @@ impl<'a> Reader<'a> {
                     continue;
                 }
                 "{" => {
-                    self.blocks.push(Block { module: None, tests: self.test_item });
-                    self.test_item = false;
+                    self.blocks.push(Block { module: None, tests: self.test_item, line });
+                    self.item_begins();
                 }
                 "}" => {
-                    self.blocks.pop();
-                    self.test_item = false;
+                    if let Some(Block { module: Some(name), tests: true, line: first }) = self.blocks.pop() {
+                        inline.push(Inline { name, first, last: line });
+                    }
+                    self.item_begins();
                 }
-                ";" => self.test_item = false,
+                ";" => self.item_begins(),
                 _ if is_word(token) => {
                     self.path(names);
                     continue;
@@ -67,6 +74,12 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// What the attributes before it said of an item holds no longer.
+    fn item_begins(&mut self) {
+        self.test_item = false;
+        self.tests_alone = false;
+    }
+
     /// Steps to the end of `#[…]` and notes `#[test]`, a `cfg` that asks for tests, and `#[path = "…"]`.
     fn attribute(&mut self) {
         let start = if self.peek(1) == "!" { 2 } else { 1 };
@@ -74,13 +87,14 @@ impl<'a> Reader<'a> {
             return;
         }
         let first = self.peek(start + 1);
-        let (mut depth, mut step, mut test, mut not) = (0, start, false, false);
+        let (mut depth, mut step, mut test, mut not, mut any) = (0, start, false, false, false);
         loop {
             match self.peek(step) {
                 "[" => depth += 1,
                 "]" => depth -= 1,
                 "test" => test = true,
                 "not" => not = true,
+                "any" => any = true,
                 text if first == "path" && text.starts_with('"') => self.elsewhere = Some(text.trim_matches('"')),
                 _ => {}
             }
@@ -89,13 +103,17 @@ impl<'a> Reader<'a> {
             }
             step += 1;
         }
-        self.test_item |= test && !not && ["cfg", "test"].contains(&first) && start == 1;
+        let for_tests = test && !not && ["cfg", "test"].contains(&first) && start == 1;
+        self.test_item |= for_tests;
+        self.tests_alone |= for_tests && !any;
         self.at += step;
     }
 
     /// One path outside of a `use`: `a::b::c`, or a lone word.
     fn path(&mut self, names: &mut Vec<Name>) {
         let line = self.tokens[self.at].1;
+        let before = |back: usize| self.at.checked_sub(back).map_or("", |at| self.tokens[at].0);
+        let visibility = (before(1), before(2), before(3)) == ("in", "(", "pub");
         let mut path = vec![self.peek(0).to_owned()];
         while self.peek(1) == "::" && is_word(self.peek(2)) {
             path.push(self.peek(2).to_owned());
@@ -103,17 +121,24 @@ impl<'a> Reader<'a> {
         }
         self.at += 1;
         let bang = self.peek(0) == "!";
-        self.emit(path, line, bang, names);
+        self.emit(path, line, names);
+        if let Some(name) = names.last_mut() {
+            (name.bang, name.visibility) = (bang, visibility);
+        }
     }
 
     /// One tree of a `use`, up to the `,`, `}` or `;` behind it; a leaf for each name it brings in.
     fn use_tree(&mut self, before: &[String], names: &mut Vec<Name>) {
         let mut path = before.to_vec();
+        let mut alias = None;
         let line = self.tokens.get(self.at).map_or(0, |token| token.1);
         loop {
             match self.peek(0) {
                 "::" => {}
-                "as" => self.at += 1,
+                "as" => {
+                    self.at += 1;
+                    alias = Some(self.peek(0).to_owned());
+                }
                 "{" => {
                     self.at += 1;
                     while !["}", ";", ""].contains(&self.peek(0)) {
@@ -130,13 +155,18 @@ impl<'a> Reader<'a> {
             }
             self.at += 1;
         }
+        let leaf = path.iter().rfind(|word| *word != "self").cloned();
         if !path.is_empty() {
-            self.emit(path, line, false, names);
+            self.emit(path, line, names);
+            if let Some(name) = names.last_mut() {
+                name.imported_as = alias.or(leaf);
+            }
         }
     }
 
-    fn emit(&self, path: Vec<String>, line: usize, bang: bool, names: &mut Vec<Name>) {
-        names.push(Name { path, line, in_tests: self.in_tests(), bang, around: self.around() });
+    fn emit(&self, path: Vec<String>, line: usize, names: &mut Vec<Name>) {
+        let (in_tests, around) = (self.in_tests(), self.around());
+        names.push(Name { path, line, in_tests, bang: false, around, imported_as: None, visibility: false });
     }
 
     fn in_tests(&self) -> bool {

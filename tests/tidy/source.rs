@@ -30,6 +30,7 @@ pub(crate) struct Source {
     pub(crate) module: Vec<String>,
     pub(crate) names: Vec<Name>,
     pub(crate) includes: Vec<Include>,
+    pub(crate) inline: Vec<Inline>,
 }
 
 /// One `mod name;` line.
@@ -40,8 +41,19 @@ pub(crate) struct Include {
     pub(crate) line: usize,
     /// The file, where `#[path = "…"]` names it.
     pub(crate) file: Option<String>,
-    /// Only tests compile it.
+    /// Tests compile it, and the plain library does not.
     pub(crate) tests: bool,
+    /// Tests alone compile it: its own `cfg` holds no `any(…)`.
+    pub(crate) tests_alone: bool,
+}
+
+/// One module written out in a file that only tests compile: `#[cfg(test)] mod tests { … }`.
+#[derive(Clone)]
+pub(crate) struct Inline {
+    pub(crate) name: String,
+    /// The lines of its `mod` and of its closing brace.
+    pub(crate) first: usize,
+    pub(crate) last: usize,
 }
 
 /// One name as written: a path `a::b::c`, in a `use` tree each leaf with its whole path.
@@ -55,6 +67,10 @@ pub(crate) struct Name {
     pub(crate) bang: bool,
     /// The modules written out in this file around the name.
     pub(crate) around: Vec<String>,
+    /// What a `use` calls it here: the alias or the last word, `*` for a glob. `None` outside of `use` lines.
+    pub(crate) imported_as: Option<String>,
+    /// It only says who may see an item: `pub(in crate::a)`.
+    pub(crate) visibility: bool,
 }
 
 impl Name {
@@ -73,9 +89,9 @@ impl Source {
     /// The file as the module that a `mod` line with a `#[path]` makes of it.
     fn of_module(file: &str, text: &str, module: Vec<String>) -> Self {
         let (file, text) = (file.to_owned(), text.to_owned());
-        let mut source = Self { file, text, module, names: Vec::new(), includes: Vec::new() };
+        let mut source = Self { file, text, module, names: Vec::new(), includes: Vec::new(), inline: Vec::new() };
         if source.is_rust() {
-            Reader::new(&source.module, &source.text).read(&mut source.names, &mut source.includes);
+            Reader::new(&source.module, &source.text).read(&mut source.names, &mut source.includes, &mut source.inline);
             let folder = source.file.rsplit_once('/').map_or("", |(folder, _)| folder);
             for file in source.includes.iter_mut().filter_map(|include| include.file.as_mut()) {
                 *file = format!("{folder}/{file}");

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::check::{Checker, Ending, Verdict};
 use super::kind::Rule;
-use super::lane::Lane;
+use super::lane::{Lane, Lanes};
 use super::reader::{Event, Reader};
 use super::script::{BACK_LEN, RESTART_FIRST, RESTART_LEN, Script};
 use super::world::World;
@@ -58,7 +58,7 @@ impl Slot {
     }
 
     /// Reads streams until the demo ends or one of them is not as promised.
-    pub(super) fn run(self, world: &World, addr: SocketAddr) {
+    pub(super) fn run(self, world: &World, lanes: &Lanes, addr: SocketAddr) {
         // The slots tick at different times.
         let offset = Span::from_millis(7 * self.slot as u64 % 40);
         if !world.sleep_until(world.start + offset) {
@@ -66,10 +66,10 @@ impl Slot {
         }
         for episode in 0.. {
             let Some(script) = self.script(world, episode) else { break };
-            let lane = world.open(script);
+            let lane = lanes.open(script);
             world.tally().streams += u64::from(!self.rule.is_direct());
             let verdict = follow(world, addr, &lane);
-            world.close(&lane);
+            lanes.close(&lane);
             if !world.settle(&lane.script, verdict) || world.is_stopped() {
                 break;
             }

@@ -4,7 +4,8 @@
 
 use super::super::args::DemoArgs;
 use super::super::proxy::random_seed;
-use super::{Error, Options, Stop as EndProxy, run};
+use super::run::{EndProxy, Error, Options, run};
+use super::serve::serve;
 use crate::base::Span;
 use crate::cli::Stop;
 use crate::clock::Clock;
@@ -17,11 +18,17 @@ use std::sync::Arc;
 /// Heals a second: the demo cuts far more often than any upstream should.
 const HEAL_RATE: u32 = 1_000;
 
-/// Runs the demonstration.
+/// How long the demo runs without `--duration`.
+const DURATION: Span = Span::from_secs(20);
+
+/// Runs the demo, or serves its upstream alone.
 pub(crate) fn command(args: &DemoArgs) -> Result<(), Stop> {
     let clock = Clock::start();
-    let options = Options::new(args.duration, args.json);
     let now = Arc::new(move || clock.now());
+    if let Some(addr) = args.listen {
+        return serve(addr, args.duration, now);
+    }
+    let options = Options::new(args.duration.unwrap_or(DURATION), args.json);
     let (mut out, mut err) = (io::stdout().lock(), io::stderr());
     let report = run(&options, now, start_proxy, &mut out, &mut err).map_err(|e| Stop::Failed(e.to_string()))?;
     if report.ok { Ok(()) } else { Err(Stop::Failed("the demo saw a promise broken; see the report".to_owned())) }

@@ -1,10 +1,11 @@
 //! One stream as upstream keeps it, from connection to connection.
 //!
-//! In: requests, with the id they resume at. Out: an [`Answer`], and what has been written when.
+//! In: requests, with the id they resume at. Out: an [`Response`], and what has been written when.
 //! Laws: an id that was never sent is not asked for; a kind of cut is healed when the stream goes on in the way of that
 //! kind, not before.
 
-use std::sync::Mutex;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 
 use super::kind::{Cut, Kind};
 use super::script::Script;
@@ -13,7 +14,7 @@ use crate::base::Tick;
 
 /// What upstream does with a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Answer {
+pub(super) enum Response {
     /// RST before the first byte.
     Reset,
     /// A head without a body.
@@ -62,11 +63,11 @@ impl Lane {
     }
 
     /// Decides on a request.
-    pub(super) fn answer(&self, world: &World, last_id: Option<&str>) -> Answer {
+    pub(super) fn answer(&self, world: &World, last_id: Option<&str>) -> Response {
         let mut state = lock(&self.state);
         if state.started.is_some() && self.script.rule.method() == "POST" {
             world.fail(format!("{}: upstream was asked again with a POST", self.script.name));
-            return Answer::Status(409);
+            return Response::Status(409);
         }
         state.started.get_or_insert_with(|| world.now());
         if state.over {
@@ -75,9 +76,9 @@ impl Lane {
         if state.failures_left > 0 {
             state.failures_left -= 1;
             return match state.healing {
-                Some(Kind::Status503) => Answer::Status(503),
-                Some(Kind::Status429) => Answer::Status(429),
-                _ => Answer::Reset,
+                Some(Kind::Status503) => Response::Status(503),
+                Some(Kind::Status429) => Response::Status(429),
+                _ => Response::Reset,
             };
         }
         let found = last_id.map(|id| self.script.find(id));
@@ -86,7 +87,7 @@ impl Lane {
             Some(Some(n)) if n < state.high => Some(n),
             Some(_) => {
                 world.fail(format!("{}: upstream was asked for an id that it never sent", self.script.name));
-                return Answer::Status(400);
+                return Response::Status(400);
             }
         };
         let healing = state.healing.take();
@@ -94,14 +95,20 @@ impl Lane {
             world.tally().healed += 1;
         }
         let cut = self.script.cuts.get(state.cuts_made).copied();
-        Answer::Body(Body { from: self.from(healing, after), cut, preface: preface(healing) })
+        Response::Body(Body { from: self.from(healing, after), cut, preface: preface(healing) })
+    }
+
+    /// Whether an event with this id has been sent.
+    pub(super) fn has_sent(&self, id: &str) -> bool {
+        let high = lock(&self.state).high;
+        self.script.find(id).is_some_and(|n| n < high)
     }
 
     /// What a stream that has ended still has for a client that was cut off near its end.
-    fn rest(&self, last_id: Option<&str>) -> Option<Answer> {
+    fn rest(&self, last_id: Option<&str>) -> Option<Response> {
         let n = self.script.find(last_id?).filter(|_| self.script.rule.leaves())?;
         let from = self.script.next(n);
-        (from < self.script.len()).then_some(Answer::Body(Body { from, cut: None, preface: "" }))
+        (from < self.script.len()).then_some(Response::Body(Body { from, cut: None, preface: "" }))
     }
 
     fn from(&self, healing: Option<Kind>, after: Option<usize>) -> usize {
@@ -112,12 +119,12 @@ impl Lane {
         }
     }
 
-    fn afterwards(&self, world: &World) -> Answer {
+    fn afterwards(&self, world: &World) -> Response {
         let status = self.script.rule.afterwards();
         if status.is_none() {
             world.fail(format!("{}: upstream was asked again for a stream that had ended", self.script.name));
         }
-        Answer::Status(status.unwrap_or(404))
+        Response::Status(status.unwrap_or(404))
     }
 
     /// When event `n` happens.
@@ -164,6 +171,29 @@ impl Lane {
         let falls = self.script.rule.falls() && self.script.slot % 4 == outage % 4 && state.outages < outage;
         state.outages = if falls { outage } else { state.outages };
         falls
+    }
+}
+
+/// The streams that upstream knows now, by name. The clients open and close them: a bounded number at one time.
+#[derive(Default)]
+pub(super) struct Lanes(Mutex<HashMap<String, Arc<Lane>>>);
+
+impl Lanes {
+    /// Lets upstream know a stream.
+    pub(super) fn open(&self, script: Script) -> Arc<Lane> {
+        let lane = Arc::new(Lane::new(script));
+        lock(&self.0).insert(lane.script.name.clone(), Arc::clone(&lane));
+        lane
+    }
+
+    /// Lets upstream forget a stream.
+    pub(super) fn close(&self, lane: &Lane) {
+        lock(&self.0).remove(&lane.script.name);
+    }
+
+    /// The stream of that name.
+    pub(super) fn find(&self, name: &str) -> Option<Arc<Lane>> {
+        lock(&self.0).get(name).map(Arc::clone)
     }
 }
 

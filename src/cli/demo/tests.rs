@@ -1,17 +1,19 @@
 //! Upstream on the wire, seen by a direct client, and the whole demo around a toy that heals.
 
+mod toy;
+
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::kind::{Cut, Kind, Rule, Spot};
-use super::lane::Lane;
+use super::lane::{Lane, Lanes};
 use super::reader::{Event, Reader};
+use super::run::{Error, Options, run};
 use super::script::Script;
-use super::upstream::Upstream;
-use super::world::World;
-use super::{Error, Now, Options, run, toy};
+use super::upstream::{LOOPBACK, Upstream};
+use super::world::{Now, World};
 use crate::base::{Random, Span, Tick};
 use crate::clock::Clock;
 
@@ -35,8 +37,18 @@ impl Rig {
         if !cuts.is_empty() {
             script.cuts = cuts.to_vec();
         }
-        let lane = world.open(script);
-        Self { upstream: Upstream::start(Arc::clone(&world)).unwrap(), world, lane }
+        let lanes = Lanes::default();
+        let lane = lanes.open(script);
+        Self {
+            upstream: Upstream::start(
+                LOOPBACK,
+                Arc::clone(&world),
+                Arc::new(move |name: &str, _: Option<&str>| lanes.find(name)),
+            )
+            .unwrap(),
+            world,
+            lane,
+        }
     }
 
     fn cut(kind: Kind) -> (Self, Cut) {

@@ -7,7 +7,7 @@
 //! Source: RFC 9112 section 7.1 (chunks) and 8 (incomplete messages).
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use super::kind::{Cut, Kind, Spot};
-use super::lane::{Answer, Body, Lane};
+use super::lane::{Body, Lane, Response};
 use super::world::World;
 use crate::base::{Random, Span, Tick};
 
@@ -32,6 +32,12 @@ const OUTAGE_EVERY: Span = Span::from_secs(2);
 /// Attempts to bind the same port again.
 const BIND_ATTEMPTS: u32 = 100;
 
+/// Gives the stream for a request: in are the path without its `/` and the `Last-Event-ID`, `None` out is a 404.
+pub(super) type Find = Arc<dyn Fn(&str, Option<&str>) -> Option<Arc<Lane>> + Send + Sync>;
+
+/// Some port of the loopback interface.
+pub(super) const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
 /// A listening upstream.
 pub(super) struct Upstream {
     pub(super) addr: SocketAddr,
@@ -39,16 +45,21 @@ pub(super) struct Upstream {
 }
 
 impl Upstream {
-    /// Binds a port of the loopback interface and serves it until the world stops.
+    /// Binds `addr` and serves it until the world stops.
     ///
     /// # Errors
-    /// The port cannot be bound, or no thread can be had.
-    pub(super) fn start(world: Arc<World>) -> io::Result<Self> {
-        let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+    /// The address cannot be bound, or no thread can be had.
+    pub(super) fn start(addr: SocketAddr, world: Arc<World>, find: Find) -> io::Result<Self> {
+        let listener = bind(addr)?;
         let addr = listener.local_addr()?;
         let acceptor =
-            thread::Builder::new().name("upstream".to_owned()).spawn(move || accept(&world, addr, listener))?;
+            thread::Builder::new().name("upstream".to_owned()).spawn(move || accept(&world, &find, addr, listener))?;
         Ok(Self { addr, acceptor })
+    }
+
+    /// Whether it has ended, by the stop or because its address could not be bound again after an outage.
+    pub(super) fn has_ended(&self) -> bool {
+        self.acceptor.is_finished()
     }
 
     /// Waits for all threads; to be called behind [`World::stop`].
@@ -65,7 +76,7 @@ fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Accepts, and is away now and then.
-fn accept(world: &Arc<World>, addr: SocketAddr, mut listener: TcpListener) {
+fn accept(world: &Arc<World>, find: &Find, addr: SocketAddr, mut listener: TcpListener) {
     let mut threads: Vec<JoinHandle<()>> = Vec::new();
     let mut next_outage = world.start + Span::from_secs(1);
     while !world.is_stopped() {
@@ -84,7 +95,7 @@ fn accept(world: &Arc<World>, addr: SocketAddr, mut listener: TcpListener) {
             world.set_up();
         }
         match listener.accept() {
-            Ok((socket, _)) => admit(world, socket, &mut threads),
+            Ok((socket, _)) => admit(world, find, socket, &mut threads),
             // Nobody there, or a peer that has gone again: either way the next look comes soon.
             Err(_) => _ = world.doze(world.now() + Span::from_millis(1)),
         }
@@ -104,15 +115,15 @@ fn bind_again(world: &World, addr: SocketAddr) -> io::Result<TcpListener> {
     bound
 }
 
-fn admit(world: &Arc<World>, socket: TcpStream, threads: &mut Vec<JoinHandle<()>>) {
+fn admit(world: &Arc<World>, find: &Find, socket: TcpStream, threads: &mut Vec<JoinHandle<()>>) {
     threads.retain(|thread| !thread.is_finished());
     if threads.len() >= MAX_CONNECTIONS {
         world.fail("upstream: too many connections at one time".to_owned());
         return;
     }
-    let shared = Arc::clone(world);
+    let (shared, find) = (Arc::clone(world), Arc::clone(find));
     // The far side may go away at any time: what that costs is for the stream's client to find.
-    let serve = move || _ = serve(&shared, socket);
+    let serve = move || _ = serve(&shared, &find, socket);
     match thread::Builder::new().name("upstream connection".to_owned()).spawn(serve) {
         Ok(thread) => threads.push(thread),
         Err(error) => world.fail(format!("upstream: no thread for a connection: {error}")),
@@ -120,17 +131,17 @@ fn admit(world: &Arc<World>, socket: TcpStream, threads: &mut Vec<JoinHandle<()>
 }
 
 /// One connection, one request.
-fn serve(world: &World, mut socket: TcpStream) -> io::Result<()> {
+fn serve(world: &World, find: &Find, mut socket: TcpStream) -> io::Result<()> {
     socket.set_nonblocking(false)?;
     socket.set_nodelay(true)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.set_write_timeout(Some(PATIENCE))?;
     let Some((name, last_id)) = request(&mut socket)? else { return Ok(()) };
-    let Some(lane) = world.lane(&name) else { return respond(&mut socket, 404) };
+    let Some(lane) = find(&name, last_id.as_deref()) else { return respond(&mut socket, 404) };
     match lane.answer(world, last_id.as_deref()) {
-        Answer::Reset => reset(&socket),
-        Answer::Status(code) => respond(&mut socket, code),
-        Answer::Body(body) => Connection { world, lane: &lane, socket, chunked: true }.play(&body),
+        Response::Reset => reset(&socket),
+        Response::Status(code) => respond(&mut socket, code),
+        Response::Body(body) => Connection { world, lane: &lane, socket, chunked: true }.play(&body),
     }
 }
 

@@ -1,18 +1,16 @@
-//! What upstream and clients share: the clock, the streams that are open, the tally.
+//! What upstream and clients share: the clock and the tally.
 //!
 //! In: what happened, from every thread. Out: [`Tally`], the numbers of the report.
 //! Laws: whatever grows has a bound; a thread that died does not poison the others; this is the only file of the demo
 //! that sleeps.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::Now;
 use super::check::Verdict;
 use super::kind::Kind;
-use super::lane::Lane;
 use super::script::Script;
 use crate::base::{Span, Tick};
 
@@ -22,6 +20,9 @@ const MAX_TOLD: usize = 20;
 const MAX_SAMPLES: usize = 1 << 20;
 /// The longest sleep: how late a thread may learn that the demo is over.
 const SLICE: Span = Span::from_millis(50);
+
+/// The clock of the demo: it must not go backwards. It is read from many threads.
+pub(super) type Now = Arc<dyn Fn() -> Tick + Send + Sync>;
 
 /// Locks, also behind a thread that died: the numbers are still the best there are.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -75,7 +76,6 @@ pub(super) struct World {
     pub(super) end: Tick,
     pub(super) start: Tick,
     pub(super) seed: u64,
-    lanes: Mutex<HashMap<String, Arc<Lane>>>,
     tally: Mutex<Tally>,
     outage: Mutex<Outage>,
     stopped: Mutex<bool>,
@@ -90,7 +90,6 @@ impl World {
             end: start + duration,
             start,
             seed,
-            lanes: Mutex::default(),
             tally: Mutex::default(),
             outage: Mutex::default(),
             stopped: Mutex::default(),
@@ -129,23 +128,6 @@ impl World {
     /// Whether all threads are to end.
     pub(super) fn is_stopped(&self) -> bool {
         *lock(&self.stopped)
-    }
-
-    /// Lets upstream know a stream, by its name.
-    pub(super) fn open(&self, script: Script) -> Arc<Lane> {
-        let lane = Arc::new(Lane::new(script));
-        lock(&self.lanes).insert(lane.script.name.clone(), Arc::clone(&lane));
-        lane
-    }
-
-    /// Lets upstream forget it.
-    pub(super) fn close(&self, lane: &Lane) {
-        lock(&self.lanes).remove(&lane.script.name);
-    }
-
-    /// The stream of that name.
-    pub(super) fn lane(&self, name: &str) -> Option<Arc<Lane>> {
-        lock(&self.lanes).get(name).map(Arc::clone)
     }
 
     /// Upstream's listener is closed.

@@ -91,7 +91,7 @@ impl Machine {
         match x.phase {
             Phase::Waiting { .. } => {
                 let client = x.client().and_then(|client| self.conns.get(client));
-                let by_body = x.held.is_some() && client.is_some_and(|c| c.timer.is_some());
+                let by_body = x.is_held() && client.is_some_and(|c| c.timer.is_some());
                 assert!(timed || by_body, "waits for ever: {}", what());
             }
             Phase::Connecting { .. } | Phase::Asked { .. } => assert!(timed, "waits for ever: {}", what()),

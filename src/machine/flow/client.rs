@@ -145,7 +145,9 @@ impl Machine {
     fn open_held(&mut self, conn: ConnKey, route: usize, request: Request, reader: Reader, held: Option<HeldRequest>) {
         let mut exchange = Exchange::new(route, request, reader, self.cx.now);
         exchange.heard_body = Some(Box::new(HeardBody::new(&self.cx.secret)));
-        exchange.held = held.map(Box::new);
+        if let Some(held) = held {
+            exchange.hold(Box::new(held));
+        }
         let Some(key) = self.admit(conn, exchange) else { return };
         let until = self.cx.body_deadline(route);
         self.conns.set_deadline(&mut self.cx, conn, until);
@@ -194,7 +196,7 @@ impl Machine {
         let Some(c) = conns.get_mut(conn) else { return };
         let Some(key) = c.exchange.filter(|_| !c.body.is_done() && !c.input.is_empty()) else { return };
         let Some(x) = exchanges.get_mut(key) else { return };
-        if x.held.is_some() {
+        if x.is_held() {
             return self.hear_body(conn, key);
         }
         let Some(upstream) = x.phase.upstream() else { return };
@@ -258,7 +260,7 @@ impl Machine {
         let Some(c) = self.conns.get(conn) else { return };
         let Some(key) = c.exchange.filter(|_| !c.body.is_done()) else { return };
         let Some(x) = self.exchanges.get(key) else { return };
-        if x.held.is_none() && (!c.input.is_empty() || !upstream_takes(&self.conns, Some(x))) {
+        if !x.is_held() && (!c.input.is_empty() || !upstream_takes(&self.conns, Some(x))) {
             // The client is not slow: it is not read.
             let until = self.cx.body_deadline(x.route());
             return self.conns.set_deadline(&mut self.cx, conn, until);

@@ -221,10 +221,10 @@ impl Machine {
     pub(super) fn hear_body(&mut self, conn: ConnKey, key: ExchangeKey) {
         let Self { cx, conns, exchanges, .. } = self;
         let (Some(x), Some(c)) = (exchanges.get_mut(key), conns.get(conn)) else { return };
-        let Some(mut held) = x.held.take() else { return };
+        let Some(mut held) = x.take_held() else { return };
         match held.hear(&c.input) {
             Progress::Open { came } => {
-                x.held = Some(held);
+                x.hold(held);
                 if came {
                     // The client has its time anew.
                     let until = cx.now + cx.route(x.route()).body_timeout;

@@ -102,7 +102,7 @@ impl Machine {
         if was_blocked != Some(!sent) {
             x.arm(cx, key);
         }
-        if let Some(upstream) = upstream {
+        if let Some(upstream) = upstream.filter(|upstream| self.conns.is_held_back(*upstream)) {
             self.read_on(key, upstream);
         }
         if more {

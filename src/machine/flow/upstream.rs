@@ -200,7 +200,7 @@ impl Machine {
 
     /// There may be room again: first for what waits here, then for what waits in the socket.
     pub(super) fn read_on(&mut self, key: ExchangeKey, conn: ConnKey) {
-        loop {
+        while self.conns.is_held_back(conn) {
             let Self { cx, conns, exchanges, .. } = self;
             let Some(x) = exchanges.get_mut(key) else { return };
             match x.next_read(cx, conns, conn) {
@@ -231,7 +231,11 @@ impl Machine {
         };
         let rest = &bytes[used..];
         match body {
-            Body::Open => self.conns.keep_input(conn, rest),
+            Body::Open if rest.is_empty() => false,
+            Body::Open => {
+                self.conns.keep_input(conn, rest);
+                true
+            }
             Body::Done => {
                 self.conns.keep_input(conn, rest);
                 self.on_body_end(key, conn);
@@ -264,13 +268,14 @@ impl Machine {
             self.let_go(key);
             return (bytes.len(), Body::Open);
         }
-        if cx.budget.is_over() {
-            self.reclaim();
+        if !cx.budget.is_over() {
+            x.show(cx, conns, key);
+            return (taken.used, taken.body);
         }
+        self.reclaim();
         let Self { cx, conns, exchanges, .. } = self;
         if let Some(x) = exchanges.get_mut(key) {
-            x.cut_fallen(cx, conns, key);
-            x.readers().flush(cx, conns);
+            x.show(cx, conns, key);
         }
         (taken.used, taken.body)
     }

@@ -198,6 +198,15 @@ impl Readers {
 
     /// Takes out, one after the other, the readers of which `goes` is true, and hands each over.
     pub(in crate::machine) fn part(&mut self, goes: impl Fn(&Reader) -> bool, mut each: impl FnMut(Reader)) {
+        if self.more.is_none() {
+            // One reader is the ordinary case, and this runs for each event.
+            if self.first.as_ref().is_some_and(&goes)
+                && let Some(reader) = self.leave(0)
+            {
+                each(reader);
+            }
+            return;
+        }
         let mut seat = 0;
         while seat < self.end() {
             if self.get(seat).is_some_and(&goes)
@@ -258,7 +267,13 @@ impl Readers {
     /// Asks for a flush of each reader's connection.
     #[inline]
     pub(in crate::machine) fn flush(&self, cx: &mut Cx, conns: &mut Conns) {
-        self.iter().for_each(|(_, reader)| conns.flush(cx, reader.client));
+        // One reader is the ordinary case, and this runs for each event.
+        if let Some(first) = &self.first {
+            conns.flush(cx, first.client);
+        }
+        if let Some(more) = &self.more {
+            more.0.iter().flatten().for_each(|reader| conns.flush(cx, reader.client));
+        }
     }
 
     /// Sends each reader the bytes of segno's own that `words` has for it, if any.

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use super::Stop;
-use super::reader::{Event, Reader};
+use crate::cli::demo::reader::{Event, Reader};
+use crate::cli::demo::run::EndProxy;
 
 /// What the toy does wrong.
 #[derive(Clone, Copy, PartialEq)]
@@ -20,7 +20,7 @@ pub(super) enum Flaw {
     Repeats,
 }
 
-pub(super) fn start(upstream: SocketAddr, flaw: Flaw) -> (SocketAddr, Stop) {
+pub(super) fn start(upstream: SocketAddr, flaw: Flaw) -> (SocketAddr, EndProxy) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     let over = Arc::new(Mutex::new(false));

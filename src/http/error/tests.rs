@@ -1,0 +1,68 @@
+//! What an error says, and the answer that it gives.
+
+use super::*;
+
+#[test]
+fn an_excerpt_is_printable_and_short() {
+    assert_eq!(&*excerpt(b"a\r\n\x00\xff"), "a\\r\\n\\x00\\xff");
+    assert!(excerpt(&[0xff; 70_000]).len() < 300);
+}
+
+#[test]
+fn a_message_is_one_lower_case_line_without_full_stop() {
+    for e in all() {
+        let text = e.to_string();
+        assert!(!text.contains('\n') && !text.ends_with('.'), "{text}");
+    }
+}
+
+#[test]
+fn each_error_has_a_message_of_its_own_that_shows_what_was_sent() {
+    let mut messages = std::collections::HashSet::new();
+    for e in all() {
+        let text = e.to_string();
+        let shown = format!("{e:?}");
+        assert!(!shown.contains("shown") || text.contains("shown"), "{text}");
+        assert!(!shown.contains("77") || text.contains("77"), "{text}");
+        assert!(messages.insert(text), "{e}");
+    }
+}
+
+fn all() -> Vec<HeadError> {
+    let text = || excerpt(b"shown\n");
+    vec![
+        HeadError::Unfinished,
+        HeadError::TooLong { limit: 77 },
+        HeadError::RequestLineTooLong { limit: 77 },
+        HeadError::TooManyHeaders { limit: 77 },
+        HeadError::TooManyOptions { limit: 77 },
+        HeadError::LastEventIdTooLong { len: 99, limit: 77 },
+        HeadError::BareLf { line: 77 },
+        HeadError::BareCr { line: 77 },
+        HeadError::Folded { line: 77 },
+        HeadError::Control { line: 77, byte: 9 },
+        HeadError::SpaceBeforeColon { line: 77 },
+        HeadError::HeaderName { line: 77, text: text() },
+        HeadError::BothFramings,
+        HeadError::ContentLengthRepeated,
+        HeadError::ContentLength(text()),
+        HeadError::ContentLengthTooLarge,
+        HeadError::TransferCoding(text()),
+        HeadError::ChunkedNotOnce,
+        HeadError::TransferEncodingIn10,
+        HeadError::RequestLine(text()),
+        HeadError::Version(text()),
+        HeadError::Method(text()),
+        HeadError::Connect,
+        HeadError::Target(text()),
+        HeadError::HostMissing,
+        HeadError::HostRepeated,
+        HeadError::Host(text()),
+        HeadError::Upgrade(text()),
+        HeadError::Expect(text()),
+        HeadError::StatusLine(text()),
+        HeadError::SwitchedProtocols,
+        HeadError::LastEventIdRepeated,
+        HeadError::LastEventId,
+    ]
+}

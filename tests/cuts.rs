@@ -1,0 +1,224 @@
+//! The proxy between a client and an upstream that breaks: what is cut, is healed, and ends, over real sockets.
+//!
+//! In: scripts for upstream, a raw client. Out: bytes compared with what upstream meant to say.
+//! Law: order is made by signals between both sides, never by time.
+
+#![cfg(feature = "net")]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
+
+mod support;
+
+use segno::base::{Count, Span};
+use support::{End, Proxy, Script, event, events, signal};
+
+/// Half of an event, as a cut leaves it.
+fn half(id: usize) -> String {
+    let whole = event(id);
+    whole[..whole.len() / 2].to_owned()
+}
+
+/// Answers with the events from `first` on to a request that says it has the one before.
+fn go_on(peer: &mut support::Peer, first: usize, last: usize) {
+    let head = peer.head();
+    assert!(head.contains(&format!("\r\nLast-Event-ID: {}\r\n", first - 1)), "{head}");
+    peer.begin_stream();
+    peer.send_chunk(events(first..=last));
+}
+
+#[test]
+fn a_fin_inside_an_event_is_healed_into_one_unbroken_stream() {
+    let script = Script::run(|door| {
+        let mut first = door.accept();
+        first.head();
+        first.begin_stream();
+        first.send_chunk(events(1..=5));
+        first.send_chunk(half(6));
+        first.fin();
+        let mut second = door.accept();
+        go_on(&mut second, 6, 9);
+        second.send_last_chunk();
+    });
+    let proxy = Proxy::to(script.address());
+    let mut client = proxy.client();
+    client.open_events("/events");
+    assert_eq!(client.rest(), End::Whole);
+    assert_eq!(client.text(), events(1..=9));
+    script.end();
+    proxy.until_count(Count::Heals, 1);
+}
+
+#[test]
+fn a_reset_inside_an_event_is_healed_into_one_unbroken_stream() {
+    let (seen, awaited) = signal();
+    let script = Script::run(move |door| {
+        let mut first = door.accept();
+        first.head();
+        first.begin_stream();
+        first.send_chunk(events(1..=5));
+        first.send_chunk(half(6));
+        awaited.take();
+        first.rst();
+        let mut second = door.accept();
+        go_on(&mut second, 6, 9);
+        second.send_last_chunk();
+    });
+    let proxy = Proxy::to(script.address());
+    let mut client = proxy.client();
+    client.open_events("/events");
+    client.until(event(5));
+    seen.give();
+    assert_eq!(client.rest(), End::Whole);
+    assert_eq!(client.text(), events(1..=9));
+    script.end();
+}
+
+#[test]
+fn a_fin_inside_a_chunk_size_is_a_cut_and_healed() {
+    let script = Script::run(|door| {
+        let mut first = door.accept();
+        first.head();
+        first.begin_stream();
+        first.send_chunk(events(1..=2));
+        first.send("4");
+        first.fin();
+        let mut second = door.accept();
+        go_on(&mut second, 3, 4);
+        second.send_last_chunk();
+    });
+    let proxy = Proxy::to(script.address());
+    let mut client = proxy.client();
+    client.open_events("/events");
+    assert_eq!((client.rest(), client.text()), (End::Whole, events(1..=4).as_str()));
+    script.end();
+}
+
+#[test]
+fn what_upstream_repeats_after_a_cut_reaches_the_client_once() {
+    let script = Script::run(|door| {
+        let mut first = door.accept();
+        first.head();
+        first.begin_stream();
+        first.send_chunk(events(1..=5));
+        first.fin();
+        let mut second = door.accept();
+        second.head();
+        second.begin_stream();
+        second.send_chunk(events(3..=8));
+        second.send_last_chunk();
+    });
+    let proxy = Proxy::to(script.address());
+    let mut client = proxy.client();
+    client.open_events("/events");
+    assert_eq!((client.rest(), client.text()), (End::Whole, events(1..=8).as_str()));
+    script.end();
+    proxy.until_count(Count::Duplicates, 3);
+}
+
+#[test]
+fn refused_connections_after_a_cut_are_tried_again_until_upstream_is_back() {
+    let (tried_in_vain, awaited) = signal();
+    let script = Script::run(move |door| {
+        let mut first = door.accept();
+        first.head();
+        first.begin_stream();
+        first.send_chunk(events(1..=3));
+        door.close();
+        first.fin();
+        awaited.take();
+        door.open();
+        let mut second = door.accept();
+        go_on(&mut second, 4, 6);
+        second.send_last_chunk();
+    });
+    let proxy = Proxy::to(script.address());
+    let mut client = proxy.client();
+    client.open_events("/events");
+    client.until(event(3));
+    // The fifth attempt comes about a second after the cut.
+    proxy.until_count(Count::UpstreamConnectsFailed, 4);
+    tried_in_vain.give();
+    assert_eq!((client.rest(), client.text()), (End::Whole, events(1..=6).as_str()));
+    script.end();
+}
+
+#[test]
+fn many_cuts_one_after_the_other_leave_one_unbroken_stream() {
+    const CUTS: usize = 20;
+    let script = Script::run(|door| {
+        for n in 0..CUTS {
+            let mut peer = door.accept();
+            peer.head();
+            peer.begin_stream();
+            peer.send_chunk(event(n + 1));
+            peer.send_chunk(half(n + 2));
+            if n % 2 == 0 { peer.fin() } else { peer.rst() }
+        }
+        let mut last = door.accept();
+        last.head();
+        last.begin_stream();
+        last.send_chunk(event(CUTS + 1));
+        last.send_last_chunk();
+    });
+    let proxy = Proxy::to(script.address());
+    let mut client = proxy.client();
+    client.open_events("/events");
+    assert_eq!(client.rest(), End::Whole);
+    // A reset may overtake the event before it; what comes then is asked for again, and this upstream does not go back.
+    assert!(client.text().ends_with(&event(CUTS + 1)) && client.text().starts_with(&event(1)), "{}", client.text());
+    script.end();
+}
+
+#[test]
+fn a_stream_without_ids_is_cut_for_the_client_too() {
+    let script = Script::run(|door| {
+        let mut first = door.accept();
+        first.head();
+        first.begin_stream();
+        first.send_chunk("data: one\n\ndata: tw");
+        first.fin();
+    });
+    let proxy = Proxy::to(script.address());
+    let mut client = proxy.client();
+    client.open_events("/events");
+    assert_eq!((client.rest(), client.text()), (End::Cut, "data: one\n\n"));
+    script.end();
+}
+
+#[test]
+fn a_clean_end_closes_the_stream_and_keeps_the_connection() {
+    let script = Script::run(|door| {
+        let mut peer = door.accept();
+        peer.head();
+        peer.begin_stream();
+        peer.send_chunk("id: 1\ndata: one\n\ndata: [DONE]");
+        peer.send_last_chunk();
+        peer.head();
+        peer.answer("next");
+    });
+    let proxy = Proxy::to(script.address());
+    let mut client = proxy.client();
+    client.open_events("/events");
+    assert_eq!((client.rest(), client.text()), (End::Whole, "id: 1\ndata: one\n\ndata: [DONE]"));
+    client.get("/next");
+    assert_eq!(client.answer().text(), "next");
+    script.end();
+}
+
+#[test]
+fn a_silent_upstream_counts_as_cut_where_the_route_says_so() {
+    let script = Script::run(|door| {
+        let mut first = door.accept();
+        first.head();
+        first.begin_stream();
+        first.send_chunk(events(1..=2));
+        first.until_gone();
+        let mut second = door.accept();
+        go_on(&mut second, 3, 4);
+        second.send_last_chunk();
+    });
+    let proxy = Proxy::with(script.address(), |r| r.upstream_idle = Some(Span::from_millis(300)));
+    let mut client = proxy.client();
+    client.open_events("/events");
+    assert_eq!((client.rest(), client.text()), (End::Whole, events(1..=4).as_str()));
+    script.end();
+}
