@@ -1,7 +1,7 @@
 //! The one place that reads the machine's clock.
 //!
 //! In: the operating system's monotonic clock, and its calendar once. Out: [`Tick`]s since the clock was made.
-//! Law: time does not go backwards, and everything above the sockets gets it passed in.
+//! Law: time does not go backwards, and everything above the sockets takes it as an argument.
 
 use crate::base::Tick;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -10,11 +10,11 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     hands: Hands,
-    /// What the calendar said at the start, in milliseconds since the Unix epoch.
+    /// The calendar's time at the start, in milliseconds since the Unix epoch.
     unix_ms: u64,
 }
 
-/// What tells the time since the start.
+/// Where the time since the start comes from.
 #[derive(Clone, Copy, Debug)]
 enum Hands {
     Since(Instant),
@@ -28,14 +28,14 @@ impl Clock {
         Self { hands: Hands::Since(Instant::now()), unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX) }
     }
 
-    /// A clock that stands still, for models: each run of them must go the same way.
+    /// A clock that stands still, for models: every run of a model must see the same times.
     #[doc(hidden)]
     pub fn stopped(at: Tick) -> Self {
         Self { hands: Hands::Stopped(at), unix_ms: 0 }
     }
 
-    /// A time as the calendar has it, in milliseconds since the Unix epoch. The calendar is read once, so that these
-    /// times do not go backwards either.
+    /// A time by the calendar, in milliseconds since the Unix epoch. The calendar is read once, so these times do not go
+    /// backwards either.
     pub fn unix_ms(&self, at: Tick) -> u64 {
         self.unix_ms.saturating_add(at.micros() / 1_000)
     }

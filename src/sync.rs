@@ -2,8 +2,9 @@
 //! threads is built from what stands here, on std or, under `cfg(loom)`, on the model checker's twins.
 //!
 //! In: plain values and [`Edge`]s, which say what an operation makes visible to whom. Out: cells, bits, a ring, inboxes, a
-//! desk, parking.
-//! Laws: no operation takes a lock, but telling and hearing at a desk, which the store threads alone do; two threads that
+//! desk, parking, a lock for cold paths.
+//! Laws: no operation takes a lock, but telling and hearing at a desk, which the store threads alone do, and `Mutex`, which
+//! the reactor's thread never takes; two threads that
 //! each say something and look at what the other said do so by read-modify-write, since loom judges plain sequentially
 //! consistent loads and stores as acquire and release.
 //!
@@ -49,10 +50,15 @@ impl Counter {
     }
 }
 
-/// What the slots are made of.
+/// What threads hand things over with.
 #[cfg(feature = "persist")]
 mod handover {
     use std::sync::atomic::Ordering;
+
+    #[cfg(all(feature = "net", loom))]
+    pub use super::model::{Mutex, MutexGuard};
+    #[cfg(all(feature = "net", not(loom)))]
+    pub use super::real::{Mutex, MutexGuard};
 
     #[cfg(not(loom))]
     pub use super::real::{Asker, Desk, Inbox, Latest, Post, Ring, Shared, Sleeper, Teller, desk, inbox, park};

@@ -1,7 +1,7 @@
 //! The metrics page.
 //!
 //! In: counters. Out: Prometheus' text format.
-//! Law: names are those of the counters; a metric that is documented is on the page from the start.
+//! Laws: a metric has the same name here, in code and in the docs; every metric is on the page from the start.
 //! Source: Prometheus, "Exposition formats", text-based format 0.0.4.
 
 use crate::base::{Count, Tick};
@@ -10,7 +10,7 @@ use std::fmt::Write;
 
 /// All counters, gauges and ratios of an engine.
 ///
-/// `now`: by the engine's clock.
+/// `now` is the time by the engine's clock.
 pub fn metrics_page(metrics: &Metrics, now: Tick) -> String {
     let mut page = Page(String::with_capacity(8 << 10));
     for count in Count::ALL {
@@ -23,7 +23,7 @@ pub fn metrics_page(metrics: &Metrics, now: Tick) -> String {
     let bytes = metrics.memory_bytes_per_session();
     page.add("memory_bytes_per_session", "gauge", "Bytes that a session takes on average, logs included.", bytes);
     let ratio = metrics.string_intern_hit_ratio();
-    page.add("string_intern_hit_ratio", "gauge", "Share of event ids that were known when interned.", ratio);
+    page.add("string_intern_hit_ratio", "gauge", "Share of event ids that were known.", ratio);
     persistence(&mut page, metrics.persistence(), now);
     page.0
 }
@@ -35,19 +35,27 @@ fn persistence(page: &mut Page, p: &Persistence, now: Tick) {
         ("persistence_failure_total", "Records and batches that the store did not take.", p.failure.get()),
         ("persistence_retry_total", "Records tried again.", p.retry.get()),
         ("persistence_fenced_total", "Records that a newer owner had written.", p.fenced.get()),
-        ("persistence_given_up_total", "Last cursors of ended streams that a full store took not.", p.given_up.get()),
-        ("persistence_removals_dropped_total", "Removals that found no place on their way.", p.removals_dropped.get()),
-        ("persistence_swept_total", "Records removed that nobody had used for long.", p.swept_records.get()),
-        ("persistence_swept_logs_total", "Logs removed that no record went with.", p.swept_logs.get()),
-        ("persistence_refused_total", "Messages and streams that found no place in the persister.", p.refused.get()),
+        (
+            "persistence_given_up_total",
+            "Last cursors of ended streams that a full store did not take.",
+            p.given_up.get(),
+        ),
+        ("persistence_removals_dropped_total", "Removals that found no room on their way.", p.removals_dropped.get()),
+        (
+            "persistence_swept_total",
+            "Records removed because nobody had used them for `session_idle`.",
+            p.swept_records.get(),
+        ),
+        ("persistence_swept_logs_total", "Logs removed that no record belonged to.", p.swept_logs.get()),
+        ("persistence_refused_total", "Messages and streams that found no room in the persister.", p.refused.get()),
         ("persistence_changes_total", "Changes of cursors found in slots.", p.changes.get()),
         ("persistence_records_total", "Records written for cursors.", p.cursor_records.get()),
         ("persistence_batches_total", "Batches written or tried.", p.batches.get()),
         ("persistence_lookups_total", "Look-ups answered.", p.lookups.get()),
         ("persistence_lookup_failures_total", "Look-ups that failed, or had no store.", p.lookup_failures.get()),
-        ("persistence_answers_dropped_total", "Answers to look-ups that found no place.", p.answers_dropped.get()),
+        ("persistence_answers_dropped_total", "Answers to look-ups that found no room.", p.answers_dropped.get()),
         ("persistence_log_blocks_total", "Log blocks stored.", p.log_blocks.get()),
-        ("persistence_log_blocks_dropped_total", "Log blocks that found no place.", p.log_blocks_dropped.get()),
+        ("persistence_log_blocks_dropped_total", "Log blocks that found no room.", p.log_blocks_dropped.get()),
         ("activity_updates_batched", "Records written for activity alone.", p.activity_batched.get()),
     ];
     for (name, help, value) in counters {
@@ -57,7 +65,11 @@ fn persistence(page: &mut Page, p: &Persistence, now: Tick) {
         ("persistence_queue_depth", "Slots found with something that is not durable.", p.queue_depth.get()),
         ("persistence_batch_size", "Records in the last batch.", p.batch_size.get()),
         ("persistence_store_open", "1 while the store is open.", p.store_open.get()),
-        ("persistence_breaker_open", "1 while the store is asked only now and then.", p.breaker_open.get()),
+        (
+            "persistence_breaker_open",
+            "1 while the store keeps failing and is asked only now and then.",
+            p.breaker_open.get(),
+        ),
         ("activity_queue_depth", "Slots with activity alone to store.", p.activity_queue_depth.get()),
     ];
     for (name, help, value) in gauges {

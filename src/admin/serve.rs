@@ -19,10 +19,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-/// How long a client may take over its request, and over each page of the answer; and the store over a page.
+/// How long a client may take over its request and over each page of the answer, and the store over each page.
 const PATIENCE: Span = Span::from_secs(1);
 
-/// How long it may take over all.
+/// How long a client may take in all.
 const LONGEST: Span = Span::from_secs(60);
 
 /// How long accepting rests after the system had no descriptor for a connection.
@@ -33,14 +33,14 @@ const PAGE: usize = 1_000;
 
 const HEAD_BYTES: usize = 8 << 10;
 
-/// What the pages are made of.
+/// Where the pages come from.
 #[derive(Clone, Debug)]
 pub struct Source {
     /// The engine's counters.
     pub metrics: Arc<Metrics>,
-    /// Its store.
+    /// The engine's store.
     pub store: PersistControl,
-    /// Its clock.
+    /// The engine's clock.
     pub clock: Clock,
 }
 
@@ -54,7 +54,7 @@ impl Admin {
     /// Binds the address and starts the thread.
     ///
     /// # Errors
-    /// When the address cannot be listened on.
+    /// When the system refuses the address or the thread.
     pub fn start(address: SocketAddr, source: Source) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
@@ -79,7 +79,7 @@ fn run(incoming: impl Iterator<Item = io::Result<TcpStream>>, source: &Source, m
                 failing = false;
                 if let Err(e) = serve(Patient::new(stream, source.clock), source) {
                     source.metrics.add(Count::AdminRequestsFailed, 1);
-                    tracing::debug!("a request to the admin address was given up: {e}");
+                    tracing::debug!("gave up a request to the admin address: {e}");
                 }
             }
             Err(e) => {
@@ -93,13 +93,13 @@ fn run(incoming: impl Iterator<Item = io::Result<TcpStream>>, source: &Source, m
     }
 }
 
-/// A client's connection, with the time that it has left.
+/// A client's connection, and the time that the client has left.
 struct Patient {
     stream: TcpStream,
     clock: Clock,
-    /// For the request, or the page of the answer that is being sent.
+    /// The end of the time for the request, or for the page of the answer that is being sent.
     until: Tick,
-    /// For all.
+    /// The end of the time for everything.
     end: Tick,
 }
 
@@ -109,7 +109,7 @@ impl Patient {
         Self { stream, clock, until: now + PATIENCE, end: now + LONGEST }
     }
 
-    /// The next page has its time.
+    /// Gives the client its time for the next page.
     fn begin_page(&mut self) {
         self.until = self.clock.now() + PATIENCE;
     }
@@ -165,7 +165,7 @@ fn serve(mut stream: Patient, source: &Source) -> io::Result<()> {
     stream.write_all(&out)
 }
 
-/// Reads a request's head, up to its bound.
+/// Reads a request's head, of at most [`HEAD_BYTES`].
 fn read_head(stream: &mut impl Read) -> io::Result<Result<RequestHead, (u16, String)>> {
     let limits = HeadLimits { bytes: HEAD_BYTES, ..HeadLimits::default() };
     let (mut finder, mut input, mut buffer) = (HeadFinder::new(), Vec::new(), [0; 2_048]);
@@ -195,7 +195,7 @@ fn text(body: &str, content_type: &str, head_only: bool, out: &mut Vec<u8>) {
     }
 }
 
-/// Serving is health; a store that is away is told in the body, since streams flow without it.
+/// An engine that serves is healthy. A store that is away is named in the body, since streams flow without it.
 fn health(source: &Source, head_only: bool, out: &mut Vec<u8>) {
     let p = source.metrics.persistence();
     let store = match (p.store_open.get(), p.breaker_open.get()) {
@@ -220,7 +220,7 @@ fn sessions(stream: &mut Patient, source: &Source, head_only: bool) -> io::Resul
                 write_answer(503, &why, &[("Retry-After", "1")], true, head_only, &mut out);
                 return stream.write_all(&out);
             }
-            // A body until close cannot say so: a reset tells that it is not whole.
+            // The chunked body breaks off here, so the client sees that it is not whole.
             Err(why) => return Err(io::Error::other(why)),
         };
         if !begun {
@@ -252,7 +252,7 @@ fn sessions(stream: &mut Patient, source: &Source, head_only: bool) -> io::Resul
 
 fn ask(source: &Source, after: Option<StreamName>) -> Result<Vec<(StreamName, Record)>, String> {
     let (answer, wait) = bounded(1);
-    // Whoever asked may have given up waiting.
+    // The reader may have given up waiting.
     let reply = Box::new(move |found| drop(answer.try_send(found)));
     source.store.scan(after, PAGE, reply).map_err(|e| e.to_string())?;
     match wait.recv_timeout(PATIENCE.into()) {

@@ -1,12 +1,12 @@
-//! What is counted: one name for each, the same in code, on the metrics page and in the docs.
+//! What segno counts: one name for each count, the same in code, on the metrics page and in the docs.
 //!
-//! In: increments from the sans-IO layers, kept as plain numbers. Out: the numbers, drained once per turn by the
-//! shell, which adds them to the shared counters.
-//! Law: each kind of failure, of refusal, and of bound that was reached has a count of its own.
+//! In: increments from the sans-IO layers, kept as plain numbers. Out: the numbers. The reactor drains them once a turn
+//! and adds them to the shared counters.
+//! Law: each kind of failure, each kind of refusal and each bound has a count of its own.
 
 macro_rules! counts {
     ($($(#[doc = $doc:literal])+ $name:ident = $metric:literal,)+) => {
-        /// One thing that is counted. Its doc line is its help text on the metrics page.
+        /// One thing that segno counts. Its docs are its help text on the metrics page.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub enum Count {
             $($(#[doc = $doc])+ $name,)+
@@ -16,7 +16,7 @@ macro_rules! counts {
             /// All of them, in the order of their declaration.
             pub const ALL: &[Self] = &[$(Self::$name,)+];
 
-            /// The metric's name.
+            /// The metric's name on the metrics page.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$name => $metric,)+
@@ -38,83 +38,83 @@ counts! {
     ConnectionsAccepted = "connections_accepted_total",
     /// Client connections refused because all places were taken.
     ConnectionsRefused = "connections_refused_total",
-    /// Times that the system had no connection to give that a client had opened: mostly for want of descriptors.
+    /// Times that the system could not hand over a connection, mostly for want of file descriptors.
     AcceptsFailed = "accepts_failed_total",
     /// Requests taken from clients.
     Requests = "requests_total",
-    /// Requests refused before they reached upstream: malformed, too large, or for no route.
+    /// Requests refused before they reached the upstream: malformed, too large, or for no route.
     RequestsRefused = "requests_refused_total",
     /// Requests refused because all streams were taken.
     StreamsRefused = "streams_refused_total",
-    /// Idle sessions forgotten to make place for new ones.
+    /// Idle sessions forgotten to make room for new ones.
     SessionEvictions = "session_evictions_total",
     /// Sessions forgotten because they were idle for longer than `session_idle`.
     SessionsExpired = "sessions_expired_total",
     /// Event streams begun.
     StreamsStarted = "streams_started_total",
-    /// Event streams that upstream ended cleanly.
+    /// Event streams that the upstream ended cleanly.
     StreamsEnded = "streams_ended_total",
     /// Event streams that ended as a cut for the client.
     StreamsCut = "streams_cut_total",
     /// Event streams that the client left.
     StreamsLeft = "streams_left_total",
-    /// Event streams kept for clients that may come back, after the last one left.
+    /// Event streams kept for clients that may come back.
     StreamsDetached = "streams_detached_total",
-    /// Clients that came back and read on in a stream's log, or share one.
+    /// Clients that came back and read on in a stream's log, or that share one.
     Resumes = "resumes_total",
     /// Clients cut because they fell behind the log while others read on.
     ReadersFallenOff = "readers_fallen_off_total",
-    /// Streams of a process before that were rebuilt from stored events.
+    /// Streams of an earlier process that were rebuilt from stored events.
     Rebuilt = "streams_rebuilt_total",
-    /// Requests without a cursor that began behind their session's stored one.
+    /// Requests without a cursor that began where their session was (`resume_from`).
     SessionCursorsUsed = "session_cursors_used_total",
-    /// Of these, and of those without use, sessions that had several stored cursors.
+    /// Requests without a cursor whose session had several stored cursors, whether one was used or not.
     SessionCursorsAmbiguous = "session_cursors_ambiguous_total",
-    /// Encoded event streams that were passed through untracked.
+    /// Event streams in a content coding, which pass through untracked.
     StreamsEncoded = "streams_encoded_total",
-    /// Events taken from upstream and kept.
+    /// Events taken from upstreams and kept.
     Events = "events_total",
-    /// Bytes of event streams taken from upstream.
+    /// Bytes of event streams taken from upstreams.
     EventBytes = "event_bytes_total",
-    /// Events dropped while catching up, because they are in the log.
+    /// Events dropped while catching up, because the client has had them.
     Duplicates = "duplicates_total",
-    /// Of these, events told by their id alone, because the log no longer held their bytes.
+    /// Of the duplicates, those told by their id alone, because the log no longer held their bytes.
     DuplicatesByIdAlone = "duplicates_by_id_alone_total",
     /// Events above `max_event_bytes`, passed through unbuffered.
     EventsOversize = "events_oversize_total",
     /// Event ids above `max_id_bytes`, forwarded untracked.
     IdsTooLong = "ids_too_long_total",
-    /// Events forwarded untracked because the places for event ids were taken.
+    /// Events forwarded untracked because all places for event ids were taken.
     IdsRefused = "ids_refused_total",
     /// Gaps stated to clients.
     Gaps = "gaps_total",
-    /// Upstream cuts of event streams.
+    /// Cuts of event streams by an upstream.
     UpstreamCuts = "upstream_cuts_total",
     /// Cuts that were healed.
     Heals = "heals_total",
-    /// Cuts that could not be healed in time or at all.
+    /// Cuts that could not be healed in time, or at all.
     HealsFailed = "heals_failed_total",
-    /// Connections to upstream that were opened.
+    /// Connections to an upstream that were opened.
     UpstreamConnects = "upstream_connects_total",
-    /// Connections to upstream that could not be opened.
+    /// Connections to an upstream that could not be opened.
     UpstreamConnectsFailed = "upstream_connects_failed_total",
-    /// Requests that went out on a connection that had served one before.
+    /// Requests that went out on a connection that had served another before.
     UpstreamReuses = "upstream_reuses_total",
-    /// Answers of upstream that are not HTTP or break its rules.
+    /// Answers of an upstream that are not HTTP or break its rules.
     UpstreamMalformed = "upstream_malformed_total",
-    /// Requests answered 502 or 504 by segno itself.
+    /// Requests that segno itself answered 502 or 504.
     UpstreamFailures = "upstream_failures_total",
     /// Heartbeats sent to clients.
     Heartbeats = "heartbeats_total",
-    /// Times that reading from upstream stopped because a client is slow.
+    /// Times that segno stopped reading from an upstream because a client is slow.
     Backpressure = "backpressure_total",
-    /// Clients cut because they took nothing for too long.
+    /// Clients cut because they took nothing of an answer for `body_timeout`.
     ClientsStalled = "clients_stalled_total",
-    /// Bytes given back by logs because the budget of all logs was used up.
+    /// Bytes that logs gave back because `log_budget` was used up.
     LogBytesReclaimed = "log_bytes_reclaimed_total",
     /// Connections to the admin address that could not be accepted.
     AdminAcceptsFailed = "admin_accepts_failed_total",
-    /// Requests to the admin address that were given up: the client was too slow or left, or the store did not answer.
+    /// Requests to the admin address that were given up: the client was slow or left, or the store did not answer.
     AdminRequestsFailed = "admin_requests_failed_total",
 }
 

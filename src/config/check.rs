@@ -1,39 +1,41 @@
 //! What must hold between the values of a configuration.
 //!
-//! In: a [`Config`] from anywhere. Out: every [`Fault`] in it, each naming the key that is to be changed and how.
-//! Law: a configuration without faults can be run; the layers below need not look again.
+//! In: a [`Config`] from anywhere. Out: every [`Fault`] in it. Each names the key to change, and how to change it.
+//! Law: a configuration without faults can run; the layers below need not check again.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use super::{Config, Limits, Route, show_size};
+use super::process::{Config, Limits};
+use super::route::Route;
+use super::units::show_size;
 use crate::base::Span;
 
-/// Routes at most: each request is compared with each.
+/// Routes at most: a request may be compared with each of them.
 const MAX_ROUTES: usize = 1_024;
-/// The shortest heartbeat that is not an attack on one's own clients.
+/// The shortest heartbeat. A shorter one would flood the clients.
 const MIN_HEARTBEAT: Span = Span::from_millis(10);
 
-/// Where a fault lies.
+/// The part of the configuration that a fault lies in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Place {
-    /// At the top level.
+pub enum Section {
+    /// The top level.
     Top,
-    /// Among the limits.
+    /// The limits.
     Limits,
-    /// In the route with this number, counted from zero as given.
+    /// The route with this number: counted from zero, in the order given.
     Route(usize),
 }
 
 /// One thing that is wrong.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Fault {
-    /// Where.
-    pub place: Place,
-    /// The key whose value is at fault, as a file writes it.
+    /// The part that it lies in.
+    pub section: Section,
+    /// The key whose value is wrong, as a file writes it.
     pub key: &'static str,
-    /// The other key of the relation, if it is one between two.
+    /// The second key, where the fault is a relation between two.
     pub other: Option<&'static str>,
     /// What is wrong and what to do, in one line.
     pub what: String,
@@ -46,13 +48,13 @@ impl fmt::Display for Fault {
 }
 
 impl Config {
-    /// All that is wrong; empty when nothing is.
+    /// Everything that is wrong. Empty for a configuration that can run.
     pub fn faults(&self) -> Vec<Fault> {
         let mut found = Vec::new();
-        self.top(&mut Finder { place: Place::Top, found: &mut found });
-        limits(&self.limits, &mut Finder { place: Place::Limits, found: &mut found });
+        self.top(&mut Finder { section: Section::Top, found: &mut found });
+        limits(&self.limits, &mut Finder { section: Section::Limits, found: &mut found });
         for (n, route) in self.routes.iter().enumerate() {
-            let mut finder = Finder { place: Place::Route(n), found: &mut found };
+            let mut finder = Finder { section: Section::Route(n), found: &mut found };
             address(route, &mut finder);
             bounds(route, &mut finder);
             sizes(route, &self.limits, &mut finder);
@@ -90,17 +92,17 @@ impl Config {
 }
 
 struct Finder<'a> {
-    place: Place,
+    section: Section,
     found: &'a mut Vec<Fault>,
 }
 
 impl Finder<'_> {
     fn add(&mut self, key: &'static str, what: String) {
-        self.found.push(Fault { place: self.place, key, other: None, what });
+        self.found.push(Fault { section: self.section, key, other: None, what });
     }
 
     fn relate(&mut self, key: &'static str, other: &'static str, what: String) {
-        self.found.push(Fault { place: self.place, key, other: Some(other), what });
+        self.found.push(Fault { section: self.section, key, other: Some(other), what });
     }
 
     fn count(&mut self, key: &'static str, value: usize, allowed: RangeInclusive<usize>) {
@@ -218,7 +220,7 @@ fn spans(route: &Route, finder: &mut Finder) {
     }
 }
 
-/// Whether this can be a header's name (RFC 9110, 5.6.2).
+/// Whether a header can have this name. Source: RFC 9110, section 5.6.2.
 fn is_header(name: &str) -> bool {
     let sound = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     !name.is_empty() && name.bytes().all(sound)
@@ -229,7 +231,7 @@ fn repeats(routes: &[Route], found: &mut Vec<Fault>) {
     let mut places = HashMap::new();
     let mut names = HashMap::new();
     for (n, route) in routes.iter().enumerate() {
-        let mut finder = Finder { place: Place::Route(n), found };
+        let mut finder = Finder { section: Section::Route(n), found };
         let host = route.host.as_ref().map(|host| host.to_ascii_lowercase());
         if let Some(first) = places.insert((host, route.path.as_str()), n) {
             let (name, first) = (&route.name, first + 1);
@@ -245,74 +247,4 @@ fn repeats(routes: &[Route], found: &mut Vec<Fault>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Upstream;
-
-    fn with(change: impl Fn(&mut Config, &mut Route)) -> Vec<(Place, &'static str)> {
-        let mut config = Config::default();
-        let mut route = Route::new(Upstream::parse("http://127.0.0.1:1").unwrap());
-        change(&mut config, &mut route);
-        config.routes = vec![route].into();
-        config.faults().iter().map(|fault| (fault.place, fault.key)).collect()
-    }
-
-    #[test]
-    fn the_defaults_have_no_fault_but_their_empty_table() {
-        assert_eq!(with(|_, _| {}), []);
-        let faults = Config::default().faults();
-        assert_eq!(faults.len(), 1);
-        assert_eq!(faults[0].key, "route");
-    }
-
-    #[test]
-    fn an_event_larger_than_half_the_log_names_both_keys() {
-        let mut route = Route::new(Upstream::parse("http://h").unwrap());
-        route.max_event_bytes = (512 << 10) + 1;
-        let config = Config { routes: vec![route].into(), ..Config::default() };
-        let what = &config.faults()[0].what;
-        assert!(what.contains("`max_event_bytes`") && what.contains("`replay_bytes`"), "{what}");
-    }
-
-    #[test]
-    fn every_bound_is_checked() {
-        let route = Place::Route(0);
-        assert_eq!(with(|_, r| r.window = 0), [(route, "window")]);
-        assert_eq!(with(|_, r| r.heal_rate = 0), [(route, "heal_rate")]);
-        assert_eq!(with(|_, r| r.replay_events = 0), [(route, "replay_events")]);
-        assert_eq!(with(|_, r| r.max_id_bytes = 0), [(route, "max_id_bytes")]);
-        assert_eq!(with(|_, r| r.max_event_bytes = 0), [(route, "max_event_bytes")]);
-        assert_eq!(with(|_, r| r.heartbeat = Span::from_micros(1)), [(route, "heartbeat")]);
-        assert_eq!(with(|_, r| r.connect_timeout = Span::ZERO), [(route, "connect_timeout")]);
-        assert_eq!(with(|c, _| c.limits.streams = 0), [(Place::Limits, "streams")]);
-        assert_eq!(with(|c, _| c.limits.log_budget = 1 << 19), [(route, "replay_bytes")]);
-        assert_eq!(with(|c, _| c.listen.clear()), [(Place::Top, "listen")]);
-        assert_eq!(with(|c, _| c.admin = Some(c.listen[0])), [(Place::Top, "admin")]);
-    }
-
-    #[test]
-    fn host_and_path_are_looked_at() {
-        let route = Place::Route(0);
-        for host in ["", "h:80", "http://h", "h/x", "[::1]:80"] {
-            assert_eq!(with(|_, r| r.host = Some(host.to_owned())), [(route, "host")], "{host}");
-        }
-        assert_eq!(with(|_, r| r.host = Some("[::1]".to_owned())), []);
-        for path in ["", "x", "/a b", "/a?b", "/ä"] {
-            assert_eq!(with(|_, r| r.path = path.to_owned()), [(route, "path")], "{path}");
-        }
-    }
-
-    #[test]
-    fn the_second_of_two_equal_routes_is_at_fault() {
-        let mut a = Route::new(Upstream::parse("http://h").unwrap());
-        a.host = Some("H.example".to_owned());
-        let mut b = a.clone();
-        b.host = Some("h.example".to_owned());
-        b.name = "b".to_owned();
-        let mut c = a.clone();
-        c.path = "/c".to_owned();
-        let config = Config { routes: vec![a, b, c].into(), ..Config::default() };
-        let found: Vec<_> = config.faults().iter().map(|fault| (fault.place, fault.key)).collect();
-        assert_eq!(found, [(Place::Route(1), "path"), (Place::Route(2), "name")]);
-    }
-}
+mod tests;

@@ -1,99 +1,108 @@
-//! One route: which requests it takes, where they go, and every knob of how they are treated.
+//! One route: which requests it takes, where they go, and every setting of how they are treated.
 //!
-//! In: an [`Upstream`]. Out: a [`Route`] with the design's defaults, each field free to be set.
-//! Law: a knob says what more and less of it costs.
+//! In: an [`Upstream`]. Out: a [`Route`] with the defaults, each field free to be set.
+//! Law: the docs of a setting give its unit and its default, and say what more and less of it costs.
 
 use std::path::PathBuf;
 
-use super::Upstream;
+use super::upstream::Upstream;
 use crate::base::Span;
 
 /// Requests of one host and path prefix, and what is done with them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Route {
-    /// What logs and metrics call it. Unlike any other route's.
+    /// What log lines and problems call this route. Two routes cannot have the same name. The name is part of who a
+    /// session is, so a new name begins new sessions.
     pub name: String,
-    /// The host it answers to, without a port; every host when `None`.
+    /// The host that this route answers to, without a port. `None`: every host.
     pub host: Option<String>,
-    /// The path prefix it answers to: `/`, or `/a/b` without a slash at its end. Whole segments only: `/a` takes `/a` and
-    /// `/a/b`, not `/ab`. Compared byte by byte, nothing is decoded.
+    /// The path prefix that this route answers to: `/`, or `/a/b` without a slash at its end. It matches whole segments:
+    /// `/a` takes `/a` and `/a/b`, not `/ab`. Paths are compared byte by byte; nothing is decoded.
     pub path: String,
-    /// Where its requests go.
+    /// Where requests go.
     pub upstream: Upstream,
-    /// Certificates (PEM) to trust for this upstream instead of the system's.
+    /// A file of certificates (PEM) to trust for this upstream instead of the system's. Default: the system's.
     pub upstream_ca: Option<PathBuf>,
-    /// How long a cut stream is asked for again before the cut is passed on. Default 60 s. Longer rides out longer
-    /// outages; shorter tells clients sooner. Zero heals nothing.
+    /// How long segno asks again for a stream that was cut, before it passes the cut on. Default 60 s. Longer rides out
+    /// longer outages. Shorter tells clients sooner. Zero heals nothing.
     pub heal_for: Span,
-    /// How long the head of an answer is held back while upstream cannot be reached. Default 3 s. Longer keeps a status
-    /// and a gap header possible; shorter lets clients see the stream open sooner.
+    /// How long segno holds back the head of an answer while the upstream is away. Default 3 s. Longer keeps a status and
+    /// a `Segno-Gap` header possible. Shorter lets the client see its stream open sooner.
     pub hold_head: Span,
-    /// Attempts to heal per second and upstream, all streams together. Default 500. More heals a large fall faster; less
-    /// spares an upstream that has just come back.
+    /// Attempts to heal per second to one upstream, all its streams together. Default 500. More heals a large outage
+    /// faster. Fewer spares an upstream that has just come back.
     pub heal_rate: u32,
-    /// A comment is sent downstream after this much silence. Default 15 s; zero sends none. Shorter finds dead clients
-    /// and keeps impatient middleboxes open; longer saves packets.
+    /// Silence after which segno sends a client a comment. Default 15 s; zero sends none. Shorter finds dead clients
+    /// sooner and keeps impatient middleboxes open. Longer saves packets.
     pub heartbeat: Span,
-    /// How long upstream is kept reading after the last subscriber left. Default 30 s. Longer lets clients come back to
-    /// an unbroken stream; with a paid upstream, what it says meanwhile is paid for. Zero lets it go at once.
+    /// How long segno keeps reading from the upstream after the last client left. Default 30 s. Longer lets clients come
+    /// back to an unbroken stream; with a paid upstream, what it says in that time is paid for. Zero stops at once.
     pub linger: Span,
-    /// The same for streams that a POST began, unless it is MCP up to 2025-11-25, where a disconnect is not a cancel.
-    /// Default 10 s; never longer than `linger`.
+    /// The same for streams that a POST began, except in MCP up to 2025-11-25, where a disconnect is not a cancel. Default
+    /// 10 s; never longer than `linger`.
     pub linger_post: Span,
-    /// Bytes of a stream that are taken from upstream while nobody reads; then it is let go. Default 16 MiB.
+    /// Bytes that segno takes from the upstream while nobody reads the stream; then it drops the stream. Default 16 MiB.
+    /// More serves clients that were away longer. Less bounds what a stream without clients costs.
     pub linger_bytes: usize,
     /// What happens when the log is full and nobody reads. Default [`LingerFull::Pause`].
     pub linger_full: LingerFull,
-    /// A client that leaves cancels its request upstream at once, as if `linger` were zero. Default off.
+    /// Whether a client that leaves cancels its request upstream at once, as if `linger` were zero. Default false. True
+    /// saves the upstream's work; then the stream cannot be resumed.
     pub cancel_on_disconnect: bool,
-    /// Whether events without ids get some of segno's own. Default [`Ids::Auto`].
+    /// Whether segno adds ids of its own to events without ids. Default [`Ids::Auto`].
     pub ids: Ids,
-    /// How a client that asks for events that are gone is told. Default [`Gap::Event`].
+    /// How a client learns that events which it asks for are gone. Default [`Gap::Event`].
     pub gap: Gap,
-    /// One upstream request serves all clients that ask for the same target with the same credentials. Default
-    /// [`Share::Off`].
+    /// Whether one upstream request serves several clients with the same target. Default [`Share::Off`]. Sharing saves
+    /// upstream connections.
     pub share: Share,
     /// Where a client with a session header and without `Last-Event-ID` begins. Default [`ResumeFrom::Id`].
     pub resume_from: ResumeFrom,
-    /// Headers that are credentials: who sends others may not read a stream's log. `cookie:NAME` is a single cookie.
-    /// Where a request has none of them its cookies count, and where it has no cookies its address.
+    /// Headers that are credentials; `cookie:NAME` is a single cookie. A client with other credentials cannot read a
+    /// stream's log. If a request has none of these headers, all its cookies count. If it has no cookies either, its
+    /// address counts.
     pub principal: Vec<String>,
     /// The header in which clients name their session. Default `Mcp-Session-Id`.
     pub session_header: String,
-    /// A query parameter that stands for `Last-Event-ID`, for clients that cannot set headers. None by default. It is
-    /// taken off the request.
+    /// A query parameter that stands for `Last-Event-ID`, for clients that cannot set headers. Default none. segno takes
+    /// it off the request.
     pub last_event_id_param: Option<String>,
-    /// How long a subscriber may take nothing before the delivered mark no longer waits for it. Default 30 s.
+    /// A reader that takes nothing for this long no longer holds back the delivered mark. Default 30 s. Such a reader stays
+    /// connected until `body_timeout`.
     pub stall: Span,
-    /// Silence of upstream that counts as a cut. Off by default, since a quiet stream may be sound. Set it above the
+    /// Silence of the upstream that counts as a cut. Default none, since a quiet stream may be sound. Set it above the
     /// upstream's own ping interval to find connections that died unseen.
     pub upstream_idle: Option<Span>,
-    /// How long a connection to upstream may take, TLS included. Default 5 s.
+    /// How long a connection to the upstream may take, TLS included. Default 5 s. Longer suits distant upstreams. Shorter
+    /// finds sooner that one is away.
     pub connect_timeout: Span,
-    /// How long a client may take over its request's head. Default 10 s. Shorter bounds what slow heads can hold.
+    /// How long a client may take over the head of its request. Default 10 s. Longer suits slow links. Shorter bounds what
+    /// slow clients can occupy.
     pub head_timeout: Span,
-    /// How long a client may be silent within its request's body. Default 60 s.
+    /// How long a client may be silent within the body of its request. A client that takes nothing of its answer for this
+    /// long is cut. Default 60 s. Longer tolerates slower clients. Shorter frees sockets and logs sooner.
     pub body_timeout: Span,
-    /// How long an idle connection of a client is kept. Default 75 s. Longer saves handshakes; shorter saves sockets.
+    /// How long segno keeps an idle connection of a client. Default 75 s. Longer saves handshakes. Shorter saves sockets.
     pub keep_alive: Span,
-    /// How long upstream may take over the head of its answer to an ordinary request. Default 300 s,
-    /// then 504.
+    /// How long the upstream may take over the head of an ordinary answer. Default 300 s; then the client gets 504. Longer
+    /// suits slow upstreams. Shorter tells clients sooner.
     pub response_timeout: Span,
-    /// Recent event ids kept per stream to know a repeat by. Default 48. Each costs 4 bytes and its share of the text;
-    /// fewer finds fewer repeats when an upstream replays generously.
+    /// Recent event ids kept per stream to know duplicates by. Default 48. Each costs 4 bytes and its share of the text.
+    /// Fewer finds fewer duplicates when an upstream replays generously.
     pub window: usize,
-    /// Recent events kept per stream for replay. Default 256. This, `replay_bytes` and `replay_age` bound the log
-    /// together: the first that is reached rules.
+    /// Recent events kept per stream for replay. Default 256. The first of the bounds `replay_events`, `replay_bytes` and
+    /// `replay_age` that is reached rules.
     pub replay_events: usize,
-    /// Bytes of recent events kept per stream. Default 1 MiB. More replays further back and bears slower readers;
-    /// worst-case memory is this times the streams, up to the budget of all logs.
+    /// Bytes of recent events kept per stream. Default 1 MiB. More replays further back and tolerates slower readers. The
+    /// worst case in memory is this size times the streams, up to `log_budget`.
     pub replay_bytes: usize,
     /// Age of the oldest event kept. Default 5 min. Longer serves clients that were away longer.
     pub replay_age: Span,
-    /// The largest event that is held whole. Default 512 KiB; at most half of `replay_bytes`. A larger one is passed
-    /// through as it comes: a cut inside it cannot be healed.
+    /// The largest event that is held whole, in bytes. Default 512 KiB; at most half of `replay_bytes`. A larger event
+    /// passes through as it comes, and a cut inside it cannot be healed.
     pub max_event_bytes: usize,
-    /// The longest event id that is tracked. Default 1,024. A longer one is forwarded and its stream cannot be resumed.
+    /// The longest event id that is tracked, in bytes. Default 1,024. A longer one is forwarded, but its stream cannot be
+    /// resumed.
     pub max_id_bytes: usize,
     /// When a repeated event is dropped. Default [`Dedup::Resume`].
     pub dedup: Dedup,
@@ -149,24 +158,24 @@ const CREDENTIALS: [&str; 6] =
 /// What happens when the log is full of undelivered events and nobody reads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum LingerFull {
-    /// Upstream is not read until somebody comes back: nothing is lost.
+    /// segno stops reading until a client comes back. Nothing is lost, and the upstream has to wait.
     #[default]
     Pause,
-    /// The oldest events leave, for live feeds; whoever comes back is told of the gap.
+    /// The oldest events are dropped, for live feeds. A client that comes back is told of the gap.
     Evict,
 }
 
-/// Whether events without ids get some of segno's own.
+/// Whether segno adds ids of its own to events without ids.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Ids {
-    /// Where the first event of a stream has no id, until upstream sends one.
+    /// Yes, where the first event of a stream has no id, until the upstream sends one.
     #[default]
     Auto,
-    /// Never: such streams cannot be resumed.
+    /// No: such streams cannot be resumed.
     Off,
 }
 
-/// How a client that asks for events that are gone is told.
+/// How a client learns that events which it asks for are gone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Gap {
     /// By a header and an event at the start of the stream; MCP clients by 400, as their protocol says.
@@ -184,24 +193,24 @@ pub enum Share {
     Off,
     /// Clients with the same credentials and the same target share one.
     Principal,
-    /// All clients of a target share one, whoever they are: for public feeds.
+    /// All clients of a target share one, whatever their credentials: for feeds that everyone may read.
     Public,
 }
 
 /// Where a client with a session header and without `Last-Event-ID` begins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum ResumeFrom {
-    /// Where upstream begins.
+    /// Where the upstream begins.
     #[default]
     Id,
-    /// Behind the stored delivered mark of its session's most recently active stream.
+    /// After the delivered mark of its session's most recently active stream, also after a restart.
     Session,
 }
 
-/// When an event that a stream has already carried is dropped.
+/// When segno drops an event that a stream has already carried.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Dedup {
-    /// Only while catching up after a reconnect. A legal stream may repeat an id, so this is the safe choice.
+    /// Only while the stream catches up after a heal. A legal stream may repeat an id, so this is the safe choice.
     #[default]
     Resume,
     /// Always: for an upstream that repeats itself and whose ids are unique.

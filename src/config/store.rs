@@ -1,6 +1,6 @@
 //! Where cursors are kept, as the command line and the file write it.
 //!
-//! In: `memory`, `redb:PATH`, `redis://…`. Out: a [`StoreConfig`]. Whoever opens it refuses what is not built in.
+//! In: `memory`, `redb:PATH`, `redis://…`. Out: a [`StoreConfig`]. The engine, which opens it, refuses what is not built in.
 //! Law: a password in a URL is never shown.
 
 use std::fmt;
@@ -14,7 +14,7 @@ pub enum StoreConfig {
     Memory,
     /// A redb file on this machine: cursors outlive a restart. One process at a time may open it.
     Redb {
-        /// The file; made when it is not there.
+        /// The file. It is created where there is none.
         path: PathBuf,
     },
     /// A Redis server: cursors are shared by several machines. Each flush is a round trip.
@@ -28,7 +28,7 @@ impl StoreConfig {
     /// Reads `memory`, `redb:PATH`, `redis://…` or `rediss://…`.
     ///
     /// # Errors
-    /// Says which forms there are.
+    /// A line that gives the forms there are.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text == "memory" {
             return Ok(Self::Memory);

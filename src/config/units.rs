@@ -1,8 +1,8 @@
 //! Durations and sizes as people write them.
 //!
 //! In: `30s`, `250ms`, `5m`, `1h`, `17us`, `0s`; `4096`, `512KiB`, `1MiB`, `2GiB`. Out: a [`Span`], or bytes.
-//! Laws: whole numbers only, no spaces, no sign; a duration always has its unit; what is too large is an error, not a
-//! smaller number.
+//! Laws: whole numbers only, no spaces, no sign; a duration always has its unit; a value that is too large is an error and
+//! never becomes a smaller one.
 
 use std::fmt;
 
@@ -14,13 +14,13 @@ const SIZES: [(&str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), (
 /// Why a duration or a size could not be read. The message says how to write it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum UnitError {
-    /// No such duration.
+    /// Not a duration.
     Span,
-    /// A number without its unit where a duration is wanted.
+    /// A duration without its unit.
     BareSpan,
-    /// No such size.
+    /// Not a size.
     Size,
-    /// More than can be counted.
+    /// Larger than the number that holds it.
     TooLarge,
 }
 
@@ -40,7 +40,7 @@ impl std::error::Error for UnitError {}
 /// Reads a duration.
 ///
 /// # Errors
-/// When it is not of the form above or above 2^64 microseconds.
+/// [`UnitError`], when the text is not a whole number with a unit, or is 2^64 microseconds or longer.
 pub fn parse_span(text: &str) -> Result<Span, UnitError> {
     let (number, unit) = split(text).ok_or(UnitError::Span)?;
     if unit.is_empty() {
@@ -53,7 +53,7 @@ pub fn parse_span(text: &str) -> Result<Span, UnitError> {
 /// Reads a size in bytes.
 ///
 /// # Errors
-/// When it is not of the form above or does not fit a `usize`.
+/// [`UnitError`], when the text is not a whole number with or without a unit, or does not fit a `usize`.
 pub fn parse_size(text: &str) -> Result<usize, UnitError> {
     let (number, unit) = split(text).ok_or(UnitError::Size)?;
     let unit = if unit.is_empty() { "B" } else { unit };

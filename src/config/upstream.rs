@@ -1,7 +1,7 @@
 //! An upstream's address, taken from a URL.
 //!
-//! In: `http://host:port/base`. Out: its parts, each in the form its user needs.
-//! Laws: nothing is resolved; what would be dropped in silence (credentials, query, fragment) is refused.
+//! In: `http://host:port/base`. Out: its parts, each in the form in which a layer below needs it.
+//! Laws: no name is resolved; parts that a request would not carry (credentials, query, fragment) are refused.
 //! Source: RFC 3986, section 3; RFC 9110, section 4.2.
 
 use std::fmt;
@@ -17,7 +17,7 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// The port a URL means when it names none.
+    /// The port of a URL that names none.
     pub const fn default_port(self) -> u16 {
         match self {
             Self::Http => 80,
@@ -39,17 +39,17 @@ impl Scheme {
 pub struct Upstream {
     /// Plain or TLS.
     pub scheme: Scheme,
-    /// What is resolved and what a certificate must name: a name in lower case or an address, IPv6 without brackets.
+    /// The name to resolve, which a certificate must hold too: in lower case; or an address, IPv6 without brackets.
     pub host: String,
     /// The port, never zero.
     pub port: u16,
-    /// Put before the whole path of each request: empty, or `/base` without a slash at its end.
+    /// What is put before the path of each request: empty, or `/base` without a slash at its end.
     pub base_path: String,
     /// The `Host` field of a request: the host, IPv6 in brackets, and the port where it is not the scheme's own.
     pub authority: String,
 }
 
-/// Why a URL is no upstream.
+/// Why a URL is not an upstream.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum UpstreamError {
     /// Neither `http://` nor `https://`.
@@ -90,7 +90,7 @@ impl Upstream {
     /// Reads a URL.
     ///
     /// # Errors
-    /// Says what is wrong with it and how to write it.
+    /// [`UpstreamError`], which says what is wrong and how to write it.
     pub fn parse(url: &str) -> Result<Self, UpstreamError> {
         let (scheme, rest) = scheme_of(url)?;
         if rest.contains(['?', '#']) {

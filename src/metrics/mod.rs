@@ -1,6 +1,6 @@
-//! Counters that all threads see.
+//! Counters and gauges that all threads share.
 //!
-//! In: increments, drained from the machine once a turn. Out: numbers by name.
+//! In: increments, drained from the machine once a turn; gauges, set by their owner. Out: the numbers, by name.
 //! Law: counting costs one relaxed addition and never waits.
 
 mod persistence;
@@ -10,26 +10,27 @@ pub use persistence::{LATENCY_BUCKETS, Persistence};
 use crate::base::Count;
 use crate::sync::Counter;
 
-/// The present size of something.
+/// One size that changes both ways, or a number that its owner keeps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Gauge {
     /// Open connections, clients' and upstreams'.
     Connections,
     /// Requests being served, event streams among them.
     Exchanges,
-    /// Sessions that are remembered.
+    /// Sessions that segno remembers.
     Sessions,
     /// Event streams, those that linger included.
     Streams,
     /// Bytes that all logs hold.
     LogBytes,
-    /// Bytes that streams and sessions hold beside their logs: places, windows, ids.
+    /// Bytes that streams and sessions hold beside their logs: positions, windows, ids.
     StreamBytes,
-    /// Times that an event id was known already when it was interned.
+    /// Times that an event id was known when segno interned it.
     InternHits,
-    /// Times that it was new.
+    /// Times that an event id was new when segno interned it.
     InternMisses,
-    /// The longest turn of the reactor so far, in microseconds: what any stream may have had to wait for all others.
+    /// The longest turn of the reactor since the start, in microseconds: the longest that a stream has waited for the
+    /// others.
     LongestTurn,
 }
 
@@ -47,17 +48,17 @@ impl Gauge {
         Self::LongestTurn,
     ];
 
-    /// What the metric tells, in one line.
+    /// What the metric shows, in one line.
     pub const fn help(self) -> &'static str {
         match self {
             Self::Connections => "Open connections, clients' and upstreams'.",
             Self::Exchanges => "Requests being served, event streams among them.",
-            Self::Sessions => "Sessions that are remembered.",
+            Self::Sessions => "Sessions that segno remembers.",
             Self::Streams => "Event streams, those that linger included.",
             Self::LogBytes => "Bytes that all logs hold.",
             Self::StreamBytes => "Bytes that streams and sessions hold beside their logs.",
-            Self::InternHits => "Times that an event id was known when it was interned.",
-            Self::InternMisses => "Times that an event id was new when it was interned.",
+            Self::InternHits => "Times that an event id was known when segno interned it.",
+            Self::InternMisses => "Times that an event id was new when segno interned it.",
             Self::LongestTurn => "Longest turn of the reactor since the start, in microseconds.",
         }
     }
@@ -104,7 +105,7 @@ impl Metrics {
         self.counts[count as usize].add(n);
     }
 
-    /// A count's present number.
+    /// The value of a count.
     pub fn get(&self, count: Count) -> u64 {
         self.counts[count as usize].get()
     }
@@ -114,7 +115,7 @@ impl Metrics {
         self.gauges[gauge as usize].set(value);
     }
 
-    /// Bytes that a session takes on average, its logs included; 0 without sessions.
+    /// Bytes that a session takes on average, logs included; 0 without sessions.
     pub fn memory_bytes_per_session(&self) -> f64 {
         let bytes = self.gauge(Gauge::LogBytes) + self.gauge(Gauge::StreamBytes);
         match self.gauge(Gauge::Sessions) {
@@ -123,7 +124,7 @@ impl Metrics {
         }
     }
 
-    /// How many of all event ids that were interned were known already; 0 before the first.
+    /// The share of event ids that were known when segno interned them, from 0 to 1; 0 before the first.
     pub fn string_intern_hit_ratio(&self) -> f64 {
         let hits = self.gauge(Gauge::InternHits);
         match hits + self.gauge(Gauge::InternMisses) {
@@ -132,7 +133,7 @@ impl Metrics {
         }
     }
 
-    /// A gauge's present value.
+    /// The value of a gauge.
     pub fn gauge(&self, gauge: Gauge) -> u64 {
         self.gauges[gauge as usize].get()
     }
@@ -142,7 +143,7 @@ impl Metrics {
         &self.persistence
     }
 
-    /// Counts log lines that were left out, so that a flood of them does not slow the reactor.
+    /// Log lines left out because there were more than the rate allows.
     pub fn log_lines_dropped(&self) -> &Counter {
         &self.log_lines_dropped
     }

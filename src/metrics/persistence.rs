@@ -1,6 +1,6 @@
-//! What the persister has done and what it still has to do, as numbers that all threads see.
+//! What the persister has done and what it still has to do, as numbers that all threads share.
 //!
-//! In: numbers set by the persister's threads. Out: the same, and the ratios made of them.
+//! In: numbers set by the persister's threads. Out: the same numbers, and their ratios.
 //! Law: reading never waits, and never holds up the persister.
 
 use crate::base::{Span, Tick};
@@ -11,7 +11,7 @@ pub const LATENCY_BUCKETS: [u64; 13] = [
     1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000,
 ];
 
-/// Numbers of the persister.
+/// The persister's numbers.
 #[derive(Debug, Default)]
 pub struct Persistence {
     /// Whether the store is open (1) or away (0).
@@ -22,29 +22,29 @@ pub struct Persistence {
     pub batch_size: Counter,
     /// Batches written or tried.
     pub batches: Counter,
-    /// Batches by how long the store took, one count a bucket of [`LATENCY_BUCKETS`] and one above.
+    /// Batches by how long the store took: one count for each bucket of [`LATENCY_BUCKETS`], and one above.
     pub latency: [Counter; LATENCY_BUCKETS.len() + 1],
     /// Microseconds that the store took for all batches.
     pub latency_sum: Counter,
     /// Records that the store acknowledged.
     pub success: Counter,
-    /// Records and batches that it did not.
+    /// Records and batches that the store did not take.
     pub failure: Counter,
     /// Records tried again.
     pub retry: Counter,
     /// Records that a newer owner had written.
     pub fenced: Counter,
-    /// Last cursors of ended streams that a full store had no place for.
+    /// Last cursors of ended streams that a full store did not take.
     pub given_up: Counter,
-    /// Removals that found no place on their way; the sweep comes upon what they leave.
+    /// Removals that found no room on their way. The sweep finds later what they leave behind.
     pub removals_dropped: Counter,
-    /// Records that the sweep removed: nobody had used them for long.
+    /// Records that the sweep removed because nobody had used them for `session_idle`.
     pub swept_records: Counter,
-    /// Logs that it removed, beside those of these records.
+    /// Logs that the sweep removed because no record belonged to them.
     pub swept_logs: Counter,
-    /// When the oldest change was made that is not durable: microseconds and one; 0: there is none.
+    /// The time of the oldest change that is not durable, in microseconds, plus one. 0: there is none.
     unflushed_since: Counter,
-    /// Events that cursors moved on by, each a change of its cursor.
+    /// Changes of cursors found in slots: one for each event that a cursor moved on by.
     pub changes: Counter,
     /// Records written for cursors.
     pub cursor_records: Counter,
@@ -52,26 +52,26 @@ pub struct Persistence {
     pub activity_changes: Counter,
     /// Records written for activity alone.
     pub activity_batched: Counter,
-    /// Slots that have activity alone to store.
+    /// Slots with activity alone to store.
     pub activity_queue_depth: Counter,
-    /// Whether the circuit breaker is open (1): the store fails and is asked only now and then.
+    /// Whether the breaker is open (1): the store keeps failing and is asked only now and then.
     pub breaker_open: Counter,
-    /// Messages to the persister that found no place.
+    /// Messages and streams that found no room in the persister.
     pub refused: Counter,
     /// Log blocks stored.
     pub log_blocks: Counter,
-    /// Log blocks that found no place; the stored log states a hole.
+    /// Log blocks that found no room. The stored log states a hole there.
     pub log_blocks_dropped: Counter,
     /// Look-ups answered.
     pub lookups: Counter,
-    /// Of these, those that the store failed at or was away for.
+    /// Of these, the ones that failed or had no store.
     pub lookup_failures: Counter,
-    /// Answers that found no place on their way back to the reactor.
+    /// Answers to look-ups that found no room on their way back to the reactor.
     pub answers_dropped: Counter,
 }
 
 impl Persistence {
-    /// Changes of cursors for each record written: how much coalescing saves. 0 before the first record.
+    /// Changes of cursors for each record written, which shows how much coalescing saves. 0 before the first record.
     pub fn coalesce_ratio(&self) -> f64 {
         ratio(self.changes.get(), self.cursor_records.get())
     }
@@ -81,13 +81,13 @@ impl Persistence {
         ratio(self.activity_changes.get(), self.activity_batched.get())
     }
 
-    /// Notes when the oldest change was made that is not durable, at the earliest; `None`: all are.
+    /// Notes the earliest time at which the oldest change that is not durable was made. `None`: all are durable.
     pub fn note_unflushed(&self, since: Option<Tick>) {
         self.unflushed_since.set(since.map_or(0, |since| since.micros().saturating_add(1)));
     }
 
-    /// How old the oldest change is that is not durable, at most. It grows while the store hangs. `now`: by the clock of
-    /// the engine that it belongs to.
+    /// Age of the oldest change that is not durable, at most. It grows while the store hangs. `now` is the time by the
+    /// engine's clock.
     pub fn lag(&self, now: Tick) -> Span {
         match self.unflushed_since.get().checked_sub(1) {
             Some(since) => now.since(Tick::from_micros(since)),
@@ -95,7 +95,7 @@ impl Persistence {
         }
     }
 
-    /// Notes how long a batch took.
+    /// Notes how long a batch took, in microseconds.
     pub fn note_latency(&self, micros: u64) {
         let bucket = LATENCY_BUCKETS.partition_point(|end| *end < micros);
         self.latency[bucket].add(1);

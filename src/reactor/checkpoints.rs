@@ -1,7 +1,7 @@
-//! Publishes what the machine says of streams through their slots.
+//! Publishes the machine's checkpoints: cursors through slots, events and removals through the store link.
 //!
-//! In: checkpoints, once a turn. Out: newest cursors in slots.
-//! Laws: nothing here waits; a stream that finds no slot runs on unpersisted, which is counted.
+//! In: checkpoints, once a turn. Out: newest cursors in slots; events to keep; tombstones of streams that are forgotten.
+//! Laws: nothing here waits; a stream for which there is no slot goes on without being stored, which is counted.
 
 use super::store::StoreLink;
 use crate::base::{Pages, StreamName};
@@ -10,30 +10,30 @@ use crate::metrics::Metrics;
 use crate::slot::{SlotKey, SlotWriter};
 use std::sync::Arc;
 
-/// The slots of the machine's streams.
+/// The slots of the machine's streams, and removals that wait.
 #[derive(Debug)]
 pub(crate) struct Checkpoints {
     writer: SlotWriter,
     /// By the index of the stream's key.
-    slots: Pages<Option<Place>>,
-    /// Tombstones that found no slot yet.
+    slots: Pages<Option<StreamSlot>>,
+    /// Streams whose tombstones wait for a slot.
     forgotten: Vec<StreamName>,
-    /// Removals of logs that found no place yet.
+    /// Streams whose stored logs are to be removed once the persister has room for the message.
     logs: Vec<Arc<StreamName>>,
 }
 
 /// A stream's slot and name.
 #[derive(Debug)]
-struct Place {
+struct StreamSlot {
     stream: ExchangeKey,
     slot: SlotKey,
     name: Arc<StreamName>,
-    /// Events found no place on their way to the store: the next ones state the hole.
+    /// Events could not be passed on to the store. The next ones state the hole.
     hole: bool,
 }
 
-/// Tombstones that may wait for a slot, and removals of logs that may wait for a place; further ones are counted, and
-/// left to the sweep that the persister makes through the store.
+/// Tombstones that may wait for a slot, and as many removals of logs. Further ones are counted and left to the sweep that
+/// the persister makes through the store.
 const FORGOTTEN: usize = 10_000;
 
 impl Checkpoints {
@@ -41,19 +41,19 @@ impl Checkpoints {
         Self { writer, slots: Pages::default(), forgotten: Vec::new(), logs: Vec::new() }
     }
 
-    /// Takes one checkpoint in.
+    /// Publishes one checkpoint.
     pub(crate) fn publish(&mut self, checkpoint: Checkpoint, store: &StoreLink, metrics: &Metrics) {
         match checkpoint {
             Checkpoint::Began { stream, name } => {
                 let name = Arc::new(name);
                 match self.writer.take(Arc::clone(&name)) {
-                    Some(slot) => self.keep(Place { stream, slot, name, hole: false }),
+                    Some(slot) => self.insert(StreamSlot { stream, slot, name, hole: false }),
                     None => metrics.persistence().refused.add(1),
                 }
             }
             Checkpoint::Events { stream, part } => {
-                if let Some(place) = self.place(stream) {
-                    place.hole = !store.keep(&place.name, part, place.hole);
+                if let Some(kept) = self.get(stream) {
+                    kept.hole = !store.keep(&kept.name, part, kept.hole);
                 }
             }
             Checkpoint::Delivered { stream, cursor } => {
@@ -67,14 +67,14 @@ impl Checkpoints {
                 }
             }
             Checkpoint::Ended { stream, keep } => {
-                if self.place(stream).is_some()
-                    && let Some(place) = self.slots.get_mut(stream.index()).and_then(Option::take)
+                if self.get(stream).is_some()
+                    && let Some(kept) = self.slots.get_mut(stream.index()).and_then(Option::take)
                 {
                     if keep {
-                        self.writer.retire(place.slot);
+                        self.writer.retire(kept.slot);
                     } else {
-                        self.writer.remove(place.slot);
-                        self.forget_log(place.name, store, metrics);
+                        self.writer.remove(kept.slot);
+                        self.forget_log(kept.name, store, metrics);
                     }
                 }
                 self.bury(store, metrics);
@@ -90,7 +90,7 @@ impl Checkpoints {
         }
     }
 
-    /// Publishes tombstones of records that have no stream any more, as far as there are slots.
+    /// Publishes the tombstones that wait, as far as there are slots.
     fn bury(&mut self, store: &StoreLink, metrics: &Metrics) {
         while let Some(name) = self.forgotten.pop() {
             let name = Arc::new(name);
@@ -107,7 +107,7 @@ impl Checkpoints {
         }
     }
 
-    /// Says again what found no place before. Once a turn.
+    /// Tries again what had to wait. Called once a turn.
     pub(super) fn catch_up(&mut self, store: &StoreLink, metrics: &Metrics) {
         self.bury(store, metrics);
         while self.logs.pop_if(|name| store.forget(name)).is_some() {}
@@ -124,17 +124,17 @@ impl Checkpoints {
         }
     }
 
-    fn keep(&mut self, place: Place) {
-        let index = place.stream.index();
-        *self.slots.at(index) = Some(place);
+    fn insert(&mut self, kept: StreamSlot) {
+        let index = kept.stream.index();
+        *self.slots.at(index) = Some(kept);
     }
 
-    fn place(&mut self, stream: ExchangeKey) -> Option<&mut Place> {
-        self.slots.get_mut(stream.index())?.as_mut().filter(|place| place.stream == stream)
+    fn get(&mut self, stream: ExchangeKey) -> Option<&mut StreamSlot> {
+        self.slots.get_mut(stream.index())?.as_mut().filter(|kept| kept.stream == stream)
     }
 
     fn slot(&mut self, stream: ExchangeKey) -> Option<SlotKey> {
-        self.place(stream).map(|place| place.slot)
+        self.get(stream).map(|kept| kept.slot)
     }
 }
 
@@ -145,12 +145,12 @@ mod tests {
     use std::sync::Mutex;
 
     #[test]
-    fn removals_that_find_no_place_are_said_again_and_those_above_the_bound_counted() {
+    fn removals_wait_for_room_are_repeated_and_those_above_the_bound_counted() {
         let (writer, mut drain) = slots(1);
-        let has_place = Arc::new(Mutex::new(false));
+        let has_room = Arc::new(Mutex::new(false));
         let store = StoreLink::new(|_, _| true, {
-            let has_place = Arc::clone(&has_place);
-            move |_, _, _| *has_place.lock().unwrap()
+            let has_room = Arc::clone(&has_room);
+            move |_, _, _| *has_room.lock().unwrap()
         });
         let (mut checkpoints, metrics) = (Checkpoints::new(writer), Metrics::default());
         for stream in 0..FORGOTTEN as u64 + 5 {
@@ -159,7 +159,7 @@ mod tests {
         }
         assert_eq!((checkpoints.forgotten.len(), checkpoints.logs.len()), (FORGOTTEN, 1));
         assert_eq!(metrics.persistence().removals_dropped.get(), 4);
-        *has_place.lock().unwrap() = true;
+        *has_room.lock().unwrap() = true;
         checkpoints.catch_up(&store, &metrics);
         assert!(checkpoints.logs.is_empty());
         while !checkpoints.forgotten.is_empty() {

@@ -1,8 +1,8 @@
-//! Names of upstreams to addresses, on a helper thread, since the system's resolver may wait for seconds.
+//! The addresses of upstreams. A helper thread looks names up, since the system's resolver may take seconds.
 //!
 //! In: routes to resolve. Out: their addresses, through a bounded channel and a wake-up of the reactor.
-//! Laws: the reactor never asks the resolver itself; an address that is written as one needs no thread; a known
-//! answer is used at once and refreshed behind it.
+//! Laws: the reactor's thread never calls the system's resolver; a host that is written as an address needs no thread;
+//! known addresses are used at once, also while old ones are being refreshed.
 
 use crate::base::{Span, Tick};
 use crate::config::Config;
@@ -13,48 +13,49 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread;
 
-/// How long an answer is used before it is asked for anew.
+/// How long addresses are used before the name is looked up again.
 const REFRESH: Span = Span::from_secs(30);
 
 /// The addresses of all upstreams, as far as they are known.
 #[derive(Debug)]
 pub(super) struct Resolver {
-    routes: Vec<Entry>,
-    asks: Option<Sender<Ask>>,
-    answers: Receiver<Answer>,
+    routes: Vec<Addresses>,
+    questions: Option<Sender<Question>>,
+    answers: Receiver<Resolved>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Addresses {
     host: String,
     port: u16,
     known: Vec<SocketAddr>,
-    /// When the answer is old; never for a written address.
+    /// When the name is to be looked up again; never for a host that is written as an address.
     stale_at: Tick,
+    /// The helper thread has the question.
     asked: bool,
 }
 
 #[derive(Debug)]
-struct Ask {
+struct Question {
     route: usize,
     host: String,
     port: u16,
 }
 
 #[derive(Debug)]
-struct Answer {
+struct Resolved {
     route: usize,
     addresses: Vec<SocketAddr>,
 }
 
-/// What is known of an upstream's addresses.
+/// What the resolver knows of an upstream's addresses.
 #[derive(Debug)]
 pub(super) enum Known {
     /// Connect to one of these.
     Addresses(Vec<SocketAddr>),
     /// Wait for [`Resolver::take_answers`].
     Asked,
-    /// The helper thread is gone or overrun.
+    /// The helper thread has ended, or too many questions wait.
     Unavailable,
 }
 
@@ -64,22 +65,23 @@ impl Resolver {
     /// # Errors
     /// When the thread cannot be started.
     pub(super) fn start(config: &Config, waker: Arc<Waker>) -> io::Result<Self> {
-        let routes: Vec<Entry> = config.routes.iter().map(|r| Entry::new(&r.upstream.host, r.upstream.port)).collect();
+        let routes: Vec<Addresses> =
+            config.routes.iter().map(|r| Addresses::new(&r.upstream.host, r.upstream.port)).collect();
         let names = routes.iter().filter(|r| r.known.is_empty()).count();
-        let (asks, to_do) = bounded(routes.len().max(1));
+        let (questions, to_do) = bounded(routes.len().max(1));
         let (done, answers) = bounded(routes.len().max(1));
         if names > 0 {
             thread::Builder::new().name("segno-resolver".to_owned()).spawn(move || work(&to_do, &done, &waker))?;
         }
-        Ok(Self { routes, asks: (names > 0).then_some(asks), answers })
+        Ok(Self { routes, questions: (names > 0).then_some(questions), answers })
     }
 
-    /// The addresses of a route's upstream; asks for them where they are unknown or old.
+    /// The addresses of a route's upstream. Looks the name up where they are unknown or old.
     pub(super) fn addresses(&mut self, route: usize, now: Tick) -> Known {
         let Some(entry) = self.routes.get_mut(route) else { return Known::Unavailable };
         if entry.stale_at <= now && !entry.asked {
-            let ask = Ask { route, host: entry.host.clone(), port: entry.port };
-            entry.asked = self.asks.as_ref().is_some_and(|asks| asks.try_send(ask).is_ok());
+            let question = Question { route, host: entry.host.clone(), port: entry.port };
+            entry.asked = self.questions.as_ref().is_some_and(|questions| questions.try_send(question).is_ok());
         }
         match (entry.known.is_empty(), entry.asked) {
             (false, _) => Known::Addresses(entry.known.clone()),
@@ -88,7 +90,7 @@ impl Resolver {
         }
     }
 
-    /// A connection to a known address failed: the next request asks again.
+    /// A connection to a known address failed: the next request looks the name up again.
     pub(super) fn distrust(&mut self, route: usize, now: Tick) {
         if let Some(entry) = self.routes.get_mut(route)
             && entry.stale_at < Tick::NEVER
@@ -97,7 +99,7 @@ impl Resolver {
         }
     }
 
-    /// Takes in what the helper found; gives the routes that have an answer now, good or bad.
+    /// Takes in what the helper thread found. Returns the routes whose look-up has ended, well or not.
     pub(super) fn take_answers(&mut self, now: Tick) -> Vec<usize> {
         let mut answered = Vec::new();
         while let Ok(answer) = self.answers.try_recv() {
@@ -113,7 +115,7 @@ impl Resolver {
     }
 }
 
-impl Entry {
+impl Addresses {
     fn new(host: &str, port: u16) -> Self {
         let written = host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port));
         Self {
@@ -126,12 +128,13 @@ impl Entry {
     }
 }
 
-/// The helper thread: ends when the reactor does.
-fn work(asks: &Receiver<Ask>, answers: &Sender<Answer>, waker: &Waker) {
-    while let Ok(ask) = asks.recv() {
-        // A name that cannot be resolved is an answer without addresses: the machine says what happens next.
-        let addresses = (ask.host.as_str(), ask.port).to_socket_addrs().map(Iterator::collect).unwrap_or_default();
-        if answers.send(Answer { route: ask.route, addresses }).is_err() || waker.wake().is_err() {
+/// The helper thread. It ends when the reactor does.
+fn work(questions: &Receiver<Question>, answers: &Sender<Resolved>, waker: &Waker) {
+    while let Ok(question) = questions.recv() {
+        // A name that cannot be resolved has no addresses: the machine decides what happens next.
+        let addresses =
+            (question.host.as_str(), question.port).to_socket_addrs().map(Iterator::collect).unwrap_or_default();
+        if answers.send(Resolved { route: question.route, addresses }).is_err() || waker.wake().is_err() {
             return;
         }
     }

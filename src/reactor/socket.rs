@@ -1,4 +1,4 @@
-//! A socket of one connection: plain, or TLS towards upstream.
+//! The socket of one connection: plain, or TLS towards an upstream.
 //!
 //! In: slices to write, room to read into. Out: bytes, and what happened, as plain I/O results.
 //! Law: nothing here waits; a socket that is not ready says so.
@@ -12,14 +12,14 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Connections that may wait to be accepted; the system may have a lower bound. A crowd that was cut comes back at once, and
-/// whoever finds no place tries again only after a second.
+/// Connections that may wait to be accepted; the system may have a lower bound. A crowd that was cut comes back at once,
+/// and a client that finds no room tries again only after a second.
 const BACKLOG: i32 = 4_096;
 
-/// A socket that listens.
+/// Opens a socket that listens.
 pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // A restart finds connections of the process before that are still being closed.
+    // After a restart, connections of the process before may still be closing.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
@@ -28,7 +28,7 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(TcpListener::from_std(socket.into()))
 }
 
-/// The bytes' way in and out.
+/// What the bytes go through.
 #[derive(Debug)]
 pub(super) enum Io {
     Plain(TcpStream),
@@ -36,24 +36,24 @@ pub(super) enum Io {
     Tls(Box<Tls>),
 }
 
-/// A connection's socket and what the poll last said of it.
+/// A connection's socket, and what the poll last reported of it.
 #[derive(Debug)]
 pub(super) struct Socket {
     pub(super) io: Io,
     /// The key of the connection it belongs to, as bits.
     pub(super) key: u64,
-    /// The connection stands (and its TLS handshake is done): it may be read and written.
+    /// The connection is open, its TLS handshake included: it may be read and written.
     pub(super) established: bool,
     pub(super) readable: bool,
     pub(super) writable: bool,
-    /// The other side has ended its sending: reads go on until they say so.
+    /// The other side sends no more. Reads go on until they report the end.
     pub(super) read_closed: bool,
-    /// A write has failed: what has arrived is read, and behind it is a break, whatever the socket calls it (the
-    /// write has taken the error, and reads would tell of an ordinary end).
+    /// A write has failed. What has arrived is still read; the end behind it is a break, whatever the read reports (the
+    /// write has taken the error, so a read would report an ordinary end).
     pub(super) broken: bool,
     /// Upstream's, not a client's.
     pub(super) is_upstream: bool,
-    /// Waiting in the list of sockets to be read on.
+    /// Waits in the list of connections to read again.
     pub(super) queued: bool,
     /// While connecting.
     pub(super) dialing: Option<Box<Dialing>>,
@@ -64,10 +64,11 @@ pub(super) struct Socket {
 pub(super) struct Dialing {
     pub(super) route: usize,
     /// Further addresses to try.
-    pub(super) addresses: Vec<std::net::SocketAddr>,
+    pub(super) addresses: Vec<SocketAddr>,
 }
 
 impl Socket {
+    /// A client's socket.
     pub(super) fn accepted(stream: TcpStream, key: u64) -> Self {
         Self { established: true, is_upstream: false, ..Self::new(Io::Plain(stream), key) }
     }
@@ -139,27 +140,30 @@ impl Socket {
         }
     }
 
-    /// Writes no more, and reads what is left as the last there is.
+    /// Writes no more, and reads what has still arrived.
     pub(super) fn read_to_the_break(&mut self) {
         self.broken = true;
         self.writable = false;
         self.readable = true;
     }
 
-    /// Makes the close that follows a reset: unsent bytes are dropped and the other side is told of an error.
+    /// Makes the close that follows a reset: unsent bytes are dropped, and the other side sees an error.
     pub(super) fn reset_on_close(&self) {
-        // If the option cannot be set, the close is an ordinary one: the connection is gone already.
+        // The option can only fail where the connection is gone already; then an ordinary close does.
         let _ = SockRef::from(self.stream()).set_linger(Some(Duration::ZERO));
     }
 
-    /// Bounds what is on its way to the other side, of a stream whose log holds so many bytes for it.
+    /// Bounds what is on its way to the other side to about `bytes`, which the stream's log can hold for replay.
     pub(super) fn cap_send_buffer(&self, bytes: usize) {
-        // Linux takes twice what it is told, and the other side's kernel has a buffer too. One that refuses keeps its
-        // default, which is a bound as well.
+        // Linux doubles the number, and the other side's kernel has a buffer too. A system that refuses keeps its default,
+        // which is a bound as well.
         let _ = SockRef::from(self.stream()).set_send_buffer_size(bytes / 4);
     }
 
-    /// How a connection attempt stands: done, under way, or failed.
+    /// Whether the connection is open (true) or still being opened (false).
+    ///
+    /// # Errors
+    /// Why the attempt has failed.
     pub(super) fn connect_state(&self) -> Result<bool, ConnectError> {
         match self.stream().take_error() {
             Ok(None) => {}
@@ -173,7 +177,7 @@ impl Socket {
     }
 }
 
-/// What an I/O error means for a connection that was to be opened.
+/// What an I/O error means for a connection that was being opened.
 pub(super) fn connect_error(e: &io::Error) -> ConnectError {
     match e.kind() {
         io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => ConnectError::Refused,

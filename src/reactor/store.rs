@@ -1,9 +1,9 @@
-//! The reactor's way to the store beside the slots: questions, and events to be kept.
+//! The reactor's way to the store beside the slots: look-ups, and events to be kept.
 //!
-//! In: what the machine asks and gives. Out: calls of functions that the engine made, which neither wait nor know of
-//! the reactor; answers, which come back over a channel and the waker.
-//! Laws: nothing here waits; an answer that finds no place is as good as none, and the request goes on without it, which
-//! is counted; the bytes of all answers that are on their way are bounded.
+//! In: look-ups and events of the machine. Out: calls of two functions that the engine made, which neither wait nor know
+//! of the reactor; replies, which come back over a channel and the waker.
+//! Laws: nothing here waits; a reply for which there is no room is dropped and counted, and its request goes on without
+//! it; the bytes of all replies that wait are bounded.
 
 use crate::base::StreamName;
 use crate::machine::{EventPart, ExchangeKey, Lookup, StoredStream};
@@ -14,35 +14,77 @@ use mio::Waker;
 use std::fmt;
 use std::sync::Arc;
 
-/// Answers that may wait.
-const ANSWERS: usize = 1_000;
+/// Replies that may wait.
+const REPLIES: usize = 1_000;
 
-/// Bytes of stored events in them, at most.
+/// Bytes of stored events in all replies that wait, at most.
 const BYTES: u64 = 64 << 20;
 
-/// An answer, and who waits for it.
+/// What the store has found, and for which exchange.
 pub(super) type Found = (ExchangeKey, Vec<StoredStream>);
 
-/// Asks a question; false when it found no place. The answer is given by calling the second argument, from any thread.
-type Asks = Box<dyn Fn(Lookup, Answer) -> bool + Send>;
+/// Passes a look-up on; false when too many wait. The reply comes through the second argument, from any thread.
+type LooksUp = Box<dyn Fn(Lookup, Reply) -> bool + Send>;
 
-/// Takes events of a stream, or forgets all of them; false when that found no place.
+/// Passes events of a stream on, or (`None`) the word to forget all of them; false when too much waits. The last
+/// argument says that events before these could not be passed on.
 type Keeps = Box<dyn Fn(&Arc<StreamName>, Option<EventPart>, bool) -> bool + Send>;
 
-/// What the engine gives the reactor of the store.
+/// What the reactor may ask of the store: two functions of the engine's.
 pub struct StoreLink {
-    asks: Asks,
+    looks_up: LooksUp,
     keeps: Keeps,
     back: Option<Back>,
 }
 
-/// Gives an answer back to the reactor. Never waits.
-pub struct Answer {
+impl StoreLink {
+    /// A link made of these two functions, neither of which may wait. Each returns false when too much waits already.
+    pub fn new(
+        looks_up: impl Fn(Lookup, Reply) -> bool + Send + 'static,
+        keeps: impl Fn(&Arc<StreamName>, Option<EventPart>, bool) -> bool + Send + 'static,
+    ) -> Self {
+        Self { looks_up: Box::new(looks_up), keeps: Box::new(keeps), back: None }
+    }
+
+    /// Opens the way back: replies to look-ups from now on arrive here.
+    pub(super) fn open(&mut self, waker: &Arc<Waker>, metrics: &Arc<Metrics>) -> Replies {
+        let (sender, receiver) = bounded(REPLIES);
+        let bytes = Arc::new(Counter::default());
+        let replies = Replies { receiver, bytes: Arc::clone(&bytes) };
+        self.back = Some(Back { sender, waker: Arc::clone(waker), bytes, metrics: Arc::clone(metrics) });
+        replies
+    }
+
+    /// Passes a look-up on. False: too many wait, and there will be no reply.
+    pub(super) fn look_up(&self, lookup: Lookup) -> bool {
+        let reply = Reply { exchange: lookup.exchange, back: self.back.clone() };
+        (self.looks_up)(lookup, reply)
+    }
+
+    /// Passes events on to be kept. `hole`: events before them could not be passed on. False: too much waits.
+    pub(super) fn keep(&self, name: &Arc<StreamName>, part: EventPart, hole: bool) -> bool {
+        (self.keeps)(name, Some(part), hole)
+    }
+
+    /// Passes on that a stream's events are of no use any more. False: too much waits; the caller tries again.
+    pub(super) fn forget(&self, name: &Arc<StreamName>) -> bool {
+        (self.keeps)(name, None, false)
+    }
+}
+
+impl fmt::Debug for StoreLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StoreLink")
+    }
+}
+
+/// Returns what the store has found to the reactor, from any thread. Never waits.
+pub struct Reply {
     exchange: ExchangeKey,
     back: Option<Back>,
 }
 
-/// The way of an answer.
+/// The way of a reply.
 #[derive(Clone)]
 struct Back {
     sender: Sender<Found>,
@@ -51,9 +93,10 @@ struct Back {
     metrics: Arc<Metrics>,
 }
 
-impl Answer {
-    /// What the store knows; nothing, where it is away. Counted where it finds no place.
-    pub fn give(self, found: Vec<StoredStream>) {
+impl Reply {
+    /// Sends what the store has found: nothing, where the store is away. Dropped and counted where too many replies
+    /// wait.
+    pub fn send(self, found: Vec<StoredStream>) {
         let Some(Back { sender, waker, bytes, metrics }) = self.back else { return };
         let size = size(&found);
         bytes.add(size);
@@ -67,65 +110,24 @@ impl Answer {
     }
 }
 
-/// Bytes of stored events in an answer.
+/// Bytes of stored events in a reply.
 fn size(found: &[StoredStream]) -> u64 {
     found.iter().filter_map(|stored| stored.log.as_ref()).map(|log| log.bytes.len() as u64).sum()
 }
 
-/// Where answers come.
+/// The replies that wait for the reactor.
 #[derive(Debug)]
-pub(super) struct Answers {
+pub(super) struct Replies {
     receiver: Receiver<Found>,
     bytes: Arc<Counter>,
 }
 
-impl Answers {
-    /// The next one.
+impl Replies {
+    /// The oldest reply that waits.
     pub(super) fn next(&self) -> Option<Found> {
         let found = self.receiver.try_recv().ok()?;
         self.bytes.take(size(&found.1));
         Some(found)
-    }
-}
-
-impl StoreLink {
-    /// A link of these two functions, neither of which may wait.
-    pub fn new(
-        asks: impl Fn(Lookup, Answer) -> bool + Send + 'static,
-        keeps: impl Fn(&Arc<StreamName>, Option<EventPart>, bool) -> bool + Send + 'static,
-    ) -> Self {
-        Self { asks: Box::new(asks), keeps: Box::new(keeps), back: None }
-    }
-
-    /// Where answers come.
-    pub(super) fn answers(&mut self, waker: &Arc<Waker>, metrics: &Arc<Metrics>) -> Answers {
-        let (sender, receiver) = bounded(ANSWERS);
-        let bytes = Arc::new(Counter::default());
-        let answers = Answers { receiver, bytes: Arc::clone(&bytes) };
-        self.back = Some(Back { sender, waker: Arc::clone(waker), bytes, metrics: Arc::clone(metrics) });
-        answers
-    }
-
-    /// Asks. False: that found no place, and there will be no answer.
-    pub(super) fn look_up(&self, question: Lookup) -> bool {
-        let answer = Answer { exchange: question.exchange, back: self.back.clone() };
-        (self.asks)(question, answer)
-    }
-
-    /// Hands events over. `hole`: some before them found no place.
-    pub(super) fn keep(&self, name: &Arc<StreamName>, part: EventPart, hole: bool) -> bool {
-        (self.keeps)(name, Some(part), hole)
-    }
-
-    /// Events of a stream are of no use any more. False: that found no place and is to be said again.
-    pub(super) fn forget(&self, name: &Arc<StreamName>) -> bool {
-        (self.keeps)(name, None, false)
-    }
-}
-
-impl fmt::Debug for StoreLink {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("StoreLink")
     }
 }
 
@@ -142,24 +144,24 @@ mod tests {
     }
 
     #[test]
-    fn answers_without_a_place_are_counted_and_bytes_bounded() {
+    fn replies_without_room_are_counted_and_their_bytes_bounded() {
         let poll = Poll::new().unwrap();
         let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
         let (mut link, metrics) = (StoreLink::new(|_, _| true, |_, _, _| true), Arc::new(Metrics::default()));
-        let answers = link.answers(&waker, &metrics);
-        let give = |bytes| {
+        let replies = link.open(&waker, &metrics);
+        let send = |bytes| {
             let exchange: ExchangeKey = Key::from_bits(0);
-            Answer { exchange, back: link.back.clone() }.give(vec![stored(bytes)]);
+            Reply { exchange, back: link.back.clone() }.send(vec![stored(bytes)]);
         };
         let dropped = || metrics.persistence().answers_dropped.get();
-        (0..5).for_each(|_| give(BYTES as usize / 4));
-        assert_eq!((dropped(), answers.bytes.get()), (1, BYTES));
-        assert_eq!(answers.next().unwrap().1.len(), 1);
-        give(BYTES as usize / 4);
+        (0..5).for_each(|_| send(BYTES as usize / 4));
+        assert_eq!((dropped(), replies.bytes.get()), (1, BYTES));
+        assert_eq!(replies.next().unwrap().1.len(), 1);
+        send(BYTES as usize / 4);
         assert_eq!(dropped(), 1);
-        while answers.next().is_some() {}
-        assert_eq!(answers.bytes.get(), 0);
-        (0..ANSWERS + 3).for_each(|_| give(1));
-        assert_eq!((dropped(), answers.bytes.get()), (4, ANSWERS as u64));
+        while replies.next().is_some() {}
+        assert_eq!(replies.bytes.get(), 0);
+        (0..REPLIES + 3).for_each(|_| send(1));
+        assert_eq!((dropped(), replies.bytes.get()), (4, REPLIES as u64));
     }
 }

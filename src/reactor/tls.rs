@@ -1,8 +1,8 @@
-//! TLS towards upstream, by rustls, over a non-blocking socket.
+//! TLS towards upstreams, by rustls, over a non-blocking socket.
 //!
-//! In: plain bytes and the socket. Out: the peer's plain bytes; its end with `close_notify` as an end, without it as
+//! In: plain bytes and the socket. Out: the peer's plain bytes. An end with `close_notify` is an end; an end without it is
 //! an error, since a truncation is a cut.
-//! Law: the peer's certificate is checked against the system's roots, or against those of `upstream_ca` alone.
+//! Law: the peer's certificate is checked against the system's roots, or against the certificates of `upstream_ca` alone.
 
 use crate::config::{Config, Scheme};
 use mio::net::TcpStream;
@@ -13,7 +13,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Plain bytes that may wait for the socket to take their ciphertext.
+/// Bytes that may wait for the socket to take them.
 const HELD: usize = 64 << 10;
 
 /// One TLS connection.
@@ -28,12 +28,12 @@ pub(super) struct Tls {
 pub enum TlsError {
     /// The file with certificates could not be read.
     Certificates {
-        /// The file, or nothing for the system's roots.
+        /// The file. `None`: the system's roots.
         file: Option<PathBuf>,
         /// What went wrong.
         why: String,
     },
-    /// The upstream's host is no name that a certificate could hold.
+    /// A certificate cannot hold the name of the upstream's host.
     Name(String),
 }
 
@@ -46,7 +46,7 @@ impl fmt::Display for TlsError {
             Self::Certificates { file: None, why } => {
                 write!(f, "cannot use the system's root certificates: {why}; name a file with `upstream_ca`")
             }
-            Self::Name(host) => write!(f, "`{host}` is no host name that a certificate could hold"),
+            Self::Name(host) => write!(f, "`{host}` is not a host name that a certificate can hold"),
         }
     }
 }
@@ -61,7 +61,7 @@ pub(super) struct Dialer {
 }
 
 impl Dialer {
-    /// The dialers of all routes, by their place; `None` where upstream is plain HTTP.
+    /// The dialers of all routes, by the route's index. `None`: the upstream is plain HTTP.
     pub(super) fn of_routes(config: &Config) -> Result<Vec<Option<Self>>, TlsError> {
         config
             .routes
@@ -98,10 +98,11 @@ impl Dialer {
     }
 }
 
-/// The client's side of a TLS connection to a host, checked against the system's roots, over a socket of the caller's.
+/// The client's side of a TLS connection to a host, for a socket of the caller's. The host's certificate is checked
+/// against the system's roots.
 ///
 /// # Errors
-/// [`TlsError`], when there are no roots or the host is no name.
+/// [`TlsError`], when there are no roots, or a certificate cannot hold the host's name.
 pub fn client_session(host: &str) -> Result<ClientConnection, TlsError> {
     let dialer = Dialer::new(host, None)?;
     ClientConnection::new(dialer.config, dialer.name).map_err(|e| TlsError::Name(format!("{host}: {e}")))
@@ -140,7 +141,7 @@ impl Tls {
         &mut self.stream
     }
 
-    /// Goes on with the handshake; true when it is done.
+    /// Goes on with the handshake. True when it is done.
     pub(super) fn handshake(&mut self) -> io::Result<bool> {
         while self.session.is_handshaking() {
             self.send_ciphertext()?;
@@ -166,8 +167,8 @@ impl Tls {
         }
     }
 
-    /// Takes plain bytes until the socket is full: a caller that is told of fewer than it gave waits for the socket,
-    /// and only a full one tells of its room later.
+    /// Takes plain bytes until the socket is full. A caller that sees fewer taken than it gave waits for the socket to
+    /// become writable, which only a full socket reports.
     pub(super) fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         self.send_ciphertext()?;
         let mut taken = 0;
@@ -204,8 +205,8 @@ impl Tls {
             }
             _ => {
                 let result = self.session.process_new_packets().map_err(io::Error::other);
-                // An alert goes out as far as it can. A connection that cannot be written may still hold an answer;
-                // that it is broken is seen behind it.
+                // An alert goes out as far as it can. A connection that cannot be written may still hold an answer; the
+                // read behind that answer reports the break.
                 let _ = self.send_ciphertext();
                 result?;
             }

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, AtomicUsize as Own};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 std::thread_local! {
@@ -58,19 +58,40 @@ fn ordering(edge: Edge, end: End) -> Ordering {
     }
 }
 
+/// A lock for cold paths. `real` has the one of parking_lot, which has no poison either.
+#[cfg(feature = "net")]
+#[derive(Debug)]
+pub struct Mutex<T>(loom::sync::Mutex<T>);
+
+#[cfg(feature = "net")]
+pub use loom::sync::MutexGuard;
+
+#[cfg(feature = "net")]
+impl<T> Mutex<T> {
+    /// Holding `value`.
+    pub fn new(value: T) -> Self {
+        Self(loom::sync::Mutex::new(value))
+    }
+
+    /// Waits until no other thread has the lock, and takes it.
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Memory that only the model needs: never held over an operation that loom sees.
-fn lock<T>(memory: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock<T>(memory: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     memory.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Stands for bytes that are no atomic: loom fails where reading them meets writing them. The lock is for the compiler
 /// only, which lets nobody share a bare cell.
 #[derive(Debug)]
-struct Bytes(Mutex<UnsafeCell<()>>);
+struct Bytes(std::sync::Mutex<UnsafeCell<()>>);
 
 impl Bytes {
     fn new() -> Self {
-        Self(Mutex::new(UnsafeCell::new(())))
+        Self(std::sync::Mutex::new(UnsafeCell::new(())))
     }
 
     fn read(&self) {
@@ -120,12 +141,12 @@ impl<T: fmt::Debug> fmt::Debug for Shared<T> {
 /// allows.
 pub struct Latest<T> {
     newest: AtomicUsize,
-    values: Mutex<Vec<Option<Shared<T>>>>,
+    values: std::sync::Mutex<Vec<Option<Shared<T>>>>,
 }
 
 impl<T> Default for Latest<T> {
     fn default() -> Self {
-        Self { newest: AtomicUsize::new(0), values: Mutex::new(vec![None]) }
+        Self { newest: AtomicUsize::new(0), values: std::sync::Mutex::new(vec![None]) }
     }
 }
 
@@ -230,12 +251,12 @@ pub struct Inbox<T> {
 struct Mail<T> {
     /// Twice the letters ever left, and one when there is no inbox any more.
     left: AtomicUsize,
-    letters: Mutex<VecDeque<T>>,
+    letters: std::sync::Mutex<VecDeque<T>>,
 }
 
 /// An inbox. It is never full: models leave few letters.
 pub fn inbox<T>(_capacity: usize) -> (Post<T>, Inbox<T>) {
-    let mail = Arc::new(Mail { left: AtomicUsize::new(0), letters: Mutex::new(VecDeque::new()) });
+    let mail = Arc::new(Mail { left: AtomicUsize::new(0), letters: std::sync::Mutex::new(VecDeque::new()) });
     (Post(Arc::clone(&mail)), Inbox { mail, taken: 0 })
 }
 
@@ -325,14 +346,14 @@ struct Words<W> {
     /// Twice the number of the word that lies here; 0: none does. And one when no more are told.
     told: AtomicUsize,
     count: Own,
-    word: Mutex<Option<(W, Bytes)>>,
+    word: std::sync::Mutex<Option<(W, Bytes)>>,
 }
 
 /// A desk with one asker. Questions always find room: models ask little.
 pub fn desk<Q, W>(capacity: usize) -> (Asker<Q>, Teller<W>, Desk<Q, W>) {
     let (post, questions) = inbox(capacity);
     let desk = Arc::new(Sitting { askers: AtomicUsize::new(1), woken: Notify::new() });
-    let words = Arc::new(Words { told: AtomicUsize::new(0), count: Own::new(0), word: Mutex::new(None) });
+    let words = Arc::new(Words { told: AtomicUsize::new(0), count: Own::new(0), word: std::sync::Mutex::new(None) });
     let teller = Teller { words: Arc::clone(&words), desk: Arc::clone(&desk) };
     (Asker { questions: post, desk: Arc::clone(&desk) }, teller, Desk { questions, words, desk, is_silent: false })
 }

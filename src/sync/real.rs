@@ -7,9 +7,11 @@ use super::Heard;
 use arc_swap::ArcSwapOption;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select};
 use crossbeam_queue::ArrayQueue;
+#[cfg(feature = "net")]
+pub use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
 pub use std::sync::Arc as Shared;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
@@ -118,7 +120,7 @@ pub struct Asker<Q>(Sender<Q>);
 
 /// Tells a [`Desk`] what its answers are to come from. There is one.
 pub struct Teller<W> {
-    word: Arc<Mutex<Option<W>>>,
+    word: Arc<std::sync::Mutex<Option<W>>>,
     /// Full: the desk is woken, and has not looked yet.
     told: Sender<()>,
 }
@@ -126,7 +128,7 @@ pub struct Teller<W> {
 /// Where one thread is asked, and told what its answers are to come from.
 pub struct Desk<Q, W> {
     questions: Receiver<Q>,
-    word: Arc<Mutex<Option<W>>>,
+    word: Arc<std::sync::Mutex<Option<W>>>,
     told: Receiver<()>,
 }
 
@@ -134,12 +136,12 @@ pub struct Desk<Q, W> {
 pub fn desk<Q, W>(capacity: usize) -> (Asker<Q>, Teller<W>, Desk<Q, W>) {
     let (asker, questions) = bounded(capacity);
     let (teller, told) = bounded(1);
-    let word = Arc::new(Mutex::new(None));
+    let word = Arc::new(std::sync::Mutex::new(None));
     (Asker(asker), Teller { word: Arc::clone(&word), told: teller }, Desk { questions, word, told })
 }
 
 /// Puts in a word, or none. Gives the one that was there.
-fn exchange<W>(place: &Mutex<Option<W>>, word: Option<W>) -> Option<W> {
+fn exchange<W>(place: &std::sync::Mutex<Option<W>>, word: Option<W>) -> Option<W> {
     std::mem::replace(&mut *place.lock().unwrap_or_else(PoisonError::into_inner), word)
 }
 

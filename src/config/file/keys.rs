@@ -9,7 +9,8 @@ use toml::de::DeValue;
 
 use super::problem::nearest;
 use super::value;
-use crate::config::{Limits, Route};
+use crate::config::process::Limits;
+use crate::config::route::Route;
 
 /// A change to a route, kept until there is a route to make it to.
 pub type Setting = Rc<dyn Fn(&mut Route)>;

@@ -23,7 +23,11 @@ use toml::de::{DeTable, DeValue};
 
 use self::keys::{KNOBS, LIMITS, ROUTE_KEYS, TOP_KEYS};
 use self::problem::Problems;
-use super::{Config, Fault, Place, Route, StoreConfig, Upstream};
+use super::check::{Fault, Section};
+use super::process::Config;
+use super::route::Route;
+use super::store::StoreConfig;
+use super::upstream::Upstream;
 
 /// What the command line says; each stands over the file, but not over a route's own key.
 #[derive(Default)]
@@ -88,7 +92,7 @@ type Entry<'t> = (&'t Spanned<Cow<'t, str>>, &'t Spanned<DeValue<'t>>);
 
 /// Where a key was given, to point at when its value turns out to be at fault.
 struct Spot {
-    place: Place,
+    section: Section,
     key: String,
     span: Range<usize>,
 }
@@ -139,14 +143,14 @@ impl Reader<'_> {
 
     /// Where one of the fault's keys was given, the other one perhaps among the limits, else where its route begins.
     fn spot_of(&self, fault: &Fault) -> Option<Range<usize>> {
-        let at = |place: Place, key: &str| self.spots.iter().find(|s| s.place == place && s.key == key);
-        let other = || at(fault.place, fault.other?).or_else(|| at(Place::Limits, fault.other?));
-        at(fault.place, fault.key).or_else(other).or_else(|| at(fault.place, "")).map(|spot| spot.span.clone())
+        let at = |section: Section, key: &str| self.spots.iter().find(|s| s.section == section && s.key == key);
+        let other = || at(fault.section, fault.other?).or_else(|| at(Section::Limits, fault.other?));
+        at(fault.section, fault.key).or_else(other).or_else(|| at(fault.section, "")).map(|spot| spot.span.clone())
     }
 
     fn top(&mut self, root: &DeTable<'_>) {
         for (key, given) in root.iter() {
-            self.spot(Place::Top, key.get_ref(), given.span());
+            self.spot(Section::Top, key.get_ref(), given.span());
             let read = match key.get_ref().as_ref() {
                 "listen" => value::addresses(given.get_ref()).map(|listen| self.config.listen = listen),
                 "admin" => value::address(given.get_ref()).map(|admin| self.config.admin = Some(admin)),
@@ -169,7 +173,7 @@ impl Reader<'_> {
 
     fn limits(&mut self, root: &DeTable<'_>) {
         for (key, given) in self.entries(root, "limits") {
-            self.spot(Place::Limits, key.get_ref(), given.span());
+            self.spot(Section::Limits, key.get_ref(), given.span());
             let Some(limit) = LIMITS.iter().find(|limit| limit.key == key.get_ref().as_ref()) else {
                 let message = keys::unknown(key.get_ref(), LIMITS.iter().map(|limit| limit.key));
                 self.problems.add(Some(key.span()), &message);
@@ -244,17 +248,17 @@ impl Reader<'_> {
 
     /// A route's own keys come before the defaults', as their values do.
     fn route_spots(&mut self, n: usize, item: &Spanned<DeValue<'_>>, table: &DeTable<'_>, defaults: &Defaults) {
-        let place = Place::Route(n);
-        self.spot(place, "", item.span());
+        let section = Section::Route(n);
+        self.spot(section, "", item.span());
         for (key, given) in table.iter() {
-            self.spot(place, key.get_ref(), given.span());
+            self.spot(section, key.get_ref(), given.span());
         }
         self.inherited_spots(n, defaults);
     }
 
     fn inherited_spots(&mut self, n: usize, defaults: &Defaults) {
         for (key, span) in &defaults.spots {
-            self.spot(Place::Route(n), key, span.clone());
+            self.spot(Section::Route(n), key, span.clone());
         }
     }
 
@@ -305,8 +309,8 @@ impl Reader<'_> {
         table.iter().collect()
     }
 
-    fn spot(&mut self, place: Place, key: &str, span: Range<usize>) {
-        self.spots.push(Spot { place, key: key.to_owned(), span });
+    fn spot(&mut self, section: Section, key: &str, span: Range<usize>) {
+        self.spots.push(Spot { section, key: key.to_owned(), span });
     }
 
     fn note(&mut self, key: &str, given: &Spanned<DeValue<'_>>, read: Result<(), String>) {

@@ -9,7 +9,10 @@ use toml::de::DeValue;
 
 use super::problem::nearest;
 use crate::base::Span;
-use crate::config::{Dedup, Gap, Ids, LingerFull, ResumeFrom, Share, StoreConfig, Upstream, parse_size, parse_span};
+use crate::config::route::{Dedup, Gap, Ids, LingerFull, ResumeFrom, Share};
+use crate::config::store::StoreConfig;
+use crate::config::units::{parse_size, parse_span};
+use crate::config::upstream::Upstream;
 
 type Read<T> = Result<T, String>;
 

@@ -1,0 +1,103 @@
+//! The values of the whole process, beside those of its routes.
+//!
+//! In: nothing. Out: a [`Config`] with its defaults, each field free to be set.
+//! Law: each value says what more and less of it costs.
+
+use super::routes::Routes;
+use super::store::StoreConfig;
+use crate::base::Span;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// The whole configuration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// Where clients connect: at least one address. Default `127.0.0.1:8080`, which lets in nobody from outside.
+    pub listen: Vec<SocketAddr>,
+    /// The address for metrics, health and sessions. Default none. Everyone who reaches it sees all counters and cursors.
+    pub admin: Option<SocketAddr>,
+    /// Where cursors are kept. Default: in memory, so a restart forgets them.
+    pub store: StoreConfig,
+    /// What goes to the store, and when.
+    pub persist: Persist,
+    /// Bounds of the whole process.
+    pub limits: Limits,
+    /// Which requests go where, and how each is treated.
+    pub routes: Routes,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080)],
+            admin: None,
+            store: StoreConfig::Memory,
+            persist: Persist::default(),
+            limits: Limits::default(),
+            routes: Routes::default(),
+        }
+    }
+}
+
+/// What goes to the store, and when.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Persist {
+    /// Time between two writes of all cursors that changed. Default 100 ms. Longer writes less. After a crash, up to one
+    /// window of events may repeat.
+    pub flush_window: Span,
+    /// Least time between two writes for a session that is read but has no new event. Default 5 s. Longer writes less.
+    /// Shorter keeps the stored last-seen time closer to the truth.
+    pub activity_window: Span,
+    /// Whether recent events are stored as well as cursors, so that replay survives a restart. Default false. With true,
+    /// every byte of every event stream is also written to the store.
+    pub durable: bool,
+    /// A session that nobody reads is forgotten after this time, in memory and in the store. Default 24 h. Longer lets
+    /// clients come back later. Shorter keeps the store small.
+    pub session_idle: Span,
+}
+
+impl Default for Persist {
+    fn default() -> Self {
+        Self {
+            flush_window: Span::from_millis(100),
+            activity_window: Span::from_secs(5),
+            durable: false,
+            session_idle: Span::from_secs(24 * 3_600),
+        }
+    }
+}
+
+/// Bounds of the whole process. A bound that is reached is counted and answered; nothing grows past it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Requests being served at once, streams that linger included. Default 100,000. Each stream costs up to 5 KB beside
+    /// its log. One more is answered 503.
+    pub streams: usize,
+    /// Sessions that are remembered, those without a stream included. Default 100,000. One more takes the place of the
+    /// session that has been idle longest. If all of them have readers, it is answered 503.
+    pub sessions: usize,
+    /// Streams of one session at once. Default 10,000. One more is answered 503. A client without credentials counts by
+    /// its address, which many people may share, so a low number can hit them.
+    pub streams_per_session: usize,
+    /// Sockets at once, clients' and upstreams' together. Default 250,000: both sides of every stream, and room for
+    /// ordinary requests. If the system's limit on open files is lower, that limit rules.
+    pub connections: usize,
+    /// Bytes of one message head, request or answer. Default 64 KiB. More allows larger cookies. The worst case in memory
+    /// is this size times the connections with an unfinished head.
+    pub header_bytes: usize,
+    /// Bytes of all logs together. Default 256 MiB. More replays further back over many streams. Under load this is
+    /// nearly all the memory that segno uses.
+    pub log_budget: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            streams: 100_000,
+            sessions: 100_000,
+            streams_per_session: 10_000,
+            connections: 250_000,
+            header_bytes: 64 << 10,
+            log_budget: 256 << 20,
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! A running engine: what it tells and hands out, and its end.
+//!
+//! In: threads and handles that the builder made. Out: addresses, counts, trackers, cursors; what could not be written.
+//! Laws: an engine that is dropped stops its reactor; an ordered end takes its deadline and a little, no longer.
+
+use super::inline::{InlineTracker, TrackerError, Trackers};
+use crate::base::{Count, Span};
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::persist::{PersistControl, Persister, Unflushed};
+use crate::reactor::{Command, Remote};
+use crate::slot::CursorHandle;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// A running proxy, and the trackers of a program that does its own I/O.
+///
+/// An engine that is dropped stops at once and writes in the background what is not stored yet. [`Engine::shutdown`] waits
+/// for that.
+#[derive(Debug)]
+pub struct Engine {
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) remote: StopWhenDropped,
+    pub(super) reactor: JoinHandle<io::Result<()>>,
+    pub(super) persister: Persister,
+    pub(super) trackers: Trackers,
+    pub(super) clock: Clock,
+}
+
+impl Engine {
+    /// The addresses that are listened on.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Counters and gauges, live.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// The value of a count.
+    pub fn count(&self, count: Count) -> u64 {
+        self.metrics.get(count)
+    }
+
+    /// A handle that sends commands to the reactor, for any thread.
+    pub fn remote(&self) -> Remote {
+        self.remote.0.clone()
+    }
+
+    /// The clock that the engine's threads share.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// A handle for questions to the store, for any thread.
+    pub fn store(&self) -> PersistControl {
+        self.persister.control()
+    }
+
+    /// The tracker of the stream with this key, for use on the caller's own thread. The first one of a key restores
+    /// its cursor from the store, which blocks the caller for up to `within`; others share its account.
+    ///
+    /// # Errors
+    /// [`TrackerError`].
+    pub fn tracker(&self, key: &[u8], within: Span) -> Result<InlineTracker, TrackerError> {
+        self.trackers.open(key, within, &self.persister.control(), self.clock).map(InlineTracker::new)
+    }
+
+    /// A reader of the cursor of the stream with this key, for any thread. `None`: the key has no tracker now. Reading takes
+    /// no lock; finding the reader takes the lock of the table of trackers for a moment, so keep the reader.
+    pub fn cursor(&self, key: &[u8]) -> Option<CursorHandle> {
+        self.trackers.cursor(key)
+    }
+
+    /// Drains and stops: accepts no more connections, cuts streams so that their clients come back elsewhere, lets other
+    /// answers end, and writes all cursors to the store. Takes `deadline` and a little in all. Returns what could not be
+    /// written.
+    ///
+    /// # Errors
+    /// [`ReactorFailed`]. Cursors were written all the same; the error holds those that could not be.
+    pub fn shutdown(self, deadline: Span) -> Result<Unflushed, ReactorFailed> {
+        let until = self.clock.now() + deadline;
+        self.remote.0.send(Command::Drain(deadline));
+        let result = join(self.reactor);
+        let left = self.persister.shutdown(until.since(self.clock.now()).max(LEAST));
+        ended(result, left)
+    }
+
+    /// Waits until a command through [`Engine::remote`] has stopped the reactor, then writes all cursors for up to `within`.
+    ///
+    /// # Errors
+    /// As [`Engine::shutdown`].
+    pub fn join(self, within: Span) -> Result<Unflushed, ReactorFailed> {
+        let result = join(self.reactor);
+        let left = self.persister.shutdown(within);
+        ended(result, left)
+    }
+}
+
+/// The reactor had failed before the engine was ended.
+#[derive(Debug)]
+pub struct ReactorFailed {
+    /// The system's error.
+    pub why: io::Error,
+    /// What could not be written, as [`Engine::shutdown`] returns it.
+    pub left: Unflushed,
+}
+
+impl fmt::Display for ReactorFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the reactor failed: {}", self.why)?;
+        match self.left.cursors.len() {
+            0 => Ok(()),
+            n => write!(f, "; {n} cursors could not be stored"),
+        }
+    }
+}
+
+impl std::error::Error for ReactorFailed {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.why)
+    }
+}
+
+fn ended(reactor: io::Result<()>, left: Unflushed) -> Result<Unflushed, ReactorFailed> {
+    match reactor {
+        Ok(()) => Ok(left),
+        Err(why) => Err(ReactorFailed { why, left }),
+    }
+}
+
+/// Stops the reactor when the engine is dropped. A reactor that has ended ignores the command.
+#[derive(Debug)]
+pub(super) struct StopWhenDropped(pub(super) Remote);
+
+impl Drop for StopWhenDropped {
+    fn drop(&mut self) {
+        self.0.send(Command::Stop);
+    }
+}
+
+/// The time for the last batch, also where the deadline has passed. A store that works needs less.
+const LEAST: Span = Span::from_millis(250);
+
+fn join(reactor: JoinHandle<io::Result<()>>) -> io::Result<()> {
+    reactor.join().unwrap_or_else(|_| Err(io::Error::other("the reactor's thread panicked")))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+//! The sockets that listen, and which of them have connections to accept.
+//!
+//! In: addresses, readiness. Out: accepted connections, a bounded number a turn.
+//! Laws: a listener that is ready stays ready until the system has no more connection for it; after a failure of the
+//! system accepting rests, so that a lack of descriptors does not spin the loop.
+
+use super::socket;
+use super::start::StartError;
+use crate::base::{Span, Tick};
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry, Token};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+/// How long accepting rests after the system had no descriptor for a connection.
+pub(super) const ACCEPT_REST: Span = Span::from_millis(50);
+
+/// Connections accepted from one listener in one turn.
+const ACCEPTS_PER_TURN: usize = 256;
+
+/// Listeners at most: one bit each in [`Listeners::ready`].
+const MAX_LISTENERS: usize = 64;
+
+/// Listeners have the tokens from here on, the waker's above all. No connection's key reaches them.
+const FIRST_LISTENER: usize = usize::MAX - 1_024;
+
+/// All listeners.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    sockets: Vec<TcpListener>,
+    /// Listeners that have more to accept, one bit each.
+    ready: u64,
+    rests_until: Option<Tick>,
+}
+
+impl Listeners {
+    /// Binds and registers the first 64 of these addresses.
+    ///
+    /// # Errors
+    /// [`StartError::Listen`] for the first address that cannot be listened on.
+    pub(super) fn bind(addresses: &[SocketAddr], registry: &Registry) -> Result<Self, StartError> {
+        let mut sockets = Vec::new();
+        for (n, &address) in addresses.iter().enumerate().take(MAX_LISTENERS) {
+            let wrong = |why| StartError::Listen { address, why };
+            let mut listener = socket::listen(address).map_err(wrong)?;
+            registry.register(&mut listener, Token(FIRST_LISTENER + n), Interest::READABLE).map_err(wrong)?;
+            sockets.push(listener);
+        }
+        Ok(Self { sockets, ready: 0, rests_until: None })
+    }
+
+    /// The addresses that are listened on.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        self.sockets.iter().filter_map(|l| l.local_addr().ok()).collect()
+    }
+
+    /// Whether `token` is a listener's.
+    pub(super) fn own(token: Token) -> bool {
+        token.0 >= FIRST_LISTENER
+    }
+
+    /// The listener with this token has connections to accept.
+    pub(super) fn on_ready(&mut self, token: Token) {
+        self.ready |= 1 << (token.0 - FIRST_LISTENER);
+    }
+
+    /// Whether some listener has connections to accept and none rests.
+    pub(super) fn must_accept_now(&self) -> bool {
+        self.ready != 0 && self.rests_until.is_none()
+    }
+
+    /// When the rest ends, if accepting rests.
+    pub(super) fn rests_until(&self) -> Option<Tick> {
+        self.rests_until
+    }
+
+    /// Listens no more.
+    pub(super) fn close(&mut self) {
+        self.sockets.clear();
+        self.ready = 0;
+        self.rests_until = None;
+    }
+
+    /// Accepts a bounded number of connections from each listener that has some.
+    ///
+    /// # Errors
+    /// When the system refuses a connection; accepting then rests for [`ACCEPT_REST`].
+    pub(super) fn accept(&mut self, now: Tick, mut each: impl FnMut(TcpStream, IpAddr)) -> io::Result<()> {
+        if self.ready == 0 || self.rests_until.is_some_and(|until| until > now) {
+            return Ok(());
+        }
+        self.rests_until = None;
+        for n in 0..self.sockets.len() {
+            for _ in 0..ACCEPTS_PER_TURN {
+                if self.ready & 1 << n == 0 {
+                    break;
+                }
+                match self.sockets[n].accept() {
+                    Ok((stream, peer)) => each(stream, peer.ip()),
+                    Err(e) => match e.kind() {
+                        io::ErrorKind::WouldBlock => self.ready &= !(1 << n),
+                        io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
+                        _ => {
+                            self.rests_until = Some(now + ACCEPT_REST);
+                            return Err(e);
+                        }
+                    },
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,42 @@
+//! Commands to the reactor from other threads.
+//!
+//! In: commands. Out: an entry on a bounded channel, and a wake-up of the poll.
+//! Law: sending never waits; a reactor that has ended or cannot keep up is reported to the sender.
+
+use crate::base::Span;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use mio::Waker;
+use std::sync::Arc;
+
+/// Commands that may wait.
+const COMMANDS: usize = 1_000;
+
+/// What another thread can tell the reactor to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Accept no more connections, cut streams, let other answers end. Stop when all have ended or this much time has
+    /// passed.
+    Drain(Span),
+    /// Stop at once.
+    Stop,
+}
+
+/// Sends commands to a reactor, from any thread.
+#[derive(Clone, Debug)]
+pub struct Remote {
+    commands: Sender<Command>,
+    waker: Arc<Waker>,
+}
+
+impl Remote {
+    /// A remote that wakes the reactor with `waker`, and the reactor's end of the channel.
+    pub(super) fn new(waker: Arc<Waker>) -> (Self, Receiver<Command>) {
+        let (commands, receiver) = bounded(COMMANDS);
+        (Self { commands, waker }, receiver)
+    }
+
+    /// Sends a command. Returns false when the reactor has ended or too many commands wait.
+    pub fn send(&self, command: Command) -> bool {
+        self.commands.try_send(command).is_ok() && self.waker.wake().is_ok()
+    }
+}

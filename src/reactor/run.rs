@@ -1,0 +1,189 @@
+//! The loop: one wait in the poll, one turn, one report.
+//!
+//! In: readiness of sockets, commands, answers of the store, deadlines of the machine. Out: work for the [`Shell`];
+//! counts, gauges and checkpoints, once a turn.
+//! Law: a turn is bounded: a share of reads for each connection, a share of connections for each listener.
+
+use super::checkpoints::Checkpoints;
+use super::connecting::Connecting;
+use super::listeners::{ACCEPT_REST, Listeners};
+use super::log_lines::LogLines;
+use super::remote::{Command, Remote};
+use super::shell::Shell;
+use super::sockets::{Sockets, WAKER};
+use super::start::{Parts, StartError};
+use super::store::Replies;
+use crate::base::{Count, Span, Tick};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::machine::{ConnKey, Input, Machine};
+use crate::metrics::{Gauge, Metrics};
+use crossbeam_channel::Receiver;
+use mio::Events;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Owns the sockets, and runs the machine on the thread that calls [`Reactor::run`].
+#[derive(Debug)]
+pub struct Reactor {
+    clock: Clock,
+    shell: Shell,
+    listeners: Listeners,
+    commands: Receiver<Command>,
+    replies: Replies,
+    /// Replies of the store that were dropped, as far as log lines have said so.
+    replies_dropped: u64,
+    checkpoints: Checkpoints,
+    metrics: Arc<Metrics>,
+    stop_at: Option<Tick>,
+    longest_turn: Span,
+}
+
+impl Reactor {
+    /// Binds the listeners and prepares everything. Nothing is accepted before [`Reactor::run`].
+    ///
+    /// # Errors
+    /// [`StartError`], naming what is missing.
+    pub fn new(config: Arc<Config>, parts: Parts) -> Result<(Self, Remote), StartError> {
+        let Parts { seed, secret, clock, slots, mut store, metrics } = parts;
+        let (sockets, waker) = Sockets::new().map_err(StartError::System)?;
+        let listeners = Listeners::bind(&config.listen, sockets.registry())?;
+        #[cfg(not(feature = "tls"))]
+        if let Some(route) = config.routes.iter().find(|r| r.upstream.scheme == crate::config::Scheme::Https) {
+            return Err(StartError::NoTls { upstream: route.upstream.to_string() });
+        }
+        let now = clock.now();
+        let connecting = Connecting::new(&config, Arc::clone(&waker))?;
+        let replies = store.open(&waker, &metrics);
+        let (remote, commands) = Remote::new(waker);
+        let machine = Machine::new(config, seed, secret, now);
+        let lines = LogLines::new(Arc::clone(&metrics));
+        let reactor = Self {
+            clock,
+            shell: Shell::new(machine, sockets, connecting, store, lines, now),
+            listeners,
+            commands,
+            replies,
+            replies_dropped: 0,
+            checkpoints: Checkpoints::new(slots),
+            metrics,
+            stop_at: None,
+            longest_turn: Span::ZERO,
+        };
+        Ok((reactor, remote))
+    }
+
+    /// The addresses that are listened on; a port 0 in the configuration is the system's choice here.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.addresses()
+    }
+
+    /// Runs until a [`Command`] ends it.
+    ///
+    /// # Errors
+    /// When the system's poll fails.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(1_024);
+        loop {
+            let timeout = self.timeout();
+            match self.shell.sockets.poll(&mut events, timeout) {
+                Err(e) if e.kind() != io::ErrorKind::Interrupted => return Err(e),
+                _ => {}
+            }
+            let began = self.clock.now();
+            self.shell.now = began;
+            let is_last = self.turn(&events);
+            self.longest_turn = self.longest_turn.max(self.clock.now().since(began));
+            self.metrics.set(Gauge::LongestTurn, self.longest_turn.micros());
+            if is_last {
+                self.shell.reset_unfinished();
+                return Ok(());
+            }
+        }
+    }
+
+    /// How long the poll may wait.
+    fn timeout(&self) -> Option<Duration> {
+        if self.shell.must_read_now() || self.listeners.must_accept_now() {
+            return Some(Duration::ZERO);
+        }
+        let next = [self.shell.machine.poll_timeout(), self.listeners.rests_until(), self.stop_at];
+        next.into_iter().flatten().min().map(|at| Duration::from(at.since(self.shell.now)))
+    }
+
+    /// One turn of the loop. True when it is the last.
+    fn turn(&mut self, events: &Events) -> bool {
+        self.shell.read_again();
+        for event in events {
+            match event.token() {
+                WAKER => self.on_woken(),
+                token if Listeners::own(token) => self.listeners.on_ready(token),
+                token => self.shell.on_ready(ConnKey::from_bits(token.0 as u64), event),
+            }
+        }
+        self.accept();
+        let now = self.shell.now;
+        if self.shell.machine.poll_timeout().is_some_and(|at| at <= now) {
+            self.shell.tell(Input::Time);
+        }
+        self.report();
+        self.stop_at.is_some_and(|at| at <= now || self.shell.machine.connections() == 0)
+    }
+
+    /// Takes in what other threads have left: commands, replies of the store, addresses.
+    fn on_woken(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Stop => self.stop_at = Some(self.shell.now),
+                Command::Drain(within) => {
+                    self.stop_at = Some(self.shell.now + within);
+                    self.listeners.close();
+                    self.shell.tell(Input::Drain);
+                }
+            }
+        }
+        while let Some((exchange, found)) = self.replies.next() {
+            self.shell.tell(Input::LookedUp { exchange, found });
+        }
+        self.shell.on_resolved();
+    }
+
+    fn accept(&mut self) {
+        let Self { listeners, shell, metrics, .. } = self;
+        let now = shell.now;
+        if let Err(e) = listeners.accept(now, |stream, peer| shell.on_accepted(stream, peer)) {
+            metrics.add(Count::AcceptsFailed, 1);
+            shell.lines.warn(format_args!("cannot accept a connection: {e}; trying again in {ACCEPT_REST}"), now);
+        }
+    }
+
+    /// Passes on what the turn has brought: counts, gauges, and marks for the store.
+    fn report(&mut self) {
+        let Self { metrics, shell, checkpoints, .. } = self;
+        let Shell { machine, store, .. } = shell;
+        machine.drain_counts(|count, n| metrics.add(count, n));
+        machine.drain_checkpoints(|checkpoint| checkpoints.publish(checkpoint, store, metrics));
+        checkpoints.catch_up(store, metrics);
+        metrics.set(Gauge::Connections, machine.connections() as u64);
+        metrics.set(Gauge::Exchanges, machine.exchanges() as u64);
+        metrics.set(Gauge::Sessions, machine.sessions() as u64);
+        metrics.set(Gauge::Streams, machine.streams() as u64);
+        metrics.set(Gauge::LogBytes, machine.log_bytes() as u64);
+        metrics.set(Gauge::StreamBytes, machine.stream_bytes() as u64);
+        let (hits, misses) = machine.interned();
+        metrics.set(Gauge::InternHits, hits);
+        metrics.set(Gauge::InternMisses, misses);
+        self.warn_of_dropped_replies();
+    }
+
+    fn warn_of_dropped_replies(&mut self) {
+        let dropped = self.metrics.persistence().answers_dropped.get();
+        let new = dropped - std::mem::replace(&mut self.replies_dropped, dropped);
+        if new > 0 {
+            let what = format_args!("dropped {new} replies of the store, too many wait; their requests go on without");
+            self.shell.lines.warn(what, self.shell.now);
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! The machine among its sockets: what the poll reports goes in, and all that the machine says is carried out.
+//!
+//! In: readiness of sockets, inputs for the machine. Out: reads, writes, connections, look-ups, log lines.
+//! Laws: each input is followed by all outputs that it causes, before the next one ([`Shell::settle`]); a connection
+//! gets a bounded number of reads a turn.
+
+use super::connecting::Connecting;
+use super::log_lines::LogLines;
+#[cfg(feature = "tls")]
+use super::socket::Io;
+use super::socket::Socket;
+use super::sockets::Sockets;
+use super::store::StoreLink;
+use crate::base::Tick;
+use crate::machine::{Close, ConnKey, ConnectError, Input, Machine, Output};
+use mio::event::Event;
+use mio::net::TcpStream;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, Write};
+use std::net::{IpAddr, Shutdown};
+
+/// Bytes read at a time, shared by all connections.
+const READ_BUFFER: usize = 128 << 10;
+
+/// Reads of one connection in one turn, before others get theirs.
+const READS_PER_TURN: usize = 4;
+
+/// What a new connection is told when the machine has no room for it.
+const REFUSAL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+/// The machine and everything that it acts on.
+#[derive(Debug)]
+pub(super) struct Shell {
+    pub(super) machine: Machine,
+    pub(super) sockets: Sockets,
+    pub(super) store: StoreLink,
+    pub(super) lines: LogLines,
+    /// The time of this turn.
+    pub(super) now: Tick,
+    connecting: Connecting,
+    /// Accepted just now: the machine takes it or refuses it before the next one.
+    accepted: Option<TcpStream>,
+    /// Connections to read again in the next turn.
+    reading: VecDeque<ConnKey>,
+    /// Connections that the machine has bytes for.
+    flushing: VecDeque<ConnKey>,
+    buffer: Box<[u8]>,
+}
+
+impl Shell {
+    /// Nothing is connected yet.
+    pub(super) fn new(
+        machine: Machine,
+        sockets: Sockets,
+        connecting: Connecting,
+        store: StoreLink,
+        lines: LogLines,
+        now: Tick,
+    ) -> Self {
+        Self {
+            machine,
+            sockets,
+            store,
+            lines,
+            now,
+            connecting,
+            accepted: None,
+            reading: VecDeque::new(),
+            flushing: VecDeque::new(),
+            buffer: vec![0; READ_BUFFER].into(),
+        }
+    }
+
+    /// Whether some connection has used up its reads of the last turn.
+    pub(super) fn must_read_now(&self) -> bool {
+        !self.reading.is_empty()
+    }
+
+    /// Reads the connections that have used up their reads of the last turn.
+    pub(super) fn read_again(&mut self) {
+        for _ in 0..self.reading.len() {
+            if let Some(conn) = self.reading.pop_front() {
+                self.read_on(conn);
+            }
+        }
+    }
+
+    /// Offers a new connection to the machine.
+    pub(super) fn on_accepted(&mut self, stream: TcpStream, peer: IpAddr) {
+        self.accepted = Some(stream);
+        self.tell(Input::Accepted { peer });
+    }
+
+    /// Goes on with the connections whose upstream's name has been looked up.
+    pub(super) fn on_resolved(&mut self) {
+        self.connecting.on_resolved(&mut self.sockets, self.now);
+        self.settle();
+    }
+
+    /// Reads and writes as far as the poll's news allows.
+    pub(super) fn on_ready(&mut self, conn: ConnKey, event: &Event) {
+        let Some(s) = self.sockets.get_mut(conn) else { return };
+        s.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+        // Every edge tells of both directions: only a socket that was full has something waiting for it.
+        let was_full = s.established && !s.writable;
+        s.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
+        s.read_closed |= event.is_read_closed() || event.is_error();
+        if !s.established {
+            if self.connecting.go_on(conn, &mut self.sockets, &mut self.lines, self.now) {
+                self.machine.handle(Input::Connected { conn }, self.now);
+            }
+            self.settle();
+            // What upstream said before it was asked has had its edge already.
+            return self.read_on(conn);
+        }
+        if event.is_error() && !s.is_upstream {
+            // A client that has reset is gone, also where nothing more is read of it.
+            return self.tell(Input::Reset { conn });
+        }
+        #[cfg(feature = "tls")]
+        if let Io::Tls(t) = &mut s.io
+            && t.flush().is_err()
+        {
+            s.read_to_the_break();
+        }
+        let (readable, has_room_again) = (s.readable, was_full && s.writable);
+        if readable {
+            self.read_on(conn);
+        }
+        if has_room_again {
+            self.write(conn);
+            self.settle();
+        }
+    }
+
+    /// Prepares the close of all sockets: no client may take a part of an answer for the whole. What is on its way to
+    /// other clients still arrives.
+    pub(super) fn reset_unfinished(&self) {
+        for conn in self.machine.must_reset_on_stop() {
+            if let Some(socket) = self.sockets.get(conn) {
+                socket.reset_on_close();
+            }
+        }
+    }
+
+    /// Tells the machine something and carries out all that it says.
+    pub(super) fn tell(&mut self, input: Input<'_>) {
+        self.machine.handle(input, self.now);
+        self.settle();
+    }
+
+    /// Carries out all outputs, then reports one failure or makes one write, until none of the three is left.
+    fn settle(&mut self) {
+        loop {
+            while let Some(output) = self.machine.poll_output() {
+                self.carry_out(output);
+            }
+            if let Some((conn, why)) = self.connecting.next_failed() {
+                self.machine.handle(Input::ConnectFailed { conn, why }, self.now);
+            } else if let Some(conn) = self.flushing.pop_front() {
+                self.write(conn);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Flush { conn } => self.flushing.push_back(conn),
+            Output::ReadAgain { conn } => self.queue_read(conn),
+            Output::Adopt { conn } => self.adopt(conn),
+            Output::Refuse => self.refuse(),
+            Output::Connect { conn, route } => self.connecting.connect(conn, route, &mut self.sockets, self.now),
+            Output::CapSendBuffer { conn, bytes } => {
+                if let Some(s) = self.sockets.get(conn) {
+                    s.cap_send_buffer(bytes);
+                }
+            }
+            Output::ShutdownWrite { conn } => {
+                if let Some(s) = self.sockets.get(conn) {
+                    // A connection that is broken already says so when it is read.
+                    let _ = s.stream().shutdown(Shutdown::Write);
+                }
+            }
+            Output::Close { conn, how } => self.close(conn, how),
+            Output::Lookup(question) => {
+                if !self.store.look_up(question) {
+                    let what = format_args!("too many look-ups in the store wait; a request goes on without its own");
+                    self.lines.warn(what, self.now);
+                }
+            }
+            Output::Notice(notice) => self.lines.write(&notice, self.now),
+        }
+    }
+
+    fn adopt(&mut self, conn: ConnKey) {
+        let Some(stream) = self.accepted.take() else { return };
+        // Without it small events wait for each other; the connection works all the same.
+        let _ = stream.set_nodelay(true);
+        if self.sockets.add(conn, Socket::accepted(stream, conn.to_bits())).is_err() {
+            self.connecting.fail(conn, ConnectError::Local);
+        }
+    }
+
+    /// Tells a client that all places are taken: one write, as much of it as the socket takes.
+    fn refuse(&mut self) {
+        if let Some(mut stream) = self.accepted.take() {
+            let _ = stream.write(REFUSAL);
+        }
+    }
+
+    fn close(&mut self, conn: ConnKey, how: Close) {
+        self.connecting.forget(conn);
+        if let Some(socket) = self.sockets.take(conn)
+            && how == Close::Reset
+        {
+            socket.reset_on_close();
+        }
+    }
+
+    fn queue_read(&mut self, conn: ConnKey) {
+        if let Some(s) = self.sockets.get_mut(conn)
+            && s.readable
+            && s.established
+            && !std::mem::replace(&mut s.queued, true)
+        {
+            self.reading.push_back(conn);
+        }
+    }
+
+    /// Reads while the socket has bytes, the machine has room, and the connection has reads left in this turn.
+    fn read_on(&mut self, conn: ConnKey) {
+        if let Some(s) = self.sockets.get_mut(conn) {
+            s.queued = false;
+        }
+        for _ in 0..READS_PER_TURN {
+            if !self.read(conn) {
+                return;
+            }
+        }
+        self.queue_read(conn);
+    }
+
+    /// Reads once. True when there may be more.
+    fn read(&mut self, conn: ConnKey) -> bool {
+        let room = self.machine.poll_read(conn).min(READ_BUFFER);
+        let Self { sockets, buffer, machine, now, .. } = self;
+        let Some(s) = sockets.get_mut(conn) else { return false };
+        if !s.established || !s.readable || room == 0 {
+            return false;
+        }
+        match s.read(&mut buffer[..room]) {
+            Ok(0) if !s.broken => {
+                s.readable = false;
+                machine.handle(Input::Eof { conn }, *now);
+            }
+            Ok(n) if n > 0 => {
+                // Less than there was room for: the socket is empty, and what comes next is a new edge. Inside TLS
+                // there may be more, and so there may be when the other side has ended.
+                s.readable = n == room || s.read_closed || !s.is_plain();
+                machine.handle(Input::Data { conn, bytes: &buffer[..n] }, *now);
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock && !s.broken => s.readable = false,
+            _ => {
+                s.readable = false;
+                machine.handle(Input::Reset { conn }, *now);
+            }
+        }
+        self.settle();
+        self.sockets.get(conn).is_some_and(|s| s.readable)
+    }
+
+    /// Writes once what the machine has for a socket. What the machine says to that is left to [`Shell::settle`].
+    fn write(&mut self, conn: ConnKey) {
+        let Self { sockets, machine, now, .. } = self;
+        let Some(s) = sockets.get_mut(conn) else { return };
+        if !s.writable || !s.established {
+            return;
+        }
+        let parts = machine.transmit(conn);
+        let mut slices = [IoSlice::new(&[]); 5];
+        let (mut count, mut total) = (0, 0);
+        for part in parts.into_iter().filter(|p| !p.is_empty()) {
+            slices[count] = IoSlice::new(part);
+            count += 1;
+            total += part.len();
+        }
+        let result = if count == 0 { Ok(0) } else { s.write(&slices[..count]) };
+        let written = match result {
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(_) if s.is_upstream => {
+                // It may have answered before it stopped reading, as a refusal of a large body does.
+                s.read_to_the_break();
+                return self.queue_read(conn);
+            }
+            Err(_) => {
+                s.writable = false;
+                return machine.handle(Input::Reset { conn }, *now);
+            }
+        };
+        s.writable = written == total;
+        machine.handle(Input::Written { conn, bytes: written }, *now);
+    }
+}

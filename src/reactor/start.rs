@@ -1,0 +1,71 @@
+//! What a reactor needs to start, and why it may fail to.
+//!
+//! In: the parts that the engine made. Out: values that [`super::Reactor::new`] takes and returns.
+//! Law: an error names what is missing and, where there is something to do, what to do.
+
+use super::store::StoreLink;
+#[cfg(feature = "tls")]
+use super::tls::TlsError;
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::slot::SlotWriter;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// What a reactor needs beside its configuration.
+#[derive(Debug)]
+pub struct Parts {
+    /// Seeds jitter and the hash keys of tables.
+    pub seed: u64,
+    /// The key under which principals and sessions are hashed.
+    pub secret: u128,
+    /// The clock that all threads of the engine share.
+    pub clock: Clock,
+    /// Where cursors are published.
+    pub slots: SlotWriter,
+    /// Look-ups in the store, and events for it.
+    pub store: StoreLink,
+    /// Counters and gauges.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Why a reactor cannot start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The reactor cannot listen on an address.
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The system's error.
+        why: io::Error,
+    },
+    /// The system refuses a poll, a thread or a descriptor.
+    System(io::Error),
+    /// TLS towards an upstream cannot be set up.
+    #[cfg(feature = "tls")]
+    Tls(TlsError),
+    /// A route's upstream is `https://`, and this build has no TLS.
+    NoTls {
+        /// The upstream.
+        upstream: String,
+    },
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Listen { address, why } => {
+                write!(f, "cannot listen on {address}: {why}; choose another address with `--listen`")
+            }
+            Self::System(why) => write!(f, "the system gives no resources to start with: {why}"),
+            #[cfg(feature = "tls")]
+            Self::Tls(why) => why.fmt(f),
+            Self::NoTls { upstream } => {
+                write!(f, "{upstream} needs TLS, which this build leaves out; build with the feature `tls`")
+            }
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
