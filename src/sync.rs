@@ -1,7 +1,7 @@
 //! With `real` and `model` below it, the only files that name atomics, arc-swap or parking. Everything shared between
 //! threads is built from what stands here, on std or, under `cfg(loom)`, on the model checker's twins.
 //!
-//! In: plain values and [`Edge`]s, which say what an operation makes visible to whom. Out: cells, bits, a ring, inboxes, a
+//! In: plain values and `Edge`s, which say what an operation makes visible to whom. Out: cells, bits, a ring, inboxes, a
 //! desk, parking, a lock for cold paths.
 //! Laws: no operation takes a lock, but telling and hearing at a desk, which the store threads alone do, and `Mutex`, which
 //! the reactor's thread never takes; two threads that
@@ -10,7 +10,7 @@
 //!
 //! # Orderings
 //! Counters and times are `Relaxed`: each is a number of its own, and no other memory is published through it.
-//! All else is release on one side and acquire on the other of a named [`Edge`]; each edge says what it carries.
+//! All else is release on one side and acquire on the other of a named `Edge`; each edge says what it carries.
 //! Under loom either end of an edge can be taken away (`weakened`), so that tests show that each is needed.
 //!
 //! # What loom cannot see
@@ -55,6 +55,8 @@ impl Counter {
 mod handover {
     use std::sync::atomic::Ordering;
 
+    pub use super::edge::{Edge, End, Heard};
+
     #[cfg(all(feature = "net", loom))]
     pub use super::model::{Mutex, MutexGuard};
     #[cfg(all(feature = "net", not(loom)))]
@@ -71,47 +73,6 @@ mod handover {
     };
     #[cfg(loom)]
     use loom::sync::atomic::{AtomicU32, AtomicU64};
-
-    /// Why one thread sees what another did before: a release on one end, an acquire on the other.
-    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-    pub enum Edge {
-        /// From setting a dirty flag to clearing it. Carries the value that was published before: a publication that
-        /// finds the flag set leaves the queue alone, so only the flag tells the consumer of it.
-        Change,
-        /// From clearing a dirty flag to setting it again. Carries the pop before, so that the push finds room.
-        Room,
-        /// From ringing a bell to taking the ring. Carries what was pushed before.
-        Rung,
-        /// From falling asleep at a bell to ringing it. Carries who is to be woken.
-        Asleep,
-        /// From giving a place back to taking it. Carries the link to the next free place.
-        Free,
-        /// From noting what is durable in a slot to reading it. Carries whose it is: by then the stream before has ended.
-        Durable,
-        /// From counting a write of a cell to reading its words. Carries the words.
-        Newest,
-        /// From writing a word of a cell over to reading it. Carries the count of writes before: who has read such a word
-        /// sees that there were more.
-        Over,
-        /// Inside [`Latest`], from putting a value in to looking at it. Carries the value. Given by arc-swap.
-        Value,
-        /// Inside [`Ring`], from a push to a pop. Carries the entry. Given by crossbeam.
-        Entry,
-        /// Inside an [`Inbox`], from a letter's leaving to its taking. Carries what its sender did before. Given by
-        /// crossbeam.
-        Letter,
-        /// Inside a [`Desk`], from telling a word to hearing it. Carries what the word speaks of. Given by crossbeam.
-        Word,
-    }
-
-    /// The two sides of an [`Edge`].
-    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-    pub enum End {
-        /// The side that makes visible.
-        Release,
-        /// The side that sees.
-        Acquire,
-    }
 
     /// The edges that one operation is an end of.
     #[derive(Clone, Copy, Debug)]
@@ -156,19 +117,6 @@ mod handover {
                 (false, false) => Ordering::Relaxed,
             }
         }
-    }
-
-    /// What comes to a [`Desk`].
-    #[derive(Debug)]
-    pub enum Heard<Q, W> {
-        /// It is asked.
-        Question(Q),
-        /// It is told what answers are to come from.
-        Word(W),
-        /// It is told nothing more. Comes once.
-        Silence,
-        /// Nobody can ask any more, and all that was asked has been heard.
-        End,
     }
 
     /// 32 bits that threads change by read-modify-write.
@@ -242,6 +190,8 @@ mod handover {
     }
 }
 
+#[cfg(feature = "persist")]
+mod edge;
 #[cfg(all(feature = "persist", loom))]
 mod model;
 #[cfg(all(feature = "persist", not(loom)))]

@@ -79,7 +79,7 @@ const NEVER_WAITS: &[&str] = &["base", "sse", "timer", "http", "track", "machine
 
 const CLOCK_FILE: &str = "src/clock.rs";
 /// The façade: what both sides of it share, and each side.
-const SYNC_FILES: &[&str] = &["src/sync.rs", "src/sync/real.rs", "src/sync/model.rs"];
+const SYNC_FILES: &[&str] = &["src/sync.rs", "src/sync/edge.rs", "src/sync/real.rs", "src/sync/model.rs"];
 /// Files that may sleep, each with its reason beside it.
 const SLEEPERS: &[&str] = &[
     // The demo's upstream sends so many events a second: it is a real-time program.

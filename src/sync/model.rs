@@ -4,7 +4,7 @@
 //! Laws: what a part carries from thread to thread goes through loom's atomics with the [`Edge`] that it stands for; memory
 //! behind a lock is for the model alone, and the lock is never held over an operation that loom sees.
 
-use super::{Edge, End, Heard};
+use super::edge::{Edge, End, Heard};
 use loom::cell::UnsafeCell;
 use loom::sync::Notify;
 use loom::sync::atomic::{AtomicUsize, Ordering};

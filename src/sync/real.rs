@@ -3,7 +3,7 @@
 //! In: plain values. Out: cells, a ring, inboxes, a desk, parking.
 //! Laws: those of the façade; each part has a model of the same name and with the same methods in `model`.
 
-use super::Heard;
+use super::edge::Heard;
 use arc_swap::ArcSwapOption;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select};
 use crossbeam_queue::ArrayQueue;
