@@ -63,12 +63,12 @@ impl<T> fmt::Debug for Key<T> {
     }
 }
 
-enum Place<T> {
+enum Entry<T> {
     Taken { generation: u32, value: T },
     Free { generation: u32, next: u16 },
 }
 
-impl<T> slab::Place for Place<T> {
+impl<T> slab::Place for Entry<T> {
     fn vacant(next: u16, generation: u32) -> Self {
         Self::Free { generation, next }
     }
@@ -90,7 +90,7 @@ impl<T> slab::Place for Place<T> {
 /// A bounded table of values, reached by [`Key`]. Grows as it fills, up to its capacity, and shrinks page by page; a
 /// place costs the size of its value and 8 bytes or less.
 pub struct Table<T, M = T> {
-    places: Slab<Place<T>>,
+    places: Slab<Entry<T>>,
     len: u32,
     capacity: u32,
     of: PhantomData<fn() -> M>,
@@ -130,7 +130,7 @@ impl<T, M> Table<T, M> {
         let mut key = Key { index: 0, generation: 0, of: PhantomData };
         let index = self.places.insert(|generation| {
             key.generation = generation;
-            Place::Taken { generation, value }
+            Entry::Taken { generation, value }
         });
         key.index = index as u32;
         Ok(key)
@@ -139,10 +139,10 @@ impl<T, M> Table<T, M> {
     /// Takes the value out; `None` when the key is stale. The key opens nothing from then on.
     pub fn remove(&mut self, key: Key<M>) -> Option<T> {
         let place = self.places.get(key.index())?;
-        if !matches!(place, Place::Taken { generation, .. } if *generation == key.generation) {
+        if !matches!(place, Entry::Taken { generation, .. } if *generation == key.generation) {
             return None;
         }
-        let Some(Place::Taken { value, .. }) = self.places.remove(key.index()) else { return None };
+        let Some(Entry::Taken { value, .. }) = self.places.remove(key.index()) else { return None };
         self.len -= 1;
         Some(value)
     }
@@ -150,7 +150,7 @@ impl<T, M> Table<T, M> {
     /// The value, unless the key is stale.
     pub fn get(&self, key: Key<M>) -> Option<&T> {
         match self.places.get(key.index())? {
-            Place::Taken { generation, value } if *generation == key.generation => Some(value),
+            Entry::Taken { generation, value } if *generation == key.generation => Some(value),
             _ => None,
         }
     }
@@ -158,7 +158,7 @@ impl<T, M> Table<T, M> {
     /// The value, unless the key is stale.
     pub fn get_mut(&mut self, key: Key<M>) -> Option<&mut T> {
         match self.places.get_mut(key.index())? {
-            Place::Taken { generation, value } if *generation == key.generation => Some(value),
+            Entry::Taken { generation, value } if *generation == key.generation => Some(value),
             _ => None,
         }
     }
@@ -166,10 +166,10 @@ impl<T, M> Table<T, M> {
     /// The key of the value at a place, if there is one.
     pub fn key_at(&self, index: usize) -> Option<Key<M>> {
         match self.places.get(index)? {
-            Place::Taken { generation, .. } => {
+            Entry::Taken { generation, .. } => {
                 Some(Key { index: index as u32, generation: *generation, of: PhantomData })
             }
-            Place::Free { .. } => None,
+            Entry::Free { .. } => None,
         }
     }
 
@@ -181,10 +181,10 @@ impl<T, M> Table<T, M> {
     /// All keys with their values, by place.
     pub fn iter(&self) -> impl Iterator<Item = (Key<M>, &T)> {
         self.places.iter().filter_map(|(index, place)| match place {
-            Place::Taken { generation, value } => {
+            Entry::Taken { generation, value } => {
                 Some((Key { index: index as u32, generation: *generation, of: PhantomData }, value))
             }
-            Place::Free { .. } => None,
+            Entry::Free { .. } => None,
         })
     }
 }

@@ -88,7 +88,7 @@ impl<P: Place> Slab<P> {
         if number == 0 { Some(&mut self.first) } else { self.more.get_mut(number - 1) }
     }
 
-    /// Asks ahead for the place of the first page that is taken next.
+    /// Prefetches the place of the first page that is taken next.
     #[inline]
     pub(crate) fn warm(&self) {
         fetch(self.first.places.get(usize::from(self.first.free)).map(P::next).as_ref());

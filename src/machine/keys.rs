@@ -1,6 +1,6 @@
 //! The names by which the parts of the machine point at each other: keys, seats, timers.
 //!
-//! In: nothing. Out: names without content, so that whoever only passes one on need not know what it opens.
+//! In: nothing. Out: names without content, so that a file which only passes one on need not know what it opens.
 //! Law: a key opens nothing once its value has gone, also when the place has been given to another value.
 
 use crate::base::{Key, Tick};

@@ -4,7 +4,7 @@
 //! Laws: no call waits; a message that finds no place is refused and counted.
 
 use super::logs::LogSender;
-use super::message::{Answer, Message, Question, Reply, Wanted};
+use super::message::{FlushReply, Message, Question, Reply, Wanted};
 use crate::base::StreamName;
 use crate::metrics::Metrics;
 use crate::slot::Ringer;
@@ -95,7 +95,7 @@ impl PersistControl {
     /// # Errors
     /// [`Refused`]; then `reply` is not called.
     pub fn flush(&self, reply: Box<dyn FnOnce(bool) + Send>) -> Result<(), Refused> {
-        if let Err(message) = self.messages.leave(Message::Flush(Answer::new(reply))) {
+        if let Err(message) = self.messages.leave(Message::Flush(FlushReply::new(reply))) {
             if let Message::Flush(answer) = message {
                 answer.withdraw();
             }

@@ -19,8 +19,8 @@ pub type Wanted = Box<dyn FnMut(&StoredLog) -> bool + Send>;
 
 /// What the flusher is told.
 pub(super) enum Message {
-    /// Answer when everything published before is durable.
-    Flush(Answer),
+    /// FlushReply when everything published before is durable.
+    Flush(FlushReply),
     /// The reading half of an opening of the store has failed for good.
     Closed {
         /// The number of the opening.
@@ -30,9 +30,9 @@ pub(super) enum Message {
 
 /// Tells a caller whether its flush was done, exactly once. Where it is dropped, the caller is told that the flush was
 /// not done: a message may still lie in the inbox when the flusher ends.
-pub(super) struct Answer(Option<Box<dyn FnOnce(bool) + Send>>);
+pub(super) struct FlushReply(Option<Box<dyn FnOnce(bool) + Send>>);
 
-impl Answer {
+impl FlushReply {
     /// An answer that calls `reply`.
     pub(super) fn new(reply: Box<dyn FnOnce(bool) + Send>) -> Self {
         Self(Some(reply))
@@ -51,7 +51,7 @@ impl Answer {
     }
 }
 
-impl Drop for Answer {
+impl Drop for FlushReply {
     fn drop(&mut self) {
         if let Some(reply) = self.0.take() {
             reply(false);

@@ -29,12 +29,12 @@ pub(super) struct Sweep {
     idle: Span,
     pause: Span,
     at: Tick,
-    place: Place,
+    place: SweepPosition,
 }
 
 /// The name after which the next step begins; `None`: at the first.
 #[derive(Debug)]
-enum Place {
+enum SweepPosition {
     Records(Option<StreamName>),
     Logs(Option<StreamName>),
 }
@@ -55,7 +55,7 @@ pub(super) struct Shelves<'s> {
 impl Sweep {
     /// Removes what was last active more than `idle` ago; steps are `pause` apart.
     pub(super) fn new(idle: Span, pause: Span, now: Tick) -> Self {
-        Self { idle, pause, at: now + pause.times(FIRST), place: Place::Records(None) }
+        Self { idle, pause, at: now + pause.times(FIRST), place: SweepPosition::Records(None) }
     }
 
     /// When the next step is due; `None`: nothing is ever removed.
@@ -80,17 +80,17 @@ impl Sweep {
         self.at = now + self.pause;
         let before_ms = now_ms.saturating_sub(self.idle.millis());
         match &self.place {
-            Place::Records(after) => {
+            SweepPosition::Records(after) => {
                 let (last, swept) = sweep_records(shelves, survey, after.as_ref(), before_ms)?;
-                self.place = last.map_or(Place::Logs(None), |last| Place::Records(Some(last)));
+                self.place = last.map_or(SweepPosition::Logs(None), |last| SweepPosition::Records(Some(last)));
                 Ok(swept)
             }
-            Place::Logs(after) => {
+            SweepPosition::Logs(after) => {
                 let (last, swept) = sweep_logs(shelves, survey, after.as_ref(), before_ms)?;
                 if last.is_none() {
                     self.at = now + self.pause.times(REST);
                 }
-                self.place = last.map_or(Place::Records(None), |last| Place::Logs(Some(last)));
+                self.place = last.map_or(SweepPosition::Records(None), |last| SweepPosition::Logs(Some(last)));
                 Ok(swept)
             }
         }

@@ -4,7 +4,7 @@
 //! it is in a hurry, whether its time is up.
 //! Laws: the callers are bounded; each is answered, also when this is dropped.
 
-use super::message::Answer;
+use super::message::FlushReply;
 use crate::base::{Span, Tick};
 
 /// Callers that may wait for a flush at once.
@@ -13,7 +13,7 @@ const FLUSHES: usize = 1_000;
 /// See the module's page.
 pub(super) struct Waits {
     /// Callers who wait for a flush, each with the number of the newest change that it covers.
-    flushes: Vec<(u64, Answer)>,
+    flushes: Vec<(u64, FlushReply)>,
     /// When the thread ends, finished or not. `None` until it is told to end.
     end_at: Option<Tick>,
     /// When the slots are looked at again. `None`: the last look found nothing, and the bell says when there is
@@ -36,7 +36,7 @@ impl Waits {
 
     /// Has a caller wait until all changes up to `newest` are durable. Where no place is left, the caller is told that
     /// its flush was not done.
-    pub(super) fn add_flush(&mut self, newest: u64, answer: Answer) {
+    pub(super) fn add_flush(&mut self, newest: u64, answer: FlushReply) {
         if self.has_place() {
             self.flushes.push((newest, answer));
         }
@@ -136,7 +136,7 @@ mod tests {
         let told = Arc::new(Mutex::new(Vec::new()));
         let answer = |n: usize| {
             let told = Arc::clone(&told);
-            Answer::new(Box::new(move |all| told.lock().unwrap().push((n, all))))
+            FlushReply::new(Box::new(move |all| told.lock().unwrap().push((n, all))))
         };
         let mut waits = Waits::new(Tick::ZERO);
         (0..=FLUSHES).for_each(|n| waits.add_flush(n as u64, answer(n)));

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 /// What the writer alone knows of a slot.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct WriterSide {
     /// The stream that has the slot, if one has.
     stay: Option<Shared<Stay>>,
     /// The generation of the stream that has the slot, or of the next one that will.
@@ -31,12 +31,12 @@ pub(super) struct Place {
 struct Places {
     /// The index of the first place's slot.
     first: u32,
-    places: Vec<Place>,
+    places: Vec<WriterSide>,
 }
 
 impl Places {
     /// The place of a key, unless the key is stale or belongs to another writer.
-    fn at(&mut self, key: SlotKey) -> Option<&mut Place> {
+    fn at(&mut self, key: SlotKey) -> Option<&mut WriterSide> {
         let place = self.places.get_mut(key.index.checked_sub(self.first)? as usize)?;
         (place.generation == key.generation).then_some(place)
     }
@@ -87,7 +87,7 @@ impl SlotWriter {
         if index >= self.range.end {
             return None;
         }
-        self.places.places.push(Place { stay: None, generation: 0, lent: false });
+        self.places.places.push(WriterSide { stay: None, generation: 0, lent: false });
         Some(index)
     }
 
@@ -227,4 +227,5 @@ impl SlotWriter {
 /// The sizes that the module's page promises: a slot with the stamp and number that the queue keeps for it, and a stay
 /// with the two counts of its `Arc`.
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<super::table::Slot>() + size_of::<Place>() + 16 <= 64 && size_of::<Stay>() + 16 <= 56);
+const _: () =
+    assert!(size_of::<super::table::Slot>() + size_of::<WriterSide>() + 16 <= 64 && size_of::<Stay>() + 16 <= 56);

@@ -182,13 +182,13 @@ impl<T> fmt::Debug for Latest<T> {
 /// before a store, so a thread that loads a number just before it stores it would hide the other side's loads.
 #[derive(Debug)]
 pub struct Ring {
-    places: Box<[Place]>,
+    places: Box<[RingEntry]>,
     claimed: AtomicUsize,
     pops: Own,
 }
 
 #[derive(Debug)]
-struct Place {
+struct RingEntry {
     stamp: AtomicUsize,
     bytes: Bytes,
     n: AtomicU32,
@@ -197,7 +197,8 @@ struct Place {
 impl Ring {
     /// For at most `capacity` numbers, at least one.
     pub fn new(capacity: usize) -> Self {
-        let place = |at| Place { stamp: AtomicUsize::new(2 * at), bytes: Bytes::new(), n: AtomicU32::new(u32::MAX) };
+        let place =
+            |at| RingEntry { stamp: AtomicUsize::new(2 * at), bytes: Bytes::new(), n: AtomicU32::new(u32::MAX) };
         Self { places: (0..capacity.max(1)).map(place).collect(), claimed: AtomicUsize::new(0), pops: Own::new(0) }
     }
 

@@ -61,7 +61,7 @@ impl World {
         loop {
             let Swept { records, logs } = self.step();
             (sum.records, sum.logs) = (sum.records + records, sum.logs + logs);
-            if matches!(self.sweep.place, Place::Records(None)) {
+            if matches!(self.sweep.place, SweepPosition::Records(None)) {
                 return sum;
             }
         }
@@ -127,7 +127,7 @@ fn of_a_store_without_logs_the_records_go() {
         assert_eq!(swept.logs, 0);
     }
     assert_eq!((gone, w.records.len()), (3, 0));
-    assert!(matches!(w.sweep.place, Place::Records(None)));
+    assert!(matches!(w.sweep.place, SweepPosition::Records(None)));
 }
 
 #[test]
