@@ -34,8 +34,8 @@ impl Clock {
         Self { hands: Hands::Stopped(at), unix_ms: 0 }
     }
 
-    /// A time by the calendar, in milliseconds since the Unix epoch. The calendar is read once, so these times do not go
-    /// backwards either.
+    /// A time by the calendar, in milliseconds since the Unix epoch. The calendar is read once, so these times do not
+    /// go backwards either.
     pub fn unix_ms(&self, at: Tick) -> u64 {
         self.unix_ms.saturating_add(at.micros() / 1_000)
     }

@@ -3,11 +3,11 @@
 //! In: a configuration and a store. Out: a running [`Engine`], its addresses, metrics, trackers and cursors; an orderly
 //! end.
 //! Laws: nothing is accepted before [`Builder::start`] returns without an error; all threads are started there and none
-//! later; [`Engine::shutdown`] returns within its deadline and a little, also when the store hangs; whether a start fails
-//! or an engine is dropped, its threads end and the store is free for the next one.
+//! later; [`Engine::shutdown`] returns within its deadline and a little, also when the store hangs; whether a start
+//! fails or an engine is dropped, its threads end and the store is free for the next one.
 //!
-//! `builder` makes an engine of its parts; `link` and `lookup` connect the reactor to the store; `running` is the engine
-//! itself; `inline` has trackers for callers with sockets of their own.
+//! `builder` makes an engine of its parts; `link` and `lookup` connect the reactor to the store; `running` is the
+//! engine itself; `inline` has trackers for callers with sockets of their own.
 
 mod builder;
 mod inline;

@@ -1,7 +1,7 @@
 //! The configuration: plain values with defaults, and the relations between them.
 //!
-//! In: values set in code, or by a configuration file and flags (`file`, with the feature `file`). Out: a [`Config`] that
-//! the machine, the reactor and the engine read and never change.
+//! In: values set in code, or by a configuration file and flags (`file`, with the feature `file`). Out: a [`Config`]
+//! that the machine, the reactor and the engine read and never change.
 //! Laws: nothing here opens, resolves or looks at anything outside; a default is sound alone and with all others;
 //! [`Config::faults`] finds every fault, not only the first.
 

@@ -13,7 +13,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 pub struct Config {
     /// Where clients connect: at least one address. Default `127.0.0.1:8080`, which lets in nobody from outside.
     pub listen: Vec<SocketAddr>,
-    /// The address for metrics, health and sessions. Default none. Everyone who reaches it sees all counters and cursors.
+    /// The address for metrics, health and sessions. Default none. Everyone who reaches it sees all counters and
+    /// cursors.
     pub admin: Option<SocketAddr>,
     /// Where cursors are kept. Default: in memory, so a restart forgets them.
     pub store: StoreConfig,
@@ -41,14 +42,14 @@ impl Default for Config {
 /// What goes to the store, and when.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Persist {
-    /// Time between two writes of all cursors that changed. Default 100 ms. Longer writes less. After a crash, up to one
-    /// window of events may repeat.
+    /// Time between two writes of all cursors that changed. Default 100 ms. Longer writes less. After a crash, up to
+    /// one window of events may repeat.
     pub flush_window: Span,
     /// Least time between two writes for a session that is read but has no new event. Default 5 s. Longer writes less.
     /// Shorter keeps the stored last-seen time closer to the truth.
     pub activity_window: Span,
-    /// Whether recent events are stored as well as cursors, so that replay survives a restart. Default false. With true,
-    /// every byte of every event stream is also written to the store.
+    /// Whether recent events are stored as well as cursors, so that replay survives a restart. Default false. With
+    /// true, every byte of every event stream is also written to the store.
     pub durable: bool,
     /// A session that nobody reads is forgotten after this time, in memory and in the store. Default 24 h. Longer lets
     /// clients come back later. Shorter keeps the store small.
@@ -69,8 +70,8 @@ impl Default for Persist {
 /// Bounds of the whole process. A bound that is reached is counted and answered; nothing grows past it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// Requests being served at once, streams that linger included. Default 100,000. Each stream costs up to 5 KB beside
-    /// its log. One more is answered 503.
+    /// Requests being served at once, streams that linger included. Default 100,000. Each stream costs up to 5 KB
+    /// beside its log. One more is answered 503.
     pub streams: usize,
     /// Sessions that are remembered, those without a stream included. Default 100,000. One more takes the place of the
     /// session that has been idle longest. If all of them have readers, it is answered 503.
@@ -81,8 +82,8 @@ pub struct Limits {
     /// Sockets at once, clients' and upstreams' together. Default 250,000: both sides of every stream, and room for
     /// ordinary requests. If the system's limit on open files is lower, that limit rules.
     pub connections: usize,
-    /// Bytes of one message head, request or answer. Default 64 KiB. More allows larger cookies. The worst case in memory
-    /// is this size times the connections with an unfinished head.
+    /// Bytes of one message head, request or answer. Default 64 KiB. More allows larger cookies. The worst case in
+    /// memory is this size times the connections with an unfinished head.
     pub header_bytes: usize,
     /// Bytes of all logs together. Default 256 MiB. More replays further back over many streams. Under load this is
     /// nearly all the memory that segno uses.

@@ -16,8 +16,8 @@ pub struct Route {
     pub name: String,
     /// The host that this route answers to, without a port. `None`: every host.
     pub host: Option<String>,
-    /// The path prefix that this route answers to: `/`, or `/a/b` without a slash at its end. It matches whole segments:
-    /// `/a` takes `/a` and `/a/b`, not `/ab`. Paths are compared byte by byte; nothing is decoded.
+    /// The path prefix that this route answers to: `/`, or `/a/b` without a slash at its end. It matches whole
+    /// segments: `/a` takes `/a` and `/a/b`, not `/ab`. Paths are compared byte by byte; nothing is decoded.
     pub path: String,
     /// Where requests go.
     pub upstream: Upstream,
@@ -26,8 +26,8 @@ pub struct Route {
     /// How long segno asks again for a stream that was cut, before it passes the cut on. Default 60 s. Longer rides out
     /// longer outages. Shorter tells clients sooner. Zero heals nothing.
     pub heal_for: Span,
-    /// How long segno holds back the head of an answer while the upstream is away. Default 3 s. Longer keeps a status and
-    /// a `Segno-Gap` header possible. Shorter lets the client see its stream open sooner.
+    /// How long segno holds back the head of an answer while the upstream is away. Default 3 s. Longer keeps a status
+    /// and a `Segno-Gap` header possible. Shorter lets the client see its stream open sooner.
     pub hold_head: Span,
     /// Attempts to heal per second to one upstream, all its streams together. Default 500. More heals a large outage
     /// faster. Fewer spares an upstream that has just come back.
@@ -35,14 +35,15 @@ pub struct Route {
     /// Silence after which segno sends a client a comment. Default 15 s; zero sends none. Shorter finds dead clients
     /// sooner and keeps impatient middleboxes open. Longer saves packets.
     pub heartbeat: Span,
-    /// How long segno keeps reading from the upstream after the last client left. Default 30 s. Longer lets clients come
-    /// back to an unbroken stream; with a paid upstream, what it says in that time is paid for. Zero stops at once.
+    /// How long segno keeps reading from the upstream after the last client left. Default 30 s. Longer lets clients
+    /// come back to an unbroken stream; with a paid upstream, what it says in that time is paid for. Zero stops at
+    /// once.
     pub linger: Span,
-    /// The same for streams that a POST began, except in MCP up to 2025-11-25, where a disconnect is not a cancel. Default
-    /// 10 s; never longer than `linger`.
+    /// The same for streams that a POST began, except in MCP up to 2025-11-25, where a disconnect is not a cancel.
+    /// Default 10 s; never longer than `linger`.
     pub linger_post: Span,
-    /// Bytes that segno takes from the upstream while nobody reads the stream; then it drops the stream. Default 16 MiB.
-    /// More serves clients that were away longer. Less bounds what a stream without clients costs.
+    /// Bytes that segno takes from the upstream while nobody reads the stream; then it drops the stream. Default 16
+    /// MiB. More serves clients that were away longer. Less bounds what a stream without clients costs.
     pub linger_bytes: usize,
     /// What happens when the log is full and nobody reads. Default [`LingerFull::Pause`].
     pub linger_full: LingerFull,
@@ -64,45 +65,46 @@ pub struct Route {
     pub principal: Vec<String>,
     /// The header in which clients name their session. Default `Mcp-Session-Id`.
     pub session_header: String,
-    /// A query parameter that stands for `Last-Event-ID`, for clients that cannot set headers. Default none. segno takes
-    /// it off the request.
+    /// A query parameter that stands for `Last-Event-ID`, for clients that cannot set headers. Default none. segno
+    /// takes it off the request.
     pub last_event_id_param: Option<String>,
-    /// A reader that takes nothing for this long no longer holds back the delivered mark. Default 30 s. Such a reader stays
-    /// connected until `body_timeout`.
+    /// A reader that takes nothing for this long no longer holds back the delivered mark. Default 30 s. Such a reader
+    /// stays connected until `body_timeout`.
     pub stall: Span,
     /// Silence of the upstream that counts as a cut. Default none, since a quiet stream may be sound. Set it above the
     /// upstream's own ping interval to find connections that died unseen.
     pub upstream_idle: Option<Span>,
-    /// How long a connection to the upstream may take, TLS included. Default 5 s. Longer suits distant upstreams. Shorter
-    /// finds sooner that one is away.
+    /// How long a connection to the upstream may take, TLS included. Default 5 s. Longer suits distant upstreams.
+    /// Shorter finds sooner that one is away.
     pub connect_timeout: Span,
-    /// How long a client may take over the head of its request. Default 10 s. Longer suits slow links. Shorter bounds what
-    /// slow clients can occupy.
+    /// How long a client may take over the head of its request. Default 10 s. Longer suits slow links. Shorter bounds
+    /// what slow clients can occupy.
     pub head_timeout: Span,
-    /// How long a client may be silent within the body of its request. A client that takes nothing of its answer for this
-    /// long is cut. Default 60 s. Longer tolerates slower clients. Shorter frees sockets and logs sooner.
+    /// How long a client may be silent within the body of its request. A client that takes nothing of its answer for
+    /// this long is cut. Default 60 s. Longer tolerates slower clients. Shorter frees sockets and logs sooner.
     pub body_timeout: Span,
-    /// How long segno keeps an idle connection of a client. Default 75 s. Longer saves handshakes. Shorter saves sockets.
+    /// How long segno keeps an idle connection of a client. Default 75 s. Longer saves handshakes. Shorter saves
+    /// sockets.
     pub keep_alive: Span,
-    /// How long the upstream may take over the head of an ordinary answer. Default 300 s; then the client gets 504. Longer
-    /// suits slow upstreams. Shorter tells clients sooner.
+    /// How long the upstream may take over the head of an ordinary answer. Default 300 s; then the client gets 504.
+    /// Longer suits slow upstreams. Shorter tells clients sooner.
     pub response_timeout: Span,
-    /// Recent event ids kept per stream to know duplicates by. Default 48. Each costs 4 bytes and its share of the text.
-    /// Fewer finds fewer duplicates when an upstream replays generously.
+    /// Recent event ids kept per stream to know duplicates by. Default 48. Each costs 4 bytes and its share of the
+    /// text. Fewer finds fewer duplicates when an upstream replays generously.
     pub window: usize,
-    /// Recent events kept per stream for replay. Default 256. The first of the bounds `replay_events`, `replay_bytes` and
-    /// `replay_age` that is reached rules.
+    /// Recent events kept per stream for replay. Default 256. The first of the bounds `replay_events`, `replay_bytes`
+    /// and `replay_age` that is reached rules.
     pub replay_events: usize,
-    /// Bytes of recent events kept per stream. Default 1 MiB. More replays further back and tolerates slower readers. The
-    /// worst case in memory is this size times the streams, up to `log_budget`.
+    /// Bytes of recent events kept per stream. Default 1 MiB. More replays further back and tolerates slower readers.
+    /// The worst case in memory is this size times the streams, up to `log_budget`.
     pub replay_bytes: usize,
     /// Age of the oldest event kept. Default 5 min. Longer serves clients that were away longer.
     pub replay_age: Span,
     /// The largest event that is held whole, in bytes. Default 512 KiB; at most half of `replay_bytes`. A larger event
     /// passes through as it comes, and a cut inside it cannot be healed.
     pub max_event_bytes: usize,
-    /// The longest event id that is tracked, in bytes. Default 1,024. A longer one is forwarded, but its stream cannot be
-    /// resumed.
+    /// The longest event id that is tracked, in bytes. Default 1,024. A longer one is forwarded, but its stream cannot
+    /// be resumed.
     pub max_id_bytes: usize,
     /// When a repeated event is dropped. Default [`Dedup::Resume`].
     pub dedup: Dedup,

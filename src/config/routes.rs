@@ -25,8 +25,8 @@ impl Routes {
         Self { given, tried }
     }
 
-    /// The route of a request with this `Host` (with or without a port) and path (a query is ignored). Costs one comparison
-    /// per route at worst.
+    /// The route of a request with this `Host` (with or without a port) and path (a query is ignored). Costs one
+    /// comparison per route at worst.
     pub fn find(&self, host: Option<&str>, path: &str) -> Option<&Route> {
         self.position(host, path).map(|n| &self.given[n])
     }

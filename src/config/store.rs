@@ -1,6 +1,7 @@
 //! Where cursors are kept, as the command line and the file write it.
 //!
-//! In: `memory`, `redb:PATH`, `redis://…`. Out: a [`StoreConfig`]. The engine, which opens it, refuses what is not built in.
+//! In: `memory`, `redb:PATH`, `redis://…`. Out: a [`StoreConfig`]. The engine, which opens it, refuses what is not
+//! built in.
 //! Law: a password in a URL is never shown.
 
 use std::fmt;

@@ -1,8 +1,8 @@
 //! Durations and sizes as people write them.
 //!
 //! In: `30s`, `250ms`, `5m`, `1h`, `17us`, `0s`; `4096`, `512KiB`, `1MiB`, `2GiB`. Out: a [`Span`], or bytes.
-//! Laws: whole numbers only, no spaces, no sign; a duration always has its unit; a value that is too large is an error and
-//! never becomes a smaller one.
+//! Laws: whole numbers only, no spaces, no sign; a duration always has its unit; a value that is too large is an error
+//! and never becomes a smaller one.
 
 use std::fmt;
 

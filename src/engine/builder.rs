@@ -19,8 +19,8 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::thread;
 
-/// How long the start waits for the store, which holds the key under which principals and sessions are hashed. An engine
-/// that starts without it draws a key of its own, and finds nothing that was stored before.
+/// How long the start waits for the store, which holds the key under which principals and sessions are hashed. An
+/// engine that starts without it draws a key of its own, and finds nothing that was stored before.
 const FIRST_OPEN: Span = Span::from_secs(1);
 
 /// Keys that may have trackers at once, by default.
@@ -77,8 +77,8 @@ impl Builder {
         Self { seed: Some(seed), ..self }
     }
 
-    /// A store of the caller's own, in place of the one that the configuration names. The persister's thread calls `open`
-    /// until it succeeds.
+    /// A store of the caller's own, in place of the one that the configuration names. The persister's thread calls
+    /// `open` until it succeeds.
     #[must_use]
     pub fn store(self, open: Opener) -> Self {
         Self { open: Some(open), ..self }
@@ -123,7 +123,7 @@ impl Builder {
     }
 }
 
-/// Opens the store that a configuration names; in memory for at most `limit` records.
+/// Opens the store that a configuration names. A store in memory holds at most twice `limit` records.
 pub fn opener(store: &StoreConfig, limit: usize) -> Opener {
     match store {
         StoreConfig::Memory => {
@@ -142,12 +142,12 @@ pub fn opener(store: &StoreConfig, limit: usize) -> Opener {
     }
 }
 
-/// 128 bits that nobody can guess: two finished hashes under keys that the system drew.
+/// 128 random bits that nobody can guess: two numbers of [`random`].
 fn secret() -> u128 {
     u128::from(random()) << 64 | u128::from(random())
 }
 
-/// A number that nobody can guess, from the keys that the standard library draws for its hash tables.
+/// A random number that nobody can guess, from the keys that the standard library draws for its hash tables.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }

@@ -1,8 +1,8 @@
 //! Look-ups: which streams of a session the store has, and whose stored log holds an id.
 //!
 //! In: a [`Lookup`] of the machine. Out: its [`Reply`], sent from a store thread.
-//! Laws: only what lies behind the last hole of a stored log is looked at and returned; a failure of the store is counted
-//! and logged where it is met, and the request goes on as if nothing were stored.
+//! Laws: only what lies behind the last hole of a stored log is looked at and returned; a failure of the store is
+//! counted and logged where it is met, and the request goes on as if nothing were stored.
 
 use crate::base::StreamName;
 use crate::machine::{Lookup, StoredEvents, StoredStream};
@@ -15,8 +15,8 @@ use crate::track::own_prefix;
 /// Cursors of a session that are returned: where the newest one stood, and whether there are several.
 const CURSORS: usize = 2;
 
-/// Logs that are returned where streams of one session share an id: the machine goes on with one only where no other may
-/// be meant.
+/// Logs that are returned where streams of one session share an id: the machine goes on with one only where no other
+/// may be meant.
 const LOGS: usize = 8;
 
 /// Asks the store. Where the look-up wants no log, the cursors of the session are the reply.

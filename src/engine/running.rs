@@ -18,8 +18,8 @@ use std::thread::JoinHandle;
 
 /// A running proxy, and the trackers of a program that does its own I/O.
 ///
-/// An engine that is dropped stops at once and writes in the background what is not stored yet. [`Engine::shutdown`] waits
-/// for that.
+/// An engine that is dropped stops at once and writes in the background what is not stored yet. [`Engine::shutdown`]
+/// waits for that.
 #[derive(Debug)]
 pub struct Engine {
     pub(super) addresses: Vec<SocketAddr>,
@@ -71,15 +71,15 @@ impl Engine {
         self.trackers.open(key, within, &self.persister.control(), self.clock).map(InlineTracker::new)
     }
 
-    /// A reader of the cursor of the stream with this key, for any thread. `None`: the key has no tracker now. Reading takes
-    /// no lock; finding the reader takes the lock of the table of trackers for a moment, so keep the reader.
+    /// A reader of the cursor of the stream with this key, for any thread. `None`: the key has no tracker now. Reading
+    /// takes no lock; finding the reader takes the lock of the table of trackers for a moment, so keep the reader.
     pub fn cursor(&self, key: &[u8]) -> Option<CursorHandle> {
         self.trackers.cursor(key)
     }
 
-    /// Drains and stops: accepts no more connections, cuts streams so that their clients come back elsewhere, lets other
-    /// answers end, and writes all cursors to the store. Takes `deadline` and a little in all. Returns what could not be
-    /// written.
+    /// Drains and stops: accepts no more connections, cuts streams so that their clients come back elsewhere, lets
+    /// other answers end, and writes all cursors to the store. Takes `deadline` and a little in all. Returns what could
+    /// not be written.
     ///
     /// # Errors
     /// [`ReactorFailed`]. Cursors were written all the same; the error holds those that could not be.
@@ -91,7 +91,8 @@ impl Engine {
         ended(result, left)
     }
 
-    /// Waits until a command through [`Engine::remote`] has stopped the reactor, then writes all cursors for up to `within`.
+    /// Waits until a command through [`Engine::remote`] has stopped the reactor, then writes all cursors for up to
+    /// `within`.
     ///
     /// # Errors
     /// As [`Engine::shutdown`].

@@ -1,6 +1,7 @@
 //! Publishes the machine's checkpoints: cursors through slots, events and removals through the store link.
 //!
-//! In: checkpoints, once a turn. Out: newest cursors in slots; events to keep; tombstones of streams that are forgotten.
+//! In: checkpoints, once a turn. Out: newest cursors in slots; events to keep; tombstones of streams that are
+//! forgotten.
 //! Laws: nothing here waits; a stream for which there is no slot goes on without being stored, which is counted.
 
 use super::store::StoreLink;
@@ -32,8 +33,8 @@ struct StreamSlot {
     hole: bool,
 }
 
-/// Tombstones that may wait for a slot, and as many removals of logs. Further ones are counted and left to the sweep that
-/// the persister makes through the store.
+/// Tombstones that may wait for a slot, and as many removals of logs. Further ones are counted and left to the sweep
+/// that the persister makes through the store.
 const FORGOTTEN: usize = 10_000;
 
 impl Checkpoints {

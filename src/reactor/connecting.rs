@@ -1,6 +1,6 @@
-//! Connections to upstreams on their way: the name resolved, the addresses tried in turn, the TLS handshake.
+//! Connections to upstreams that are being opened: resolve the name, try the addresses in turn, shake hands for TLS.
 //!
-//! In: a connection's key and its route, readiness of its socket. Out: a socket that stands, or a [`ConnectError`] that
+//! In: a connection's key and its route, readiness of its socket. Out: an open connection, or a [`ConnectError`] that
 //! waits for the machine.
 //! Law: each attempt ends in exactly one of the two, unless the machine closes the connection before.
 
@@ -109,8 +109,8 @@ impl Connecting {
         self.give_up(conn, route, why, sockets, now);
     }
 
-    /// Goes on with an attempt whose socket has news. True when the connection stands, which the machine is to be told.
-    /// Otherwise the TLS handshake goes on, the next address is tried, or the attempt has failed.
+    /// Goes on with an attempt whose socket has news. True when the connection is open; the caller then tells the
+    /// machine. Otherwise the TLS handshake goes on, the next address is tried, or the attempt has failed.
     pub(super) fn go_on(&mut self, conn: ConnKey, sockets: &mut Sockets, lines: &mut LogLines, now: Tick) -> bool {
         let Some(s) = sockets.get_mut(conn) else { return false };
         let Some(route) = s.dialing.as_ref().map(|d| d.route) else { return false };

@@ -29,7 +29,7 @@ struct Addresses {
     host: String,
     port: u16,
     known: Vec<SocketAddr>,
-    /// When the name is to be looked up again; never for a host that is written as an address.
+    /// The time to look the name up again; never for a host that is written as an address.
     stale_at: Tick,
     /// The helper thread has the question.
     asked: bool,

@@ -25,7 +25,7 @@ const READ_BUFFER: usize = 128 << 10;
 /// Reads of one connection in one turn, before others get theirs.
 const READS_PER_TURN: usize = 4;
 
-/// What a new connection is told when the machine has no room for it.
+/// The answer to a new connection when the machine has no room for it.
 const REFUSAL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 

@@ -12,8 +12,8 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Connections that may wait to be accepted; the system may have a lower bound. A crowd that was cut comes back at once,
-/// and a client that finds no room tries again only after a second.
+/// Connections that may wait to be accepted; the system may have a lower bound. A crowd that was cut comes back at
+/// once, and a client that finds no room tries again only after a second.
 const BACKLOG: i32 = 4_096;
 
 /// Opens a socket that listens.
@@ -155,8 +155,8 @@ impl Socket {
 
     /// Bounds what is on its way to the other side to about `bytes`, which the stream's log can hold for replay.
     pub(super) fn cap_send_buffer(&self, bytes: usize) {
-        // Linux doubles the number, and the other side's kernel has a buffer too. A system that refuses keeps its default,
-        // which is a bound as well.
+        // Linux doubles the number, and the other side's kernel has a buffer too. A system that refuses keeps its
+        // default, which is a bound as well.
         let _ = SockRef::from(self.stream()).set_send_buffer_size(bytes / 4);
     }
 

@@ -1,7 +1,7 @@
 //! The reactor's way to the store beside the slots: look-ups, and events to be kept.
 //!
-//! In: look-ups and events of the machine. Out: calls of two functions that the engine made, which neither wait nor know
-//! of the reactor; replies, which come back over a channel and the waker.
+//! In: look-ups and events of the machine. Out: calls of two functions that the engine made, which neither wait nor
+//! know of the reactor; replies, which come back over a channel and the waker.
 //! Laws: nothing here waits; a reply for which there is no room is dropped and counted, and its request goes on without
 //! it; the bytes of all replies that wait are bounded.
 

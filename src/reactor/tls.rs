@@ -1,8 +1,9 @@
 //! TLS towards upstreams, by rustls, over a non-blocking socket.
 //!
-//! In: plain bytes and the socket. Out: the peer's plain bytes. An end with `close_notify` is an end; an end without it is
-//! an error, since a truncation is a cut.
-//! Law: the peer's certificate is checked against the system's roots, or against the certificates of `upstream_ca` alone.
+//! In: plain bytes and the socket. Out: the peer's plain bytes. An end with `close_notify` is an end; an end without it
+//! is an error, since a truncation is a cut.
+//! Law: the peer's certificate is checked against the system's roots, or against the certificates of `upstream_ca`
+//! alone.
 
 use crate::config::{Config, Scheme};
 use mio::net::TcpStream;

@@ -1,6 +1,6 @@
-//! The keys a file may hold, and what each sets.
+//! The keys that a file may hold, and what each of them sets.
 //!
-//! In: a key and its value. Out: a [`Setting`] to apply, or why the value does not fit.
+//! In: a key and its value. Out: a [`Setting`] to apply, or the reason why the value does not fit.
 //! Law: each key stands here once; the file, its messages and their suggestions all read these tables.
 
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use super::value;
 use crate::config::process::Limits;
 use crate::config::route::Route;
 
-/// A change to a route, kept until there is a route to make it to.
+/// A change to a route, kept until the route is made.
 pub type Setting = Rc<dyn Fn(&mut Route)>;
 
 /// A change to the limits.
@@ -30,7 +30,7 @@ pub(super) struct Limit {
     pub(super) read: fn(&DeValue<'_>) -> Result<LimitSetting, String>,
 }
 
-/// A table row for each field: the key is the field's name.
+/// Makes a table row of each field. The key is the field's name.
 macro_rules! knobs {
     ($($field:ident: $read:path),* $(,)?) => {
         &[$(Knob {
@@ -68,7 +68,7 @@ pub(super) const TOP_KEYS: &[&str] = &[
     "route",
 ];
 
-/// What a route alone may say. `upstream` may stand in `[defaults]` too.
+/// Keys of a route alone. `upstream` may stand in `[defaults]` too.
 pub(super) const ROUTE_KEYS: &[&str] = &["name", "host", "path", "upstream"];
 
 pub(super) const LIMITS: &[Limit] = limits! {
@@ -114,7 +114,7 @@ pub(super) const KNOBS: &[Knob] = knobs! {
     dedup: value::dedup,
 };
 
-/// What to say of a key that is not known here: the nearest one that is, or where it belongs, or what there is.
+/// The message for an unknown key: the nearest key of this table, or the table that the key belongs to, or all keys.
 pub(super) fn unknown(key: &str, known: impl Iterator<Item = &'static str>) -> String {
     let known: Vec<&str> = known.collect();
     let shown = key.escape_debug();
@@ -130,7 +130,7 @@ pub(super) fn unknown(key: &str, known: impl Iterator<Item = &'static str>) -> S
     format!("unknown key `{shown}`: take it out, or use one of {}", known.join(", "))
 }
 
-/// The nearest key of any table, and where it belongs.
+/// The nearest key of any table, and the table that it belongs to.
 fn nearest_elsewhere(key: &str) -> Option<(&'static str, &'static str)> {
     let knobs = KNOBS.iter().map(|knob| knob.key).chain(LIMITS.iter().map(|limit| limit.key));
     let all: Vec<&'static str> = knobs.chain(ROUTE_KEYS.iter().chain(TOP_KEYS).copied()).collect();

@@ -1,8 +1,9 @@
 //! A configuration file in TOML, and the flags that go with it.
 //!
 //! In: the text and the [`Flags`]. Out: a [`Config`] without faults, or every [`Problem`] with its line and column.
-//! Laws: a route's own key beats a flag, a flag beats `[defaults]`, `[defaults]` beats what is built in; at the top level
-//! a flag beats the file; no key and no value is passed over in silence; the text is read to its end whatever is found.
+//! Laws: a route's own key beats a flag, a flag beats `[defaults]`, `[defaults]` beats what is built in; at the top
+//! level a flag beats the file; no key and no value is ignored in silence; the text is read to its end whatever is
+//! wrong.
 //! Source: TOML 1.1, <https://toml.io/en/v1.1.0>.
 
 mod keys;
@@ -29,10 +30,10 @@ use super::route::Route;
 use super::store::StoreConfig;
 use super::upstream::Upstream;
 
-/// What the command line says; each stands over the file, but not over a route's own key.
+/// The settings of the command line. Each beats the file, but not a route's own key.
 #[derive(Default)]
 pub struct Flags {
-    /// Addresses to listen on; empty for the file's.
+    /// Addresses to listen on. Empty: the addresses of the file.
     pub listen: Vec<SocketAddr>,
     /// The admin address.
     pub admin: Option<SocketAddr>,
@@ -40,15 +41,15 @@ pub struct Flags {
     pub store: Option<StoreConfig>,
     /// The store where neither the command line nor the file names one.
     pub default_store: Option<StoreConfig>,
-    /// Recent events are stored too.
+    /// Whether recent events are stored as well as cursors.
     pub durable: bool,
-    /// Upstream of the routes that name none. Without any route in the file it makes one, for every request.
+    /// The upstream of routes that name none. If the file has no route, this makes one for every request.
     pub upstream: Option<Upstream>,
-    /// Knobs for all routes.
+    /// Settings for all routes.
     pub settings: Vec<Setting>,
 }
 
-/// Reads a configuration. An empty text is one too: the flags alone then say everything.
+/// Reads a configuration. An empty text is valid; then the flags alone decide.
 ///
 /// # Errors
 /// All problems found, in the order of the text; those that lie in the flags come first and have no position.
@@ -56,12 +57,12 @@ pub fn read(text: &str, flags: Flags) -> Result<Config, Vec<Problem>> {
     let mut problems = Problems::new(text);
     let (root, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
-        // The parser does not say where it gave up because too much stood within each other.
+        // The parser gives no position where it gave up because of deep nesting.
         let span = error.span().unwrap_or_else(|| deepest(text));
         problems.add(Some(span), &error.message().replace('\n', ", "));
     }
     if problems.any() {
-        // What a parser guesses behind a mistake in the syntax would only add noise.
+        // After a mistake in the syntax the parser guesses, and its guesses would only add noise.
         return Err(problems.sorted());
     }
     let mut reader = Reader { problems, config: Config::default(), spots: Vec::new() };
@@ -90,7 +91,7 @@ fn deepest(text: &str) -> Range<usize> {
 /// A key and its value.
 type Entry<'t> = (&'t Spanned<Cow<'t, str>>, &'t Spanned<DeValue<'t>>);
 
-/// Where a key was given, to point at when its value turns out to be at fault.
+/// Where a key stands in the text, for a message about its value.
 struct Spot {
     section: Section,
     key: String,
@@ -103,7 +104,7 @@ struct Reader<'t> {
     spots: Vec<Spot>,
 }
 
-/// What all routes begin with.
+/// The values that all routes begin with.
 struct Defaults {
     upstream: Option<Upstream>,
     settings: Vec<Setting>,
@@ -141,7 +142,7 @@ impl Reader<'_> {
         if self.problems.any() { Err(self.problems.sorted()) } else { Ok(self.config) }
     }
 
-    /// Where one of the fault's keys was given, the other one perhaps among the limits, else where its route begins.
+    /// Where one of the fault's keys stands (the second one may be among the limits), else where the route begins.
     fn spot_of(&self, fault: &Fault) -> Option<Range<usize>> {
         let at = |section: Section, key: &str| self.spots.iter().find(|s| s.section == section && s.key == key);
         let other = || at(fault.section, fault.other?).or_else(|| at(Section::Limits, fault.other?));
@@ -246,7 +247,7 @@ impl Reader<'_> {
         Some(route)
     }
 
-    /// A route's own keys come before the defaults', as their values do.
+    /// A route's own keys come before those of `[defaults]`, as their values do.
     fn route_spots(&mut self, n: usize, item: &Spanned<DeValue<'_>>, table: &DeTable<'_>, defaults: &Defaults) {
         let section = Section::Route(n);
         self.spot(section, "", item.span());
@@ -277,7 +278,7 @@ impl Reader<'_> {
         own
     }
 
-    /// What a knob's key and value come to; a problem when they come to nothing.
+    /// Reads the key and value of one setting. `None` where they are wrong, which is then a problem.
     fn knob(
         &mut self,
         key: &Spanned<Cow<'_, str>>,
@@ -299,7 +300,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The entries of a table at the top level; none when it is not there.
+    /// The entries of a table at the top level. Empty where there is no such table.
     fn entries<'r>(&mut self, root: &'r DeTable<'r>, key: &str) -> Vec<Entry<'r>> {
         let Some(given) = root.get(key) else { return Vec::new() };
         let DeValue::Table(table) = given.get_ref() else {
@@ -320,7 +321,7 @@ impl Reader<'_> {
     }
 }
 
-/// What a route says of itself.
+/// The keys that only a route has.
 #[derive(Default)]
 struct Address {
     name: Option<String>,

@@ -1,31 +1,31 @@
 //! What is wrong with a file, and where.
 //!
-//! In: byte ranges of the text. Out: lines and columns, counted from one, columns in characters; and the word nearest to
-//! a misspelt one.
-//! Laws: one mistake is told once; problems come in the order of the text; their number is bounded.
+//! In: byte ranges of the text. Out: lines and columns, counted from one, columns in characters; and the word nearest
+//! to a misspelt one.
+//! Laws: one mistake gives one problem; problems come in the order of the text; their number is bounded.
 
 use std::fmt;
 use std::ops::Range;
 
-/// Problems kept at most; behind these a reader has enough to do.
+/// Problems kept at most: enough for one reading.
 const MAX_PROBLEMS: usize = 100;
 
 /// One problem.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Problem {
-    /// Line and column; none when it does not lie in the text.
+    /// Line and column. `None`: the problem does not lie in the text.
     pub at: Option<(usize, usize)>,
     /// What is wrong and what to do, in one line.
     pub what: String,
 }
 
 impl Problem {
-    /// A problem that lies in no place of the text.
+    /// A problem that does not lie in the text.
     pub fn anywhere(what: String) -> Self {
         Self { at: None, what }
     }
 
-    /// `FILE:LINE:COLUMN: what`, or `FILE: what`; without a file's name, what is wrong alone.
+    /// The problem as `FILE:LINE:COLUMN: what`, or `FILE: what`. Without a file's name: `what` alone.
     pub fn show(&self, file: Option<&str>) -> String {
         match (file, self.at) {
             (Some(file), Some((line, column))) => format!("{file}:{line}:{column}: {}", self.what),
@@ -69,7 +69,7 @@ impl<'t> Problems<'t> {
     }
 }
 
-/// With control characters written out, since a message may quote what the text says.
+/// Escapes control characters, since a message may quote the text.
 fn one_line(what: &str) -> String {
     let mut line = String::with_capacity(what.len());
     for c in what.chars() {
@@ -84,7 +84,7 @@ fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     (before.matches('\n').count() + 1, before[start..].chars().count() + 1)
 }
 
-/// The known word nearest to a misspelt one, if any is near enough to be meant.
+/// The known word nearest to a misspelt one, if one is near enough.
 pub fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let word = word.to_ascii_lowercase().replace('-', "_");
     let allowed = (word.chars().count() / 3).clamp(1, 3);

@@ -1,6 +1,7 @@
-//! One TOML value read as what its key wants.
+//! Reads one TOML value as the type that its key needs.
 //!
-//! In: a value. Out: the thing, or a line that says what was found and how to write it.
+//! In: a TOML value. Out: the value read, or a line that says what was found and how to write it.
+//! Law: a text that may hold a password is never quoted.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -52,7 +53,7 @@ pub(super) fn span(given: &DeValue<'_>) -> Read<Span> {
     }
 }
 
-/// Zero is off.
+/// A duration, where zero turns the setting off.
 pub(super) fn span_or_off(given: &DeValue<'_>) -> Read<Option<Span>> {
     span(given).map(|span| (!span.is_zero()).then_some(span))
 }
@@ -84,7 +85,7 @@ pub(super) fn resume_from(given: &DeValue<'_>) -> Read<ResumeFrom> {
     one_of(given, &[("id", ResumeFrom::Id), ("session", ResumeFrom::Session)])
 }
 
-/// `true` is among those with the same credentials, `"public"` among all.
+/// `true` shares among clients with the same credentials, `"public"` among all clients.
 pub(super) fn share(given: &DeValue<'_>) -> Read<Share> {
     match given {
         DeValue::Boolean(true) => Ok(Share::Principal),
@@ -156,7 +157,7 @@ pub(super) fn upstream(given: &DeValue<'_>) -> Read<Upstream> {
     Upstream::parse(text).map_err(|e| quoted(text, e))
 }
 
-/// What is wrong with a text, and the text, unless it may hold a password.
+/// What is wrong with a text, and the text itself unless it may hold a password.
 fn quoted(text: &str, why: impl std::fmt::Display) -> String {
     if text.contains('@') {
         return why.to_string();

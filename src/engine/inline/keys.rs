@@ -17,8 +17,8 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// Bounds of every inline tracker: several connections of a key may bring the same events at any time. Its log serves to
-/// tell what comes again from what is new, and for what the caller has not forwarded; nobody is replayed from it.
+/// Bounds of every inline tracker: several connections of a key may bring the same events at any time. Its log serves
+/// to tell what comes again from what is new, and for what the caller has not forwarded; nobody is replayed from it.
 pub(super) const LIMITS: &TrackLimits =
     &TrackLimits { dedup: Dedup::Always, log_bytes: 64 << 10, log_events: 64, ..TrackLimits::DEFAULT };
 
@@ -151,7 +151,7 @@ impl Trackers {
             if open.seen(key) == seen {
                 return open.add(self, name, stored, unwritten, clock);
             }
-            // The key was opened and closed meanwhile: what the store said may be older than that.
+            // Another caller has opened and closed the key since: what the store said may be older than that.
         }
     }
 

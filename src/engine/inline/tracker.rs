@@ -54,8 +54,8 @@ impl InlineTracker {
         Self { account, scanner, partial: Vec::new() }
     }
 
-    /// The id to ask upstream to go on from: that of the last event taken from any connection of this key. `None`: ask
-    /// from the start.
+    /// The id to send upstream as `Last-Event-ID`: the id of the last event taken from any connection of this key.
+    /// `None`: begin at the start.
     pub fn last_event_id(&self) -> Option<EventId> {
         let state = self.account.lock();
         EventId::from_bytes(state.tracker.cursor(&state.interner)?)
@@ -63,8 +63,8 @@ impl InlineTracker {
 
     /// This connection was opened, or opened again: an unfinished block of the one before is dropped.
     ///
-    /// Where this is the only connection of its key, what it repeats is told from what is new as after any cut, and a gap
-    /// that can be known is stated.
+    /// Where this is the only connection of its key, the stream then catches up as after any cut: what the connection
+    /// repeats is dropped, and a gap that can be known is stated.
     pub fn connected(&mut self) {
         self.partial = Vec::new();
         self.scanner = Scanner::new(LIMITS.max_id_bytes);
@@ -75,10 +75,9 @@ impl InlineTracker {
         }
     }
 
-    /// Takes body bytes, cut anywhere. An event that was taken before, from any connection of this key, is dropped.
+    /// Takes body bytes, cut anywhere. Drops an event that was taken before from any connection of this key.
     ///
-    /// Bytes of an unfinished event are held back up to `max_event_bytes` (512 KiB); beyond that the event is passed on
-    /// as it comes.
+    /// Bytes of an unfinished event are held back, up to 512 KiB. A larger event is passed on as it comes.
     pub fn feed(&mut self, bytes: &[u8]) -> Fed {
         let Self { account, scanner, partial } = self;
         if partial.is_empty() && bytes.len() <= LIMITS.max_event_bytes {
@@ -123,10 +122,11 @@ impl InlineTracker {
         sum
     }
 
-    /// Hands over what has not been forwarded yet, in one or two pieces, and publishes the cursor behind it.
+    /// Calls `write` with what has not been forwarded yet, in one or two pieces, then publishes the cursor of the last
+    /// event in it.
     ///
     /// # Errors
-    /// That of `write`; then nothing counts as forwarded, and the same bytes come again.
+    /// The error of `write`. Then nothing counts as forwarded, and the next call starts with the same bytes.
     pub fn forward(&mut self, mut write: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         let mut state = self.account.lock();
         let State { tracker, interner, budget, pen, before } = &mut *state;
@@ -165,11 +165,11 @@ impl InlineTracker {
     }
 }
 
-/// Where blocks end in some bytes; 0: none does.
+/// Where blocks end in some bytes. 0: no block ends.
 struct Ends {
-    /// The first that ends: it may have begun in bytes before.
+    /// The first that ends; it may have begun in earlier bytes.
     first: usize,
-    /// The last, and the comments behind it that stand outside of any.
+    /// The last that ends, with the comments after it that belong to no block.
     last: usize,
 }
 
