@@ -1,5 +1,6 @@
-//! Words that every layer may use: time, keys, random numbers, counts, names of cursors. //! //! Law: no layer of segno
-//! is imported here.
+//! Words that every layer may use: time, keys, random numbers, counts, names of cursors, closed vocabularies.
+//!
+//! Law: no layer of segno is imported here.
 
 mod count;
 mod cursor;
@@ -9,6 +10,8 @@ mod pages;
 mod random;
 mod slab;
 mod time;
+#[cfg(feature = "net")]
+mod vocabulary;
 
 pub use count::{Count, Counts};
 pub use cursor::{Cursor, EventId, StreamName};
@@ -18,3 +21,5 @@ pub use pages::Pages;
 pub use random::Random;
 pub use slab::{Place, Slab};
 pub use time::{Span, Tick};
+#[cfg(feature = "net")]
+pub use vocabulary::{Vocabulary, Word};

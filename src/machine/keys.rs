@@ -79,6 +79,7 @@ impl Alarm {
         self.at = Tick::NEVER;
     }
 
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn is_set(&self) -> bool {
         self.timer.is_some()
     }

@@ -169,7 +169,7 @@ impl Conns {
     }
 
     /// Idle connections of all routes.
-    #[cfg(any(test, feature = "fuzzing", debug_assertions))]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn pooled(&self) -> usize {
         self.idle.iter().map(Vec::len).sum()
     }

@@ -4,8 +4,8 @@
 //! Laws: the reactor's thread never calls the system's resolver; a host that is written as an address needs no thread;
 //! known addresses are used at once, also while old ones are being refreshed.
 
-use crate::base::{Span, Tick};
-use crate::config::Config;
+use crate::base::{Span, Tick, Vocabulary, Word};
+use crate::config::{Config, Upstream};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::Waker;
 use std::io;
@@ -16,18 +16,20 @@ use std::thread;
 /// How long addresses are used before the name is looked up again.
 const REFRESH: Span = Span::from_secs(30);
 
-/// The addresses of all upstreams, as far as they are known.
+/// The addresses of all upstreams, as far as they are known. Routes with the same upstream share them.
 #[derive(Debug)]
 pub(super) struct Resolver {
-    routes: Vec<Addresses>,
-    questions: Option<Sender<Question>>,
+    /// Which upstream each route has.
+    routes: Vec<Word>,
+    /// By the numbers of their words.
+    upstreams: Vec<Addresses>,
+    questions: Option<Sender<Word>>,
     answers: Receiver<Resolved>,
 }
 
 #[derive(Debug)]
 struct Addresses {
-    host: String,
-    port: u16,
+    upstream: Word,
     known: Vec<SocketAddr>,
     /// The time to look the name up again; never for a host that is written as an address.
     stale_at: Tick,
@@ -36,15 +38,8 @@ struct Addresses {
 }
 
 #[derive(Debug)]
-struct Question {
-    route: usize,
-    host: String,
-    port: u16,
-}
-
-#[derive(Debug)]
 struct Resolved {
-    route: usize,
+    upstream: Word,
     addresses: Vec<SocketAddr>,
 }
 
@@ -65,23 +60,32 @@ impl Resolver {
     /// # Errors
     /// When the thread cannot be started.
     pub(super) fn start(config: &Config, waker: Arc<Waker>) -> io::Result<Self> {
-        let routes: Vec<Addresses> =
-            config.routes.iter().map(|r| Addresses::new(&r.upstream.host, r.upstream.port)).collect();
-        let names = routes.iter().filter(|r| r.known.is_empty()).count();
-        let (questions, to_do) = bounded(routes.len().max(1));
-        let (done, answers) = bounded(routes.len().max(1));
-        if names > 0 {
-            thread::Builder::new().name("segno-resolver".to_owned()).spawn(move || work(&to_do, &done, &waker))?;
+        let mut names = Vocabulary::new(config.routes.len());
+        let (mut routes, mut upstreams) = (Vec::new(), Vec::new());
+        for route in config.routes.iter() {
+            // There is a place for each route's.
+            let Some(word) = names.add(&name(&route.upstream)) else { continue };
+            routes.push(word);
+            if word.index() == upstreams.len() {
+                upstreams.push(Addresses::new(word, &route.upstream));
+            }
         }
-        Ok(Self { routes, questions: (names > 0).then_some(questions), answers })
+        let (questions, to_do) = bounded(upstreams.len().max(1));
+        let (done, answers) = bounded(upstreams.len().max(1));
+        let has_names = upstreams.iter().any(|addresses| addresses.known.is_empty());
+        if has_names {
+            let helper = thread::Builder::new().name("segno-resolver".to_owned());
+            helper.spawn(move || work(&names, &to_do, &done, &waker))?;
+        }
+        Ok(Self { routes, upstreams, questions: has_names.then_some(questions), answers })
     }
 
     /// The addresses of a route's upstream. Looks the name up where they are unknown or old.
     pub(super) fn addresses(&mut self, route: usize, now: Tick) -> Known {
-        let Some(entry) = self.routes.get_mut(route) else { return Known::Unavailable };
+        let upstream = self.routes.get(route).and_then(|word| self.upstreams.get_mut(word.index()));
+        let Some(entry) = upstream else { return Known::Unavailable };
         if entry.stale_at <= now && !entry.asked {
-            let question = Question { route, host: entry.host.clone(), port: entry.port };
-            entry.asked = self.questions.as_ref().is_some_and(|questions| questions.try_send(question).is_ok());
+            entry.asked = self.questions.as_ref().is_some_and(|questions| questions.try_send(entry.upstream).is_ok());
         }
         match (entry.known.is_empty(), entry.asked) {
             (false, _) => Known::Addresses(entry.known.clone()),
@@ -92,9 +96,8 @@ impl Resolver {
 
     /// A connection to a known address failed: the next request looks the name up again.
     pub(super) fn distrust(&mut self, route: usize, now: Tick) {
-        if let Some(entry) = self.routes.get_mut(route)
-            && entry.stale_at < Tick::NEVER
-        {
+        let upstream = self.routes.get(route).and_then(|word| self.upstreams.get_mut(word.index()));
+        if let Some(entry) = upstream.filter(|entry| entry.stale_at < Tick::NEVER) {
             entry.stale_at = now;
         }
     }
@@ -103,24 +106,24 @@ impl Resolver {
     pub(super) fn take_answers(&mut self, now: Tick) -> Vec<usize> {
         let mut answered = Vec::new();
         while let Ok(answer) = self.answers.try_recv() {
-            let entry = &mut self.routes[answer.route];
+            let Some(entry) = self.upstreams.get_mut(answer.upstream.index()) else { continue };
             entry.asked = false;
             if !answer.addresses.is_empty() {
                 entry.known = answer.addresses;
                 entry.stale_at = now + REFRESH;
             }
-            answered.push(answer.route);
+            let routes = self.routes.iter().enumerate().filter(|(_, word)| **word == answer.upstream);
+            answered.extend(routes.map(|(route, _)| route));
         }
         answered
     }
 }
 
 impl Addresses {
-    fn new(host: &str, port: u16) -> Self {
-        let written = host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port));
+    fn new(word: Word, upstream: &Upstream) -> Self {
+        let written = upstream.host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, upstream.port));
         Self {
-            host: host.to_owned(),
-            port,
+            upstream: word,
             stale_at: if written.is_some() { Tick::NEVER } else { Tick::ZERO },
             known: written.into_iter().collect(),
             asked: false,
@@ -128,13 +131,17 @@ impl Addresses {
     }
 }
 
+/// An upstream as the system's resolver takes it.
+fn name(upstream: &Upstream) -> String {
+    format!("{}:{}", upstream.host, upstream.port)
+}
+
 /// The helper thread. It ends when the reactor does.
-fn work(questions: &Receiver<Question>, answers: &Sender<Resolved>, waker: &Waker) {
-    while let Ok(question) = questions.recv() {
+fn work(names: &Vocabulary, questions: &Receiver<Word>, answers: &Sender<Resolved>, waker: &Waker) {
+    while let Ok(upstream) = questions.recv() {
         // A name that cannot be resolved has no addresses: the machine decides what happens next.
-        let addresses =
-            (question.host.as_str(), question.port).to_socket_addrs().map(Iterator::collect).unwrap_or_default();
-        if answers.send(Resolved { route: question.route, addresses }).is_err() || waker.wake().is_err() {
+        let addresses = names.text(upstream).to_socket_addrs().map(Iterator::collect).unwrap_or_default();
+        if answers.send(Resolved { upstream, addresses }).is_err() || waker.wake().is_err() {
             return;
         }
     }

@@ -247,6 +247,7 @@ impl Readers {
         all().any(|reader| reader.began < at && at <= reader.chunk.offset).then_some(at)
     }
 
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(in crate::machine) fn any_blocked(&self) -> bool {
         self.iter().any(|(_, reader)| reader.blocked)
     }
