@@ -10,7 +10,7 @@ pub(super) mod account;
 pub(super) mod sessions;
 pub(super) mod stored;
 
-use super::cx::{After, Cx};
+use super::cx::Cx;
 use super::exchange::{Exchange, Exchanges};
 use super::io::Checkpoint;
 use super::keys::{ExchangeKey, SessionKey, Timer};
@@ -125,15 +125,17 @@ impl Book {
 /// Streams that come and go.
 impl Book {
     /// Enters a stream to come into the session of its request. `None`: all sessions have readers, or this one has as
-    /// many streams as it may; both are counted.
+    /// many streams as it may; both are counted. `gone`: the streams that lingered for evicted sessions, whose exchanges the
+    /// caller drops.
     pub(super) fn open(
         &mut self,
         cx: &mut Cx,
         exchanges: &mut Exchanges,
         key: ExchangeKey,
         session: u128,
+        gone: &mut Vec<ExchangeKey>,
     ) -> Option<Account> {
-        let session = self.open_session(cx, exchanges, session)?;
+        let session = self.open_session(cx, exchanges, session, gone)?;
         let number = cx.random.next();
         let entry = self.sessions.get_mut(session)?;
         if entry.streams.len() >= cx.config.limits.streams_per_session {
@@ -148,13 +150,19 @@ impl Book {
         Some(Account::new(session, number))
     }
 
-    fn open_session(&mut self, cx: &mut Cx, exchanges: &mut Exchanges, id: u128) -> Option<SessionKey> {
+    fn open_session(
+        &mut self,
+        cx: &mut Cx,
+        exchanges: &mut Exchanges,
+        id: u128,
+        gone: &mut Vec<ExchangeKey>,
+    ) -> Option<SessionKey> {
         loop {
             match self.sessions.open(id, cx.now) {
                 Ok(key) => return Some(key),
                 Err(Ok(idle)) => {
                     cx.counts.one(Count::SessionEvictions);
-                    self.end_session(cx, exchanges, idle, true);
+                    gone.extend(self.end_session(cx, exchanges, idle, true));
                 }
                 Err(Err(AllRead)) => {
                     cx.counts.one(Count::StreamsRefused);
@@ -225,25 +233,36 @@ impl Book {
 
 /// Sessions that end.
 impl Book {
-    /// Forgets a session: streams that linger for it end. `keep`: its records stay in the store.
-    pub(super) fn end_session(&mut self, cx: &mut Cx, exchanges: &mut Exchanges, key: SessionKey, keep: bool) {
-        let Some(entry) = self.sessions.get_mut(key) else { return };
+    /// Forgets a session. `keep`: its records stay in the store. Returns the streams that lingered for it, whose exchanges
+    /// the caller drops.
+    #[must_use]
+    pub(super) fn end_session(
+        &mut self,
+        cx: &mut Cx,
+        exchanges: &mut Exchanges,
+        key: SessionKey,
+        keep: bool,
+    ) -> Vec<ExchangeKey> {
+        let mut gone = Vec::new();
+        let Some(entry) = self.sessions.get_mut(key) else { return gone };
         for key in std::mem::take(&mut entry.streams) {
             let Some(x) = exchanges.get_mut(key) else { continue };
             if x.readers().is_empty() {
                 self.close_account(cx, key, x, keep);
-                cx.after.push_back(After::Ended(key));
+                gone.push(key);
             } else if let Some(stream) = x.stream_mut() {
                 stream.account.session = None;
             }
         }
-        let Some(mut session) = self.sessions.remove(key) else { return };
-        if !keep {
+        if let Some(mut session) = self.sessions.remove(key)
+            && !keep
+        {
             for stream in session.take_records() {
                 let name = StreamName { session: session.name.clone(), stream };
                 self.checkpoints.push(Checkpoint::Forgotten { name });
             }
         }
+        gone
     }
 
     /// Sets the timer for the session that expires first.
@@ -255,15 +274,19 @@ impl Book {
         }
     }
 
-    /// Forgets sessions that have been idle for too long, in memory and in the store.
-    pub(super) fn on_timer(&mut self, cx: &mut Cx, exchanges: &mut Exchanges) {
+    /// Forgets sessions that have been idle for too long, in memory and in the store. Returns the streams that lingered for
+    /// them, whose exchanges the caller drops.
+    #[must_use]
+    pub(super) fn on_timer(&mut self, cx: &mut Cx, exchanges: &mut Exchanges) -> Vec<ExchangeKey> {
+        let mut gone = Vec::new();
         self.timer = None;
         let idle = cx.config.persist.session_idle;
         for _ in 0..EXPIRED_AT_ONCE {
             let Some(key) = self.sessions.expired(idle, cx.now) else { break };
             cx.counts.one(Count::SessionsExpired);
-            self.end_session(cx, exchanges, key, false);
+            gone.extend(self.end_session(cx, exchanges, key, false));
         }
         self.arm(cx);
+        gone
     }
 }

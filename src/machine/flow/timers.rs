@@ -19,7 +19,10 @@ impl Machine {
             match timer {
                 Timer::Conn(conn) => self.on_conn_timer(conn),
                 Timer::Exchange(key) => self.on_exchange_timer(key),
-                Timer::Sessions => self.book.on_timer(&mut self.cx, &mut self.exchanges),
+                Timer::Sessions => {
+                    let gone = self.book.on_timer(&mut self.cx, &mut self.exchanges);
+                    gone.into_iter().for_each(|key| self.drop_exchange(key));
+                }
             }
             self.finish();
         }

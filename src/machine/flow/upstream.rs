@@ -123,7 +123,8 @@ impl Machine {
             && matches!(status, 200..=299 | 404 | 410)
             && let Some(session) = book.sessions.find(identity.session)
         {
-            book.end_session(cx, exchanges, session, false);
+            let gone = book.end_session(cx, exchanges, session, false);
+            gone.into_iter().for_each(|key| self.drop_exchange(key));
         }
     }
 }
@@ -174,13 +175,17 @@ impl Machine {
     /// Makes an exchange a stream of its session, unless it is one. False: the session has no place.
     #[must_use]
     pub(super) fn create_stream(&mut self, key: ExchangeKey) -> bool {
-        let Self { cx, exchanges, index, book, .. } = self;
+        let Self { cx, exchanges, book, .. } = self;
         let Some(x) = exchanges.get(key) else { return false };
         if x.stream().is_some() {
             return true;
         }
         let session = x.request.identity.session;
-        let Some(account) = book.open(cx, exchanges, key, session) else { return false };
+        let mut gone = Vec::new();
+        let account = book.open(cx, exchanges, key, session, &mut gone);
+        gone.into_iter().for_each(|key| self.drop_exchange(key));
+        let Some(account) = account else { return false };
+        let Self { cx, exchanges, index, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return false };
         index.forget_waiting(key, &x.request);
         x.become_stream(cx, account);
