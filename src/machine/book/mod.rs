@@ -266,7 +266,7 @@ impl Book {
     }
 
     /// Sets the timer for the session that expires first.
-    fn arm(&mut self, cx: &mut Cx) {
+    pub(super) fn arm(&mut self, cx: &mut Cx) {
         if self.timer.is_none()
             && let Some(at) = self.sessions.next_expiry(cx.config.persist.session_idle)
         {
@@ -275,7 +275,7 @@ impl Book {
     }
 
     /// Forgets sessions that have been idle for too long, in memory and in the store. Returns the streams that lingered for
-    /// them, whose exchanges the caller drops.
+    /// them, whose exchanges the caller drops before it sets the next timer.
     #[must_use]
     pub(super) fn on_timer(&mut self, cx: &mut Cx, exchanges: &mut Exchanges) -> Vec<ExchangeKey> {
         let mut gone = Vec::new();
@@ -286,7 +286,6 @@ impl Book {
             cx.counts.one(Count::SessionsExpired);
             gone.extend(self.end_session(cx, exchanges, key, false));
         }
-        self.arm(cx);
         gone
     }
 }

@@ -22,6 +22,7 @@ impl Machine {
                 Timer::Sessions => {
                     let gone = self.book.on_timer(&mut self.cx, &mut self.exchanges);
                     gone.into_iter().for_each(|key| self.drop_exchange(key));
+                    self.book.arm(&mut self.cx);
                 }
             }
             self.finish();
