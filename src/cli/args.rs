@@ -46,7 +46,8 @@ pub(crate) struct ProxyArgs {
     /// The address where clients connect; may be given several times [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR", value_parser = address)]
     pub(crate) listen: Vec<SocketAddr>,
-    /// Where cursors are kept: `redb:PATH` is a file and survives a restart, `memory` does not [default: redb:segno.redb]
+    /// Where cursors are kept: `redb:PATH` is a file and survives a restart, `memory` does not [default:
+    /// redb:segno.redb]
     #[arg(long, value_name = "STORE", value_parser = StoreConfig::parse)]
     pub(crate) store: Option<StoreConfig>,
     /// Store recent events too: replay then survives a restart, at the price of more disk writes
@@ -85,8 +86,8 @@ pub(crate) struct KnobArgs {
     /// sooner [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = parse_span)]
     heal_for: Option<Span>,
-    /// How long to hold back the head of an answer while upstream is away. Longer keeps an error status possible, shorter
-    /// shows clients an open stream sooner [default: 3s]
+    /// How long to hold back the head of an answer while upstream is away. Longer keeps an error status possible,
+    /// shorter shows clients an open stream sooner [default: 3s]
     #[arg(long, value_name = "TIME", value_parser = parse_span)]
     hold_head: Option<Span>,
     /// Treat this much silence from upstream as a cut; 0s never does. Set it above the interval of upstream's pings

@@ -1,9 +1,10 @@
 //! The command line of the `segno` program.
 //!
-//! In: arguments, standard input. Out: results on standard output, progress and problems on standard error, an exit code.
-//! Laws: exit code 0 is success, 1 a failure, 2 bad arguments or a bad configuration; standard output carries nothing but
-//! results; a closed standard output ends the program without an error; colours are only for terminals, and never used
-//! when `NO_COLOR` is set.
+//! In: arguments, standard input. Out: results on standard output, progress and problems on standard error, an exit
+//! code.
+//! Laws: exit code 0 is success, 1 a failure, 2 bad arguments or a bad configuration; standard output carries nothing
+//! but results; a closed standard output ends the program without an error; colours are only for terminals, and never
+//! used when `NO_COLOR` is set.
 
 mod args;
 mod check;
@@ -43,8 +44,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Catches SIGXFSZ, by which the system ends a program that writes a file larger than `ulimit -f` allows. With the signal
-/// caught, such a write fails as on a full disk, and the store handles that failure. Nothing needs to read the signals.
+/// Catches SIGXFSZ, by which the system ends a program that writes a file larger than `ulimit -f` allows. With the
+/// signal caught, such a write fails as on a full disk, and the store handles that failure. Nothing needs to read the
+/// signals.
 fn survive_file_limits() -> Option<Signals> {
     // If the signal cannot be caught, such a write still ends the program.
     Signals::new([SIGXFSZ]).ok()

@@ -1,8 +1,8 @@
 //! `segno parse`: reads an event stream on standard input and writes its events as JSON lines on standard output.
 //!
 //! In: bytes. Out: `{"type","data","id"}` for each event, then `{"last_event_id","retry_ms"}`.
-//! Laws: the events of one read are written before the next read; memory is bounded by the largest event and one read; an
-//! event over the cap is reported and skipped; a closed standard output ends the command without an error.
+//! Laws: the events of one read are written before the next read; memory is bounded by the largest event and one read;
+//! an event over the cap is reported and skipped; a closed standard output ends the command without an error.
 //! Source: WHATWG HTML, section 9.2.6 "Interpreting an event stream".
 
 use std::borrow::Cow;

@@ -1,8 +1,8 @@
 //! `segno sessions`: lists the stored cursors.
 //!
 //! In: a store, or the admin address of a proxy that has the store open. Out: one line per stream, or one JSON object.
-//! Laws: the command neither creates nor changes a store, and a missing store is an error; memory does not grow with the
-//! number of records.
+//! Laws: the command neither creates nor changes a store, and a missing store is an error; memory does not grow with
+//! the number of records.
 
 use super::Stop;
 use super::args::{SessionsArgs, default_store};

@@ -1,6 +1,7 @@
 //! Why a command stopped early: one type for all commands.
 //!
-//! In: problems of a configuration, or the error of a failed step. Out: the lines for standard error, and the exit code.
+//! In: problems of a configuration, or the error of a failed step. Out: the lines for standard error, and the exit
+//! code.
 //! Law: exit code 1 is a failure, 2 a configuration with problems.
 
 use std::fmt;

@@ -1,8 +1,8 @@
 //! Compares what a client has seen with what the script of its stream promises.
 //!
 //! In: events and the end of the stream. Out: a [`Verdict`].
-//! Laws: events are counted by the sequence numbers in their data, never by their ids. An event that comes after a later
-//! one is reordered. One that comes again is duplicated. One that never comes is lost, unless a gap announced it.
+//! Laws: events are counted by the sequence numbers in their data, never by their ids. An event that comes after a
+//! later one is reordered. One that comes again is duplicated. One that never comes is lost, unless a gap announced it.
 
 use serde_json::Value;
 

@@ -1,9 +1,9 @@
 //! The demo's clients. Each is a thread that reads one stream after another through the proxy.
 //!
 //! In: the proxy's address and a [`Job`]. Out: a verdict for each stream, into the tally.
-//! Laws: a client that the proxy cuts off never reconnects, since healing is the proxy's work; a client that leaves as its
-//! script says comes back with the last id that it saw, as an `EventSource` does; a stream that is silent for too long
-//! fails by name; every socket has timeouts.
+//! Laws: a client that the proxy cuts off never reconnects, since healing is the proxy's work; a client that leaves as
+//! its script says comes back with the last id that it saw, as an `EventSource` does; a stream that is silent for too
+//! long fails by name; every socket has timeouts.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -164,7 +164,8 @@ impl Cut {
         Self { kind: Kind::FinBetween, after, spot: Spot::Between, reset: false, chunked: true, point: 0 }
     }
 
-    /// How many of a block's `block` bytes are sent when the cut is inside it: at least one, and none of its blank line.
+    /// How many of a block's `block` bytes are sent when the cut is inside it: at least one, and none of its blank
+    /// line.
     pub(super) fn part(&self, block: usize) -> usize {
         1 + Random::new(self.point).below(block.saturating_sub(3) as u64) as usize
     }

@@ -2,9 +2,9 @@
 //!
 //! In: a duration, and a function that starts the proxy. Out: a report that counts the cuts, and the events that were
 //! lost, repeated or out of order. These three counts must be 0.
-//! Laws: the upstream and the clients use none of segno's parsers and trackers; they count by the sequence numbers in the
-//! data. The seed and the number of events decide everything that a stream does. The run is bounded in time, and the
-//! report names each stream that hangs. With `--json`, standard output carries the JSON object and nothing else.
+//! Laws: the upstream and the clients use none of segno's parsers and trackers; they count by the sequence numbers in
+//! the data. The seed and the number of events decide everything that a stream does. The run is bounded in time, and
+//! the report names each stream that hangs. With `--json`, standard output carries the JSON object and nothing else.
 
 mod check;
 mod client;

@@ -1,8 +1,8 @@
 //! The clients' own parser: reads an HTTP/1.1 response, its chunks and the event stream in it, byte by byte.
 //!
 //! In: bytes as they arrive. Out: [`Event`]s, each with the id of its own block, and whether the last chunk came.
-//! Laws: the code is separate from segno's parsers, so that one mistake cannot hide in both; the code is slow and plain; a
-//! byte order mark is removed only at the start of the body.
+//! Laws: the code is separate from segno's parsers, so that one mistake cannot hide in both; the code is slow and
+//! plain; a byte order mark is removed only at the start of the body.
 //! Source: RFC 9112 section 7.1; WHATWG HTML, server-sent events, "Interpreting an event stream".
 
 /// The longest response head, in bytes.

@@ -1,9 +1,9 @@
 //! Picks the stream that answers a request when people try the flaky upstream by hand.
 //!
-//! In: a path and a `Last-Event-ID`. Out: a stream. A request without an id gets a new one; a request with an id gets the
-//! newest stream of that path that has sent the id.
-//! Laws: the number of remembered streams is bounded, and the oldest is forgotten first; an id that no remembered stream
-//! has sent finds no stream.
+//! In: a path and a `Last-Event-ID`. Out: a stream. A request without an id gets a new one; a request with an id gets
+//! the newest stream of that path that has sent the id.
+//! Laws: the number of remembered streams is bounded, and the oldest is forgotten first; an id that no remembered
+//! stream has sent finds no stream.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};

@@ -94,7 +94,8 @@ impl std::error::Error for Error {
 /// `start_proxy` gets the upstream's address. It returns the proxy's address and a function that stops the proxy.
 ///
 /// # Errors
-/// A part could not be started, or the result could not be written. Broken promises are not errors: the report has them.
+/// A part could not be started, or the result could not be written. Broken promises are not errors: the report has
+/// them.
 pub(super) fn run(
     options: &Options,
     now: Now,

@@ -1,7 +1,8 @@
-//! The script of a stream of the demo. It says, before the stream starts, which events it sends, where it is cut and how
-//! it ends.
+//! The script of a stream of the demo. It says, before the stream starts, which events it sends, where it is cut and
+//! how it ends.
 //!
-//! In: a seed, a rule and a number of events. Out: a [`Script`]. The upstream plays it, and the client checks against it.
+//! In: a seed, a rule and a number of events. Out: a [`Script`]. The upstream plays it, and the client checks against
+//! it.
 //! Laws: equal seeds give equal scripts; the bytes of an event depend on the script alone, so a replay repeats them
 //! exactly; distinct ids count up by one without holes, also where an event has no id or repeats the one before.
 
@@ -192,8 +193,8 @@ fn leaves(len: usize, random: &mut Random) -> Vec<usize> {
     std::iter::successors(Some(0), next).skip(1).collect()
 }
 
-/// Numbers the ids. A closing event repeats the last id, and so does the event before a [`Kind::RepeatedId`] cut. The two
-/// events before a [`Kind::IdLess`] cut have no id.
+/// Numbers the ids. A closing event repeats the last id, and so does the event before a [`Kind::RepeatedId`] cut. The
+/// two events before a [`Kind::IdLess`] cut have no id.
 fn number(ids: Ids, cuts: &[Cut], len: usize, closing: usize) -> Vec<u32> {
     if ids == Ids::None {
         return vec![0; len + closing];

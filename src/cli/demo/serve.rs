@@ -1,8 +1,9 @@
 //! `segno demo --listen ADDR`: serves the flaky upstream alone, for trying things by hand.
 //!
-//! In: an address and a duration; SIGTERM or SIGINT. Out: one line on standard error that says where the upstream listens
-//! and what to try; event streams that are cut as in the demo.
-//! Laws: the upstream is the demo's own, with the same bounds; a signal or the end of the duration ends it with success.
+//! In: an address and a duration; SIGTERM or SIGINT. Out: one line on standard error that says where the upstream
+//! listens and what to try; event streams that are cut as in the demo.
+//! Laws: the upstream is the demo's own, with the same bounds; a signal or the end of the duration ends it with
+//! success.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;

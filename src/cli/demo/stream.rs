@@ -1,8 +1,9 @@
 //! One stream as the upstream keeps it, over all its connections.
 //!
-//! In: requests, with their `Last-Event-ID`. Out: a [`Response`] for each, and the time at which each event was written.
-//! Laws: a request for an id that was never sent is a failure; a cut counts as healed when the stream goes on in the way
-//! that the kind of the cut demands, not before.
+//! In: requests, with their `Last-Event-ID`. Out: a [`Response`] for each, and the time at which each event was
+//! written.
+//! Laws: a request for an id that was never sent is a failure; a cut counts as healed when the stream goes on in the
+//! way that the kind of the cut demands, not before.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

@@ -32,7 +32,8 @@ const OUTAGE_EVERY: Span = Span::from_secs(2);
 /// Attempts to bind the same port again.
 const BIND_ATTEMPTS: u32 = 100;
 
-/// Finds the stream for a request. In: the path without its leading `/`, and the `Last-Event-ID`. `None` is answered 404.
+/// Finds the stream for a request. In: the path without its leading `/`, and the `Last-Event-ID`. `None` is answered
+/// 404.
 pub(super) type Find = Arc<dyn Fn(&str, Option<&str>) -> Option<Arc<Stream>> + Send + Sync>;
 
 /// A port of the loopback interface that the system chooses.
@@ -145,8 +146,8 @@ fn serve(world: &World, find: &Find, mut socket: TcpStream) -> io::Result<()> {
     }
 }
 
-/// Reads a request: the path without its leading `/`, and the `Last-Event-ID`. `None` if the peer left or sent something
-/// else.
+/// Reads a request: the path without its leading `/`, and the `Last-Event-ID`. `None` if the peer left or sent
+/// something else.
 fn request(socket: &mut TcpStream) -> io::Result<Option<(String, Option<String>)>> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 2048];
@@ -236,7 +237,8 @@ impl Connection<'_> {
 
     fn wait(&self, due: Tick) -> Wait {
         loop {
-            // An outage ends connections with a FIN between events. Without chunks that would be a legal end of the body.
+            // An outage ends connections with a FIN between events. Without chunks that would be a legal end of the
+            // body.
             if let Some(number) = self.world.outage()
                 && self.chunked
                 && self.stream.is_cut_by_outage(number)
@@ -291,8 +293,8 @@ impl Connection<'_> {
         if cut.reset { reset(&self.socket) } else { self.socket.shutdown(Shutdown::Write) }
     }
 
-    /// Ends the stream as its rule says: with the last chunk, or with a FIN. For odd client numbers the FIN is inside an
-    /// event.
+    /// Ends the stream as its rule says: with the last chunk, or with a FIN. For odd client numbers the FIN is inside
+    /// an event.
     fn end(mut self) -> io::Result<()> {
         self.stream.note_end();
         if self.stream.script.rule.closes() {

@@ -24,7 +24,8 @@ const SLICE: Span = Span::from_millis(50);
 /// The clock of the demo. Many threads read it, and it must not go backwards.
 pub(super) type Now = Arc<dyn Fn() -> Tick + Send + Sync>;
 
-/// Locks the mutex, even if a thread panicked while it held the lock: what the thread counted until then is still right.
+/// Locks the mutex, even if a thread panicked while it held the lock: what the thread counted until then is still
+/// right.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

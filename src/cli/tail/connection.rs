@@ -108,7 +108,8 @@ impl Connection {
         self.stream.socket().set_read_timeout(Some(POLL))
     }
 
-    /// Whether the upstream may have received what was sent. With TLS that is not possible before the handshake is done.
+    /// Whether the upstream may have received what was sent. With TLS that is not possible before the handshake is
+    /// done.
     pub(super) fn is_established(&self) -> bool {
         match &self.stream {
             Stream::Plain(_) => true,

@@ -2,10 +2,10 @@
 //!
 //! In: a URL, headers, a body. Out: each event once, on standard output.
 //!
-//! Laws: a cursor is stored only after standard output has taken its event. If a signal ends the command and a user starts
-//! it again with the same `--cursor`, every event is printed exactly once. If the process is killed, no event is missing,
-//! and the events of one flush window may come again. A POST that reached the upstream is not repeated, unless the user
-//! allows it or the upstream says that it did nothing with the POST (425, 429, 503).
+//! Laws: a cursor is stored only after standard output has taken its event. If a signal ends the command and a user
+//! starts it again with the same `--cursor`, every event is printed exactly once. If the process is killed, no event is
+//! missing, and the events of one flush window may come again. A POST that reached the upstream is not repeated, unless
+//! the user allows it or the upstream says that it did nothing with the POST (425, 429, 503).
 //! Source: WHATWG HTML, section 9.2.3, for which answers end a stream and which lead to a reconnect.
 
 mod connection;

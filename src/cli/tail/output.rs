@@ -1,7 +1,7 @@
 //! What `segno tail` writes: events on standard output, the state of the stream on standard error.
 //!
-//! In: bytes of whole events; the state of the stream. Out: the same bytes, or one JSON line per event. On standard error
-//! a line for each change, and a live line if only standard error is a terminal.
+//! In: bytes of whole events; the state of the stream. Out: the same bytes, or one JSON line per event. On standard
+//! error a line for each change, and a live line if only standard error is a terminal.
 //! Law: when `write` returns, standard output has taken the bytes.
 
 use crate::base::{Span, Tick};

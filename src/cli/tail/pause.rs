@@ -1,9 +1,9 @@
 //! How long to wait between two connections to a stream.
 //!
 //! In: what each connection brings, the wait that the upstream asks for, ticks. Out: how long to wait.
-//! Laws: the wait is never shorter than the upstream asks. After a connection that brought an event, the next connection
-//! begins at least [`PACE`] after that one began, since some upstreams end each connection after one event. After
-//! connections that brought none, the waits grow.
+//! Laws: the wait is never shorter than the upstream asks. After a connection that brought an event, the next
+//! connection begins at least [`PACE`] after that one began, since some upstreams end each connection after one event.
+//! After connections that brought none, the waits grow.
 
 use crate::base::{Span, Tick};
 use crate::timer::Backoff;
