@@ -15,7 +15,7 @@ pub(super) fn run(args: &CheckArgs, mut out: impl Write) -> Result<(), Stop> {
     let config = load::config(Some(&args.file), Flags::default())?;
     let (file, routes) = (args.file.display(), config.routes.len());
     let noun = if routes == 1 { "route" } else { "routes" };
-    // If standard output is closed, the exit code still tells.
+    // If standard output is closed, the exit code still shows the result.
     let _ = writeln!(out, "{file}: ok, {routes} {noun}");
     Ok(())
 }

@@ -37,7 +37,7 @@ pub fn main() -> ExitCode {
     match dispatch(args.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(stop) => {
-            // If standard error is closed, the exit code still tells of the failure.
+            // If standard error is closed, the exit code still shows the failure.
             let _ = write!(io::stderr().lock(), "{stop}");
             ExitCode::from(stop.code())
         }
@@ -65,7 +65,7 @@ fn dispatch(command: Command) -> Result<(), Stop> {
 
 /// Shows what `clap` found: help and version on standard output, a mistake on standard error.
 fn show(error: &clap::Error) -> ExitCode {
-    // If the output is closed, the exit code still tells.
+    // If the output is closed, the exit code still shows the result.
     let _ = error.print();
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }

@@ -86,7 +86,7 @@ impl ChunkedDecoder {
         matches!(self.state, State::Done)
     }
 
-    /// Hands out what there is of the present chunk, and takes the CR LF behind it along when that is there too.
+    /// Gives the bytes of the present chunk that lie in the input. Takes the CR LF after the chunk too, if it is there.
     fn data<'a>(&mut self, input: &'a [u8], at: usize) -> (usize, Piece<'a>) {
         let rest = &input[at..];
         let take = usize::try_from(self.left).unwrap_or(usize::MAX).min(rest.len());
