@@ -1,6 +1,6 @@
-//! Follows one stream over a cut, without a socket, as a proxy does between upstream and client.
+//! Tracks one stream across a cut, without a socket, as a proxy does between upstream and client.
 //!
-//! In: two bodies, written down here. Out: what a client gets, on standard output.
+//! In: two bodies, which are part of this file. Out: the bytes that a client gets, on standard output.
 //! Run: `cargo run --example track`.
 
 use std::io::{self, Write};
@@ -11,7 +11,8 @@ use segno::track::{Budget, CutKind, Interner, TrackContext, TrackLimits};
 
 fn main() -> io::Result<()> {
     let limits = TrackLimits::default();
-    // Shared by all streams of a thread: ids (at most 1,000 at once) and the bytes of all logs.
+    // All streams of a thread share these: the interner holds at most 1,000 ids, the budget bounds the bytes of all
+    // logs.
     let (mut interner, mut budget) = (Interner::new(7, 1_000), Budget::new(1 << 20));
     let mut tracker = Tracker::new(&limits);
     let mut out = io::stdout().lock();
@@ -25,7 +26,7 @@ fn main() -> io::Result<()> {
     let cursor = tracker.cursor(&interner).unwrap_or_default();
     writeln!(out, "cut; ask again with Last-Event-ID: {}\n", String::from_utf8_lossy(cursor))?;
 
-    // Upstream replays more than it was asked for.
+    // The second body repeats event 2, although upstream was asked for the events after it.
     tracker.begin(true, true);
     let now = Tick::from_millis(20);
     let cx = TrackContext { limits: &limits, interner: &mut interner, budget: &mut budget, now };

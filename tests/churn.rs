@@ -1,9 +1,9 @@
-//! A hundred thousand connections that come and go: afterwards the proxy is as it was.
+//! A hundred thousand connections that come and go, and leave nothing behind in the proxy.
 //!
-//! In: connections that say nothing, half a head, nonsense, or ask and are answered, and that end by a close or a reset;
-//! `SEGNO_CONNECTIONS` sets how many. Out: descriptors and memory before and after.
-//! Law: they come from several addresses of the loopback network, so that no port is wanted twice while the kernel still
-//! remembers it.
+//! In: connections that send nothing, half a head, nonsense, or a request, and that end by a close or a reset.
+//! `SEGNO_CONNECTIONS` sets their number. Out: descriptors and memory before and after.
+//! Law: the connections come from several addresses of the loopback network, so that no port is needed again while the
+//! kernel still holds it.
 #![cfg(all(feature = "cli", target_os = "linux"))]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
 #![allow(clippy::print_stderr, reason = "the figures are shown")]
@@ -18,13 +18,13 @@ use std::time::Duration;
 use support::process::Process;
 use support::{PATIENCE, Peer, until};
 
-/// Before what is compared: buffers and tables that grow once have grown.
+/// Connections before the first measurement, so that buffers and tables that grow once have grown.
 const WARM: usize = 4_000;
 
-/// Open at once, of each of the two threads.
+/// Connections that each of the two threads has open at one time.
 const TOGETHER: usize = 50;
 
-/// What may be left of all of them, in bytes: less than 8 for each.
+/// How many bytes all connections together may leave behind: less than 8 for each.
 const LEFT: u64 = 1 << 19;
 
 fn connect(to: SocketAddr, n: usize) -> TcpStream {
@@ -35,7 +35,7 @@ fn connect(to: SocketAddr, n: usize) -> TcpStream {
     socket.into()
 }
 
-/// What the `n`th connection does, up to its end.
+/// Plays the `n`th connection to its end.
 fn come_and_go(mut stream: TcpStream, n: usize) {
     match n % 5 {
         0 => {}
@@ -48,7 +48,7 @@ fn come_and_go(mut stream: TcpStream, n: usize) {
             assert!(answer.starts_with(b"HTTP/1.1 400 "), "{:?}", String::from_utf8_lossy(&answer));
         }
         3 => {
-            // Refused by the proxy itself, so that no upstream is needed.
+            // The proxy itself refuses this, so that no upstream is needed.
             stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
             let mut answer = [0; 12];
             stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -63,7 +63,7 @@ fn come_and_go(mut stream: TcpStream, n: usize) {
     }
 }
 
-/// So many connections, some of them at once, over two threads.
+/// Opens and closes this many connections over two threads, some of them at the same time.
 fn churn(to: SocketAddr, connections: usize) {
     let threads = [0, 1].map(|half| {
         thread::spawn(move || {

@@ -1,6 +1,7 @@
-//! The `segno` program as others script against it: exit codes, and what goes to which stream.
+//! The `segno` program as users' scripts see it.
 //!
 //! In: arguments, standard input, signals. Out: standard output, standard error, the exit code.
+//! Law: scripts depend on the exit codes, and on what goes to standard output and what to standard error.
 
 #![cfg(feature = "cli")]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
@@ -24,7 +25,7 @@ fn segno(args: &[&str], input: &str) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // A program that refuses its arguments does not read.
+    // A program that refuses its arguments does not read its input.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()
 }
@@ -33,7 +34,7 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("the program writes text")
 }
 
-/// A file that is gone when the test is over.
+/// A file that is removed after the test.
 struct TempFile(PathBuf);
 
 impl TempFile {
@@ -94,7 +95,7 @@ fn sigterm_cuts_an_open_stream_so_that_its_client_comes_back() {
 }
 
 #[test]
-fn sigterm_lets_an_ordinary_answer_come_to_its_end() {
+fn sigterm_lets_an_ordinary_answer_finish() {
     let (go_on, awaited) = signal();
     let script = Script::run(move |door| {
         let mut peer = door.accept();
@@ -108,8 +109,8 @@ fn sigterm_lets_an_ordinary_answer_come_to_its_end() {
     client.get("/");
     let head = client.head();
     proxy.signal("TERM");
-    // The listener is closed as soon as the signal has been taken up.
-    support::until("nobody is accepted any more", || std::net::TcpStream::connect(proxy.address()).is_err());
+    // The proxy closes the listener as soon as it has received the signal.
+    support::until("the proxy accepts no connection", || std::net::TcpStream::connect(proxy.address()).is_err());
     go_on.give();
     let mut body = Vec::new();
     assert_eq!(client.read_body(&head, |piece| body.extend_from_slice(piece)), End::Whole);
@@ -133,7 +134,7 @@ fn a_second_signal_ends_the_proxy_at_once() {
     client.get("/never-answered");
     awaited.take();
     proxy.signal("TERM");
-    support::until("nobody is accepted any more", || std::net::TcpStream::connect(proxy.address()).is_err());
+    support::until("the proxy accepts no connection", || std::net::TcpStream::connect(proxy.address()).is_err());
     proxy.signal("TERM");
     assert_eq!(proxy.end().0.code(), Some(0));
     script.end();

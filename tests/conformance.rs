@@ -1,6 +1,6 @@
-//! Parser and scanner against the conformance corpus and against an obvious twin, however the bytes are cut.
+//! Parser and scanner, compared with the conformance corpus and with a simple twin, however the bytes are cut.
 //!
-//! In: `data/sse.jsonl` (one case a line: bytes, and what the standard says comes of them) and seeded random streams.
+//! In: `data/sse.jsonl` (one case per line: bytes, and what the standard makes of them) and seeded random streams.
 //! Law: a result never depends on where the input is cut.
 //! Source: <https://html.spec.whatwg.org/multipage/server-sent-events.html>.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
@@ -54,7 +54,7 @@ fn cases() -> Vec<Case> {
     corpus.lines().map(case).collect()
 }
 
-/// `input` in pieces of the given sizes; what they leave is the last piece.
+/// `input` in pieces of the given sizes. The rest is the last piece.
 fn cut<'a>(input: &'a [u8], sizes: &[usize]) -> Vec<&'a [u8]> {
     let mut rest = input;
     let mut pieces = Vec::new();
@@ -67,7 +67,7 @@ fn cut<'a>(input: &'a [u8], sizes: &[usize]) -> Vec<&'a [u8]> {
     pieces
 }
 
-/// Every way a case is fed.
+/// All ways in which a case is cut.
 fn cuttings<'a>(case: &'a Case) -> Vec<Vec<&'a [u8]>> {
     let input = case.input.as_slice();
     let mut all: Vec<Vec<&'a [u8]>> = [1, 2, 3, 7].iter().map(|&n| input.chunks(n).collect()).collect();
@@ -96,7 +96,7 @@ fn check_against_corpus(found: &Stream, expect: &Value) {
 }
 
 #[test]
-fn the_corpus_is_whole() {
+fn the_corpus_is_complete() {
     assert_eq!(cases().len(), 209);
 }
 
@@ -205,7 +205,7 @@ fn parser_and_scanner_agree_with_the_twin_on_random_streams() {
 }
 
 #[test]
-fn the_scanner_knows_at_every_cut_what_is_settled() {
+fn the_scanner_agrees_with_the_twin_at_every_cut() {
     for seed in 0..20_000 {
         let random = &mut Random::new(!seed);
         let stream = random_stream(random);

@@ -1,9 +1,10 @@
-//! The fuzz targets over inputs that were kept, and over some that are made up, so that a fuzzer is not needed to see
-//! that their properties hold.
+//! Runs the fuzz targets on kept and on generated inputs, so that their properties are tested without a fuzzer.
 //!
-//! In: `fuzz/corpus`, a folder for each target; a crash that was found lies there under a name that says what it was. Out:
-//! the file or the seed with which a body failed.
-//! Laws: every target of `fuzz/fuzz_targets` has a body and a corpus, and every corpus a target; what is kept stays small.
+//! In: `fuzz/corpus`, with a folder for each target. An input that once caused a crash has a name that says what it
+//! was.
+//! Out: the file or the seed with which a body failed.
+//! Laws: every target of `fuzz/fuzz_targets` has a body and a corpus, and every corpus has a target; the corpora stay
+//! small.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test may panic: that is a failed test")]
 
@@ -14,11 +15,11 @@ use std::path::{Path, PathBuf};
 use segno::base::Random;
 use segno::fuzzing::{Body, TARGETS};
 
-/// Files of one corpus, and bytes of one file.
+/// The most files of one corpus, and the most bytes of one file.
 const MOST_FILES: usize = 40;
 const MOST_BYTES: usize = 4 << 10;
 
-/// Inputs that are made up for each target.
+/// How many inputs are generated for each target.
 const SEEDS: u64 = 5_000;
 
 /// The files of a folder by name, without those that begin with a dot.
@@ -57,7 +58,7 @@ fn every_target_has_a_body_and_a_corpus() {
 }
 
 #[test]
-fn what_was_kept_holds() {
+fn the_properties_hold_for_kept_inputs() {
     for (target, body) in TARGETS {
         let corpus = files(&fuzz("corpus").join(target));
         assert!((1..=MOST_FILES).contains(&corpus.len()), "{target}: {} files", corpus.len());
@@ -70,7 +71,7 @@ fn what_was_kept_holds() {
 }
 
 #[test]
-fn what_is_made_up_holds() {
+fn the_properties_hold_for_generated_inputs() {
     for (target, body) in TARGETS {
         let kept: Vec<Vec<u8>> =
             files(&fuzz("corpus").join(target)).iter().map(|path| fs::read(path).expect("it can be read")).collect();
@@ -81,7 +82,8 @@ fn what_is_made_up_holds() {
     }
 }
 
-/// Something that was kept, with some of its bytes changed, put in, taken out or another's behind; else mere bytes.
+/// Generates an input: a kept input with some bytes changed, inserted, removed, or followed by another input; or random
+/// bytes.
 fn make_up(random: &mut Random, kept: &[Vec<u8>]) -> Vec<u8> {
     let some = |random: &mut Random| kept[random.below(kept.len() as u64) as usize].clone();
     let mut data = match random.below(8) {

@@ -1,6 +1,8 @@
-//! Many readers of one stream, slow ones among them, over real sockets: what they cost upstream, one another, and memory.
+//! Many clients of one stream, some of them slow, over real sockets.
 //!
-//! `SEGNO_SECONDS` sets how long the slow reader's stream lasts (a few seconds by default); `--nocapture` shows figures.
+//! In: clients that read fast, read slowly, or are cut. `SEGNO_SECONDS` sets how long the slow client's stream lasts (a
+//! few seconds by default). Out: connections to upstream, delays, memory; `--nocapture` shows the figures.
+//! Law: no client misses an event unless a gap says so, and a slow client does not delay the others.
 #![cfg(feature = "net")]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
 #![allow(clippy::print_stderr, reason = "the figures of a long run are shown")]
@@ -19,25 +21,25 @@ use std::thread;
 use std::time::{Duration, Instant};
 use support::{PATIENCE, Proxy, until};
 
-/// Waits without sleeping: on a channel that nothing is ever sent on.
+/// Waits for a time without sleeping: on a channel on which nothing is ever sent.
 fn rest(time: Duration) {
     let (_open, nothing) = channel::<()>();
     assert_eq!(nothing.recv_timeout(time), Err(RecvTimeoutError::Timeout));
 }
 
-/// A feed of so many events, which goes on behind the id it is asked with and then stays open.
+/// A feed that goes on after the id of the request, and stays open after its last event.
 #[derive(Clone, Copy)]
 struct Feed {
     events: u64,
     bytes: usize,
-    /// Between two events; zero: as fast as they are taken.
+    /// The time between two events. Zero: as fast as the proxy takes them.
     pace: Duration,
-    /// Events tell when they were sent, in microseconds since then.
+    /// Each event says when it was sent, in microseconds since this moment.
     since: Instant,
 }
 
 impl Feed {
-    /// Its address; how often it was asked, and how many events it has sent.
+    /// Starts the feed. Returns its address, and counters of its requests and of the events that it has sent.
     fn start(self) -> (SocketAddr, Arc<(Counter, Counter)>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, seen) = (listener.local_addr().unwrap(), Arc::<(Counter, Counter)>::default());
@@ -77,7 +79,7 @@ impl Feed {
     }
 }
 
-/// What a client has got, over all its connections.
+/// What a client has received, over all its connections.
 #[derive(Default)]
 struct Got {
     first: u64,
@@ -87,7 +89,7 @@ struct Got {
     delays: Vec<u64>,
 }
 
-/// A connection to the stream, behind what was got before.
+/// Connects to the stream, to go on after the last event that the client has.
 fn ask(address: SocketAddr, got: &Got, receive_buffer: Option<usize>) -> BufReader<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     if let Some(bytes) = receive_buffer {
@@ -102,14 +104,14 @@ fn ask(address: SocketAddr, got: &Got, receive_buffer: Option<usize>) -> BufRead
     BufReader::with_capacity(if receive_buffer.is_some() { 512 } else { 64 << 10 }, stream)
 }
 
-/// So that its end is a reset, and not all bytes that are on their way are still taken.
+/// Closes the connection with a reset, so that bytes on their way are lost.
 fn cut(stream: BufReader<TcpStream>) {
     let socket = Socket::from(stream.into_inner());
     socket.set_linger(Some(Duration::ZERO)).unwrap();
 }
 
 impl Got {
-    /// Takes a line in. Fails on an event that is repeated, out of order, or behind a gap that nobody stated.
+    /// Takes a line. Fails if an event is repeated or out of order, or follows a gap that was not stated.
     fn line(&mut self, line: &str, since: Instant) {
         let told = line.starts_with("event: segno.gap") || line.starts_with("Segno-Gap: ");
         self.gaps += u64::from(told && !self.told);
@@ -121,7 +123,7 @@ impl Got {
                 self.first = n;
             } else {
                 assert!(n > self.last, "{n} after {}", self.last);
-                assert!(n == self.last + 1 || self.told, "{n} after {}, and nobody said so", self.last);
+                assert!(n == self.last + 1 || self.told, "{n} after {}, and no gap was stated", self.last);
             }
             (self.last, self.told) = (n, false);
         }
@@ -129,10 +131,10 @@ impl Got {
         self.delays.extend(at.map(|at| (since.elapsed().as_micros() as u64).saturating_sub(at)));
     }
 
-    /// Reads until an event is there. False: the connection ended before.
+    /// Reads until this event has come. Returns false if the connection ended before.
     fn read_to(&mut self, stream: &mut BufReader<TcpStream>, event: u64, since: Instant) -> bool {
         let mut line = String::new();
-        // An event counts once it is whole: its last line is read too.
+        // An event counts when it is whole, so its last line is read too.
         while self.last < event || line.trim_end() != "" {
             line.clear();
             if stream.read_line(&mut line).unwrap_or(0) == 0 {
@@ -179,11 +181,11 @@ fn a_crowd_that_is_cut_at_once_costs_one_upstream_connection_and_loses_nothing()
     let got: Vec<Got> = clients.into_iter().map(|client| client.join().unwrap()).collect();
     assert_eq!(got.iter().map(|got| got.gaps).sum::<u64>(), 0, "gaps were stated");
     assert_eq!(counts.0.get(), 1, "connections to upstream");
-    // Nobody reads: upstream is let go, and of all that nothing is left.
+    // With no client left, the connection to upstream is closed, and all memory is freed.
     until("nothing is left", || is_idle(&proxy));
 }
 
-/// The 99th percentile of the fast readers' delays, and the slow one's gaps.
+/// The 99th percentile of the fast clients' delays, and the number of the slow client's gaps.
 fn with_slow_reader(slow: bool, seconds: u64) -> (u64, u64) {
     const FAST: usize = 50;
     let since = Instant::now();
@@ -215,8 +217,8 @@ fn with_slow_reader(slow: bool, seconds: u64) -> (u64, u64) {
         delays.extend(got.delays);
     }
     delays.sort_unstable();
-    // One log for all that are at the live edge, and one for the slow reader, for which upstream is asked again once it
-    // has fallen off the first.
+    // One log for all clients at the live edge, and one for the slow client: once it has fallen off the first log,
+    // upstream is asked for its events again.
     assert!(most <= 2 * ((1 << 20) + (64 << 10)), "the logs took {most} bytes");
     (delays[delays.len() * 99 / 100], slow.map_or(0, |slow| slow.join().unwrap().gaps))
 }
@@ -229,7 +231,7 @@ fn until_within(what: &str, time: Duration, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Takes 1,000 bytes a second while the stream goes on, then what is left; comes back when it is cut.
+/// Reads 1,000 bytes a second while the stream goes on, then the rest. Comes back when it is cut.
 fn slow_reader(address: SocketAddr, since: Instant, events: u64) -> Got {
     let mut got = Got::default();
     while got.last < events {
@@ -259,7 +261,7 @@ fn a_slow_reader_beside_fast_ones_holds_up_nobody_and_is_told_what_it_missed() {
     let (alone, _) = with_slow_reader(false, seconds);
     let (beside, gaps) = with_slow_reader(true, seconds);
     eprintln!(
-        "delay of 50 fast readers at 99 %: {alone} us alone, {beside} us beside a slow one, which was told {gaps} gaps"
+        "delay of 50 fast readers at 99 %: {alone} us alone, {beside} us beside a slow one, which got {gaps} gaps"
     );
 }
 
@@ -273,7 +275,7 @@ fn a_slow_reader_that_is_cut_with_half_a_megabyte_in_flight_loses_nothing() {
     let mut got = Got::default();
     let mut stream = ask(proxy.address(), &got, Some(32 << 10));
     assert!(got.read_to(&mut stream, READ, since));
-    // Until everything between the two is full.
+    // Wait until every buffer between client and upstream is full.
     let mut sent = (0, Instant::now());
     until("upstream has to wait", || {
         let now = counts.1.get();
@@ -283,7 +285,7 @@ fn a_slow_reader_that_is_cut_with_half_a_megabyte_in_flight_loses_nothing() {
         sent.1.elapsed() > Duration::from_millis(300)
     });
     assert!(sent.0 < feed.events, "upstream was never made to wait");
-    // Of these the socket has taken some, and the log holds them all.
+    // The socket has taken some of these events, and the log holds all of them.
     let (in_flight, taken) = ((sent.0 - READ) * 4_000, (delivered(&proxy) - READ) * 4_000);
     assert!(in_flight > 512 << 10 && taken > 64 << 10, "only {in_flight} bytes are in flight, {taken} of them taken");
     cut(stream);
@@ -292,7 +294,7 @@ fn a_slow_reader_that_is_cut_with_half_a_megabyte_in_flight_loses_nothing() {
     assert_eq!((got.last, got.gaps, counts.0.get()), (feed.events, 0, 1));
 }
 
-/// The event that the client's socket has taken last, of the one stream there is.
+/// The last event of the only stream that the client's socket has taken.
 fn delivered(proxy: &Proxy) -> u64 {
     let store = proxy.engine().store();
     let (done, wait) = channel();

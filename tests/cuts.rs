@@ -1,7 +1,8 @@
-//! The proxy between a client and an upstream that breaks: what is cut, is healed, and ends, over real sockets.
+//! The proxy between a client and an upstream that breaks, over real sockets: which cuts are healed, and how streams
+//! end.
 //!
-//! In: scripts for upstream, a raw client. Out: bytes compared with what upstream meant to say.
-//! Law: order is made by signals between both sides, never by time.
+//! In: scripts for upstream, a raw client. Out: bytes, compared with what upstream meant to send.
+//! Law: signals between both sides decide the order of steps, never time.
 
 #![cfg(feature = "net")]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
@@ -11,13 +12,13 @@ mod support;
 use segno::base::{Count, Span};
 use support::{End, Proxy, Script, event, events, signal};
 
-/// Half of an event, as a cut leaves it.
+/// The first half of an event.
 fn half(id: usize) -> String {
     let whole = event(id);
     whole[..whole.len() / 2].to_owned()
 }
 
-/// Answers with the events from `first` on to a request that says it has the one before.
+/// Expects a request with the id before `first`, and answers with the events from `first` on.
 fn go_on(peer: &mut support::Peer, first: usize, last: usize) {
     let head = peer.head();
     assert!(head.contains(&format!("\r\nLast-Event-ID: {}\r\n", first - 1)), "{head}");
@@ -134,7 +135,7 @@ fn refused_connections_after_a_cut_are_tried_again_until_upstream_is_back() {
     let mut client = proxy.client();
     client.open_events("/events");
     client.until(event(3));
-    // The fifth attempt comes about a second after the cut.
+    // The fifth attempt comes about one second after the cut.
     proxy.until_count(Count::UpstreamConnectsFailed, 4);
     tried_in_vain.give();
     assert_eq!((client.rest(), client.text()), (End::Whole, events(1..=6).as_str()));
@@ -163,7 +164,7 @@ fn many_cuts_one_after_the_other_leave_one_unbroken_stream() {
     let mut client = proxy.client();
     client.open_events("/events");
     assert_eq!(client.rest(), End::Whole);
-    // A reset may overtake the event before it; what comes then is asked for again, and this upstream does not go back.
+    // A reset may overtake the event before it. That event is then asked for again, and this upstream does not go back.
     assert!(client.text().ends_with(&event(CUTS + 1)) && client.text().starts_with(&event(1)), "{}", client.text());
     script.end();
 }

@@ -1,4 +1,4 @@
-//! `segno demo --listen`: a real process that serves the flaky upstream alone, and a raw client by hand.
+//! `segno demo --listen`: a real process that serves the flaky upstream alone, and a raw client.
 //!
 //! In: requests. Out: event streams that are cut, an exit code.
 
@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long anything may take.
+/// How long any step may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn segno(words: &[&str]) -> Command {
@@ -20,17 +20,18 @@ fn segno(words: &[&str]) -> Command {
     command
 }
 
-/// Starts the upstream; gives the process and the address it says.
+/// Starts the upstream. Returns the process and the address that it prints.
 fn start(words: &[&str]) -> (Child, String) {
     let mut child = segno(&[&["--listen", "127.0.0.1:0"], words].concat()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
-    let address = line.split("http://").nth(1).and_then(|rest| rest.split(',').next()).expect("it says where");
+    let address =
+        line.split("http://").nth(1).and_then(|rest| rest.split(',').next()).expect("the line has an address");
     assert!(line.contains("curl -N http://") && line.contains("segno proxy --upstream http://"), "{line}");
     (child, address.to_owned())
 }
 
-/// Everything that one connection brings. The upstream is away now and then: it is asked until it answers.
+/// All bytes that one connection brings. The upstream is away now and then, so this tries until it answers.
 fn ask(address: &str, request: &str) -> String {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -41,7 +42,7 @@ fn ask(address: &str, request: &str) -> String {
         };
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut bytes = Vec::new();
-        // A cut may come as a reset, in the middle of anything.
+        // A cut may come as a reset, at any point.
         let _ = socket.write_all(request.as_bytes()).and_then(|()| socket.read_to_end(&mut bytes));
         let text = String::from_utf8_lossy(&bytes).into_owned();
         if text.starts_with("HTTP/1.1 200") || text.starts_with("HTTP/1.1 404") {
@@ -69,7 +70,7 @@ fn streams_are_cut_and_go_on_until_a_signal_ends_the_process() {
 }
 
 #[test]
-fn a_duration_ends_it() {
+fn the_upstream_ends_after_its_duration() {
     let (mut child, _) = start(&["--duration", "100ms"]);
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }

@@ -1,10 +1,10 @@
-//! What segno may depend on, held by plain `cargo test`.
+//! Checks what segno depends on.
 //!
 //! In: `cargo metadata` with every feature and the dev-dependencies, `cargo tree` with none, and `Cargo.lock`. Out: a
 //! failure that names the package and what is wrong with it.
-//! Laws: no async runtime anywhere in the graph; known licences only; nothing from git or a folder; one version of what
-//! is costly or shares types; the bare library stays small.
-//! Nothing is downloaded as long as the packages of this machine's platform are there, as they are after a build.
+//! Laws: no async runtime anywhere in the graph; known licences only; no package from git or a folder; one version of
+//! each package that is costly or shares types; the library without features stays small. The test downloads nothing if
+//! the packages of this machine's platform are there, as they are after a build.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test may panic: that is a failed test")]
 
@@ -13,7 +13,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// Runtimes, and executors by themselves. Futures without an executor are no runtime.
+/// Async runtimes and executors. A package of futures without an executor is not one.
 const RUNTIMES: &[&str] = &[
     "actix-rt",
     "async-executor",
@@ -52,7 +52,7 @@ const LICENCES: &[&str] = &[
     "Unlicense",
     "Zlib",
 ];
-/// Exceptions only ever permit more than the licence alone.
+/// Exceptions to licences that are accepted. An exception only permits more than the licence alone.
 const EXCEPTIONS: &[&str] = &["LLVM-exception"];
 
 /// Packages of which two versions would cost much or not fit together. (`hashbrown` may come twice.)
@@ -81,7 +81,7 @@ const SINGLE: &[&str] = &[
     "tracing-subscriber",
 ];
 
-/// All that the library without features may bring, on any platform. Each is there by design.
+/// All packages that the library without features may need, on any platform.
 const BARE: &[&str] = &["foldhash", "hashbrown", "memchr", "segno"];
 
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
@@ -145,7 +145,7 @@ fn runtimes(packages: &[Package]) -> Vec<String> {
     packages.iter().filter(|p| RUNTIMES.contains(&p.name.as_str())).map(|p| p.name.clone()).collect()
 }
 
-/// What is neither this package nor from crates.io.
+/// The packages that are neither this one nor from crates.io.
 fn strangers(packages: &[Package]) -> Vec<Package> {
     let own = |package: &Package| package.name == "segno" && package.source.is_empty();
     packages.iter().filter(|package| !own(package) && package.source != REGISTRY).cloned().collect()
@@ -165,8 +165,8 @@ fn doubles(packages: &[Package]) -> BTreeSet<String> {
 
 // Licences.
 
-/// Whether one of the choices that `expression` gives lies wholly in [`LICENCES`]. `AND` binds tighter than `OR`; the old
-/// `MIT/Apache-2.0` means `OR`.
+/// Whether `expression` offers a choice whose licences are all in [`LICENCES`]. `AND` binds tighter than `OR`; the old
+/// form `MIT/Apache-2.0` means `OR`.
 fn suits(expression: &str) -> bool {
     let spaced = expression.replace('(', " ( ").replace(')', " ) ").replace('/', " OR ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
@@ -192,7 +192,7 @@ fn all_of(words: &[&str], at: &mut usize) -> Option<bool> {
     Some(value)
 }
 
-/// A name, a name with its exception, or a group in brackets; nothing where the expression is broken.
+/// A name, a name with its exception, or a group in brackets. `None` if the expression is malformed.
 fn one(words: &[&str], at: &mut usize) -> Option<bool> {
     let word = *words.get(*at)?;
     *at += 1;
@@ -214,8 +214,8 @@ fn one(words: &[&str], at: &mut usize) -> Option<bool> {
 
 // Asking cargo.
 
-/// All packages with all features, those for tests and builds included: for every platform if their manifests are here,
-/// else for this one.
+/// All packages with all features, with those for tests and builds: for every platform if their manifests are on this
+/// machine, else for this platform.
 fn graph() -> Vec<Package> {
     let host = host();
     let all = ["metadata", "--format-version", "1", "--all-features"];
@@ -272,7 +272,7 @@ fn host() -> String {
     host.expect("cargo names its host").to_owned()
 }
 
-/// What cargo prints for `arguments` in this package, `Cargo.lock` as it stands.
+/// The output of cargo for `arguments` in this package, with `Cargo.lock` unchanged.
 fn cargo(arguments: &[&str]) -> Result<String, String> {
     cargo_with(
         &[arguments, &["--locked", "--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")]].concat(),
@@ -287,7 +287,7 @@ fn cargo_with(arguments: &[&str]) -> Result<String, String> {
     if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
 }
 
-// Each check bites.
+// Each check finds what it is for.
 
 fn package(name: &str, version: &str, source: &str) -> Package {
     Package { name: name.to_owned(), version: version.to_owned(), licence: String::new(), source: source.to_owned() }
@@ -325,7 +325,7 @@ fn a_licence_that_is_not_listed_does_not_suit() {
 }
 
 #[test]
-fn a_broken_expression_does_not_suit() {
+fn a_malformed_expression_does_not_suit() {
     for bad in ["MIT OR", "OR MIT", "(MIT", "MIT)", "MIT ISC", "MIT AND OR ISC", "Apache-2.0 WITH", "()"] {
         assert!(!suits(bad), "{bad}");
     }

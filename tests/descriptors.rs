@@ -1,7 +1,8 @@
-//! A proxy that has no descriptor left: what it serves goes on, what it cannot serve waits or is refused as anything
-//! that cannot be had, it does not spin, and all is well once there are descriptors again.
+//! A proxy that has no descriptor left.
 //!
-//! In: a process with 64 descriptors, more connections than that. Out: events, answers, processor time, log lines.
+//! In: a process with 64 descriptors, and more connections than that. Out: events, answers, processor time, log lines.
+//! Laws: open streams go on; what cannot be served waits or is refused; the proxy does not spin; it recovers as soon as
+//! descriptors are free again.
 #![cfg(all(feature = "cli", target_os = "linux"))]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
 
@@ -14,7 +15,8 @@ use support::{Awaited, Client, End, Peer, Script, event, rest, signal, until};
 const DESCRIPTORS: usize = 64;
 const STREAMS: usize = 8;
 
-/// An upstream of so many streams, which says an event on each at every signal but the last, and an ordinary answer.
+/// An upstream of [`STREAMS`] streams. At every signal but the last it sends one event on each. Then it sends an
+/// ordinary answer.
 fn upstream(go_on: Awaited, rounds: usize) -> Script {
     Script::run(move |door| {
         let mut peers: Vec<Peer> = (0..STREAMS).map(|_| door.accept()).collect();
@@ -27,7 +29,7 @@ fn upstream(go_on: Awaited, rounds: usize) -> Script {
             go_on.take();
             peers.iter_mut().for_each(|peer| peer.send_chunk(event(n + 2)));
         }
-        // Closed too, so that none of them is kept for another request.
+        // These are closed too, so that the proxy cannot keep one for another request.
         peers.into_iter().for_each(|mut peer| peer.send_last_chunk());
         let mut peer = door.accept();
         peer.head();
@@ -48,7 +50,7 @@ fn a_proxy_without_descriptors_serves_what_it_has_does_not_spin_and_recovers() {
         client.head();
         client.until(event(1));
     }
-    // They say nothing; the first of them are accepted, the others wait in the kernel.
+    // These clients send nothing. The first of them are accepted, and the others wait in the kernel.
     let crowd: Vec<Client> = (0..2 * DESCRIPTORS).map(|_| proxy.client()).collect();
     until("it has no descriptor left", || proxy.descriptors() >= DESCRIPTORS);
     let cpu = proxy.cpu();
@@ -59,7 +61,7 @@ fn a_proxy_without_descriptors_serves_what_it_has_does_not_spin_and_recovers() {
     }
     let busy = proxy.cpu() - cpu;
     assert!(busy < Duration::from_millis(250), "without descriptors it takes {busy:?} of 1.5 s");
-    // The streams have ended, but their clients are there: what comes free is given to those who wait.
+    // The streams have ended, but their clients are still connected. The free descriptors go to connections that wait.
     streams.iter_mut().for_each(|client| assert_eq!(client.rest(), End::Whole));
     until("those who waited are accepted", || proxy.descriptors() >= DESCRIPTORS);
     ordinary.get("/no-descriptor-for-upstream");

@@ -1,8 +1,9 @@
-//! A disk without space under the store of a real process: the streams do not notice, the failure is counted and said,
-//! and what was delivered is written once there is space again.
+//! A full disk under the store of a real process: streams go on, the failure is counted and logged, and delivered
+//! events are stored once there is space again.
 //!
-//! In: a limit to the size of files, which the system answers as it does a full disk, set and lifted while the proxy
-//! runs. Out: events, metrics, log lines, the stored cursors.
+//! In: a limit on the size of files, set and lifted while the proxy runs. Writing beyond the limit fails as on a full
+//! disk. Out: events, metrics, log lines, the stored cursors.
+//! Law: the store never holds a cursor beyond what was delivered.
 #![cfg(all(feature = "cli", target_os = "linux"))]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
 
@@ -15,7 +16,7 @@ use support::process::{Process, metric, stored};
 use support::store::Store;
 use support::{Client, PATIENCE, Script, Signal, rest, signal};
 
-/// No page of a store's file but its head can be written.
+/// A limit that lets only the head of a store's file be written.
 const FULL: &str = "--fsize=4096:unlimited";
 const SPACE: &str = "--fsize=unlimited";
 
@@ -23,7 +24,7 @@ fn event(id: usize) -> String {
     format!("id: {id}\ndata: {}\n\n", "x".repeat(8_000))
 }
 
-/// An upstream of one endless stream, until the signal is given or the proxy goes.
+/// An upstream of one stream, which goes on until the signal or until the proxy leaves.
 fn upstream() -> (Script, Signal) {
     let (over, awaited) = signal();
     let script = Script::run(move |door| {
@@ -40,7 +41,7 @@ fn upstream() -> (Script, Signal) {
     (script, over)
 }
 
-/// A client of one stream, and what it can see of the proxy.
+/// A client of one stream, with the proxy's admin address.
 struct Reader {
     client: Client,
     admin: SocketAddr,
@@ -55,7 +56,7 @@ impl Reader {
         Self { client, admin, last: 0 }
     }
 
-    /// Reads so many events, which must come in their order and with nothing between them.
+    /// Reads `count` events. They must come in order and with nothing between them.
     fn read(&mut self, count: usize) {
         for _ in 0..count {
             self.last += 1;
@@ -75,7 +76,7 @@ impl Reader {
         }
     }
 
-    /// Reads on, on a thread of its own, up to the end.
+    /// Reads on to the end, on another thread.
     fn go_on(mut self) {
         thread::spawn(move || self.client.read_chunks(|_| ()));
     }
@@ -96,7 +97,7 @@ fn cursors_that_a_full_disk_refused_are_written_when_it_has_space() {
     reader.read_until("the store has failed", |admin| failures(admin) >= 3);
     let line = proxy.until_said("the store refused cursors");
     assert!(line.contains(" WARN ") && line.contains("tried again"), "{line}");
-    // The stream does not notice, and what it delivers meanwhile is not stored.
+    // The stream goes on, and what it delivers meanwhile is not stored.
     reader.read(100);
     let last = reader.last;
     assert!(proxy.grown() < 64 << 20, "its memory grew by {} bytes", proxy.grown());
@@ -134,7 +135,7 @@ fn log_blocks_that_filled_the_disk_are_counted_and_written_when_it_has_space() {
 }
 
 #[test]
-fn a_disk_that_stays_full_does_not_hold_up_the_end_and_what_is_not_stored_is_named() {
+fn a_disk_that_stays_full_does_not_delay_the_end_and_unstored_cursors_are_logged() {
     let ((script, _over), store) = (upstream(), Store::new("disk-end"));
     let to = format!("http://{}", script.address());
     let mut proxy = Process::with_args(&["--upstream", &to, "--store", &store.flag(), "--admin", "127.0.0.1:0"]);
@@ -158,6 +159,6 @@ fn a_disk_that_stays_full_does_not_hold_up_the_end_and_what_is_not_stored_is_nam
         .unwrap();
     assert!(id >= last, "{told}, and {last} was delivered");
     assert_eq!(status.code(), Some(1), "{lines:#?}");
-    // What was acknowledged stands.
+    // The cursor that the store acknowledged is still there.
     assert!(store.cursor().is_some_and(|stored| stored <= id), "{:?} is stored, {id} was delivered", store.cursor());
 }

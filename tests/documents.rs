@@ -1,8 +1,8 @@
-//! Holds the pages of reference and the sample configuration against the program.
+//! Compares the reference pages and the sample configuration with the program.
 //!
-//! In: `docs/configuration.md`, `docs/operating.md`, `examples/segno.toml`, the help of the program. Out: failed tests
-//! where a key, a flag or a metric is left out, is not there, or has another default.
-//! Law: a table names what it tells of in backticks, in the first cell of a row; its default is in the second.
+//! In: `docs/configuration.md`, `docs/operating.md`, `examples/segno.toml`, the help of the program. Out: a failed test
+//! if a key, a flag or a metric is missing, does not exist, or has another default.
+//! Law: in a table, the first cell of a row has the name in backticks, and the second has the default.
 #![cfg(feature = "cli")]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
 
@@ -19,7 +19,7 @@ const CONFIGURATION: &str = include_str!("../docs/configuration.md");
 const OPERATING: &str = include_str!("../docs/operating.md");
 const SAMPLE: &str = include_str!("../examples/segno.toml");
 
-/// What a route says of itself; everything else has a default.
+/// The keys that a route must set or may set for itself alone; every other key has a default.
 const ADDRESS: [&str; 4] = ["name", "host", "path", "upstream"];
 const COMMANDS: [&str; 6] = ["proxy", "demo", "tail", "sessions", "parse", "check"];
 
@@ -31,35 +31,35 @@ fn default_route() -> Route {
     Route::new(Upstream::parse("http://h").unwrap())
 }
 
-/// The cells of each row of a page's tables, but the heads.
+/// The cells of each row of a page's tables, without the header rows.
 fn rows(page: &'static str) -> impl Iterator<Item = Vec<&'static str>> {
     let cells = |line: &'static str| Some(line.strip_prefix("| ")?.strip_suffix(" |")?.split(" | ").collect());
     page.lines().filter_map(cells)
 }
 
-/// Name and default of each row that begins with a name; no default where the row says so in words.
+/// The name and the default of each row that begins with a name. `None` if the row gives no default.
 fn named(page: &'static str) -> Vec<(&'static str, Option<&'static str>)> {
     let code = |cell: &'static str| cell.strip_prefix('`')?.strip_suffix('`');
     rows(page).filter_map(|row| Some((code(row.first()?)?, row.get(1).and_then(|cell| code(cell))))).collect()
 }
 
-/// The names of a struct's own fields.
+/// The names of a struct's fields, without those of nested structs.
 fn fields(shown: &str) -> Vec<String> {
     let own = |line: &&str| line.starts_with("    ") && !line.starts_with("     ");
     shown.lines().filter(own).filter_map(|line| Some(line.trim().split_once(": ")?.0.to_owned())).collect()
 }
 
-/// The rows of keys. Those of commands and flags begin with what is typed.
+/// The rows that describe keys. Rows for commands and flags begin with what a user types.
 fn key_rows() -> impl Iterator<Item = (&'static str, Option<&'static str>)> {
     named(CONFIGURATION).into_iter().filter(|(name, _)| !name.starts_with("--") && !name.starts_with("segno "))
 }
 
-/// Every key of a file, as the configuration's own fields name them.
+/// Every key of a configuration file, as the fields of the configuration name them.
 fn keys() -> Vec<String> {
     let config = Config { routes: vec![default_route()].into(), ..Config::default() };
     let (persist, limits) = (format!("{:#?}", Persist::default()), format!("{:#?}", Limits::default()));
     let shown = [format!("{config:#?}"), persist, limits, format!("{:#?}", default_route())];
-    // These are tables of keys.
+    // These fields are tables of keys.
     let is_key = |field: &String| !["persist", "limits", "routes"].contains(&field.as_str());
     shown.iter().flat_map(|shown| fields(shown)).filter(is_key).collect()
 }
@@ -88,7 +88,7 @@ fn the_page_leaves_no_key_out() {
 }
 
 #[test]
-fn the_page_names_no_key_that_is_not_there() {
+fn the_page_names_only_keys_that_exist() {
     let keys = keys();
     for (row, _) in key_rows() {
         assert!(keys.iter().any(|key| key == row), "docs/configuration.md has a row for `{row}`, which is no key");
@@ -119,7 +119,7 @@ fn the_page_gives_every_default_as_it_is() {
 
 #[test]
 fn the_sample_leaves_no_key_out() {
-    // These have no value that is a default.
+    // These keys have no default value.
     let silent = ["admin", "upstream_ca", "name", "host", "path"];
     for key in keys() {
         let shown = SAMPLE.contains(&format!("{key} = "));
@@ -153,7 +153,7 @@ fn the_page_leaves_no_flag_out() {
 }
 
 #[test]
-fn the_page_of_operating_tells_every_metric_and_no_other() {
+fn the_operating_page_lists_exactly_the_metrics_that_exist() {
     let page = metrics_page(&Metrics::default(), Tick::ZERO);
     let real: BTreeSet<&str> =
         page.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
@@ -162,5 +162,5 @@ fn the_page_of_operating_tells_every_metric_and_no_other() {
     let missing: Vec<&&str> = real.iter().filter(|name| !told.contains(**name)).collect();
     assert!(missing.is_empty(), "docs/operating.md has no row for {missing:?}");
     let invented: Vec<&&str> = told.iter().filter(|name| !real.contains(**name)).collect();
-    assert!(invented.is_empty(), "docs/operating.md tells of {invented:?}, which are not on the page");
+    assert!(invented.is_empty(), "docs/operating.md lists {invented:?}, which are not on the metrics page");
 }

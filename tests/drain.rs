@@ -1,8 +1,8 @@
-//! SIGTERM in the middle of a long replay: the client sees a cut, never an end, and a proxy that is started again gives
-//! it the rest, from upstream or from the stored log.
+//! SIGTERM in the middle of a long replay: the client sees a cut and no end, and a restarted proxy gives it the rest,
+//! from upstream or from the stored log.
 //!
-//! In: a client that reads a replay slowly, signals. Out: the events it got from both proxies, the stored cursor, what
-//! upstream is asked.
+//! In: a client that reads a replay slowly, signals. Out: the events that the client got from both proxies, the stored
+//! cursor, the requests to upstream.
 //! Laws: a cut stays a cut; `durable <= delivered`; nothing is lost and nothing comes twice.
 #![cfg(all(feature = "cli", target_os = "linux"))]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
@@ -17,13 +17,13 @@ use support::process::Process;
 use support::store::Store;
 use support::{Client, End, Peer, Script, Signal, signal, until};
 
-/// Far more bytes than lie between the proxy and a client that does not read.
+/// Far more events than fit between the proxy and a client that does not read.
 const EVENTS: usize = 7_000;
 
-/// What the first client takes before it is cut off.
+/// How many events the first client takes before it is cut off.
 const FIRST: usize = 10;
 
-/// What the second takes before the signal.
+/// How many events the second client takes before the signal.
 const SLOW: usize = 50;
 
 fn event(id: usize) -> String {
@@ -37,10 +37,10 @@ fn start(upstream: SocketAddr, store: &Store, more: &[&str]) -> Process {
     Process::with_args(&[&flags[..], &log, more].concat())
 }
 
-/// Asks behind an event.
+/// Asks for the events after event `after`.
 fn ask(proxy: &Process, after: usize) -> Client {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    // So that the system does not make it as large as the whole replay.
+    // Otherwise the system may grow the buffer to the size of the whole replay.
     socket.set_recv_buffer_size(256 << 10).unwrap();
     socket.connect(&proxy.address().into()).unwrap();
     let mut client = Client::over(TcpStream::from(socket));
@@ -50,14 +50,14 @@ fn ask(proxy: &Process, after: usize) -> Client {
     client
 }
 
-/// Sends events in chunks of one, and then nothing.
+/// Sends each event in its own chunk.
 fn send(peer: &mut Peer, events: impl Iterator<Item = usize>) {
     peer.begin_stream();
     events.for_each(|id| peer.send_chunk(event(id)));
 }
 
-/// The number of the last whole event in a body that may end anywhere, and whose events begin at `first`; fails where one
-/// is missing, repeated, or not like upstream's.
+/// The number of the last whole event in a body, which begins with event `first` and may end anywhere. Fails if an
+/// event is missing, repeated, or different from upstream's.
 fn last_event(body: &str, first: usize) -> usize {
     let ids = body.lines().filter(|line| line.starts_with("id: ")).count();
     let (mut left, mut last) = (body, first - 1);
@@ -66,7 +66,7 @@ fn last_event(body: &str, first: usize) -> usize {
     {
         (left, last) = (behind, last + 1);
     }
-    // One more may have been cut off.
+    // The event after it may have been cut off.
     let whole = last + 1 - first;
     assert!(
         ids == whole || ids == whole + 1 && !left.contains("\n\n"),
@@ -75,7 +75,7 @@ fn last_event(body: &str, first: usize) -> usize {
     last
 }
 
-/// Until a client stands in the middle of a replay: it has taken some of it, and more than any buffer holds waits.
+/// A client in the middle of a replay: it has taken some events, and more events wait than any buffer holds.
 fn in_replay(proxy: &Process, all_sent: &support::Awaited) -> Client {
     let mut first = proxy.client();
     first.open_events("/feed");
@@ -88,8 +88,8 @@ fn in_replay(proxy: &Process, all_sent: &support::Awaited) -> Client {
     slow
 }
 
-/// Ends the proxy inside the replay of a client that has read up to [`SLOW`]. A patient one is waited for, so that it
-/// reads on; else it has what lay between the two. Returns the last event it got.
+/// Ends the proxy inside the replay of a client that has read up to [`SLOW`]. If `patient`, the client reads on while
+/// the proxy waits for it; else it gets only what was on its way. Returns the last event that the client got.
 fn end_in_replay(proxy: Process, mut slow: Client, store: &Store, patient: bool) -> usize {
     let mut body = String::new();
     while !body.contains(&event(SLOW)) {
@@ -98,7 +98,7 @@ fn end_in_replay(proxy: Process, mut slow: Client, store: &Store, patient: bool)
         body.push_str(std::str::from_utf8(&some[..n]).unwrap());
     }
     proxy.signal("TERM");
-    until("nobody is accepted any more", || TcpStream::connect(proxy.address()).is_err());
+    until("the proxy accepts no connection", || TcpStream::connect(proxy.address()).is_err());
     if !patient {
         proxy.signal("TERM");
         until("the process has ended", || proxy.has_ended());
@@ -115,7 +115,7 @@ fn end_in_replay(proxy: Process, mut slow: Client, store: &Store, patient: bool)
     last
 }
 
-/// Asks behind `last` and takes the rest, up to a clean end.
+/// Asks for the events after `last` and reads the rest, up to a clean end.
 fn take_the_rest(proxy: &Process, last: usize) {
     let mut client = ask(proxy, last);
     let head = client.head();
@@ -125,7 +125,8 @@ fn take_the_rest(proxy: &Process, last: usize) {
     assert_eq!(last_event(client.text(), last + 1), EVENTS);
 }
 
-/// Everything, up to where the proxy has to make it wait; then whatever it is asked for. Tells what that is.
+/// An upstream that sends all events until the proxy makes it wait, and then answers a request for the rest. The
+/// receiver gets the event that this request names.
 fn upstream(all_sent: Signal) -> (Script, Receiver<usize>) {
     let (tell, asked) = channel();
     let script = Script::run(move |door| {
@@ -136,7 +137,10 @@ fn upstream(all_sent: Signal) -> (Script, Receiver<usize>) {
         peer.until_gone();
         let mut peer = door.accept();
         let head = peer.head();
-        let id = head.lines().find_map(|line| line.strip_prefix("Last-Event-ID: ")).expect("it says what it has");
+        let id = head
+            .lines()
+            .find_map(|line| line.strip_prefix("Last-Event-ID: "))
+            .expect("the request has a Last-Event-ID");
         let id: usize = id.parse().unwrap();
         tell.send(id).unwrap();
         send(&mut peer, id + 1..=EVENTS);
@@ -154,7 +158,7 @@ fn a_replay_cut_by_sigterm_goes_on_from_the_same_upstream() {
     let slow = in_replay(&proxy, &awaited);
     let last = end_in_replay(proxy, slow, &store, false);
     take_the_rest(&start(script.address(), &store, &[]), last);
-    assert_eq!(asked.recv(), Ok(last), "upstream is asked behind what the client has");
+    assert_eq!(asked.recv(), Ok(last), "upstream is asked for what the client lacks");
     script.end();
 }
 
@@ -167,7 +171,7 @@ fn a_replay_that_sigterm_waits_for_is_a_cut_too_and_its_last_event_is_stored() {
     let slow = in_replay(&proxy, &awaited);
     let last = end_in_replay(proxy, slow, &store, true);
     take_the_rest(&start(script.address(), &store, &[]), last);
-    assert_eq!(asked.recv(), Ok(last), "upstream is asked behind what the client has");
+    assert_eq!(asked.recv(), Ok(last), "upstream is asked for what the client lacks");
     script.end();
 }
 
@@ -181,6 +185,9 @@ fn a_replay_cut_by_sigterm_goes_on_from_the_stored_log() {
     let last = end_in_replay(proxy, slow, &store, false);
     take_the_rest(&start(script.address(), &store, &["--durable"]), last);
     let behind = asked.recv().unwrap();
-    assert!(behind > last + 1_000, "upstream is asked behind {behind}, and {last} was delivered: not from the store");
+    assert!(
+        behind > last + 1_000,
+        "upstream is asked for the events after {behind}, and {last} was delivered: not from the store"
+    );
     script.end();
 }

@@ -1,6 +1,7 @@
-//! Events and comments that do not come to an end, or only after a gigabyte: they pass, and the proxy keeps none of it.
+//! Events and comments without an end, or of a gigabyte: they pass through, and the proxy does not keep their bytes.
 //!
-//! In: an upstream that says one thing for very long. Out: the bytes, what stands between them, the proxy's memory.
+//! In: an upstream that sends one very long event or comment. Out: the bytes that arrive, and the proxy's memory.
+//! Law: segno inserts nothing inside an event or a comment.
 #![cfg(all(feature = "cli", target_os = "linux"))]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
 
@@ -10,7 +11,7 @@ use std::time::Duration;
 use support::process::Process;
 use support::{Client, End, Peer, Script, rest};
 
-/// What the process may grow by at its peak, in MiB.
+/// By how much the process's memory may grow at its peak, in MiB.
 const BOUND: u64 = 8;
 
 /// An upstream of one stream, and a client of it.
@@ -53,7 +54,7 @@ fn an_event_of_a_gigabyte_passes_whole() {
             last.drain(..last.len().saturating_sub(end.len()));
         });
         assert_eq!((ended, count), (End::Whole, begin.len() + PIECES * PIECE + end.len()));
-        assert!(first.starts_with(begin.as_bytes()) && last == end.as_bytes(), "its ends are others");
+        assert!(first.starts_with(begin.as_bytes()) && last == end.as_bytes(), "its first or last bytes differ");
     });
 }
 
@@ -65,7 +66,7 @@ fn a_comment_without_end_passes_with_nothing_of_segnos_inside_and_its_cut_is_a_c
         peer.send_chunk("id: 1\ndata: first\n\n: ");
         for _ in 0..PIECES {
             peer.send_chunk([b'x'; PIECE]);
-            // Long enough for a heartbeat, were it one's place.
+            // Long enough for a heartbeat, if one were allowed here.
             rest(Duration::from_millis(50));
         }
     };

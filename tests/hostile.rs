@@ -1,8 +1,8 @@
-//! Upstreams and clients that mean no good: each gets what the rules say, and none gets the proxy's memory.
+//! Hostile upstreams and clients: each gets the answer that the rules demand, and the proxy's memory stays bounded.
 //!
-//! In: floods, nonsense, half-said things. Out: how each ends, and by how much the proxy's process has grown at its
-//! peak. The proxy is a process of its own, so that the test's memory does not count.
-//! Law: whatever comes, the next ordinary request is served.
+//! In: floods, nonsense, incomplete messages. Out: how each connection ends, and by how much the memory of the proxy's
+//! process has grown at its peak. The proxy is a separate process, so that the test's memory does not count.
+//! Law: whatever came before, the next ordinary request is served.
 
 #![cfg(all(feature = "cli", target_os = "linux"))]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
@@ -16,10 +16,10 @@ use std::thread;
 use support::process::Process;
 use support::{Client, End, Peer, Proxy, Script, noise, until};
 
-/// What the process may grow by at its peak, in MiB: far below what each test sends or announces.
+/// By how much the process's memory may grow at its peak, in MiB: far less than each test sends or announces.
 const BOUND: u64 = 16;
 
-/// An upstream that answers one request as `answer` does, and a plain one behind it.
+/// An upstream that answers one request with `answer`, and then an ordinary one.
 fn upstream(answer: impl FnOnce(&mut Peer) + Send + 'static) -> Script {
     Script::run(move |door| {
         let mut peer = door.accept();
@@ -37,7 +37,7 @@ fn sane(door: &mut support::Door) {
     peer.answer("sane");
 }
 
-/// Asks for what [`sane`] answers, and looks at the memory.
+/// Sends an ordinary request, which [`sane`] answers, and checks the memory.
 fn still_sane(proxy: &Process, script: Script) {
     let mut client = proxy.client();
     client.get("/sane");
@@ -129,7 +129,7 @@ fn interim_answers_without_end_cost_no_memory() {
     let script = upstream(move |peer| {
         let many = "HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n".repeat(2_000_000);
         let sent = peer.send_until_stuck(many.as_bytes(), std::time::Duration::from_millis(500));
-        assert!(sent < many.len(), "all of it went somewhere, though nobody reads");
+        assert!(sent < many.len(), "all bytes were taken, though the client does not read");
         stuck.give();
         peer.until_gone();
     });
@@ -311,7 +311,7 @@ fn a_last_event_id_above_the_limit_is_refused_and_not_passed_on() {
 }
 
 #[test]
-fn garbage_behind_a_request_is_refused_after_the_answer() {
+fn garbage_after_a_request_is_refused_after_the_answer() {
     let script = upstream(|peer| peer.answer("first"));
     let proxy = Process::start(script.address());
     let mut client = proxy.client();
@@ -323,7 +323,7 @@ fn garbage_behind_a_request_is_refused_after_the_answer() {
 }
 
 #[test]
-fn a_flood_behind_a_request_is_not_taken_in() {
+fn a_flood_after_a_request_is_not_read() {
     let script = upstream(|peer| {
         peer.begin_stream();
         peer.send_chunk("data: x\n\n");
@@ -336,7 +336,7 @@ fn a_flood_behind_a_request_is_not_taken_in() {
     let mut sender = client.sender();
     let limit = std::time::Duration::from_millis(500);
     sender.set_write_timeout(Some(limit)).unwrap();
-    assert!(sender.write_all(&noise(64 << 20)).is_err(), "64 MiB behind a request were taken in");
+    assert!(sender.write_all(&noise(64 << 20)).is_err(), "64 MiB after a request were read");
     proxy.assert_grown_below(BOUND);
     socket2::SockRef::from(client.socket()).set_linger(Some(std::time::Duration::ZERO)).unwrap();
     drop((sender, client));
@@ -344,7 +344,7 @@ fn a_flood_behind_a_request_is_not_taken_in() {
 }
 
 #[test]
-fn a_request_with_both_framings_is_a_400_and_reaches_nobody() {
+fn a_request_with_both_framings_is_a_400_and_is_not_passed_on() {
     let script = Script::run(sane);
     let proxy = Process::start(script.address());
     let mut client = proxy.client();
@@ -375,7 +375,7 @@ fn a_head_that_does_not_come_to_its_end_in_time_is_a_408() {
     let proxy = Proxy::with(script.address(), |r| r.head_timeout = Span::from_millis(300));
     let mut slow = proxy.client();
     slow.send("GET / HTTP/1.1\r\nHost: test\r\nX-Slow");
-    // It goes on, byte for byte, as long as it is let; a connection that is closing may refuse them.
+    // The client goes on byte by byte for as long as the proxy allows. A connection that is closing may refuse bytes.
     let mut sender = slow.sender();
     let sending = thread::spawn(move || {
         let mut n = 0;
@@ -413,11 +413,11 @@ fn two_thousand_connections_opened_and_closed_at_once_leave_nothing_behind() {
     let script = Script::run(sane);
     let proxy = Proxy::to(script.address());
     for wave in 1..=WAVES {
-        // Held together, then closed together: some before they are accepted, some with half a head sent.
+        // All are opened, then all are closed: some before they are accepted, some after half a head.
         let mut clients: Vec<Client> = (0..EACH).map(|_| proxy.client()).collect();
         clients.iter_mut().step_by(2).for_each(|client| client.send("GET / HT"));
         drop(clients);
-        // More than the kernel's queue holds would wait for its next attempt, a second later.
+        // A connection beyond the kernel's queue would wait for its next attempt, a second later.
         proxy.until_count(Count::ConnectionsAccepted, wave * EACH);
     }
     until("all are closed", || proxy.gauge(Gauge::Connections) == 0);

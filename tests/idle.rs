@@ -1,9 +1,10 @@
-//! As many idle streams as two ends in one test may have: what each costs the proxy, and that all of them live.
+//! Thousands of idle streams: what each costs the proxy, and that all of them still work afterwards.
 //!
 //! In: up to 9,900 streams of one event. Out: resident memory and processor time of the proxy's process, then one more
 //! event on each stream.
-//! Law: both ends lie in this process, so the number of streams is half of the descriptors it may have (`ulimit -Hn`);
-//! `--nocapture` shows how many that was.
+//! Law: both ends of each stream are in this process, so the number of streams is at most half of its descriptors
+//! (`ulimit
+//! -Hn`). `--nocapture` shows the number.
 #![cfg(all(feature = "cli", target_os = "linux"))]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
 #![allow(clippy::print_stderr, reason = "the figures are shown")]
@@ -20,19 +21,19 @@ use support::{Awaited, PATIENCE, Peer, Script, event, rest, signal};
 
 const STREAMS: usize = 9_900;
 
-/// Descriptors for all else.
+/// Descriptors for everything else.
 const OTHERS: usize = 200;
 
-/// What a stream may cost, each in a session of its own, with its two connections: twice of what was seen.
+/// What a stream may cost, with its own session and its two connections: twice the measured value.
 const BYTES: u64 = 5_000;
 
-/// How many streams this process has descriptors for, once it has asked for as many as it may have.
+/// How many streams this process has descriptors for, after it has raised its limit as far as it may.
 fn streams() -> usize {
     let want = STREAMS * 2 + OTHERS;
     let (soft, hard) = limits();
     if soft < want {
         let raised = format!("--nofile={}:{hard}", want.min(hard));
-        // Where there is no such program, it stays as it is.
+        // Without this program, the limit stays as it is.
         let _ = Command::new("prlimit").args([&raised, "--pid", &std::process::id().to_string()]).status();
     }
     STREAMS.min((limits().0 - OTHERS) / 2)
@@ -45,7 +46,7 @@ fn limits() -> (usize, usize) {
     (numbers.next().unwrap(), numbers.next().unwrap())
 }
 
-/// An upstream that begins so many streams, and goes on with all of them at the signal.
+/// An upstream that begins `streams` streams, and goes on with all of them at the signal.
 fn upstream(streams: usize, go_on: Awaited) -> Script {
     Script::run(move |door| {
         let mut peers: Vec<Peer> = Vec::new();
@@ -62,12 +63,12 @@ fn upstream(streams: usize, go_on: Awaited) -> Script {
     })
 }
 
-/// Reads to the end of an event; what comes before it may be anything of a stream.
+/// Reads to the end of the event with this id, whatever comes before it.
 fn read_event(stream: &mut TcpStream, id: usize) {
     let (mut got, mut some) = (Vec::new(), [0; 1_024]);
     while !got.ends_with((event(id) + "\r\n").as_bytes()) {
-        let n = stream.read(&mut some).unwrap_or_else(|e| panic!("{e} behind {:?}", String::from_utf8_lossy(&got)));
-        assert_ne!(n, 0, "the stream ends behind {:?}", String::from_utf8_lossy(&got));
+        let n = stream.read(&mut some).unwrap_or_else(|e| panic!("{e} after {:?}", String::from_utf8_lossy(&got)));
+        assert_ne!(n, 0, "the stream ends after {:?}", String::from_utf8_lossy(&got));
         got.extend_from_slice(&some[..n]);
     }
 }

@@ -1,5 +1,7 @@
-//! Event tracking end to end, through the engine's own entry points: reconnection with duplicates taken out, several
-//! connections that share one tracker, recovery after a restart and after failures of the store.
+//! Event tracking end to end, through the engine's public interface.
+//!
+//! In: bytes of several connections, restarts, failures of the store. Out: the bytes that are forwarded, the cursors.
+//! Law: every event is forwarded once, and no cursor is stored before its event was forwarded.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
 #![cfg(feature = "net")]
 
@@ -16,7 +18,7 @@ use std::thread;
 
 const WAIT: Span = Span::from_secs(30);
 
-/// A store in memory that outlives engines, with faults put in where a test says so.
+/// A store in memory that outlives engines. A test can make it fail.
 fn opener(store: &Shared, switch: &Switch) -> Opener {
     let (store, switch) = (store.clone(), switch.clone());
     Box::new(move || Ok(switch.wrap(store.open())))
@@ -34,12 +36,12 @@ fn events(numbers: impl Iterator<Item = u64>) -> String {
     numbers.map(event).collect()
 }
 
-/// An event with so much data, in one line.
+/// An event with `kib` KiB of data in one line.
 fn large(n: u64, kib: usize) -> String {
     format!("id: {n}\ndata: {}\n\n", "x".repeat(kib << 10))
 }
 
-/// Feeds bytes and forwards what may be forwarded.
+/// Feeds bytes, and forwards what the tracker allows.
 fn pass(tracker: &mut InlineTracker, bytes: &str, client: &mut Vec<u8>) {
     tracker.feed(bytes.as_bytes());
     forward(tracker, client);
@@ -69,7 +71,7 @@ fn a_connection_that_comes_back_repeats_nothing_and_loses_nothing() {
     let engine = engine(&Shared::new(10));
     let mut tracker = engine.tracker(b"s", WAIT).unwrap();
     let (all, mut client) = (events(1..=200), Vec::new());
-    // Each connection begins some events early and breaks anywhere, also inside an event.
+    // Each connection begins some events early and breaks at any point, also inside an event.
     for cut in (0..all.len()).step_by(37).chain([all.len()]) {
         let asked = id(&tracker).map_or(0, |id| id.parse::<u64>().unwrap());
         tracker.connected();
@@ -86,7 +88,8 @@ fn connections_that_share_a_key_forward_each_event_once() {
     let (mut a, mut b) = (engine.tracker(b"s", WAIT).unwrap(), engine.tracker(b"s", WAIT).unwrap());
     let mut client = Vec::new();
     let all = events(1..=100);
-    // Both bring everything, in pieces of their own size, now one ahead and now the other.
+    // Both connections bring all events, in pieces of different sizes, so that sometimes one and sometimes the other is
+    // ahead.
     let (mut of_a, mut of_b) = (all.as_bytes().chunks(23), all.as_bytes().chunks(31));
     loop {
         let (x, y) = (of_a.next(), of_b.next());
@@ -102,7 +105,7 @@ fn connections_that_share_a_key_forward_each_event_once() {
     assert_eq!(id(&a), id(&b));
 }
 
-/// As large as a read of a socket brings it: a piece of an event, the end of one and the start of the next.
+/// The bytes of one read of a socket: a piece of an event, or the end of one and the start of the next.
 const READ: usize = 13 << 10;
 
 #[test]
@@ -112,7 +115,7 @@ fn a_large_event_in_pieces_is_forwarded_once_by_connections_that_share_a_key() {
         let (mut a, mut b) = (engine.tracker(b"s", WAIT).unwrap(), engine.tracker(b"s", WAIT).unwrap());
         let all = [event(1), large(2, kib), event(3), large(4, kib), event(5)].concat();
         let mut client = Vec::new();
-        // Piece by piece, now from one and now from the other; then all of it once more, from one alone.
+        // Piece by piece, from both connections in turn; then all of it once more, from one of them.
         for piece in all.as_bytes().chunks(READ).map(|piece| std::str::from_utf8(piece).unwrap()) {
             pass(&mut a, piece, &mut client);
             pass(&mut b, piece, &mut client);
@@ -153,7 +156,7 @@ fn a_large_event_that_comes_again_after_a_reconnect_is_forwarded_once() {
         let engine = engine(&Shared::new(10));
         let mut tracker = engine.tracker(b"s", WAIT).unwrap();
         let (all, mut client) = ([event(1), large(2, kib), large(3, kib), event(4)].concat(), Vec::new());
-        // Cut in the first large event, behind it, in the second and behind that: each time upstream repeats one event.
+        // Cut in the first large event, after it, in the second and after that. Each time upstream repeats one event.
         let second = event(1).len() + large(2, kib).len();
         for cut in [event(1).len() + READ + 7, second, second + 2 * READ, all.len() - event(4).len(), all.len()] {
             let from = match id(&tracker).as_deref() {
@@ -189,7 +192,7 @@ fn a_restart_goes_on_where_the_last_process_was() {
 }
 
 #[test]
-fn what_was_not_forwarded_is_not_stored() {
+fn an_event_that_was_not_forwarded_is_not_stored() {
     let store = Shared::new(10);
     let engine = engine(&store);
     let mut tracker = engine.tracker(b"s", WAIT).unwrap();
@@ -254,14 +257,14 @@ fn a_key_may_be_opened_again_after_its_last_tracker_went() {
     }
 }
 
-/// An engine that writes nothing by itself: the window in which changes are collected does not end.
+/// An engine that writes nothing by itself: its flush window does not end.
 fn unflushed(store: &Shared) -> Engine {
     let mut config = Config { listen: Vec::new(), ..Config::default() };
     config.persist.flush_window = Span::from_secs(3_600);
     Engine::builder().config(config).store(opener(store, &Switch::default())).start().unwrap()
 }
 
-/// What the store knows of the key "s".
+/// The stored cursor of the key "s".
 fn stored(engine: &Engine) -> Option<(String, u64)> {
     let (answer, wait) = mpsc::channel();
     let name = StreamName { session: b"s"[..].into(), stream: 0 };
@@ -281,7 +284,7 @@ fn a_key_that_is_opened_again_goes_on_from_what_was_forwarded_not_from_what_was_
         pass(&mut tracker, &events(asked + 1..=asked + 10), &mut client);
         drop(tracker);
         assert_eq!(engine.cursor(b"s").map(|_| ()), None);
-        // One that only looks changes nothing.
+        // A tracker that only reads changes nothing.
         assert_eq!(id(&engine.tracker(b"s", WAIT).unwrap()), Some((asked + 10).to_string()));
         if life == 2 {
             assert_eq!(stored(&engine), None);
@@ -297,7 +300,7 @@ fn a_key_that_is_opened_again_goes_on_from_what_was_forwarded_not_from_what_was_
 #[test]
 fn a_key_that_comes_and_goes_on_many_threads_never_goes_back() {
     let mut config = Config { listen: Vec::new(), ..Config::default() };
-    // Slots are written, released and used again all the time.
+    // Slots are written, released and reused all the time.
     config.persist.flush_window = Span::from_micros(200);
     let store = opener(&Shared::new(10), &Switch::default());
     let engine = Engine::builder().config(config).store(store).start().unwrap();
@@ -308,10 +311,10 @@ fn a_key_that_comes_and_goes_on_many_threads_never_goes_back() {
                 for _ in 0..500 {
                     let least = forwarded.load(Ordering::SeqCst);
                     let mut tracker = engine.tracker(b"s", WAIT).unwrap();
-                    // One at a time, so that none feeds what was new to it long ago; they come and go as they like.
+                    // One thread at a time, so that none feeds events that are old by now. Trackers come and go freely.
                     let turn = feeding.lock().unwrap();
                     let next = id(&tracker).map_or(0, |id| id.parse::<u64>().unwrap()) + 1;
-                    assert!(next > least, "{least} had been forwarded, and it asks behind {}", next - 1);
+                    assert!(next > least, "{least} had been forwarded, and it asks for events after {}", next - 1);
                     pass(&mut tracker, &event(next), &mut Vec::new());
                     forwarded.store(next, Ordering::SeqCst);
                     drop(turn);
@@ -334,7 +337,7 @@ fn test_load_1000_events_per_second() {
     let clock = engine.clock();
     let (begun, mut client, mut most) = (clock.now(), Vec::new(), 0);
     for n in 1..=SECONDS * 1_000 {
-        // Offered at the rate of the clock, not of the machine.
+        // The clock sets the rate, not the speed of the machine.
         while clock.now().since(begun) < Span::from_millis(n) {
             thread::yield_now();
         }

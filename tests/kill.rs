@@ -1,7 +1,9 @@
-//! `kill -9` of a proxy with many streams, at moments by chance: what the store says afterwards had been given to the
-//! client's socket and is hardly behind it, and replay goes on from there: out of the stored log, not from upstream.
+//! `kill -9` of a proxy with many streams, at random moments.
 //!
-//! `SEGNO_ROUNDS` sets the number of kills, `SEGNO_SEED` the moments.
+//! In: `SEGNO_ROUNDS` sets the number of kills, `SEGNO_SEED` the moments. Out: stored cursors, events, requests to
+//! upstream.
+//! Laws: each stored cursor was delivered to the client's socket, and is only a little behind it; after a restart,
+//! replay goes on from the stored cursor, out of the stored log and not from upstream.
 #![cfg(all(unix, feature = "cli"))]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
 #![allow(clippy::print_stderr, reason = "the figures of a long run are shown")]
@@ -20,27 +22,27 @@ use std::time::Duration;
 
 const STREAMS: usize = 50;
 
-/// Between two events of a stream.
+/// The time between two events of a stream.
 const PACE: Duration = Duration::from_millis(10);
 
-/// Events that a cursor may be behind, in the middle of all: the window of 100 ms, and as much again and half for the
-/// commit and a busy machine. With no cursor written at all it is more from the second kill on.
+/// How many events a cursor may be behind at the median: the events of the flush window of 100 ms, and one and a half
+/// times as many for the commit and a busy machine. If no cursor were written, the second kill would exceed this.
 const BEHIND: u64 = 25;
 
-/// How far in front of the stored cursor a client begins again that reads from the log.
+/// How many events before the stored cursor a client begins that reads from the stored log.
 const BACK: u64 = 30;
 
-/// Waits without sleeping: on a channel that nothing is ever sent on.
+/// Waits for a time without sleeping: on a channel on which nothing is ever sent.
 fn rest(time: Duration) {
     let (_open, nothing) = channel::<()>();
     assert_eq!(nothing.recv_timeout(time), Err(RecvTimeoutError::Timeout));
 }
 
-/// A feed that goes on behind the id it is asked with, for ever. Each event says in which round it was sent.
+/// An endless feed that goes on after the id of the request. Each event says in which round it was sent.
 #[derive(Clone, Default)]
 struct Feed {
     round: Arc<AtomicU64>,
-    /// By stream and round, the id that it was asked with first.
+    /// For each stream and round, the id of its first request.
     asked: Arc<Mutex<HashMap<(usize, u64), u64>>>,
 }
 
@@ -80,7 +82,7 @@ impl Feed {
         }
     }
 
-    /// What upstream was asked behind, in this round.
+    /// The id of the first request for this stream in this round.
     fn asked(&self, n: usize, round: u64) -> Option<u64> {
         self.asked.lock().unwrap().get(&(n, round)).copied()
     }
@@ -115,7 +117,7 @@ impl Proxy {
     }
 }
 
-/// Reads a stream to its end; gives the events it got, each with the round it was sent in.
+/// Reads a stream to its end. The receiver gets the events, each with the round in which it was sent.
 fn client(address: SocketAddr, n: usize, after: u64) -> Receiver<Vec<(u64, u64)>> {
     let (sender, receiver) = channel();
     thread::spawn(move || {
@@ -124,7 +126,7 @@ fn client(address: SocketAddr, n: usize, after: u64) -> Receiver<Vec<(u64, u64)>
         let request = format!("GET /s/{n} HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n{id}\r\n");
         stream.write_all(request.as_bytes()).unwrap();
         let mut bytes = Vec::new();
-        // The end is a kill: an end or a reset.
+        // The kill shows as an end or as a reset.
         let _ = stream.read_to_end(&mut bytes);
         let text = String::from_utf8(bytes).unwrap();
         let (_, body) = text.split_once("\r\n\r\n").unwrap_or_default();
@@ -173,7 +175,7 @@ fn what_is_stored_was_delivered_and_replay_goes_on_from_it() {
     for round in 0..rounds {
         feed.round.store(round, Ordering::SeqCst);
         let proxy = Proxy::start(upstream, &store);
-        // One half goes on behind what it has, the other begins again in front of what is stored.
+        // One half of the clients goes on after the last event it has; the other begins again before the stored cursor.
         let after = |n: usize| match cursors.get(&n) {
             Some(cursor) if n % 2 == 1 => u64::saturating_sub(*cursor, BACK),
             _ => got[n],
@@ -186,7 +188,7 @@ fn what_is_stored_was_delivered_and_replay_goes_on_from_it() {
             let (events, sent): (Vec<u64>, Vec<u64>) = client.recv().unwrap().into_iter().unzip();
             let expected: Vec<u64> = (after[n] + 1..).take(events.len()).collect();
             assert_eq!(events, expected, "round {round}, stream {n}: lost, repeated or out of order");
-            // What was sent in an earlier round came out of the log, and upstream was asked for none of it.
+            // Events of an earlier round came out of the log, and upstream was not asked for them.
             let old = sent.iter().take_while(|sent| **sent < round).count() as u64;
             assert!(sent.iter().skip(old as usize).all(|sent| *sent == round), "round {round}, stream {n}: {sent:?}");
             if let Some(asked) = feed.asked(n, round).filter(|_| !events.is_empty()) {

@@ -1,9 +1,10 @@
-//! Nothing on the pages for people is out of date: links lead somewhere, commands exist, examples are sound.
+//! Checks that the pages for people are up to date: links have targets, commands exist, examples are valid.
 //!
-//! In: `README.md`, `docs`, the sources. Out: a failure for each link, command, flag, file or configuration that is not
-//! there or is wrong.
-//! Laws: a block of code says what it is (`sh`, `toml`, `json`, `text`, `rust`); a page links to another page by a
-//! reference whose last lines say where it leads on disk, so that `src/docs.rs` can say where it leads in the library.
+//! In: `README.md`, `docs`, the sources. Out: a failure for each link, command, flag, file or configuration that is
+//! wrong or does not exist.
+//! Laws: a block of code names its kind (`sh`, `toml`, `json`, `text`, `rust`); a page links to another page by a
+//! reference, and the last lines of the page give the reference's file, so that `src/docs.rs` can give it another
+//! target in the library.
 #![cfg(feature = "cli")]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
 
@@ -20,7 +21,7 @@ struct Page {
     text: String,
 }
 
-/// A block of code: the line that it begins on, its kind and its text.
+/// A block of code: its first line number, its kind and its text.
 struct Block<'p> {
     line: usize,
     kind: &'p str,
@@ -74,27 +75,27 @@ impl Page {
         self.text.split("\n```").step_by(2).collect::<Vec<_>>().join("\n")
     }
 
-    /// Where links lead on disk: those in the text, and those of the references.
+    /// The targets on disk of all links: those in the text, and those of the references.
     fn targets(&self) -> Vec<String> {
         let prose = self.prose();
         let inline = prose.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0.to_owned()));
         inline.chain(self.definitions().into_iter().map(|(_, target)| target)).collect()
     }
 
-    /// References and where they lead.
+    /// The references and their targets.
     fn definitions(&self) -> Vec<(String, String)> {
         let read = |line: &str| line.strip_prefix('[')?.split_once("]: ").map(|(a, b)| (a.to_owned(), b.to_owned()));
         self.text.lines().filter_map(read).collect()
     }
 
-    /// Lines of a shell, with those that go on joined to the one before.
+    /// The lines of all shell blocks. A continued line is joined to the one before.
     fn commands(&self) -> Vec<String> {
         let scripts = self.blocks().into_iter().filter(|block| block.kind == "sh").map(|b| b.text.replace("\\\n", " "));
         scripts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
     }
 }
 
-/// The first words of a command behind settings of the environment, up to a comment or a pipe.
+/// The words of a command, without environment variables before it, up to a comment or a pipe.
 fn words(command: &str) -> Vec<&str> {
     let words = command.split_whitespace().take_while(|word| !["#", "|", "&&"].contains(word));
     words
@@ -104,7 +105,7 @@ fn words(command: &str) -> Vec<&str> {
         .collect()
 }
 
-/// The long flags that a subcommand of the program takes.
+/// The help of a subcommand of the program; `None` if there is no such subcommand.
 fn help(subcommand: &str) -> Option<String> {
     let output = Command::new(env!("CARGO_BIN_EXE_segno")).args([subcommand, "--help"]).output().unwrap();
     output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
@@ -120,11 +121,11 @@ fn every_block_says_what_it_is() {
 }
 
 #[test]
-fn every_link_leads_to_a_file() {
+fn every_link_has_a_file_as_its_target() {
     for page in pages() {
         let folder = top().join(&page.name).parent().unwrap().to_owned();
         for target in page.targets().iter().filter(|target| !target.starts_with("https://")) {
-            assert!(folder.join(target).is_file(), "{}: `{target}` leads nowhere", page.name);
+            assert!(folder.join(target).is_file(), "{}: there is no `{target}`", page.name);
         }
     }
 }
@@ -143,7 +144,7 @@ fn pages_of_the_guide_link_to_each_other_by_references_that_the_library_knows() 
 }
 
 #[test]
-fn every_reference_leads_somewhere_on_disk_too() {
+fn every_reference_has_a_target_on_disk() {
     let list = fs::read_to_string(top().join("src/docs.rs")).unwrap();
     let known: Vec<&str> =
         list.lines().filter_map(|line| Some(line.split_once("\"[")?.1.split_once("]: ")?.0)).collect();
@@ -213,9 +214,9 @@ fn every_script_test_and_bench_that_a_command_names_is_there() {
 
 #[test]
 fn every_file_and_folder_that_is_named_is_there() {
-    // Files of a user's, and what a tool writes.
+    // Files that users have, and files that tools write.
     let others = ["fuzz/artifacts"];
-    // Tests alone have it, and a package may come without.
+    // Only the tests need it, and a package may lack it.
     let is_known = |name: &str| !name.starts_with("src/testing") || top().join("src/testing").exists();
     let folders = ["src/", "tests/", "benches/", "examples/", "docs/", "fuzz/", "loom-tests/", ".ci/"];
     for page in pages() {
@@ -228,7 +229,7 @@ fn every_file_and_folder_that_is_named_is_there() {
 }
 
 #[test]
-fn every_configuration_is_sound() {
+fn every_configuration_is_valid() {
     for page in pages() {
         for block in page.blocks().iter().filter(|block| block.kind == "toml") {
             let read = read(block.text, Flags::default());
@@ -238,7 +239,7 @@ fn every_configuration_is_sound() {
 }
 
 #[test]
-fn every_json_is_sound() {
+fn every_json_is_valid() {
     for page in pages() {
         for block in page.blocks().iter().filter(|block| block.kind == "json") {
             let read: Result<serde_json::Value, _> = serde_json::from_str(block.text);

@@ -1,7 +1,8 @@
-//! The pages of promises and of coverage name nothing that is not there.
+//! Every file and function that the pages of promises and of coverage name exists.
 //!
-//! In: `docs/promises.md`, `docs/coverage.md`. Out: a failure for each promise without a holder, and for each file or
-//! function that is not in the tree.
+//! In: `docs/promises.md`, `docs/coverage.md`. Out: a failure for each promise without a test that holds it, and for
+//! each file or function that does not exist.
+//! Law: a function belongs to the file that the page names before it.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
 
 use std::fs;
@@ -12,7 +13,7 @@ fn names(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
 
-/// Files and functions that do not exist, among the names of a text.
+/// The files and functions that a text names and that do not exist.
 fn missing(root: &Path, text: &str) -> Vec<String> {
     let (mut missing, mut file) = (Vec::new(), String::new());
     for name in names(text) {
@@ -35,7 +36,7 @@ fn holders(page: &str) -> Vec<&str> {
 }
 
 #[test]
-fn every_promise_has_a_holder_and_every_holder_is_there() {
+fn every_promise_has_a_holder_and_every_holder_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = fs::read_to_string(root.join("docs/promises.md")).unwrap();
     let holders = holders(&page);
@@ -47,21 +48,21 @@ fn every_promise_has_a_holder_and_every_holder_is_there() {
 }
 
 #[test]
-fn what_is_said_to_be_uncovered_is_there() {
+fn every_function_on_the_page_of_coverage_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = fs::read_to_string(root.join("docs/coverage.md")).unwrap();
     let entries: Vec<&str> = page.lines().filter(|line| line.starts_with("- `src/")).collect();
     assert!(entries.len() > 20, "{} entries were read", entries.len());
     for entry in entries {
-        // What stands behind the colon is the reason.
+        // The text after the colon is the reason.
         assert_eq!(missing(root, entry.split(": ").next().unwrap()), [""; 0]);
     }
 }
 
 #[test]
-fn what_is_not_there_is_told() {
+fn a_missing_name_is_reported() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    assert_eq!(missing(root, "`tests/promises.rs` `what_is_not_there_is_told`"), [""; 0]);
+    assert_eq!(missing(root, "`tests/promises.rs` `a_missing_name_is_reported`"), [""; 0]);
     assert_eq!(missing(root, "`tests/promises.rs` `what_is_nowhere`").len(), 1);
     assert_eq!(missing(root, "`tests/nowhere.rs`").len(), 1);
 }

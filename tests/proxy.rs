@@ -1,7 +1,7 @@
-//! The proxy over real sockets: what a client sees of an upstream that does what upstreams do.
+//! The proxy over real sockets, with an upstream that behaves as upstreams usually do.
 //!
-//! In: scripts for upstream, a raw client. Out: bytes compared with what upstream meant to say.
-//! Law: order is made by signals between both sides, never by time.
+//! In: scripts for upstream, a raw client. Out: bytes, compared with what upstream meant to send.
+//! Law: signals between both sides decide the order of steps, never time.
 
 #![cfg(feature = "net")]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
@@ -17,13 +17,13 @@ use std::thread;
 use std::time::Duration;
 use support::{Client, End, Proxy, Script, event, events, noise, signal, until};
 
-/// Half of an event, as a cut leaves it.
+/// The first half of an event.
 fn half(id: usize) -> String {
     let whole = event(id);
     whole[..whole.len() / 2].to_owned()
 }
 
-// Promptness.
+// Delays.
 
 #[test]
 fn a_bare_ping_line_arrives_at_once_as_it_was_sent() {
@@ -60,7 +60,7 @@ fn each_event_arrives_before_the_next_is_sent() {
         peer.head();
         peer.begin_stream();
         for n in 1..=EVENTS {
-            // Now and then an event comes in two writes.
+            // Some events come in two writes.
             let (a, b) = (half(n), event(n)[half(n).len()..].to_owned());
             match n % 3 {
                 0 => [a, b].iter().for_each(|part| peer.send_chunk(part)),
@@ -121,7 +121,7 @@ fn heartbeats_fill_the_silence_between_events() {
     script.end();
 }
 
-// Ends of the client's.
+// Clients that leave, and a drain.
 
 #[test]
 fn upstream_hears_of_a_client_that_closes() {
@@ -273,12 +273,12 @@ fn an_upstream_that_is_away_is_a_502_for_an_ordinary_request() {
 }
 
 #[test]
-fn an_answer_that_is_there_before_the_request_is_no_reason_to_wait() {
+fn an_answer_that_comes_before_the_request_is_passed_on_at_once() {
     let (seen, awaited) = signal();
     let script = Script::run(move |door| {
         let mut peer = door.accept();
         peer.answer("too busy to read");
-        // Kept open, so that no end of it calls the proxy to read.
+        // The connection stays open, so that its end does not make the proxy read.
         awaited.take();
     });
     let proxy = Proxy::to(script.address());
@@ -295,7 +295,7 @@ fn an_early_refusal_of_a_large_body_reaches_the_client() {
         let mut peer = door.accept();
         peer.head();
         peer.send("HTTP/1.1 413 Content Too Large\r\nContent-Length: 5\r\nConnection: close\r\n\r\nlarge");
-        // Dropped with unread bytes of the body, so that a reset follows the answer.
+        // The connection is dropped with unread bytes of the body, so that a reset follows the answer.
     });
     let proxy = Proxy::to(script.address());
     let mut client = proxy.client();
@@ -370,11 +370,11 @@ fn a_body_in_chunks_is_echoed_intact() {
     script.end();
 }
 
-// Slow readers.
+// Slow clients.
 
 const HUGE: usize = 64 << 20;
 
-/// A connection whose kernel holds little of what has not been read.
+/// A connection with a small receive buffer.
 fn narrow_client(to: std::net::SocketAddr) -> Client {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(16 << 10).unwrap();
@@ -382,23 +382,23 @@ fn narrow_client(to: std::net::SocketAddr) -> Client {
     Client::over(TcpStream::from(socket))
 }
 
-/// Sends `HUGE` bytes made of `unit`; gives the signal when the first of them stand still because nobody reads.
+/// Sends `HUGE` bytes made of `unit`. Gives the signal when the sending stops because the client does not read.
 fn flood(peer: &mut support::Peer, unit: &[u8], stuck: &support::Signal) {
     let all = unit.repeat(HUGE / unit.len());
     let sent = peer.send_until_stuck(&all, Duration::from_millis(500));
-    assert!(sent < all.len(), "everything went somewhere, though nobody reads");
+    assert!(sent < all.len(), "all bytes were taken, though the client does not read");
     stuck.give();
     peer.send(&all[sent..]);
 }
 
 // A stop that does not wait.
 
-/// How a body ends that has no frame of its own.
+/// How a body without framing ends.
 fn end_of_the_connection(client: &mut Client) -> std::io::Result<u64> {
     std::io::copy(&mut client.socket(), &mut std::io::sink())
 }
 
-/// A client without chunks that stands still in the middle of an answer, when `command` stops the proxy.
+/// A client without chunks stops reading in the middle of an answer. Then `command` stops the proxy.
 fn stopped(request: &str, head: &'static str, command: segno::reactor::Command) {
     let (stuck, awaited) = signal();
     let script = Script::run(move |door| {
@@ -425,7 +425,7 @@ const CLOSE_DELIMITED_STREAM: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/even
 const CLOSE_DELIMITED: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n";
 
 #[test]
-fn a_stop_resets_clients_that_would_take_a_part_for_the_whole() {
+fn a_stop_resets_clients_that_could_not_see_a_cut_otherwise() {
     for command in [segno::reactor::Command::Stop, segno::reactor::Command::Drain(Span::from_millis(100))] {
         let old = "GET /huge HTTP/1.0\r\nAccept: text/event-stream\r\n\r\n";
         stopped(old, CLOSE_DELIMITED_STREAM, command);
@@ -434,7 +434,7 @@ fn a_stop_resets_clients_that_would_take_a_part_for_the_whole() {
 }
 
 #[test]
-fn a_stop_cuts_a_stream_in_chunks_without_taking_back_what_is_on_its_way() {
+fn a_stop_cuts_a_chunked_stream_and_bytes_on_their_way_still_arrive() {
     let script = Script::run(|door| {
         let mut peer = door.accept();
         peer.head();

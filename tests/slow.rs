@@ -1,7 +1,8 @@
-//! Peers that are there and do nothing: heads that come byte by byte, upstreams that accept and never answer, clients
-//! that ask and never read. Each is let go in its time, at a bounded price, and all others are served meanwhile.
+//! Peers that connect and do nothing: heads that come byte by byte, upstreams that accept and never answer, clients
+//! that ask and never read.
 //!
-//! In: many such peers before one process. Out: answers, how connections end, descriptors, memory.
+//! In: many such peers of one process. Out: answers, how connections end, descriptors, memory.
+//! Law: each such connection is closed in time and costs a bounded amount, and all other peers are served meanwhile.
 #![cfg(all(feature = "cli", target_os = "linux"))]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
 
@@ -17,11 +18,11 @@ use std::time::{Duration, Instant};
 use support::process::Process;
 use support::{Client, End, PATIENCE, Script, rest, signal, until};
 
-/// A configuration that goes with the test.
+/// A configuration file that is removed after the test.
 struct File(PathBuf);
 
 impl File {
-    /// Two routes, `/sane` to one upstream and everything else to the other, with these keys for all of them.
+    /// Two routes, `/sane` to the upstream `sane` and everything else to `other`, with these keys for both.
     fn new(name: &str, other: SocketAddr, sane: SocketAddr, keys: &str) -> Self {
         let path = std::env::temp_dir().join(format!("segno-slow-{name}-{}.toml", std::process::id()));
         let text = format!(
@@ -43,7 +44,7 @@ impl Drop for File {
     }
 }
 
-/// An upstream that answers so many requests.
+/// An upstream that answers this many ordinary requests.
 fn sane(requests: usize) -> Script {
     Script::run(move |door| {
         for _ in 0..requests {
@@ -54,7 +55,7 @@ fn sane(requests: usize) -> Script {
     })
 }
 
-/// An ordinary request, answered as ever.
+/// Sends an ordinary request, which must be answered.
 fn ask_sane(proxy: &Process) {
     let mut client = proxy.client();
     client.get("/sane");
@@ -79,8 +80,8 @@ fn heads_that_come_byte_by_byte_are_cut_in_time_and_hold_up_nobody() {
     }
     let there = proxy.descriptors();
     let in_time = begun.elapsed() < Duration::from_secs(2);
-    assert!(!in_time || there >= before + SLOW, "some were let go before their time");
-    // Nothing more comes of them, whatever they still send.
+    assert!(!in_time || there >= before + SLOW, "some connections were closed before their time");
+    // They get nothing more, whatever they still send.
     for stream in &mut slow {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut answer = Vec::new();
@@ -100,7 +101,7 @@ fn heads_that_come_byte_by_byte_are_cut_in_time_and_hold_up_nobody() {
 fn an_upstream_that_accepts_and_never_answers_costs_its_clients_their_time_and_nobody_else() {
     const EACH: usize = 50;
     let (over, awaited) = signal();
-    // Nobody takes the connections up: the kernel accepts them, and takes the requests in.
+    // No program accepts the connections: the kernel completes them and buffers the requests.
     let silent = Script::run(move |_door| awaited.take());
     let script = sane(1);
     let times = "response_timeout = \"2s\"\nhold_head = \"500ms\"\nheartbeat = \"250ms\"\nheal_for = \"3s\"";
@@ -116,7 +117,7 @@ fn an_upstream_that_accepts_and_never_answers_costs_its_clients_their_time_and_n
         assert_eq!(client.answer().status, 504);
     }
     for client in &mut streams {
-        // Held, told that a stream begins, kept warm, and never told that it has ended.
+        // The client is held, gets the head of a stream and heartbeats, and no clean end.
         let head = client.head();
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
         assert_eq!(client.rest(), End::Cut);
@@ -134,7 +135,7 @@ fn an_upstream_that_accepts_and_never_answers_costs_its_clients_their_time_and_n
     script.end();
 }
 
-/// A client whose kernel takes little, and which does not read.
+/// A client with a small receive buffer, which does not read.
 fn deaf(to: SocketAddr, n: usize) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(16 << 10).unwrap();
@@ -152,7 +153,7 @@ fn clients_that_ask_and_never_read_take_no_more_than_the_budget_of_all_logs() {
     let (stuck, all_stuck) = signal();
     let (over, awaited) = signal();
     let flood = Script::run(move |door| {
-        // More than fits anywhere on the way; whoever stands still has had enough.
+        // More than fits on the way. A stream stops when all buffers are full.
         let event = |id: usize| format!("id: {id}\ndata: {}\n\n", "x".repeat(4_000));
         let all: Arc<str> =
             (1..4_000).map(event).map(|event| format!("{:x}\r\n{event}\r\n", event.len())).collect::<String>().into();
@@ -165,7 +166,7 @@ fn clients_that_ask_and_never_read_take_no_more_than_the_budget_of_all_logs() {
                     peer.head();
                     peer.begin_stream();
                     let sent = peer.send_until_stuck(all.as_bytes(), Duration::from_millis(500));
-                    assert!(sent < all.len(), "all of it went somewhere, though nobody reads");
+                    assert!(sent < all.len(), "all bytes were taken, though the client does not read");
                     peer
                 })
             })
@@ -185,7 +186,7 @@ fn clients_that_ask_and_never_read_take_no_more_than_the_budget_of_all_logs() {
     all_stuck.take();
     ask_sane(&proxy);
     proxy.assert_grown_below(BUDGET + 16);
-    // They vanish: what they had is free again.
+    // When the clients leave, their memory is free again.
     for stream in deaf {
         SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
     }

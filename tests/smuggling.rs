@@ -1,7 +1,8 @@
-//! Messages whose end two readers could see in different places: nobody gets what is hidden behind them.
+//! Messages whose end two recipients could see in different places: nobody gets the message that is hidden after them.
 //!
-//! In: requests and answers with such framing, each with a second message behind it. Out: what upstream and the client
-//! are given.
+//! In: requests and answers with such framing, each followed by a second message. Out: what upstream and the client
+//! get.
+//! Law: the hidden message is never taken for a request or an answer.
 //! Source: RFC 9112 sections 6.3 and 11.2; Linhart, Klein, Heled, Orrin, "HTTP Request Smuggling" (2005).
 #![cfg(all(feature = "cli", target_os = "linux"))]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
@@ -13,7 +14,7 @@ use support::{Client, Script};
 
 const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: test\r\n\r\n";
 
-/// Headers that tell a body's end in two ways, or in a way that some read otherwise.
+/// Headers that give a body's end in two ways, or in a way that some programs read differently.
 const HEADERS: &[&str] = &[
     "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
     "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
@@ -43,7 +44,7 @@ const HEADERS: &[&str] = &[
     "Transfer-Encoding: \x0bchunked\r\n",
 ];
 
-/// Chunked bodies that some read otherwise. What stands before is a whole head.
+/// Chunked bodies that some programs read differently. They follow a whole head.
 const BODIES: &[&str] = &[
     "0x0\r\n\r\n",
     "-0\r\n\r\n",
@@ -55,7 +56,7 @@ const BODIES: &[&str] = &[
     "1\r\nabc0\r\n\r\n",
 ];
 
-/// Sends a message with another behind it; there is one answer, a refusal, and the connection ends.
+/// Sends a message that another follows. There must be one answer, an error, and the connection must end.
 fn refused(mut client: Client, message: &str) {
     client.pour(format!("{message}{HIDDEN}").as_bytes());
     let answers = String::from_utf8(client.until_gone()).unwrap();
@@ -67,7 +68,7 @@ fn refused(mut client: Client, message: &str) {
 }
 
 #[test]
-fn a_request_that_ends_in_two_places_reaches_nobody_and_neither_does_what_is_behind_it() {
+fn a_request_with_an_ambiguous_end_is_not_passed_on_and_neither_is_what_follows_it() {
     let script = Script::run(|door| {
         let mut peer = door.accept();
         let head = peer.head();
@@ -87,7 +88,7 @@ fn a_request_that_ends_in_two_places_reaches_nobody_and_neither_does_what_is_beh
 }
 
 #[test]
-fn a_body_whose_chunks_are_not_exact_is_refused_and_nothing_behind_it_is_read_as_a_request() {
+fn a_body_with_malformed_chunks_is_refused_and_nothing_after_it_is_read_as_a_request() {
     let script = Script::run(|door| {
         loop {
             let mut peer = door.accept();
@@ -96,7 +97,7 @@ fn a_body_whose_chunks_are_not_exact_is_refused_and_nothing_behind_it_is_read_as
                 peer.head();
                 return peer.answer("sane");
             }
-            // As much as had been sent when the rest came to light: nothing, or a request that is not whole.
+            // What had been sent before the fault was found: nothing, or a part of a request.
             let mut got = first.into_bytes();
             peer.copy_rest(&mut got);
             let got = String::from_utf8(got).unwrap();
@@ -115,7 +116,7 @@ fn a_body_whose_chunks_are_not_exact_is_refused_and_nothing_behind_it_is_read_as
 }
 
 #[test]
-fn an_answer_that_ends_in_two_places_is_a_502_and_what_is_behind_it_is_nobodys_answer() {
+fn an_answer_with_an_ambiguous_end_is_a_502_and_what_follows_it_answers_no_request() {
     let script = Script::run(|door| {
         for headers in HEADERS {
             let mut peer = door.accept();

@@ -1,4 +1,7 @@
-//! `segno tail` as a process of its own, before a scripted upstream.
+//! `segno tail` as a real process, with a scripted upstream.
+//!
+//! In: answers of upstream, signals. Out: requests, standard output, standard error, the exit code.
+//! Law: each event is printed once, and a POST that upstream may have acted on is not repeated.
 #![cfg(all(unix, feature = "cli"))]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
 
@@ -12,7 +15,7 @@ use std::time::{Duration, Instant};
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
 
-/// Hands each connection over with the request it brought.
+/// An upstream that gives the test each connection, with its request.
 struct Upstream {
     address: SocketAddr,
     asked: Receiver<(String, TcpStream)>,
@@ -44,7 +47,7 @@ impl Upstream {
         self.asked.recv_timeout(Duration::from_secs(30)).expect("it asks")
     }
 
-    /// Answers the next request and gives what it asked behind.
+    /// Answers the next request. Returns the request's `Last-Event-ID` and the connection.
     fn answer(&self, text: &str) -> (Option<String>, TcpStream) {
         let (head, mut stream) = self.next();
         stream.write_all(text.as_bytes()).unwrap();
@@ -60,7 +63,7 @@ fn event(n: u32) -> String {
     format!("id: {n}\ndata: {n}\n\n")
 }
 
-/// Ends the stream as a cut: the chunked body has no last chunk.
+/// An answer that ends as a cut: its chunked body has no last chunk.
 fn cut(text: &str) -> String {
     format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 99999\r\n\r\n{text}")
 }
@@ -98,7 +101,7 @@ impl Tail {
         assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
     }
 
-    /// Its exit code, what was left on standard output, and standard error.
+    /// Waits for the end. Returns the exit code, the rest of standard output, and standard error.
     fn end(mut self) -> (Option<i32>, String, String) {
         let (mut out, mut err) = (String::new(), String::new());
         self.out.read_to_string(&mut out).unwrap();
@@ -114,7 +117,7 @@ impl Drop for Tail {
     }
 }
 
-/// A store that goes with the test.
+/// A store that is removed after the test.
 struct Store(PathBuf);
 
 impl Store {
@@ -146,7 +149,7 @@ fn a_cut_inside_an_event_is_healed_and_each_event_comes_once() {
 }
 
 #[test]
-fn a_clean_end_is_asked_behind_and_204_is_the_end() {
+fn after_a_clean_end_it_asks_again_and_a_204_ends_it() {
     let upstream = Upstream::start();
     let tail = Tail::start(upstream.address, &[]);
     drop(upstream.answer(&format!("{HEAD}{}", event(1))));
@@ -158,7 +161,7 @@ fn a_clean_end_is_asked_behind_and_204_is_the_end() {
 }
 
 #[test]
-fn a_cursor_that_upstream_refuses_is_said_loudly() {
+fn a_cursor_that_upstream_refuses_is_a_failure() {
     let upstream = Upstream::start();
     let tail = Tail::start(upstream.address, &[]);
     drop(upstream.answer(&cut(&event(1))));
@@ -190,7 +193,7 @@ fn headers_method_and_body_go_out_and_a_post_is_not_repeated() {
     assert!(code == Some(1) && out == event(1) && err.contains("--repeat-post"), "{err}");
 }
 
-/// Waits for its end; panics if it asks again before.
+/// Waits until the process ends. Panics if it sends another request before.
 fn ends_without_asking(mut tail: Tail, upstream: &Upstream, why: &str) {
     while tail.child.try_wait().unwrap().is_none() {
         let asked = upstream.asked.recv_timeout(Duration::from_millis(20));
@@ -215,7 +218,7 @@ fn a_post_that_upstream_may_have_acted_on_is_not_repeated_whatever_it_answers() 
 }
 
 #[test]
-fn a_post_that_upstream_did_nothing_with_is_repeated() {
+fn a_post_that_upstream_did_not_act_on_is_repeated() {
     for (answer, flags) in [(425, &[][..]), (429, &[]), (503, &[]), (500, &["--repeat-post"])] {
         let upstream = Upstream::start();
         let mut tail = Tail::start(upstream.address, &[&["--data", "hello"], flags].concat());
@@ -242,7 +245,7 @@ fn a_post_that_led_to_a_get_is_not_repeated_when_that_is_cut_or_refused() {
 }
 
 #[test]
-fn the_time_that_upstream_asks_for_is_waited_out_behind_an_event_too() {
+fn the_wait_that_upstream_asks_for_counts_after_an_event_too() {
     let upstream = Upstream::start();
     let mut tail = Tail::start(upstream.address, &[]);
     let (_, stream) = upstream.answer(&cut(&format!("retry: 2500\n{}", event(1))));
@@ -254,7 +257,7 @@ fn the_time_that_upstream_asks_for_is_waited_out_behind_an_event_too() {
 }
 
 #[test]
-fn an_upstream_that_sends_one_event_a_connection_is_asked_once_a_second() {
+fn an_upstream_that_sends_one_event_per_connection_is_asked_once_a_second() {
     let upstream = Upstream::start();
     let started = Instant::now();
     let mut tail = Tail::start(upstream.address, &[]);
@@ -266,7 +269,7 @@ fn an_upstream_that_sends_one_event_a_connection_is_asked_once_a_second() {
 }
 
 #[test]
-fn a_page_that_is_no_stream_ends_it_with_its_type() {
+fn an_answer_that_is_not_an_event_stream_is_a_failure_that_names_its_type() {
     let upstream = Upstream::start();
     let tail = Tail::start(upstream.address, &[]);
     drop(upstream.answer("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 0\r\n\r\n"));
@@ -316,7 +319,7 @@ fn killed_it_misses_nothing_and_repeats_no_more_than_a_window() {
 }
 
 #[test]
-fn a_reader_that_goes_away_ends_it_in_peace() {
+fn a_closed_output_ends_it_without_an_error() {
     let upstream = Upstream::start();
     let mut tail = Tail::start(upstream.address, &[]);
     let (_, mut stream) = upstream.answer(HEAD);
@@ -325,13 +328,13 @@ fn a_reader_that_goes_away_ends_it_in_peace() {
     let Tail { child, .. } = &mut tail;
     let stderr = child.stderr.take().unwrap();
     drop(std::mem::replace(&mut tail.out, BufReader::new(dummy())));
-    // The first write to a pipe that nobody reads tells it.
+    // The first write to the closed pipe fails, and so ends the process.
     stream.write_all(event(2).as_bytes()).unwrap();
     assert_eq!(tail.child.wait().unwrap().code(), Some(0));
     drop(stderr);
 }
 
-/// A standard output of something that has ended.
+/// The standard output of a process that has ended.
 fn dummy() -> ChildStdout {
     let mut child = Command::new("true").stdout(Stdio::piped()).spawn().unwrap();
     let out = child.stdout.take().unwrap();

@@ -1,7 +1,8 @@
-//! `https://` upstreams: certificates that count, cuts without `close_notify`, bodies larger than any buffer.
+//! `https://` upstreams: certificates, cuts without `close_notify`, bodies larger than any buffer.
 //!
-//! In: a certificate authority made for each test, an upstream that speaks TLS on a blocking thread. Out: what the
+//! In: a new certificate authority for each test, and an upstream that speaks TLS on a blocking thread. Out: what the
 //! client of the proxy sees.
+//! Law: only a certificate of a trusted authority for the upstream's name is accepted.
 
 #![cfg(feature = "tls")]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
@@ -40,7 +41,7 @@ impl Authority {
         Self { issuer, file }
     }
 
-    /// What a server needs that goes by this name.
+    /// The configuration of a server with this name.
     fn server(&self, name: &str) -> Arc<ServerConfig> {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
@@ -103,7 +104,7 @@ impl TlsPeer {
         self.send([format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat());
     }
 
-    /// Ends as TLS ends: with `close_notify`.
+    /// Ends the TLS connection properly, with `close_notify`.
     fn notify_and_close(mut self) {
         self.0.get_mut().conn.send_close_notify();
         self.0.get_mut().flush().unwrap();
@@ -204,7 +205,7 @@ fn a_large_body_is_echoed_through_tls_intact() {
         peer.0.read_exact(&mut body).unwrap();
         peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n"));
         peer.send(&body);
-        // The proxy may keep the connection; what it says next is its close.
+        // The proxy may keep the connection; the next thing it sends is the close.
         let _ = peer.0.read(&mut [0]);
     });
     let proxy = authority.proxy_to("127.0.0.1", script.address().port());
@@ -225,7 +226,7 @@ fn a_large_body_is_echoed_through_tls_intact() {
 }
 
 #[test]
-fn an_upload_that_stood_still_goes_on() {
+fn an_upload_that_was_stuck_goes_on() {
     const LARGE: usize = 32 << 20;
     let authority = Authority::new();
     let server = authority.server("127.0.0.1");
@@ -248,7 +249,7 @@ fn an_upload_that_stood_still_goes_on() {
     let mut sent = 0;
     while let Ok(n) = sender.write(&body[sent..]) {
         sent += n;
-        assert!(sent < LARGE, "everything went somewhere, though nobody reads");
+        assert!(sent < LARGE, "all bytes were taken, though upstream does not read");
     }
     stuck.give();
     sender.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -257,7 +258,7 @@ fn an_upload_that_stood_still_goes_on() {
     script.end();
 }
 
-/// Lets a TLS server fail its handshake, `times` times.
+/// Accepts `times` TLS connections, whose handshakes must fail.
 fn refusing(door: &mut Door, config: &Arc<ServerConfig>, times: usize) {
     for _ in 0..times {
         let mut stream = door.accept_raw();

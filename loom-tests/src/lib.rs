@@ -1,21 +1,22 @@
 //! What the models share: one way to run them under loom, on real threads, and under Miri.
 //!
-//! In: the body of a model, a function over segno's slots and persister that starts threads and asserts. Out: a failure in
-//! any order of its steps that is tried; a line on stderr that says how many were.
-//! Laws: each file in `tests/` states one property in its first line, and whether loom explores it to the end. Beside each
-//! property stand mutations: one end of an edge taken away by `segno::sync::weakened`, or two steps swapped. Loom must
-//! find each of them, with the failure that is named; so the models are known to bite.
+//! In: the body of a model: a function that starts threads, uses segno's slots and persister, and asserts. Out: a
+//! failure if an assertion fails in any order of steps that is tried; a line on standard error with the number of
+//! orders.
+//! Laws: each file in `tests/` states one property in its first line, and whether loom explores it to the end. Each
+//! property has mutations: `segno::sync::weakened` removes one end of a happens-before edge, or two steps are swapped.
+//! Loom must find each mutation, with the failure that the test names. This shows that the models find real faults.
 //!
-//! The bodies know nothing of who runs them, but take [`thread`] from here:
+//! A body does not depend on how it is run, except that it takes [`thread`] from here:
 //!
 //! | | command in this folder | what is tried |
 //! |---|---|---|
 //! | loom | `./run loom` | every order of steps, every value a load may see; mutations |
-//! | threads | `./run threads` | whatever happens in some thousand runs, with arc-swap and crossbeam themselves |
-//! | Miri | `./run miri` | the same once for each of many seeds, with races, provenance and leaks checked |
+//! | threads | `./run threads` | the orders that occur in some thousand runs, with the real arc-swap and crossbeam |
+//! | Miri | `./run miri` | one run for each of many seeds, with checks for races, provenance and leaks |
 //!
-//! `LOOM_MAX_PREEMPTIONS` takes the place of every model's own bound: 100 is as good as none, and takes days for some.
-//! `SEGNO_MODEL_RUNS` says how often real threads run each.
+//! `LOOM_MAX_PREEMPTIONS` replaces every model's own bound: 100 is as good as no bound, and takes days for some models.
+//! `SEGNO_MODEL_RUNS` sets how often real threads run each model.
 
 use segno::base::{Cursor, EventId, Span, StreamName, Tick};
 use segno::clock::Clock;
@@ -36,17 +37,17 @@ pub use loom::thread;
 #[cfg(not(loom))]
 pub use std::thread;
 
-/// Runs a model in every order there is.
+/// Runs a model in every possible order.
 pub fn exhaustive(model: impl Fn() + Sync + Send + 'static) {
     explore(None, model);
 }
 
-/// Runs a model in every order with at most so many pre-emptions.
+/// Runs a model in every order with at most this many pre-emptions.
 pub fn bounded(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     explore(Some(preemptions), model);
 }
 
-/// Runs a model whose desks hear a question before a word, where there are both. Outside of loom that is up to chance.
+/// Runs a model in which a desk takes a question before a word, if it has both. Outside loom, chance decides.
 pub fn questions_first(model: impl FnOnce()) {
     #[cfg(loom)]
     segno::sync::questions_first(model);
@@ -80,7 +81,7 @@ fn run(_bound: Option<usize>, model: impl Fn() + Sync + Send + 'static) {
     (0..runs).for_each(|_| model());
 }
 
-/// Says how often a model was run, also when it failed.
+/// Prints how often a model was run, even if it failed.
 struct Report {
     bound: Option<usize>,
     begun: Instant,
@@ -99,14 +100,14 @@ impl Drop for Report {
         };
         let (runs, ms) = (self.runs.load(Ordering::Relaxed), self.begun.elapsed().as_millis());
         let end = if std::thread::panicking() { "failed" } else { "held" };
-        // Not through `eprintln`, which the test harness keeps to itself. Where nobody listens, nothing is lost.
+        // Not by `eprintln`, whose output the test harness captures. If standard error is closed, nothing is lost.
         let line = format!("explored {file}::{} {how} {runs} {ms}ms {end}\n", thread.name().unwrap_or("?"));
         let _ = std::io::stderr().write_all(line.as_bytes());
     }
 }
 
-/// Tests that must fail: the model without one end of an edge. The text is that of the failure; loom's own are "deadlock",
-/// where everybody sleeps, and "Causality violation", where a read was not kept apart from a write.
+/// Tests that must fail: the model without one end of an edge. The text is part of the failure's message. Loom's own
+/// messages are "deadlock", if all threads sleep, and "Causality violation", if a read and a write could race.
 #[macro_export]
 macro_rules! must_fail_without {
     ($($test:ident: $edge:ident $end:ident, $run:expr, $failure:literal;)*) => {
@@ -126,7 +127,7 @@ pub fn name(stream: u64) -> Arc<StreamName> {
     Arc::new(StreamName { session: b"s"[..].into(), stream })
 }
 
-/// A cursor after so many events.
+/// A cursor after `sequence` events.
 ///
 /// # Panics
 /// Never: the id is short.
@@ -140,7 +141,7 @@ pub fn sequence(published: Option<Published>) -> u64 {
     published.and_then(|p| p.cursor).map_or(0, |cursor| cursor.sequence)
 }
 
-/// Drains everything that is on the queue, and reads each slot.
+/// Takes everything off the queue, and reads each slot.
 pub fn drain_all(drain: &mut SlotDrain, mut each: impl FnMut(SlotKey, Option<Published>)) {
     while let Some(key) = drain.pop() {
         let read = drain.read(key);
@@ -148,9 +149,9 @@ pub fn drain_all(drain: &mut SlotDrain, mut each: impl FnMut(SlotKey, Option<Pub
     }
 }
 
-/// A store in memory, and the persister's first thread before it: run it on a thread of the model. `window`: what is
-/// coalesced; with none, a flusher with nothing to do sleeps until it is woken. Nothing in the store is ever too old, so it
-/// is not searched; and there are no logs.
+/// A store in memory, and the persister's first thread, as a function to run on a thread of the model. `window` is the
+/// flush window; if it is zero, a flusher with nothing to do sleeps until it is woken. Nothing in the store ever
+/// expires, so the store is not swept; and there are no logs.
 pub fn persister(drain: SlotDrain, window: Span) -> (Store, PersistControl, End, impl FnOnce() + Send) {
     let store = Store(memory::Shared::new(10));
     let open: Opener = Box::new({
@@ -183,7 +184,7 @@ impl Store {
     }
 }
 
-/// A half of a store. The cursor of stream 1 that it holds has the number of the half's opening for its sequence.
+/// A half of a store. Its cursor of stream 1 has the number of the half's opening as its sequence.
 pub type Half = Scripted<MemoryStore>;
 
 /// A half of this opening, which calls `let_go` when it is dropped.
@@ -194,7 +195,7 @@ pub fn half(opening: u64, let_go: impl FnOnce() + Send + 'static) -> Box<Half> {
     scripted(opening, let_go, || Behaviour::Passes)
 }
 
-/// The same, failed for good.
+/// The same, but failed for good.
 ///
 /// # Panics
 /// Never: memory does not fail.
@@ -208,7 +209,7 @@ fn scripted(opening: u64, let_go: impl FnOnce() + Send + 'static, behaviour: fn(
     store.store_last_event_id(&name(1), &record).expect("memory does not fail");
     let let_go = WhenDropped(Some(Box::new(let_go)));
     Box::new(Scripted::new(store, move |call| {
-        // The script owns it, and is dropped after the store.
+        // The script owns this value, and is dropped after the store.
         let _ = &let_go;
         if call == Call::Get { behaviour() } else { Behaviour::Passes }
     }))

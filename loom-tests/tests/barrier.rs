@@ -1,5 +1,6 @@
-//! Flush barrier: a flush is answered, and when it is, everything published before it is durable. Explored with at most
-//! three pre-emptions where one thread asks, two where two do: a turn of the flusher has too many steps to try all orders.
+//! Flush barrier: every flush is answered, and then everything that was published before it is durable. Explored with
+//! at most three pre-emptions if one thread asks, and two if two threads ask: a turn of the flusher has too many steps
+//! to try all orders.
 
 use segno::base::Span;
 use segno::slot::parts::Bell;
@@ -9,13 +10,13 @@ use segno_loom_tests::{Store, bounded, cursor, exhaustive, must_fail_without, na
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// With no window everything is written at once, and a flusher that is not woken sleeps for ever. With one nothing is ever
-/// written but by a flush: the clock stands still.
+/// Without a window everything is written at once, and a flusher that is not woken sleeps for ever. With a window only
+/// a flush writes, since the clock stands still.
 const NONE: Span = Span::ZERO;
 const WINDOW: Span = Span::from_millis(100);
 
-/// Says in an answer that this much was to be durable. What the test itself counts is no part of the model; when it has
-/// failed, answers mean nothing.
+/// An answer that checks that this much is durable. The test's own counter is not part of the model. After a failure,
+/// answers are not checked.
 fn check(store: &Store, stream: u64, least: u64, answers: &Arc<AtomicU32>) -> impl FnOnce(bool) + Send + 'static {
     let (store, answers) = (store.clone(), Arc::clone(answers));
     move |all| {
@@ -29,7 +30,8 @@ fn check(store: &Store, stream: u64, least: u64, answers: &Arc<AtomicU32>) -> im
     }
 }
 
-/// One publishes and asks, and publishes again. The end comes with the answer alone, so one that is never given is found.
+/// One thread publishes, asks for a flush, and publishes again. Only the answer ends the model, so a missing answer is
+/// found.
 fn model(window: Span) {
     let (mut writer, drain) = slots(1);
     let key = writer.take(name(1)).unwrap();
@@ -50,7 +52,7 @@ fn model(window: Span) {
     assert_eq!(answers.load(Ordering::Relaxed), 1, "a flush was not answered");
 }
 
-/// Two publish, each in its own slot, and ask; whoever is answered last ends it.
+/// Two threads publish, each in its own slot, and ask for a flush. The last answer ends the model.
 fn two(window: Span) {
     let (writers, drain) = slots_for([1, 1]);
     let (store, control, end, run) = persister(drain, window);
@@ -70,7 +72,7 @@ fn two(window: Span) {
             control.flush(Box::new(reply)).unwrap();
         })
     });
-    // What is left of it goes with the answers, on the flusher's thread.
+    // The answers, on the flusher's thread, drop what is left.
     drop(end);
     run();
     asking.into_iter().for_each(|asking| asking.join().unwrap());
@@ -99,7 +101,7 @@ must_fail_without! {
     without_the_acquire_of_a_letter_a_change_is_not_seen: Letter Acquire, bounded(3, || model(WINDOW)), "0 is durable of 1";
 }
 
-/// How the protocol is gone through.
+/// The order of the protocol's steps.
 #[derive(Clone, Copy, Default)]
 struct Steps {
     call_before_letter: bool,

@@ -1,4 +1,4 @@
-//! Bell: no wake-up is lost, and one ring ends at most one wait, so nobody spins. Explored to the end.
+//! Bell: no wake-up is lost, and one ring ends at most one wait, so that no thread spins. Explored to the end.
 
 use segno::slot::parts::Bell;
 use segno::slot::{Woken, slots};
@@ -6,7 +6,7 @@ use segno::sync::{Bits, Edge, Ends};
 use segno_loom_tests::{cursor, exhaustive, must_fail_without, name, sequence, thread};
 use std::sync::Arc;
 
-/// The drain sleeps until the writer has published: if a ring were lost it would sleep for ever.
+/// The drain sleeps until the writer has published. If a ring were lost, the drain would sleep for ever.
 fn model() {
     let (mut writer, mut drain) = slots(1);
     let key = writer.take(name(1)).unwrap();
@@ -29,7 +29,7 @@ fn no_wake_up_is_lost() {
     exhaustive(model);
 }
 
-/// Two ring at one time; whatever they did before is seen once both rings were taken.
+/// Two threads ring at the same time. What they did before is seen once both rings have been taken.
 fn two_ring() {
     let shared = Arc::new((Bell::default(), Bits::new(0)));
     let ringers = [1, 2].map(|bit| {
@@ -65,7 +65,7 @@ fn a_ring_before_the_wait_ends_it_at_once() {
     });
 }
 
-/// The drain naps until it is called, however often it was rung before; what was published before the call is there.
+/// The drain naps until it is called, however often the bell rang before. What was published before the call is there.
 fn nap_model() {
     let (mut writer, mut drain) = slots(1);
     let key = writer.take(name(1)).unwrap();
@@ -96,7 +96,7 @@ must_fail_without! {
     without_the_acquire_of_falling_asleep_nobody_ends_a_nap: Asleep Acquire, exhaustive(nap_model), "deadlock";
 }
 
-/// Two words in the place of one, each written by one side and read by the other, as a bell is often made.
+/// A bell with two words instead of one, each written by one side and read by the other, as bells are often made.
 #[cfg(loom)]
 #[test]
 #[should_panic(expected = "deadlock")]
@@ -123,7 +123,7 @@ fn with_a_word_for_each_side_a_wake_up_is_lost() {
     });
 }
 
-/// Looking for a ring and then falling asleep, in two steps.
+/// Checking for a ring and falling asleep are two steps here.
 #[cfg(loom)]
 #[test]
 #[should_panic(expected = "deadlock")]

@@ -1,5 +1,5 @@
-//! Latest cell: a reader never sees an older cursor after a newer one, and the last write is always seen in the end.
-//! Explored to the end.
+//! Latest cell: a reading thread never sees an older cursor after a newer one, and always sees the last write in the
+//! end. Explored to the end.
 
 use segno::slot::slots;
 use segno_loom_tests::{cursor, exhaustive, must_fail_without, name, thread};
@@ -35,7 +35,7 @@ must_fail_without! {
     without_acquire_a_value_is_read_before_it_is_written: Value Acquire, exhaustive(model), "Causality violation";
 }
 
-/// A cell for each of two cursors, and which of them is the newer: the reader may look at the wrong moment.
+/// Two cells, and a word that says which of them is newer: a reading thread may look at the wrong moment.
 #[cfg(loom)]
 #[test]
 #[should_panic(expected = "1 after 2")]

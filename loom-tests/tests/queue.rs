@@ -1,12 +1,13 @@
-//! Dirty queue: a slot is on it at most once, and no update is lost between publishing and draining. Explored to the end,
-//! but for two writers at one time: those with at most four pre-emptions, as each thread more multiplies the orders.
+//! Dirty queue: a slot is on the queue at most once, and no update is lost between publishing and draining. Explored to
+//! the end, except with two writers: these with at most four pre-emptions, since each further thread multiplies the
+//! orders.
 
 use segno::slot::{SlotKey, slots, slots_for};
 use segno::sync::{Bits, Edge, Ends, Latest, Ring, Shared};
 use segno_loom_tests::{bounded, cursor, drain_all, exhaustive, must_fail_without, name, sequence, thread};
 use std::sync::Arc;
 
-/// The writer publishes while the drain drains; what the drain has seen at the end is the last one.
+/// The writer publishes while the drain drains. In the end the drain has seen the last cursor.
 fn model() {
     let (mut writer, mut drain) = slots(1);
     let key = writer.take(name(1)).unwrap();
@@ -27,7 +28,7 @@ fn no_update_is_lost() {
     exhaustive(model);
 }
 
-/// A ring of one place: a second entry of the same slot would find no room, which the queue asserts.
+/// A ring with one place: a second entry of the same slot would find no room, and the queue asserts that there is room.
 fn tight() {
     let (mut writer, mut drain) = slots(1);
     let key = writer.take(name(1)).unwrap();
@@ -43,8 +44,8 @@ fn the_queue_never_overflows() {
     exhaustive(tight);
 }
 
-/// Two threads publish, each in a slot of its own; the ring has a place for each and none to spare. One of them is a pen,
-/// as inline trackers have.
+/// Two threads publish, each in its own slot; the ring has exactly one place for each. One thread uses a pen, as inline
+/// trackers do.
 fn two_writers() {
     let ([mut a, mut b], mut drain) = slots_for([1, 1]);
     let keys = [a.take(name(1)).unwrap(), b.take(name(2)).unwrap()];
@@ -67,7 +68,7 @@ fn no_update_of_two_writers_is_lost() {
     bounded(4, two_writers);
 }
 
-/// How the protocol is gone through.
+/// The order of the protocol's steps.
 #[derive(Clone, Copy, Default)]
 struct Steps {
     read_before_clear: bool,

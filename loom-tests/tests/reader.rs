@@ -1,6 +1,6 @@
-//! Reader: a third thread that reads `last_event_id` while the drain drains and releases sees its own stream's or nothing,
-//! and so does one that looks at all slots. Explored with at most four pre-emptions where three threads have many steps:
-//! all orders are too many.
+//! Reader: a third thread that reads `last_event_id` while the drain drains and releases sees its own stream's id or
+//! none, and so does a thread that surveys all slots. Explored with at most four pre-emptions if three threads have
+//! many steps, since there are too many orders to try all.
 
 use segno::slot::slots;
 use segno_loom_tests::{bounded, cursor, exhaustive, must_fail_without, name, sequence, thread};
@@ -30,7 +30,7 @@ fn model() {
     publisher.join().unwrap();
 }
 
-/// One looks at all slots when the first stream is stored, while its slot goes to the next.
+/// One thread surveys all slots when the first stream has been stored, while its slot goes to the next stream.
 fn survey() {
     let (mut writer, mut drain) = slots(1);
     let key = writer.take(name(1)).unwrap();
@@ -40,7 +40,7 @@ fn survey() {
     let survey = drain.survey();
     let reader = thread::spawn(move || {
         let left = survey.unflushed().find(|published| published.name.stream == 1);
-        assert!(left.is_none(), "what is durable is said to be left");
+        assert!(left.is_none(), "a durable cursor is reported as left");
     });
     let publisher = thread::spawn(move || {
         if let Some(next) = writer.take(name(2)) {
@@ -66,14 +66,14 @@ must_fail_without! {
     without_release_a_number_is_read_of_another_stream: Durable Release, bounded(4, model), "9 is durable of 1";
     without_acquire_a_number_is_read_of_another_stream: Durable Acquire, bounded(4, model), "9 is durable of 1";
     without_release_what_was_stored_is_left:
-        Durable Release, exhaustive(survey), "what is durable is said to be left";
+        Durable Release, exhaustive(survey), "a durable cursor is reported as left";
     without_acquire_what_was_stored_is_left:
-        Durable Acquire, exhaustive(survey), "what is durable is said to be left";
+        Durable Acquire, exhaustive(survey), "a durable cursor is reported as left";
     without_release_a_value_is_read_before_it_is_written: Value Release, bounded(4, model), "Causality violation";
     without_acquire_a_value_is_read_before_it_is_written: Value Acquire, bounded(4, model), "Causality violation";
 }
 
-/// A handle that knows a place, but not whose stay it is.
+/// A handle that knows the slot but not its generation, and so not whose stay it is.
 #[cfg(loom)]
 #[test]
 #[should_panic(expected = "another stream's id")]

@@ -1,6 +1,7 @@
-//! Reopening: a look-up is answered once, from no opening that had ended when it was asked; both halves of an opening are
-//! let go of before the next, and a half that fails costs one reopening. Explored to the end where one opening begins, else
-//! with at most two or three pre-emptions, and one where three threads or both store threads run.
+//! Reopening: a look-up is answered exactly once, and never from an opening that had ended before the look-up was
+//! asked; both halves of an opening are dropped before the next opening, and a half that fails causes one reopening.
+//! Explored to the end if one opening begins, else with at most two or three pre-emptions, and with one if three
+//! threads or both store threads run.
 
 use segno::base::Span;
 use segno::persist::parts::{lookups, threads};
@@ -15,10 +16,10 @@ use segno_loom_tests::{
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// Looks up which opening is answered from; 0: none is.
+/// Looks up which opening answers; 0 if none does.
 fn ask(control: &PersistControl, check: impl FnOnce(u64) + Send + 'static) {
     let reply = move |found: Result<Option<_>, StoreError>| {
-        // When the test has failed, answers mean nothing.
+        // After a failure, answers are not checked.
         if !std::thread::panicking() {
             check(found.ok().flatten().map_or(0, |cursor: segno::store::Record| cursor.sequence));
         }
@@ -26,7 +27,7 @@ fn ask(control: &PersistControl, check: impl FnOnce(u64) + Send + 'static) {
     control.load((*name(1)).clone(), Box::new(reply)).unwrap();
 }
 
-/// Counts an answer, which must be one of these. What the test itself counts is no part of the model.
+/// Counts an answer, which must be one of these openings. The test's own counter is not part of the model.
 fn one_of(openings: &'static [u64], answers: &Arc<AtomicU64>) -> impl FnOnce(u64) + Send + 'static {
     let answers = Arc::clone(answers);
     move |opening| {
@@ -35,10 +36,10 @@ fn one_of(openings: &'static [u64], answers: &Arc<AtomicU64>) -> impl FnOnce(u64
     }
 }
 
-/// What is said, an opening or none, and which openings may answer whoever asks behind it.
+/// A word, which names an opening or none (0), and the openings that may answer a look-up after the word.
 type Said = (u64, &'static [u64]);
 
-/// One says, and asks behind each that has an answer.
+/// One thread gives the words, and looks up after each word that has answers.
 fn model(said: &'static [Said]) {
     let (writer, _drain) = slots(1);
     let (control, say, run) = lookups(writer.ringer(), clock());
@@ -52,7 +53,7 @@ fn model(said: &'static [Said]) {
                     ask(&control, one_of(allowed, &answers));
                 }
             }
-            // It goes on: nothing is answered any more once it has ended.
+            // `say` lives on: once it is dropped, no look-up is answered any more.
             say
         }
     });
@@ -62,11 +63,11 @@ fn model(said: &'static [Said]) {
     assert_eq!(answers.load(Ordering::Relaxed), asked, "a look-up was not answered once");
 }
 
-/// An opening that is looked up in.
+/// One opening, with a look-up.
 const BEGUN: &[Said] = &[(1, &[1])];
-/// One that ends. Whoever asked before may be answered from it.
+/// An opening that ends. It may answer a look-up that was asked before its end.
 const ENDED: &[Said] = &[(1, &[0, 1]), (0, &[0])];
-/// One that ends, and the next: never the first one again.
+/// An opening that ends, and the next. After the end, the first one never answers.
 const REOPENED: &[Said] = &[(1, &[]), (0, &[0, 2]), (2, &[2])];
 
 #[test]
@@ -80,21 +81,21 @@ fn what_has_ended_before_a_look_up_does_not_answer_it() {
 }
 
 #[test]
-fn nor_does_it_when_there_is_the_next() {
+fn what_has_ended_before_a_look_up_does_not_answer_it_when_there_is_the_next() {
     bounded(2, || model(REOPENED));
 }
 
 #[test]
-fn nor_where_the_look_up_is_heard_first() {
+fn what_has_ended_does_not_answer_a_look_up_that_is_heard_first() {
     questions_first(|| bounded(2, || model(ENDED)));
 }
 
 #[test]
-fn nor_where_it_is_heard_first_when_there_is_the_next() {
+fn what_has_ended_does_not_answer_a_look_up_that_is_heard_first_when_there_is_the_next() {
     questions_first(|| bounded(2, || model(REOPENED)));
 }
 
-/// Two ask while one says; whoever asks, asks once, and has one answer.
+/// Two threads look up while one gives words. Each look-up gets one answer.
 fn several() {
     let (writer, _drain) = slots(1);
     let (control, say, run) = lookups(writer.ringer(), clock());
@@ -128,12 +129,12 @@ fn each_of_several_is_answered_once() {
     bounded(1, several);
 }
 
-/// Tells one thread that something was let go of, with no steps of a model beside the waking.
+/// Tells one thread that a half was dropped. The model has no steps for this except the wake-up.
 #[derive(Clone)]
 struct LetGo(Arc<AtomicU64>, Arc<Sleeper>);
 
 impl LetGo {
-    /// To the thread that asks.
+    /// Tells the thread that calls this.
     fn new() -> Self {
         Self(Arc::default(), Arc::new(Sleeper::current()))
     }
@@ -143,27 +144,27 @@ impl LetGo {
         self.1.wake();
     }
 
-    /// Waits until it was said so often. If it never is, for ever.
+    /// Waits until this many halves were dropped; for ever if they never are.
     fn wait(&self, times: u64) {
         while self.0.load(Ordering::Relaxed) < times {
             park(None);
         }
     }
 
-    /// A half that says so.
+    /// A half that reports when it is dropped.
     fn half(&self, opening: u64) -> Box<Half> {
         let let_go = self.clone();
         half(opening, move || let_go.say())
     }
 
-    /// One that has failed for good, and says so too.
+    /// A half that has failed for good, and reports when it is dropped.
     fn closed_half(&self, opening: u64) -> Box<Half> {
         let let_go = self.clone();
         closed_half(opening, move || let_go.say())
     }
 }
 
-/// Nobody asks: a half that is taken away is let go of all the same.
+/// Without any look-up, a half that is taken away is still dropped.
 fn unasked() {
     let (writer, _drain) = slots(1);
     let (control, say, run) = lookups(writer.ringer(), clock());
@@ -173,7 +174,7 @@ fn unasked() {
         say(None);
         let_go.wait(1);
         say(Some((2, let_go.half(2))));
-        // The thread that says it ends.
+        // Dropping `say` ends the other thread, which must drop the half.
         drop(say);
         let_go.wait(2);
         drop(control);
@@ -187,8 +188,9 @@ fn a_half_is_let_go_of_while_nobody_asks() {
     bounded(2, unasked);
 }
 
-/// Both store threads over a store that is open once at a time, as a locked file is: it waits for both halves. The half for
-/// look-ups of its first opening has failed for good, which two who ask find out.
+/// Both store threads over a store that can be open only once at a time, like a locked file: opening it waits until
+/// both halves are dropped. In the first opening the half for look-ups has failed for good, which two look-ups find
+/// out.
 fn whole() {
     let (_writer, drain) = slots(1);
     let (openings, failures, answers, let_go) =
@@ -271,19 +273,19 @@ impl Drop for Word {
     }
 }
 
-/// How the protocol is gone through.
+/// The order of the protocol's steps.
 #[derive(Clone, Copy, Default)]
 struct Steps {
-    /// The newest word is not looked for before an answer.
+    /// An answer is given without looking for a newer word.
     answer_from_what_was_heard: bool,
-    /// A word is taken up when somebody asks.
+    /// A word is taken only when a look-up comes.
     hear_only_when_asked: bool,
-    /// The word before is taken away, and then the newer one is left.
+    /// The old word is taken away before the newer one is put there.
     give_way_first: bool,
 }
 
-/// The protocol itself over a desk, so that its steps can be swapped: an opening that ends, a look-up behind it, or none, and
-/// the next opening.
+/// The protocol itself over a desk, so that its steps can be swapped: an opening that ends, then a look-up if `asked`,
+/// then the next opening.
 fn protocol(steps: Steps, asked: bool) {
     let (asker, teller, mut desk) = desk::<(), Option<Option<Word>>>(1);
     let telling = thread::spawn(move || {

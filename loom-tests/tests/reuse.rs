@@ -1,12 +1,12 @@
-//! Free and reuse: a slot goes to another stream only after it was released, and a retry with the key of the stream
-//! before reads nothing. Explored to the end.
+//! Free and reuse: a slot goes to another stream only after its release, and a retry with the key of the former stream
+//! reads nothing. Explored to the end.
 
 use segno::slot::{Phase, slots};
 use segno::sync::Bits;
 use segno_loom_tests::{cursor, exhaustive, must_fail_without, name, sequence, thread};
 use std::sync::Arc;
 
-/// The writer ends a stream and takes the slot again as soon as it may; the drain drains, retries and releases.
+/// The writer ends a stream and takes its slot again as soon as it can, while the drain drains, retries and releases.
 fn model() {
     let (mut writer, mut drain) = slots(1);
     let old = writer.take(name(1)).unwrap();
@@ -24,7 +24,7 @@ fn model() {
         let Some(key) = drain.pop() else { continue };
         popped.push(key);
         let read = drain.read(key);
-        // What is read under a key is its own stream's.
+        // A key reads only the cursor of its own stream.
         let stream = read.as_ref().map(|p| (p.name.stream, p.generation));
         assert!(stream.is_none_or(|(stream, generation)| (stream == 1) == (generation == old.generation)));
         if read.is_some_and(|p| p.phase != Phase::Live) {
@@ -38,7 +38,7 @@ fn model() {
     if let Some(new) = new {
         assert_ne!(new, old);
         assert_eq!(sequence(drain.read(new)), 7);
-        // It comes off the queue, or did before, with the key of one stream or the other.
+        // The slot is on the queue, or was before, with the key of one stream or the other.
         assert!(popped.contains(&new) || drain.pop() == Some(new), "what was published is not queued");
     }
 }
@@ -48,7 +48,7 @@ fn a_slot_is_reused_only_after_its_release() {
     exhaustive(model);
 }
 
-/// The way of a free place from one thread to the other: the link must be seen with the place.
+/// How a free place goes from one thread to the other: who sees the place must see its link too.
 fn free_list() {
     let parts = Arc::new((segno::slot::parts::FreeList::default(), Bits::new(5), Bits::new(5)));
     let giver = thread::spawn({
@@ -106,7 +106,7 @@ fn giving_a_place_before_its_link_is_written_loses_places() {
     });
 }
 
-/// The slot goes on the free list first, and is emptied then: by that time it may be another stream's.
+/// The slot goes on the free list first and is emptied afterwards, when it may already belong to another stream.
 #[cfg(loom)]
 #[test]
 #[should_panic(expected = "the new stream's value is gone")]

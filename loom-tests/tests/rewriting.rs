@@ -1,6 +1,6 @@
-//! Rewriting: a cursor that is read while its words are written over comes out whole, and none comes after a newer one.
-//! Explored to the end with one reader; with two, and beside the drain, at most two pre-emptions: there are too many
-//! orders to try all.
+//! Rewriting: a cursor that is read while its words are overwritten is read whole, and never after a newer one.
+//! Explored to the end with one reading thread; with two, or with the drain, at most two pre-emptions, since there are
+//! too many orders to try all.
 
 use segno::base::Cursor;
 use segno::slot::parts::CursorCell;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// The sequence of a cursor whose id takes a second word.
 const LONG: u64 = 1_000_000_000;
 
-/// Looks so often: each cursor is whole, and none is older than the one before.
+/// Reads `looks` times. Each cursor must be whole, and none older than the one before.
 fn look(mut read: impl FnMut() -> Option<Cursor>, looks: usize) {
     let mut last = 0;
     for _ in 0..looks {
@@ -22,7 +22,7 @@ fn look(mut read: impl FnMut() -> Option<Cursor>, looks: usize) {
     }
 }
 
-/// The third cursor is written over the first, while a reader may be at it.
+/// The third cursor overwrites the first, which a thread may be reading.
 fn model<const LOOKS: usize, const READERS: usize>() {
     let cell = Arc::new(CursorCell::with(&cursor(1)));
     let readers = [(); READERS].map(|()| {
@@ -34,7 +34,8 @@ fn model<const LOOKS: usize, const READERS: usize>() {
     assert_eq!(cell.read(), Some(cursor(3)));
 }
 
-/// An id that is too long for the cell, from a pen: the slot gets another one, and the end knows of it.
+/// A pen writes an id that is too long for the cell. The slot gets another cell, and the drain reads the last
+/// cursor from there.
 fn outgrown() {
     let (mut writer, mut drain) = slots(1);
     let key = writer.take(name(1)).unwrap();
@@ -81,12 +82,12 @@ fn a_reader_never_sees_half_a_cursor() {
 }
 
 #[test]
-fn nor_does_one_that_looks_twice() {
+fn a_reader_that_looks_twice_never_sees_half_a_cursor() {
     exhaustive(model::<2, 1>);
 }
 
 #[test]
-fn nor_do_two() {
+fn two_readers_never_see_half_a_cursor() {
     bounded(2, model::<1, 2>);
 }
 
@@ -107,7 +108,7 @@ must_fail_without! {
     without_the_acquire_of_a_word_half_a_cursor_is_read: Over Acquire, exhaustive(model::<1, 1>), "half of one";
 }
 
-/// How a cell could be written, and read.
+/// Ways to write and to read a cell.
 #[cfg(loom)]
 #[derive(Clone, Copy, Default)]
 struct Steps {
@@ -116,7 +117,7 @@ struct Steps {
     counted_once: bool,
 }
 
-/// The protocol itself over two words a half and a count, so that its steps can be swapped.
+/// The protocol itself, over a count and two words for each half, so that its steps can be swapped.
 #[cfg(loom)]
 fn protocol(steps: Steps) {
     use segno::sync::{Edge, Number};

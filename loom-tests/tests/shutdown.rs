@@ -1,5 +1,5 @@
-//! Shutdown: everything published before it is flushed, and whoever still asks is answered or refused. Explored with at most
-//! three pre-emptions: a turn of the flusher has too many steps to try all orders.
+//! Shutdown: everything that was published before it is flushed, and a later flush is answered or refused. Explored
+//! with at most three pre-emptions: a turn of the flusher has too many steps to try all orders.
 
 use segno::base::Span;
 use segno::slot::slots;
@@ -12,7 +12,7 @@ const WINDOW: Span = Span::from_millis(100);
 /// The clock stands still, so this never passes.
 const PATIENCE: Span = Span::from_secs(9);
 
-/// The flusher runs while a stream is published and ended, and then all of it.
+/// The flusher runs while a stream is published and ended. Then everything is shut down.
 fn model(window: Span) {
     let (mut writer, drain) = slots(1);
     let key = writer.take(name(1)).unwrap();
@@ -25,10 +25,10 @@ fn model(window: Span) {
     run();
     publishing.join().unwrap();
     assert_eq!(store.sequence(1), 2, "a cursor was not flushed");
-    assert_eq!(survey.unflushed().count(), 0, "what is durable is said to be left");
+    assert_eq!(survey.unflushed().count(), 0, "a durable cursor is reported as left");
 }
 
-/// One publishes, another ends: what was published meanwhile is flushed, or said to be left.
+/// One thread publishes while another shuts down. What is published meanwhile is flushed, or reported as left.
 fn unannounced() {
     let (mut writer, drain) = slots(1);
     let key = writer.take(name(1)).unwrap();
@@ -42,7 +42,7 @@ fn unannounced() {
     assert_eq!(store.sequence(1) == 1, survey.unflushed().count() == 0, "a cursor is neither flushed nor left");
 }
 
-/// A removal is flushed as a cursor is, and its slot comes back.
+/// A removal is flushed like a cursor, and its slot becomes free again.
 fn removal() {
     let (mut writer, drain) = slots(1);
     let key = writer.take(name(1)).unwrap();
@@ -59,7 +59,7 @@ fn removal() {
     assert!(writer.take(name(2)).is_some(), "the slot did not come back");
 }
 
-/// One who is dropped ends it too.
+/// Dropping `end` shuts down, too.
 fn dropped() {
     let (mut writer, drain) = slots(1);
     let key = writer.take(name(1)).unwrap();
@@ -73,7 +73,7 @@ fn dropped() {
     assert_eq!(store.sequence(1), 1, "a cursor was not flushed");
 }
 
-/// A flush that was asked for before the end is done, and said to be.
+/// A flush that was asked for before the end is done and answered.
 fn flush_before() {
     let (mut writer, drain) = slots(1);
     let key = writer.take(name(1)).unwrap();
@@ -93,7 +93,7 @@ fn flush_before() {
     assert_eq!(answers.load(Ordering::Relaxed), 1, "a flush before the end was given up");
 }
 
-/// A flush that comes as the persister ends is refused, or answered: nobody waits for ever.
+/// A flush that comes while the persister ends is refused or answered, so that no thread waits for ever.
 fn late_flush() {
     let (_writer, drain) = slots(1);
     let (_store, control, mut end, run) = persister(drain, NONE);
@@ -124,7 +124,7 @@ fn no_window_is_waited_for() {
 }
 
 #[test]
-fn what_comes_meanwhile_is_flushed_or_left() {
+fn what_is_published_meanwhile_is_flushed_or_reported_as_left() {
     bounded(3, unannounced);
 }
 
@@ -134,7 +134,7 @@ fn removals_are_flushed() {
 }
 
 #[test]
-fn the_end_is_said_by_dropping_it() {
+fn dropping_the_end_shuts_down() {
     bounded(3, dropped);
 }
 

@@ -1,4 +1,5 @@
-//! Tombstones: once a removal was published no attempt reads an older cursor, however late it is. Explored to the end.
+//! Tombstones: after a removal is published, no attempt reads an older cursor, however late the attempt is. Explored to
+//! the end.
 
 use segno::slot::{Phase, slots};
 use segno_loom_tests::{cursor, exhaustive, must_fail_without, name, thread};

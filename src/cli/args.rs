@@ -1,7 +1,7 @@
 //! The subcommands and their arguments.
 //!
-//! In: words. Out: [`Args`], every value already read as what it is.
-//! Law: others script against these names; they are those of the design's section 7.
+//! In: the words of the command line. Out: [`Args`], with every value parsed.
+//! Law: users' scripts depend on these names, so they do not change.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -23,39 +23,40 @@ pub(super) struct Args {
 
 #[derive(Subcommand, Debug)]
 pub(super) enum Command {
-    /// Stand before an event stream: heal its cuts, state its gaps
+    /// Run the reverse proxy: heal the cuts of event streams and state their gaps
     Proxy(Box<ProxyArgs>),
-    /// Run a flaky upstream, the proxy and clients in one process, and count what was lost and repeated
+    /// Run a flaky upstream, the proxy and clients in one process, and count lost and repeated events
     Demo(DemoArgs),
-    /// Follow an event stream for ever, over cuts and restarts
+    /// Follow an event stream across cuts and restarts, until stopped
     Tail(TailArgs),
     /// List the stored cursors
     Sessions(SessionsArgs),
-    /// Read an event stream on standard input, write its events as JSON lines
+    /// Read an event stream on standard input and write its events as JSON lines
     Parse(ParseArgs),
-    /// Read a configuration, say what is wrong and where
+    /// Check a configuration file, and say what is wrong and where
     Check(CheckArgs),
 }
 
 #[derive(ClapArgs, Debug)]
 #[command(group = ArgGroup::new("routes").args(["upstream", "config"]).required(true).multiple(true))]
 pub(crate) struct ProxyArgs {
-    /// Where requests go, for every route that names no upstream of its own
+    /// The upstream's URL, for every route that does not name an upstream of its own
     #[arg(long, value_name = "URL", value_parser = Upstream::parse)]
     pub(crate) upstream: Option<Upstream>,
-    /// Where clients connect; may be given several times [default: 127.0.0.1:8080]
+    /// The address where clients connect; may be given several times [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR", value_parser = address)]
     pub(crate) listen: Vec<SocketAddr>,
-    /// Where cursors are kept: redb:PATH or memory [default: redb:segno.redb]
+    /// Where cursors are kept: `redb:PATH` is a file and survives a restart, `memory` does not [default:
+    /// redb:segno.redb]
     #[arg(long, value_name = "STORE", value_parser = StoreConfig::parse)]
     pub(crate) store: Option<StoreConfig>,
-    /// Store recent events too, so that replay survives a restart
+    /// Store recent events too: replay then survives a restart, at the price of more disk writes
     #[arg(long)]
     pub(crate) durable: bool,
-    /// Where metrics and health are served [default: nowhere]
+    /// The address that serves metrics, health and stored cursors [default: none]
     #[arg(long, value_name = "ADDR", value_parser = address)]
     pub(crate) admin: Option<SocketAddr>,
-    /// A configuration file; a route's own key beats a flag, a flag beats the rest of the file
+    /// A configuration file. A flag overrides the file, except for keys that a route sets itself
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
@@ -66,47 +67,54 @@ pub(crate) struct ProxyArgs {
 #[derive(ClapArgs, Debug)]
 #[command(next_help_heading = "For all routes")]
 pub(crate) struct KnobArgs {
-    /// How long upstream is read on after the last client left, 0s for not at all [default: 30s]
+    /// How long to keep reading upstream after the last client left; 0s stops at once. Longer lets clients come back to
+    /// an unbroken stream, but upstream keeps working, which may cost money [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = parse_span)]
     linger: Option<Span>,
-    /// Silence after which a comment is sent to clients, 0s for none [default: 15s]
+    /// Send clients a comment after this much silence; 0s sends none. Shorter finds dead clients sooner, longer saves
+    /// packets [default: 15s]
     #[arg(long, value_name = "TIME", value_parser = parse_span)]
     heartbeat: Option<Span>,
-    /// Recent events kept per stream [default: 256]
+    /// How many recent events to keep per stream. More replays further back and takes more memory [default: 256]
     #[arg(long, value_name = "N")]
     replay_events: Option<usize>,
-    /// Bytes of recent events kept per stream [default: 1MiB]
+    /// How many bytes of recent events to keep per stream. More replays further back and takes more memory [default:
+    /// 1MiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     replay_bytes: Option<usize>,
-    /// How long a cut stream is asked for again, 0s for not at all [default: 60s]
+    /// How long to try to heal a cut stream; 0s heals none. Longer rides out longer outages, shorter tells clients
+    /// sooner [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = parse_span)]
     heal_for: Option<Span>,
-    /// How long an answer's head waits for upstream [default: 3s]
+    /// How long to hold back the head of an answer while upstream is away. Longer keeps an error status possible,
+    /// shorter shows clients an open stream sooner [default: 3s]
     #[arg(long, value_name = "TIME", value_parser = parse_span)]
     hold_head: Option<Span>,
-    /// Silence of upstream that counts as a cut, 0s for none [default: 0s]
+    /// Treat this much silence from upstream as a cut; 0s never does. Set it above the interval of upstream's pings
+    /// [default: 0s]
     #[arg(long, value_name = "TIME", value_parser = parse_span)]
     upstream_idle: Option<Span>,
-    /// The largest event held whole, at most half of --replay-bytes [default: 512KiB]
+    /// The largest event to keep whole, at most half of --replay-bytes. A cut inside a larger event cannot be healed
+    /// [default: 512KiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     max_event_bytes: Option<usize>,
-    /// Certificates (PEM) to trust for upstreams instead of the system's
+    /// A file of certificates (PEM) to trust for upstreams instead of the system's
     #[arg(long, value_name = "FILE")]
     upstream_ca: Option<PathBuf>,
-    /// Ids of segno's own for events without any [default: auto]
+    /// When to add ids to events. Streams without ids cannot be resumed [default: auto]
     #[arg(long, value_name = "WHEN")]
     ids: Option<IdsArg>,
-    /// One upstream request for all clients of a target with the same credentials
+    /// Make one upstream request for all clients with the same target and credentials. Saves upstream connections
     #[arg(long)]
     share: bool,
-    /// When a repeated event is dropped [default: resume]
+    /// When to drop a repeated event [default: resume]
     #[arg(long, value_name = "WHEN")]
     dedup: Option<DedupArg>,
 }
 
 #[derive(Clone, Copy, ValueEnum, Debug)]
 enum IdsArg {
-    /// Where the first event of a stream has none
+    /// If the first event of a stream has no id
     Auto,
     /// Never
     Off,
@@ -114,9 +122,9 @@ enum IdsArg {
 
 #[derive(Clone, Copy, ValueEnum, Debug)]
 enum DedupArg {
-    /// While catching up after a reconnect
+    /// While catching up after a cut: a legal stream may repeat an id at other times
     Resume,
-    /// Always
+    /// Always: for an upstream that repeats itself and whose ids are unique
     Always,
     /// Never
     Off,
@@ -124,23 +132,24 @@ enum DedupArg {
 
 #[derive(ClapArgs, Debug)]
 pub(crate) struct DemoArgs {
-    /// How long to run; with --listen the default is until it is stopped [default: 20s]
+    /// How long to run, from 1s to 1h; with --listen any time, and without end by default [default: 20s]
     #[arg(long, value_name = "TIME", value_parser = parse_span)]
     pub(crate) duration: Option<Span>,
     /// Write the counts as one JSON object on standard output
     #[arg(long)]
     pub(crate) json: bool,
-    /// Serve only the flaky upstream, at this address, to try things by hand: GET /feed, /restart and /no-ids, POST /answer
+    /// Serve only the flaky upstream, at this address, to try things by hand: GET /feed, /restart and /no-ids, POST
+    /// /answer
     #[arg(long, value_name = "ADDR", value_parser = address, conflicts_with = "json")]
     pub(crate) listen: Option<SocketAddr>,
 }
 
 #[derive(ClapArgs, Debug)]
 pub(crate) struct ParseArgs {
-    /// Bytes read at a time
+    /// Bytes to read at a time, from 1 to 64MiB
     #[arg(long, value_name = "N", default_value = "64KiB", value_parser = read_size)]
     pub(crate) read_size: usize,
-    /// The largest event that is held; larger ones are reported and skipped
+    /// The largest event to hold in memory. Larger events are reported on standard error and skipped
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size)]
     pub(crate) max_event_bytes: usize,
 }
@@ -149,25 +158,25 @@ pub(crate) struct ParseArgs {
 pub(crate) struct TailArgs {
     /// The stream's URL
     pub(crate) url: String,
-    /// Store how far the stream was printed under this name, and go on from there next time
+    /// Remember under this name how far the stream was printed, and go on from there next time
     #[arg(long, value_name = "NAME")]
     pub(crate) cursor: Option<String>,
-    /// Where the cursor is kept [default: redb:segno.redb]
+    /// Where to keep the cursor: `redb:PATH` or `memory` [default: redb:segno.redb]
     #[arg(long, value_name = "STORE", value_parser = StoreConfig::parse, requires = "cursor")]
     pub(crate) store: Option<StoreConfig>,
-    /// A header of the request; may be given several times
+    /// A header to send with the request; may be given several times
     #[arg(short = 'H', long, value_name = "NAME: VALUE", value_parser = header)]
     pub(crate) header: Vec<(String, String)>,
-    /// The method [default: GET, with --data POST]
+    /// The request's method [default: GET, or POST with --data]
     #[arg(long, value_name = "METHOD")]
     pub(crate) method: Option<String>,
-    /// The request's body; @FILE reads it from a file
+    /// The request's body; @FILE reads the body from a file
     #[arg(long, value_name = "BODY")]
     pub(crate) data: Option<String>,
-    /// Ask again with a POST that upstream has seen
+    /// Reconnect even if that repeats a POST that upstream has seen and may have acted on
     #[arg(long)]
     pub(crate) repeat_post: bool,
-    /// Write a JSON line an event instead of the event's own bytes
+    /// Write one JSON line per event instead of the event's own bytes
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -177,10 +186,10 @@ pub(crate) struct SessionsArgs {
     /// The store to read [default: redb:segno.redb]
     #[arg(long, value_name = "STORE", value_parser = StoreConfig::parse, conflicts_with = "admin")]
     pub(crate) store: Option<StoreConfig>,
-    /// The admin address of a running proxy, which has its store open
+    /// The admin address of a running proxy; ask it while it has the store open
     #[arg(long, value_name = "ADDR", value_parser = address)]
     pub(crate) admin: Option<SocketAddr>,
-    /// Write one JSON object on standard output
+    /// Write the list as one JSON object on standard output
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -192,7 +201,7 @@ pub(crate) struct CheckArgs {
 }
 
 impl ProxyArgs {
-    /// What the flags add to a configuration.
+    /// The settings that the flags make.
     pub(crate) fn flags(&self) -> Flags {
         Flags {
             listen: self.listen.clone(),
@@ -248,12 +257,12 @@ impl From<DedupArg> for Dedup {
     }
 }
 
-/// Where cursors are kept when nobody says anything else.
+/// The store of `proxy`, `tail` and `sessions` without `--store`.
 pub(crate) fn default_store() -> StoreConfig {
     StoreConfig::Redb { path: PathBuf::from("segno.redb") }
 }
 
-/// A setting for a flag that was given.
+/// The setting that a flag makes; `None` if the flag was not given.
 fn given<T: Clone + 'static>(value: Option<T>, set: fn(&mut Route, T)) -> Option<Setting> {
     let value = value?;
     Some(Rc::new(move |route: &mut Route| set(route, value.clone())))

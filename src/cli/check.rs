@@ -1,7 +1,8 @@
-//! `segno check FILE`: says whether a configuration is sound.
+//! `segno check FILE`: checks a configuration file.
 //!
-//! In: a file. Out: `FILE: ok, N routes` on standard output, or each problem with its place, and exit code 2.
-//! Law: nothing is opened or connected to but the file itself.
+//! In: a file. Out: `FILE: ok, N routes` on standard output; or each problem with its place on standard error, and exit
+//! code 2.
+//! Law: the command opens the file and nothing else, and connects to nothing.
 
 use std::io::Write;
 
@@ -9,12 +10,12 @@ use super::args::CheckArgs;
 use super::{Stop, load};
 use crate::config::file::Flags;
 
-/// Reads the file and says how it is.
+/// Reads the file and reports what is wrong with it, or the number of its routes.
 pub(super) fn run(args: &CheckArgs, mut out: impl Write) -> Result<(), Stop> {
     let config = load::config(Some(&args.file), Flags::default())?;
     let (file, routes) = (args.file.display(), config.routes.len());
     let noun = if routes == 1 { "route" } else { "routes" };
-    // The exit code says the same, so a reader that has gone away has missed nothing.
+    // If standard output is closed, the exit code still shows the result.
     let _ = writeln!(out, "{file}: ok, {routes} {noun}");
     Ok(())
 }
@@ -32,7 +33,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sound_file_is_counted_and_a_faulty_one_told() {
+    fn a_sound_file_is_ok_and_a_faulty_one_is_reported() {
         let path = file("sound", "[[route]]\nupstream = \"http://h\"\n");
         let mut out = Vec::new();
         run(&CheckArgs { file: path.clone() }, &mut out).unwrap();

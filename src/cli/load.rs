@@ -1,7 +1,7 @@
 //! Reads a configuration file from disk.
 //!
-//! In: a path and flags. Out: a sound [`Config`], or the [`Stop`] that names every problem.
-//! Law: a file is read up to a bound, and one that cannot be read is a problem of the configuration.
+//! In: a path and flags. Out: a [`Config`] without faults, or a [`Stop`] that lists every problem.
+//! Laws: a file is read up to a bound; a file that cannot be read counts as a problem of the configuration.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,10 +11,10 @@ use super::Stop;
 use crate::config::file::{self, Flags, Problem};
 use crate::config::{Config, StoreConfig};
 
-/// More than a thousand routes with every key take less.
+/// The largest configuration file. A thousand routes with every key take less.
 const MAX_FILE_BYTES: u64 = 4 << 20;
 
-/// The configuration that a file, if there is one, and the flags make.
+/// The configuration that the flags make, together with the file if there is one.
 pub(super) fn config(path: Option<&Path>, flags: Flags) -> Result<Config, Stop> {
     let name = path.map(|path| path.display().to_string());
     let text = match path {
@@ -29,7 +29,7 @@ pub(super) fn config(path: Option<&Path>, flags: Flags) -> Result<Config, Stop> 
     config.map_err(|list| Stop::Problems { file: name, list })
 }
 
-/// Names what the configuration asks for and this build does not have.
+/// Lists what the configuration asks for and this build lacks.
 fn not_built(config: &Config) -> Vec<Problem> {
     let mut list = Vec::new();
     if let StoreConfig::Redis { .. } = config.store {
@@ -64,13 +64,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_that_are_no_text_are_told_with_their_place() {
+    fn bytes_that_are_not_utf8_are_reported_with_their_place() {
         let error = String::from_utf8(b"a = 1\n\xc3\xa4\xff".to_vec()).unwrap_err();
         assert_eq!(not_utf8(&error).at, Some((2, 2)));
     }
 
     #[test]
-    fn a_file_that_is_not_there_is_a_problem_of_the_configuration() {
+    fn a_missing_file_is_a_problem_of_the_configuration() {
         let stop = config(Some(Path::new("/nowhere/segno.toml")), Flags::default()).unwrap_err();
         assert_eq!(stop.code(), 2);
         assert!(stop.to_string().starts_with("/nowhere/segno.toml: this file cannot be read"), "{stop}");

@@ -1,16 +1,17 @@
-//! Log lines on standard error, written by a thread of their own.
+//! Log lines on standard error, written by their own thread.
 //!
-//! In: events of `tracing`. Out: lines; the level is chosen by `SEGNO_LOG` (`warn`, `info`, `debug`), `info` without it.
-//! Law: whoever logs never waits: lines go through a bounded queue, and what does not fit is left out.
+//! In: events of `tracing`. Out: log lines. The variable `SEGNO_LOG` chooses the level (`warn`, `info`, `debug`); the
+//! default is `info`.
+//! Law: logging never waits. Lines go through a bounded queue, and a line that does not fit is dropped.
 
 use std::io::{self, IsTerminal};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
-/// Lines that may wait to be written.
+/// How many log lines may wait to be written.
 const QUEUE: usize = 4_096;
 
-/// Starts logging; lines that wait are written when the guard goes.
+/// Starts logging. Dropping the guard writes the log lines that still wait.
 pub(super) fn start() -> WorkerGuard {
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)

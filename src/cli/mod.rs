@@ -1,8 +1,10 @@
 //! The command line of the `segno` program.
 //!
-//! In: arguments, standard input. Out: results on standard output, progress and problems on standard error, an exit code.
-//! Laws: 0 is success, 1 a failure, 2 bad arguments or configuration; standard output carries nothing but results; a
-//! reader that goes away ends the program in peace; colour only for a terminal, and never with `NO_COLOR` set.
+//! In: arguments, standard input. Out: results on standard output, progress and problems on standard error, an exit
+//! code.
+//! Laws: exit code 0 is success, 1 a failure, 2 bad arguments or a bad configuration; standard output carries nothing
+//! but results; a closed standard output ends the program without an error; colours are only for terminals, and never
+//! used when `NO_COLOR` is set.
 
 mod args;
 mod check;
@@ -29,23 +31,24 @@ use self::stop::Stop;
 pub fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
-        Err(error) => return refuse(&error),
+        Err(error) => return show(&error),
     };
     let _files = survive_file_limits();
     match dispatch(args.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(stop) => {
-            // Nobody is left to tell when standard error is gone; the code still says it.
+            // If standard error is closed, the exit code still shows the failure.
             let _ = write!(io::stderr().lock(), "{stop}");
             ExitCode::from(stop.code())
         }
     }
 }
 
-/// Writing beyond the size that a file may have (`ulimit -f`) shall fail as it does on a full disk, which the store's
-/// failures are made for; without this the system ends the program. Nobody need listen: being caught is enough.
+/// Catches SIGXFSZ, by which the system ends a program that writes a file larger than `ulimit -f` allows. With the
+/// signal caught, such a write fails as on a full disk, and the store handles that failure. Nothing needs to read the
+/// signals.
 fn survive_file_limits() -> Option<Signals> {
-    // Where it cannot be caught, it is as it was.
+    // If the signal cannot be caught, such a write still ends the program.
     Signals::new([SIGXFSZ]).ok()
 }
 
@@ -60,9 +63,9 @@ fn dispatch(command: Command) -> Result<(), Stop> {
     }
 }
 
-/// Shows what `clap` has to say: help and version on standard output, a mistake on standard error.
-fn refuse(error: &clap::Error) -> ExitCode {
-    // As above: with the stream gone only the code is left.
+/// Shows what `clap` found: help and version on standard output, a mistake on standard error.
+fn show(error: &clap::Error) -> ExitCode {
+    // If the output is closed, the exit code still shows the result.
     let _ = error.print();
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }

@@ -1,8 +1,8 @@
-//! `segno parse`: an event stream on standard input becomes JSON lines on standard output.
+//! `segno parse`: reads an event stream on standard input and writes its events as JSON lines on standard output.
 //!
 //! In: bytes. Out: `{"type","data","id"}` for each event, then `{"last_event_id","retry_ms"}`.
-//! Laws: what was read has been written out before more is read; memory is bounded by the largest event and one read; an
-//! event over the cap is reported and skipped; a reader that goes away ends the command in peace.
+//! Laws: the events of one read are written before the next read; memory is bounded by the largest event and one read;
+//! an event over the cap is reported and skipped; a closed standard output ends the command without an error.
 //! Source: WHATWG HTML, section 9.2.6 "Interpreting an event stream".
 
 use std::borrow::Cow;
@@ -40,7 +40,7 @@ struct Run<O: Write, L: Write> {
     parser: Parser,
     out: BufWriter<O>,
     log: L,
-    /// Blocks so far, skipped ones included.
+    /// Events so far, with the skipped ones.
     events: u64,
 }
 
@@ -68,7 +68,7 @@ impl<O: Write, L: Write> Run<O, L> {
             match found {
                 Ok(event) => write_line(&mut self.out, &EventLine::from(event))?,
                 Err(error) => {
-                    // With standard error gone there is nobody to tell.
+                    // If standard error is closed, nobody can see the report.
                     let _ = writeln!(self.log, "segno: event {}: {error}", self.events);
                 }
             }
@@ -94,7 +94,7 @@ fn write_line(out: &mut impl Write, line: &impl Serialize) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-/// What an error in writing comes to.
+/// How the command ends when standard output cannot be written. A closed pipe is not a failure.
 fn ended(error: &io::Error) -> Result<(), Stop> {
     match error.kind() {
         ErrorKind::BrokenPipe => Ok(()),

@@ -1,8 +1,8 @@
 //! `segno proxy`: runs the reverse proxy until it is told to stop.
 //!
-//! In: flags and a configuration file; SIGTERM or SIGINT. Out: one line on standard error when it listens, log lines;
-//! exit code 0 once drained.
-//! Laws: nothing listens before the whole configuration is found sound; a second signal ends at once.
+//! In: flags and a configuration file; SIGTERM or SIGINT. Out: one line on standard error as soon as the proxy listens,
+//! log lines, and exit code 0 after a drain.
+//! Laws: the proxy does not listen before it has checked the whole configuration; a second signal ends it at once.
 
 use super::args::ProxyArgs;
 use super::{Stop, load, logging};
@@ -19,13 +19,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 
-/// How long answers that are under way may take to end after the first signal.
+/// How long after the first signal unfinished answers may go on.
 const DRAIN_FOR: Span = Span::from_secs(10);
 
-/// How long the store may take over the last cursors.
+/// How long the store may take to write the last cursors.
 const FLUSH_FOR: Span = Span::from_secs(5);
 
-/// Makes the configuration and serves it.
+/// Reads the configuration and runs the proxy with it.
 pub(super) fn run(args: &ProxyArgs) -> Result<(), Stop> {
     let config = load::config(args.config.as_deref(), args.flags())?;
     let _logs = logging::start();
@@ -39,13 +39,13 @@ pub(super) fn run(args: &ProxyArgs) -> Result<(), Stop> {
     }
     end_on(signals, &engine).map_err(|e| Stop::failed("cannot start a thread for signals", e))?;
     let listens: Vec<String> = engine.addresses().iter().map(|a| format!("http://{a}")).collect();
-    // Without standard error there is nobody to tell; the proxy serves all the same.
+    // If standard error is closed, nobody sees this line; the proxy serves all the same.
     let _ = writeln!(io::stderr(), "segno: listening on {}; {}", listens.join(", "), routes.join(", "));
     let left = engine.join(FLUSH_FOR).map_err(|e| {
-        say_unflushed(&e.left);
+        log_unflushed(&e.left);
         Stop::Failed(e.to_string())
     })?;
-    say_unflushed(&left);
+    log_unflushed(&left);
     match left.cursors.len() {
         0 => Ok(()),
         n => Err(Stop::Failed(format!("{n} cursors could not be stored; their clients may get up to that much twice"))),
@@ -61,18 +61,18 @@ fn start_admin(address: SocketAddr, engine: &Engine) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Names each stream whose cursor could not be stored.
-fn say_unflushed(left: &Unflushed) {
+/// Logs each stream whose cursor could not be stored.
+fn log_unflushed(left: &Unflushed) {
     for (name, cursor) in &left.cursors {
         let session = name.session.escape_ascii();
         tracing::error!("not stored: session {session}, stream {:x}, event id {:?}", name.stream, cursor.id);
     }
     if left.hung {
-        tracing::error!("the store did not come back from a call and was left behind");
+        tracing::error!("a call to the store has not returned; the proxy ends without it");
     }
 }
 
-/// Drains at the first signal, stops at the second.
+/// Drains at the first signal and stops at the second.
 fn end_on(mut signals: Signals, engine: &Engine) -> io::Result<()> {
     let remote = engine.remote();
     thread::Builder::new().name("segno-signals".to_owned()).spawn(move || {
@@ -88,7 +88,7 @@ fn end_on(mut signals: Signals, engine: &Engine) -> io::Result<()> {
     Ok(())
 }
 
-/// A number that nobody can guess, from the keys that the standard library draws for its hash tables.
+/// A number that nobody can guess. It comes from the random keys of the standard library's hash tables.
 pub(super) fn random_seed() -> u64 {
     RandomState::new().build_hasher().finish()
 }

@@ -1,8 +1,8 @@
 //! `segno sessions`: lists the stored cursors.
 //!
-//! In: a store, or the admin address of a proxy that has it open. Out: a line a stream, or one JSON object.
-//! Laws: nothing is made and nothing is changed: a store that is not there is an error; memory does not grow with the
-//! number of records.
+//! In: a store, or the admin address of a proxy that has the store open. Out: one line per stream, or one JSON object.
+//! Laws: the command neither creates nor changes a store, and a missing store is an error; memory does not grow with
+//! the number of records.
 
 use super::Stop;
 use super::args::{SessionsArgs, default_store};
@@ -19,28 +19,29 @@ use std::time::Duration;
 /// Records read at a time.
 const PAGE: usize = 1_000;
 
-/// How long a proxy may take over its answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the proxy may take to accept the connection, and for each read of its answer.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Lists what there is.
+/// Lists the cursors of the store, or of the proxy that has it open.
 pub(super) fn run(args: &SessionsArgs, out: impl Write) -> Result<(), Stop> {
     let mut list = List { out: BufWriter::new(out), json: args.json, any: false };
     let listed = match args.admin {
-        Some(address) => ask(address, &mut list),
+        Some(address) => fetch(address, &mut list),
         None => read(&args.store.clone().unwrap_or_else(default_store), &mut list),
     };
-    match listed.and_then(|()| list.end().map_err(Failure::Out)) {
+    match listed.and_then(|()| list.end().map_err(Failure::Output)) {
         Ok(()) => Ok(()),
-        Err(Failure::Out(e)) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        Err(Failure::Out(e)) => Err(Stop::failed("writing standard output", e)),
-        Err(Failure::In(what)) => Err(Stop::Failed(what)),
+        Err(Failure::Output(e)) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(Failure::Output(e)) => Err(Stop::failed("writing standard output", e)),
+        Err(Failure::Input(what)) => Err(Stop::Failed(what)),
     }
 }
 
-/// What went wrong on either side.
 enum Failure {
-    In(String),
-    Out(io::Error),
+    /// The cursors could not be read. Says why.
+    Input(String),
+    /// The list could not be written.
+    Output(io::Error),
 }
 
 fn read(store: &StoreConfig, list: &mut List<impl Write>) -> Result<(), Failure> {
@@ -48,25 +49,25 @@ fn read(store: &StoreConfig, list: &mut List<impl Write>) -> Result<(), Failure>
         && !path.exists()
     {
         let path = path.display();
-        return Err(Failure::In(format!("{path} is not there; name the store with `--store redb:PATH`")));
+        return Err(Failure::Input(format!("{path} does not exist; name the store with `--store redb:PATH`")));
     }
     if *store == StoreConfig::Memory {
-        return Err(Failure::In(
-            "a store in memory can be read of its own process only; use `--admin ADDR`".to_owned(),
+        return Err(Failure::Input(
+            "a store in memory can be read only through its own process; use `--admin ADDR`".to_owned(),
         ));
     }
     let mut opened = opener(store, 0)().map_err(|e| match e {
         StoreError::Locked { path } => {
             let path = path.display();
-            Failure::In(format!("{path} is open in another process; ask that one with `--admin ADDR`"))
+            Failure::Input(format!("{path} is open in another process; ask that process with `--admin ADDR`"))
         }
-        e => Failure::In(e.to_string()),
+        e => Failure::Input(e.to_string()),
     })?;
     let mut after: Option<StreamName> = None;
     loop {
-        let page = opened.lookup.scan(after.as_ref(), PAGE).map_err(|e| Failure::In(e.to_string()))?;
+        let page = opened.lookup.scan(after.as_ref(), PAGE).map_err(|e| Failure::Input(e.to_string()))?;
         for (name, cursor) in &page {
-            list.cursor(name, cursor).map_err(Failure::Out)?;
+            list.cursor(name, cursor).map_err(Failure::Output)?;
         }
         match page.into_iter().next_back() {
             Some((name, _)) => after = Some(name),
@@ -75,11 +76,12 @@ fn read(store: &StoreConfig, list: &mut List<impl Write>) -> Result<(), Failure>
     }
 }
 
-/// Asks a running proxy, and passes its lines on as they come.
-fn ask(address: SocketAddr, list: &mut List<impl Write>) -> Result<(), Failure> {
-    let failed = |e: io::Error| Failure::In(format!("asking {address}: {e}; is it the `--admin` address of a proxy?"));
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(failed)?;
-    stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
+/// Asks a running proxy, and lists its lines as they arrive.
+fn fetch(address: SocketAddr, list: &mut List<impl Write>) -> Result<(), Failure> {
+    let failed =
+        |e: io::Error| Failure::Input(format!("asking {address}: {e}; is it the `--admin` address of a proxy?"));
+    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT).map_err(failed)?;
+    stream.set_read_timeout(Some(TIMEOUT)).map_err(failed)?;
     let request = format!("GET /sessions HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).map_err(failed)?;
     let (mut input, mut buffer, mut finder) = (Vec::new(), vec![0; 64 << 10], HeadFinder::new());
@@ -88,9 +90,9 @@ fn ask(address: SocketAddr, list: &mut List<impl Write>) -> Result<(), Failure> 
         if let Some(end) = finder.find(&input) {
             let head = parse_response(&input[finder.skip()..end], &Method::Get, limits);
             input.drain(..end);
-            break head.map_err(|e| Failure::In(format!("asking {address}: {e}")))?;
+            break head.map_err(|e| Failure::Input(format!("asking {address}: {e}")))?;
         }
-        limits.check_unfinished(&input).map_err(|e| Failure::In(format!("asking {address}: {e}")))?;
+        limits.check_unfinished(&input).map_err(|e| Failure::Input(format!("asking {address}: {e}")))?;
         match stream.read(&mut buffer).map_err(failed)? {
             0 => return Err(failed(io::ErrorKind::UnexpectedEof.into())),
             n => input.extend_from_slice(&buffer[..n]),
@@ -101,7 +103,7 @@ fn ask(address: SocketAddr, list: &mut List<impl Write>) -> Result<(), Failure> 
     loop {
         let mut used = 0;
         while used < input.len() && !body.is_done() {
-            let (n, piece) = body.next(&input[used..]).map_err(|e| Failure::In(format!("asking {address}: {e}")))?;
+            let (n, piece) = body.next(&input[used..]).map_err(|e| Failure::Input(format!("asking {address}: {e}")))?;
             used += n;
             match piece {
                 Piece::Data(data) => lines.take(data, list)?,
@@ -120,8 +122,9 @@ fn ask(address: SocketAddr, list: &mut List<impl Write>) -> Result<(), Failure> 
     }
 }
 
-/// The proxy's lines, cut anywhere.
+/// Puts the proxy's lines together from pieces that are cut anywhere.
 struct Lines {
+    /// The start of an unfinished line; with a status other than 200, all of the body.
     rest: Vec<u8>,
     status: u16,
 }
@@ -145,16 +148,17 @@ impl Lines {
             200 => Ok(()),
             status => {
                 let why = String::from_utf8_lossy(&self.rest);
-                Err(Failure::In(format!("the proxy answered {status}: {}", why.trim())))
+                Err(Failure::Input(format!("the proxy answered {status}: {}", why.trim())))
             }
         }
     }
 }
 
-/// Writes cursors as a person or a program reads them.
+/// Writes cursors as a table for people, or as JSON for programs.
 struct List<O: Write> {
     out: BufWriter<O>,
     json: bool,
+    /// Whether a cursor has been written.
     any: bool,
 }
 
@@ -180,11 +184,12 @@ impl<O: Write> List<O> {
 
     fn json_line(&mut self, line: &[u8]) -> Result<(), Failure> {
         if self.json {
-            return self.raw(line).map_err(Failure::Out);
+            return self.raw(line).map_err(Failure::Output);
         }
-        let line: Line = serde_json::from_slice(line).map_err(|e| Failure::In(format!("the proxy's answer: {e}")))?;
+        let line: Line =
+            serde_json::from_slice(line).map_err(|e| Failure::Input(format!("the proxy's answer: {e}")))?;
         self.row(&line.session, &line.stream, line.sequence, line.last_seen_ms, &line.last_event_id)
-            .map_err(Failure::Out)
+            .map_err(Failure::Output)
     }
 
     fn raw(&mut self, line: &[u8]) -> io::Result<()> {
@@ -198,7 +203,7 @@ impl<O: Write> List<O> {
         }
         let seen =
             httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_millis(seen_ms.min(253_402_300_799_000)));
-        // Nothing that a peer chose may move a terminal's cursor.
+        // Peers chose these texts. Escaped, they cannot send commands to the terminal.
         let (id, session) = (id.escape_debug(), session.escape_debug());
         writeln!(self.out, "{stream:16}  {events:>10}  {:24}  {id}  {session}", seen.get(5..).unwrap_or_default())
     }

@@ -1,28 +1,29 @@
-//! Why a command ended early, as every command says it.
+//! Why a command stopped early: one type for all commands.
 //!
-//! In: problems of a configuration, or the error of some work. Out: the lines for standard error, and the exit code.
-//! Law: 1 is a failure, 2 a configuration that is not sound.
+//! In: problems of a configuration, or the error of a failed step. Out: the lines for standard error, and the exit
+//! code.
+//! Law: exit code 1 is a failure, 2 a configuration with problems.
 
 use std::fmt;
 
 use crate::config::file::Problem;
 
-/// Why a command ended before its work was done. Its text is whole lines.
+/// Why a command stopped before its work was done. The text is whole lines.
 #[derive(Debug)]
 pub(crate) enum Stop {
-    /// The configuration is not sound: each problem a line.
+    /// The configuration has problems. Each takes one line.
     Problems {
-        /// The file they lie in, if there is one.
+        /// The file that has the problems. `None` if the flags have them.
         file: Option<String>,
-        /// What is wrong.
+        /// The problems.
         list: Vec<Problem>,
     },
-    /// The work failed.
+    /// The work failed. Says at what and why.
     Failed(String),
 }
 
 impl Stop {
-    /// The exit code that says so.
+    /// The exit code of the program.
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::Problems { .. } => 2,

@@ -1,7 +1,7 @@
-//! How an input says where it is cut: a byte that counts, so many sizes, and then the text itself.
+//! Reads from a fuzzer's input how to cut its text: one byte that counts the sizes, the sizes, then the text.
 //!
-//! In: any bytes. Out: a text, and pieces of it. Law: every cutting of every text has an input, as far as eight sizes
-//! in turn can say it.
+//! In: any bytes. Out: a text, and its pieces.
+//! Law: for every text, and every way to cut it by up to eight sizes in turn, there is an input.
 
 /// A text and the sizes of its pieces.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +17,7 @@ impl<'a> Chunks<'a> {
         Self { sizes, text }
     }
 
-    /// The text in pieces of the sizes in turn, empty ones among them; in one piece where there is no size above zero.
+    /// The text in pieces of the sizes in turn; a size of 0 gives an empty piece. One piece if no size is above 0.
     pub(super) fn pieces(&self) -> Vec<&'a [u8]> {
         cut(self.text, self.sizes)
     }

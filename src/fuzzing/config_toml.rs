@@ -1,7 +1,8 @@
-//! Configuration files: any text is read to its end, and each problem names its place.
+//! Configuration files: any text is read without a panic, and each problem has its place.
 //!
-//! In: bytes, read as UTF-8 with what is not replaced. Properties: no panic; a problem is one line and lies in the text; a
-//! configuration that is given has no fault, and the same text gives it again; each upstream prints as it is read.
+//! In: bytes, which are read as UTF-8 with invalid parts replaced. Out: a panic if a property does not hold.
+//! Laws: nothing panics; a problem is one line, and its place lies in the text; an accepted configuration has no
+//! faults; the same text gives the same configuration again; each upstream is read back from its printed form.
 
 use crate::config::Upstream;
 use crate::config::file::{Flags, Problem, read};
@@ -13,7 +14,7 @@ pub fn config_toml(data: &[u8]) {
     match found {
         Ok(config) => {
             assert_eq!(read(&text, Flags::default()).as_ref(), Ok(&config), "the same text twice");
-            assert_eq!(config.faults(), [], "a configuration with faults was given");
+            assert_eq!(config.faults(), [], "a configuration with faults was accepted");
             for route in config.routes.iter() {
                 assert_eq!(Upstream::parse(&route.upstream.to_string()).as_ref(), Ok(&route.upstream));
             }
@@ -34,7 +35,7 @@ fn check(problem: &Problem, text: &str) {
             let there = there.unwrap_or_else(|| panic!("the text has no line {line}: {problem:?}"));
             assert!(column >= 1 && column <= there.chars().count() + 1, "no column {column}: {problem:?}");
         }
-        // What is not there has no place.
+        // Only something that is missing has no place.
         None => assert!(problem.what.contains("no routes"), "no place: {problem:?}"),
     }
 }

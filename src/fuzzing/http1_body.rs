@@ -1,7 +1,8 @@
-//! Bodies of HTTP/1.1: the decoders, fed in pieces, beside a slow twin, and what the encoder writes read back.
+//! HTTP/1.1 bodies: the decoders, fed in pieces, are compared with a slow twin, and written bodies are read back.
 //!
-//! In: what kind of body, sizes of pieces, the body. Properties: content, end and error are those of the twin, however the
-//! bytes are cut; what is behind the body is left alone; content that was written comes back.
+//! In: the kind of body, the sizes of the pieces, the body. Out: a panic if a property does not hold.
+//! Laws: content, end and error are the same as the twin's, however the bytes are cut; bytes after the body are not
+//! used; written content is read back unchanged.
 
 use super::chunks::{Chunks, cut};
 use crate::http::body_twin::{End, Outcome, Twin, decode};
@@ -35,7 +36,7 @@ fn fixed(chunks: &Chunks<'_>, length: u64) {
     assert_eq!(decode(BodyLength::None, chunks.text, &chunks.cuts()), nothing);
 }
 
-/// Each piece of the text makes a chunk; the wire is cut by the same sizes.
+/// Writes each piece of the text as one chunk, and reads the chunks in pieces of the same sizes.
 fn write_and_read(chunks: &Chunks<'_>, behind: u8) {
     let (mut wire, mut plain) = (Vec::new(), Vec::new());
     for piece in chunks.pieces() {
@@ -44,7 +45,7 @@ fn write_and_read(chunks: &Chunks<'_>, behind: u8) {
     }
     assert_eq!(plain, chunks.text);
     let open = Outcome { data: plain.clone(), end: End::Open };
-    assert_eq!(decode(BodyLength::Chunked, &wire, &[]), open, "without the last chunk it is a cut body");
+    assert_eq!(decode(BodyLength::Chunked, &wire, &[]), open, "without its last chunk a body has not ended");
     wire.extend_from_slice(LAST_CHUNK);
     let expected = Outcome { data: plain, end: End::At(wire.len()) };
     wire.extend((0..behind).map(|n| b'0' + n % 16));

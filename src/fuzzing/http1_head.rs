@@ -1,8 +1,8 @@
-//! Heads of requests and responses: found and read the same however they come, and sound when written again.
+//! Heads of requests and responses: they are found and read in the same way however they are cut, and can be passed on.
 //!
-//! In: whose head, limits, sizes of pieces, the bytes. Properties: the end of a head does not depend on the cuts; no bytes
-//! make a panic; what is read stays within the limits; a head that is passed on is read back with the same meaning, and
-//! passing it on once more changes nothing that belongs to the ends.
+//! In: the kind of head, limits, the sizes of the pieces, the bytes. Out: a panic if a property does not hold.
+//! Laws: the end of a head does not depend on the cuts; no bytes cause a panic; an accepted head is within the limits;
+//! a head that is passed on is read back with the same meaning, and passing it on again changes no end-to-end header.
 
 use super::chunks::Chunks;
 use crate::http::{
@@ -22,7 +22,7 @@ pub fn http1_head(data: &[u8]) {
         _ => HeadLimits { bytes: usize::from(*limit), headers: usize::from(limit % 8) },
     };
     let Some(head) = find(&chunks) else {
-        // Whatever a caller makes of a head that is not whole, it is no panic.
+        // Even a head that is not whole must not cause a panic.
         let _ = (parse_request(chunks.text, limits), parse_response(chunks.text, &Method::Get, limits));
         return;
     };
@@ -40,7 +40,8 @@ pub fn http1_head(data: &[u8]) {
     }
 }
 
-/// The first head of the text, if it is whole: the same whether the finder sees it grow or sees all of it at once.
+/// The first head of the text, if it is whole. The finder must give the same end whether it sees the text grow or sees
+/// all of it at once.
 fn find<'a>(chunks: &Chunks<'a>) -> Option<&'a [u8]> {
     let (mut finder, mut whole) = (HeadFinder::new(), HeadFinder::new());
     let end = whole.find(chunks.text);
@@ -64,7 +65,7 @@ fn pass_request_on(head: &RequestHead, flags: u8) {
         drop_last_event_id: flags & 4 != 0,
         drop_expect: flags & 8 != 0,
         drop_body: flags & 16 != 0,
-        // No `*` is ever sent with another method: that is for streams alone.
+        // Another method is sent only to heal a stream, and no stream has the target `*`.
         method: (flags & 32 != 0 && head.target != "*").then_some("GET"),
     };
     let again = |head: &RequestHead, to: &Forwarded<'_>, options| {
@@ -72,7 +73,7 @@ fn pass_request_on(head: &RequestHead, flags: u8) {
         write_request(head, to, options, &mut out);
         out.extend_from_slice(b"\r\n");
         let read = parse_request(&out, WIDE);
-        read.unwrap_or_else(|why| panic!("what is passed on is refused: {why}: {}", out.escape_ascii()))
+        read.unwrap_or_else(|why| panic!("a head that was passed on is refused: {why}: {}", out.escape_ascii()))
     };
     let first = again(head, &to, options);
     let base = if head.target == "*" { "" } else { to.base_path.trim_end_matches('/') };
@@ -85,17 +86,18 @@ fn pass_request_on(head: &RequestHead, flags: u8) {
     assert!(!(options.drop_accept_encoding && first.headers.contains("Accept-Encoding")));
     let second = again(&first, &Forwarded { base_path: "", ..to }, options);
     assert_eq!((&second.target, &second.method, second.body), (&first.target, &first.method, first.body));
-    assert_eq!(ends(&second.headers), ends(&first.headers));
+    assert_eq!(end_to_end(&second.headers), end_to_end(&first.headers));
 }
 
-/// No body and one of no bytes are the same to the other side.
+/// Treats a body of zero bytes as no body: for the recipient they are the same.
 fn length(body: BodyLength) -> BodyLength {
     if body == BodyLength::Length(0) { BodyLength::None } else { body }
 }
 
-/// The lines that belong to the ends of the way. Those with a connection option's own name may not (RFC 9110, 7.6.1).
-fn ends(headers: &Headers) -> Vec<(String, Vec<u8>)> {
-    const OF_THE_WAY: [&str; 9] = [
+/// The end-to-end headers: all but those that a hop may change. A header that has the name of a connection option is
+/// not end-to-end (RFC 9110 section 7.6.1).
+fn end_to_end(headers: &Headers) -> Vec<(String, Vec<u8>)> {
+    const CHANGED_BY_HOPS: [&str; 9] = [
         "via",
         "x-forwarded-for",
         "x-forwarded-host",
@@ -107,7 +109,7 @@ fn ends(headers: &Headers) -> Vec<(String, Vec<u8>)> {
         "connection",
     ];
     let lines = headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.to_vec()));
-    lines.filter(|(name, _)| !OF_THE_WAY.contains(&name.as_str())).collect()
+    lines.filter(|(name, _)| !CHANGED_BY_HOPS.contains(&name.as_str())).collect()
 }
 
 fn pass_response_on(head: &ResponseHead, method: &Method, flags: u8) {
@@ -118,7 +120,7 @@ fn pass_response_on(head: &ResponseHead, method: &Method, flags: u8) {
         let mut out = Vec::new();
         write_response(head, ResponseFraming::relayed(head.body, client), client, close, extra, &mut out);
         let read = parse_response(&out, method, WIDE);
-        read.unwrap_or_else(|why| panic!("what is passed on is refused: {why}: {}", out.escape_ascii()))
+        read.unwrap_or_else(|why| panic!("a head that was passed on is refused: {why}: {}", out.escape_ascii()))
     };
     let first = again(head);
     assert_eq!((first.status, first.is_interim()), (head.status, head.is_interim()));
@@ -135,5 +137,5 @@ fn pass_response_on(head: &ResponseHead, method: &Method, flags: u8) {
     }
     let second = again(&first);
     assert_eq!((second.status, &second.reason, second.body), (first.status, &first.reason, first.body));
-    assert_eq!(ends(&second.headers), ends(&first.headers));
+    assert_eq!(end_to_end(&second.headers), end_to_end(&first.headers));
 }

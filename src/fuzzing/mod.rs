@@ -1,14 +1,14 @@
-//! The bodies of the fuzz targets, behind one door that is shut by default.
+//! The bodies of the fuzz targets. The feature `fuzzing` compiles them; it is off by default.
 //!
 //! In: any bytes. Out: nothing, or a panic that says which property does not hold.
 //!
-//! A fuzzer calls them from `fuzz`, a package of its own; plain `cargo test` calls them from `tests/corpora.rs` with the
-//! inputs that were worth keeping. They are compiled with the library so that they change with it, and the feature
-//! `fuzzing` opens the door. They speak of the public interface; the three that look inside a layer stand in that
-//! layer, since nobody else may: `track::log_ops`, `machine::last_event_id` and `machine::tests::machine_ops`.
-//! Laws: a body ends in time that is linear in its input, or nearly so; it reads no clock, no file and no chance.
+//! The separate package `fuzz` calls the bodies with a fuzzer's inputs; `cargo test` calls them from `tests/corpora.rs`
+//! with the inputs that were kept. They are part of the library so that they change with it. They use the public
+//! interface, with three exceptions that look inside a layer and so belong to it: `track::log_ops`,
+//! `machine::last_event_id` and `testing::machine_ops`.
+//! Laws: a body takes time that is linear in its input, or nearly so; it uses no clock, no file and no random numbers.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a panic is how a body says what it found")]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a body reports what it found by a panic")]
 
 mod chunks;
 #[cfg(feature = "file")]
@@ -41,11 +41,11 @@ pub use crate::machine::last_event_id;
 #[cfg(feature = "net")]
 pub use crate::testing::machine_ops::machine_ops;
 
-/// One body.
+/// The body of a fuzz target.
 pub type Body = fn(&[u8]);
 
-/// The bodies of this build by the names of their targets, which those of their files in `fuzz/fuzz_targets` and of
-/// their folders in `fuzz/corpus` are too.
+/// The bodies of this build, by the names of their targets. Each target's file in `fuzz/fuzz_targets` and its folder in
+/// `fuzz/corpus` have the same name.
 pub const TARGETS: &[(&str, Body)] = &[
     ("sse_split", sse_split),
     ("sse_roundtrip", sse_roundtrip),

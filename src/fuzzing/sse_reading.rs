@@ -1,7 +1,7 @@
-//! Parser and scanner, fed in pieces, beside what the twin finds in the whole.
+//! Feeds parser and scanner in pieces, and compares what they find with what the twin finds in the whole stream.
 //!
-//! In: a stream and where it is cut. Out: what was found, in the twin's words.
-//! Law: no limit is in the way here; those are tested apart.
+//! In: a stream, and where it is cut. Out: what was found, in the twin's types.
+//! Law: there are no limits here; other tests cover them.
 
 use super::sse_twin::{Block, Event, Stream};
 use crate::sse::{BlockId, Parser, ParserLimits, Position, Scan, Scanner};
@@ -27,12 +27,12 @@ pub fn parsed(pieces: &[&[u8]]) -> Stream {
     }
 }
 
-/// The parser's part of what the twin finds.
+/// The part of the twin's result that the parser must find too.
 pub fn parser_part(twin: &Stream) -> Stream {
     Stream { blocks: Vec::new(), settled: 0, ..twin.clone() }
 }
 
-/// Feeds a scanner and keeps, in the offsets of the whole stream, what it finds.
+/// Feeds a scanner and keeps what it finds, with offsets in the whole stream.
 pub struct Scanned<'a> {
     scanner: Scanner,
     stream: &'a [u8],
@@ -42,17 +42,17 @@ pub struct Scanned<'a> {
 }
 
 impl<'a> Scanned<'a> {
-    /// Nothing of `stream` has been fed.
+    /// A scanner that has been fed nothing of `stream` yet.
     pub fn new(stream: &'a [u8]) -> Self {
         Self { scanner: Scanner::new(usize::MAX), stream, fed: 0, settled: 0, blocks: Vec::new() }
     }
 
-    /// A boundary between CR and LF stands for the one behind the LF: that LF belongs to no line.
+    /// Moves a boundary between CR and LF to after the LF, which belongs to no line.
     fn boundary(&self, at: usize) -> usize {
         at + usize::from(at > 0 && self.stream[at - 1] == b'\r' && self.stream.get(at) == Some(&b'\n'))
     }
 
-    /// Bytes that were fed.
+    /// How many bytes have been fed.
     pub fn fed(&self) -> usize {
         self.fed
     }
@@ -87,7 +87,7 @@ impl<'a> Scanned<'a> {
         self.fed += size;
     }
 
-    /// The scanner agrees with the twin on all it was fed, and says rightly where that ends.
+    /// Checks that the scanner agrees with the twin on all bytes fed so far, and on where they end.
     pub fn check(&self, twin: &Stream) {
         let at = |block: &Block| Block { end: self.boundary(block.end), ..block.clone() };
         assert_eq!(self.blocks, twin.blocks.iter().map(at).collect::<Vec<_>>());

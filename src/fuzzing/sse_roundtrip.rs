@@ -1,7 +1,8 @@
-//! What is written is read back, and what cannot be written is refused with its place.
+//! Written events are read back, and a value that cannot be written is refused with the place of the wrong byte.
 //!
-//! In: sizes of pieces, and a list of things to write. Properties: parser and scanner give back each event, in order, with
-//! its type, data and id; the reconnection time too; a refusal leaves the output as it was.
+//! In: the sizes of the pieces, and a list of items to write. Out: a panic if a property does not hold.
+//! Laws: parser and scanner find each event, in order, with its type, data and id, and the reconnection time; a refusal
+//! leaves the output unchanged.
 
 use super::chunks::cut;
 use crate::sse::{Parser, ParserLimits, Position, Scan, Scanner, WriteError, write_comment, write_event, write_retry};
@@ -14,7 +15,7 @@ enum Item<'a> {
     Retry(u64),
 }
 
-/// What a reader must have in the end.
+/// What parser and scanner must have found at the end.
 #[derive(Default)]
 struct Expected {
     events: Vec<[Vec<u8>; 3]>,
@@ -50,7 +51,7 @@ pub fn sse_roundtrip(data: &[u8]) {
     }
     assert_eq!(events, expected.events);
     assert_eq!((parser.retry(), blocks), (expected.retry, expected.blocks));
-    assert_eq!(scanner.position(), Position::Boundary, "what is written ends at a boundary");
+    assert_eq!(scanner.position(), Position::Boundary, "the output does not end at a boundary");
 }
 
 fn write(item: &Item<'_>, out: &mut Vec<u8>, expected: &mut Expected) {
@@ -69,7 +70,7 @@ fn write(item: &Item<'_>, out: &mut Vec<u8>, expected: &mut Expected) {
             let written = write_event(out, event_type, id, data);
             assert_eq!(written.err(), wrong);
             if wrong.is_some() {
-                return assert_eq!(out.len(), before, "a refusal writes nothing");
+                return assert_eq!(out.len(), before, "a refusal wrote something");
             }
             if let Some(id) = id {
                 expected.id = id.to_vec();
@@ -81,7 +82,7 @@ fn write(item: &Item<'_>, out: &mut Vec<u8>, expected: &mut Expected) {
     }
 }
 
-/// `data` with each line end made LF.
+/// `data` with LF in place of each line end.
 fn with_feeds(data: &[u8]) -> Vec<u8> {
     let mut found = Vec::with_capacity(data.len());
     for (n, byte) in data.iter().enumerate() {

@@ -1,7 +1,8 @@
 //! Scanner, parser and twin find the same in any stream, however it is cut.
 //!
-//! In: two caps and sizes of pieces, then the stream. Properties: without caps both agree with the twin; under caps what
-//! comes out does not depend on the cuts, ids are bounded, and nothing is passed over without an error.
+//! In: two caps, the sizes of the pieces, the stream. Out: a panic if a property does not hold.
+//! Laws: without caps, scanner and parser agree with the twin; with caps, the results do not depend on the cuts, ids
+//! are bounded, and no block is skipped without an error.
 
 use super::chunks::Chunks;
 use super::sse_reading::{Scanned, parsed, parser_part};
@@ -28,7 +29,7 @@ pub fn sse_split(data: &[u8]) {
     assert_eq!(ids(&pieces, cap), ids(&[chunks.text], cap), "the scanner, ids of at most {cap} bytes");
 }
 
-/// What a parser with limits gives, and what it knows in the end.
+/// What a parser with limits gives, and its state at the end.
 type Capped = (Vec<Result<Event, ParseError>>, Vec<u8>, Vec<u8>, Option<u64>);
 
 fn capped(pieces: &[&[u8]], limits: ParserLimits) -> Capped {
@@ -49,7 +50,7 @@ fn capped(pieces: &[&[u8]], limits: ParserLimits) -> Capped {
     (found, parser.last_event_id().to_vec(), parser.last_event_id_buffer().to_vec(), parser.retry())
 }
 
-/// The ids of all blocks, under a cap, and whether they have data.
+/// The ids of all blocks, under a cap, and whether the blocks have data. `Some(None)` is an id over the cap.
 fn ids(pieces: &[&[u8]], cap: usize) -> Vec<(Option<Option<Vec<u8>>>, bool)> {
     let mut scanner = Scanner::new(cap);
     let mut found = Vec::new();

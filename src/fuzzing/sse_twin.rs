@@ -1,7 +1,7 @@
-//! The event stream format read the obvious way: all bytes at once, line by line, as the standard's text goes.
+//! Reads an event stream in the simplest way: all bytes at once, line by line, in the order of the standard's text.
 //!
-//! In: every byte of a stream. Out: what parser and scanner must find in it, however it is cut.
-//! Law: no cleverness.
+//! In: all bytes of a stream. Out: what parser and scanner must find in it, however it is cut.
+//! Law: the code is as simple as can be.
 //! Source: <https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation>.
 
 /// A dispatched event: type, data, last event ID.
@@ -10,14 +10,14 @@ pub type Event = (Vec<u8>, Vec<u8>, Vec<u8>);
 /// A finished block, as a scanner without an id cap sees it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Block {
-    /// Offset behind the blank line.
+    /// The offset after the blank line.
     pub end: usize,
     pub id: Option<Vec<u8>>,
     pub has_data: bool,
     pub retry: Option<u64>,
 }
 
-/// Everything there is to find.
+/// Everything that a stream holds.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Stream {
     pub events: Vec<Event>,
@@ -25,11 +25,11 @@ pub struct Stream {
     pub last_id: Vec<u8>,
     pub id_buffer: Vec<u8>,
     pub blocks: Vec<Block>,
-    /// Offset behind the last blank line, or comment line outside a block.
+    /// The offset after the last blank line, or after the last comment line outside a block.
     pub settled: usize,
 }
 
-/// Each line without its line end, and the offset behind it; the last one has no line end.
+/// Each line that has ended, without its line end, and the offset after it.
 fn lines(bytes: &[u8]) -> Vec<(&[u8], usize)> {
     let mut lines = Vec::new();
     let (mut begin, mut at) = (0, 0);

@@ -1,7 +1,8 @@
-//! Records of a store: any bytes are read without a panic, and what is written is read again.
+//! Records of a store: any bytes are read without a panic, and written records are read back.
 //!
-//! In: bytes that may be a record, or the values of one. Properties: bytes that are read are those that would be written;
-//! values come back; a record that is cut, longer, or of another version is damaged.
+//! In: bytes that may be a record, or the values of one. Out: a panic if a property does not hold.
+//! Laws: accepted bytes are the bytes that would be written for their values; written values are read back; a record
+//! that is cut, or of another version, is refused as damaged.
 
 use crate::base::EventId;
 use crate::store::encoding::{decode_block, decode_record, encode_block, encode_record};
@@ -65,7 +66,7 @@ fn write_and_read(values: &Values<'_>) {
     let block = block(values, first, second);
     encode_block(&block, &mut out);
     assert_eq!(decode_block(&out).unwrap(), block);
-    // Bytes without an event say nothing of where they end.
+    // Without an event, nothing in the block says where its bytes end.
     let least = if block.ends.is_empty() { 22 } else { out.len() };
     spoil(&mut out, values, least, |bytes| decode_block(bytes).is_err());
 }
@@ -80,7 +81,7 @@ fn block(values: &Values<'_>, first: u64, at_ms: u64) -> LogBlock {
     LogBlock { first: first.min(u64::MAX - ends.len() as u64), at_ms, bytes, ends, hole: values.hole }
 }
 
-/// A record of `least` bytes or more that is cut below that, or of another version, is damaged.
+/// Checks that a record is damaged if it is cut to fewer than `least` bytes, or is of another version.
 fn spoil(bytes: &mut [u8], values: &Values<'_>, least: usize, damaged: impl Fn(&[u8]) -> bool) {
     let cut = usize::from(values.cut) % least;
     assert!(damaged(&bytes[..cut]), "a record of {} bytes, cut to {cut}", bytes.len());

@@ -1,15 +1,15 @@
-//! Answers of segno's own, and the lines that all heads are made of.
+//! Writes segno's own answers, and the lines of all heads.
 //!
-//! In: a status and a text that says what is wrong, where, and what to do. Out: a whole response.
-//! Law: whatever a name, value or reason holds, it stays on its line.
+//! In: a status, and a text that says what is wrong, where, and what to do. Out: a whole response.
+//! Law: no byte of a name, value or reason can end its line.
 //! Source: RFC 9112 sections 4, 6.2; RFC 9110 sections 8.6, 9.3.2, 15.
 
 use std::io::Write as _;
 
-/// Appends a whole response: `text` and a line end as a plain text body, with its length.
+/// Appends a whole response, with `text` and a line end as its plain text body.
 ///
-/// `extra` are headers to add. `close` says that the connection ends behind it. `head_only` is for answers to
-/// `HEAD`: the length is stated and the body left out. A status that has no body (1xx, 204, 304) is sent without.
+/// `extra` are headers to add. `close` says that the connection ends after the response. `head_only` is for answers to
+/// `HEAD`: they have the length and no body. A status that never has a body (1xx, 204, 304) gets none.
 pub fn write_answer(status: u16, text: &str, extra: &[(&str, &str)], close: bool, head_only: bool, out: &mut Vec<u8>) {
     let bodiless = matches!(status, 100..=199 | 204 | 304);
     push_status(out, status, reason(status));
@@ -28,7 +28,7 @@ pub fn write_answer(status: u16, text: &str, extra: &[(&str, &str)], close: bool
     }
 }
 
-/// The usual words for a status; empty for one that has none here.
+/// The usual words for a status; empty if this list has none.
 pub fn reason(status: u16) -> &'static str {
     match status {
         100 => "Continue",
@@ -83,7 +83,7 @@ pub(super) fn push_line(out: &mut Vec<u8>, name: &str, value: &str) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends text with each control byte but tab made a space.
+/// Appends text, with a space in place of each control byte except tab.
 pub(super) fn push_text(out: &mut Vec<u8>, text: &str) {
     out.extend(text.bytes().map(|b| if super::headers::is_forbidden(b) { b' ' } else { b }));
 }
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_without_body_gets_none() {
+    fn a_status_that_never_has_a_body_gets_none() {
         assert_eq!(answer(204, &[], false, false), "HTTP/1.1 204 No Content\r\n\r\n");
         assert_eq!(answer(100, &[], false, false), "HTTP/1.1 100 Continue\r\n\r\n");
     }

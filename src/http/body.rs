@@ -1,8 +1,8 @@
 //! Takes the framing off a body.
 //!
 //! In: bytes as they arrive, in pieces of any size. Out: borrowed slices of content, and where the body ends.
-//! Laws: nothing is buffered, copied or looked at twice; how the bytes were cut into pieces changes neither the
-//! content, nor the end, nor whether there is an error; an error repeats itself.
+//! Laws: no byte is buffered, copied or looked at twice; content, end and error do not depend on how the bytes are cut
+//! into pieces; after an error, every further call gives the same error.
 //! Source: RFC 9112 sections 6.3, 7.1, 8.
 
 use super::chunked::ChunkedDecoder;
@@ -14,22 +14,22 @@ use super::piece::{BodyError, Piece};
 pub enum AtEof {
     /// The body was complete before.
     Clean,
-    /// It ends the body, which had no other end.
+    /// The end of the connection is the end of the body.
     UntilClose,
-    /// It cuts the body.
+    /// The end of the connection cuts the body.
     Truncated,
 }
 
 /// A body that is being read.
 #[derive(Clone, Debug)]
 pub enum BodyDecoder {
-    /// No bytes are left of it.
+    /// The body has ended.
     Done,
-    /// So many bytes are left of it; never 0.
+    /// This many bytes of the body are left; never 0.
     Length(u64),
-    /// It comes in chunks.
+    /// The body comes in chunks.
     Chunked(ChunkedDecoder),
-    /// It goes on until the connection ends.
+    /// The body goes on until the connection ends.
     UntilClose,
 }
 
@@ -44,11 +44,11 @@ impl BodyDecoder {
         }
     }
 
-    /// Takes from the front of `input`. Gives how many bytes were used, and what they were; to be called with the
-    /// rest until it gives [`Piece::More`] or [`Piece::End`].
+    /// Takes a piece from the front of `input`. Returns how many bytes were used, and what they were. Call again with
+    /// the rest until the piece is [`Piece::More`] or [`Piece::End`].
     ///
     /// # Errors
-    /// [`BodyError`] when the framing is damaged, from then on always. The connection is of no more use.
+    /// [`BodyError`] if the framing is damaged. Every further call gives the same error. The connection must be closed.
     pub fn next<'a>(&mut self, input: &'a [u8]) -> Result<(usize, Piece<'a>), BodyError> {
         match self {
             Self::Done => Ok((0, Piece::End)),
@@ -66,7 +66,7 @@ impl BodyDecoder {
         }
     }
 
-    /// Whether all of the body has been seen; of one without content, at once.
+    /// Whether the body has ended. A body without content has ended from the start.
     pub fn is_done(&self) -> bool {
         match self {
             Self::Done => true,
@@ -75,7 +75,7 @@ impl BodyDecoder {
         }
     }
 
-    /// What it means if the connection ends here.
+    /// What the end of the connection means for the body, if it comes now.
     pub fn at_eof(&self) -> AtEof {
         match self {
             Self::UntilClose => AtEof::UntilClose,

@@ -1,12 +1,12 @@
-//! Chunked bodies read a second time, slowly: what tests and fuzz targets hold the decoder against.
+//! A second, slow decoder of chunked bodies. Tests and fuzz targets compare the real decoder with it.
 //!
-//! In: a body and where it is cut. Out: its content, and where or why it ended.
-//! Law: no cleverness; the grammar is followed downwards.
+//! In: a body, and where it is cut. Out: its content, and where or why the body ended.
+//! Law: the code is as simple as can be: each function follows one rule of the grammar.
 //! Source: RFC 9112 section 7.1.
 
 use super::{AtEof, BodyDecoder, BodyError, BodyLength, CHUNK_LINE_LIMIT, Piece, TRAILER_LIMIT};
 
-/// How a body went: its content, and where or why it stopped.
+/// What a decoder made of a body: its content, and where or why it stopped.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) struct Outcome {
     pub(crate) data: Vec<u8>,
@@ -15,13 +15,15 @@ pub(crate) struct Outcome {
 
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) enum End {
-    /// So many bytes were the body's.
+    /// The body ended after this many bytes.
     At(usize),
+    /// The input ended before the body.
     Open,
+    /// The framing is damaged.
     Damaged(BodyError),
 }
 
-/// Feeds the pieces that `cuts` make of `input`.
+/// Feeds `input` to the real decoder, in pieces that end at `cuts`.
 pub(crate) fn decode(length: BodyLength, input: &[u8], cuts: &[usize]) -> Outcome {
     let mut decoder = BodyDecoder::new(length);
     let (mut data, mut used, mut start) = (Vec::new(), 0, 0);
@@ -59,7 +61,7 @@ fn ended(decoder: &BodyDecoder, data: Vec<u8>, used: usize) -> Outcome {
     Outcome { data, end: End::At(used) }
 }
 
-/// The twin: a cursor that takes one byte after the other and follows the grammar downwards, with no state to keep.
+/// The slow decoder. It takes one byte after the other, and its only state is the position in the input.
 pub(crate) struct Twin<'a> {
     input: &'a [u8],
     at: usize,
@@ -102,7 +104,7 @@ impl Twin<'_> {
         }
     }
 
-    /// Collects the line byte by byte, and reads what there is of it again after each.
+    /// Takes the line byte by byte, and reads all of the line again after each byte.
     fn size_line(&mut self) -> Result<u64, Option<BodyError>> {
         let start = self.at;
         loop {
@@ -138,7 +140,7 @@ fn is_text(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
 
-/// Reads a size line so far: its size when it is whole, nothing while it may still become a line.
+/// Reads a size line so far: gives its size if the line is whole, and `None` if more bytes can still make it whole.
 fn judge(line: &[u8]) -> Result<Option<u64>, BodyError> {
     let last = line[line.len() - 1];
     if line.len() > CHUNK_LINE_LIMIT as usize {

@@ -1,20 +1,20 @@
-//! The chunked transfer coding, read.
+//! Reads the chunked transfer coding.
 //!
-//! In: bytes as they arrive. Out: the data of each chunk, borrowed; sizes, extensions and trailers are skipped.
-//! Laws: sizes are at most 16 hexadecimal digits, so that none overflows; a line ends with CR LF and nothing else;
-//! size lines and trailers are bounded. One size line that lies whole in the input, its chunk's data and the CR LF
-//! behind take one call: origins often write one chunk per event.
-//! Source: RFC 9112 section 7.1. Stricter than its grammar allows readers to be: no whitespace before a size.
+//! In: bytes as they arrive. Out: the data of each chunk, borrowed. Sizes, extensions and trailers are skipped.
+//! Laws: a size has at most 16 hexadecimal digits, so that it cannot overflow; a line ends with CR LF and nothing else;
+//! size lines and trailers are bounded. If a size line, the data of its chunk and the CR LF after the data lie in one
+//! input, one call takes all three, since many servers write one chunk per event.
+//! Source: RFC 9112 section 7.1. This decoder is stricter: it refuses whitespace before a size.
 
 use super::piece::{BodyError, CHUNK_LINE_LIMIT, Piece, TRAILER_LIMIT};
 
-/// Digits of a size; as many as 64 bits take.
+/// The most digits of a size: as many as 64 bits take.
 const SIZE_DIGITS: u8 = 16;
 
-/// Where in the coding the next byte stands.
+/// The place of the next byte in the coding.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
-    /// In the size, behind so many digits.
+    /// In the size, after this many digits.
     Size(u8),
     /// In the whitespace between a size and a semicolon.
     Space,
@@ -38,7 +38,7 @@ pub struct ChunkedDecoder {
     state: State,
     /// Bytes of the present line, or of the trailer section.
     line: u32,
-    /// Bytes left of the present chunk; while its size is read, the size so far.
+    /// Bytes left of the present chunk. While its size is read: the size so far.
     left: u64,
 }
 
@@ -54,10 +54,10 @@ impl ChunkedDecoder {
         Self { state: State::Size(0), line: 0, left: 0 }
     }
 
-    /// Takes from the front of `input`; see [`super::BodyDecoder::next`].
+    /// Takes a piece from the front of `input`; see [`super::BodyDecoder::next`].
     ///
     /// # Errors
-    /// [`BodyError`], from then on always.
+    /// [`BodyError`] if the coding is damaged. Every further call gives the same error.
     pub fn next<'a>(&mut self, input: &'a [u8]) -> Result<(usize, Piece<'a>), BodyError> {
         let mut at = 0;
         loop {
@@ -86,7 +86,7 @@ impl ChunkedDecoder {
         matches!(self.state, State::Done)
     }
 
-    /// Hands out what there is of the present chunk, and takes the CR LF behind it along when that is there too.
+    /// Gives the bytes of the present chunk that lie in the input. Takes the CR LF after the chunk too, if it is there.
     fn data<'a>(&mut self, input: &'a [u8], at: usize) -> (usize, Piece<'a>) {
         let rest = &input[at..];
         let take = usize::try_from(self.left).unwrap_or(usize::MAX).min(rest.len());
@@ -146,7 +146,7 @@ impl ChunkedDecoder {
         Ok(State::Size(digits + 1))
     }
 
-    /// Behind a size line: the chunk's data, or the trailer section behind the last chunk.
+    /// The state after a size line: the chunk's data, or the trailer section after the last chunk.
     fn begin(&mut self) -> State {
         self.line = 0;
         if self.left == 0 { State::TrailerStart } else { State::Data }
@@ -169,7 +169,8 @@ impl ChunkedDecoder {
     }
 }
 
-/// A size line without extensions that lies whole at the front of `input`, and is not the last chunk's.
+/// Reads a size line at the front of `input`, if it is whole, has no extensions and is not the last chunk's. Gives its
+/// bytes and the size.
 #[inline]
 fn short_line(input: &[u8]) -> Option<(usize, u64)> {
     let mut size = 0;

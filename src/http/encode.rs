@@ -1,19 +1,20 @@
-//! The chunked transfer coding, written.
+//! Writes the chunked transfer coding.
 //!
 //! In: the length of a chunk. Out: the bytes around its data.
-//! Law: nothing is allocated and no data is copied; the caller sends head, data and [`CHUNK_END`] side by side.
+//! Law: [`chunk_head`] allocates nothing and copies no data; the caller sends head, data and [`CHUNK_END`] one after
+//! the other.
 //! Source: RFC 9112 section 7.1.
 
 /// The longest size line that [`chunk_head`] writes.
 pub const CHUNK_HEAD: usize = 10;
 
-/// Behind the data of a chunk.
+/// The bytes after the data of a chunk.
 pub const CHUNK_END: &[u8] = b"\r\n";
 
-/// The end of a chunked body, without trailers. Leaving it out makes the body a cut one.
+/// The end of a chunked body, without trailers. A body without it is cut.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-/// Writes the size line of a chunk, such as `1f4` CR LF, into `out` and gives the part that was written.
+/// Writes the size line of a chunk, such as `1f4` CR LF, into `out`, and returns the part that it wrote.
 ///
 /// `len` must not be 0: an empty chunk ends the body.
 pub fn chunk_head(len: u32, out: &mut [u8; CHUNK_HEAD]) -> &[u8] {
@@ -28,8 +29,8 @@ pub fn chunk_head(len: u32, out: &mut [u8; CHUNK_HEAD]) -> &[u8] {
     &out[..digits + 2]
 }
 
-/// Appends a piece of a body, as a chunk where the body is chunked. Nothing is appended for an empty piece, since an
-/// empty chunk would end the body.
+/// Appends a piece of a body, as a chunk if the body is chunked. An empty piece appends nothing, since an empty chunk
+/// would end the body.
 pub fn write_piece(data: &[u8], chunked: bool, out: &mut Vec<u8>) {
     if !chunked {
         return out.extend_from_slice(data);

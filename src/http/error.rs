@@ -1,13 +1,14 @@
 //! Why a head was refused.
 //!
-//! In: what the parsers found. Out: one variant for each reason, with the status to answer and one line that says
-//! what is wrong, where, and what to do.
-//! Law: excerpts of the peer's bytes are escaped and cut, so that an error is safe in a log line and in an answer.
+//! In: what the parsers found. Out: one variant for each reason, with the status to answer and one line that says what
+//! is wrong, where, and what to do.
+//! Law: excerpts of the peer's bytes are escaped and shortened, so that an error is safe in a log line and in an
+//! answer.
 //! Source: RFC 9112 sections 2.2, 3, 5, 6 and RFC 9110 section 15 for the statuses.
 
 use std::fmt;
 
-/// A head that is refused. Where it was sent is unsure from then on, so the connection must be closed behind it.
+/// Why a head is refused. Its end on the connection is uncertain, so the connection must be closed after the answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum HeadError {
@@ -48,7 +49,7 @@ pub enum HeadError {
         /// The line, counted from 1.
         line: usize,
     },
-    /// A carriage return that no line feed follows.
+    /// A line holds a carriage return that no line feed follows.
     BareCr {
         /// The line, counted from 1.
         line: usize,
@@ -58,56 +59,56 @@ pub enum HeadError {
         /// The line, counted from 1.
         line: usize,
     },
-    /// A control byte.
+    /// A line holds a control byte.
     Control {
         /// The line, counted from 1.
         line: usize,
         /// The byte.
         byte: u8,
     },
-    /// Whitespace between a header's name and its colon.
+    /// A header has whitespace between its name and its colon.
     SpaceBeforeColon {
         /// The line, counted from 1.
         line: usize,
     },
-    /// A header line without a colon, or whose name is not a token.
+    /// A header line has no colon, or its name is not a token.
     HeaderName {
         /// The line, counted from 1; 0 for a header that was not read from a head.
         line: usize,
         /// How the line starts.
         text: Box<str>,
     },
-    /// HTTP/1.1 without `Host`.
+    /// An HTTP/1.1 request has no `Host`.
     HostMissing,
-    /// More than one `Host`.
+    /// There is more than one `Host`.
     HostRepeated,
     /// `Host`, or the authority of an absolute target, is not `host[:port]`.
     Host(Box<str>),
-    /// `Content-Length` and `Transfer-Encoding` in one head.
+    /// There are both `Content-Length` and `Transfer-Encoding`.
     BothFramings,
-    /// More than one `Content-Length`.
+    /// There is more than one `Content-Length`.
     ContentLengthRepeated,
-    /// `Content-Length` is not a row of digits.
+    /// `Content-Length` is not made of digits alone.
     ContentLength(Box<str>),
     /// `Content-Length` does not fit in 64 bits.
     ContentLengthTooLarge,
-    /// A transfer coding other than `chunked`.
+    /// `Transfer-Encoding` names a coding other than `chunked`.
     TransferCoding(Box<str>),
     /// `Transfer-Encoding` does not name `chunked` exactly once.
     ChunkedNotOnce,
-    /// `Transfer-Encoding` in HTTP/1.0, which has none.
+    /// There is a `Transfer-Encoding` in HTTP/1.0, which has none.
     TransferEncodingIn10,
-    /// `Connection: upgrade` to something other than `h2c`.
+    /// The request offers an upgrade to a protocol other than `h2c`.
     Upgrade(Box<str>),
     /// `Expect` asks for something other than `100-continue`.
     Expect(Box<str>),
     /// The first line of a response is not `version SP status [SP reason]`.
     StatusLine(Box<str>),
-    /// A response says 101: the protocol was switched, which was not asked for.
+    /// The response is 101, which switches to another protocol. None was asked for.
     SwitchedProtocols,
-    /// More than one `Last-Event-ID`.
+    /// There is more than one `Last-Event-ID`.
     LastEventIdRepeated,
-    /// `Last-Event-ID` holds NUL, CR, LF or bytes that are no UTF-8.
+    /// `Last-Event-ID` holds NUL, CR or LF, or is not UTF-8.
     LastEventId,
     /// `Last-Event-ID` is longer than the limit.
     LastEventIdTooLong {
@@ -119,7 +120,7 @@ pub enum HeadError {
 }
 
 impl HeadError {
-    /// The status that answers a refused request. A refused *response* is answered with 502 whatever the variant.
+    /// The status that answers a refused request. A refused *response* is answered 502, whatever the variant.
     pub fn status(&self) -> u16 {
         match self {
             Self::ContentLengthTooLarge => 413,
@@ -142,7 +143,7 @@ impl HeadError {
             Self::TooManyHeaders { limit } => write!(f, "over {limit} header lines; send fewer"),
             Self::TooManyOptions { limit } => write!(f, "Connection lists over {limit} options; send fewer"),
             Self::LastEventIdTooLong { len, limit } => {
-                write!(f, "Last-Event-ID has {len} bytes of at most {limit}; start again without it")
+                write!(f, "Last-Event-ID has {len} bytes, and {limit} are allowed; start again without it")
             }
             _ => self.write_line(f),
         }
@@ -178,10 +179,10 @@ impl HeadError {
                 write!(f, "Transfer-Encoding names \"{text}\"; only chunked is understood here")
             }
             Self::ChunkedNotOnce => {
-                f.write_str("Transfer-Encoding is not exactly one chunked; send \"Transfer-Encoding: chunked\"")
+                f.write_str("Transfer-Encoding does not name chunked exactly once; send \"Transfer-Encoding: chunked\"")
             }
             Self::TransferEncodingIn10 => {
-                f.write_str("Transfer-Encoding in HTTP/1.0, which has none; send HTTP/1.1 or Content-Length")
+                f.write_str("HTTP/1.0 has no Transfer-Encoding; send HTTP/1.1 or Content-Length")
             }
             _ => self.write_rest(f),
         }
@@ -198,8 +199,8 @@ impl HeadError {
             Self::Target(text) => {
                 write!(f, "the target is \"{text}\"; send a path that starts with \"/\", or an http(s) URL")
             }
-            Self::HostMissing => f.write_str("HTTP/1.1 without a Host header; send one"),
-            Self::HostRepeated => f.write_str("more than one Host header; send one"),
+            Self::HostMissing => f.write_str("the HTTP/1.1 request has no Host header; send one"),
+            Self::HostRepeated => f.write_str("there is more than one Host header; send one"),
             Self::Host(text) => write!(f, "the host is \"{text}\"; send a name or address and an optional port"),
             Self::Upgrade(text) => {
                 write!(f, "the request asks to upgrade to \"{text}\", which is not offered here; send plain HTTP")
@@ -207,9 +208,9 @@ impl HeadError {
             Self::Expect(text) => write!(f, "Expect is \"{text}\"; only 100-continue is understood here"),
             Self::StatusLine(text) => write!(f, "the status line is \"{text}\"; it should be \"HTTP/1.1 200 OK\""),
             Self::SwitchedProtocols => f.write_str("the response is 101, but no other protocol was asked for"),
-            Self::LastEventIdRepeated => f.write_str("more than one Last-Event-ID header; send one"),
+            Self::LastEventIdRepeated => f.write_str("there is more than one Last-Event-ID header; send one"),
             Self::LastEventId => {
-                f.write_str("Last-Event-ID holds NUL, CR, LF or bytes that are no UTF-8; start again without it")
+                f.write_str("Last-Event-ID holds NUL, CR or LF, or is not UTF-8; start again without it")
             }
             _ => f.write_str("the head does not end with its empty line; end it with CR LF CR LF"),
         }
@@ -224,7 +225,7 @@ impl fmt::Display for HeadError {
 
 impl std::error::Error for HeadError {}
 
-/// The first bytes of what the peer sent, printable and short.
+/// The first bytes of what the peer sent, escaped and short enough for one line.
 pub(super) fn excerpt(bytes: &[u8]) -> Box<str> {
     const LONGEST: usize = 60;
     let cut = &bytes[..bytes.len().min(LONGEST)];

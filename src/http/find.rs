@@ -1,16 +1,16 @@
 //! Finds where a head ends while its bytes still arrive.
 //!
-//! In: all bytes buffered so far, each time more of them. Out: the end of the head, once.
-//! Laws: a byte that was passed is not looked at again (one carriage return at most is); empty lines before the
-//! start line are skipped (RFC 9112 section 2.2); lines may end with LF alone here, so that a head that does is
-//! found and can then be refused or read instead of being waited for.
+//! In: all bytes buffered so far, more of them at each call. Out: the end of the head.
+//! Laws: no byte is looked at twice, but at most one carriage return; empty lines before the start line are skipped
+//! (RFC 9112 section 2.2); a line may end with LF alone here, so that such a head is found, and then read or refused,
+//! instead of being waited for.
 
 use super::error::HeadError;
 
 /// How large a head may be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HeadLimits {
-    /// Bytes in all, the empty line included. Memory per connection that sends a head is this at most.
+    /// Bytes in all, with the empty line. A connection that sends a head takes at most this much memory.
     pub bytes: usize,
     /// Header lines.
     pub headers: usize,
@@ -24,15 +24,15 @@ impl Default for HeadLimits {
 }
 
 impl HeadLimits {
-    /// Asks whether it is worth waiting for more, when [`HeadFinder::find`] has found no end in `buffered`.
+    /// Checks whether the head can still fit, after [`HeadFinder::find`] has found no end in `buffered`.
     ///
     /// # Errors
-    /// [`HeadError::TooLong`], or [`HeadError::RequestLineTooLong`] while not even the first line has ended.
+    /// [`HeadError::TooLong`], or [`HeadError::RequestLineTooLong`] if even the first line has not ended.
     pub fn check_unfinished(&self, buffered: &[u8]) -> Result<(), HeadError> {
         if buffered.len() < self.bytes { Ok(()) } else { Err(self.too_long(buffered)) }
     }
 
-    /// Which part of an overlong head is too long.
+    /// The error for a head that is too long: it says whether the first line alone is.
     pub(super) fn too_long(&self, head: &[u8]) -> HeadError {
         let line = memchr::memchr(b'\n', head).unwrap_or(head.len());
         if line < self.bytes {
@@ -43,12 +43,16 @@ impl HeadLimits {
     }
 }
 
-/// Remembers how far a growing buffer was searched. One finder per head.
+/// Searches a growing buffer for the end of a head, and remembers how far it has searched. One finder per head.
 #[derive(Clone, Debug, Default)]
 pub struct HeadFinder {
+    /// Where the search goes on.
     looked: usize,
+    /// Where the present line starts.
     line: usize,
+    /// Bytes of empty lines before the start line.
     skip: usize,
+    /// Whether a line that is not empty has ended.
     begun: bool,
 }
 
@@ -58,9 +62,9 @@ impl HeadFinder {
         Self::default()
     }
 
-    /// Where the head ends in `buffered`, its empty line included; `None` when more bytes are needed. `buffered`
-    /// is all there is so far, starting with the same bytes each time. The head is
-    /// `buffered[finder.skip()..end]`; what follows `end` is body.
+    /// Where the head ends in `buffered`, with its empty line; `None` if more bytes are needed. `buffered` holds all
+    /// bytes so far and starts with the same bytes at each call. The head is `buffered[finder.skip()..end]`, and the
+    /// bytes from `end` on belong to the body.
     pub fn find(&mut self, buffered: &[u8]) -> Option<usize> {
         while let Some(ahead) = buffered.get(self.looked..).and_then(|new| memchr::memchr(b'\n', new)) {
             let feed = self.looked + ahead;
@@ -82,7 +86,7 @@ impl HeadFinder {
         self.skip
     }
 
-    /// Whether any byte of a head was seen: EOF before is an idle connection's end, after it a cut.
+    /// Whether a byte of a head was seen. If not, EOF is the end of an idle connection; else it is a cut.
     pub fn has_begun(&self) -> bool {
         self.looked > self.skip
     }
@@ -120,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_that_cannot_fit_is_not_waited_for() {
+    fn a_head_that_cannot_fit_is_refused_before_its_end() {
         let limits = HeadLimits { bytes: 8, headers: 1 };
         assert_eq!(limits.check_unfinished(b"GET / H"), Ok(()));
         assert_eq!(limits.check_unfinished(b"GET / HT"), Err(HeadError::RequestLineTooLong { limit: 8 }));
@@ -128,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shrunken_buffer_is_no_panic() {
+    fn a_buffer_that_shrinks_does_not_panic() {
         let mut finder = HeadFinder::new();
         finder.find(b"GET / HTTP/1.1\r\nHost");
         assert_eq!(finder.find(b"\n\n"), None);

@@ -1,8 +1,8 @@
-//! The rules of a gateway: what of a head is passed on, and what is said anew.
+//! The rules of a gateway: which headers it passes on, and which it writes anew.
 //!
-//! In: a parsed head and where it goes. Out: the head's bytes, appended to a buffer that the caller keeps.
-//! Laws: hop-by-hop headers stay on their hop, also those that only `Connection` names; the framing of a body is
-//! never copied but stated anew; nothing that is written can hold a line end of the peer's.
+//! In: a parsed head, and where it goes. Out: the head's bytes, appended to a buffer that the caller keeps.
+//! Laws: hop-by-hop headers are never passed on, and neither are headers that `Connection` names; the headers that
+//! frame a body are never copied but written anew; no value from a peer can add a line.
 //! Source: RFC 9110 sections 7.6.1 (`Connection`), 7.6.3 (`Via`), 8.6 (`Content-Length`); RFC 9112 sections 6 and
 //! 9.3. `X-Forwarded-*` as proxies commonly write them.
 
@@ -15,7 +15,7 @@ use super::response::ResponseHead;
 use std::io::Write as _;
 use std::net::IpAddr;
 
-/// Headers that mean one connection only, whether or not `Connection` names them.
+/// Headers that hold for one connection only, whether or not `Connection` names them.
 const HOP_BY_HOP: [&str; 8] =
     ["Connection", "Keep-Alive", "Proxy-Connection", "TE", "Trailer", "Transfer-Encoding", "Upgrade", "HTTP2-Settings"];
 
@@ -26,9 +26,9 @@ pub struct Forwarded<'a> {
     pub client: IpAddr,
     /// The scheme of the client's connection: `http` or `https`.
     pub scheme: &'a str,
-    /// What `Host` says upstream.
+    /// The value of `Host` for the upstream.
     pub upstream_host: &'a str,
-    /// The path of the upstream's own URL, put before the target; mostly empty. A slash at its end does not count.
+    /// The path of the upstream's own URL, which is put before the target. Mostly empty. A slash at its end is ignored.
     pub base_path: &'a str,
 }
 
@@ -37,11 +37,11 @@ pub struct Forwarded<'a> {
 pub struct RequestOptions<'a> {
     /// Leave `Accept-Encoding` out, so that the stream comes as plain text.
     pub drop_accept_encoding: bool,
-    /// Leave `Last-Event-ID` out; the caller may write its own behind.
+    /// Leave `Last-Event-ID` out. The caller may then write its own.
     pub drop_last_event_id: bool,
-    /// Leave `Expect` out, because the body is at hand.
+    /// Leave `Expect` out, because the body is already there.
     pub drop_expect: bool,
-    /// Send no body, nor the headers that describe one: for a stream asked for again.
+    /// Send neither a body nor the headers that describe one. For a request that heals a stream.
     pub drop_body: bool,
     /// Send this method instead of the client's.
     pub method: Option<&'a str>,
@@ -50,9 +50,9 @@ pub struct RequestOptions<'a> {
 /// How the body of a response to the client is delimited.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ResponseFraming {
-    /// No body. `Content-Length` is kept where it tells of the body a GET would have had (`HEAD`, 304).
+    /// No body. `Content-Length` is kept where it gives the length that a GET would have had (`HEAD`, 304).
     None,
-    /// So many bytes.
+    /// This many bytes.
     Length(u64),
     /// Chunks; only to HTTP/1.1 clients.
     Chunked,
@@ -61,7 +61,7 @@ pub enum ResponseFraming {
 }
 
 impl ResponseFraming {
-    /// How a body that is passed on as it comes is delimited for a client of this version.
+    /// How to delimit a body that is passed on as it comes, for a client of this version.
     pub fn relayed(body: BodyLength, client: Version) -> Self {
         match (body, client) {
             (BodyLength::None, _) => Self::None,
@@ -92,12 +92,13 @@ pub fn write_request(head: &RequestHead, to: &Forwarded<'_>, options: RequestOpt
     push_request_framing(head, options, out);
 }
 
-/// Headers of a request that are written anew, whatever the client sent.
+/// Whether a request header is written anew, whatever the client sent.
 fn is_restated(name: &str) -> bool {
     ["Host", "Content-Length", "X-Forwarded-For", "Via"].iter().any(|n| n.eq_ignore_ascii_case(name))
 }
 
-/// An `Expect` from HTTP/1.0 means nothing, and would mean something in HTTP/1.1 (RFC 9110 section 10.1.1).
+/// Whether the options leave a request header out. `Expect` from HTTP/1.0 is left out too: it means nothing there, and
+/// would mean something in HTTP/1.1 (RFC 9110 section 10.1.1).
 fn is_dropped(name: &str, version: Version, options: RequestOptions<'_>) -> bool {
     let is = |wanted: &str| wanted.eq_ignore_ascii_case(name);
     let describes_body = name.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("content-"));
@@ -107,7 +108,8 @@ fn is_dropped(name: &str, version: Version, options: RequestOptions<'_>) -> bool
         || (options.drop_body && describes_body)
 }
 
-/// Who the client is, and that segno stands between (RFC 9110 section 7.6.3: with the version that was received).
+/// Appends who the client is, and that the request came through segno. `Via` names the version that the client used
+/// (RFC 9110 section 7.6.3).
 fn push_forwarded(head: &RequestHead, to: &Forwarded<'_>, out: &mut Vec<u8>) {
     push_list(&head.headers, "X-Forwarded-For", out);
     // Writing to a `Vec` does not fail.
@@ -123,7 +125,7 @@ fn push_forwarded(head: &RequestHead, to: &Forwarded<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b" segno\r\n");
 }
 
-/// Opens a line that lists all values of `name` that are passed on, ready for one more element.
+/// Begins a line that lists the values of `name` that are passed on. The caller adds one more value and the line end.
 fn push_list(headers: &Headers, name: &str, out: &mut Vec<u8>) {
     push_text(out, name);
     out.extend_from_slice(b": ");
@@ -148,10 +150,10 @@ fn push_request_framing(head: &RequestHead, options: RequestOptions<'_>, out: &m
     }
 }
 
-/// Appends the head that goes to the client, its empty line included.
+/// Appends the head that goes to the client, with its empty line.
 ///
-/// `client` is the client's version, `close` whether the connection ends behind this response. A header in `extra`
-/// takes the place of all with the same name in `head`.
+/// `client` is the client's version. `close` says whether the connection ends after this response. A header in `extra`
+/// replaces all headers of that name in `head`.
 pub fn write_response(
     head: &ResponseHead,
     framing: ResponseFraming,
@@ -190,17 +192,17 @@ fn push_connection(out: &mut Vec<u8>, client: Version, close: bool) {
     }
 }
 
-/// Whether a header may leave the connection it came on.
+/// Whether a header may be passed on to another connection.
 fn is_passed(headers: &Headers, name: &str) -> bool {
     !HOP_BY_HOP.iter().any(|n| n.eq_ignore_ascii_case(name)) && !headers.contains_token("Connection", name)
 }
 
-/// Whether the message that is written holds a header of the peer's with this name.
+/// Whether the peer sent a header of this name that is passed on.
 fn passes_on(headers: &Headers, name: &str) -> bool {
     headers.contains(name) && is_passed(headers, name)
 }
 
-/// Appends a line of the peer's, which was checked when it was read.
+/// Appends a header that a peer sent. It was checked when it was read.
 fn push_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");

@@ -1,8 +1,8 @@
-//! Header lines in the order they came.
+//! Header lines in the order in which they came.
 //!
-//! In: names and values that are already checked. Out: look-ups by name, in any letter case.
-//! Laws: one buffer holds all bytes and one list the borders, so that a head costs two allocations; a name is a
-//! token and a value holds no control byte but tab, however the line got in.
+//! In: names and values. Out: look-ups by name, in any letter case.
+//! Laws: one buffer holds all bytes and one list their boundaries, so that a head costs two allocations; every name is
+//! a token, and no value holds a control byte except tab.
 //! Source: RFC 9110 section 5.
 
 use super::error::{HeadError, excerpt};
@@ -16,7 +16,7 @@ pub struct Headers {
     lines: Vec<Line>,
 }
 
-/// Borders in `bytes`: the name, then the value, which ends where the next line starts.
+/// Where a line's name and value start in `bytes`. The value ends where the next line starts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Line {
     name: u32,
@@ -49,7 +49,7 @@ impl Headers {
         self.push_checked(name, value)
     }
 
-    /// Adds a line whose name and value the caller has checked.
+    /// Adds a line. The caller has checked its name and value.
     pub(super) fn push_checked(&mut self, name: &str, value: &[u8]) -> Result<(), HeadError> {
         const LIMIT: usize = u32::MAX as usize;
         let start = self.bytes.len();
@@ -62,7 +62,7 @@ impl Headers {
         Ok(())
     }
 
-    /// Lines.
+    /// The number of lines.
     pub fn len(&self) -> usize {
         self.lines.len()
     }
@@ -97,7 +97,7 @@ impl Headers {
     }
 
     /// The elements of all lines with this name, read as one comma-separated list without quoted strings
-    /// (RFC 9110 section 5.6.1). Empty elements are given as such.
+    /// (RFC 9110 section 5.6.1). Empty elements are included.
     pub fn tokens(&self, name: &str) -> impl Iterator<Item = &[u8]> {
         self.get_all(name).flat_map(|value| value.split(|&b| b == b',')).map(trim)
     }
@@ -123,7 +123,7 @@ pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// Whether a field value must not hold this byte (RFC 9110 section 5.5).
+/// Whether this byte is forbidden in a field value (RFC 9110 section 5.5).
 pub(super) fn is_forbidden(byte: u8) -> bool {
     byte.is_ascii_control() && byte != b'\t'
 }

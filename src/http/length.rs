@@ -1,8 +1,7 @@
-//! How long a body is, and whether the connection lives on behind it.
+//! How long a body is, and whether the connection stays open after it.
 //!
-//! In: the headers of a head. Out: one [`BodyLength`].
-//! Law: wherever two implementations are known to read one message differently, it is refused instead of being read
-//! in one of the ways.
+//! In: the headers of a head. Out: a [`BodyLength`], and whether the connection is kept.
+//! Law: a message that implementations are known to read in different ways is refused.
 //! Source: RFC 9112 sections 6.1, 6.2, 6.3, 9.3, 11.2; RFC 9110 section 8.6.
 
 use super::error::{HeadError, excerpt};
@@ -17,7 +16,7 @@ const OPTION_LIMIT: usize = 64;
 pub enum BodyLength {
     /// There is no body.
     None,
-    /// So many bytes, as `Content-Length` says.
+    /// This many bytes, as `Content-Length` says.
     Length(u64),
     /// Chunks.
     Chunked,
@@ -66,7 +65,7 @@ fn content_length(headers: &Headers) -> Result<Option<u64>, HeadError> {
     length.map(Some).ok_or(HeadError::ContentLengthTooLarge)
 }
 
-/// `Transfer-Encoding` must name `chunked`, once, and nothing else.
+/// `Transfer-Encoding` must name `chunked` once, and nothing else.
 fn chunked(headers: &Headers, version: Version) -> Result<BodyLength, HeadError> {
     if version == Version::Http10 {
         return Err(HeadError::TransferEncodingIn10);
@@ -84,11 +83,11 @@ fn chunked(headers: &Headers, version: Version) -> Result<BodyLength, HeadError>
     if count == 1 { Ok(BodyLength::Chunked) } else { Err(HeadError::ChunkedNotOnce) }
 }
 
-/// Whether the sender means to go on with the connection (RFC 9112 section 9.3).
+/// Whether the sender wants to keep the connection open (RFC 9112 section 9.3).
 ///
 /// # Errors
-/// [`HeadError::TooManyOptions`]: each option is compared with each header when they are passed on, so their number
-/// is bounded.
+/// [`HeadError::TooManyOptions`]. A head that is passed on has each header compared with each option, so the number of
+/// options is bounded.
 pub(super) fn keeps_alive(headers: &Headers, version: Version) -> Result<bool, HeadError> {
     let (mut close, mut keep, mut count) = (false, false, 0);
     for option in headers.tokens("Connection") {

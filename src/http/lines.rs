@@ -1,8 +1,8 @@
-//! The lines of a head: the first one, and the header lines behind it.
+//! Reads the lines of a head: the first line, and the header lines after it.
 //!
 //! In: a whole head. Out: its first line, and [`Headers`].
-//! Laws: httparse reads the lines; what it lets through and RFC 9112 does not (LF alone in requests) is refused
-//! before, and only when it refuses are the lines looked at again to say which one is wrong and why.
+//! Laws: httparse reads the header lines. What httparse accepts and RFC 9112 forbids (LF alone in requests) is refused
+//! before. If httparse refuses a head, its lines are read again to say which line is wrong and why.
 //! Source: RFC 9112 sections 2.2, 5.1, 5.2; RFC 9110 section 5.5.
 
 use super::error::{HeadError, excerpt};
@@ -13,13 +13,13 @@ use super::method::is_token;
 /// What may end a line.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum LineEnds {
-    /// CR LF only: from clients.
+    /// CR LF only: for clients.
     Strict,
-    /// LF alone as well: from upstreams (RFC 9112 section 2.2 allows it, and old servers send it).
+    /// LF alone as well: for upstreams (RFC 9112 section 2.2 allows it, and old servers send it).
     Lenient,
 }
 
-/// Cuts a head into its first line, without the line's end, and the block of header lines with the empty line.
+/// Splits a head into its first line, without the line end, and the block of header lines, with the empty line.
 pub(super) fn split_head(head: &[u8], ends: LineEnds, limits: HeadLimits) -> Result<(&[u8], &[u8]), HeadError> {
     if head.len() > limits.bytes {
         return Err(limits.too_long(head));
@@ -39,21 +39,21 @@ pub(super) fn split_head(head: &[u8], ends: LineEnds, limits: HeadLimits) -> Res
     Ok((line, block))
 }
 
-/// Reads the block behind the first line.
+/// Reads the block of header lines after the first line.
 pub(super) fn parse_block(block: &[u8], ends: LineEnds, limits: HeadLimits) -> Result<Headers, HeadError> {
     let lines = check_ends(block, ends)?;
     if lines > limits.headers {
         return Err(HeadError::TooManyHeaders { limit: limits.headers });
     }
-    let mut slots = vec![httparse::EMPTY_HEADER; lines];
-    match httparse::parse_headers(block, &mut slots) {
+    let mut parsed = vec![httparse::EMPTY_HEADER; lines];
+    match httparse::parse_headers(block, &mut parsed) {
         Ok(httparse::Status::Complete((used, parsed))) if used == block.len() => collect(parsed, block.len()),
         Ok(_) => Err(HeadError::Unfinished),
         Err(_) => Err(diagnose(block)),
     }
 }
 
-/// Counts the header lines, and refuses folding and, where strict, line ends other than CR LF.
+/// Counts the header lines. Refuses folded lines and, if `ends` is strict, line ends other than CR LF.
 fn check_ends(block: &[u8], ends: LineEnds) -> Result<usize, HeadError> {
     let (mut start, mut lines) = (0, 0);
     for feed in memchr::memchr_iter(b'\n', block) {
@@ -85,7 +85,7 @@ fn collect(parsed: &[httparse::Header<'_>], bytes: usize) -> Result<Headers, Hea
     Ok(headers)
 }
 
-/// Which line is wrong, and why. Only for blocks that httparse refused.
+/// Says which line is wrong, and why. For blocks that httparse has refused.
 fn diagnose(block: &[u8]) -> HeadError {
     let lines = block.split(|&b| b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let wrong = lines.enumerate().find_map(|(n, line)| (!line.is_empty()).then(|| check_line(line, n + 2).err())?);

@@ -1,7 +1,7 @@
-//! What headers say about event streams: media types, codings, when to come back, where to go on.
+//! What headers say about event streams: media types, content codings, how long to wait, where to go on.
 //!
-//! In: headers. Out: yes or no, a span, a cursor.
-//! Law: no clock is read; a date is measured against the `Date` of the same response.
+//! In: headers. Out: yes or no, a span, an event id.
+//! Law: no clock is read; a date counts from the `Date` of the same response.
 //! Source: RFC 9110 sections 8.3, 8.4, 10.2.3, 12.4.2, 12.5.1; the HTML standard, section 9.2 Server-sent events,
 //! for `Last-Event-ID` (<https://html.spec.whatwg.org/multipage/server-sent-events.html#the-last-event-id-header>).
 
@@ -35,13 +35,14 @@ fn has_type(headers: &Headers, wanted: &[u8]) -> bool {
     essence.is_some_and(|e| trim(e).eq_ignore_ascii_case(wanted))
 }
 
-/// Whether the content is compressed or otherwise coded, so that its events cannot be read.
+/// Whether the content has a coding, such as compression, so that segno cannot read its events.
 pub fn is_encoded(headers: &Headers) -> bool {
     headers.tokens("Content-Encoding").any(|t| !t.is_empty() && !t.eq_ignore_ascii_case(b"identity"))
 }
 
-/// How long `Retry-After` asks to wait: seconds, or the time from the response's own `Date` to a date (zero when
-/// that has passed). `None` when it is missing or cannot be read, and for a date without `Date`.
+/// How long `Retry-After` asks to wait. The value is seconds or a date. A date counts from the response's own `Date`;
+/// if it has passed, the wait is zero. `None` if the header is missing or malformed, or has a date without a `Date`
+/// header.
 pub fn retry_after(headers: &Headers) -> Option<Span> {
     let value = headers.get("Retry-After")?;
     if !value.is_empty() && value.iter().all(u8::is_ascii_digit) {
@@ -53,11 +54,11 @@ pub fn retry_after(headers: &Headers) -> Option<Span> {
     Some(until.duration_since(now).map_or(Span::ZERO, Span::from))
 }
 
-/// The cursor that a client resumes from, in its header, else in a query parameter; an empty one counts as none, as it
-/// does in the standard.
+/// The event id that a client resumes from: from its `Last-Event-ID` header, else from a query parameter. An empty id
+/// counts as none, as the standard says.
 ///
 /// # Errors
-/// More than one header, NUL, CR or LF in it, bytes that are no UTF-8, or more than `max` bytes.
+/// There is more than one header, or the id holds NUL, CR or LF, is not UTF-8, or has more than `max` bytes.
 pub fn last_event_id<'h>(
     headers: &'h Headers,
     parameter: Option<&'h [u8]>,
@@ -68,7 +69,7 @@ pub fn last_event_id<'h>(
     if values.next().is_some() {
         return Err(HeadError::LastEventIdRepeated);
     }
-    // Event streams are UTF-8, so that no event had an id that is not.
+    // Event streams are UTF-8, so no event can have had an id that is not.
     if id.iter().any(|b| matches!(b, 0 | b'\r' | b'\n')) || std::str::from_utf8(id).is_err() {
         return Err(HeadError::LastEventId);
     }
@@ -78,8 +79,8 @@ pub fn last_event_id<'h>(
     Ok((!id.is_empty()).then_some(id))
 }
 
-/// Takes a parameter off the query of a target and gives its value, percent-decoded. Of several with that name all are
-/// taken off and the last one counts.
+/// Removes a parameter from the query of a target and returns its value, percent-decoded. If several have that name,
+/// all are removed and the last one counts.
 pub fn take_parameter(target: &mut String, name: &str) -> Option<Vec<u8>> {
     let (path, query) = target.split_once('?')?;
     let mut found = None;
@@ -98,7 +99,7 @@ pub fn take_parameter(target: &mut String, name: &str) -> Option<Vec<u8>> {
     found
 }
 
-/// Bytes of a query's value: `%XX` decoded, anything else as it is (RFC 3986, 2.1).
+/// The bytes of a query's value: `%XX` is decoded, and everything else stays (RFC 3986 section 2.1).
 fn percent_decode(value: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(value.len());
     let mut rest = value.as_bytes();
@@ -118,7 +119,7 @@ fn percent_decode(value: &str) -> Vec<u8> {
     bytes
 }
 
-/// Whether a parameter is a weight of zero: `q=0`, `q=0.000`.
+/// Whether a parameter is a weight of zero, such as `q=0` or `q=0.000`.
 fn is_refusal(parameter: &[u8]) -> bool {
     match trim(parameter) {
         [b'q' | b'Q', b'=', weight @ ..] => !weight.is_empty() && weight.iter().all(|b| matches!(b, b'0' | b'.')),
@@ -126,7 +127,7 @@ fn is_refusal(parameter: &[u8]) -> bool {
     }
 }
 
-/// Splits at a separator that stands outside quoted strings (RFC 9110 section 5.6.4).
+/// Splits at each separator that is outside quoted strings (RFC 9110 section 5.6.4).
 fn split(value: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let (mut quoted, mut escaped) = (false, false);
     value.split(move |&b| {

@@ -1,7 +1,7 @@
 //! Methods and versions.
 //!
-//! In: the words of a start line. Out: values that compare without looking at letters again.
-//! Law: methods are case-sensitive (RFC 9110 section 9.1), so `get` is an unknown method and passed on as such.
+//! In: the words of a start line. Out: values that are compared without their letters.
+//! Law: methods are case-sensitive (RFC 9110 section 9.1), so `get` is an unknown method and is passed on unchanged.
 
 use std::fmt;
 
@@ -24,12 +24,12 @@ pub enum Method {
     Options,
     /// `TRACE`
     Trace,
-    /// Any other token, passed on as it is.
+    /// Any other token. It is passed on unchanged.
     Other(Box<str>),
 }
 
 impl Method {
-    /// The method as it stands on the wire.
+    /// The method as it is sent.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Get => "GET",
@@ -44,7 +44,7 @@ impl Method {
         }
     }
 
-    /// Reads a token; `None` when it is not one (RFC 9110 section 5.6.2).
+    /// Reads a method; `None` if the bytes are not a token (RFC 9110 section 5.6.2).
     pub fn from_token(token: &[u8]) -> Option<Self> {
         Some(match token {
             b"GET" => Self::Get,
@@ -60,8 +60,8 @@ impl Method {
         })
     }
 
-    /// Whether a request with this method is expected to carry content, so that none is stated as length 0
-    /// (RFC 9110 section 8.6).
+    /// Whether a request with this method normally has content. If it has none, it says `Content-Length: 0` (RFC 9110
+    /// section 8.6).
     pub fn expects_content(&self) -> bool {
         matches!(self, Self::Post | Self::Put | Self::Patch)
     }
@@ -100,7 +100,7 @@ impl Version {
         }
     }
 
-    /// Whether this is a version at all: `HTTP/` digit `.` digit.
+    /// Whether this has the form of a version: `HTTP/` digit `.` digit.
     pub(super) fn is_name(name: &[u8]) -> bool {
         matches!(name, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
             if major.is_ascii_digit() && minor.is_ascii_digit())
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_token_is_no_method() {
+    fn a_method_must_be_a_token() {
         for bad in [&b""[..], b"G ET", b"GET:", b"G\xc3\x89T", b"GE\tT", b"(GET)"] {
             assert_eq!(Method::from_token(bad), None);
         }

@@ -1,9 +1,9 @@
-//! HTTP/1.1 without sockets: heads are parsed and written, bodies are de-framed and framed, and the rules of a
-//! gateway are applied in between.
+//! HTTP/1.1 without sockets: parses and writes heads, takes the framing off bodies and puts it on, and applies the
+//! rules of a gateway in between.
 //!
 //! In: bytes as they arrive, in pieces of any size. Out: heads as values, bodies as borrowed slices, bytes to send.
-//! Laws: no byte is looked at twice while a head is awaited; no body byte is copied; everything that two readers of
-//! one message might understand differently is refused; every size has a bound.
+//! Laws: the search for a head's end looks at no byte twice; no body byte is copied; a message that two recipients
+//! might understand differently is refused; every size has a bound.
 //! Source: RFC 9112 (HTTP/1.1), RFC 9110 (HTTP semantics), RFC 3986 (URI).
 
 mod answer;

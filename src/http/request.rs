@@ -1,8 +1,7 @@
-//! Request heads.
+//! Reads request heads.
 //!
-//! In: the bytes of one head, whole. Out: a [`RequestHead`], or the reason why not.
-//! Law: what is accepted can be written again, by [`super::write_request`], so that every reader understands it the
-//! same way.
+//! In: the bytes of one whole head. Out: a [`RequestHead`], or why it is refused.
+//! Law: [`super::write_request`] can write every accepted head so that all recipients understand it in the same way.
 //! Source: RFC 9112 sections 3, 6.3, 9.3; RFC 9110 sections 7.2, 7.8, 10.1.1.
 
 use super::error::{HeadError, excerpt};
@@ -18,26 +17,26 @@ use super::target::{check_authority, parse_target};
 pub struct RequestHead {
     /// The method; never `CONNECT`.
     pub method: Method,
-    /// Path and query as sent, or `*` for `OPTIONS`. Of an absolute target only these are kept.
+    /// Path and query as sent, or `*` for `OPTIONS`. An absolute target is reduced to its path and query.
     pub target: String,
-    /// The authority of an absolute target, else the value of `Host`. `None` only in HTTP/1.0.
+    /// The authority of an absolute target, else the value of `Host`. Always there in HTTP/1.1.
     pub host: Option<String>,
     /// The client's version.
     pub version: Version,
     /// All header lines as sent.
     pub headers: Headers,
-    /// How the body is delimited; never until close.
+    /// How the body is delimited; never [`BodyLength::UntilClose`].
     pub body: BodyLength,
-    /// Whether the client means to send another request on this connection.
+    /// Whether the client may send another request on this connection.
     pub keep_alive: bool,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub expect_continue: bool,
 }
 
-/// Reads one request head, its empty line included. Empty lines before it are skipped.
+/// Reads one request head, with its empty line. Empty lines before the head are skipped.
 ///
 /// # Errors
-/// [`HeadError`], each with a status to answer; the connection must be closed after any of them.
+/// [`HeadError`], which gives the status to answer. The connection must be closed after the answer.
 pub fn parse_request(head: &[u8], limits: HeadLimits) -> Result<RequestHead, HeadError> {
     let (line, block) = split_head(head, LineEnds::Strict, limits)?;
     let (method, target, version) = parse_line(line)?;
@@ -52,7 +51,7 @@ pub fn parse_request(head: &[u8], limits: HeadLimits) -> Result<RequestHead, Hea
     Ok(RequestHead { method, target: target.path, host, version, headers, body, keep_alive, expect_continue })
 }
 
-/// `method SP target SP version`, with single spaces (RFC 9112 section 3).
+/// Reads `method SP target SP version`, with single spaces (RFC 9112 section 3).
 fn parse_line(line: &[u8]) -> Result<(Method, &[u8], Version), HeadError> {
     let mut parts = line.split(|&b| b == b' ');
     let (Some(method), Some(target), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next())
@@ -70,7 +69,7 @@ fn parse_line(line: &[u8]) -> Result<(Method, &[u8], Version), HeadError> {
     Ok((method, target, version))
 }
 
-/// Exactly one valid `Host` in HTTP/1.1, at most one in HTTP/1.0 (RFC 9112 section 3.2).
+/// Reads `Host`. HTTP/1.1 must have exactly one, HTTP/1.0 at most one (RFC 9112 section 3.2).
 fn parse_host(headers: &Headers, version: Version) -> Result<Option<String>, HeadError> {
     let mut values = headers.get_all("Host");
     let Some(value) = values.next() else {
@@ -83,8 +82,9 @@ fn parse_host(headers: &Headers, version: Version) -> Result<Option<String>, Hea
     Ok(Some(String::from_utf8_lossy(value).into_owned()))
 }
 
-/// An offer of `h2c` is ignored, as RFC 9110 section 7.8 allows, and so is any offer that HTTP/1.0 makes or that
-/// `Connection` does not name. A client that offers something else could not go on without it, so it is told.
+/// Refuses an offer to upgrade to another protocol. An offer of `h2c` is ignored, as RFC 9110 section 7.8 allows, and
+/// so is an offer in HTTP/1.0 or one that `Connection` does not name. A client that offers another protocol needs it,
+/// so the client gets an error.
 fn check_upgrade(headers: &Headers, version: Version) -> Result<(), HeadError> {
     if version == Version::Http10 || !headers.contains_token("Connection", "upgrade") {
         return Ok(());
@@ -95,7 +95,8 @@ fn check_upgrade(headers: &Headers, version: Version) -> Result<(), HeadError> {
     }
 }
 
-/// `100-continue` is the only expectation there is; HTTP/1.0 has none (RFC 9110 section 10.1.1).
+/// Whether the client expects `100-continue`, the only expectation there is. HTTP/1.0 has none (RFC 9110 section
+/// 10.1.1).
 fn parse_expect(headers: &Headers, version: Version) -> Result<bool, HeadError> {
     if version == Version::Http10 {
         return Ok(false);

@@ -1,8 +1,8 @@
-//! Response heads.
+//! Reads response heads.
 //!
-//! In: the bytes of one head, whole, and the method it answers. Out: a [`ResponseHead`], or the reason why not.
-//! Laws: lines may end with LF alone; a response that two readers might cut differently is refused. An interim
-//! response (1xx) is a head of its own, and the final one follows.
+//! In: the bytes of one whole head, and the method of its request. Out: a [`ResponseHead`], or why it is refused.
+//! Laws: lines may end with LF alone; a response whose end two recipients might see in different places is refused; an
+//! interim response (1xx) is a separate head, and the final one follows.
 //! Source: RFC 9112 sections 4, 6.3, 9.3; RFC 9110 section 15.
 
 use super::error::{HeadError, excerpt};
@@ -17,7 +17,7 @@ use super::method::{Method, Version};
 pub struct ResponseHead {
     /// 100 to 999, never 101.
     pub status: u16,
-    /// The words behind the status; may be empty. Bytes that are not UTF-8 are replaced.
+    /// The words after the status; may be empty. Bytes that are not UTF-8 are replaced.
     pub reason: String,
     /// The upstream's version.
     pub version: Version,
@@ -25,12 +25,12 @@ pub struct ResponseHead {
     pub headers: Headers,
     /// How the body is delimited.
     pub body: BodyLength,
-    /// Whether the connection can carry another request behind the body.
+    /// Whether the connection can carry another request after the body.
     pub keep_alive: bool,
 }
 
 impl ResponseHead {
-    /// `200 OK` without headers, for an answer of segno's own with a body of unknown length.
+    /// `200 OK` without headers, for segno's own answer with a body of unknown length.
     pub fn ok() -> Self {
         Self {
             status: 200,
@@ -42,16 +42,16 @@ impl ResponseHead {
         }
     }
 
-    /// Whether this is 1xx, with the final response still to come.
+    /// Whether the status is 1xx, so that the final response is still to come.
     pub fn is_interim(&self) -> bool {
         self.status < 200
     }
 }
 
-/// Reads one response head, its empty line included.
+/// Reads one response head, with its empty line.
 ///
 /// # Errors
-/// [`HeadError`]; whatever the variant, the answer to the client is 502 and the connection must be closed.
+/// [`HeadError`]. Whatever the variant, the client gets 502, and the connection must be closed.
 pub fn parse_response(head: &[u8], request_method: &Method, limits: HeadLimits) -> Result<ResponseHead, HeadError> {
     let (line, block) = split_head(head, LineEnds::Lenient, limits)?;
     let (version, status, reason) = parse_line(line)?;
@@ -61,7 +61,7 @@ pub fn parse_response(head: &[u8], request_method: &Method, limits: HeadLimits) 
     Ok(ResponseHead { status, reason, version, headers, body, keep_alive })
 }
 
-/// `version SP status [SP reason]`; the space before a missing reason is often left out.
+/// Reads `version SP status [SP reason]`. Many servers leave out the space before an empty reason.
 fn parse_line(line: &[u8]) -> Result<(Version, u16, String), HeadError> {
     let refused = || HeadError::StatusLine(excerpt(line));
     let (name, rest) = line.split_at_checked(8).ok_or_else(refused)?;

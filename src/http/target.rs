@@ -1,7 +1,7 @@
-//! Request targets and authorities.
+//! Reads request targets and authorities.
 //!
 //! In: the target as sent. Out: the origin-form that goes upstream, and the host that an absolute-form names.
-//! Laws: path and query are not decoded, normalised or re-encoded; bytes beyond ASCII pass as long as they are UTF-8.
+//! Laws: path and query are not decoded, normalised or re-encoded; bytes beyond ASCII are allowed if they are UTF-8.
 //! Source: RFC 9112 section 3.2; RFC 3986 sections 3.2.2, 3.2.3; RFC 9110 section 4.2.4 (no user names in URLs).
 
 use super::error::{HeadError, excerpt};
@@ -14,7 +14,7 @@ pub(super) struct Target {
     pub(super) authority: Option<String>,
 }
 
-/// Reads origin-form, absolute-form (`http` or `https`), and for `OPTIONS` asterisk-form.
+/// Reads a target in origin-form, in absolute-form (`http` or `https`), or, for `OPTIONS`, in asterisk-form.
 pub(super) fn parse_target(method: &Method, raw: &[u8]) -> Result<Target, HeadError> {
     let refused = || HeadError::Target(excerpt(raw));
     let text = std::str::from_utf8(raw).map_err(|_| refused())?;
@@ -45,9 +45,9 @@ fn absolute(method: &Method, rest: &str) -> Result<Target, HeadError> {
     Ok(Target { path, authority: Some(authority.to_owned()) })
 }
 
-/// Accepts `host` and `host:port` where host is a name, an IPv4 address or an IPv6 address in brackets.
+/// Accepts `host` and `host:port`. The host is a name, an IPv4 address, or an IPv6 address in brackets.
 ///
-/// A comma is refused although a name may hold one by RFC 3986: `Host: a, b` is what two merged lines look like.
+/// A comma is refused, although RFC 3986 allows it in a name: `Host: a, b` looks like two merged lines.
 pub(super) fn check_authority(value: &[u8]) -> Result<(), HeadError> {
     let good = match value.strip_prefix(b"[") {
         Some(rest) => is_bracketed(rest),
@@ -77,7 +77,7 @@ fn is_name(name: &[u8]) -> bool {
     !name.is_empty()
 }
 
-/// Nothing, or a colon with digits up to 65535; the digits may be missing (RFC 3986 section 3.2.3).
+/// Whether this is empty, or a colon with a number up to 65535. The number may be missing (RFC 3986 section 3.2.3).
 fn is_port(rest: &[u8]) -> bool {
     match rest {
         [] => true,

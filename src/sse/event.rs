@@ -1,19 +1,19 @@
 //! What a parser gives: events, errors, and the limits that lead to errors.
 //!
-//! In: slices of the input or of the parser. Out: the same with names.
-//! Law: bytes stay bytes; decoding is left to those who want text.
+//! In: slices of the input or of the parser. Out: events that name these slices.
+//! Law: bytes stay bytes; a caller that wants text decodes them.
 //! Source: <https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation>.
 
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 
-/// How much a parser takes before it gives a block up. Its memory is bounded by these.
+/// How large a line and a block may be before the parser gives the block up. They bound the parser's memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ParserLimits {
-    /// Bytes of one field line, without its line end.
+    /// The most bytes of one field line, without its line end.
     pub max_line_bytes: usize,
-    /// Bytes of the field lines of one block, each with one byte for its line end.
+    /// The most bytes of all field lines of one block, counting one byte for each line end.
     pub max_event_bytes: usize,
 }
 
@@ -33,15 +33,15 @@ pub enum Cap {
     Event,
 }
 
-/// Why a block was given up.
+/// Why the parser gave a block up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum ParseError {
-    /// The block, or a line in it, has more bytes than a cap. The parser goes on behind it.
+    /// The block, or a line in it, has more bytes than a cap. The parser goes on with the next block.
     TooLong {
-        /// The cap that was met first.
+        /// The cap that was reached first.
         cap: Cap,
-        /// Its value, in bytes.
+        /// The value of that cap, in bytes.
         max: usize,
     },
 }
@@ -61,11 +61,11 @@ impl Error for ParseError {}
 /// One event, as a client dispatches it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Event<'a> {
-    /// Its type; `message` when the stream names none.
+    /// The event's type; `message` if the block names none.
     pub event_type: &'a [u8],
     /// The values of its `data` lines, joined by LF.
     pub data: &'a [u8],
-    /// The last event ID, set by this event or by an earlier one; empty when there is none.
+    /// The last event ID, set by this event or by an earlier one; empty if there is none.
     pub last_event_id: &'a [u8],
 }
 

@@ -1,25 +1,25 @@
-//! The `id` field as a line: written, and read back from blocks that were kept.
+//! Writes the `id` line of a block, and reads the ids from whole blocks.
 //!
-//! In: an id, or the bytes of whole blocks. Out: a line; the ids that lines set.
-//! Law: an id is read as a client reads it, however its line was written: with or without the one space behind the
-//! colon, ended by LF, CR or CRLF.
+//! In: an id, or the bytes of whole blocks. Out: a line, or the ids that the blocks set.
+//! Law: an id is read as a client reads it, however its line was written: with or without the one space after the
+//! colon, and ended by LF, CR or CRLF.
 //! Source: <https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation>.
 
 use super::line::{Field, field_of, is_id, line_end};
 
-/// Writes the line that sets this id at the end of `out`. The caller knows that the id holds neither CR, LF nor NUL.
+/// Appends the line that sets this id to `out`. The caller makes sure that the id holds no CR, LF or NUL.
 pub fn write_id(out: &mut Vec<u8>, id: &[u8]) {
     debug_assert!(memchr::memchr3(b'\r', b'\n', 0, id).is_none(), "the id does not fit on a line");
-    // Readers take off the space behind the colon, so an id that begins with a space keeps its own.
+    // Clients remove one space after the colon, so an id that begins with a space keeps that space.
     out.extend_from_slice(b"id: ");
     out.extend_from_slice(id);
     out.push(b'\n');
 }
 
 /// The ids that the lines of some blocks set, in order. A line with a NUL sets none, and a line without a value sets
-/// the empty id. A byte order mark in front of the first line is passed over.
+/// the empty id. A byte order mark before the first line is skipped.
 ///
-/// Where one block has several such lines, all of them come, though only the last one counts for its event.
+/// If a block has several id lines, this gives all their ids, although only the last one counts for the event.
 pub fn ids(blocks: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = blocks.strip_prefix(b"\xef\xbb\xbf").unwrap_or(blocks);
     let lines = std::iter::from_fn(move || {
@@ -27,7 +27,7 @@ pub fn ids(blocks: &[u8]) -> impl Iterator<Item = &[u8]> {
             return None;
         }
         let (line, behind) = rest.split_at(line_end(rest).unwrap_or(rest.len()));
-        // Of a CRLF the LF ends an empty line, which sets nothing.
+        // After a CR, the LF of a CRLF ends an empty line, which sets nothing.
         rest = behind.get(1..).unwrap_or_default();
         Some(line)
     });

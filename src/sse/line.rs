@@ -1,8 +1,9 @@
-//! Lines and fields: what scanner and parser both need to read a line, whole or in pieces.
+//! Lines and fields: what the scanner and the parser both need to read a line, whole or in pieces.
 //!
-//! In: bytes up to a line end. Out: which field the line sets and where its value lies.
-//! Laws: a line in pieces means what the whole line means; each byte is searched once for a line end, and besides that
-//! only a byte order mark, the field's name, its colon and one space are looked at, and the values of ids and times.
+//! In: bytes up to a line end. Out: the field that the line sets, and where its value lies.
+//! Laws: a line in pieces means what the whole line means; each byte is searched once for a line end. Apart from that
+//! search, only a byte order mark, the field's name, its colon, one space, and the values of ids and times are looked
+//! at.
 //! Source: <https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream>.
 
 pub(super) const LF: u8 = b'\n';
@@ -29,32 +30,33 @@ impl Field {
     }
 }
 
-/// How far into a line the bytes so far reach.
+/// What part of a line has been read so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Head {
-    /// No byte of the line is there.
+    /// No byte of the line.
     Start,
-    /// As `Start`, but a LF that comes now belongs to the CR before it.
+    /// No byte of the line, and the line before ended with CR: a LF that comes now belongs to that CR.
     AfterCr,
-    /// So many bytes of the byte order mark that may begin a stream. With all three, the line proper is about to begin.
+    /// This many bytes of the byte order mark that may begin a stream. After all three, the line itself begins.
     Bom(u8),
-    /// A colon began the line.
+    /// A colon, and perhaps more: the line is a comment.
     Comment,
-    /// So many bytes of the field's name, and nothing else.
+    /// This many bytes of the field's name, and nothing else.
     Name(Field, u8),
     /// The name and its colon; one space may follow.
     Space(Field),
-    /// Somewhere in the field's value.
+    /// The name, the colon, and perhaps a part of the value.
     Value(Field),
-    /// A line that sets nothing.
+    /// The start of a line that sets nothing.
     Other,
 }
 
 impl Head {
-    /// What the byte order mark takes from the front of `input`. Leaves `Bom` when the mark is whole or `input` used
-    /// up; else `Start`, or `Other` when the first bytes looked like a mark and were not one.
+    /// Reads the byte order mark at the front of `input`, and returns how many bytes belong to it. Afterwards the state
+    /// is `Bom` if the mark is whole or `input` is used up; `Start` if there is no mark; `Other` if the first bytes
+    /// looked like a mark and were not one.
     pub(super) fn read_bom(&mut self, input: &[u8]) -> usize {
-        // A byte order mark counts for nothing at the very start, and is ordinary text anywhere else
+        // A byte order mark is ignored at the start of a stream, and is ordinary text anywhere else
         // (#parsing-an-event-stream).
         let Self::Bom(before) = *self else { return 0 };
         let left = &BOM[usize::from(before)..];
@@ -69,13 +71,13 @@ impl Head {
         matched
     }
 
-    /// Takes in a piece of a line, without its line end. Gives where in it the bytes of the value begin.
+    /// Reads a piece of a line, without the line end. Returns where in the piece the bytes of the value begin.
     pub(super) fn read(&mut self, piece: &[u8]) -> usize {
         for (at, &byte) in piece.iter().enumerate() {
             match *self {
                 Self::Comment | Self::Other => return piece.len(),
                 Self::Value(_) => return at,
-                // One space behind the colon is not part of the value; a second one is (#event-stream-interpretation).
+                // One space after the colon is not part of the value; a second one is (#event-stream-interpretation).
                 Self::Space(field) => {
                     *self = Self::Value(field);
                     return at + usize::from(byte == b' ');
@@ -105,7 +107,7 @@ impl Head {
         }
     }
 
-    /// The field a line sets that ends here. A line without a colon is a name with an empty value.
+    /// The field that the line sets if it ends here. A line without a colon is a name with an empty value.
     pub(super) fn field(self) -> Option<Field> {
         match self {
             Self::Space(field) | Self::Value(field) => Some(field),
@@ -114,14 +116,14 @@ impl Head {
         }
     }
 
-    /// Whether a line that ends here has nothing in it.
+    /// Whether the line is empty if it ends here.
     pub(super) const fn is_blank(self) -> bool {
         matches!(self, Self::Start | Self::AfterCr | Self::Bom(_))
     }
 }
 
-/// The field that a whole line sets, and its value. Names are compared byte by byte, "with no case folding"; what
-/// follows the first colon is the value, less one space; without a colon the line is a name with an empty value.
+/// The field that a whole line sets, and its value. Names are compared byte by byte, "with no case folding". The value
+/// follows the first colon, without one leading space. A line without a colon is a name with an empty value.
 pub(super) fn field_of(line: &[u8]) -> Option<(Field, &[u8])> {
     let field = match line.first()? {
         b'd' => Field::Data,
@@ -137,8 +139,8 @@ pub(super) fn field_of(line: &[u8]) -> Option<(Field, &[u8])> {
     }
 }
 
-/// The field that a line sets and the bytes before its value, seen from the front of the line alone: for the three ways
-/// of beginning that nearly all lines have.
+/// The field that a line sets, and the number of bytes before its value, for the three beginnings that nearly all lines
+/// have. Looks only at the front of the line.
 #[inline(always)]
 pub(super) fn usual_front(line: &[u8]) -> Option<(Field, usize)> {
     match line.first()? {
@@ -149,7 +151,7 @@ pub(super) fn usual_front(line: &[u8]) -> Option<(Field, usize)> {
     }
 }
 
-/// Where the first CR or LF stands. CRLF, LF and CR each end a line.
+/// Where the first CR or LF is. CRLF, LF and CR each end a line.
 #[inline(always)]
 pub(super) fn line_end(bytes: &[u8]) -> Option<usize> {
     let end = match bytes.split_first_chunk() {
@@ -160,7 +162,7 @@ pub(super) fn line_end(bytes: &[u8]) -> Option<usize> {
     end
 }
 
-/// The same, in the first 8 bytes only: many values are short, and a call costs more than a look at one word.
+/// The same for the first 8 bytes only. Many values are short, and a call to memchr costs more than a test of one word.
 #[inline(always)]
 fn near_line_end(bytes: [u8; 8]) -> Option<usize> {
     let word = u64::from_le_bytes(bytes);
@@ -171,14 +173,15 @@ fn near_line_end(bytes: [u8; 8]) -> Option<usize> {
 /// The lowest bit of each byte.
 const LOW: u64 = 0x0101_0101_0101_0101;
 
-/// Sets the highest bit of each byte that is zero. Bytes above the lowest zero may be set wrongly, none below it.
+/// Sets the highest bit of each byte that is zero. Above the lowest zero byte, other bytes may get that bit too; below
+/// it, none does.
 #[inline(always)]
 const fn zero_bytes(word: u64) -> u64 {
     word.wrapping_sub(LOW) & !word & (LOW << 7)
 }
 
-/// Whether an id may be taken: one without NUL (`#event-stream-interpretation`). Ids are short, so no call is made
-/// for them: words are looked at, the last one overlapping the one before.
+/// Whether an id is valid: it holds no NUL (`#event-stream-interpretation`). Ids are short, so this tests whole words
+/// instead of calling memchr; the last word may overlap the one before.
 #[inline(always)]
 pub(super) fn is_id(value: &[u8]) -> bool {
     if let Some(last) = value.last_chunk() {
@@ -193,9 +196,8 @@ pub(super) fn is_id(value: &[u8]) -> bool {
     }
 }
 
-/// The number of a `retry` value: digits and nothing else (`#event-stream-interpretation`). The standard says nothing
-/// of an
-/// empty value; it is no number here. Saturates.
+/// The number of a `retry` value, which is made of digits alone (`#event-stream-interpretation`). The standard does not
+/// say what an empty value means; here it is not a number. Saturates.
 pub(super) fn number(value: &[u8]) -> Option<u64> {
     if value.is_empty() {
         return None;
@@ -203,12 +205,12 @@ pub(super) fn number(value: &[u8]) -> Option<u64> {
     value.iter().try_fold(0, |n, &byte| push_digit(n, byte))
 }
 
-/// The number with one more digit, saturating; `None` when the byte is no digit.
+/// The number with one more digit, saturating; `None` if the byte is not a digit.
 pub(super) fn push_digit(number: u64, byte: u8) -> Option<u64> {
     byte.is_ascii_digit().then(|| number.saturating_mul(10).saturating_add(u64::from(byte - b'0')))
 }
 
-/// Counts the bytes that are searched, stepped through or copied, in tests only.
+/// Counts, in tests only, the bytes that are searched, stepped through or copied.
 pub(super) mod work {
     #[cfg(test)]
     thread_local! {
@@ -224,7 +226,7 @@ pub(super) mod work {
     #[inline(always)]
     pub(in super::super) fn count(_bytes: usize) {}
 
-    /// The count since it was last taken.
+    /// The count since the last call.
     #[cfg(test)]
     pub(in super::super) fn take() -> usize {
         BYTES.replace(0)

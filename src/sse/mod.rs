@@ -1,9 +1,9 @@
-//! The event stream format: a scanner that finds where blocks end, a parser that gives whole events, a writer.
+//! The event stream format: a scanner that finds the ends of blocks, a parser that gives whole events, and a writer.
 //!
 //! In: the bytes of a `text/event-stream` body, cut anywhere. Out: block boundaries and ids ([`Scanner`]), events
 //! ([`Parser`]), or the bytes of an event ([`write_event`]).
-//! Laws: what comes out does not depend on where the bytes were cut; work is linear in the bytes; no byte is an error
-//! except by its being one too many.
+//! Laws: the results do not depend on where the bytes were cut; the work is linear in the bytes; nothing is an error
+//! except a line, a block or an id over its cap.
 //! Source: WHATWG HTML, <https://html.spec.whatwg.org/multipage/server-sent-events.html>, sections
 //! `#parsing-an-event-stream` and `#event-stream-interpretation`.
 

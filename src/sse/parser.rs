@@ -1,9 +1,9 @@
-//! Gives the events of a stream whole, borrowed from the input where they lie in one piece.
+//! Gives the whole events of a stream. They borrow from the input where they lie in one piece.
 //!
-//! In: the bytes of response bodies, one after the other, cut anywhere. Out: per call one [`Event`] or [`ParseError`].
-//! Laws: events do not depend on where the input was cut; no byte is searched twice; an event whose block lies in one
-//! input and has one data line is not copied (its id is); a block over a cap leaves nothing but its error (and a
-//! reconnection time that it set before); memory is bounded by the caps: one buffer for data, four for one line each.
+//! In: the bytes of response bodies, one after the other, cut anywhere. Out: one [`Event`] or [`ParseError`] per call.
+//! Laws: events do not depend on where the input was cut; no byte is searched twice; if a block lies in one input and
+//! has one data line, only its id is copied; a block over a cap gives an error and sets nothing, except a reconnection
+//! time before the error; memory is bounded by the caps: one buffer for the data, and four that hold one line each.
 //! Source: <https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation>.
 
 mod pieces;
@@ -17,29 +17,29 @@ use super::line::{self, CR, Field, Head, LF, line_end, work};
 pub struct Parser {
     limits: ParserLimits,
     head: Head,
-    /// Whether a field line of the present block was in an earlier input; what it set is in the fields below.
+    /// Whether earlier inputs held field lines of the present block. The fields below hold what these lines set.
     open: bool,
-    /// Whether the rest of the block is to be passed over.
+    /// Whether to skip the rest of the block.
     skipping: bool,
     has_data: bool,
     has_event_type: bool,
     has_next_id: bool,
     /// Bytes of the unfinished line.
     line_bytes: usize,
-    /// Bytes of the block's finished field lines, each with one for its line end.
+    /// Bytes of the block's finished field lines, counting one byte for each line end.
     event_bytes: usize,
     data: Vec<u8>,
     event_type: Vec<u8>,
-    /// The value of the unfinished line, of any field but `data`.
+    /// The value of the unfinished line, for every field except `data`.
     value: Vec<u8>,
     /// The last event ID string.
     last_id: Vec<u8>,
-    /// The last event ID buffer, where the open block has set it.
+    /// The last event ID buffer, if the open block has set it.
     next_id: Vec<u8>,
     retry: Option<u64>,
 }
 
-/// The present block, as far as whole lines go.
+/// What the whole lines of the present block have set so far.
 struct Found<'i> {
     data: Data<'i>,
     event_type: Option<&'i [u8]>,
@@ -50,23 +50,23 @@ struct Found<'i> {
 #[derive(Clone, Copy)]
 enum Data<'i> {
     None,
-    /// One line, in the input.
+    /// One line, which lies in the input.
     Line(&'i [u8]),
-    /// In [`Parser::data`].
+    /// The lines are in [`Parser::data`].
     Joined,
 }
 
-/// Whether to go on: `false` when the input is used up.
+/// Whether to go on: `false` if the input is used up.
 type GoOn = Result<bool, ParseError>;
 
 impl Parser {
-    /// A parser at the start of a stream that no event came from yet.
+    /// A parser at the start of a new stream.
     #[must_use]
     pub fn new(limits: ParserLimits) -> Self {
         Self::with_last_event_id(limits, &[])
     }
 
-    /// A parser that goes on with the last event ID of an earlier connection, be it in another process.
+    /// A parser that starts with the last event ID of an earlier connection, perhaps of another process.
     #[must_use]
     pub fn with_last_event_id(limits: ParserLimits, seed: &[u8]) -> Self {
         Self {
@@ -89,8 +89,8 @@ impl Parser {
     }
 
     /// Begins a new connection of the same stream. An unfinished block is discarded ("Once the end of the file is
-    /// reached, any pending data must be discarded"); the last event ID string and the reconnection time stay. The
-    /// last event ID buffer starts from that string, and not empty, so that events without an id keep it.
+    /// reached, any pending data must be discarded"). The last event ID string and the reconnection time stay. The last
+    /// event ID buffer starts with that string instead of empty, so that events without an id keep the last one.
     pub fn reset(&mut self) {
         self.close();
         self.head = Head::Bom(0);
@@ -98,29 +98,29 @@ impl Parser {
         self.line_bytes = 0;
     }
 
-    /// The last event ID string: what a `Last-Event-ID` header would carry. Set at blank lines.
+    /// The last event ID string, which a `Last-Event-ID` header would carry. A blank line sets it.
     #[must_use]
     pub fn last_event_id(&self) -> &[u8] {
         &self.last_id
     }
 
-    /// The last event ID buffer: as the string, or what the unfinished block has set so far.
+    /// The last event ID buffer: the id that the unfinished block has set so far, else the last event ID string.
     #[must_use]
     pub fn last_event_id_buffer(&self) -> &[u8] {
         if self.has_next_id { &self.next_id } else { &self.last_id }
     }
 
-    /// The reconnection time in milliseconds, if the stream has set one; saturates.
+    /// The reconnection time in milliseconds, if the stream has set one. Saturates.
     #[must_use]
     pub fn retry(&self) -> Option<u64> {
         self.retry
     }
 
-    /// Takes bytes from the front of `input` up to the end of the next event and gives the event; `None` when `input`
+    /// Takes bytes from the front of `input` up to the end of the next event, and returns the event; `None` if `input`
     /// is used up.
     ///
     /// # Errors
-    /// [`ParseError`] for a block that is over a cap. Call again: parsing goes on behind that block.
+    /// [`ParseError`] for a block that is over a cap. Call again: parsing goes on with the next block.
     #[inline]
     pub fn next<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8]) -> Option<Result<Event<'a>, ParseError>> {
         loop {
@@ -140,15 +140,15 @@ impl Parser {
             }
             self.commit_id(found.id);
             let has_event_type = self.open && self.close();
-            // Without a data field nothing is dispatched, and the type is forgotten. An empty data field is one all the
-            // same, since each adds a line end to what is collected (#dispatchMessage).
+            // Without a data field there is no event, and the type is forgotten. An empty data field counts, since each
+            // field adds a line end to the collected data (#dispatchMessage).
             let data = match found.data {
                 Data::None => continue,
                 Data::Line(line) => line,
                 Data::Joined => &self.data,
             };
-            // An event has the type its block named last; without one, or with an empty one, it is a message
-            // (#dispatchMessage).
+            // The last event field of the block gives the type. Without one, or with an empty one, the type is
+            // `message` (#dispatchMessage).
             let event_type = match found.event_type {
                 Some(event_type) => event_type,
                 None if has_event_type => &self.event_type,
@@ -198,19 +198,18 @@ impl Parser {
         Ok(false)
     }
 
-    /// Takes in what a whole line sets.
+    /// Applies the field that a whole line sets.
     #[inline(always)]
     fn take_field<'i>(&mut self, field: Option<(Field, &'i [u8])>, found: &mut Found<'i>) {
         match field {
-            // Each data field adds its value and a line end; the last line end is dropped at the dispatch, which
-            // comes to
-            // a line end between values (#event-stream-interpretation).
+            // Each data field adds its value and a line end, and the dispatch drops the last line end. So there is one
+            // line end between two values (#event-stream-interpretation).
             Some((Field::Data, value)) => found.data = self.join(found.data, value),
             // Of several event fields the last one names the type (#event-stream-interpretation).
             Some((Field::Event, value)) => found.event_type = Some(value),
-            // An id takes the place of the one before, unless it holds NUL (#event-stream-interpretation).
+            // An id replaces the one before, unless it holds NUL (#event-stream-interpretation).
             Some((Field::Id, value)) if line::is_id(value) => found.id = Some(value),
-            // A retry of digits alone counts at once, not at the blank line (#event-stream-interpretation).
+            // A retry field of digits alone counts at once, not at the blank line (#event-stream-interpretation).
             Some((Field::Retry, value)) => self.retry = line::number(value).or(self.retry),
             // Fields of other names mean nothing (#event-stream-interpretation).
             _ => {}
@@ -236,8 +235,8 @@ impl Parser {
         work::count(line.len());
     }
 
-    /// What the id buffer holds becomes the last event id at every blank line, also where no event is dispatched, and
-    /// the buffer keeps it for the blocks to come (`#dispatchMessage`).
+    /// Sets the last event id to the id buffer. This happens at every blank line, even if no event is dispatched, and
+    /// the buffer keeps its value for later blocks (`#dispatchMessage`).
     #[inline(always)]
     fn commit_id(&mut self, id: Option<&[u8]>) {
         if let Some(id) = id {
@@ -249,7 +248,7 @@ impl Parser {
         }
     }
 
-    /// Forgets the block. Gives whether it had an event type from an earlier input.
+    /// Forgets the block. Returns whether an earlier input had set its event type.
     #[cold]
     fn close(&mut self) -> bool {
         self.open = false;
@@ -259,8 +258,9 @@ impl Parser {
         mem::take(&mut self.has_event_type)
     }
 
-    /// Which cap a field line of so many bytes is over, in a block that has `before` bytes. The cap that fewer bytes
-    /// reach is the one named, so that the answer is the same when the line comes in pieces.
+    /// The error if a field line of `line` bytes is over a cap, in a block that has `before` bytes already. If it is
+    /// over both caps, the error names the one that fewer bytes reach, so that it is the same when the line comes in
+    /// pieces.
     #[inline(always)]
     fn over(&self, before: usize, line: usize) -> Option<ParseError> {
         let ParserLimits { max_line_bytes, max_event_bytes } = self.limits;
@@ -274,7 +274,7 @@ impl Parser {
         }
     }
 
-    /// Drops the block in the middle of a line; the rest of it will be passed over.
+    /// Drops the block in the middle of a line. Its rest will be skipped.
     #[cold]
     fn give_up(&mut self, error: ParseError) -> ParseError {
         self.close();
@@ -284,8 +284,8 @@ impl Parser {
         error
     }
 
-    /// Where the line after the one that ends at `end` begins. CRLF is one line end; of a CR at the end of the input
-    /// it is not known yet whether it is half of one.
+    /// Where the line after the one that ends at `end` begins. CRLF is one line end. If a CR ends the input, the next
+    /// input shows whether a LF belongs to it.
     #[inline(always)]
     fn after_line_end(&mut self, bytes: &[u8], end: usize) -> usize {
         if bytes[end] == LF {

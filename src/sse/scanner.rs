@@ -1,17 +1,19 @@
-//! Finds where blocks end, which id they set and whether they dispatch: what a proxy needs to know of a stream.
+//! Finds where blocks end, which id they set, and whether clients dispatch an event: what a proxy must know of a
+//! stream.
 //!
-//! In: the bytes of one response body, cut anywhere. Out: per call one [`Scan`]: the end of a block, or that the
-//! input is used up.
-//! Laws: no byte is searched twice for a line end; nothing is copied but an id whose block goes on in the next input;
-//! the heap never holds more than four times the id cap; the answers do not depend on where the input was cut, except
-//! that a CR at its end ends its line at once, and a LF that begins the next input belongs to that CR.
+//! In: the bytes of one response body, cut anywhere. Out: one [`Scan`] per call: the end of a block, or that the input
+//! is used up.
+//! Laws: no byte is searched twice for a line end; only an id whose block goes on in the next input is copied; the heap
+//! never holds more than four times the id cap. The results do not depend on where the input was cut, with one
+//! exception: a CR at the end of an input ends its line at once, and a LF at the start of the next input belongs to
+//! that CR.
 //! Source: <https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation>.
 
 use super::line::{self, CR, Field, Head, LF, line_end, work};
 
 /// The state between two inputs: 56 bytes, and the id of an unfinished block on the heap.
 pub struct Scanner {
-    /// The id of the open block, when `id` is `Held`; behind it (from `held` on) the value of an unfinished id line.
+    /// The id of the open block, if `id` is `Held`. After it, from `held` on, the value of an unfinished id line.
     bytes: Vec<u8>,
     retry: u64,
     /// The digits so far of an unfinished `retry` line.
@@ -36,14 +38,14 @@ enum Carried {
     TooLong,
 }
 
-/// Where the bytes so far end.
+/// Where the scanned bytes end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Position {
     /// Between blocks, at the start of a line.
     Boundary,
-    /// In an unfinished comment line that stands outside a block.
+    /// In an unfinished comment line outside a block.
     Comment,
-    /// In a block, or in an unfinished line that may begin one (a byte order mark without more is such a line).
+    /// In a block, or in an unfinished line that may begin a block. A byte order mark alone is such a line.
     Block,
 }
 
@@ -52,42 +54,42 @@ pub enum Position {
 pub enum Scan<'a> {
     /// A block ended.
     Block {
-        /// Bytes of the input up to and with the blank line.
+        /// Bytes of the input up to the end of the blank line.
         end: usize,
-        /// What the block says.
+        /// What the block sets.
         block: Block<'a>,
     },
     /// The input is used up.
     More {
-        /// Bytes at the front of the input that lie outside of any open block: whole comment lines and blank lines.
-        /// What follows is unfinished. 0 when a block, or the line at the front, was open before and still is.
+        /// Bytes at the front of the input that belong to no open block: whole comment lines and blank lines. The bytes
+        /// after them are unfinished. 0 if a block, or the line at the front, was open before this input and still is.
         whole: usize,
     },
 }
 
-/// What a block says: its first field line, and all that follows up to the next blank line.
+/// What a block sets. A block begins with its first field line and ends with the next blank line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Block<'a> {
-    /// The id it sets.
+    /// The id that the block sets.
     pub id: BlockId<'a>,
-    /// Whether there was a `data` field, so that a client dispatches an event.
+    /// Whether the block has a `data` field, so that a client dispatches an event.
     pub has_data: bool,
-    /// Milliseconds of the last valid `retry` field; saturates.
+    /// Milliseconds of the last valid `retry` field. Saturates.
     pub retry: Option<u64>,
 }
 
-/// The id that a block sets: that of its last valid id line.
+/// The id that a block sets. The last valid id line counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BlockId<'a> {
-    /// No valid id line: the id stays what it was.
+    /// There is no valid id line, so the id stays as it was.
     None,
-    /// The id; an empty one resets it.
+    /// The block sets this id. An empty id resets the client's id.
     Set(&'a [u8]),
-    /// An id with more bytes than the scanner's cap.
+    /// The block sets an id with more bytes than the scanner's cap.
     TooLong,
 }
 
-/// What the lines of this input add to what the scanner carries.
+/// What the whole lines of this input set, besides what the scanner carries from earlier inputs.
 struct Facts<'i> {
     id: FoundId<'i>,
     has_data: bool,
@@ -101,8 +103,8 @@ enum FoundId<'i> {
 }
 
 impl Scanner {
-    /// A scanner at the start of a body, where one byte order mark may stand: it counts as bytes of the first line.
-    /// Ids of more than `max_id_bytes` are reported as [`BlockId::TooLong`] (the cap itself is at most `u32::MAX`).
+    /// A scanner at the start of a body, which may begin with a byte order mark. The mark counts as part of the first
+    /// line. An id of more than `max_id_bytes` becomes [`BlockId::TooLong`] (the cap itself is at most `u32::MAX`).
     #[must_use]
     pub fn new(max_id_bytes: usize) -> Self {
         Self { head: Head::Bom(0), ..Self::resumed(max_id_bytes) }
@@ -126,20 +128,20 @@ impl Scanner {
         }
     }
 
-    /// The cap that it was made with.
+    /// The cap on ids, in bytes.
     #[must_use]
     pub fn max_id_bytes(&self) -> usize {
         self.max_id_bytes as usize
     }
 
-    /// Whether the next byte begins a line outside of any block, where neither a byte order mark nor the LF of a CRLF may
-    /// still come.
+    /// Whether the next byte begins a line outside any block, and can be neither part of a byte order mark nor the LF
+    /// of a CRLF.
     #[must_use]
     pub fn is_at_start(&self) -> bool {
         self.head == Head::Start && !self.open
     }
 
-    /// Where the bytes so far end.
+    /// Where the scanned bytes end.
     #[must_use]
     pub fn position(&self) -> Position {
         match self.head {
@@ -156,8 +158,8 @@ impl Scanner {
         self.bytes.capacity()
     }
 
-    /// Scans to the end of the next block, or to the end of `input`. After [`Scan::Block`] call again with what
-    /// follows its `end`; after [`Scan::More`] with the bytes that come next from the network.
+    /// Scans to the end of the next block, or to the end of `input`. After [`Scan::Block`], call again with the bytes
+    /// after its `end`; after [`Scan::More`], call again with the next bytes of the body.
     #[inline]
     pub fn scan<'a>(&'a mut self, input: &'a [u8]) -> Scan<'a> {
         let start = if self.head == Head::Start { Some(0) } else { self.resume(input) };
@@ -169,8 +171,8 @@ impl Scanner {
         }
     }
 
-    /// Reads on in the line that an earlier input left unfinished. Gives where the next line begins; `None` when
-    /// `input` does not reach so far.
+    /// Goes on in the line that an earlier input left unfinished. Returns where the next line begins; `None` if the
+    /// line does not end in `input`.
     #[cold]
     fn resume(&mut self, input: &[u8]) -> Option<usize> {
         let &first = input.first()?;
@@ -190,16 +192,15 @@ impl Scanner {
         Some(self.after_line_end(input, end))
     }
 
-    /// Reads whole lines from `at` on. `Ok` with the end of the block that ended; `Err` with the bytes that lie
-    /// outside any block, when the input is used up.
+    /// Reads whole lines from `start` on. `Ok` gives the end of the block that ended. `Err` means that the input is
+    /// used up, and gives the bytes that belong to no open block.
     #[inline(always)]
     fn lines<'i>(&mut self, input: &'i [u8], start: usize, facts: &mut Facts<'i>) -> Result<usize, usize> {
         let mut at = start;
         let mut open = self.open;
         let mut whole = if open { 0 } else { start };
         while let Some(&first) = input.get(at) {
-            // A blank line ends the block before it; without a field line there is no block
-            // (#event-stream-interpretation).
+            // A blank line ends a block. Without a field line there is no block to end (#event-stream-interpretation).
             if first == LF || first == CR {
                 at = self.after_line_end(input, at);
                 if open {
@@ -233,26 +234,26 @@ impl Scanner {
         Err(whole)
     }
 
-    /// Takes in what a whole line sets.
+    /// Applies the field that a whole line sets.
     #[inline(always)]
     fn take_field<'i>(&self, field: Option<(Field, &'i [u8])>, facts: &mut Facts<'i>) {
         match field {
-            // A data field makes the block dispatch, even when its value is empty (#dispatchMessage).
+            // With a data field, even an empty one, a client dispatches an event (#dispatchMessage).
             Some((Field::Data, _)) => facts.has_data = true,
             // Of several id fields the last valid one counts at the blank line (#event-stream-interpretation).
             Some((Field::Id, value)) if line::is_id(value) => {
                 let fits = value.len() <= self.max_id_bytes as usize;
                 facts.id = if fits { FoundId::Set(value) } else { FoundId::TooLong };
             }
-            // Of several retry fields the last that is a number counts (#event-stream-interpretation).
+            // Of several retry fields the last one that is a number counts (#event-stream-interpretation).
             Some((Field::Retry, value)) => facts.retry = line::number(value).or(facts.retry),
-            // An id with NUL is passed over; event and unknown fields change nothing that is asked here (same section).
+            // An id with NUL is ignored. Event and unknown fields do not matter here (same section).
             _ => {}
         }
     }
 
-    /// Where the line after the one that ends at `end` begins. CRLF is one line end; of a CR at the end of the input
-    /// it is not known yet whether it is half of one.
+    /// Where the line after the one that ends at `end` begins. CRLF is one line end. If a CR ends the input, the next
+    /// input shows whether a LF belongs to it.
     #[inline(always)]
     fn after_line_end(&mut self, input: &[u8], end: usize) -> usize {
         if input[end] == LF {
@@ -267,7 +268,7 @@ impl Scanner {
         }
     }
 
-    /// Ends the block: what it says, in this input and in earlier ones.
+    /// Ends the block. Returns what it has set, in this input and in earlier ones.
     #[inline(always)]
     fn close<'a>(&'a mut self, facts: Facts<'a>) -> Block<'a> {
         let carried = if self.open { self.take_carried() } else { (Carried::None, false, None) };
@@ -293,7 +294,7 @@ impl Scanner {
         carried
     }
 
-    /// Keeps what the whole lines of this input say of a block that goes on in the next one.
+    /// Keeps what the whole lines of this input set in a block that goes on in the next input.
     #[cold]
     fn carry(&mut self, facts: &Facts<'_>, open: bool) {
         self.open = open;
@@ -314,7 +315,7 @@ impl Scanner {
         }
     }
 
-    /// Takes in a piece of a line that is not whole in one input.
+    /// Reads a piece of a line that spans inputs.
     fn read_piece(&mut self, piece: &[u8]) {
         let before = self.head;
         let at = self.head.read(piece);
@@ -372,7 +373,7 @@ impl Scanner {
         }
     }
 
-    /// Ends a line that was not whole in one input.
+    /// Ends a line that spans inputs.
     fn end_line(&mut self) {
         let head = std::mem::replace(&mut self.head, Head::Start);
         if head == Head::Comment || head.is_blank() {

@@ -1,5 +1,5 @@
-//! Properties of single pieces: caps, resets, work counted in bytes, round trips. Agreement with the standard is
-//! tested from outside, in `tests/conformance.rs`.
+//! Scanner, parser and writer: caps, resets, work counted in bytes, round trips. `tests/conformance.rs` tests that they
+//! agree with the standard.
 
 use super::line::{is_id, line_end, work};
 use super::*;
@@ -138,7 +138,7 @@ fn a_mark_is_recognised_at_the_start_of_a_body_only() {
 }
 
 #[test]
-fn an_id_over_the_cap_is_said_to_be_so_unless_a_later_one_fits() {
+fn an_id_over_the_cap_is_reported_unless_a_later_one_fits() {
     let input = b"id: 1234\n\nid: 12345\n\nid: 1\nid: 12345\ndata\n\nid: 12345\nid: 1\n\nid: 1\nid: 12345\0\n\nid: 12345\nid: \0\n\n";
     for size in 1..=input.len() {
         assert_eq!(ids(&mut Scanner::new(4), input, size), ["1234", "!", "!", "1", "1", "!"], "size {size}");
@@ -155,7 +155,7 @@ fn a_split_id_costs_no_more_memory_than_the_caps() {
 }
 
 #[test]
-fn the_front_of_an_input_that_no_block_needs_is_whole() {
+fn the_lines_before_an_open_block_are_counted_as_whole() {
     let mut scanner = Scanner::new(9);
     let steps: [(&[u8], usize, Position); 8] = [
         (b": ping\n\n: p", 8, Position::Comment),
@@ -200,7 +200,7 @@ fn the_scanner_copies_no_id_that_lies_in_one_input() {
 }
 
 #[test]
-fn what_is_written_is_read_back() {
+fn written_events_are_read_back() {
     let parts = ["", "a", " ", "\n", "\r", "\r\n", ":", "data: x", "\u{feff}", "é"];
     let some =
         |random: &mut Random| -> String { (0..random.below(6)).map(|_| parts[random.below(10) as usize]).collect() };
@@ -253,7 +253,7 @@ fn a_written_reconnection_time_sets_it_and_dispatches_nothing() {
 }
 
 #[test]
-fn words_find_what_a_look_at_each_byte_finds() {
+fn a_search_by_words_finds_what_a_search_by_bytes_finds() {
     let bytes = [0, 1, 9, 10, 11, 12, 13, 14, 0x7f, 0x80, 0x81, 0x8a, 0x8d, 0xff, b'a', b'b'];
     for seed in 0..50_000 {
         let random = &mut Random::new(seed);

@@ -1,9 +1,9 @@
 //! Writes events, comments and reconnection times.
 //!
-//! In: values. Out: bytes at the end of a buffer that every parser reads back to the same values, with line ends in
-//! the data made LF.
-//! Laws: what is written is whole blocks or whole comment lines, so that it fits at any block boundary; what cannot
-//! be written so is refused, and then nothing is written.
+//! In: values. Out: bytes, appended to a buffer. Every parser reads them back as the same values, except that each line
+//! end in the data becomes LF.
+//! Laws: the output is whole blocks or whole comment lines, so that it can stand at any block boundary; a value that
+//! cannot be written is refused, and then nothing is written.
 //! Source: <https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream>.
 
 use std::error::Error;
@@ -16,9 +16,9 @@ use super::line::line_end;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// The id holds a CR, a LF or a NUL; carries its position.
+    /// The id holds a CR, a LF or a NUL, at this byte.
     Id(usize),
-    /// The event type holds a CR, a LF or a NUL; carries its position.
+    /// The event type holds a CR, a LF or a NUL, at this byte.
     EventType(usize),
 }
 
@@ -34,11 +34,11 @@ impl fmt::Display for WriteError {
 
 impl Error for WriteError {}
 
-/// Writes one event at the end of `out`. Each line of `data`, ended by LF, CR or CRLF, gets a `data` line; a line end
-/// at the end of `data` makes one more, empty, so that it is read back. `Some` of an empty id resets the reader's.
+/// Appends one event to `out`. Each line of `data`, ended by LF, CR or CRLF, gets a `data` line. A line end at the end
+/// of `data` adds an empty `data` line, so that it is read back. An empty id (`Some`) resets the client's id.
 ///
 /// # Errors
-/// [`WriteError`] when the id or the type cannot stand on a line; `out` is as it was.
+/// [`WriteError`] if the id or the type does not fit on one line. Then `out` is unchanged.
 pub fn write_event(
     out: &mut Vec<u8>,
     event_type: Option<&str>,
@@ -62,8 +62,8 @@ pub fn write_event(
     Ok(())
 }
 
-/// Writes `text` as comment lines at the end of `out`, one for each of its lines; an empty text gives one bare colon.
-/// No blank line follows, as a comment needs none.
+/// Appends `text` to `out` as comment lines, one for each line of the text. An empty text gives one bare colon. No
+/// blank line follows, since a comment needs none.
 pub fn write_comment(out: &mut Vec<u8>, text: &[u8]) {
     if text.is_empty() {
         out.extend_from_slice(b":\n");
@@ -72,13 +72,14 @@ pub fn write_comment(out: &mut Vec<u8>, text: &[u8]) {
     }
 }
 
-/// Writes a block at the end of `out` that sets the reader's reconnection time, in milliseconds, and nothing else.
+/// Appends a block to `out` that sets the client's reconnection time, in milliseconds, and nothing else.
 pub fn write_retry(out: &mut Vec<u8>, milliseconds: u64) {
     write_line(out, b"retry: ", milliseconds.to_string().as_bytes());
     out.push(b'\n');
 }
 
-/// The space after the colon is one that readers take off, so that a value that begins with a space keeps it.
+/// Appends one line. `name` ends with a colon and the one space that clients remove, so that a value that begins with a
+/// space keeps that space.
 fn write_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(name);
     out.extend_from_slice(value);

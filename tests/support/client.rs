@@ -1,4 +1,4 @@
-//! A small client that shows every byte it gets and how a body ended.
+//! A small client that shows every byte that it gets, and how a body ended.
 //!
 //! In: requests as bytes. Out: heads, bodies, and whether their framing was complete.
 
@@ -9,13 +9,13 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 /// How a body ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum End {
-    /// As its framing says it ends.
+    /// The body is complete, as its framing says.
     Whole,
-    /// With the connection, before that.
+    /// The connection ended before the body was complete.
     Cut,
 }
 
-/// An answer, whole or as far as it came.
+/// An answer, with the part of its body that came.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -33,7 +33,7 @@ impl Answer {
 /// One connection to the proxy.
 pub struct Client {
     stream: BufReader<TcpStream>,
-    /// What the event stream has said so far, without its chunks.
+    /// The event stream so far, without its chunk framing.
     pub text: Vec<u8>,
 }
 
@@ -57,22 +57,22 @@ impl Client {
         self.stream.get_mut().write_all(bytes.as_ref()).unwrap();
     }
 
-    /// Sends until all is sent or the proxy has had enough.
+    /// Sends until all bytes are sent or the proxy refuses more. Returns whether the proxy took all.
     pub fn pour(&mut self, bytes: &[u8]) -> bool {
         self.stream.get_mut().write_all(bytes).is_ok()
     }
 
-    /// Asks as browsers and curl do, without a wish for events.
+    /// Sends a GET without `Accept: text/event-stream`, as browsers and curl do.
     pub fn get(&mut self, target: &str) {
         self.send(format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n"));
     }
 
-    /// Asks for events.
+    /// Sends a GET that asks for events.
     pub fn get_events(&mut self, target: &str) {
         self.send(format!("GET {target} HTTP/1.1\r\nHost: test\r\nAccept: text/event-stream\r\n\r\n"));
     }
 
-    /// Asks for events and takes the head of the stream.
+    /// Sends a GET that asks for events, and reads the head of the stream.
     pub fn open_events(&mut self, target: &str) -> String {
         self.get_events(target);
         let head = self.head();
@@ -85,7 +85,7 @@ impl Client {
     pub fn head(&mut self) -> String {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
-            let n = self.stream.read_line(&mut head).unwrap_or_else(|e| panic!("{e} behind {head:?}"));
+            let n = self.stream.read_line(&mut head).unwrap_or_else(|e| panic!("{e} after {head:?}"));
             assert_ne!(n, 0, "the connection ends inside {head:?}");
         }
         head
@@ -123,7 +123,7 @@ impl Client {
         End::Whole
     }
 
-    /// Reads chunks up to the last one, or to the end of the connection. A chunk that is cut off is not handed out.
+    /// Reads chunks up to the last one, or to the end of the connection. `each` does not get a chunk that is cut off.
     pub fn read_chunks(&mut self, mut each: impl FnMut(&[u8])) -> End {
         loop {
             match read_chunk(&mut self.stream) {
@@ -134,7 +134,7 @@ impl Client {
         }
     }
 
-    /// Reads on in an event stream until `what` has come; what came is in [`Client::text`].
+    /// Reads on in an event stream until `what` has come. All that came is in [`Client::text`].
     pub fn until(&mut self, what: impl AsRef<[u8]>) {
         let what = what.as_ref();
         let mut from = 0;
@@ -147,7 +147,7 @@ impl Client {
         }
     }
 
-    /// Reads an event stream to its end; what came is in [`Client::text`].
+    /// Reads an event stream to its end. All that came is in [`Client::text`].
     pub fn rest(&mut self) -> End {
         let mut text = std::mem::take(&mut self.text);
         let end = self.read_chunks(|chunk| text.extend_from_slice(chunk));
@@ -159,12 +159,12 @@ impl Client {
         std::str::from_utf8(&self.text).expect("the stream is text")
     }
 
-    /// Reads some bytes as they come, chunks and all; 0 at the end.
+    /// Reads some bytes as they come, with the chunk framing; 0 at the end.
     pub fn read(&mut self, into: &mut [u8]) -> usize {
         self.stream.read(into).unwrap()
     }
 
-    /// Reads until the proxy has closed or reset the connection; returns what came before that.
+    /// Reads until the proxy has closed or reset the connection. Returns the bytes that came before.
     pub fn until_gone(&mut self) -> Vec<u8> {
         let mut got = Vec::new();
         if let Err(e) = self.stream.read_to_end(&mut got) {
@@ -178,20 +178,20 @@ impl Client {
         self.stream.get_ref().try_clone().unwrap()
     }
 
-    /// Closes as a client does that has had enough.
+    /// Closes the connection, as a client does that leaves.
     pub fn close(self) {
         let _ = self.stream.get_ref().shutdown(Shutdown::Both);
     }
 }
 
-/// An end of the connection; a time-out is no end but a fault.
+/// Takes an error for the end of the connection. Panics on a time-out, which is not an end.
 fn cut(e: &io::Error) -> End {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
     assert!(matches!(e.kind(), BrokenPipe | ConnectionReset | UnexpectedEof), "the answer stops without an end: {e}");
     End::Cut
 }
 
-/// Reads one chunk; `None` for the last one, with the blank line behind it.
+/// Reads one chunk. For the last one reads its blank line too, and returns `None`.
 pub fn read_chunk(from: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     let mut line = String::new();
     from.read_line(&mut line)?;

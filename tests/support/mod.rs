@@ -1,8 +1,8 @@
-//! What the tests over real sockets share: a proxy to test, an upstream that follows a script, a raw client.
+//! What the tests over real sockets share: a proxy to test, an upstream that follows a script, and a raw client.
 //!
 //! In: scripts and requests. Out: bytes as they came, and how they ended.
-//! Laws: nothing sleeps and everything that waits has a time-out ([`PATIENCE`]), so that a fault is a failed test and
-//! not a hanging one; every port is the system's choice, so that tests run side by side.
+//! Laws: nothing sleeps, and every wait has a time-out ([`PATIENCE`]), so that a fault fails a test instead of hanging
+//! it; the system chooses every port, so that tests can run side by side.
 
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "each test file uses its own part of this one")]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
@@ -26,23 +26,22 @@ use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// How long a test waits for anything. Far above what is needed, so that a busy machine fails no test.
+/// How long a test waits for anything. Far more than needed, so that no test fails on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How often a condition is looked at that tells nobody when it becomes true.
+/// How often a test checks a condition that gives no notice when it becomes true.
 const LOOK: Duration = Duration::from_millis(5);
 
 /// An engine in this process, stopped when it is dropped.
 pub struct Proxy(Option<Engine>);
 
 impl Proxy {
-    /// One route to `upstream`, with the defaults, but that bytes pass as they are and upstream hears at once when a
-    /// client leaves.
+    /// One route to `upstream` with the defaults, except that segno adds no ids and does not linger.
     pub fn to(upstream: SocketAddr) -> Self {
         Self::with(upstream, |_| {})
     }
 
-    /// One route to `upstream`, changed as a test needs it.
+    /// One route to `upstream`, with the changes that a test needs.
     pub fn with(upstream: SocketAddr, change: impl FnOnce(&mut Route)) -> Self {
         let mut route = Route::new(Upstream::parse(&format!("http://{upstream}")).expect("an address is an upstream"));
         route.ids = Ids::Off;
@@ -66,7 +65,7 @@ impl Proxy {
         self.engine().addresses()[0]
     }
 
-    /// A new connection to it.
+    /// A new connection to the proxy.
     pub fn client(&self) -> Client {
         Client::connect(self.address())
     }
@@ -95,8 +94,7 @@ impl Drop for Proxy {
     }
 }
 
-/// Waits until `done`. Counters and the kernel's figures tell nobody when they move, so they are looked at again and
-/// again.
+/// Waits until `done` is true. Counters and the kernel's figures give no notice, so `done` is called again and again.
 pub fn until(what: &str, mut done: impl FnMut() -> bool) {
     for _ in 0..PATIENCE.as_millis() / LOOK.as_millis() {
         if done() {
@@ -107,13 +105,13 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) {
     panic!("waited for {PATIENCE:?}, and not yet: {what}");
 }
 
-/// Waits without sleeping: on a channel that nothing is ever sent on.
+/// Waits for a time without sleeping: on a channel on which nothing is ever sent.
 pub fn rest(time: Duration) {
     let (_open, nothing) = mpsc::channel::<()>();
     let _ = nothing.recv_timeout(time);
 }
 
-/// Both ends of a signal between a test and a script.
+/// The two ends of a signal between a test and a script.
 pub fn signal() -> (Signal, Awaited) {
     let (sender, receiver) = mpsc::channel();
     (Signal(sender), Awaited(receiver))
@@ -125,7 +123,7 @@ pub struct Signal(mpsc::Sender<()>);
 
 impl Signal {
     pub fn give(&self) {
-        // Whoever waited may have ended by then, as a test that has seen enough does.
+        // The waiting side may have ended already.
         let _ = self.0.send(());
     }
 }
@@ -143,13 +141,13 @@ impl Awaited {
         self.0.try_recv().is_ok()
     }
 
-    /// Waits too; false when the other side has ended instead.
+    /// Waits for the signal. Returns false if the other side ended without giving it.
     pub fn take_or_end(&self) -> bool {
         self.0.recv_timeout(PATIENCE).is_ok()
     }
 }
 
-/// An event with an id, its lines and the blank one.
+/// The bytes of an event with an id.
 pub fn event(id: usize) -> String {
     format!("id: {id}\nevent: tick\ndata: the event with the number {id}\n\n")
 }
@@ -159,7 +157,7 @@ pub fn events(ids: std::ops::RangeInclusive<usize>) -> String {
     ids.map(event).collect()
 }
 
-/// Bytes without a period that a mistake of a power of two could hide in.
+/// Bytes without a period, so that a mistake by a power of two shows.
 pub fn noise(n: usize) -> Vec<u8> {
     let mut random = segno::base::Random::new(n as u64);
     (0..n.div_ceil(8)).flat_map(|_| random.next().to_le_bytes()).take(n).collect()

@@ -1,6 +1,7 @@
-//! The proxy as a process of its own, whose memory can be told from that of the test.
+//! The proxy as a separate process, so that its memory can be measured apart from the test's.
 //!
-//! In: an upstream, flags. Out: its address, how much its memory has grown at its peak.
+//! In: an upstream, flags. Out: the proxy's address, its log lines, memory, processor time and metrics.
+//! Law: dropping the handle kills the process.
 
 use super::{Client, PATIENCE};
 use std::fs;
@@ -11,42 +12,42 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
-/// What most tests run with: nothing on disk, bytes as they are, and upstream hears at once when a client leaves.
+/// The flags of most tests: nothing on disk, no added ids, and no lingering.
 const PLAIN: [&str; 6] = ["--store", "memory", "--linger", "0s", "--ids", "off"];
 
 /// A running `segno proxy`, killed when it is dropped.
 pub struct Process {
     child: Child,
     address: SocketAddr,
-    /// Lines that came before the one that tells the address.
+    /// Lines that came before the line with the address.
     before: Vec<String>,
     lines: Receiver<String>,
     at_start: u64,
 }
 
 impl Process {
-    /// Starts it and waits until it listens.
+    /// Starts the proxy and waits until it listens.
     pub fn start(upstream: SocketAddr) -> Self {
         Self::with_flags(&["--upstream", &format!("http://{upstream}")])
     }
 
-    /// Starts it with these flags, on a port of the system's choice.
+    /// Starts the proxy with these flags, on a port that the system chooses.
     pub fn with_flags(flags: &[&str]) -> Self {
         Self::with_args(&[&PLAIN, flags].concat())
     }
 
-    /// Starts it with so many descriptors at most.
+    /// Starts the proxy with at most `most` descriptors.
     pub fn with_descriptors(upstream: SocketAddr, most: u64) -> Self {
         let upstream = format!("http://{upstream}");
         Self::limited(&format!("-n {most}"), &[&PLAIN[..], &["--upstream", &upstream]].concat())
     }
 
-    /// Starts it with these arguments alone.
+    /// Starts the program with these arguments alone.
     pub fn with_args(args: &[&str]) -> Self {
         Self::of(Command::new(env!("CARGO_BIN_EXE_segno")).arg("proxy").args(args))
     }
 
-    /// The same under a limit of the system's, told as the shell's `ulimit` is.
+    /// The same under a limit of the system, given as arguments of the shell's `ulimit`.
     pub fn limited(limit: &str, args: &[&str]) -> Self {
         let script = format!("ulimit {limit} && exec \"$0\" proxy \"$@\"");
         Self::of(Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_segno")]).args(args))
@@ -57,7 +58,7 @@ impl Process {
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, lines) = mpsc::channel();
-        // All of it is read, so that the process never waits for us.
+        // A thread reads all of standard error, so that the process never waits for the test.
         thread::spawn(move || {
             stderr.lines().map_while(Result::ok).for_each(|line| {
                 let _ = sender.send(line);
@@ -88,37 +89,37 @@ impl Process {
         Client::connect(self.address)
     }
 
-    /// By how many bytes its resident memory has been above that at the start, at the most.
+    /// By how many bytes the peak of the resident memory is above the memory at the start.
     pub fn grown(&self) -> u64 {
         self.memory("VmHWM:").saturating_sub(self.at_start)
     }
 
-    /// Fails if it has ever taken more than `mib` MiB above what it started with.
+    /// Fails if the memory has ever grown by `mib` MiB or more.
     pub fn assert_grown_below(&self, mib: u64) {
         let grown = self.grown() >> 20;
         assert!(grown < mib, "its memory grew by {grown} MiB");
     }
 
-    /// How many bytes of memory it has now.
+    /// The present resident memory, in bytes.
     pub fn resident(&self) -> u64 {
         self.memory("VmRSS:")
     }
 
-    /// The time that it has had the processor.
+    /// The processor time that the process has used.
     pub fn cpu(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("the process lives");
-        // Behind the name, which may hold anything: the 14th and 15th field of the line, in hundredths of a second.
+        // After the name, which may hold anything: the 14th and 15th field of the line, in hundredths of a second.
         let fields = stat.rsplit_once(") ").expect("a name in brackets").1.split(' ');
         let ticks: u64 = fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum();
         Duration::from_millis(ticks * 10)
     }
 
-    /// How many descriptors it has open.
+    /// How many descriptors the process has open.
     pub fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the process lives").count()
     }
 
-    /// Waits for a line of its log that says `what`; returns it.
+    /// Waits for a log line that contains `what`, and returns the line.
     pub fn until_said(&mut self, what: &str) -> String {
         if let Some(line) = self.before.iter().find(|line| line.contains(what)) {
             return line.clone();
@@ -132,12 +133,12 @@ impl Process {
         }
     }
 
-    /// The address of its metrics, where it was started with `--admin`.
+    /// The admin address of a proxy that was started with `--admin`.
     pub fn admin(&mut self) -> SocketAddr {
         address_in(&self.until_said("metrics, health and sessions at ")).expect("an address")
     }
 
-    /// Changes a limit of the system's while it runs, told as `prlimit` is.
+    /// Changes a limit of the system while the process runs. `limit` is an argument of `prlimit`.
     pub fn limit(&self, limit: &str) {
         let done = Command::new("prlimit").args([limit, "--pid", &self.child.id().to_string()]).status().unwrap();
         assert!(done.success(), "prlimit {limit}");
@@ -155,13 +156,14 @@ impl Process {
         assert!(done.success());
     }
 
-    /// Whether it has ended, seen as the parent sees it that has not asked how.
+    /// Whether the process has ended. It may still wait for its parent to collect the exit status.
     pub fn has_ended(&self) -> bool {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("its parent is there");
         stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'))
     }
 
-    /// Waits until it has ended; returns how, and the lines it wrote beside the one that tells the address.
+    /// Waits until the process has ended. Returns its status, and the lines that it wrote besides the one with the
+    /// address.
     pub fn end(mut self) -> (ExitStatus, Vec<String>) {
         let mut ended = None;
         super::until("the process has ended", || {
@@ -177,18 +179,18 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A page of the admin address.
+/// Fetches a page from the admin address.
 pub fn page(admin: SocketAddr, path: &str) -> String {
     try_page(admin, path).unwrap_or_else(|status| panic!("{status} for {path}"))
 }
 
-/// A page of the admin address, or the status that came instead.
+/// Fetches a page from the admin address. An error is the status that came instead.
 fn try_page(admin: SocketAddr, path: &str) -> Result<String, u16> {
     let mut client = Client::connect(admin);
     client.get(path);
@@ -204,7 +206,7 @@ pub fn metric(admin: SocketAddr, name: &str) -> u64 {
     value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no whole number {name} in {page}"))
 }
 
-/// The id that is stored, of the one stream there is; a number. None while the store is being opened again, too.
+/// The stored id of the only stream, as a number. `None` if there is none, or while the store is being reopened.
 pub fn stored(admin: SocketAddr) -> Option<usize> {
     let page = match try_page(admin, "/sessions") {
         Err(503) => return None,

@@ -1,28 +1,29 @@
-//! A store in a file that goes with the test, read as a user reads it.
+//! A store in a file that is removed after the test.
 //!
-//! In: a name. Out: the flag for it, and what `segno sessions` says is in it.
+//! In: a name. Out: the value of `--store`, and the cursor that `segno sessions` shows.
+//! Law: the store is read only as a user reads it, through `segno sessions`.
 
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// The file. It is not there before somebody opens it.
+/// The file. It does not exist before a proxy opens the store.
 pub struct Store(PathBuf);
 
 impl Store {
     pub fn new(name: &str) -> Self {
         let store = Self(std::env::temp_dir().join(format!("segno-{name}-{}.redb", std::process::id())));
-        // One of an earlier process with this number.
+        // An earlier process with the same process id may have left one.
         let _ = std::fs::remove_file(&store.0);
         store
     }
 
-    /// What `--store` is to be given.
+    /// The value for `--store`.
     pub fn flag(&self) -> String {
         format!("redb:{}", self.0.display())
     }
 
-    /// The id that is stored, of the one stream there is; a number. The proxy must have ended.
+    /// The stored id of the only stream, as a number. The proxy must have ended.
     pub fn cursor(&self) -> Option<usize> {
         let out = Command::new(env!("CARGO_BIN_EXE_segno"))
             .args(["sessions", "--json", "--store", &self.flag()])

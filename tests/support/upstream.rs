@@ -1,7 +1,8 @@
-//! An upstream that follows a script: what it does on each connection, step by step.
+//! An upstream that follows a script, which says step by step what it does on each connection.
 //!
-//! In: a script, run on a thread of its own with the [`Door`] that connections come through. Out: what the steps saw,
-//! as assertions inside the script; [`Script::end`] brings its panic into the test.
+//! In: a script. It runs on its own thread and gets a [`Door`], which accepts connections. Out: assertions inside the
+//! script; [`Script::end`] passes their panic on to the test.
+//! Law: dropping a [`Peer`] closes its connection with a FIN.
 
 use super::PATIENCE;
 use socket2::{Domain, SockRef, Socket, Type};
@@ -25,7 +26,7 @@ impl Script {
         let (sender, ended) = mpsc::channel();
         thread::spawn(move || {
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| steps(&mut door)));
-            // A test that has failed already does not hear of it.
+            // A test that has failed already does not receive this.
             let _ = sender.send(result);
         });
         Self { address, ended }
@@ -35,7 +36,7 @@ impl Script {
         self.address
     }
 
-    /// Waits until the script is through; panics as it did.
+    /// Waits until the script is done. Panics if the script panicked.
     pub fn end(self) {
         match self.ended.recv_timeout(PATIENCE) {
             Ok(Ok(())) => {}
@@ -45,10 +46,11 @@ impl Script {
     }
 }
 
-/// What connections come through. It can be closed and opened again at the same address.
+/// The upstream's listener. It can be closed and opened again at the same address.
 pub struct Door {
     address: SocketAddr,
-    /// Bound and never listening: the port stays ours while the door is closed, and connecting to it is refused.
+    /// A socket that is bound and never listens. It keeps the port while the door is closed, so that connections are
+    /// refused.
     _reserved: Socket,
     listener: Option<TcpListener>,
 }
@@ -70,22 +72,22 @@ impl Door {
         self.listener = Some(socket.into());
     }
 
-    /// Refuses connections from now on.
+    /// Stops listening: connections are refused from now on.
     pub fn close(&mut self) {
         self.listener = None;
     }
 
-    /// The next connection.
+    /// Waits for the next connection.
     pub fn accept(&mut self) -> Peer {
         Peer::over(self.accept_raw())
     }
 
-    /// The next connection, as the socket it is.
+    /// Waits for the next connection and returns the bare socket.
     pub fn accept_raw(&mut self) -> TcpStream {
         self.listener.as_ref().expect("the door is open").accept().expect("the proxy connects").0
     }
 
-    /// True when no connection waits behind the door.
+    /// Whether no connection waits to be accepted.
     pub fn nobody_waits(&self) -> bool {
         let listener = self.listener.as_ref().expect("the door is open");
         listener.set_nonblocking(true).unwrap();
@@ -113,7 +115,7 @@ impl Peer {
         Self { stream: BufReader::new(stream) }
     }
 
-    /// Reads a request's first line; nothing where the connection ends instead.
+    /// Reads a request's first line; empty if the connection ends instead.
     pub fn first_line(&mut self) -> String {
         let mut line = String::new();
         self.stream.read_line(&mut line).unwrap();
@@ -150,12 +152,12 @@ impl Peer {
         self.stream.get_mut().write_all(bytes.as_ref()).unwrap();
     }
 
-    /// Sends until all is sent or the proxy has had enough; says whether it took all.
+    /// Sends until all bytes are sent or the proxy refuses more. Returns whether the proxy took all.
     pub fn pour(&mut self, bytes: &[u8]) -> bool {
         self.stream.get_mut().write_all(bytes).is_ok()
     }
 
-    /// Sends as much as can be sent before nothing moves for `rest`; returns how much.
+    /// Sends until nothing moves for the time `rest`. Returns how many bytes were sent.
     pub fn send_until_stuck(&mut self, bytes: &[u8], rest: Duration) -> usize {
         let stream = self.stream.get_mut();
         stream.set_write_timeout(Some(rest)).unwrap();
@@ -192,7 +194,7 @@ impl Peer {
         ));
     }
 
-    /// Ends the sending and reads what the proxy still says, up to its end.
+    /// Sends a FIN, then reads what the proxy still sends, to the end.
     pub fn fin(mut self) {
         self.stream.get_mut().shutdown(Shutdown::Write).unwrap();
         self.until_gone();

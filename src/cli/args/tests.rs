@@ -1,4 +1,4 @@
-//! Arguments as a user writes them, and the configuration that they make.
+//! Arguments as users write them, and the configuration that they make.
 
 use clap::CommandFactory;
 use clap::error::ErrorKind;
@@ -15,7 +15,7 @@ fn proxy(words: &[&str]) -> ProxyArgs {
 }
 
 #[test]
-fn the_definitions_hold_together() {
+fn the_definitions_of_the_arguments_are_consistent() {
     Args::command().debug_assert();
 }
 

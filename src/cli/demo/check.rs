@@ -1,15 +1,15 @@
-//! Holds what a client has seen against what its stream's script promised.
+//! Compares what a client has seen with what the script of its stream promises.
 //!
 //! In: events and the end of the stream. Out: a [`Verdict`].
-//! Laws: events are counted by the sequence numbers in their data, never by their ids; an event that comes late is
-//! reordered, one that comes again is duplicated, one that never comes is lost unless a gap that was due states it.
+//! Laws: events are counted by the sequence numbers in their data, never by their ids. An event that comes after a
+//! later one is reordered. One that comes again is duplicated. One that never comes is lost, unless a gap announced it.
 
 use serde_json::Value;
 
-use super::reader::Event;
+use super::parser::Event;
 use super::script::Script;
 
-/// Broken promises kept for one stream.
+/// Broken promises described for one stream.
 const MAX_BROKEN: usize = 3;
 
 /// How a stream ended, as its client saw it.
@@ -17,28 +17,28 @@ const MAX_BROKEN: usize = 3;
 pub(super) enum Ending {
     /// With the last chunk.
     Clean,
-    /// Without.
+    /// Without the last chunk.
     Cut,
-    /// Not at all, or not as a stream: what happened instead.
+    /// The stream did not end, or the response was not a stream. Says what happened.
     Failed(String),
 }
 
-/// What one stream came to.
+/// What a client saw of one stream.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Verdict {
     pub(super) lost: u64,
     pub(super) duplicated: u64,
     pub(super) reordered: u64,
-    /// Events that a gap stated as gone, as it should.
+    /// Missing events that a gap announced, as it should.
     pub(super) stated: u64,
-    /// The reasons of the gaps that came as promised.
+    /// The reasons of the gaps that were stated as promised.
     pub(super) gaps: Vec<&'static str>,
-    /// Broken promises in words.
+    /// Descriptions of broken promises, at most [`MAX_BROKEN`].
     pub(super) broken: Vec<String>,
 }
 
 impl Verdict {
-    /// Whether the stream was all that its script promised.
+    /// Whether the stream kept all that its script promised.
     pub(super) fn is_kept(&self) -> bool {
         self.lost + self.duplicated + self.reordered == 0 && self.broken.is_empty()
     }
@@ -50,7 +50,7 @@ impl Verdict {
     }
 }
 
-/// Follows one stream.
+/// Checks one stream.
 pub(super) struct Checker<'a> {
     script: &'a Script,
     seen: Vec<bool>,
@@ -60,19 +60,19 @@ pub(super) struct Checker<'a> {
 }
 
 impl<'a> Checker<'a> {
-    /// A checker in front of the first event.
+    /// A checker before the first event.
     pub(super) fn new(script: &'a Script) -> Self {
         Self { script, seen: vec![false; script.len()], high: 0, verdict: Verdict::default() }
     }
 
-    /// Takes the next event; gives its number if it came for the first time.
+    /// Takes the next event. Returns its number if the event came for the first time.
     pub(super) fn event(&mut self, event: &Event) -> Option<usize> {
         if event.kind == "segno.gap" {
             self.gap(event);
             return None;
         }
         let Some(n) = self.number(event) else {
-            self.verdict.break_promise(format!("an event that was never sent: {:?}", event.data));
+            self.verdict.break_promise(format!("an event came that was never sent: {:?}", event.data));
             return None;
         };
         let id_kept = self.script.rule.ids_are_added() || event.id == self.script.id(n);
@@ -92,7 +92,7 @@ impl<'a> Checker<'a> {
         Some(n)
     }
 
-    /// The stream is over.
+    /// Gives the verdict at the end of the stream.
     pub(super) fn end(mut self, ending: Ending, inside_event: bool) -> Verdict {
         self.verdict.lost = self.seen.iter().filter(|seen| !**seen).count() as u64;
         if let Some(first) = self.seen.iter().position(|seen| !seen) {
@@ -105,11 +105,11 @@ impl<'a> Checker<'a> {
         match (ending, self.script.rule.is_clean()) {
             (Ending::Clean, true) | (Ending::Cut, false) => {}
             (Ending::Clean, false) => self.verdict.break_promise("a cut was passed on as a clean end".to_owned()),
-            (Ending::Cut, true) => self.verdict.break_promise(format!("cut behind event {}", self.high)),
-            (Ending::Failed(what), _) => self.verdict.break_promise(format!("{what} (behind event {})", self.high)),
+            (Ending::Cut, true) => self.verdict.break_promise(format!("the stream was cut after event {}", self.high)),
+            (Ending::Failed(what), _) => self.verdict.break_promise(format!("{what} (after event {})", self.high)),
         }
         if inside_event {
-            self.verdict.break_promise("a part of an event was passed on".to_owned());
+            self.verdict.break_promise("part of an event was passed on".to_owned());
         }
         if let Some(promise) = self.script.gap()
             && self.verdict.gaps.is_empty()
@@ -119,7 +119,7 @@ impl<'a> Checker<'a> {
         self.verdict
     }
 
-    /// The number in the data: `NAME NUMBER`, then whatever the script says.
+    /// The number in the event's data, which begins with `NAME NUMBER`.
     fn number(&self, event: &Event) -> Option<usize> {
         let mut words = event.data.lines().next()?.split(' ');
         let name = words.next()?;
@@ -139,10 +139,10 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The reason, if this gap was promised here and says what it must.
+    /// The reason of a gap that the script promises here. An error says what is wrong with the gap.
     fn due_gap(&self, event: &Event) -> Result<&'static str, &'static str> {
         let promise = self.script.gap().filter(|_| self.verdict.gaps.is_empty()).ok_or("was not due")?;
-        let data: Value = serde_json::from_str(&event.data).map_err(|_| "is no JSON")?;
+        let data: Value = serde_json::from_str(&event.data).map_err(|_| "is not JSON")?;
         if self.high != promise.after + 1 {
             return Err("came at the wrong place");
         }
@@ -162,7 +162,7 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// An id in JSON: a string, or a number for an integer id.
+/// An id in JSON: a string, or a number if the id is an integer.
 fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(id) => Some(id.clone()),

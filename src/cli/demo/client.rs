@@ -1,9 +1,9 @@
-//! The demo's clients: each a thread that reads one stream after another through the proxy.
+//! The demo's clients. Each is a thread that reads one stream after another through the proxy.
 //!
-//! In: the proxy's address and a slot's rule. Out: verdicts, into the tally.
-//! Laws: a client that is cut off by the proxy never reconnects, since healing is the proxy's work; one that leaves by its
-//! script comes back with the last id it saw, as an `EventSource` does; silence ends a stream as a failure that names it;
-//! every socket has timeouts.
+//! In: the proxy's address and a [`Job`]. Out: a verdict for each stream, into the tally.
+//! Laws: a client that the proxy cuts off never reconnects, since healing is the proxy's work; a client that leaves as
+//! its script says comes back with the last id that it saw, as an `EventSource` does; a stream that is silent for too
+//! long fails by name; every socket has timeouts.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,34 +11,35 @@ use std::time::Duration;
 
 use super::check::{Checker, Ending, Verdict};
 use super::kind::Rule;
-use super::lane::{Lane, Lanes};
-use super::reader::{Event, Reader};
-use super::script::{BACK_LEN, RESTART_FIRST, RESTART_LEN, Script};
+use super::parser::{Event, Parser};
+use super::script::{RESTART_FIRST, RESTART_LEN, RETURNING_LEN, Script};
+use super::stream::{Stream, Streams};
 use super::world::World;
 use crate::base::{Span, Tick};
 
-/// How long a stream may bring no event.
+/// How long a stream may be without an event.
 const MAX_SILENCE: Span = Span::from_secs(10);
-/// How long behind the end of the demo a stream may still be healing.
+/// How long a stream may still be healing after the end of the demo.
 pub(super) const GRACE: Span = Span::from_secs(15);
-/// How often a silent client looks at the time.
-const TURN: Duration = Duration::from_millis(250);
+/// How often a client without events checks the time.
+const POLL: Duration = Duration::from_millis(250);
 /// How long a connection to the proxy may take.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long a client that leaves is away.
+/// How long a client that leaves stays away.
 const AWAY: Span = Span::from_millis(30);
-/// Events of a stream that ends by rule.
+/// Events of a stream that its rule ends.
 const SHORT: usize = 18;
 
-/// What one client does: streams of one rule, in one slot.
+/// What one client does: it reads streams of one rule, one after the other.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Slot {
+pub(super) struct Job {
     pub(super) rule: Rule,
-    pub(super) slot: usize,
+    /// Its number among the clients of this rule, from 0.
+    pub(super) client: usize,
 }
 
-impl Slot {
-    /// All clients: the fleet, those whose upstream forgets, those that end by rule, those without a proxy.
+impl Job {
+    /// The jobs of all clients.
     pub(super) fn all() -> impl Iterator<Item = Self> {
         let groups = [
             (Rule::Fleet, 24),
@@ -50,33 +51,33 @@ impl Slot {
             (Rule::Gone410, 2),
             (Rule::NoIds, 2),
             (Rule::Skipped, 2),
-            (Rule::Back, 4),
-            (Rule::BackPost, 4),
+            (Rule::Returning, 4),
+            (Rule::ReturningPost, 4),
             (Rule::Direct, 2),
         ];
-        groups.into_iter().flat_map(|(rule, slots)| (0..slots).map(move |slot| Self { rule, slot }))
+        groups.into_iter().flat_map(|(rule, clients)| (0..clients).map(move |client| Self { rule, client }))
     }
 
-    /// Reads streams until the demo ends or one of them is not as promised.
-    pub(super) fn run(self, world: &World, lanes: &Lanes, addr: SocketAddr) {
-        // The slots tick at different times.
-        let offset = Span::from_millis(7 * self.slot as u64 % 40);
+    /// Reads streams until the demo ends or a stream breaks its promise.
+    pub(super) fn run(self, world: &World, streams: &Streams, addr: SocketAddr) {
+        // The clients of one rule start at different times.
+        let offset = Span::from_millis(7 * self.client as u64 % 40);
         if !world.sleep_until(world.start + offset) {
             return;
         }
         for episode in 0.. {
             let Some(script) = self.script(world, episode) else { break };
-            let lane = lanes.open(script);
+            let stream = streams.open(script);
             world.tally().streams += u64::from(!self.rule.is_direct());
-            let verdict = follow(world, addr, &lane);
-            lanes.close(&lane);
-            if !world.settle(&lane.script, verdict) || world.is_stopped() {
+            let verdict = follow(world, addr, &stream);
+            streams.close(&stream);
+            if !world.record_verdict(&stream.script, verdict) || world.is_stopped() {
                 break;
             }
         }
     }
 
-    /// The next stream, if there is time for one.
+    /// The script of the next stream, if enough time is left for it.
     fn script(self, world: &World, episode: usize) -> Option<Script> {
         let count = |time: Span| usize::try_from(time.micros() / self.rule.period().micros()).unwrap_or(usize::MAX);
         let left = count(world.end.since(world.now()));
@@ -84,37 +85,37 @@ impl Slot {
             Rule::Fleet | Rule::Direct if episode > 0 => return None,
             Rule::Fleet | Rule::Direct => (count(world.end.since(world.start)), 0),
             Rule::RestartInt | Rule::RestartUuid => (left.min(RESTART_LEN), RESTART_FIRST),
-            Rule::Back | Rule::BackPost => (BACK_LEN, BACK_LEN),
+            Rule::Returning | Rule::ReturningPost => (RETURNING_LEN, RETURNING_LEN),
             _ => (SHORT, SHORT),
         };
-        (left >= least).then(|| Script::new(world.seed, self.rule, self.slot, episode, len))
+        (left >= least).then(|| Script::new(world.seed, self.rule, self.client, episode, len))
     }
 }
 
 /// Reads one stream to its end, over as many connections as its script says.
-fn follow(world: &World, addr: SocketAddr, lane: &Lane) -> Verdict {
-    let mut client = Client { world, lane, checker: Checker::new(&lane.script), taken: 0, last_id: None };
-    let mut leaves = lane.script.leaves.iter().copied();
+fn follow(world: &World, addr: SocketAddr, stream: &Stream) -> Verdict {
+    let mut client = Client { world, stream, checker: Checker::new(&stream.script), taken: 0, last_id: None };
+    let mut leaves = stream.script.leaves.iter().copied();
     loop {
-        let mut reader = Reader::new();
-        let ending = match ask(addr, &lane.script, client.last_id.as_deref()) {
-            Ok(socket) => client.read(socket, &mut reader, leaves.next()),
+        let mut parser = Parser::new();
+        let ending = match ask(addr, &stream.script, client.last_id.as_deref()) {
+            Ok(socket) => client.read(socket, &mut parser, leaves.next()),
             Err(error) => Some(Ending::Failed(format!("cannot reach {addr}: {error}"))),
         };
         match ending {
-            Some(ending) => return client.checker.end(ending, reader.is_inside_event()),
+            Some(ending) => return client.checker.end(ending, parser.is_inside_event()),
             None => world.tally().came_back += 1,
         }
-        // Events come meanwhile.
+        // The upstream sends events meanwhile.
         world.doze(world.now() + AWAY);
     }
 }
 
-/// Sends the request. Each stream has credentials of its own, as each reader of its own would.
+/// Sends the request. Each stream has its own credentials, as if each belonged to another person.
 fn ask(addr: SocketAddr, script: &Script, last_id: Option<&str>) -> io::Result<TcpStream> {
     let mut socket = TcpStream::connect_timeout(&addr, CONNECT)?;
     socket.set_nodelay(true)?;
-    socket.set_read_timeout(Some(TURN))?;
+    socket.set_read_timeout(Some(POLL))?;
     socket.set_write_timeout(Some(CONNECT))?;
     let (name, method) = (&script.name, script.rule.method());
     let body = if method == "POST" { "a prompt" } else { "" };
@@ -128,10 +129,10 @@ fn ask(addr: SocketAddr, script: &Script, last_id: Option<&str>) -> io::Result<T
     Ok(socket)
 }
 
-/// One that reads a stream.
+/// A client while it reads one stream.
 struct Client<'a> {
     world: &'a World,
-    lane: &'a Lane,
+    stream: &'a Stream,
     checker: Checker<'a>,
     /// Events got so far.
     taken: usize,
@@ -139,8 +140,9 @@ struct Client<'a> {
 }
 
 impl Client<'_> {
-    /// Reads a response to its end. `None`: the client left behind event `until`, and what was on its way is lost.
-    fn read(&mut self, mut socket: TcpStream, reader: &mut Reader, until: Option<usize>) -> Option<Ending> {
+    /// Reads a response to its end. `None` means that the client left after `until` events; it does not read what was
+    /// still on its way.
+    fn read(&mut self, mut socket: TcpStream, parser: &mut Parser, until: Option<usize>) -> Option<Ending> {
         let world = self.world;
         let mut buffer = [0; 16 * 1024];
         let mut events = Vec::new();
@@ -149,26 +151,26 @@ impl Client<'_> {
             let got = match socket.read(&mut buffer) {
                 Ok(0) => return Some(Ending::Cut),
                 Ok(n) => n,
-                Err(error) if is_silence(&error) => 0,
+                Err(error) if is_timeout(&error) => 0,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Some(Ending::Cut),
                 Err(error) => return Some(Ending::Failed(format!("read failed: {error}"))),
             };
             let now = world.now();
-            if let Err(what) = reader.feed(&buffer[..got], &mut events) {
+            if let Err(what) = parser.feed(&buffer[..got], &mut events) {
                 return Some(Ending::Failed(what));
             }
-            if let Some(what) = unfit(reader) {
+            if let Some(what) = wrong_head(parser) {
                 return Some(Ending::Failed(what));
             }
             for event in events.drain(..) {
                 heard = now;
                 self.take(&event, now);
                 if until.is_some_and(|until| self.taken >= until) {
-                    // Bytes that were not read make it a reset.
+                    // If bytes are left unread, the kernel sends a reset.
                     return None;
                 }
             }
-            if reader.is_clean() {
+            if parser.is_clean() {
                 return Some(Ending::Clean);
             }
             if now.since(heard) > MAX_SILENCE || now > world.end + GRACE || world.is_stopped() {
@@ -183,22 +185,22 @@ impl Client<'_> {
         }
         if let Some(n) = self.checker.event(event) {
             self.taken += 1;
-            let rule = self.lane.script.rule;
-            // What a client that was away gets late says nothing of the proxy.
-            let written = self.lane.written(n).filter(|_| !rule.leaves());
-            self.world.came(rule.is_direct(), written.map(|at| now.since(at)));
+            let rule = self.stream.script.rule;
+            // Events that came while the client was away are late for that reason, not because of the proxy.
+            let written = self.stream.written(n).filter(|_| !rule.client_leaves());
+            self.world.record_event(rule.is_direct(), written.map(|at| now.since(at)));
         }
     }
 }
 
-fn is_silence(error: &io::Error) -> bool {
+fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
 }
 
-/// What is wrong with the head of the response, if anything is.
-fn unfit(reader: &Reader) -> Option<String> {
-    match reader.status {
-        Some(200) if reader.is_close_delimited() => Some("the response has no chunks".to_owned()),
+/// Says what is wrong with the head of the response, if anything is.
+fn wrong_head(parser: &Parser) -> Option<String> {
+    match parser.status {
+        Some(200) if parser.is_close_delimited() => Some("the response has no chunks".to_owned()),
         Some(200) | None => None,
         Some(status) => Some(format!("answered {status}")),
     }

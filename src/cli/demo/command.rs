@@ -1,6 +1,6 @@
-//! The command itself: flaky upstream, a real engine between, clients; the report on standard output.
+//! `segno demo`: runs a flaky upstream, a real engine and clients, and writes the report.
 //!
-//! In: the arguments. Out: the report; a failure when a promise was not kept.
+//! In: the arguments. Out: the report on standard output, and a failure if a promise was broken.
 
 use super::super::args::DemoArgs;
 use super::super::proxy::random_seed;
@@ -15,13 +15,13 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-/// Heals a second: the demo cuts far more often than any upstream should.
+/// Heals per second. The demo cuts far more often than a real upstream does.
 const HEAL_RATE: u32 = 1_000;
 
 /// How long the demo runs without `--duration`.
 const DURATION: Span = Span::from_secs(20);
 
-/// Runs the demo, or serves its upstream alone.
+/// Runs the demo, or serves only its upstream if the arguments name an address.
 pub(crate) fn command(args: &DemoArgs) -> Result<(), Stop> {
     let clock = Clock::start();
     let now = Arc::new(move || clock.now());
@@ -31,15 +31,15 @@ pub(crate) fn command(args: &DemoArgs) -> Result<(), Stop> {
     let options = Options::new(args.duration.unwrap_or(DURATION), args.json);
     let (mut out, mut err) = (io::stdout().lock(), io::stderr());
     let report = run(&options, now, start_proxy, &mut out, &mut err).map_err(|e| Stop::Failed(e.to_string()))?;
-    if report.ok { Ok(()) } else { Err(Stop::Failed("the demo saw a promise broken; see the report".to_owned())) }
+    if report.ok { Ok(()) } else { Err(Stop::Failed("segno broke a promise; see the report".to_owned())) }
 }
 
-/// An engine with the defaults of `segno proxy`, on a port of the system's choice.
+/// Starts an engine with the defaults of `segno proxy`, on a port that the system chooses.
 fn start_proxy(upstream: SocketAddr) -> Result<(SocketAddr, EndProxy), Error> {
     let engine = Engine::start(config(upstream), random_seed()).map_err(|e| Error::Proxy(e.into()))?;
     let address = engine.addresses().first().copied();
     let address = address.ok_or_else(|| Error::Proxy("the proxy listens nowhere".into()))?;
-    // The engine's threads end with the process if they do not end now.
+    // Threads of the engine that do not end within this time end with the process.
     let stop = move || drop(engine.shutdown(Span::from_secs(1)));
     Ok((address, Box::new(stop)))
 }

@@ -1,12 +1,12 @@
-//! The kinds of cuts that segno must heal, and the rules by which a stream ends.
+//! The kinds of cuts that segno must heal, and the rules that say what becomes of a stream.
 //!
 //! In: a kind and random numbers. Out: a [`Cut`]: at which event, at which byte, with FIN or with RST.
-//! Law: a cut inside an event leaves its block without the blank line that would end it, also where lines end in
-//! CRLF (there a lone CR already ends a line).
+//! Law: a cut inside an event never sends any part of the blank line that would end the block. With CRLF line ends this
+//! includes the CR of that line, because a lone CR already ends a line.
 
 use crate::base::{Random, Span};
 
-/// A way in which upstream is lost and comes back.
+/// A way in which the upstream is lost and comes back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
     FinBetween,
@@ -54,7 +54,7 @@ impl Kind {
         Self::RestartUuid,
     ];
 
-    /// Those that each stream of the fleet takes in turn.
+    /// The kinds that each stream of the fleet goes through in turn.
     pub(super) const IN_TURN: [Self; 16] = [
         Self::FinBetween,
         Self::RstBetween,
@@ -99,7 +99,7 @@ impl Kind {
         }
     }
 
-    /// How many requests fail before one is answered again.
+    /// How many requests fail after the cut before one gets the stream again.
     pub(super) const fn failures(self) -> u32 {
         match self {
             Self::ResetBeforeHead => 2,
@@ -112,13 +112,13 @@ impl Kind {
 /// Where a connection breaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Spot {
-    /// Behind a whole event and its chunk.
+    /// After a whole event and its chunk.
     Between,
     /// In the middle of an event; the chunk, if there are chunks, is whole.
     Inside,
-    /// Behind the first digit of a chunk's length.
+    /// After the first digit of a chunk's length.
     ChunkHeader,
-    /// Behind a whole event, in a chunk that was to be longer.
+    /// After a whole event, in a chunk that announced a greater length.
     Chunk,
 }
 
@@ -129,15 +129,16 @@ pub(super) struct Cut {
     /// Events sent whole before it.
     pub(super) after: usize,
     pub(super) spot: Spot,
-    /// RST, else FIN.
+    /// Whether the connection ends with RST, else with FIN.
     pub(super) reset: bool,
-    /// The connection that is cut has chunks, else its body ends with it.
+    /// Whether the body has chunks. Without them it ends with the connection.
     pub(super) chunked: bool,
+    /// Decides how many bytes of a block are sent when the cut is inside it.
     point: u64,
 }
 
 impl Cut {
-    /// A cut of this kind behind `after` events. What the kind leaves open is drawn.
+    /// A cut of this kind after `after` events. What the kind does not decide is random.
     pub(super) fn new(kind: Kind, after: usize, random: &mut Random) -> Self {
         let (inside, reset) = (random.below(2) == 0, random.below(2) == 0);
         let spot = match kind {
@@ -158,12 +159,13 @@ impl Cut {
         Self { kind, after, spot, reset, chunked, point: random.next() }
     }
 
-    /// FIN between events, behind which nothing sent is lost.
+    /// FIN between events, with chunks.
     pub(super) const fn plain(after: usize) -> Self {
         Self { kind: Kind::FinBetween, after, spot: Spot::Between, reset: false, chunked: true, point: 0 }
     }
 
-    /// How many bytes of a block get through when the cut is inside it: at least one, and never its blank line.
+    /// How many of a block's `block` bytes are sent when the cut is inside it: at least one, and none of its blank
+    /// line.
     pub(super) fn part(&self, block: usize) -> usize {
         1 + Random::new(self.point).below(block.saturating_sub(3) as u64) as usize
     }
@@ -174,9 +176,9 @@ impl Cut {
 pub(super) enum Rule {
     /// Runs until the end of the demo, through all kinds of cuts in turn.
     Fleet,
-    /// Its upstream forgets what it sent; integer ids.
+    /// Its upstream forgets what it sent. Integer ids.
     RestartInt,
-    /// Its upstream forgets what it sent; ids without order.
+    /// Its upstream forgets what it sent. Ids without order.
     RestartUuid,
     /// Ends with its last chunk.
     Clean,
@@ -190,11 +192,11 @@ pub(super) enum Rule {
     NoIds,
     /// Is cut, and jumps over some integer ids when it comes back.
     Skipped,
-    /// Is cut on both sides: its client, too, leaves and comes back.
-    Back,
-    /// Has no ids and answers a POST; its client leaves, and comes back with the same POST.
-    BackPost,
-    /// Goes to upstream without the proxy between and is never cut: the measure of latency.
+    /// Is cut on both sides: its client leaves and comes back, too.
+    Returning,
+    /// Has no ids and answers a POST. Its client leaves, and comes back with the same POST.
+    ReturningPost,
+    /// Goes to the upstream without the proxy and is never cut. It measures the latency without the proxy.
     Direct,
 }
 
@@ -211,8 +213,8 @@ impl Rule {
             Self::Gone410 => "gone_410",
             Self::NoIds => "no_ids",
             Self::Skipped => "skipped",
-            Self::Back => "back",
-            Self::BackPost => "back_post",
+            Self::Returning => "back",
+            Self::ReturningPost => "back_post",
             Self::Direct => "direct",
         }
     }
@@ -224,18 +226,18 @@ impl Rule {
             Self::Gone404 => "cut_by_404",
             Self::Gone410 => "cut_by_410",
             Self::NoIds => "cut_without_ids",
-            Self::Back => "clean_cut_on_both_sides",
-            Self::BackPost => "clean_post_without_ids",
+            Self::Returning => "clean_cut_on_both_sides",
+            Self::ReturningPost => "clean_post_without_ids",
             _ => "clean",
         }
     }
 
-    /// Whether the client must see a last chunk; else it must not.
+    /// Whether the client must see a last chunk. If not, it must see none.
     pub(super) const fn is_clean(self) -> bool {
         !matches!(self, Self::Gone404 | Self::Gone410 | Self::NoIds)
     }
 
-    /// Whether its last event is a closing one, followed by the last chunk. Else it ends with a FIN.
+    /// Whether it ends with a closing event and the last chunk. If not, it ends with a FIN.
     pub(super) const fn closes(self) -> bool {
         self.is_clean() && !matches!(self, Self::NoContent)
     }
@@ -245,31 +247,31 @@ impl Rule {
         matches!(self, Self::Direct)
     }
 
-    /// Whether segno may add ids of its own, as upstream sends none.
+    /// Whether segno may add its own ids, because the upstream sends none.
     pub(super) const fn ids_are_added(self) -> bool {
-        matches!(self, Self::NoIds | Self::BackPost)
+        matches!(self, Self::NoIds | Self::ReturningPost)
     }
 
     /// Whether its client leaves and comes back.
-    pub(super) const fn leaves(self) -> bool {
-        matches!(self, Self::Back | Self::BackPost)
+    pub(super) const fn client_leaves(self) -> bool {
+        matches!(self, Self::Returning | Self::ReturningPost)
     }
 
     /// The method of the request.
     pub(super) const fn method(self) -> &'static str {
-        if matches!(self, Self::BackPost) { "POST" } else { "GET" }
+        if matches!(self, Self::ReturningPost) { "POST" } else { "GET" }
     }
 
     /// Whether outages cut it.
-    pub(super) const fn falls(self) -> bool {
+    pub(super) const fn is_cut_by_outages(self) -> bool {
         matches!(self, Self::Fleet)
     }
 
-    /// What a request after its end is answered, if one may come at all.
-    pub(super) const fn afterwards(self) -> Option<u16> {
+    /// The status that answers a request after the stream's end. `None` if no such request may come.
+    pub(super) const fn status_after_end(self) -> Option<u16> {
         match self {
-            // A client that comes back behind the end has upstream asked whether there is more.
-            Self::NoContent | Self::Back => Some(204),
+            // When a client comes back after the end, segno asks the upstream whether there is more.
+            Self::NoContent | Self::Returning => Some(204),
             Self::Gone404 => Some(404),
             Self::Gone410 => Some(410),
             _ => None,
@@ -290,7 +292,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kinds_are_listed_by_number_under_names_of_their_own() {
+    fn kinds_are_listed_by_number_and_no_two_share_a_name() {
         let mut names: Vec<_> = Kind::ALL.iter().map(|k| k.name()).collect();
         assert!(Kind::ALL.iter().enumerate().all(|(n, &k)| k as usize == n));
         names.sort_unstable();

@@ -1,22 +1,22 @@
 //! `segno demo`: a flaky upstream, the proxy and clients in one process, over real sockets of the loopback interface.
 //!
-//! In: how long, and a function that puts the proxy between. Out: what was cut, and how many events were lost, repeated
-//! or out of order; all three must be 0.
-//! Laws: upstream and clients use none of segno's parsers and trackers, they count by sequence numbers in the data;
-//! what a stream of so many events does follows from a seed; the run is bounded in time, a stream that hangs fails by
-//! name; with `--json` nothing but the object goes to standard output.
+//! In: a duration, and a function that starts the proxy. Out: a report that counts the cuts, and the events that were
+//! lost, repeated or out of order. These three counts must be 0.
+//! Laws: the upstream and the clients use none of segno's parsers and trackers; they count by the sequence numbers in
+//! the data. The seed and the number of events decide everything that a stream does. The run is bounded in time, and
+//! the report names each stream that hangs. With `--json`, standard output carries the JSON object and nothing else.
 
 mod check;
 mod client;
 mod command;
 mod kind;
-mod lane;
-mod menu;
-mod reader;
+mod parser;
+mod picker;
 mod report;
 mod run;
 mod script;
 mod serve;
+mod stream;
 mod upstream;
 mod world;
 

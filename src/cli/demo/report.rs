@@ -1,8 +1,8 @@
-//! What the demo says: one JSON object, a short table, or a line that keeps changing.
+//! What the demo writes: one JSON object, a short table, or a live line that it rewrites.
 //!
 //! In: the tally. Out: text.
-//! Laws: the JSON object is one line with its fields in the order below; kinds of cuts that did not occur
-//! are there with 0.
+//! Laws: the JSON object is one line with its fields in the order below; it lists every kind of cut, with 0 for a kind
+//! that did not occur.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -17,45 +17,45 @@ use crate::base::Span;
 #[derive(Clone, PartialEq, Debug, Serialize)]
 #[non_exhaustive]
 pub(crate) struct Report {
-    /// How long upstream sent, in seconds.
+    /// How long the upstream sent, in seconds.
     pub(crate) duration_s: f64,
     /// Streams that clients asked for.
     pub(crate) streams: u64,
-    /// Events that clients got, each counted once.
+    /// Events that clients got, without repeats.
     pub(crate) events: u64,
-    /// Cuts that had to be healed, by kind.
+    /// Cuts that segno had to heal, by kind.
     pub(crate) cuts: BTreeMap<&'static str, u64>,
-    /// Events that upstream sent and a client never got.
+    /// Events that the upstream sent and a client never got.
     pub(crate) lost: u64,
-    /// Events that a client got again.
+    /// Events that a client got more than once.
     pub(crate) duplicated: u64,
-    /// Events that a client got behind a later one.
+    /// Events that a client got after a later one.
     pub(crate) reordered: u64,
-    /// Streams by the end that they had to have, and had.
+    /// Streams that ended as they had to, by the kind of end.
     pub(crate) ended: BTreeMap<&'static str, u64>,
-    /// Gaps that had to be stated, and were, by reason.
+    /// Gaps that segno had to state and stated, by reason.
     pub(crate) gaps: BTreeMap<&'static str, u64>,
-    /// Events that those gaps stated as gone.
+    /// Missing events that those gaps announced.
     pub(crate) stated: u64,
-    /// Cuts behind which upstream was asked to go on, and did.
+    /// Cuts after which the upstream was asked to go on, and did.
     pub(crate) healed: u64,
-    /// Times that a client was cut off, and came back.
+    /// Times that a client lost its connection and came back.
     pub(crate) came_back: u64,
-    /// From upstream's write to the client's read, less the same without a proxy.
+    /// The time from the upstream's write to the client's read, minus the same time without the proxy.
     pub(crate) added_latency_us: Latency,
-    /// Whether nothing was lost, repeated or out of order, and every promise was kept.
+    /// Whether segno kept every promise: nothing was lost, repeated or out of order.
     pub(crate) ok: bool,
-    /// Broken promises, the first of them in words.
+    /// Descriptions of the first broken promises.
     pub(crate) failures: Vec<String>,
 }
 
-/// Microseconds, at the median and where one in a hundred is slower. Zero when nothing was measured.
+/// Microseconds, at the median and at the 99th percentile. Both are 0 if nothing was measured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub(crate) struct Latency {
     /// The median.
     pub(crate) p50: u32,
-    /// One in a hundred is slower.
+    /// The 99th percentile.
     pub(crate) p99: u32,
 }
 
@@ -115,7 +115,7 @@ impl Report {
 }
 
 impl Latency {
-    /// What is left when `floor` is taken off.
+    /// This latency minus `floor`, at least 0.
     const fn less(self, floor: Self) -> Self {
         Self { p50: self.p50.saturating_sub(floor.p50), p99: self.p99.saturating_sub(floor.p99) }
     }
@@ -131,7 +131,7 @@ fn latency(samples: &mut [u32]) -> Latency {
     Latency { p50: at(50), p99: at(99) }
 }
 
-/// Writes the line that shows how the run goes, over itself.
+/// Rewrites the live line that shows how the run goes.
 ///
 /// # Errors
 /// `err` cannot be written to.
@@ -172,13 +172,13 @@ mod tests {
     }
 
     #[test]
-    fn the_floor_is_taken_off_the_latency() {
+    fn the_latency_without_the_proxy_is_subtracted() {
         let mut tally = Tally { through: (0..100).map(|n| n + 10).collect(), direct: vec![5; 9], ..Tally::default() };
         assert_eq!(Report::new(Span::ZERO, &mut tally).added_latency_us, Latency { p50: 55, p99: 104 });
     }
 
     #[test]
-    fn colours_come_only_when_asked_for() {
+    fn colours_are_used_only_when_asked_for() {
         for colour in [false, true] {
             let mut err = Vec::new();
             write_live(&mut err, Span::from_millis(1_250), &Tally::default(), colour).unwrap();

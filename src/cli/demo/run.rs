@@ -1,8 +1,8 @@
 //! One run of the demo, from the start of the upstream to the report.
 //!
 //! In: [`Options`], the clock, and a function that starts the proxy. Out: a [`Report`], written as a table or as JSON.
-//! Laws: the run is bounded in time, a client that hangs fails by its name; every thread that was started is waited for
-//! or named in the report.
+//! Laws: the run is bounded in time; a client that hangs is reported by name; the run waits for every thread that it
+//! started, or names the thread in the report.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -10,44 +10,44 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use super::client::{GRACE, Slot};
-use super::lane::Lanes;
+use super::client::{GRACE, Job};
 use super::report::{self, Report};
+use super::stream::Streams;
 use super::upstream::{LOOPBACK, Upstream};
 use super::world::{Now, World};
 use crate::base::Span;
 
-/// The shortest and the longest run; what is asked for is brought within.
+/// The shortest and the longest run. A duration outside these bounds becomes the nearer one.
 const DURATIONS: (Span, Span) = (Span::from_secs(1), Span::from_secs(3_600));
-/// What all scripts follow from.
+/// The seed of all scripts.
 pub(super) const SEED: u64 = 0x5e9_0001;
 /// How often the live line changes.
 const REFRESH: Span = Span::from_millis(200);
-/// How long behind their own deadline the clients' threads are waited for.
+/// How long the run waits for the clients' threads after their own deadline.
 const LAST_WAIT: Span = Span::from_secs(5);
 
-/// Ends the proxy and waits until it has ended.
+/// Stops the proxy and waits until it has stopped.
 pub(super) type EndProxy = Box<dyn FnOnce()>;
 
-/// What was asked for.
+/// What the user asked for.
 #[derive(Clone, Debug)]
 pub(super) struct Options {
-    /// How long upstream sends; between 1 s and 1 h.
+    /// How long the upstream sends, from 1 s to 1 h.
     pub(super) duration: Span,
-    /// One JSON object instead of a table.
+    /// Whether to write one JSON object instead of a table.
     pub(super) json: bool,
-    /// Clients are cut off, too, and come back.
+    /// Whether clients leave and come back, too.
     pub(super) both_sides: bool,
-    /// All events, cuts and ends follow from it.
+    /// Decides all events, cuts and ends.
     pub(super) seed: u64,
-    /// Show a line that changes while it runs.
+    /// Whether to show a live line during the run.
     pub(super) live: bool,
-    /// Colour in that line.
+    /// Whether that line has colours.
     pub(super) colour: bool,
 }
 
 impl Options {
-    /// Options for this process: a live line if standard error is a terminal, colours in it unless `NO_COLOR` is set.
+    /// Options for this process: a live line if standard error is a terminal, with colours unless `NO_COLOR` is set.
     pub(super) fn new(duration: Span, json: bool) -> Self {
         let live = io::stderr().is_terminal();
         let colour = live && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -55,11 +55,11 @@ impl Options {
     }
 }
 
-/// Why the demo could not be run.
+/// Why the demo could not run.
 #[derive(Debug)]
 #[non_exhaustive]
 pub(super) enum Error {
-    /// Upstream could not be started.
+    /// The upstream could not be started.
     Upstream(io::Error),
     /// The proxy could not be started.
     Proxy(Box<dyn std::error::Error + Send + Sync>),
@@ -89,12 +89,13 @@ impl std::error::Error for Error {
     }
 }
 
-/// Runs the demo and writes its result to `out`, its progress to `err`. The exit code is 0 if [`Report::ok`], else 1.
+/// Runs the demo. Writes the result to `out` and the progress to `err`.
 ///
-/// `start_proxy` gets upstream's address and gives the proxy's, and the function that ends the proxy.
+/// `start_proxy` gets the upstream's address. It returns the proxy's address and a function that stops the proxy.
 ///
 /// # Errors
-/// Something could not be started, or the result not be written. Broken promises are no error: they are in the report.
+/// A part could not be started, or the result could not be written. Broken promises are not errors: the report has
+/// them.
 pub(super) fn run(
     options: &Options,
     now: Now,
@@ -103,14 +104,14 @@ pub(super) fn run(
     err: &mut dyn Write,
 ) -> Result<Report, Error> {
     let duration = options.duration.clamp(DURATIONS.0, DURATIONS.1);
-    // Progress is a courtesy: whether it can be written decides nothing.
-    let _ = writeln!(err, "segno demo: {} clients for {duration}, seed {:#x}", slots(options).count(), options.seed);
+    // Progress is a courtesy: the demo runs even if this cannot be written.
+    let _ = writeln!(err, "segno demo: {} clients for {duration}, seed {:#x}", jobs(options).count(), options.seed);
     let world = Arc::new(World::new(now, duration, options.seed));
-    let lanes = Arc::new(Lanes::default());
-    let known = Arc::clone(&lanes);
+    let streams = Arc::new(Streams::default());
+    let known = Arc::clone(&streams);
     let find = Arc::new(move |name: &str, _: Option<&str>| known.find(name));
     let upstream = Upstream::start(LOOPBACK, Arc::clone(&world), find).map_err(Error::Upstream)?;
-    let played = play(options, (&world, &lanes), upstream.addr, start_proxy, err);
+    let played = play(options, (&world, &streams), upstream.addr, start_proxy, err);
     world.stop();
     upstream.join();
     played?;
@@ -120,43 +121,43 @@ pub(super) fn run(
     Ok(report)
 }
 
-/// Starts the proxy and the clients, waits for the clients, ends the proxy.
+/// Starts the proxy and the clients, waits for the clients, and stops the proxy.
 fn play(
     options: &Options,
-    (world, lanes): (&Arc<World>, &Arc<Lanes>),
+    (world, streams): (&Arc<World>, &Arc<Streams>),
     upstream: SocketAddr,
     start_proxy: impl FnOnce(SocketAddr) -> Result<(SocketAddr, EndProxy), Error>,
     err: &mut dyn Write,
 ) -> Result<(), Error> {
     let (proxy, stop) = start_proxy(upstream)?;
-    let start = |slot: Slot| {
-        let addr = if slot.rule.is_direct() { upstream } else { proxy };
-        client(world, lanes, slot, addr)
+    let start = |job: Job| {
+        let addr = if job.rule.is_direct() { upstream } else { proxy };
+        start_client(world, streams, job, addr)
     };
-    let clients: Result<Vec<_>, _> = slots(options).map(start).collect();
+    let clients: Result<Vec<_>, _> = jobs(options).map(start).collect();
     let watched = clients.map(|clients| watch(options, world, clients, err));
     world.stop();
     stop();
     watched.map_err(Error::Client)
 }
 
-/// What each client does.
-fn slots(options: &Options) -> impl Iterator<Item = Slot> {
+/// The jobs of the clients that take part.
+fn jobs(options: &Options) -> impl Iterator<Item = Job> {
     let both_sides = options.both_sides;
-    Slot::all().filter(move |slot| both_sides || !slot.rule.leaves())
+    Job::all().filter(move |job| both_sides || !job.rule.client_leaves())
 }
 
-/// A client's thread, and the name it fails under.
+/// A client's thread, and the name that reports give it.
 type Client = (String, JoinHandle<()>);
 
-fn client(world: &Arc<World>, lanes: &Arc<Lanes>, slot: Slot, addr: SocketAddr) -> io::Result<Client> {
-    let name = format!("{}-{}", slot.rule.name(), slot.slot);
-    let (world, lanes) = (Arc::clone(world), Arc::clone(lanes));
-    let thread = thread::Builder::new().name(name.clone()).spawn(move || slot.run(&world, &lanes, addr))?;
+fn start_client(world: &Arc<World>, streams: &Arc<Streams>, job: Job, addr: SocketAddr) -> io::Result<Client> {
+    let name = format!("{}-{}", job.rule.name(), job.client);
+    let (world, streams) = (Arc::clone(world), Arc::clone(streams));
+    let thread = thread::Builder::new().name(name.clone()).spawn(move || job.run(&world, &streams, addr))?;
     Ok((name, thread))
 }
 
-/// Waits until all clients are done, or until those that are not have failed.
+/// Waits until all clients are done. Reports those that are not done by the deadline, and those that panicked.
 fn watch(options: &Options, world: &World, clients: Vec<Client>, err: &mut dyn Write) {
     let deadline = world.end + GRACE + LAST_WAIT;
     while clients.iter().any(|(_, thread)| !thread.is_finished()) && world.now() < deadline {

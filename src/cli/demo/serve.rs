@@ -1,8 +1,9 @@
-//! `segno demo --listen ADDR`: the flaky upstream alone, for trying things by hand.
+//! `segno demo --listen ADDR`: serves the flaky upstream alone, for trying things by hand.
 //!
-//! In: an address, how long; SIGTERM or SIGINT. Out: one line on standard error that says where it listens and what to
-//! try; event streams that are cut as in the demo.
-//! Laws: it is the demo's own upstream, with its bounds; a signal or the end of the time ends it with success.
+//! In: an address and a duration; SIGTERM or SIGINT. Out: one line on standard error that says where the upstream
+//! listens and what to try; event streams that are cut as in the demo.
+//! Laws: the upstream is the demo's own, with the same bounds; a signal or the end of the duration ends it with
+//! success.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::menu::Menu;
+use super::picker::Picker;
 use super::run::SEED;
 use super::upstream::Upstream;
 use super::world::{Now, World};
@@ -26,12 +27,12 @@ pub(super) fn serve(addr: SocketAddr, duration: Option<Span>, now: Now) -> Resul
     // Signals are caught before anything listens, so that none ends the process in between.
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(|e| Stop::failed("cannot catch signals", e))?;
     let world = Arc::new(World::new(now, duration.unwrap_or(ENDLESS), SEED));
-    let menu = Menu::new(SEED);
-    let find = Arc::new(move |path: &str, last_id: Option<&str>| menu.find(path, last_id));
+    let picker = Picker::new(SEED);
+    let find = Arc::new(move |path: &str, last_id: Option<&str>| picker.find(path, last_id));
     let upstream = Upstream::start(addr, Arc::clone(&world), find)
         .map_err(|e| Stop::failed(&format!("cannot listen on {addr} for `--listen`"), e))?;
     let url = format!("http://{}", upstream.addr);
-    // Without standard error there is nobody to tell; the upstream serves all the same.
+    // If standard error is closed, nobody sees this line; the upstream serves all the same.
     let _ = writeln!(
         io::stderr(),
         "segno demo: listening on {url}, GET /feed, /restart or /no-ids, POST /answer; try `curl -N {url}/feed`, \

@@ -1,4 +1,4 @@
-//! Upstream on the wire, seen by a direct client, and the whole demo around a toy that heals.
+//! The upstream as a direct client sees it, and the whole demo with a toy proxy that heals.
 
 mod toy;
 
@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::kind::{Cut, Kind, Rule, Spot};
-use super::lane::{Lane, Lanes};
-use super::reader::{Event, Reader};
+use super::parser::{Event, Parser};
 use super::run::{Error, Options, run};
 use super::script::Script;
+use super::stream::{Stream, Streams};
 use super::upstream::{LOOPBACK, Upstream};
 use super::world::{Now, World};
 use crate::base::{Random, Span, Tick};
@@ -22,11 +22,11 @@ fn clock() -> Now {
     Arc::new(move || clock.now())
 }
 
-/// An upstream that serves one stream, quickly, with a cut behind three events.
+/// An upstream that serves one stream quickly, with a cut after three events.
 struct Rig {
     world: Arc<World>,
     upstream: Upstream,
-    lane: Arc<Lane>,
+    stream: Arc<Stream>,
 }
 
 impl Rig {
@@ -37,17 +37,17 @@ impl Rig {
         if !cuts.is_empty() {
             script.cuts = cuts.to_vec();
         }
-        let lanes = Lanes::default();
-        let lane = lanes.open(script);
+        let streams = Streams::default();
+        let stream = streams.open(script);
         Self {
             upstream: Upstream::start(
                 LOOPBACK,
                 Arc::clone(&world),
-                Arc::new(move |name: &str, _: Option<&str>| lanes.find(name)),
+                Arc::new(move |name: &str, _: Option<&str>| streams.find(name)),
             )
             .unwrap(),
             world,
-            lane,
+            stream,
         }
     }
 
@@ -57,11 +57,11 @@ impl Rig {
     }
 
     fn fetch(&self, last_id: Option<&str>) -> Fetched {
-        fetch(self.upstream.addr, &self.lane.script.name, last_id)
+        fetch(self.upstream.addr, &self.stream.script.name, last_id)
     }
 
     fn id(&self, n: usize) -> Option<String> {
-        self.lane.script.id(n)
+        self.stream.script.id(n)
     }
 
     fn end(self) {
@@ -74,12 +74,12 @@ impl Rig {
 struct Fetched {
     bytes: Vec<u8>,
     reset: bool,
-    reader: Reader,
+    parser: Parser,
     events: Vec<Event>,
 }
 
 impl Fetched {
-    /// The numbers in the data of the events.
+    /// The sequence numbers in the data of the events.
     fn numbers(&self) -> Vec<usize> {
         self.events.iter().map(|e| e.data.split([' ', '\n']).nth(1).unwrap().parse().unwrap()).collect()
     }
@@ -96,30 +96,30 @@ fn fetch(addr: SocketAddr, name: &str, last_id: Option<&str>) -> Fetched {
         Err(error) if error.kind() == io::ErrorKind::ConnectionReset => true,
         Err(error) => panic!("{error}"),
     };
-    let (mut reader, mut events) = (Reader::new(), Vec::new());
-    reader.feed(&bytes, &mut events).unwrap();
-    Fetched { bytes, reset, reader, events }
+    let (mut parser, mut events) = (Parser::new(), Vec::new());
+    parser.feed(&bytes, &mut events).unwrap();
+    Fetched { bytes, reset, parser, events }
 }
 
 #[test]
-fn each_cut_looks_on_the_wire_as_its_kind_says() {
+fn each_cut_appears_on_the_wire_as_its_kind_says() {
     for kind in Kind::IN_TURN {
         let (rig, cut) = Rig::cut(kind);
         let got = rig.fetch(None);
         let sent = if cut.spot == Spot::Chunk { 4 } else { 3 };
         assert_eq!(got.numbers(), (0..sent).collect::<Vec<_>>(), "{kind:?}");
         assert_eq!(got.reset, cut.reset, "{kind:?}");
-        assert_eq!(got.reader.is_close_delimited(), !cut.chunked, "{kind:?}");
-        assert_eq!(got.reader.is_inside_event(), cut.spot == Spot::Inside, "{kind:?}");
+        assert_eq!(got.parser.is_close_delimited(), !cut.chunked, "{kind:?}");
+        assert_eq!(got.parser.is_inside_event(), cut.spot == Spot::Inside, "{kind:?}");
         assert_eq!(got.bytes.ends_with(b"\r\n1"), cut.spot == Spot::ChunkHeader, "{kind:?}");
-        assert!(!got.reader.is_clean(), "{kind:?}");
+        assert!(!got.parser.is_clean(), "{kind:?}");
         assert_eq!(rig.world.tally().cuts[kind as usize], 1);
         rig.end();
     }
 }
 
 #[test]
-fn each_cut_is_healed_behind_the_id_that_was_sent_in_the_way_of_its_kind() {
+fn each_kind_of_cut_is_healed_in_its_own_way_after_the_id_of_the_request() {
     for kind in [Kind::IN_TURN.as_slice(), &[Kind::RestartInt]].concat() {
         let (rig, _) = Rig::cut(kind);
         let id = rig.id(1);
@@ -127,7 +127,7 @@ fn each_cut_is_healed_behind_the_id_that_was_sent_in_the_way_of_its_kind() {
         for _ in 0..kind.failures() {
             assert_eq!(rig.world.tally().healed, 0);
             let failed = rig.fetch(id.as_deref());
-            let status = failed.reader.status;
+            let status = failed.parser.status;
             match kind {
                 Kind::ResetBeforeHead => assert!(failed.reset && failed.bytes.is_empty()),
                 Kind::Status503 => assert_eq!(status, Some(503)),
@@ -141,7 +141,7 @@ fn each_cut_is_healed_behind_the_id_that_was_sent_in_the_way_of_its_kind() {
             _ => 2,
         };
         assert_eq!(healed.numbers(), (first..7).collect::<Vec<_>>(), "{kind:?}");
-        assert!(healed.reader.is_clean());
+        assert!(healed.parser.is_clean());
         let text = String::from_utf8_lossy(&healed.bytes).into_owned();
         assert_eq!(text.contains("\u{feff}"), kind == Kind::Bom);
         assert_eq!(text.contains("retry: 50\n\n"), kind == Kind::Retry50);
@@ -155,18 +155,18 @@ fn a_replay_repeats_the_bytes() {
     let (rig, _) = Rig::cut(Kind::FinBetween);
     let (first, again) = (rig.fetch(None), rig.fetch(rig.id(0).as_deref()));
     assert_eq!(first.events[1..], again.events[..2]);
-    assert_eq!(rig.lane.written(1), None);
-    assert!(rig.lane.written(0).is_some());
+    assert_eq!(rig.stream.written(1), None);
+    assert!(rig.stream.written(0).is_some());
     rig.end();
 }
 
 #[test]
-fn a_stream_that_is_gone_says_so_afterwards() {
+fn a_request_after_the_end_is_answered_by_the_rules_status() {
     for (rule, status) in [(Rule::NoContent, 204), (Rule::Gone404, 404), (Rule::Gone410, 410)] {
         let rig = Rig::new(rule, &[]);
         let got = rig.fetch(None);
-        assert!(!got.reader.is_clean() && !got.reset);
-        assert_eq!(rig.fetch(rig.id(5).as_deref()).reader.status, Some(status));
+        assert!(!got.parser.is_clean() && !got.reset);
+        assert_eq!(rig.fetch(rig.id(5).as_deref()).parser.status, Some(status));
         rig.end();
     }
 }
@@ -182,10 +182,10 @@ fn a_jump_leaves_numbers_out() {
 }
 
 #[test]
-fn an_id_that_was_never_sent_is_a_failure() {
+fn a_request_for_an_id_that_was_never_sent_is_a_failure() {
     let (rig, _) = Rig::cut(Kind::FinBetween);
     rig.fetch(None);
-    assert_eq!(rig.fetch(rig.id(5).as_deref()).reader.status, Some(400));
+    assert_eq!(rig.fetch(rig.id(5).as_deref()).parser.status, Some(400));
     assert_eq!(std::mem::take(&mut rig.world.tally().failures).len(), 1);
     rig.end();
 }
@@ -205,7 +205,7 @@ fn an_outage_refuses_connections_and_the_port_comes_back() {
     rig.end();
 }
 
-/// Runs the whole demo around the toy.
+/// Runs the whole demo with the toy in place of the proxy.
 fn demo(duration: Span, flaw: toy::Flaw) -> serde_json::Value {
     let options = Options { duration, json: true, both_sides: false, seed: 1, live: false, colour: false };
     let (mut out, mut err) = (Vec::new(), Vec::new());

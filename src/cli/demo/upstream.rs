@@ -1,9 +1,9 @@
-//! The flaky upstream: plays the scripts, on blocking sockets, a thread for each connection.
+//! The flaky upstream: plays the scripts on blocking sockets, with one thread per connection.
 //!
-//! In: requests `GET /NAME` or `POST /NAME`, with or without `Last-Event-ID`. Out: event streams that break as their scripts say, and
-//! at intervals no listener at all, so that connections are refused.
-//! Laws: every socket has timeouts, the number of connections has a bound; what a cut will do is written down before
-//! the bytes go out, so that the next request, however early, finds it.
+//! In: requests `GET /NAME` or `POST /NAME`, with or without `Last-Event-ID`. Out: event streams that break as their
+//! scripts say. At intervals there is no listener at all, so that connections are refused.
+//! Laws: every socket has timeouts; the number of connections has a bound; a cut is noted before its bytes go out, so
+//! that the next request finds the note, however early it comes.
 //! Source: RFC 9112 section 7.1 (chunks) and 8 (incomplete messages).
 
 use std::io::{self, Read, Write};
@@ -15,30 +15,31 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use super::kind::{Cut, Kind, Spot};
-use super::lane::{Body, Lane, Response};
+use super::stream::{Body, Response, Stream};
 use super::world::World;
 use crate::base::{Random, Span, Tick};
 
-/// Connections at one time; more are reset.
+/// Connections at one time. A further one is closed at once, and the run fails.
 const MAX_CONNECTIONS: usize = 512;
 /// The longest request head, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
-/// How long a request may take to come, and a write to be taken.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// How long the listener stays away.
+/// How long one read of the request, or one write of the response, may take.
+const IO_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long an outage lasts.
 const OUTAGE: Span = Span::from_millis(300);
-/// From one outage to the next.
+/// The time from the start of one outage to the start of the next.
 const OUTAGE_EVERY: Span = Span::from_secs(2);
 /// Attempts to bind the same port again.
 const BIND_ATTEMPTS: u32 = 100;
 
-/// Gives the stream for a request: in are the path without its `/` and the `Last-Event-ID`, `None` out is a 404.
-pub(super) type Find = Arc<dyn Fn(&str, Option<&str>) -> Option<Arc<Lane>> + Send + Sync>;
+/// Finds the stream for a request. In: the path without its leading `/`, and the `Last-Event-ID`. `None` is answered
+/// 404.
+pub(super) type Find = Arc<dyn Fn(&str, Option<&str>) -> Option<Arc<Stream>> + Send + Sync>;
 
-/// Some port of the loopback interface.
+/// A port of the loopback interface that the system chooses.
 pub(super) const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// A listening upstream.
+/// An upstream that listens.
 pub(super) struct Upstream {
     pub(super) addr: SocketAddr,
     acceptor: JoinHandle<()>,
@@ -48,7 +49,7 @@ impl Upstream {
     /// Binds `addr` and serves it until the world stops.
     ///
     /// # Errors
-    /// The address cannot be bound, or no thread can be had.
+    /// The address cannot be bound, or no thread can be started.
     pub(super) fn start(addr: SocketAddr, world: Arc<World>, find: Find) -> io::Result<Self> {
         let listener = bind(addr)?;
         let addr = listener.local_addr()?;
@@ -57,14 +58,14 @@ impl Upstream {
         Ok(Self { addr, acceptor })
     }
 
-    /// Whether it has ended, by the stop or because its address could not be bound again after an outage.
+    /// Whether the upstream has ended: it was stopped, or could not bind its address again after an outage.
     pub(super) fn has_ended(&self) -> bool {
         self.acceptor.is_finished()
     }
 
-    /// Waits for all threads; to be called behind [`World::stop`].
+    /// Waits for all threads. Call [`World::stop`] first.
     pub(super) fn join(self) {
-        // A thread that died has left its stream unfinished, which the stream's client reports.
+        // A thread that panicked has left its stream unfinished. The stream's client reports that.
         let _ = self.acceptor.join();
     }
 }
@@ -75,7 +76,7 @@ fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-/// Accepts, and is away now and then.
+/// Accepts connections, and closes the listener for a while now and then.
 fn accept(world: &Arc<World>, find: &Find, addr: SocketAddr, mut listener: TcpListener) {
     let mut threads: Vec<JoinHandle<()>> = Vec::new();
     let mut next_outage = world.start + Span::from_secs(1);
@@ -96,7 +97,7 @@ fn accept(world: &Arc<World>, find: &Find, addr: SocketAddr, mut listener: TcpLi
         }
         match listener.accept() {
             Ok((socket, _)) => admit(world, find, socket, &mut threads),
-            // Nobody there, or a peer that has gone again: either way the next look comes soon.
+            // No connection waits, or its peer has left again. In both cases we try again soon.
             Err(_) => _ = world.doze(world.now() + Span::from_millis(1)),
         }
     }
@@ -122,7 +123,7 @@ fn admit(world: &Arc<World>, find: &Find, socket: TcpStream, threads: &mut Vec<J
         return;
     }
     let (shared, find) = (Arc::clone(world), Arc::clone(find));
-    // The far side may go away at any time: what that costs is for the stream's client to find.
+    // The peer may leave at any time. If events are lost by that, the stream's client reports them.
     let serve = move || _ = serve(&shared, &find, socket);
     match thread::Builder::new().name("upstream connection".to_owned()).spawn(serve) {
         Ok(thread) => threads.push(thread),
@@ -130,22 +131,23 @@ fn admit(world: &Arc<World>, find: &Find, socket: TcpStream, threads: &mut Vec<J
     }
 }
 
-/// One connection, one request.
+/// Serves one connection, which carries one request.
 fn serve(world: &World, find: &Find, mut socket: TcpStream) -> io::Result<()> {
     socket.set_nonblocking(false)?;
     socket.set_nodelay(true)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    socket.set_write_timeout(Some(PATIENCE))?;
+    socket.set_read_timeout(Some(IO_TIMEOUT))?;
+    socket.set_write_timeout(Some(IO_TIMEOUT))?;
     let Some((name, last_id)) = request(&mut socket)? else { return Ok(()) };
-    let Some(lane) = find(&name, last_id.as_deref()) else { return respond(&mut socket, 404) };
-    match lane.answer(world, last_id.as_deref()) {
+    let Some(stream) = find(&name, last_id.as_deref()) else { return respond(&mut socket, 404) };
+    match stream.answer(world, last_id.as_deref()) {
         Response::Reset => reset(&socket),
         Response::Status(code) => respond(&mut socket, code),
-        Response::Body(body) => Connection { world, lane: &lane, socket, chunked: true }.play(&body),
+        Response::Body(body) => Connection { world, stream: &stream, socket, chunked: true }.play(&body),
     }
 }
 
-/// Reads a request: the name asked for and the id to resume at. `None` when the peer left or sent something else.
+/// Reads a request: the path without its leading `/`, and the `Last-Event-ID`. `None` if the peer left or sent
+/// something else.
 fn request(socket: &mut TcpStream) -> io::Result<Option<(String, Option<String>)>> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 2048];
@@ -169,7 +171,7 @@ fn request(socket: &mut TcpStream) -> io::Result<Option<(String, Option<String>)
         let fields = head.split("\r\n").filter_map(|line| line.split_once(':'));
         fields.filter(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.trim()).next()
     };
-    // A body that is left unread would turn the end of the connection into a reset.
+    // If the body stayed unread, the kernel would end the connection with a reset.
     let length = field("content-length").and_then(|value| value.parse().ok()).unwrap_or(0);
     while body < length {
         match socket.read(&mut buffer)? {
@@ -180,7 +182,7 @@ fn request(socket: &mut TcpStream) -> io::Result<Option<(String, Option<String>)
     Ok(path.map(|path| (path.to_owned(), field("last-event-id").map(str::to_owned))))
 }
 
-/// A head without a body, and the end of the connection.
+/// Sends a head without a body and ends the connection.
 fn respond(socket: &mut TcpStream, code: u16) -> io::Result<()> {
     let fields = match code {
         204 => "",
@@ -191,7 +193,7 @@ fn respond(socket: &mut TcpStream, code: u16) -> io::Result<()> {
     socket.shutdown(Shutdown::Write)
 }
 
-/// Has the kernel send RST when the socket is dropped, which its owner does next.
+/// Makes the kernel send RST when the socket is dropped. The caller drops the socket next.
 fn reset(socket: &TcpStream) -> io::Result<()> {
     SockRef::from(socket).set_linger(Some(Duration::ZERO))
 }
@@ -199,13 +201,13 @@ fn reset(socket: &TcpStream) -> io::Result<()> {
 /// One response that is an event stream.
 struct Connection<'a> {
     world: &'a World,
-    lane: &'a Lane,
+    stream: &'a Stream,
     socket: TcpStream,
     chunked: bool,
 }
 
 impl Connection<'_> {
-    /// Sends the stream until the connection is to break or the stream is over.
+    /// Sends the stream until its next cut or its end.
     fn play(mut self, body: &Body) -> io::Result<()> {
         self.chunked = body.cut.is_none_or(|cut| cut.chunked);
         self.head(body.preface)?;
@@ -214,15 +216,15 @@ impl Connection<'_> {
             if let Some(cut) = body.cut.filter(|cut| cut.after <= n) {
                 return self.cut(n, &cut, true);
             }
-            if n >= self.lane.script.len() {
+            if n >= self.stream.script.len() {
                 return self.end();
             }
-            match self.wait(self.lane.due(n)) {
+            match self.wait(self.stream.due(n)) {
                 Wait::Due => self.event(n)?,
-                Wait::Outage(number) => return self.cut(n, &fallen(number, n), false),
+                Wait::Outage(number) => return self.cut(n, &outage_cut(number, n), false),
                 Wait::Stopped => return reset(&self.socket),
             }
-            n = self.lane.script.next(n);
+            n = self.stream.script.next(n);
         }
     }
 
@@ -235,10 +237,11 @@ impl Connection<'_> {
 
     fn wait(&self, due: Tick) -> Wait {
         loop {
-            // An outage ends connections with a FIN between events, which would be a legal end of a body without chunks.
+            // An outage ends connections with a FIN between events. Without chunks that would be a legal end of the
+            // body.
             if let Some(number) = self.world.outage()
                 && self.chunked
-                && self.lane.falls_with(number)
+                && self.stream.is_cut_by_outage(number)
             {
                 return Wait::Outage(number);
             }
@@ -252,11 +255,11 @@ impl Connection<'_> {
     }
 
     fn event(&mut self, n: usize) -> io::Result<()> {
-        self.lane.writes(n, self.world.now());
-        self.piece(&self.lane.script.block(n))
+        self.stream.note_write(n, self.world.now());
+        self.piece(&self.stream.script.block(n))
     }
 
-    /// Writes bytes of the body, as a chunk of their own where there are chunks.
+    /// Writes bytes of the body, as one chunk if the body has chunks.
     fn piece(&mut self, bytes: &[u8]) -> io::Result<()> {
         if !self.chunked {
             return self.socket.write_all(bytes);
@@ -267,16 +270,16 @@ impl Connection<'_> {
         self.socket.write_all(&chunk)
     }
 
-    /// Breaks the connection in front of event `n` or inside it.
+    /// Breaks the connection before event `n` or inside it.
     fn cut(mut self, n: usize, cut: &Cut, planned: bool) -> io::Result<()> {
-        let block = self.lane.script.block(n);
-        if matches!(cut.spot, Spot::Inside | Spot::Chunk) && !self.world.sleep_until(self.lane.due(n)) {
+        let block = self.stream.script.block(n);
+        if matches!(cut.spot, Spot::Inside | Spot::Chunk) && !self.world.sleep_until(self.stream.due(n)) {
             return reset(&self.socket);
         }
         if cut.spot == Spot::Chunk {
-            self.lane.writes(n, self.world.now());
+            self.stream.note_write(n, self.world.now());
         }
-        self.lane.cuts(self.world, cut.kind, planned);
+        self.stream.note_cut(self.world, cut.kind, planned);
         match cut.spot {
             Spot::Between => {}
             Spot::Inside => self.piece(&block[..cut.part(block.len())])?,
@@ -290,12 +293,13 @@ impl Connection<'_> {
         if cut.reset { reset(&self.socket) } else { self.socket.shutdown(Shutdown::Write) }
     }
 
-    /// Ends the stream as its rule says: with the last chunk, or with FIN, in every other slot inside an event.
+    /// Ends the stream as its rule says: with the last chunk, or with a FIN. For odd client numbers the FIN is inside
+    /// an event.
     fn end(mut self) -> io::Result<()> {
-        self.lane.ends();
-        if self.lane.script.rule.closes() {
+        self.stream.note_end();
+        if self.stream.script.rule.closes() {
             self.socket.write_all(b"0\r\n\r\n")?;
-        } else if self.lane.script.slot % 2 == 1 {
+        } else if self.stream.script.client % 2 == 1 {
             self.piece(b"data: half an ev")?;
         }
         self.socket.shutdown(Shutdown::Write)
@@ -309,6 +313,6 @@ enum Wait {
 }
 
 /// The cut that an outage makes.
-fn fallen(number: usize, n: usize) -> Cut {
+fn outage_cut(number: usize, n: usize) -> Cut {
     Cut::new(Kind::Refused, n, &mut Random::new((number << 16 | n) as u64))
 }

@@ -1,8 +1,8 @@
-//! What upstream and clients share: the clock and the tally.
+//! What the upstream and the clients share: the clock and the tally.
 //!
-//! In: what happened, from every thread. Out: [`Tally`], the numbers of the report.
-//! Laws: whatever grows has a bound; a thread that died does not poison the others; this is the only file of the demo
-//! that sleeps.
+//! In: what happened, reported by every thread. Out: [`Tally`], the numbers of the report.
+//! Laws: everything that grows has a bound; a thread that panics does not stop the others; no other file of the demo
+//! sleeps.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,55 +14,57 @@ use super::kind::Kind;
 use super::script::Script;
 use crate::base::{Span, Tick};
 
-/// Failures told in full; more are only counted.
-const MAX_TOLD: usize = 20;
-/// Latencies kept of each sort.
+/// Failures that the report describes. Further ones are only counted.
+const MAX_DESCRIBED: usize = 20;
+/// Latencies kept with the proxy, and as many without.
 const MAX_SAMPLES: usize = 1 << 20;
-/// The longest sleep: how late a thread may learn that the demo is over.
+/// The longest sleep. A thread learns at most this late that the demo is over.
 const SLICE: Span = Span::from_millis(50);
 
-/// The clock of the demo: it must not go backwards. It is read from many threads.
+/// The clock of the demo. Many threads read it, and it must not go backwards.
 pub(super) type Now = Arc<dyn Fn() -> Tick + Send + Sync>;
 
-/// Locks, also behind a thread that died: the numbers are still the best there are.
+/// Locks the mutex, even if a thread panicked while it held the lock: what the thread counted until then is still
+/// right.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Everything that is counted.
+/// Everything that the demo counts.
 #[derive(Default, Debug)]
 pub(super) struct Tally {
     pub(super) streams: u64,
     pub(super) events: u64,
     pub(super) cuts: [u64; Kind::ALL.len()],
-    /// Cuts behind which upstream was asked to go on, and did.
+    /// Cuts after which the upstream was asked to go on, and did.
     pub(super) healed: u64,
-    /// Times that a client was cut off, and came back.
+    /// Times that a client lost its connection and came back.
     pub(super) came_back: u64,
     pub(super) lost: u64,
     pub(super) duplicated: u64,
     pub(super) reordered: u64,
-    /// Events that a gap stated as gone.
+    /// Missing events that a gap announced.
     pub(super) stated: u64,
     pub(super) ended: BTreeMap<&'static str, u64>,
     pub(super) gaps: BTreeMap<&'static str, u64>,
-    /// Broken promises, in words, up to a bound.
+    /// Descriptions of broken promises, at most [`MAX_DESCRIBED`].
     pub(super) failures: Vec<String>,
+    /// How many promises were broken.
     pub(super) failed: u64,
-    /// Microseconds from upstream's write to the client's read, through the proxy.
+    /// Microseconds from the upstream's write to the client's read, through the proxy.
     pub(super) through: Vec<u32>,
-    /// The same without a proxy between.
+    /// The same without the proxy.
     pub(super) direct: Vec<u32>,
 }
 
 impl Tally {
-    /// All cuts.
+    /// Cuts of all kinds together.
     pub(super) fn all_cuts(&self) -> u64 {
         self.cuts.iter().sum()
     }
 }
 
-/// Whether upstream is away, and how often it has been.
+/// Whether the upstream is away, and how often it has been away so far.
 #[derive(Clone, Copy, Default, Debug)]
 struct Outage {
     number: usize,
@@ -72,7 +74,7 @@ struct Outage {
 /// One run of the demo.
 pub(super) struct World {
     now: Now,
-    /// When upstream's streams end.
+    /// When the upstream's streams end.
     pub(super) end: Tick,
     pub(super) start: Tick,
     pub(super) seed: u64,
@@ -96,12 +98,12 @@ impl World {
         }
     }
 
-    /// The time.
+    /// The present time.
     pub(super) fn now(&self) -> Tick {
         (self.now)()
     }
 
-    /// Sleeps for at most a slice, towards `until`; whether it has been reached.
+    /// Sleeps until `until`, but for at most [`SLICE`]. Returns whether `until` has been reached.
     pub(super) fn doze(&self, until: Tick) -> bool {
         let left = until.since(self.now());
         if !left.is_zero() {
@@ -110,7 +112,7 @@ impl World {
         left <= SLICE
     }
 
-    /// Sleeps until then or the stop; whether it was not the stop.
+    /// Sleeps until `until`, or until the run is stopped. Returns `false` if the run was stopped.
     pub(super) fn sleep_until(&self, until: Tick) -> bool {
         while !self.is_stopped() {
             if self.doze(until) {
@@ -130,39 +132,39 @@ impl World {
         *lock(&self.stopped)
     }
 
-    /// Upstream's listener is closed.
+    /// Notes that the upstream has closed its listener.
     pub(super) fn set_down(&self) {
         let mut outage = lock(&self.outage);
         *outage = Outage { number: outage.number + 1, down: true };
     }
 
-    /// It is bound again.
+    /// Notes that the upstream listens again.
     pub(super) fn set_up(&self) {
         lock(&self.outage).down = false;
     }
 
-    /// The number of the outage that is on.
+    /// The number of the present outage, counted from 1.
     pub(super) fn outage(&self) -> Option<usize> {
         let outage = *lock(&self.outage);
         outage.down.then_some(outage.number)
     }
 
-    /// The numbers, to be read or changed.
+    /// The numbers, to read or to change.
     pub(super) fn tally(&self) -> MutexGuard<'_, Tally> {
         lock(&self.tally)
     }
 
-    /// A promise was broken; `what` names the stream.
+    /// Notes that a promise was broken. `what` names the stream.
     pub(super) fn fail(&self, what: String) {
         let mut tally = self.tally();
         tally.failed += 1;
-        if tally.failures.len() < MAX_TOLD {
+        if tally.failures.len() < MAX_DESCRIBED {
             tally.failures.push(what);
         }
     }
 
-    /// An event has come, so long after it was written, where that is known.
-    pub(super) fn came(&self, direct: bool, latency: Option<Span>) {
+    /// Counts an event that a client got, and its latency where that is known. `direct`: without the proxy.
+    pub(super) fn record_event(&self, direct: bool, latency: Option<Span>) {
         let mut tally = self.tally();
         tally.events += u64::from(!direct);
         let samples = if direct { &mut tally.direct } else { &mut tally.through };
@@ -173,8 +175,8 @@ impl World {
         }
     }
 
-    /// A stream is over. Whether it kept what its script promised.
-    pub(super) fn settle(&self, script: &Script, verdict: Verdict) -> bool {
+    /// Counts what a client saw of a finished stream. Returns whether the script's promises were kept.
+    pub(super) fn record_verdict(&self, script: &Script, verdict: Verdict) -> bool {
         let kept = verdict.is_kept();
         let mut tally = self.tally();
         tally.lost += verdict.lost;

@@ -1,4 +1,4 @@
-//! The command on whole inputs: what it writes, and what it reports.
+//! The command on whole inputs: what it writes and what it reports.
 
 use super::*;
 
@@ -12,7 +12,7 @@ const STREAM: &[u8] =
     "\u{feff}: hi\nretry: 250\nid: 1\ndata: a\ndata: \"b\"\n\nevent: x\r\ndata:ü\r\n\r\ndata: never ends".as_bytes();
 
 #[test]
-fn each_event_is_a_line_and_the_last_line_says_where_the_stream_stands() {
+fn each_event_is_a_line_and_the_last_line_gives_the_last_event_id_and_the_retry_time() {
     let lines = concat!(
         "{\"type\":\"message\",\"data\":\"a\\n\\\"b\\\"\",\"id\":\"1\"}\n",
         "{\"type\":\"x\",\"data\":\"ü\",\"id\":\"1\"}\n",
@@ -30,7 +30,7 @@ fn the_lines_do_not_depend_on_the_size_of_reads() {
 }
 
 #[test]
-fn an_empty_stream_has_a_last_line_only() {
+fn an_empty_stream_gives_only_the_last_line() {
     assert_eq!(parse(b"", 1, 1).0, "{\"last_event_id\":\"\",\"retry_ms\":null}\n");
 }
 
@@ -56,7 +56,7 @@ impl Write for Refusing {
 }
 
 #[test]
-fn a_reader_that_goes_away_ends_it_in_peace_and_a_full_disk_does_not() {
+fn a_closed_output_is_not_a_failure_and_a_full_disk_is() {
     let args = ParseArgs { read_size: 10, max_event_bytes: 100 };
     assert!(run(&args, STREAM, Refusing(ErrorKind::BrokenPipe), Vec::new()).is_ok());
     let stop = run(&args, STREAM, Refusing(ErrorKind::StorageFull), Vec::new()).unwrap_err();

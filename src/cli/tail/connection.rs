@@ -1,7 +1,7 @@
-//! One connection to a stream: opened, asked, read.
+//! One connection to a stream: opens it, sends the request, reads the answer.
 //!
-//! In: a URL, the request's lines, a cursor. Out: the head of the answer, then pieces of its body.
-//! Laws: no wait is longer than [`LOOK`], so that signals are heard; a body that ends before its end is an error.
+//! In: a URL, a [`Request`], the id of the last event. Out: the head of the answer, then pieces of its body.
+//! Laws: no read waits longer than [`POLL`], so that a signal is noticed soon; a body that breaks off is an error.
 
 use super::url::Url;
 use crate::config::Scheme;
@@ -10,25 +10,25 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-/// How often a wait is interrupted to look for signals.
-pub(super) const LOOK: Duration = Duration::from_millis(100);
+/// How often a wait is interrupted to check for signals.
+pub(super) const POLL: Duration = Duration::from_millis(100);
 
-/// How long an address may take to answer.
+/// How long one address may take to accept the connection, and one write to be accepted.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// Bytes read at a time.
+/// The size of the read buffer, in bytes.
 const READ: usize = 64 << 10;
 
-/// What is asked.
+/// A request, without what depends on the connection.
 #[derive(Clone, Debug)]
-pub(super) struct Ask {
+pub(super) struct Request {
     pub(super) method: Method,
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: Option<Vec<u8>>,
 }
 
-impl Ask {
-    /// The request as bytes.
+impl Request {
+    /// The request as bytes, with the id in `cursor` as its `Last-Event-ID`.
     pub(super) fn write(&self, url: &Url, cursor: Option<&[u8]>) -> Vec<u8> {
         let mut out = Vec::with_capacity(512);
         let mut line = |name: &str, value: &[u8]| {
@@ -56,11 +56,11 @@ impl Ask {
     }
 }
 
-/// What reading gave.
-pub(super) enum Got {
-    /// Some of the body.
+/// The result of one read.
+pub(super) enum Progress {
+    /// Bytes of the body came.
     Bytes,
-    /// Nothing came in time: look at signals and read on.
+    /// Nothing came in time. Check for signals and read on.
     Nothing,
     /// The body ended as it should.
     End,
@@ -81,12 +81,12 @@ enum Stream {
 }
 
 impl Connection {
-    /// Connects to the first address that answers.
+    /// Connects to the first address that accepts.
     ///
     /// # Errors
-    /// That of the last address, or of the name's look-up.
+    /// The error of the last address, or of the name's look-up.
     pub(super) fn open(url: &Url) -> io::Result<Self> {
-        let mut why = io::Error::new(ErrorKind::NotFound, "its name has no address");
+        let mut why = io::Error::new(ErrorKind::NotFound, "the name has no address");
         for address in (url.origin.host.as_str(), url.origin.port).to_socket_addrs()? {
             match TcpStream::connect_timeout(&address, CONNECT) {
                 Ok(stream) => {
@@ -105,10 +105,11 @@ impl Connection {
     pub(super) fn send(&mut self, request: &[u8]) -> io::Result<()> {
         self.stream.writer().write_all(request)?;
         self.stream.writer().flush()?;
-        self.stream.socket().set_read_timeout(Some(LOOK))
+        self.stream.socket().set_read_timeout(Some(POLL))
     }
 
-    /// Whether the other side may have had what was sent: with TLS not before both sides have agreed.
+    /// Whether the upstream may have received what was sent. With TLS that is not possible before the handshake is
+    /// done.
     pub(super) fn is_established(&self) -> bool {
         match &self.stream {
             Stream::Plain(_) => true,
@@ -117,7 +118,7 @@ impl Connection {
         }
     }
 
-    /// Reads on until the answer's head is there. `None`: not yet.
+    /// Reads on towards the end of the answer's head. `None` if it has not come in time; call again.
     pub(super) fn head(&mut self, method: &Method) -> io::Result<Option<ResponseHead>> {
         let limits = HeadLimits::default();
         let wrong = |e: &dyn std::fmt::Display| io::Error::new(ErrorKind::InvalidData, e.to_string());
@@ -135,23 +136,25 @@ impl Connection {
             limits.check_unfinished(&self.input).map_err(|e| wrong(&e))?;
             match self.fill()? {
                 None => return Ok(None),
-                Some(0) => return Err(io::Error::new(ErrorKind::UnexpectedEof, "it closed without an answer")),
+                Some(0) => {
+                    return Err(io::Error::new(ErrorKind::UnexpectedEof, "the connection closed without an answer"));
+                }
                 Some(_) => {}
             }
         }
     }
 
-    /// Reads once and hands the body's bytes over.
-    pub(super) fn read(&mut self, mut each: impl FnMut(&[u8])) -> io::Result<Got> {
+    /// Reads once and calls `each` with the body's bytes.
+    pub(super) fn read(&mut self, mut each: impl FnMut(&[u8])) -> io::Result<Progress> {
         if self.input.is_empty() {
             match self.fill()? {
-                None => return Ok(Got::Nothing),
+                None => return Ok(Progress::Nothing),
                 Some(0) if self.body.at_eof() == AtEof::Truncated => return Err(ErrorKind::UnexpectedEof.into()),
-                Some(0) => return Ok(Got::End),
+                Some(0) => return Ok(Progress::End),
                 Some(_) => {}
             }
         }
-        let (mut used, mut got) = (0, Got::Bytes);
+        let (mut used, mut got) = (0, Progress::Bytes);
         loop {
             let (n, piece) = match self.body.next(&self.input[used..]) {
                 Ok(next) => next,
@@ -162,16 +165,16 @@ impl Connection {
                 Piece::Data(data) => each(data),
                 Piece::More => break,
                 Piece::End => {
-                    got = Got::End;
+                    got = Progress::End;
                     break;
                 }
             }
         }
         self.input.clear();
-        Ok(if self.body.is_done() { Got::End } else { got })
+        Ok(if self.body.is_done() { Progress::End } else { got })
     }
 
-    /// Reads what there is behind the input; `None` when nothing comes in time.
+    /// Reads once and appends the bytes to the input. Gives their number, or `None` if nothing came in time.
     fn fill(&mut self) -> io::Result<Option<usize>> {
         match self.stream.reader().read(&mut self.buffer) {
             Ok(n) => {

@@ -1,17 +1,19 @@
-//! What `segno tail` writes: events on standard output, what goes on with the stream on standard error.
+//! What `segno tail` writes: events on standard output, the state of the stream on standard error.
 //!
-//! In: bytes of whole events. Out: the same bytes, or a JSON line an event; a line that is kept up to date where
-//! standard error is a terminal of its own, log lines elsewhere.
+//! In: bytes of whole events; the state of the stream. Out: the same bytes, or one JSON line per event. On standard
+//! error a line for each change, and a live line if only standard error is a terminal.
+//! Law: when `write` returns, standard output has taken the bytes.
 
 use crate::base::{Span, Tick};
 use crate::cli::parse::EventLine;
 use crate::sse::{Parser, ParserLimits};
 use std::io::{self, IsTerminal, StdoutLock, Write};
 
-/// Standard output.
+/// Writes events on standard output.
 pub(super) struct Events {
     out: StdoutLock<'static>,
     json: Option<Parser>,
+    /// Events that have come.
     pub(super) count: u64,
 }
 
@@ -21,13 +23,13 @@ impl Events {
         Self { out: io::stdout().lock(), json: json.then(|| Parser::new(limits)), count: 0 }
     }
 
-    /// Writes bytes of whole events, and has them out.
+    /// Writes bytes of whole events and flushes them.
     pub(super) fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         match &mut self.json {
             None => self.out.write_all(bytes)?,
             Some(parser) => {
                 while let Some(found) = parser.next(&mut bytes) {
-                    // An event beyond the bound is left out; the tracker lets none pass that is larger.
+                    // An event over the parser's limits is left out. The tracker passes none that is so large.
                     let Ok(event) = found else { continue };
                     serde_json::to_writer(&mut self.out, &EventLine::from(event))?;
                     self.out.write_all(b"\n")?;
@@ -38,25 +40,26 @@ impl Events {
     }
 }
 
-/// Standard error.
+/// Writes the state of the stream on standard error.
 pub(super) struct Status {
+    /// Whether there is a live line.
     live: bool,
     shown_at: Tick,
-    since: Tick,
+    started_at: Tick,
 }
 
-/// Between two updates of the live line.
+/// The time between two updates of the live line.
 const UPDATE: Span = Span::from_millis(250);
 
 impl Status {
     pub(super) fn new(now: Tick) -> Self {
         let live = io::stderr().is_terminal() && !io::stdout().is_terminal();
-        Self { live, shown_at: Tick::ZERO, since: now }
+        Self { live, shown_at: Tick::ZERO, started_at: now }
     }
 
-    /// Says what has changed: a line that stays.
+    /// Writes a line that stays, about something that has changed.
     pub(super) fn say(&mut self, what: &str) {
-        // Without standard error there is nobody to tell.
+        // If standard error is closed, nobody can see the line.
         let _ = match self.live {
             true => writeln!(io::stderr(), "\r\x1b[Ksegno: {what}"),
             false => writeln!(io::stderr(), "segno: {what}"),
@@ -64,18 +67,18 @@ impl Status {
         self.shown_at = Tick::ZERO;
     }
 
-    /// Keeps the live line up to date, where there is one.
+    /// Updates the live line, if there is one and the last update is old enough.
     pub(super) fn show(&mut self, events: u64, last_id: Option<&[u8]>, state: &str, now: Tick) {
         if !self.live || now.since(self.shown_at) < UPDATE {
             return;
         }
         self.shown_at = now;
-        let seconds = now.since(self.since).millis().max(1) as f64 / 1e3;
+        let seconds = now.since(self.started_at).millis().max(1) as f64 / 1e3;
         let id = last_id.map(|id| format!(", last id {}", id.escape_ascii())).unwrap_or_default();
         let _ = write!(io::stderr(), "\r\x1b[K{events} events, {:.1}/s{id}, {state}", events as f64 / seconds);
     }
 
-    /// Leaves the terminal clean.
+    /// Removes the live line.
     pub(super) fn end(&mut self) {
         if self.live {
             let _ = write!(io::stderr(), "\r\x1b[K");

@@ -1,36 +1,38 @@
 //! How long to wait between two connections to a stream.
 //!
-//! In: what each connection brings, what upstream asks for, ticks. Out: spans.
-//! Laws: what upstream asks for is waited out in full; behind a connection that brought something, the next begins at
-//! least a [`PACE`] after it began, since some upstreams end each after an event; those that bring nothing come at ever
-//! longer intervals.
+//! In: what each connection brings, the wait that the upstream asks for, ticks. Out: how long to wait.
+//! Laws: the wait is never shorter than the upstream asks. After a connection that brought an event, the next
+//! connection begins at least [`PACE`] after that one began, since some upstreams end each connection after one event.
+//! After connections that brought none, the waits grow.
 
 use crate::base::{Span, Tick};
 use crate::timer::Backoff;
 use crate::track::Fed;
 
+/// The least time between the starts of two connections, if the first one brought an event.
 const PACE: Span = Span::from_secs(1);
 
+/// The waits after connections that brought no event.
 const BACKOFF: Backoff = Backoff::new(Span::from_millis(100), Span::from_secs(10));
 
-/// What is remembered from one connection to the next.
+/// What the wait depends on.
 #[derive(Default)]
 pub(super) struct Pause {
-    /// The time that upstream last set with a `retry` field.
+    /// The time that the upstream last set with a `retry` field.
     retry: Option<Span>,
-    /// Connections in a row that brought nothing.
+    /// Connections in a row that brought no event.
     tries: u32,
     began: Tick,
 }
 
 impl Pause {
-    /// A connection is opened, redirects and all.
+    /// Notes that a connection is about to begin. Its redirects belong to it.
     pub(super) fn begin(&mut self, now: Tick) {
         self.began = now;
         self.tries += 1;
     }
 
-    /// Bytes of the stream came.
+    /// Notes what came over the connection.
     pub(super) fn note(&mut self, fed: &Fed) {
         self.retry = fed.retry.or(self.retry);
         if fed.events > 0 {
@@ -38,12 +40,12 @@ impl Pause {
         }
     }
 
-    /// Connections in a row that brought nothing.
+    /// Connections in a row that brought no event.
     pub(super) fn tries(&self) -> u32 {
         self.tries
     }
 
-    /// The connection is over. `asked`: its answer said when to come again.
+    /// How long to wait after the connection. `asked` is the wait that its answer asked for.
     pub(super) fn end(&self, asked: Option<Span>, random: u64, now: Tick) -> Span {
         let floor = asked.or(self.retry);
         match self.tries.checked_sub(1) {
@@ -64,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_flowed_for_long_is_asked_for_at_once() {
+    fn after_a_long_connection_the_next_begins_at_once() {
         let mut pause = Pause::default();
         pause.begin(Tick::ZERO);
         pause.note(&fed(1, 0));
@@ -72,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn an_upstream_that_sends_one_event_a_connection_is_asked_once_a_second() {
+    fn an_upstream_that_sends_one_event_per_connection_is_asked_once_a_second() {
         let (mut pause, mut now) = (Pause::default(), Tick::ZERO);
         for _ in 0..10 {
             pause.begin(now);
@@ -84,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_upstream_asks_for_is_waited_out_behind_an_event_too() {
+    fn the_wait_that_upstream_asks_for_counts_after_an_event_too() {
         let mut pause = Pause::default();
         pause.begin(Tick::ZERO);
         pause.note(&Fed { retry: Some(SECOND.times(30)), ..fed(1, 0) });
@@ -94,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn one_new_event_behind_many_repeats_is_news_and_repeats_alone_are_none() {
+    fn one_new_event_among_repeats_resets_the_wait_and_repeats_alone_do_not() {
         let mut pause = Pause::default();
         for _ in 0..20 {
             pause.begin(Tick::ZERO);

@@ -1,13 +1,15 @@
-//! Where a stream is: a URL, taken apart and joined with what a redirect says.
+//! The URL of a stream.
 //!
+//! In: a URL as text; the `Location` of a redirect. Out: a [`Url`] in parts.
+//! Law: user names, passwords and fragments never become part of a request.
 //! Source: RFC 3986, section 5.2, for the forms that `Location` takes in practice.
 
 use crate::config::Upstream;
 
-/// A stream's place.
+/// A URL in parts.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Url {
-    /// Scheme, host and port; no base path.
+    /// Scheme, host and port, without a base path.
     pub(super) origin: Upstream,
     /// Path and query.
     pub(super) target: String,
@@ -17,7 +19,7 @@ impl Url {
     /// Reads `http://host:port/path?query`. A fragment is left out.
     ///
     /// # Errors
-    /// Says what is wrong and how to write it.
+    /// Says what is wrong and how to write the URL.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let text = text.split('#').next().unwrap_or_default();
         let start = text.find("://").map_or(0, |at| at + 3);
@@ -27,11 +29,11 @@ impl Url {
         let target = if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") };
         match target.bytes().all(|b| b.is_ascii_graphic()) {
             true => Ok(Self { origin, target }),
-            false => Err("a space or a byte outside of ASCII cannot stand in a URL: percent-encode it".to_owned()),
+            false => Err("a URL cannot hold spaces or characters outside ASCII: percent-encode them".to_owned()),
         }
     }
 
-    /// Where `Location` leads from here.
+    /// The URL that `location` names, relative to this one.
     pub(super) fn join(&self, location: &str) -> Result<Self, String> {
         if location.contains("://") {
             return Self::parse(location);
@@ -49,7 +51,7 @@ impl Url {
         Self::parse(&format!("{}://{}{target}", self.origin.scheme.as_str(), self.origin.authority))
     }
 
-    /// Whether credentials for the one may be told the other.
+    /// Whether both have the same origin, so that credentials for one may go to the other.
     pub(super) fn is_same_origin(&self, other: &Self) -> bool {
         let parts = |url: &Self| (url.origin.scheme, url.origin.host.clone(), url.origin.port);
         parts(self) == parts(other)
@@ -61,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_taken_apart() {
+    fn a_url_is_read_in_parts() {
         let url = Url::parse("https://H.example:8443/a/b?c=d#e").unwrap();
         assert_eq!((url.origin.host.as_str(), url.origin.port, url.target.as_str()), ("h.example", 8443, "/a/b?c=d"));
         assert_eq!(Url::parse("http://h").unwrap().target, "/");
@@ -72,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redirect_is_joined() {
+    fn a_redirect_is_resolved() {
         let from = Url::parse("http://h:81/a/b?c").unwrap();
         let to = |location: &str| {
             let url = from.join(location).unwrap();

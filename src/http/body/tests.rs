@@ -1,4 +1,4 @@
-//! Bodies: fixed and open lengths, and the chunked decoder beside a slow twin.
+//! Bodies of fixed and of open length, and the chunked decoder compared with its slow twin.
 
 use super::*;
 use crate::base::Random;
@@ -90,7 +90,7 @@ fn sizes_have_sixteen_digits_at_most() {
 }
 
 #[test]
-fn framing_that_is_not_exact_is_damaged() {
+fn malformed_framing_is_an_error() {
     let cases: [(&[u8], BodyError); 16] = [
         (b" 5\r\nhello", BodyError::SizeByte(b' ')),
         (b"\r\n", BodyError::SizeByte(b'\r')),
@@ -115,7 +115,7 @@ fn framing_that_is_not_exact_is_damaged() {
 }
 
 #[test]
-fn an_endless_size_line_is_damaged_at_the_bound() {
+fn an_endless_size_line_is_an_error_at_the_bound() {
     let line = |len: usize| [b"1;".to_vec(), vec![b'x'; len - 4], b"\r\na\r\n0\r\n\r\n".to_vec()].concat();
     let limit = CHUNK_LINE_LIMIT as usize;
     assert!(matches!(chunked(&line(limit)).end, End::At(_)));
@@ -126,7 +126,7 @@ fn an_endless_size_line_is_damaged_at_the_bound() {
 }
 
 #[test]
-fn an_endless_trailer_section_is_damaged_at_the_bound() {
+fn an_endless_trailer_section_is_an_error_at_the_bound() {
     let body = |len: usize| [b"0\r\nA:".to_vec(), vec![b'x'; len - 6], b"\r\n\r\n".to_vec()].concat();
     let limit = TRAILER_LIMIT as usize;
     assert_eq!(chunked(&body(limit)).end, End::At(limit + 3));
@@ -138,7 +138,7 @@ fn an_endless_trailer_section_is_damaged_at_the_bound() {
 }
 
 #[test]
-fn what_is_written_is_read_back() {
+fn a_written_body_is_read_back() {
     let mut random = Random::new(3);
     for _ in 0..300 {
         let (mut body, mut wire) = (Vec::new(), Vec::new());
@@ -170,7 +170,7 @@ fn the_decoder_agrees_with_its_twin_on_any_bytes() {
     }
 }
 
-/// A chunked body, in half of the cases with a few bytes changed, taken out or put in.
+/// A chunked body. In half of the cases a few bytes are changed, removed or inserted.
 fn damage(random: &mut Random) -> Vec<u8> {
     let mut wire = Vec::new();
     for _ in 0..random.below(4) {
@@ -205,7 +205,7 @@ fn cuts(random: &mut Random, len: usize) -> Vec<usize> {
 }
 
 #[test]
-fn each_damage_has_a_message_of_its_own_that_shows_the_byte_or_the_bound() {
+fn each_error_has_its_own_message_that_shows_the_byte_or_the_bound() {
     let mut messages = std::collections::HashSet::new();
     let all = [
         (BodyError::SizeByte(0x5a), "0x5a"),

@@ -1,4 +1,4 @@
-//! What an error says, and the answer that it gives.
+//! The messages of errors, and the statuses that they are answered with.
 
 use super::*;
 
@@ -17,7 +17,7 @@ fn a_message_is_one_lower_case_line_without_full_stop() {
 }
 
 #[test]
-fn each_error_has_a_message_of_its_own_that_shows_what_was_sent() {
+fn each_error_has_its_own_message_that_shows_what_was_sent() {
     let mut messages = std::collections::HashSet::new();
     for e in all() {
         let text = e.to_string();

@@ -1,4 +1,4 @@
-//! What of a head is passed on.
+//! Which headers are passed on, and which are written anew.
 
 use super::*;
 use crate::http::{HeadLimits, Method, parse_request, parse_response};
@@ -25,7 +25,7 @@ fn client(method: Method, head: &str, version: Version, close: bool, extra: &[(&
 }
 
 #[test]
-fn a_request_goes_on_with_what_a_gateway_adds() {
+fn a_request_is_passed_on_with_the_headers_of_a_gateway() {
     let sent = upstream("GET /e?x HTTP/1.1\r\nHost: a\r\nAccept: b\r\nX-Odd: \t c\r\n\r\n", RequestOptions::default());
     assert_eq!(
         sent,
@@ -48,7 +48,7 @@ fn lists_of_proxies_grow_at_their_end() {
 }
 
 #[test]
-fn an_expectation_from_http_1_0_is_none_and_makes_none_in_http_1_1() {
+fn an_expectation_in_http_1_0_is_ignored_and_not_passed_on() {
     for value in ["100-continue", "200-ok"] {
         let head = |version| format!("POST / {version}\r\nHost: a\r\nExpect: {value}\r\nContent-Length: 1\r\n\r\n");
         assert!(!upstream(&head("HTTP/1.0"), RequestOptions::default()).contains("Expect"));
@@ -61,7 +61,7 @@ fn an_expectation_from_http_1_0_is_none_and_makes_none_in_http_1_1() {
 }
 
 #[test]
-fn hop_by_hop_headers_stay_on_their_hop() {
+fn hop_by_hop_headers_are_not_passed_on() {
     let sent = upstream(
         "GET / HTTP/1.1\r\nHost: a\r\nConnection: close, X-Mine, x-forwarded-for, Host\r\nX-mine: 1\r\nKeep-Alive: 1\r\n\
          Proxy-Connection: x\r\nTE: trailers\r\nTrailer: x\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\nX-Forwarded-For: 9.9.9.9\r\n\
@@ -76,7 +76,7 @@ fn hop_by_hop_headers_stay_on_their_hop() {
 }
 
 #[test]
-fn the_framing_of_a_request_is_stated_anew() {
+fn the_framing_of_a_request_is_written_anew() {
     let framing = |lines: &str| {
         let sent = upstream(&format!("POST / HTTP/1.1\r\nHost: a\r\n{lines}\r\n"), RequestOptions::default());
         sent.split_once("segno\r\n").unwrap().1.to_owned()
@@ -88,7 +88,7 @@ fn the_framing_of_a_request_is_stated_anew() {
 }
 
 #[test]
-fn a_stream_can_be_asked_for_again() {
+fn a_request_can_be_written_to_heal_a_stream() {
     let options = RequestOptions {
         drop_accept_encoding: true,
         drop_last_event_id: true,
@@ -121,7 +121,7 @@ fn a_base_path_comes_before_the_target() {
 }
 
 #[test]
-fn what_was_written_is_read_as_the_same_request() {
+fn a_written_request_is_read_back_as_the_same() {
     let first = request("PUT /a HTTP/1.1\r\nHost: up:9\r\nA: b\r\nContent-Length: 3\r\n\r\n");
     let mut out = Vec::new();
     write_request(&first, &to(), RequestOptions::default(), &mut out);
@@ -166,7 +166,7 @@ fn a_length_without_a_body_is_kept_where_it_means_something() {
 }
 
 #[test]
-fn an_extra_header_takes_the_place_of_the_upstreams() {
+fn an_extra_header_replaces_the_upstreams() {
     let head = "HTTP/1.1 204 x\r\nsegno-gap: old\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n\r\n";
     assert_eq!(
         client(Method::Get, head, Version::Http11, false, &[("Segno-Gap", "new")]),

@@ -1,4 +1,4 @@
-//! Lines of a head: where they end, and which are refused.
+//! The lines of a head: where they end, and which are refused.
 
 use super::*;
 
@@ -14,7 +14,7 @@ fn whitespace_around_a_value_is_cut_and_inside_is_kept() {
 }
 
 #[test]
-fn each_wrong_line_is_named_with_its_reason() {
+fn an_error_says_which_line_is_wrong_and_why() {
     let cases = [
         ("A: b\nC: d\r\n\r\n", HeadError::BareLf { line: 2 }),
         ("A: b\r\nC: d\n\r\n", HeadError::BareLf { line: 3 }),
@@ -49,7 +49,7 @@ fn an_upstream_may_end_lines_with_lf_alone() {
 }
 
 #[test]
-fn bytes_beyond_ascii_pass_in_values() {
+fn bytes_beyond_ascii_are_allowed_in_values() {
     let h = parse_block(b"A: \xc3\xa9\xff\r\n\r\n", LineEnds::Strict, HeadLimits::default()).unwrap();
     assert_eq!(h.get("A"), Some(&b"\xc3\xa9\xff"[..]));
 }

@@ -56,7 +56,7 @@ fn a_content_type_counts_with_any_parameters() {
 }
 
 #[test]
-fn identity_is_no_coding() {
+fn identity_does_not_count_as_a_coding() {
     assert!(!is_encoded(&with(&[("Content-Encoding", "identity")])));
     assert!(!is_encoded(&with(&[("Content-Encoding", "")])));
     assert!(is_encoded(&with(&[("Content-Encoding", "identity, GZip")])));

@@ -1,4 +1,4 @@
-//! Request heads: what is read, and every pair of readings that smuggling lives on.
+//! Request heads: which are read, and which are refused because two recipients could read them differently.
 
 use super::*;
 use crate::http::HeadFinder;
@@ -61,7 +61,7 @@ fn the_framing_is_what_one_header_says() {
 }
 
 #[test]
-fn framing_that_could_be_read_in_two_ways_is_refused() {
+fn ambiguous_framing_is_refused() {
     let cases = [
         ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", HeadError::BothFramings),
         ("Transfer-Encoding: chunked\r\nContent-Length: 0\r\n", HeadError::BothFramings),
@@ -136,14 +136,14 @@ fn a_first_line_has_three_words_and_two_spaces() {
 }
 
 #[test]
-fn other_versions_are_named() {
+fn other_versions_are_refused_by_name() {
     for version in ["HTTP/2.0", "HTTP/0.9", "HTTP/1.2", "HTTP/3.1"] {
         assert_eq!(parse(&format!("PRI * {version}\r\n\r\n")), Err(HeadError::Version(text(version))));
     }
 }
 
 #[test]
-fn one_valid_host_is_needed() {
+fn a_request_needs_one_valid_host() {
     assert_eq!(parse("GET / HTTP/1.1\r\n\r\n"), Err(HeadError::HostMissing));
     assert_eq!(parse("GET http://a/ HTTP/1.1\r\n\r\n"), Err(HeadError::HostMissing));
     assert_eq!(parse("GET / HTTP/1.0\r\n\r\n").unwrap().host, None);
@@ -178,7 +178,7 @@ fn only_one_expectation_is_known() {
 }
 
 #[test]
-fn a_connection_lives_on_by_version_and_option() {
+fn version_and_option_decide_whether_a_connection_is_kept() {
     let keeps =
         |version: &str, lines: &str| parse(&format!("GET / {version}\r\nHost: a\r\n{lines}\r\n")).unwrap().keep_alive;
     assert!(keeps("HTTP/1.1", ""));
@@ -190,7 +190,7 @@ fn a_connection_lives_on_by_version_and_option() {
 }
 
 #[test]
-fn each_bound_has_its_own_refusal() {
+fn each_bound_has_its_own_error() {
     let limits = HeadLimits { bytes: 100, headers: 3 };
     let long = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(200));
     assert_eq!(parse_request(long.as_bytes(), limits), Err(HeadError::RequestLineTooLong { limit: 100 }));
@@ -203,7 +203,7 @@ fn each_bound_has_its_own_refusal() {
 }
 
 #[test]
-fn every_refusal_knows_its_status() {
+fn every_error_has_its_status() {
     let status = |head: &str| parse(head).unwrap_err().status();
     assert_eq!(status("GET / HTTP/2.0\r\n\r\n"), 505);
     assert_eq!(status("CONNECT a:1 HTTP/1.1\r\n\r\n"), 501);

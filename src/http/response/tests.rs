@@ -75,7 +75,7 @@ fn without_framing_a_body_goes_on_until_close() {
 }
 
 #[test]
-fn signs_of_smuggling_are_refused_whatever_the_status() {
+fn ambiguous_framing_is_refused_whatever_the_status() {
     for status in [200, 204, 304] {
         let both = body(Method::Get, status, "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n");
         assert_eq!(both, Err(HeadError::BothFramings));

@@ -38,7 +38,7 @@ fn other_targets_are_refused() {
 }
 
 #[test]
-fn an_authority_is_a_host_and_perhaps_a_port() {
+fn an_authority_is_a_host_with_an_optional_port() {
     for good in ["a", "a.b-c_d:80", "127.0.0.1:65535", "[::1]", "[fe80::1]:8080", "a:", "%41b", "xn--a.example"] {
         assert!(check_authority(good.as_bytes()).is_ok(), "{good}");
     }

@@ -1,8 +1,8 @@
-//! What the parser does where an input ends in the middle of something: of a line, a line end, a byte order mark, a
-//! block, or a block that was given up.
+//! What the parser does if an input ends in the middle of a line, a line end, a byte order mark, a block, or a block
+//! that it has given up.
 //!
-//! In: the last bytes of one input, the first of the next. Out: a parser that stands at the start of a line.
-//! Laws: the same comes of a line in pieces as of the whole line; no byte is searched twice.
+//! In: the last bytes of one input, the first bytes of the next. Out: a parser at the start of a line.
+//! Laws: a line in pieces gives the same result as the whole line; no byte is searched twice.
 //! Source: <https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation>.
 
 use std::mem;
@@ -12,7 +12,7 @@ use super::super::line::{self, CR, Field, Head, LF, line_end, work};
 use super::{Data, Found, GoOn, Parser};
 
 impl Parser {
-    /// Keeps what the whole lines of this input say of a block that goes on in the next one.
+    /// Keeps what the whole lines of this input set in a block that goes on in the next input.
     #[cold]
     pub(super) fn carry(&mut self, found: &Found<'_>) {
         if found.bytes == 0 {
@@ -38,7 +38,7 @@ impl Parser {
         }
     }
 
-    /// Reads on where the input before ended: in a line, behind a CR, at a byte order mark, in a block given up.
+    /// Goes on where the last input ended: in a line, after a CR, in a byte order mark, or in a block to skip.
     #[cold]
     pub(super) fn resume(&mut self, input: &mut &[u8]) -> GoOn {
         let Some(&first) = input.first() else { return Ok(false) };
@@ -79,7 +79,7 @@ impl Parser {
         Ok(true)
     }
 
-    /// Takes in a piece of a line that is not whole in one input.
+    /// Reads a piece of a line that spans inputs.
     pub(super) fn read_piece(&mut self, piece: &[u8]) -> Result<(), ParseError> {
         let before = self.head;
         let value_at = self.head.read(piece);
@@ -111,7 +111,7 @@ impl Parser {
         }
     }
 
-    /// Ends a line that was not whole in one input. The rules are those of [`Parser::take_field`].
+    /// Ends a line that spans inputs, by the same rules as [`Parser::take_field`].
     fn end_line(&mut self) {
         let head = mem::replace(&mut self.head, Head::Start);
         if head == Head::Comment {
@@ -138,7 +138,7 @@ impl Parser {
         }
     }
 
-    /// Passes over the rest of a block that was given up. `false` when the input is used up before its end.
+    /// Skips the rest of a block that was given up. `false` if the input is used up before the block ends.
     fn skip(&mut self, input: &mut &[u8]) -> bool {
         while let Some(&first) = input.first() {
             if self.head == Head::Start && (first == LF || first == CR) {

@@ -55,7 +55,7 @@ fn a_changed_event_is_found() {
 }
 
 #[test]
-fn a_cut_is_no_clean_end_and_a_clean_end_no_cut() {
+fn a_cut_is_not_a_clean_end_and_a_clean_end_is_not_a_cut() {
     let clean = Script::new(1, Rule::Clean, 0, 0, 3);
     assert!(!verdict(&clean, 0..4, Ending::Cut).is_kept());
     let cut = Script::new(1, Rule::NoIds, 0, 0, 3);
@@ -65,7 +65,7 @@ fn a_cut_is_no_clean_end_and_a_clean_end_no_cut() {
 }
 
 #[test]
-fn a_stated_jump_loses_nothing_and_an_unstated_one_does() {
+fn a_jump_loses_events_unless_it_is_stated() {
     let script = Script::new(1, Rule::Skipped, 0, 0, 0);
     let all = || (0..script.len()).filter(|n| !script.skip.contains(n));
     assert_eq!(verdict(&script, all(), Ending::Clean).lost, 3);

@@ -1,6 +1,6 @@
-//! A toy in place of the proxy: it heals by remembering every event of a stream, on blocking sockets.
+//! A toy proxy on blocking sockets, for tests of the demo itself. It heals by remembering every event of a stream.
 //!
-//! In: upstream's address. Out: an address. Only for tests of the demo itself.
+//! In: the upstream's address. Out: the toy's address.
 
 use std::collections::HashSet;
 use std::io::{self, Read, Write};
@@ -9,14 +9,14 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use crate::cli::demo::reader::{Event, Reader};
+use crate::cli::demo::parser::{Event, Parser};
 use crate::cli::demo::run::EndProxy;
 
 /// What the toy does wrong.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Flaw {
     None,
-    /// It passes on what it has seen before.
+    /// The toy passes on events that it has passed on before.
     Repeats,
 }
 
@@ -49,7 +49,7 @@ struct Relay {
     name: String,
     seen: HashSet<(Option<String>, String)>,
     last_id: Option<String>,
-    /// Integer ids may jump behind a cut.
+    /// Whether there was a cut: only then may integer ids jump.
     reconnected: bool,
 }
 
@@ -85,15 +85,15 @@ impl Relay {
         let mut upstream = TcpStream::connect(self.upstream)?;
         let last_id = self.last_id.as_ref().map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
         write!(upstream, "GET /{} HTTP/1.1\r\n{last_id}\r\n", self.name)?;
-        let (mut reader, mut events, mut buffer) = (Reader::new(), Vec::new(), [0; 4096]);
+        let (mut parser, mut events, mut buffer) = (Parser::new(), Vec::new(), [0; 4096]);
         while let Ok(n @ 1..) = upstream.read(&mut buffer) {
-            reader.feed(&buffer[..n], &mut events).unwrap();
+            parser.feed(&buffer[..n], &mut events).unwrap();
             for event in events.drain(..) {
                 self.event(&event)?;
             }
         }
-        Ok(match reader.status {
-            Some(200) if reader.is_clean() => Next::Clean,
+        Ok(match parser.status {
+            Some(200) if parser.is_clean() => Next::Clean,
             Some(200) if self.last_id.is_none() => Next::Cut,
             Some(204) => Next::Clean,
             Some(404 | 410) => {

@@ -1,8 +1,8 @@
-//! The clients' own parser: an HTTP/1.1 response with chunks and the event stream in it, byte by byte.
+//! The clients' own parser: reads an HTTP/1.1 response, its chunks and the event stream in it, byte by byte.
 //!
-//! In: bytes as they come. Out: [`Event`]s, each with the id its own block carries, and whether the last chunk came.
-//! Laws: it shares no code with segno's parsers, so that both cannot be wrong in the same way; it is slow and plain; a
-//! byte order mark is only taken off the start of the body.
+//! In: bytes as they arrive. Out: [`Event`]s, each with the id of its own block, and whether the last chunk came.
+//! Laws: the code is separate from segno's parsers, so that one mistake cannot hide in both; the code is slow and
+//! plain; a byte order mark is removed only at the start of the body.
 //! Source: RFC 9112 section 7.1; WHATWG HTML, server-sent events, "Interpreting an event stream".
 
 /// The longest response head, in bytes.
@@ -10,10 +10,10 @@ const MAX_HEAD: usize = 16 * 1024;
 /// The longest line of a stream, in bytes.
 const MAX_LINE: usize = 64 * 1024;
 
-/// One event, as its block says.
+/// One event, as its block gives it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Event {
-    /// The id in this very block; the one before does not carry over.
+    /// The id in this block. The id of an earlier block does not carry over.
     pub(super) id: Option<String>,
     pub(super) kind: String,
     pub(super) data: String,
@@ -24,7 +24,7 @@ enum Framing {
     Head,
     Size,
     Data(usize),
-    /// The line end behind a chunk.
+    /// The line end after a chunk.
     DataEnd,
     Trailer,
     Done,
@@ -32,26 +32,26 @@ enum Framing {
     Close,
 }
 
-/// A response in the making.
-pub(super) struct Reader {
+/// A parser of one response.
+pub(super) struct Parser {
     framing: Framing,
     /// The head, or the length line of a chunk.
     text: Vec<u8>,
-    /// The status of the response, once its head is whole.
+    /// The status of the response, once the whole head has come.
     pub(super) status: Option<u16>,
     lines: Lines,
 }
 
-impl Reader {
-    /// A reader at the first byte of a response.
+impl Parser {
+    /// A parser before the first byte of a response.
     pub(super) fn new() -> Self {
         Self { framing: Framing::Head, text: Vec::new(), status: None, lines: Lines::default() }
     }
 
-    /// Takes bytes; whole events go to `events`.
+    /// Takes bytes and appends whole events to `events`.
     ///
     /// # Errors
-    /// What is wrong with the bytes, in words.
+    /// Says what is wrong with the bytes.
     pub(super) fn feed(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<(), String> {
         bytes.iter().try_for_each(|&byte| self.byte(byte, events))
     }
@@ -61,12 +61,12 @@ impl Reader {
         self.framing == Framing::Done
     }
 
-    /// Whether the body has no length and no chunks.
+    /// Whether the body has no length and no chunks, so that the connection's end is its end.
     pub(super) fn is_close_delimited(&self) -> bool {
         self.framing == Framing::Close
     }
 
-    /// Whether part of a block has come and its end has not.
+    /// Whether a block has begun and not ended.
     pub(super) fn is_inside_event(&self) -> bool {
         self.lines.inside
     }
@@ -107,7 +107,7 @@ impl Reader {
                 self.text.extend((byte != b'\r').then_some(byte));
                 Ok(())
             }
-            Framing::Done => Err("bytes came behind the last chunk".to_owned()),
+            Framing::Done => Err("bytes came after the last chunk".to_owned()),
             Framing::Close => self.lines.byte(byte, events),
         }
     }
@@ -131,7 +131,7 @@ impl Reader {
         let line = String::from_utf8_lossy(&self.text).into_owned();
         self.text.clear();
         let digits = line.split(';').next().unwrap_or_default().trim();
-        let size = usize::from_str_radix(digits, 16).map_err(|_| format!("{line:?} is no chunk length"))?;
+        let size = usize::from_str_radix(digits, 16).map_err(|_| format!("{line:?} is not a chunk length"))?;
         self.framing = if size == 0 { Framing::Trailer } else { Framing::Data(size) };
         Ok(())
     }
@@ -143,7 +143,7 @@ struct Lines {
     line: Vec<u8>,
     begun: bool,
     after_cr: bool,
-    /// Any byte has come since the last blank line.
+    /// Whether a byte has come since the last blank line.
     inside: bool,
     has_data: bool,
     event: Event,
@@ -184,7 +184,7 @@ impl Lines {
         let (name, value) = line.split_once(':').unwrap_or((&line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
         match name {
-            // A comment alone is no part of an event: a proxy may send one between two.
+            // A comment alone is not part of an event: a proxy may send one between two events.
             "" => self.inside = self.has_data || self.event != Event::default(),
             "id" => self.event.id = Some(value.to_owned()),
             "event" => self.event.kind = value.to_owned(),
@@ -205,10 +205,10 @@ impl Lines {
 mod tests {
     use super::*;
 
-    fn read(parts: &[&[u8]]) -> (Reader, Vec<Event>) {
-        let (mut reader, mut events) = (Reader::new(), Vec::new());
-        parts.iter().for_each(|part| reader.feed(part, &mut events).unwrap());
-        (reader, events)
+    fn read(parts: &[&[u8]]) -> (Parser, Vec<Event>) {
+        let (mut parser, mut events) = (Parser::new(), Vec::new());
+        parts.iter().for_each(|part| parser.feed(part, &mut events).unwrap());
+        (parser, events)
     }
 
     fn event(id: Option<&str>, kind: &str, data: &str) -> Event {
@@ -227,30 +227,30 @@ mod tests {
         body.extend_from_slice(b"0\r\nA: b\r\n\r\n");
         let want = vec![event(Some("1"), "", "a"), event(None, "", "b"), event(None, "e", "c\n")];
         for at in 0..body.len() {
-            let (reader, events) = read(&[&body[..at], &body[at..]]);
+            let (parser, events) = read(&[&body[..at], &body[at..]]);
             assert_eq!(events, want);
-            assert!(reader.is_clean() && !reader.is_inside_event());
+            assert!(parser.is_clean() && !parser.is_inside_event());
         }
     }
 
     #[test]
-    fn a_byte_order_mark_is_only_taken_off_the_start() {
+    fn a_byte_order_mark_is_removed_only_at_the_start() {
         let head: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n";
-        let (reader, events) = read(&[head, b"\xef\xbb\xbfid: 1\ndata: a\n\n"]);
+        let (parser, events) = read(&[head, b"\xef\xbb\xbfid: 1\ndata: a\n\n"]);
         assert_eq!(events, [event(Some("1"), "", "a")]);
-        assert!(reader.is_close_delimited() && !reader.is_clean());
+        assert!(parser.is_close_delimited() && !parser.is_clean());
     }
 
     #[test]
     fn a_stream_without_its_last_chunk_is_not_clean() {
-        let (reader, _) = read(&[b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nid:\r\n"]);
-        assert!(!reader.is_clean() && reader.is_inside_event());
+        let (parser, _) = read(&[b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nid:\r\n"]);
+        assert!(!parser.is_clean() && parser.is_inside_event());
     }
 
     #[test]
-    fn what_is_no_chunk_is_refused() {
-        let mut reader = Reader::new();
+    fn a_malformed_chunk_is_refused() {
+        let mut parser = Parser::new();
         let response = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nab\r\n";
-        assert!(reader.feed(response, &mut Vec::new()).is_err());
+        assert!(parser.feed(response, &mut Vec::new()).is_err());
     }
 }

@@ -1,8 +1,9 @@
-//! One stream as upstream keeps it, from connection to connection.
+//! One stream as the upstream keeps it, over all its connections.
 //!
-//! In: requests, with the id they resume at. Out: an [`Response`], and what has been written when.
-//! Laws: an id that was never sent is not asked for; a kind of cut is healed when the stream goes on in the way of that
-//! kind, not before.
+//! In: requests, with their `Last-Event-ID`. Out: a [`Response`] for each, and the time at which each event was
+//! written.
+//! Laws: a request for an id that was never sent is a failure; a cut counts as healed when the stream goes on in the
+//! way that the kind of the cut demands, not before.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -12,14 +13,14 @@ use super::script::Script;
 use super::world::{World, lock};
 use crate::base::Tick;
 
-/// What upstream does with a request.
+/// What the upstream does with a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Response {
     /// RST before the first byte.
     Reset,
     /// A head without a body.
     Status(u16),
-    /// The stream, from one of its events on.
+    /// The stream, from some event on.
     Body(Body),
 }
 
@@ -30,7 +31,7 @@ pub(super) struct Body {
     pub(super) from: usize,
     /// Where the connection breaks; `None` when it carries the stream to its end.
     pub(super) cut: Option<Cut>,
-    /// What precedes the first event.
+    /// What is sent before the first event.
     pub(super) preface: &'static str,
 }
 
@@ -38,31 +39,32 @@ pub(super) struct Body {
 struct State {
     started: Option<Tick>,
     cuts_made: usize,
-    /// The cut that is to be healed next.
+    /// The cut that the next request has to heal.
     healing: Option<Kind>,
     failures_left: u32,
-    /// Events sent, at least in part of one connection.
+    /// One more than the highest number of an event that was sent.
     high: usize,
-    /// When each event was written first; `NEVER` when it was written again.
+    /// When each event was written; `NEVER` if it was written more than once.
     written: Vec<Tick>,
+    /// The number of the last outage that cut this stream.
     outages: usize,
     over: bool,
 }
 
 /// One stream.
-pub(super) struct Lane {
+pub(super) struct Stream {
     pub(super) script: Script,
     state: Mutex<State>,
 }
 
-impl Lane {
+impl Stream {
     /// A stream that nobody has asked for yet.
     pub(super) fn new(script: Script) -> Self {
         let written = Vec::with_capacity(script.len());
         Self { script, state: Mutex::new(State { written, ..State::default() }) }
     }
 
-    /// Decides on a request.
+    /// Decides what to do with a request.
     pub(super) fn answer(&self, world: &World, last_id: Option<&str>) -> Response {
         let mut state = lock(&self.state);
         if state.started.is_some() && self.script.rule.method() == "POST" {
@@ -104,9 +106,9 @@ impl Lane {
         self.script.find(id).is_some_and(|n| n < high)
     }
 
-    /// What a stream that has ended still has for a client that was cut off near its end.
+    /// After the stream's end: the events that a client which left near the end has not got.
     fn rest(&self, last_id: Option<&str>) -> Option<Response> {
-        let n = self.script.find(last_id?).filter(|_| self.script.rule.leaves())?;
+        let n = self.script.find(last_id?).filter(|_| self.script.rule.client_leaves())?;
         let from = self.script.next(n);
         (from < self.script.len()).then_some(Response::Body(Body { from, cut: None, preface: "" }))
     }
@@ -120,20 +122,20 @@ impl Lane {
     }
 
     fn afterwards(&self, world: &World) -> Response {
-        let status = self.script.rule.afterwards();
+        let status = self.script.rule.status_after_end();
         if status.is_none() {
             world.fail(format!("{}: upstream was asked again for a stream that had ended", self.script.name));
         }
         Response::Status(status.unwrap_or(404))
     }
 
-    /// When event `n` happens.
+    /// When event `n` is to be sent.
     pub(super) fn due(&self, n: usize) -> Tick {
         lock(&self.state).started.unwrap_or_default() + self.script.period.times(n as u64)
     }
 
-    /// Event `n` is about to be written whole, at `now`.
-    pub(super) fn writes(&self, n: usize, now: Tick) {
+    /// Notes that event `n` is about to be written whole, at `now`.
+    pub(super) fn note_write(&self, n: usize, now: Tick) {
         let mut state = lock(&self.state);
         state.high = state.high.max(n + 1);
         if n < state.written.len() {
@@ -149,8 +151,8 @@ impl Lane {
         lock(&self.state).written.get(n).copied().filter(|&at| at != Tick::NEVER)
     }
 
-    /// The connection is about to be cut. `planned`: by the script, else by an outage.
-    pub(super) fn cuts(&self, world: &World, kind: Kind, planned: bool) {
+    /// Notes that the connection is about to be cut: by the script if `planned`, else by an outage.
+    pub(super) fn note_cut(&self, world: &World, kind: Kind, planned: bool) {
         let mut state = lock(&self.state);
         state.cuts_made += usize::from(planned);
         state.healing = Some(kind);
@@ -160,44 +162,45 @@ impl Lane {
         }
     }
 
-    /// Upstream has nothing more to send.
-    pub(super) fn ends(&self) {
+    /// Notes that the stream is over.
+    pub(super) fn note_end(&self) {
         lock(&self.state).over = true;
     }
 
-    /// Whether an outage takes this connection with it: a quarter of the fleet each, in turn.
-    pub(super) fn falls_with(&self, outage: usize) -> bool {
+    /// Whether this outage cuts the connection. Each outage cuts a quarter of the fleet, in turn.
+    pub(super) fn is_cut_by_outage(&self, outage: usize) -> bool {
         let mut state = lock(&self.state);
-        let falls = self.script.rule.falls() && self.script.slot % 4 == outage % 4 && state.outages < outage;
+        let falls =
+            self.script.rule.is_cut_by_outages() && self.script.client % 4 == outage % 4 && state.outages < outage;
         state.outages = if falls { outage } else { state.outages };
         falls
     }
 }
 
-/// The streams that upstream knows now, by name. The clients open and close them: a bounded number at one time.
+/// The streams that the upstream knows now, by name. The clients open and close them, so their number is bounded.
 #[derive(Default)]
-pub(super) struct Lanes(Mutex<HashMap<String, Arc<Lane>>>);
+pub(super) struct Streams(Mutex<HashMap<String, Arc<Stream>>>);
 
-impl Lanes {
-    /// Lets upstream know a stream.
-    pub(super) fn open(&self, script: Script) -> Arc<Lane> {
-        let lane = Arc::new(Lane::new(script));
-        lock(&self.0).insert(lane.script.name.clone(), Arc::clone(&lane));
-        lane
+impl Streams {
+    /// Makes a stream known to the upstream.
+    pub(super) fn open(&self, script: Script) -> Arc<Stream> {
+        let stream = Arc::new(Stream::new(script));
+        lock(&self.0).insert(stream.script.name.clone(), Arc::clone(&stream));
+        stream
     }
 
-    /// Lets upstream forget a stream.
-    pub(super) fn close(&self, lane: &Lane) {
-        lock(&self.0).remove(&lane.script.name);
+    /// Makes the upstream forget a stream.
+    pub(super) fn close(&self, stream: &Stream) {
+        lock(&self.0).remove(&stream.script.name);
     }
 
     /// The stream of that name.
-    pub(super) fn find(&self, name: &str) -> Option<Arc<Lane>> {
+    pub(super) fn find(&self, name: &str) -> Option<Arc<Stream>> {
         lock(&self.0).get(name).map(Arc::clone)
     }
 }
 
-/// What a healed response begins with.
+/// What the first response after a cut begins with.
 const fn preface(healing: Option<Kind>) -> &'static str {
     match healing {
         Some(Kind::Bom) => "\u{feff}",
