@@ -3,7 +3,7 @@
 //!
 //! In: a configuration, a seed, a secret. Out: one value that is passed down by `&mut`.
 //! Laws: all randomness of the machine comes from here, and so does its time; a reaction changes its own exchange
-//! directly and leaves whatever concerns another one as an [`After`].
+//! directly, may drop another one or begin a new one, and leaves all else that concerns another one as an [`After`].
 
 use super::find::identity::Secret;
 use super::io::Output;
@@ -22,7 +22,8 @@ const KEPT_AFTER: usize = 64;
 
 /// What a reaction leaves to be done once it is over, before [`Machine::handle`](super::Machine::handle) returns.
 ///
-/// So no reaction runs inside another one, and none finds its exchange changed under its hands.
+/// So no reaction runs inside another one, and none finds its exchange changed under its hands. The queue is bounded by the
+/// tables: an exchange or a connection is on it at most once for each reason, and `handle` leaves it empty.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum After {
     /// Ask upstream for the exchange.

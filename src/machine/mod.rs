@@ -4,7 +4,8 @@
 //! do), bytes to send ([`Machine::transmit`]), [`Checkpoint`]s for the store, counts, and the next time to be called.
 //!
 //! **The law of the loop.** Every [`Machine::handle`] is followed by draining [`Machine::poll_output`] until it gives
-//! `None`, before the next `handle`. As code that compiles:
+//! `None`, before the next news from outside. What an output led to, such as a write, may be handled on the way. As code
+//! that compiles:
 //!
 //! ```
 //! use segno::base::{Span, Tick};

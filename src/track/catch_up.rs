@@ -42,7 +42,7 @@
 //! An event without an id that is new does not make the state live: a server may greet each connection with one, and
 //! the repeats after it are still repeats. A greeting may also carry a first id on each connection: upstream has
 //! started again only as long as the ids after it are the stream's next ones.
-//! Source: DESIGN law 9.
+//! Source: law 9 of `docs/ARCHITECTURE.md`.
 
 use super::gap::GapReason;
 use super::interner::Symbol;

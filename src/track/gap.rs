@@ -2,7 +2,7 @@
 //!
 //! In: a reason and the ids on both sides. Out: one event, `event: segno.gap`, with JSON data and no id.
 //! Law: the data is one line of valid JSON, no matter which bytes the ids hold; bytes that are not UTF-8 become U+FFFD.
-//! Source: DESIGN section 5, "Gap contract"; RFC 8259 section 7 (strings).
+//! Source: `docs/behaviour.md`, gaps; RFC 8259 section 7 (strings).
 
 use std::fmt;
 

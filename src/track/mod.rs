@@ -6,7 +6,7 @@
 //!
 //! There is one [`Tracker`] for each stream. What streams share, one [`Interner`] and one [`Budget`] per reactor
 //! thread, is lent to each call in a [`TrackContext`]. Nothing here reads a clock, waits, or knows a socket.
-//! Source: DESIGN section 3 (laws 1, 3, 4, 5, 8, 9) and section 4.
+//! Source: laws 1, 3, 4, 5, 8 and 9 of `docs/ARCHITECTURE.md`.
 
 mod bom;
 mod budget;

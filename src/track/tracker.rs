@@ -15,7 +15,7 @@
 //!    middle, with own ids and gap events added.
 //! 4. In the steady state nothing is allocated, and the kept bytes of one read are copied once.
 //!
-//! Source: DESIGN laws 1, 3, 4, 5, 8, 9 and section 4.
+//! Source: laws 1, 3, 4, 5, 8 and 9 of `docs/ARCHITECTURE.md`.
 
 use super::bom::BomFilter;
 use super::budget::Budget;

@@ -30,7 +30,7 @@ pub(super) fn serve(addr: SocketAddr, duration: Option<Span>, now: Now) -> Resul
     let picker = Picker::new(SEED);
     let find = Arc::new(move |path: &str, last_id: Option<&str>| picker.find(path, last_id));
     let upstream = Upstream::start(addr, Arc::clone(&world), find)
-        .map_err(|e| Stop::failed(&format!("cannot listen on {addr} for `--listen`"), e))?;
+        .map_err(|e| Stop::failed(&format!("cannot listen on {addr}; choose another address for `--listen`"), e))?;
     let url = format!("http://{}", upstream.addr);
     // If standard error is closed, nobody sees this line; the upstream serves all the same.
     let _ = writeln!(

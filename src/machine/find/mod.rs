@@ -4,7 +4,7 @@
 //! Laws: a log is only read by the principal that made it, and for the target that it was asked for; an id of segno's
 //! own never goes upstream; no match, or several, and the request goes upstream as it would without segno; looking
 //! takes a bounded number of steps.
-//! Source: DESIGN section 5, "Resuming" and "Gap contract".
+//! Source: `docs/behaviour.md`, what a returning client sees, and gaps.
 
 pub(super) mod body;
 pub(super) mod era;

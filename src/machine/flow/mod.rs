@@ -3,7 +3,8 @@
 //! In: one input at a time. Out: outputs, and what is left to be done behind it, on the queue of
 //! [`After`](super::cx::After).
 //! Laws: only here and at the door is there an `impl Machine`; an exchange is looked up once in a reaction, and what
-//! concerns it alone is a method of its own; a conductor never runs the reaction of another exchange.
+//! concerns it alone is a method of its own; a conductor may drop another exchange or begin a new
+//! one, and never runs the reaction of another.
 //!
 //! In the order in which a request travels: `client` reads it, `resume` finds whose log it belongs to, `heal` asks
 //! upstream, `upstream` reads the answer, `send` hands it to sockets, `end` ends it, `timers` sees to what takes too long.

@@ -4,7 +4,7 @@
 //! In: requests with what was found for them, answers of the store, bodies of POSTs that may be repeated. Out: readers with
 //! a place in a log, a status, or a request that goes upstream.
 //! Law: gaps are stated in the way that the client's protocol has for them.
-//! Source: DESIGN section 5, "Resuming" and "Gap contract".
+//! Source: `docs/behaviour.md`, what a returning client sees, and gaps.
 //!
 //! What becomes of a request with an id:
 //!
