@@ -1,7 +1,7 @@
 //! Tracking an event: scanner, window, interner, log, marks, and the eviction of the oldest.
 //!
-//! In: 256-byte events with ids of 36 bytes, fed to so many streams in turn. Out: time per event. Beyond what the caches
-//! hold it is a measure of memory more than of code.
+//! In: 256-byte events with ids of 36 bytes, fed to so many streams in turn. Out: time per event. Beyond what the
+//! caches hold it is a measure of memory more than of code.
 
 use divan::{Bencher, counter::ItemsCount};
 use segno::base::Tick;

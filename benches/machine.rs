@@ -1,8 +1,8 @@
 //! An event on its way through the machine: from an upstream's socket through parser, tracker and log to a client's.
 //!
-//! In: streams of events of 120 and 256 bytes, one event a read. Out: time per event by divan. With `SEGNO_EVENTS=N` and
-//! `SEGNO_BYTES=N` nothing is measured and so many events pass: what `valgrind --tool=callgrind` counts for two such
-//! numbers tells the instructions of one event by their difference.
+//! In: streams of events of 120 and 256 bytes, one event a read. Out: time per event by divan. With `SEGNO_EVENTS=N`
+//! and `SEGNO_BYTES=N` nothing is measured and so many events pass: what `valgrind --tool=callgrind` counts for two
+//! such numbers tells the instructions of one event by their difference.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a bench that cannot be set up measures nothing")]
 

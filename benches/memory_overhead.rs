@@ -107,8 +107,8 @@ fn inline(holds: Holds) -> (usize, usize) {
     ((bytes - log) / SOME, log / SOME)
 }
 
-/// 100,000 sessions, of which those that came first leave and are forgotten. True when what is left is at most 5 % above
-/// half.
+/// 100,000 sessions, of which those that came first leave and are forgotten. True when what is left is at most 5 %
+/// above half.
 fn evicted(how: &str, fill: impl Fn(&mut World)) -> bool {
     let mut world = World::new();
     let before = live();

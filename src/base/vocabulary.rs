@@ -1,8 +1,8 @@
 //! A closed vocabulary: words that are known when the program starts, each stored once and named by a small number.
 //!
 //! In: words of the configuration, such as the hosts of upstreams. Out: a [`Word`] for each, and the text behind it.
-//! Laws: a vocabulary never holds more words than its bound; equal texts have equal words; a word is never forgotten, which
-//! is why nothing that a peer says may enter one (event ids have `track::Interner`, which forgets).
+//! Laws: a vocabulary never holds more words than its bound; equal texts have equal words; a word is never forgotten,
+//! which is why nothing that a peer says may enter one (event ids have `track::Interner`, which forgets).
 
 use string_interner::backend::BucketBackend;
 use string_interner::symbol::SymbolU32;

@@ -22,8 +22,8 @@ const KEPT_AFTER: usize = 64;
 
 /// What a reaction leaves to be done once it is over, before [`Machine::handle`](super::Machine::handle) returns.
 ///
-/// So no reaction runs inside another one, and none finds its exchange changed under its hands. The queue is bounded by the
-/// tables: an exchange or a connection is on it at most once for each reason, and `handle` leaves it empty.
+/// So no reaction runs inside another one, and none finds its exchange changed under its hands. The queue is bounded by
+/// the tables: an exchange or a connection is on it at most once for each reason, and `handle` leaves it empty.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum After {
     /// Ask upstream for the exchange.

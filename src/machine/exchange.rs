@@ -1,8 +1,9 @@
 //! One request, the upstream's answer to it, and the clients that read the answer.
 //!
-//! In: a request. Out: how far its answer has come, as a [`Phase`] that holds what means something in it.
-//! Laws: an ordinary exchange never outlives its client; that of an event stream outlives its upstream connection (it
-//! asks again), and its readers for as long as it lingers.
+//! In: a request. Out: how far its answer has come, as a [`Phase`]; each phase holds the values that mean something in
+//! it.
+//! Laws: the exchange of an ordinary request never outlives its client. The exchange of an event stream outlives its
+//! upstream connection, since it asks again, and outlives its readers for as long as it lingers.
 
 use super::book::account::Account;
 use super::cx::{After, Cx};
@@ -28,11 +29,11 @@ pub(super) struct Exchange {
     pub(super) phase: Phase,
     answer: Answer,
     pub(super) alarm: Alarm,
-    /// What the body of a POST was, for one that comes again, and for what it tells of itself.
+    /// What was learnt from the body of a POST: whether a later POST is the same, and its protocol revision.
     pub(super) heard_body: Option<Box<HeardBody>>,
 }
 
-/// Whose the readers are.
+/// What the answer is, and with it its readers.
 enum Answer {
     /// There is no event stream, or none yet.
     Plain(Box<Plain>),
@@ -61,11 +62,11 @@ pub(super) struct Request {
     pub(super) era: Era,
     /// No header told the era: the body may, until upstream answers.
     pub(super) era_open: bool,
-    /// The cursor that stays here, where it was one of segno's own.
+    /// The client's cursor, if it is one of segno's own and so does not go upstream.
     pub(super) asked: Option<Box<[u8]>>,
-    /// Why events in front of the first one are gone; told with the head.
+    /// Why events before the first one are gone. The client is told with the head.
     pub(super) gap: Option<GapReason>,
-    /// The head of a GET that goes on where this POST was cut, where the protocol says so.
+    /// The head of the GET that goes on where this POST was cut, if the protocol has one.
     pub(super) resume_head: Option<Box<[u8]>>,
     /// The body is sent on in chunks, since its length was not told.
     pub(super) chunked_body: bool,
@@ -78,13 +79,13 @@ pub(super) enum Phase {
     Waiting { wait: Wait, at: Tick },
     /// A connection is being opened.
     Connecting { wait: Wait, conn: ConnKey },
-    /// The request is on its way, the head of the answer is awaited.
+    /// The request is on its way; its answer has no head yet.
     Asked { wait: Wait, conn: ConnKey },
     /// An ordinary answer passes through.
     Passing(ConnKey),
     /// An event stream flows. The wait goes on until the stream has proved steady.
     Streaming { wait: Wait, conn: ConnKey },
-    /// Upstream's part is over; what is left goes to the client, then this happens.
+    /// Upstream has done its part. The rest goes to the client, and then the answer ends like this.
     Ending(Ending),
 }
 
@@ -109,7 +110,7 @@ impl Phase {
         }
     }
 
-    /// The wait for upstream, where one goes on.
+    /// The wait for upstream, if there is one.
     pub(super) fn wait(&self) -> Option<Wait> {
         match *self {
             Self::Waiting { wait, .. }
@@ -196,7 +197,7 @@ impl Exchange {
         }
     }
 
-    /// The answer is no event stream any more: hands it over without its readers.
+    /// The answer stops being an event stream and keeps its readers. Hands the stream over.
     pub(super) fn end_stream(&mut self, now: Tick) -> Option<Box<Stream>> {
         let plain = Answer::Plain(Box::new(Plain { readers: Readers::none(now), held: None }));
         match std::mem::replace(&mut self.answer, plain) {
@@ -291,7 +292,8 @@ impl Exchange {
         }
     }
 
-    /// Sends the stream's head to the readers that have none yet, and the gap with it that lies in front of the first event.
+    /// Sends the stream's head to the readers that have none yet, and the gap with it that lies in front of the first
+    /// event.
     pub(super) fn send_heads(&mut self, cx: &mut Cx, conns: &mut Conns, head: &ResponseHead) {
         let route = self.route();
         let Self { request, answer, .. } = self;

@@ -4,8 +4,8 @@
 //! do), bytes to send ([`Machine::transmit`]), [`Checkpoint`]s for the store, counts, and the next time to be called.
 //!
 //! **The law of the loop.** Every [`Machine::handle`] is followed by draining [`Machine::poll_output`] until it gives
-//! `None`, before the next news from outside. What an output led to, such as a write, may be handled on the way. As code
-//! that compiles:
+//! `None`, before the next news from outside. What an output led to, such as a write, may be handled on the way. As
+//! code that compiles:
 //!
 //! ```
 //! use segno::base::{Span, Tick};
@@ -76,16 +76,16 @@
 //! # }
 //! ```
 //!
-//! **Inside.** `io` is the door, `cx` what is lent to every reaction. A `stream` owns its readers, `find` says whose log a
-//! request belongs to, `book` keeps what the store shall know. `flow` holds the conductors, which alone see all of these
-//! together.
+//! **Inside.** `io` is the door, `cx` what is lent to every reaction. A `stream` owns its readers, `find` says whose
+//! log a request belongs to, `book` keeps what the store shall know. `flow` holds the conductors, which alone see all
+//! of these together.
 //!
 //! Laws: nothing here reads a clock, a socket or a random source; all tables and buffers are bounded at start; no
 //! input makes it panic; a reaction runs to its end before another begins, and what it leaves to be done for another
 //! exchange waits on a queue that `handle` empties.
 //!
-//! Methods by prefix: `handle` takes what came from outside, `poll_*`, `transmit` and `drain_*` say what to do next, `on_*`
-//! are the reactions within.
+//! Methods by prefix: `handle` takes what came from outside, `poll_*`, `transmit` and `drain_*` say what to do next,
+//! `on_*` are the reactions within.
 
 mod book;
 mod conn;
@@ -151,9 +151,9 @@ impl std::fmt::Debug for Machine {
 
 /// From outside.
 impl Machine {
-    /// A machine for a configuration. `seed` decides jitter and hash keys, so that one seed replays a whole run. `secret`
-    /// is the key under which principals and sessions are hashed: one that the store keeps finds them again after a
-    /// restart.
+    /// A machine for a configuration. `seed` decides jitter and hash keys, so that one seed replays a whole run.
+    /// `secret` is the key under which principals and sessions are hashed: one that the store keeps finds them again
+    /// after a restart.
     pub fn new(config: Arc<Config>, seed: u64, secret: u128, now: Tick) -> Self {
         let limits = &config.limits;
         Self {

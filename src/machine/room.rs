@@ -1,8 +1,8 @@
 //! How much may be read from a connection now: the back-pressure between the two sides of an exchange.
 //!
 //! In: a connection, its exchange, and what waits on the other side. Out: bytes, or what is to be read next.
-//! Laws: a client is read no faster than upstream takes its body, upstream no faster than the log or the client takes the
-//! answer; where there will never be more room than there is, that is enough.
+//! Laws: a client is read no faster than upstream takes its request body; upstream is read no faster than the log or
+//! the client takes the answer. If there will never be more room than there is now, then any room is enough.
 
 use super::conn::{ClientState, Conn, HIGH_WATER, Peer, UpstreamState};
 use super::cx::Cx;
@@ -65,7 +65,7 @@ fn upstream_room(cx: &Cx, conns: &Conns, c: &Conn, state: UpstreamState, x: Opti
         (UpstreamState::Head, _) => cx.config.limits.header_bytes.saturating_sub(c.input.len()),
         (UpstreamState::Body, _) if !c.input.is_empty() => 0,
         (UpstreamState::Body, Some(x)) => match answer_room(cx, conns, x) {
-            // Others have taken the room that was left, and no reader will make any: the next byte tells so.
+            // Other streams have taken the room, and no reader of this one will make any. The next byte shows it.
             0 if matches!(x.phase, Phase::Streaming { .. }) && x.is_delivered() => 1,
             room => room,
         },
@@ -86,7 +86,7 @@ fn answer_room(cx: &Cx, conns: &Conns, x: &Exchange) -> usize {
 }
 
 impl Exchange {
-    /// What of an upstream's body is read next, if there is room. Something of it was held back.
+    /// Which bytes of an upstream's body are read next, if there is room. Some of them were held back.
     pub(super) fn next_read(&mut self, cx: &mut Cx, conns: &mut Conns, conn: ConnKey) -> NextRead {
         let has_input = conns.get(conn).is_some_and(|c| !c.input.is_empty());
         let enough = self.has_room(cx, conns);
@@ -116,7 +116,7 @@ impl Exchange {
         };
         let limits = &cx.limits[self.route()];
         let room = stream.tracker.room(limits, &cx.budget);
-        // Where nothing is left to deliver there will not be more room than there is.
+        // If everything is delivered, there will never be more room than now.
         room >= LOW_ROOM.min(limits.log_bytes / 4) || room > 0 && stream.is_delivered()
     }
 }

@@ -1,5 +1,5 @@
-//! A client's connection outside of an exchange: from its accept to its first request, between two requests, and from its
-//! last answer to its close.
+//! A client's connection outside of an exchange: from its accept to its first request, between two requests, and from
+//! its last answer to its close.
 //!
 //! In: accepts, answers of segno's own, answers that have been sent. Out: the next head, or the connection's end.
 //! Laws: what is refused gets a status and a reason; a client reads its last answer before it sees the close.

@@ -1,7 +1,7 @@
 //! What a response of upstream means, by where the request stands. One table, no state.
 //!
 //! In: the situation, the status, what the body is. Out: what to do with it.
-//! Laws: healing never passes a failure of upstream on as an answer; a GET that accepts event streams is not told
+//! Laws: a heal never passes a failure of upstream on as an answer; a GET that accepts event streams is never told
 //! 502, 503 or 504, on which browsers give up for good.
 
 /// Where a request stands when upstream answers it.

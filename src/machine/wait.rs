@@ -1,8 +1,8 @@
 //! How long upstream is waited for: one wait from its first attempt to its answer or its end.
 //!
 //! In: attempts, and what upstream asks for. Out: when the next attempt is due.
-//! Laws: attempts follow an exponential backoff with full jitter, never sooner than upstream's `retry:` or `Retry-After`
-//! asks; attempts to one upstream keep to `heal_rate`.
+//! Laws: attempts follow an exponential backoff with full jitter, never sooner than upstream's `retry:` or
+//! `Retry-After` asks; attempts to one upstream keep to `heal_rate`.
 
 use crate::base::{Span, Tick};
 use crate::timer::Backoff;

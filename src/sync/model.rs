@@ -1,8 +1,8 @@
 //! The parts that loom has no twin of, as models no stronger than the real ones.
 //!
 //! In: plain values, and which end of an edge is taken away. Out: what `real` gives, in any order that loom tries.
-//! Laws: what a part carries from thread to thread goes through loom's atomics with the [`Edge`] that it stands for; memory
-//! behind a lock is for the model alone, and the lock is never held over an operation that loom sees.
+//! Laws: what a part carries from thread to thread goes through loom's atomics with the [`Edge`] that it stands for;
+//! memory behind a lock is for the model alone, and the lock is never held over an operation that loom sees.
 
 use super::edge::{Edge, End, Heard};
 use loom::cell::UnsafeCell;

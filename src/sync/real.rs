@@ -176,8 +176,8 @@ impl<W> fmt::Debug for Teller<W> {
 impl<W> Teller<W> {
     /// Leaves a word in the place of the one before; that comes back if it was not heard.
     ///
-    /// In one step: at no time is there none. And behind the lock: a desk that looks too early to find the word has taken
-    /// the waking before, so that there is room for another.
+    /// In one step: at no time is there none. And behind the lock: a desk that looks too early to find the word has
+    /// taken the waking before, so that there is room for another.
     pub fn tell(&self, word: W) -> Option<W> {
         let unheard = exchange(&self.word, Some(word));
         let _ = self.told.try_send(());

@@ -1,9 +1,9 @@
 //! The body of the fuzz target `machine_ops`: the machine in the tests' world, with operations out of any bytes.
 //!
 //! In: bounds and knobs, then what clients, upstreams, the store and the clock do. Properties, after each: those of
-//! [`Machine::check_settled`]; every table within its bound; marks in order and never back; no timer in the past; what is emitted
-//! for the store has been delivered. At the end: each whole request was answered or its connection closed, an answer is
-//! HTTP, and when all leave nothing is left.
+//! [`Machine::check_settled`]; every table within its bound; marks in order and never back; no timer in the past; what
+//! is emitted for the store has been delivered. At the end: each whole request was answered or its connection closed,
+//! an answer is HTTP, and when all leave nothing is left.
 
 use super::wire::*;
 use super::world::*;

@@ -2,9 +2,9 @@
 //!
 //! In: outputs, bytes that sockets took, checkpoints, as they come. Out: one number; with `SEGNO_TRACE=FILE` a line for
 //! each world at its end, and one for each simulated seed.
-//! Laws: what is taken in is encoded by hand, so that neither a new name nor another wording changes the number; the order
-//! counts for each connection and for each stream, and has no meaning between two of them. Notices count by their kind
-//! and by what they are about, not by their order; that something is full is not counted.
+//! Laws: what is taken in is encoded by hand, so that neither a new name nor another wording changes the number; the
+//! order counts for each connection and for each stream, and has no meaning between two of them. Notices count by their
+//! kind and by what they are about, not by their order; that something is full is not counted.
 
 use crate::base::Cursor;
 use crate::machine::{Checkpoint, Close, Notice, Output};

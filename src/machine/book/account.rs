@@ -11,11 +11,11 @@ pub(in crate::machine) struct Account {
     pub(in crate::machine) session: Option<SessionKey>,
     /// The stream's number within its session, drawn by chance.
     pub(in crate::machine) number: u64,
-    /// Events of the stream before those that its tracker has counted: in an earlier process.
+    /// Events that the stream had in an earlier process, before those that its tracker has counted.
     pub(in crate::machine) before: u64,
     /// Events at the mark that was emitted last; 0: none was.
     pub(super) emitted: u64,
-    /// The stream is on the list of those to be looked at.
+    /// The stream is on the list of streams whose mark may have moved.
     pub(super) queued: bool,
     /// The end was emitted: nothing more is.
     pub(super) closed: bool,

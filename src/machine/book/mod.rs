@@ -1,10 +1,11 @@
-//! What the store shall know: the sessions with their streams, the delivered mark of each, and which records may go.
+//! What the store is told: the sessions with their streams, the delivered mark of each stream, and which records may
+//! go.
 //!
 //! In: streams that begin, deliver and end; sessions that become idle. Out: [`Checkpoint`]s, drained once a turn by the
 //! shell.
 //! Laws: what is emitted has been delivered; a stream's name comes before its first mark and its end after its last;
-//! a stream is looked at once a turn, however many events it had; a session has a bounded number of streams, and of those
-//! that nobody reads the oldest goes first.
+//! a stream is looked at once a turn, however many events it had; a session has a bounded number of streams, and of
+//! those that nobody reads the oldest goes first.
 
 pub(super) mod account;
 pub(super) mod sessions;
@@ -19,13 +20,13 @@ use crate::timer::TimerKey;
 use account::Account;
 use sessions::{AllRead, Sessions};
 
-/// Places that are kept between two turns; a wave of timers may need many more for a moment.
+/// Places that are kept from one turn to the next. A wave of timers may need many more for a moment.
 const KEPT: usize = 1_024;
 
 /// Streams of one session that nobody reads.
 const DETACHED: usize = 16;
 
-/// Sessions that are forgotten before others are heard again.
+/// Sessions that are forgotten in one go, so that other connections do not wait for all of them.
 const EXPIRED_AT_ONCE: usize = 256;
 
 /// Sessions, and news for the store.
@@ -46,7 +47,7 @@ impl Book {
         Self { sessions: Sessions::new(sessions), streams: 0, moved: Vec::new(), checkpoints: Vec::new(), timer: None }
     }
 
-    /// Hands over what the store shall know since the last call.
+    /// Hands over the news for the store since the last call.
     pub(super) fn drain(&mut self, cx: &mut Cx, exchanges: &mut Exchanges, mut each: impl FnMut(Checkpoint)) {
         self.checkpoints.drain(..).for_each(&mut each);
         let mut moved = std::mem::take(&mut self.moved);
@@ -124,9 +125,9 @@ impl Book {
 
 /// Streams that come and go.
 impl Book {
-    /// Enters a stream to come into the session of its request. `None`: all sessions have readers, or this one has as
-    /// many streams as it may; both are counted. `gone`: the streams that lingered for evicted sessions, whose exchanges the
-    /// caller drops.
+    /// Enters a new stream into the session of its request. `None`: all sessions have readers, or this session has as
+    /// many streams as it may; both are counted. `gone` takes the streams that lingered for evicted sessions; the
+    /// caller drops their exchanges.
     pub(super) fn open(
         &mut self,
         cx: &mut Cx,
@@ -172,7 +173,7 @@ impl Book {
         }
     }
 
-    /// The stream of an exchange is over: emits what is left and whether its record stays, and takes the stream out of
+    /// The stream of an exchange is over: emits the last mark and whether the record stays, and takes the stream out of
     /// its session.
     pub(super) fn close(&mut self, cx: &mut Cx, key: ExchangeKey, x: &mut Exchange, keep: bool) {
         self.close_account(cx, key, x, keep);
@@ -216,7 +217,7 @@ impl Book {
         self.arm(cx);
     }
 
-    /// The stream of a session that nobody has read for longest, where there are too many of them.
+    /// If a session has too many streams that nobody reads: the one that has been unread for longest.
     pub(super) fn surplus(&self, exchanges: &Exchanges, session: SessionKey) -> Option<ExchangeKey> {
         let since = |key: &ExchangeKey| exchanges.get(*key)?.stream()?.detached.map(|(since, _)| since);
         let streams = self.sessions.get(session)?.streams.iter();
@@ -233,8 +234,8 @@ impl Book {
 
 /// Sessions that end.
 impl Book {
-    /// Forgets a session. `keep`: its records stay in the store. Returns the streams that lingered for it, whose exchanges
-    /// the caller drops.
+    /// Forgets a session. `keep`: its records stay in the store. Returns the streams that lingered for it, whose
+    /// exchanges the caller drops.
     #[must_use]
     pub(super) fn end_session(
         &mut self,
@@ -274,8 +275,8 @@ impl Book {
         }
     }
 
-    /// Forgets sessions that have been idle for too long, in memory and in the store. Returns the streams that lingered for
-    /// them, whose exchanges the caller drops before it sets the next timer.
+    /// Forgets sessions that have been idle for too long, in memory and in the store. Returns the streams that lingered
+    /// for them, whose exchanges the caller drops before it sets the next timer.
     #[must_use]
     pub(super) fn on_timer(&mut self, cx: &mut Cx, exchanges: &mut Exchanges) -> Vec<ExchangeKey> {
         let mut gone = Vec::new();

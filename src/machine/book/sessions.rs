@@ -14,9 +14,9 @@ const RECORDS: usize = 8;
 
 /// What a client says it is.
 pub(in crate::machine) struct Session {
-    /// A `u128` in an alignment of 8: there may be many of these.
+    /// A `u128`, aligned to 8 bytes to save memory: there may be many sessions.
     id: [u8; 16],
-    /// What the store knows it by; empty until it has something to store.
+    /// Its name in the store; empty until it has something to store.
     pub(in crate::machine) name: Box<[u8]>,
     pub(in crate::machine) streams: Vec<ExchangeKey>,
     /// Ended streams with a record in the store, the oldest first.
@@ -169,7 +169,7 @@ impl Session {
         u128::from_ne_bytes(self.id)
     }
 
-    /// The stream goes on under its number: its record is its own again.
+    /// The stream goes on under its number, so its record is no longer that of an ended stream.
     pub(in crate::machine) fn forget_record(&mut self, stream: u64) {
         if let Some(records) = &mut self.records {
             records.0.retain(|other| *other != stream);

@@ -1,9 +1,10 @@
 //! Streams in the store: under which name, with which events, and which of them a request belongs to.
 //!
-//! In: exchanges, and what the store knows. Out: questions and events for the store; the one stored stream that a client
-//! may read.
-//! Laws: a request waits for the store no longer than [`PATIENCE`] and then goes on as if nothing had been stored; a stored stream is read by the principal alone whose session it was stored under; a name holds no query, which
-//! may hold a secret.
+//! In: exchanges, and what the store knows. Out: questions and events for the store; the one stored stream that a
+//! client may read.
+//! Laws: a request waits for the store no longer than [`PATIENCE`] and then goes on as if nothing had been stored; a
+//! stored stream is read by the principal alone whose session it was stored under; a name holds no query, which may
+//! hold a secret.
 
 use crate::base::{Count, Span};
 use crate::config::ResumeFrom;

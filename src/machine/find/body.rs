@@ -1,7 +1,8 @@
-//! What a request's body tells: its hash, by which the same POST is known when it comes again, and its protocol revision.
+//! What a request's body tells: its hash, by which the same POST is known when it comes again, and its protocol
+//! revision.
 //!
 //! In: the bytes of bodies, as they pass or while they are held back. Out: whether two bodies are the same; a revision.
-//! Laws: a body that passes is not kept; one that is held back is held no further than [`HELD`].
+//! Laws: a body that passes through is not kept; at most [`HELD`] bytes of a body are held back.
 
 use super::identity::{Secret, Token};
 use super::meta::MetaScan;
@@ -34,7 +35,7 @@ impl HeardBody {
         self.meta.revision()
     }
 
-    /// Whether both bodies are the same. How long this takes tells nothing of where they differ.
+    /// Whether both bodies are the same. The time of the comparison does not depend on where they differ.
     fn is_same(&self, other: &Self) -> bool {
         self.hash.finish128().as_u128() ^ other.hash.finish128().as_u128() == 0
     }
@@ -61,11 +62,11 @@ pub(in crate::machine) struct HeldRequest {
 /// How far a body that is held back has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::machine) enum Progress {
-    /// More of it is to come; whether some came now.
+    /// More of it is to come. `came`: some came now.
     Open { came: bool },
-    /// It is here as a whole.
+    /// All of it is here.
     Whole,
-    /// It is too long to be held back, or breaks HTTP's rules, which whoever passes it on will say.
+    /// It is too long to hold back, or it breaks HTTP's rules; passing it on will report that.
     Unknown,
 }
 
@@ -102,7 +103,7 @@ impl HeldRequest {
         self.seen
     }
 
-    /// How much more of the body may be held back, where so much of it is.
+    /// How much more of a body may be held back, of which `held` bytes are.
     pub(in crate::machine) fn room(held: usize) -> usize {
         HELD.saturating_sub(held).max(1)
     }

@@ -17,7 +17,7 @@ const PRIMES: &[u8] = b"2025-11-25";
 /// What a request speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(in crate::machine) enum Era {
-    /// HTTP, and nothing that is known here.
+    /// HTTP without a protocol that segno knows.
     #[default]
     Plain,
     /// MCP up to 2025-11-25.
@@ -43,18 +43,18 @@ impl Era {
         }
     }
 
-    /// What the `_meta` of a request's body tells. Only requests from 2026-07-28 on have a revision there, so that one
-    /// which is no date is a draft of a later one.
+    /// The era by the `_meta` of a request's body. Only requests from 2026-07-28 on have a revision there, so a
+    /// revision that is no date is a draft of a later one.
     pub(in crate::machine) fn of_body(revision: &[u8]) -> Self {
         if is_date(revision) { Self::of_revision(revision) } else { Self::Stateless }
     }
 
-    /// Whether the headers leave nothing for the body to tell.
+    /// Whether the headers settle the era, so that the body need not be asked.
     pub(in crate::machine) fn is_told(headers: &Headers) -> bool {
         headers.contains("MCP-Protocol-Version")
     }
 
-    /// Revisions are dates, which their bytes put in order.
+    /// Revisions are dates. Their bytes sort as the dates do.
     fn of_revision(revision: &[u8]) -> Self {
         if is_date(revision) && revision >= CLOSING_CANCELS {
             return Self::Stateless;

@@ -1,9 +1,9 @@
 //! Who asks, and for what: the keyed hashes by which streams are found again.
 //!
 //! In: request heads and addresses. Out: an [`Identity`]; tokens that nobody can guess.
-//! Laws: a log is only ever read by the principal that made it; no credential is kept, only its hash under a key that
-//! nobody outside knows, so neither a store's file nor the time a comparison takes tells anything of it.
-//! Source: DESIGN section 2 ("principal", "session", "target"); Aumasson and Bernstein, "SipHash: a fast short-input
+//! Laws: only the principal that made a log reads it; no credential is kept, only its hash under a key that nobody
+//! outside knows, so that neither a store's file nor the time of a comparison reveals anything about it.
+//! Source: `docs/glossary.md` ("principal", "session", "target"); Aumasson and Bernstein, "SipHash: a fast short-input
 //! PRF" (INDOCRYPT 2012), with 128 bits of output.
 
 use crate::config::Route;
@@ -13,7 +13,7 @@ use siphasher::sip128::{Hasher128, SipHasher24};
 use std::hash::Hasher;
 use std::net::IpAddr;
 
-/// What the fields of a hash stand for, so that those of one kind never count as those of another.
+/// The kinds of hashes. Hashes of different kinds never collide by having the same fields.
 #[derive(Clone, Copy)]
 enum Kind {
     Principal = 1,
@@ -30,10 +30,10 @@ pub(in crate::machine) struct Secret {
     key: u128,
 }
 
-/// Whose a request is, and what it asks for.
+/// Who sent a request, and what it asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::machine) struct Identity {
-    /// The session: what the session header says, else principal and target; always of one principal and route.
+    /// The session: by the session header, else by principal and target. It is always of one principal and one route.
     pub(in crate::machine) session: u128,
     /// Host, path and query, without the method: a stream that a POST began may be resumed by a GET.
     pub(in crate::machine) target: u64,
@@ -41,7 +41,7 @@ pub(in crate::machine) struct Identity {
     pub(in crate::machine) named: bool,
 }
 
-/// The name of a stream whose ids are segno's own: 96 bits by chance and 32 that show that segno made them.
+/// The name of a stream whose ids are segno's own: 96 random bits, and 32 bits that show that segno made them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(in crate::machine) struct Token(pub(in crate::machine) u128);
 
@@ -69,12 +69,12 @@ impl Secret {
         Identity { session, target: wanted, named: named.is_some() }
     }
 
-    /// The session that all clients of a target share, whoever they are.
+    /// The session that all clients of a target share, without regard to their principal.
     pub(in crate::machine) fn public(&self, route: &Route, target: u64) -> u128 {
         self.hash(Kind::Session, [b"", route.name.as_bytes(), &target.to_le_bytes(), b"public"])
     }
 
-    /// All credentials of a request; cookies where it has no others, the client's address where it has none at all.
+    /// All credentials of a request: its cookies if it has no others, and the client's address if it has none at all.
     fn principal(&self, headers: &Headers, route: &Route, client: IpAddr) -> [u8; 16] {
         let mut hash = self.hasher(Kind::Principal);
         let mut any = false;
@@ -102,8 +102,8 @@ impl Secret {
         hash.finish128().as_u128().to_le_bytes()
     }
 
-    /// The token of the stream with this number, which was drawn by chance. The same in each process that has the key,
-    /// so that a stream which is stored is found again by it.
+    /// The token of the stream with this random number. Each process with the same key makes the same token, so that a
+    /// stored stream is found again by it.
     pub(in crate::machine) fn token(&self, number: u64) -> Token {
         let chance = self.hash(Kind::Token, [&number.to_le_bytes()]) >> 32;
         Token(chance << 32 | self.mark(chance))

@@ -1,7 +1,7 @@
 //! The body of the fuzz target `last_event_id`: where a client says that it was, and ids of segno's own.
 //!
-//! In: an id, a header's value, a target, and numbers. Properties: what is taken for a cursor is bounded, UTF-8 and without
-//! line ends; a parameter that was taken off is gone, and the rest is as it was; only what this code writes is
+//! In: an id, a header's value, a target, and numbers. Properties: what is taken for a cursor is bounded, UTF-8 and
+//! without line ends; a parameter that was taken off is gone, and the rest is as it was; only what this code writes is
 //! read as an own id, and all of it is.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a panic is how a body says what it found")]

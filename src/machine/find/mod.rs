@@ -1,9 +1,14 @@
-//! Whose log a request belongs to: the stream that it names, another's that it may share, or none.
+//! Finds the stream that a request belongs to: the one that it names, one that it may share, or none.
 //!
-//! In: requests with `Last-Event-ID`, and those that may share. Out: a [`Found`].
-//! Laws: a log is only read by the principal that made it, and for the target that it was asked for; an id of segno's
-//! own never goes upstream; no match, or several, and the request goes upstream as it would without segno; looking
+//! In: requests with `Last-Event-ID`, and requests that may share a stream. Out: a [`Found`].
+//! Laws: only the principal that made a log reads it, and only for the target that it was asked for; an id of segno's
+//! own never goes upstream; with no match, or several, the request goes upstream as it would without segno; a search
 //! takes a bounded number of steps.
+//!
+//! An id of segno's own holds the stream's token, so one look into a table finds the stream; what remains is to see
+//! that the request may read it, and where the event lies in its log. An upstream's id says nothing of a stream. It is
+//! looked for in the logs of the streams of the request's own session, and only in those that nobody reads, unless the
+//! route shares.
 //! Source: `docs/behaviour.md`, what a returning client sees, and gaps.
 
 pub(super) mod body;
@@ -24,7 +29,7 @@ use era::Era;
 use identity::Token;
 use std::collections::HashMap;
 
-/// Streams of a session that are looked at for an id.
+/// How many streams of a session are searched for an id.
 const LOOKS: usize = 64;
 
 /// Where a request belongs.
@@ -33,13 +38,13 @@ pub(super) enum Found {
     New,
     /// It goes upstream without its cursor, and the client is told of the gap.
     NewAfter(GapReason),
-    /// It reads a stream.
+    /// It reads a stream that is here.
     Joins(Join),
-    /// It names a stream by an id of segno's own, but is a POST: its body tells whether it is the same again.
+    /// It is a POST that names a stream by an id of segno's own. Its body will show whether it is the same POST again.
     Repeats(Token, u64),
-    /// The stream has ended as it should, and the client has had all of it.
+    /// The stream has ended cleanly, and the client has all of it.
     Over,
-    /// The stream is in the middle of an event that is too large to be held: nobody can begin there now.
+    /// The stream is inside an event that is too large to hold, so no reader can begin there now.
     Later,
 }
 
@@ -58,7 +63,7 @@ impl Found {
     }
 }
 
-/// By what else than their sessions exchanges are found.
+/// Exchanges by other things than their sessions.
 #[derive(Default)]
 pub(super) struct Index {
     /// Streams with ids of segno's own, by their tokens.
@@ -68,7 +73,7 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// Clients are told ids of the stream's own: it is looked for by its token from now on.
+    /// Clients get ids with the stream's token, so it is found by its token from now on.
     pub(super) fn know_token(&mut self, cx: &Cx, key: ExchangeKey, x: &mut Exchange) {
         if let Some(stream) = x.stream_mut()
             && !std::mem::replace(&mut stream.has_token, true)
@@ -86,7 +91,7 @@ impl Index {
         self.waiting.insert(waiting_for(request), key);
     }
 
-    /// The request has its answer, or is gone.
+    /// The request has its answer, or has ended.
     pub(super) fn forget_waiting(&mut self, key: ExchangeKey, request: &Request) {
         if self.waiting.is_empty() {
             return;
@@ -137,12 +142,12 @@ impl<'m> Finder<'m> {
         }
     }
 
-    /// The token and the event's number, where an id is segno's own.
+    /// The token and the event's number, if the id is segno's own.
     pub(super) fn own_token(self, id: &[u8]) -> Option<(Token, u64)> {
         Token::parse(id).filter(|(token, _)| self.cx.secret.made(*token))
     }
 
-    /// The exchange whose stream has this token, whoever asks.
+    /// The exchange whose stream has this token. The caller checks who may read it.
     pub(super) fn by_token(self, token: Token) -> Option<&'m Exchange> {
         self.exchanges.get(*self.index.tokens.get(&token.0)?)
     }
@@ -166,7 +171,7 @@ impl<'m> Finder<'m> {
             (Phase::Ending(Ending::Clean), Method::Post) if has_all => Found::Over,
             // A GET whose upstream is gone is asked anew, with ids of its own.
             (Phase::Ending(_), Method::Get) if has_all => Found::NewAfter(GapReason::Restarted),
-            // First what the log holds; a client that comes back behind it is told.
+            // The client first gets what the log holds. If it comes back after that, it is told.
             (Phase::Ending(Ending::Cut), Method::Post) if has_all => {
                 Found::joins(key, offset, Some(GapReason::Refused))
             }
@@ -174,14 +179,14 @@ impl<'m> Finder<'m> {
         }
     }
 
-    /// The one detached stream whose log has the upstream's id; with sharing, one that others read will do.
+    /// The only detached stream whose log has the upstream's id. With sharing, a stream that others read will do.
     fn by_upstream_id(self, request: &Request, id: &[u8], share: Share) -> Found {
         if self.streams_of(request.identity.session).len() > LOOKS && share == Share::Off {
             return Found::New;
         }
         let mut found = None;
         for (key, x) in self.readable_streams(request) {
-            // What a POST began is only found by what nobody can guess.
+            // A stream that a POST began is only found by something that nobody can guess.
             let may_find = x.request.method == Method::Get || request.is_secret();
             if !may_find || !(x.is_detached() || share != Share::Off) {
                 continue;

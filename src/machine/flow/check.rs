@@ -2,10 +2,12 @@
 //! moves.
 //!
 //! In: a machine. Out: a panic that names what is broken.
-//! Law: a machine that breaks none of these leaves no exchange behind without a timer or a connection that will wake it.
+//! Law: a machine that breaks none of these leaves no exchange behind without a timer or a connection that will wake
+//! it.
 //!
-//! 1. Keys fit: a client's connection and its reader name each other, and so do an upstream's connection and its exchange.
-//! 2. A stream is detached when it has no reader, and only then; what is no stream has one.
+//! 1. Keys fit: a client's connection and its reader name each other, and so do an upstream's connection and its
+//! exchange.
+//! 2. A stream is detached when it has no reader, and only then. Any other exchange has a reader.
 //! 3. No reader's next event has left the log.
 //! 4. Whatever waits is timed; a full socket too.
 //! 5. Upstream is only left unread where a full socket, or the bound of a detached stream, explains it.
@@ -106,8 +108,8 @@ impl Machine {
         }
     }
 
-    /// Every table and buffer is within its bound. `slack`: bytes that a connection may hold beside its bounds, which are
-    /// one read and what segno says by itself.
+    /// Every table and buffer is within its bound. `slack`: bytes that a connection may hold beside its bounds, which
+    /// are one read and what segno says by itself.
     pub(crate) fn check_bounds(&self, slack: usize) {
         let (limits, route) = (&self.cx.config.limits, &self.cx.config.routes[0]);
         assert!(self.connections() <= limits.connections && self.exchanges() <= limits.streams);

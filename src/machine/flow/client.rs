@@ -1,9 +1,9 @@
 //! A client's connection: heads in, request bodies passed on, one request after the other.
 //!
 //! In: what the client's socket says. Out: exchanges, and bytes for upstream.
-//! Laws: what is refused gets a status and a reason, and never reaches upstream; a client that has ended its
-//! sending while it waits or reads is gone (proxies before and browsers close like that), and upstream hears of it;
-//! input is held back while upstream does not take it.
+//! Laws: a refused request gets a status and a reason, and never reaches upstream; a client that ends its sending while
+//! it waits or reads is gone (proxies and browsers close like that), and upstream is told; input is held back while
+//! upstream does not take it.
 
 use crate::base::{Count, Tick};
 use crate::config::{Route, Share};
@@ -155,7 +155,8 @@ impl Machine {
         self.hear_body(conn, key);
     }
 
-    /// Gives an exchange its place, and the client the seat in it. `None`: all places are taken, and the client was told.
+    /// Gives an exchange its place, and the client the seat in it. `None`: all places are taken, and the client was
+    /// told.
     pub(super) fn admit(&mut self, conn: ConnKey, exchange: Exchange) -> Option<ExchangeKey> {
         let Self { cx, conns, exchanges, .. } = self;
         match exchanges.insert(exchange) {
@@ -280,7 +281,7 @@ impl Machine {
     }
 }
 
-/// What is kept of a request's head.
+/// Keeps what is needed of a request's head.
 fn request(
     head: &RequestHead,
     route: &Route,

@@ -47,7 +47,7 @@ impl Machine {
             return conns.flush(cx, client);
         }
         if ending == Ending::Cut && std::mem::take(&mut reader.owes_gap) {
-            // All that there is of a POST's answer that upstream cut: the client is told before its own cut.
+            // The client has everything of a POST's answer that upstream cut. It is told so, then it is cut, too.
             if let Some(stream) = x.stream() {
                 stream.say_rest_is_gone(conns, seat);
             }
@@ -136,7 +136,7 @@ impl Machine {
         }
         let Self { cx, exchanges, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
-        // What is over the bound by now stays: only what comes later is too much.
+        // Bytes that exceed the bound already stay; only later bytes are too many.
         let _ = x.make_room(cx);
         x.arm(cx, key);
         if let Some(upstream) = x.phase.upstream() {
@@ -168,8 +168,8 @@ impl Machine {
 
 /// Shutting down.
 impl Machine {
-    /// Idle clients are closed, streams are cut so that their clients come back elsewhere, answers that are under way may
-    /// end.
+    /// Idle clients are closed, streams are cut so that their clients come back elsewhere, answers that are under way
+    /// may end.
     pub(in crate::machine) fn on_drain(&mut self) {
         self.cx.draining = true;
         let all: Vec<ConnKey> = self.conns.iter().map(|(k, _)| k).collect();
@@ -184,7 +184,7 @@ impl Machine {
                 _ => {}
             }
         }
-        // Nobody can come back here to what nobody reads.
+        // No client can come back here to a stream that nobody reads.
         let unread = self.exchanges.iter().filter(|(_, x)| x.is_detached()).map(|(key, _)| After::Ended(key));
         self.cx.after.extend(unread);
     }
@@ -193,7 +193,7 @@ impl Machine {
         let Self { cx, conns, exchanges, .. } = self;
         let Some(x) = exchanges.get(key) else { return };
         if matches!(x.phase, Phase::Passing(_) | Phase::Ending(_)) {
-            // What ends already, ends as upstream meant it to.
+            // An answer that is ending already ends as upstream meant it to.
             return;
         }
         if x.is_open_stream() {
@@ -207,8 +207,8 @@ impl Machine {
     }
 }
 
-/// Ends what a stream has: its log, its ids, its place in its session. The record of a stream that ended as upstream
-/// meant it to is of no use; that of any other may be resumed from.
+/// Ends what a stream has: its log, its ids, its place in its session. The record of a stream that ended cleanly
+/// is of no use. Any other stream may be resumed from its record.
 pub(super) fn close_stream(cx: &mut Cx, index: &mut Index, book: &mut Book, key: ExchangeKey, x: &mut Exchange) {
     if x.stream().is_none() {
         return;

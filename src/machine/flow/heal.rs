@@ -2,8 +2,9 @@
 //!
 //! In: an exchange that waits, and what became of its attempts. Out: connections asked for, requests sent, the time
 //! of the next attempt, or the end of the wait.
-//! Laws: no POST that reached upstream is ever repeated; attempts to one upstream keep to `heal_rate`; the first attempt
-//! of a heal is made at once as far as that allows, later ones after a backoff ([`Wait`]); a wait ends after `heal_for`.
+//! Laws: no POST that reached upstream is ever repeated; attempts to one upstream keep to `heal_rate`; the first
+//! attempt of a heal is made at once as far as that allows, later ones after a backoff ([`Wait`]); a wait ends after
+//! `heal_for`.
 //!
 //! How a cut is healed:
 //!
@@ -36,7 +37,7 @@ use crate::machine::wait::Wait;
 
 /// Attempts.
 impl Machine {
-    /// A stream was cut by upstream: asks for the rest, the client seeing nothing of it.
+    /// Upstream cut a stream: asks for the rest. The client sees nothing of it.
     pub(super) fn heal(&mut self, key: ExchangeKey) {
         let Self { cx, exchanges, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
@@ -121,7 +122,7 @@ impl Machine {
         }
     }
 
-    /// Sends the request's head, with the cursor where there is one, and what is there of its body.
+    /// Sends the request's head, with the cursor if there is one, and the part of its body that has come.
     fn send_request(&mut self, key: ExchangeKey, conn: ConnKey) {
         let Self { cx, conns, exchanges, .. } = self;
         let (Some(x), Some(c)) = (exchanges.get_mut(key), conns.get_mut(conn)) else { return };

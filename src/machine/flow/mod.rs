@@ -7,7 +7,8 @@
 //! one, and never runs the reaction of another.
 //!
 //! In the order in which a request travels: `client` reads it, `resume` finds whose log it belongs to, `heal` asks
-//! upstream, `upstream` reads the answer, `send` hands it to sockets, `end` ends it, `timers` sees to what takes too long.
+//! upstream, `upstream` reads the answer, `send` hands it to sockets, `end` ends it, `timers` sees to what takes too
+//! long.
 
 #[cfg(any(test, feature = "fuzzing", debug_assertions))]
 mod check;

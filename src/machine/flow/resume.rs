@@ -1,8 +1,8 @@
-//! Clients that come back: they are given a place in the log that is theirs, and read on into live delivery without a
-//! seam; or they go upstream, and are told of the gap where one is known.
+//! Clients that come back: each receives what it missed from its log, then joins the live stream without a seam; or it
+//! goes upstream, and is told of the gap if one is known.
 //!
-//! In: requests with what was found for them, answers of the store, bodies of POSTs that may be repeated. Out: readers with
-//! a place in a log, a status, or a request that goes upstream.
+//! In: requests with what was found for them, answers of the store, bodies of POSTs that may be repeated. Out: readers
+//! with a place in a log, a status, or a request that goes upstream.
 //! Law: gaps are stated in the way that the client's protocol has for them.
 //! Source: `docs/behaviour.md`, what a returning client sees, and gaps.
 //!
@@ -202,7 +202,7 @@ impl Machine {
         self.arm(key);
     }
 
-    /// Nothing of what is stored is of use: the request goes upstream as a new one.
+    /// Nothing in the store is of use: the request goes upstream as a new one.
     fn begin_anew(&mut self, key: ExchangeKey, gap: Option<GapReason>) {
         let Self { cx, exchanges, index, book, .. } = self;
         if let Some(x) = exchanges.get_mut(key) {
@@ -237,7 +237,7 @@ impl Machine {
         }
         let Self { cx, exchanges, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
-        // The client will put the answer behind what it has. MCP has no word for that on a POST.
+        // The client will append the answer to what it has, so it is told. MCP has no way to say so on a POST.
         let told = !refuses_gaps(cx, &x.request, x.route());
         x.request.gap = told.then_some(GapReason::Unknown);
         if let Some(wait) = x.phase.wait_mut() {

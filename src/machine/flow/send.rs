@@ -12,8 +12,8 @@ use crate::machine::keys::{ConnKey, ExchangeKey, Seat};
 use crate::machine::room::room;
 
 impl Machine {
-    /// How many bytes may be read from a connection now; 0 means that [`Output::ReadAgain`](crate::machine::Output) will
-    /// tell when.
+    /// How many bytes may be read from a connection now; 0 means that [`Output::ReadAgain`](crate::machine::Output)
+    /// will tell when.
     pub fn poll_read(&mut self, conn: ConnKey) -> usize {
         let Some(c) = self.conns.get(conn) else { return 0 };
         let x = c.exchange.and_then(|key| self.exchanges.get(key));

@@ -2,7 +2,8 @@
 //!
 //! In: what upstream's socket says. Out: heads and bodies for clients, and events for trackers.
 //! Laws: an answer that is not an event stream passes through as it is; reading stops while the client does not take
-//! what has come; what upstream does wrong is told and counted, and ends as a failure or a cut, never as a clean end.
+//! what has come; a breach of HTTP by upstream is logged and counted, and ends as a failure or a cut, never as a clean
+//! end.
 
 use crate::base::Count;
 use crate::config::Ids;
@@ -392,7 +393,8 @@ impl Machine {
         }
     }
 
-    /// The body of an answer ended before its end. A stream is healed where that is possible; else the cut is passed on.
+    /// The body of an answer ended before its end. A stream is healed where that is possible; else the cut is passed
+    /// on.
     fn on_upstream_lost(&mut self, key: ExchangeKey, why: &str) {
         let Self { cx, conns, exchanges, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };

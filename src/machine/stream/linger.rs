@@ -21,7 +21,7 @@ impl Exchange {
     pub(in crate::machine) fn is_worth_keeping(&self) -> bool {
         let Some(stream) = self.stream().filter(|stream| stream.begun) else { return false };
         let tracker = &stream.tracker;
-        // Also the id that a client was primed with, before any event.
+        // This includes the id with which a client was primed, before any event.
         let own = tracker.has_own_ids() || stream.has_token;
         if tracker.replay_start().is_none() || !(own || tracker.healable()) {
             return false;
@@ -37,13 +37,13 @@ impl Exchange {
     /// The last reader has left, and the stream is kept.
     pub(in crate::machine) fn detach(&mut self, now: Tick) {
         if let Some(stream) = self.stream_mut() {
-            // Not up to the end of an event that has not ended, since a cut takes that back.
+            // An event that has not ended does not count, since a cut takes it back.
             stream.detached = Some((now, stream.tracker.whole()));
         }
     }
 
-    /// Where a full log that nobody reads loses its oldest events: lets them go. True when the stream has had all that
-    /// it may have while nobody reads.
+    /// Makes room in the log of a stream that nobody reads, where the route lets the oldest events go. `true`: the
+    /// stream has taken all the bytes that it may take while nobody reads.
     #[must_use]
     pub(in crate::machine) fn make_room(&mut self, cx: &mut Cx) -> bool {
         let route = self.route();

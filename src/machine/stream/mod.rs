@@ -1,9 +1,24 @@
 //! An event stream: upstream's bodies in, whole events out to its readers.
 //!
-//! In: bytes of bodies, cuts, ends; how much readers' sockets took; readers that come and go. Out: events in the log, of
-//! which each reader is sent what it has not had; what is left to be done, as values that must be used.
-//! Laws: a stream owns its readers; only whole events are forwarded; a reader is given nothing in silence that lies behind
-//! an event which it missed: it is cut instead, so that it comes back and is told.
+//! In: bytes of bodies, cuts, ends; how much the readers' sockets took; readers that come and go. Out: events in the
+//! log, from which each reader is sent; what remains to be done, as values that must be used.
+//! Laws: a stream owns its readers; only whole events are forwarded; a reader that misses an event is never sent a
+//! later one without a word: it is cut, comes back, and is told of the gap.
+//!
+//! How an event leaves the log. The log is a ring, and readers are offsets in it:
+//!
+//! ```text
+//!  start        slow reader      fast reader   whole      end
+//!    |------------------|---------------|---------|----------|
+//!    delivered events     may leave when             an event that
+//!    leave first          room is needed             has not ended
+//! ```
+//!
+//! With one reader nothing leaves before its socket took it ([`Stream::took`] advances the delivered offset), and a
+//! full log holds the upstream back. With several, the fastest sets the pace: what it took may leave, and a slower
+//! reader whose next byte has left is cut ([`Stream::cut_fallen`]). When readers leave, the fastest of those that stay
+//! sets the pace from then on ([`Stream::on_left`]). A reader that joins starts at an offset of its own
+//! ([`Stream::join`]).
 
 pub(super) mod chunk;
 pub(super) mod linger;
@@ -32,7 +47,7 @@ pub(super) struct Stream {
     pub(super) tracker: Tracker,
     pub(super) readers: Readers,
     pub(super) account: Account,
-    /// An event stream has come from upstream, so a loss of it is a cut.
+    /// An event stream has come from upstream, so its loss is a cut.
     pub(super) begun: bool,
     /// Clients know the stream's token.
     pub(super) has_token: bool,
@@ -44,7 +59,7 @@ pub(super) struct Stream {
     pub(super) stored: u64,
     /// Lines of upstream's head that later readers need.
     pub(super) head: Option<Box<[u8]>>,
-    /// Since when nobody reads, and where the whole events ended by then.
+    /// When the last reader left, and the offset at which the whole events ended then.
     pub(super) detached: Option<(Tick, u64)>,
 }
 
@@ -52,14 +67,14 @@ pub(super) struct Stream {
 pub(super) enum Body {
     Open,
     Done,
-    /// It breaks HTTP's rules, in these words.
+    /// The body breaks HTTP's rules; the text says how.
     Broken(String),
 }
 
 /// What [`Stream::feed`] did with a part of a body.
 #[must_use]
 pub(super) struct Taken {
-    /// Bytes that were used; for the others there is no room.
+    /// Bytes that were used. There is no room for the rest.
     pub(super) used: usize,
     pub(super) body: Body,
     /// A gap stands in the log.
@@ -75,13 +90,13 @@ pub(super) struct Took {
     pub(super) sent: bool,
     /// There is more in the log for this reader.
     pub(super) more: bool,
-    /// Events have left the log that a reader may not have had.
+    /// Events have left the log, and a reader may not have had them.
     pub(super) evicted: bool,
 }
 
 /// From upstream.
 impl Stream {
-    /// A stream that has no event yet. `cursor`: the id behind which its client asked.
+    /// A stream without events. `cursor`: the last id that its client has.
     pub(super) fn new(cx: &mut Cx, route: usize, account: Account, cursor: Option<&[u8]>, readers: Readers) -> Self {
         cx.counts.one(Count::StreamsStarted);
         let mut tracker = Tracker::new(&cx.limits[route]);
@@ -154,13 +169,13 @@ impl Stream {
         taken
     }
 
-    /// Upstream was cut off. False: in an event that is too large to be held, a part of which readers may have.
+    /// Upstream was cut off. `false`: inside an event that is too large to hold, of which readers may have a part.
     #[must_use]
     pub(super) fn cut(&mut self) -> bool {
         self.tracker.cut() != CutKind::MidOversize
     }
 
-    /// Upstream has ended the stream as it should.
+    /// Upstream has ended the stream cleanly.
     #[must_use]
     pub(super) fn finish(&mut self, cx: &mut Cx, route: usize) -> Option<GapReason> {
         self.tracker.finish(cx.track(route))
@@ -171,15 +186,15 @@ impl Stream {
         self.tracker.position() == Position::Block
     }
 
-    /// Whether the body that was cut proved nothing: it was short, and no event came. An upstream that hangs up behind
-    /// each head would otherwise be asked without pause and without end.
+    /// Whether the body that was cut was short and brought no event. Without this an upstream that hangs up after each
+    /// head would be asked without pause and without end.
     pub(super) fn brought_nothing(&self, now: Tick) -> bool {
         let (began, events) = self.body_began;
         self.tracker.received().seq == events && now.since(began) < STEADY
     }
 
-    /// Nobody waits for anything, and yet there is no room: the budget of all logs is used up, and what is held is a part
-    /// of an event. Readers get that part as it comes. True: they do.
+    /// All readers have everything, and yet there is no room: the budget of all logs is used up, and the log holds a
+    /// part of an event. Readers get this event in parts from now on. `false`: there was no such part.
     #[must_use]
     pub(super) fn unstick(&mut self, cx: &mut Cx, route: usize) -> bool {
         let fed = self.tracker.unstick(cx.track(route));
@@ -190,7 +205,7 @@ impl Stream {
 
 /// To readers.
 impl Stream {
-    /// Sends the head to all readers that have none yet, with the gap that lies in front of the first event, if any.
+    /// Sends the head to all readers that have none yet, and with it the gap before the first event, if there is one.
     pub(super) fn send_heads(
         &mut self,
         cx: &mut Cx,
@@ -211,7 +226,7 @@ impl Stream {
         self.readers.flush(cx, conns);
     }
 
-    /// Sends a head of segno's own to the reader in this seat. `lead`: what stands in front of the first event.
+    /// Sends a head of segno's own to the reader in this seat. `lead`: bytes that go before the first event.
     pub(super) fn send_resumed_head(
         &mut self,
         cx: &mut Cx,
@@ -228,7 +243,7 @@ impl Stream {
         }
     }
 
-    /// Tells clients of MCP that understand it an id before the first event, so that they can resume also when none comes.
+    /// Sends MCP clients an id before the first event, so that they can resume even if no event comes.
     pub(super) fn prime(&self, cx: &Cx, conns: &mut Conns) {
         let mut event = Vec::new();
         write_id(&mut event, &[&cx.secret.token(self.account.number).prefix()[..], b"0"].concat());
@@ -252,7 +267,7 @@ impl Stream {
         self.readers.flush(cx, conns);
     }
 
-    /// Asks the clients to come back after times of their own, so that not all come at once.
+    /// Asks each client to come back after a time drawn for it alone, so that they do not all come at once.
     pub(super) fn say_retry(&self, cx: &mut Cx, conns: &mut Conns) {
         if self.tracker.is_open_oversize() {
             return;
@@ -267,7 +282,7 @@ impl Stream {
         });
     }
 
-    /// The last event that the reader in this seat can have, in a log that upstream will not complete: says so.
+    /// Tells the reader in this seat that it has the last event of a log that upstream will not complete.
     pub(super) fn say_rest_is_gone(&self, conns: &mut Conns, seat: Seat) {
         let Some(reader) = self.readers.get(seat) else { return };
         let last = self.tracker.own_id(self.tracker.received().seq);
@@ -278,7 +293,8 @@ impl Stream {
         }
     }
 
-    /// The socket of the reader in this seat took `of_log` bytes of the log; `out_empty`: and everything else.
+    /// The socket of the reader in this seat took `of_log` bytes of the log. `out_empty`: it has taken all other bytes,
+    /// too.
     pub(super) fn took(&mut self, cx: &mut Cx, route: usize, seat: Seat, of_log: usize, out_empty: bool) -> Took {
         let mut took = Took { sent: out_empty, more: false, evicted: false };
         let several = self.readers.len() > 1;
@@ -290,7 +306,7 @@ impl Stream {
                 false => self.tracker.advance(cx.track(route), reader.chunk.offset),
                 true => self.tracker.release_to(cx.track(route), reader.chunk.offset),
             }
-            // Others may have read on, and left since: so this counts also for a reader that is alone now.
+            // Faster readers may have left since, so this also applies to a reader that is alone now.
             let now_at = self.tracker.start();
             took.evicted = now_at > start && (several || reader.chunk.offset < now_at);
         }
@@ -304,10 +320,10 @@ impl Stream {
         self.readers.any_has_all(self.tracker.whole())
     }
 
-    /// Cuts the readers whose next bytes have left the log: they come back, and are told of the gap if there is one. True:
-    /// the last one was among them.
+    /// Cuts the readers whose next bytes have left the log. They come back, and are told of the gap if there is one.
+    /// `true`: no reader stays.
     ///
-    /// To be called wherever events may have left before all readers took them: what a reader is given begins where it is.
+    /// Call it wherever events may have left the log before all readers took them.
     #[must_use]
     pub(super) fn cut_fallen(
         &mut self,
@@ -329,8 +345,8 @@ impl Stream {
         any && self.on_left(cx, route)
     }
 
-    /// Readers have left. What may leave the log is now up to the fastest of those that stay: what it has not taken waits
-    /// for it, and for there to be room upstream waits. True: none stays.
+    /// Readers have left. The fastest reader that stays now decides what may leave the log: events that it has not
+    /// taken stay, and upstream waits for room. `true`: no reader stays.
     #[must_use]
     pub(super) fn on_left(&mut self, cx: &mut Cx, route: usize) -> bool {
         if let Some(fastest) = self.readers.fastest()
@@ -341,14 +357,14 @@ impl Stream {
         self.readers.is_empty()
     }
 
-    /// Gives a reader a place at this offset of the log, and keeps for it what it is still to be given.
+    /// Lets a reader begin at this offset of the log, and keeps the events behind the offset for it.
     pub(super) fn join(&mut self, cx: &mut Cx, route: usize, mut reader: Reader, offset: u64) -> Seat {
         reader.begin_at(offset);
         if self.readers.is_empty() {
             self.tracker.rewind(cx.track(route), offset);
         }
-        // A client may have more than was delivered here, from another of its connections: that is not kept for it.
-        // What it is still to be given stays.
+        // A client may have got more than was delivered here, over another of its connections. Those events are not
+        // kept for it; the events behind them are.
         if offset > self.tracker.delivered_offset() {
             self.tracker.release_to(cx.track(route), offset);
         }
@@ -356,14 +372,14 @@ impl Stream {
         self.readers.take(reader)
     }
 
-    /// The id of segno's own that the first event behind an offset has.
+    /// Segno's own id of the first event behind an offset.
     pub(super) fn first_own_id(&self, offset: u64) -> Option<EventId> {
         let behind = self.tracker.events_behind(offset).1.len() as u64;
         self.tracker.own_id(self.tracker.received().seq.checked_sub(behind)? + 1)
     }
 }
 
-/// Sends a reader the head of an event stream. What the kernel may hold of it is bounded, so that all of it can be
+/// Sends a reader the head of an event stream. The kernel's send buffer is bounded, so that everything in it can be
 /// replayed.
 fn send_head(
     reader: &mut Reader,
@@ -396,7 +412,7 @@ pub(super) fn own_head() -> ResponseHead {
     head
 }
 
-/// Lines of upstream's head that a later reader needs too: without those about origins a browser throws the stream away.
+/// Lines of upstream's head that later readers need, too: a browser drops a stream without the lines about origins.
 fn kept_lines(head: &ResponseHead) -> Option<Box<[u8]>> {
     let mut lines = Vec::new();
     for (name, value) in head.headers.iter() {

@@ -1,9 +1,9 @@
-//! Who reads an answer: nearly always one client, with a shared or resumed stream several, with a lingering one none.
+//! The readers of an answer: nearly always one client; several of a shared or resumed stream; none of a lingering one.
 //!
 //! In: readers as they come, and how much their sockets take. Out: the same readers by their seat, which stays theirs
 //! while they read; heads, comments and flushes for them.
-//! Laws: finding a reader by its seat takes one step; one reader alone needs no memory of its own on the heap; a head is
-//! written in one place, [`Reader::send_head`].
+//! Laws: finding a reader by its seat takes one step; one reader alone needs no memory of its own on the heap; a head
+//! is written in one place, [`Reader::send_head`].
 
 use super::chunk::Chunk;
 use crate::base::{Span, Tick};
@@ -36,7 +36,7 @@ pub(in crate::machine) struct Reader {
     pub(in crate::machine) last_sent: Tick,
     /// The reader's position in the log of an event stream.
     pub(in crate::machine) chunk: Chunk,
-    /// Where it began in the log: events before that were not given to this reader.
+    /// The offset at which the reader began: it was sent no event before that.
     pub(in crate::machine) began: u64,
 }
 
@@ -102,7 +102,7 @@ pub(in crate::machine) struct Readers {
 #[derive(Default)]
 struct More(Vec<Option<Reader>>);
 
-/// Seats: who comes, goes, and is found.
+/// Seats: readers that come, go and are found.
 impl Readers {
     pub(in crate::machine) fn one(reader: Reader, now: Tick) -> Self {
         Self { first: Some(reader), more: None, taken: 1, head_sent: false, last_sent: now }
@@ -196,7 +196,7 @@ impl Readers {
         self.first.iter_mut().chain(more)
     }
 
-    /// Takes out, one after the other, the readers of which `goes` is true, and hands each over.
+    /// Takes out the readers for which `goes` is true, one after the other, and hands each over.
     pub(in crate::machine) fn part(&mut self, goes: impl Fn(&Reader) -> bool, mut each: impl FnMut(Reader)) {
         if self.more.is_none() {
             // One reader is the ordinary case, and this runs for each event.
@@ -224,21 +224,21 @@ impl Readers {
     }
 }
 
-/// What is known of all of them together.
+/// All readers together.
 impl Readers {
     /// Whether a reader's socket has taken all whole events up to here.
     pub(in crate::machine) fn any_has_all(&self, whole: u64) -> bool {
         self.iter().any(|(_, reader)| reader.has_all(whole))
     }
 
-    /// The farthest position of those that have a head.
+    /// The farthest position of the readers that have a head.
     pub(in crate::machine) fn fastest(&self) -> Option<u64> {
         self.iter().filter(|(_, reader)| reader.head_sent).map(|(_, reader)| reader.chunk.offset).max()
     }
 
-    /// The least position of the readers that count: not of one that has been stalled for `stall`, nor of one that has
-    /// not reached the mark. `None` where nobody was given what lies before it: a reader that joins at the live edge has
-    /// taken nothing yet.
+    /// The least position of the readers that count. A reader that has been stalled for `stall`, or has not reached the
+    /// mark, does not count. `None` if no reader was sent the event before that position: a reader that joins at the
+    /// live edge has taken nothing yet.
     pub(in crate::machine) fn slowest(&self, marked: u64, stall: Span, now: Tick) -> Option<u64> {
         let counts =
             |reader: &&Reader| !(reader.blocked && reader.last_sent + stall <= now) && reader.chunk.offset >= marked;
@@ -257,13 +257,13 @@ impl Readers {
         self.iter().any(|(_, reader)| !reader.blocked)
     }
 
-    /// Since when the longest blocked of them has taken nothing.
+    /// When the reader that has been blocked for longest last took something.
     pub(in crate::machine) fn blocked_since(&self) -> Option<Tick> {
         self.iter().filter(|(_, reader)| reader.blocked).map(|(_, reader)| reader.last_sent).min()
     }
 }
 
-/// What they are sent.
+/// What readers are sent.
 impl Readers {
     /// Asks for a flush of each reader's connection.
     #[inline]

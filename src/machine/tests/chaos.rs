@@ -107,8 +107,8 @@ fn whatever_is_cut_the_client_gets_each_event_once() {
         }
         w.takes_all(c);
         let (body, last) = w.body(c);
-        // A comment is forwarded at once, so one in front of a cut comes twice; and a CR ends a block, so that its LF may
-        // be lost in a cut, or come behind a heartbeat.
+        // A comment is forwarded at once, so one in front of a cut comes twice; and a CR ends a block, so that its LF
+        // may be lost in a cut, or come behind a heartbeat.
         let events = |text: &str| {
             let text = text.replace("\r\n", "\n").replace('\r', "\n");
             text.replace(":\n\n", "").replace(": ping\n", "").replace("\n\n\n", "\n\n")

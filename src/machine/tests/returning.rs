@@ -1,4 +1,5 @@
-//! Clients that come back at odd moments: while an event has half come, while others leave, while the end is on its way.
+//! Clients that come back at odd moments: while an event has half come, while others leave, while the end is on its
+//! way.
 
 use super::asking::{data, gap_header, get, last_id, with, without_ids};
 use super::*;

@@ -1,14 +1,14 @@
-//! Whole lives by chance: the real machine, trackers, logs, slots, worker and stores, between simulated clocks, sockets,
-//! upstreams, clients and disks.
+//! Whole lives by chance: the real machine, trackers, logs, slots, worker and stores, between simulated clocks,
+//! sockets, upstreams, clients and disks.
 //!
 //! In: a seed. Out: nothing, or the first promise that was broken, with a script that breaks it.
 //! The oracles stand outside of the system: each client's received sequence against what upstream sent and which gaps
 //! were stated; the content of each event; whose it is; the marks; the bounds of memory; an answer for every request.
-//! Outside of what can be known is what upstreams send that ignore `Last-Event-ID`: of theirs only content and owner are
-//! held. The tracker's own simulation holds more of them.
+//! Outside of what can be known is what upstreams send that ignore `Last-Event-ID`: of theirs only content and owner
+//! are held. The tracker's own simulation holds more of them.
 //!
-//! `SEGNO_SEED=n` runs one seed, `SEGNO_SEEDS=n` so many from there, `SEGNO_STEPS=n` so many steps each. One seed is the
-//! same run bit for bit. A run that fails prints a shrunk script.
+//! `SEGNO_SEED=n` runs one seed, `SEGNO_SEEDS=n` so many from there, `SEGNO_STEPS=n` so many steps each. One seed is
+//! the same run bit for bit. A run that fails prints a shrunk script.
 
 mod client;
 mod disk;

@@ -474,8 +474,8 @@ impl Run {
         self.kill(false);
     }
 
-    /// Nothing fails any more: all come back, have what is newest, and it is stored. How many events reached clients, and
-    /// the fingerprint of the run.
+    /// Nothing fails any more: all come back, have what is newest, and it is stored. How many events reached clients,
+    /// and the fingerprint of the run.
     pub(super) fn end(&mut self) -> (u64, u64) {
         self.w.dial = Dial::Accept;
         (self.failing, self.disk.mode) = (0, Mode::Works);
