@@ -6,7 +6,7 @@
 //! it.
 //!
 //! 1. Keys fit: a client's connection and its reader name each other, and so do an upstream's connection and its
-//! exchange.
+//!    exchange.
 //! 2. A stream is detached when it has no reader, and only then. Any other exchange has a reader.
 //! 3. No reader's next event has left the log.
 //! 4. Whatever waits is timed; a full socket too.
