@@ -64,7 +64,7 @@
 //!         }
 //!     }
 //! }
-//! # let _ = run::<Nothing>;
+//! # let _ = |machine: &mut Machine, shell: &mut Nothing| run(machine, shell);
 //! # struct Nothing;
 //! # impl Shell for Nothing {
 //! #     fn now(&mut self) -> Tick { Tick::ZERO + Span::ZERO }
