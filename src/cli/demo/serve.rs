@@ -35,7 +35,8 @@ pub(super) fn serve(addr: SocketAddr, duration: Option<Span>, now: Now) -> Resul
     // If standard error is closed, nobody sees this line; the upstream serves all the same.
     let _ = writeln!(
         io::stderr(),
-        "segno demo: listening on {url}, GET /feed, /restart or /no-ids, POST /answer; try `curl -N {url}/feed`, \
+        "segno demo: listening on {url}, GET /feed, /restart or /no-ids, POST /answer; it cuts streams, and now and then \
+         refuses connections for half a second; try `curl -N {url}/feed`, \
          or `segno proxy --upstream {url}` and ask that"
     );
     while world.now() < world.end && !upstream.has_ended() && signals.pending().next().is_none() {
