@@ -41,7 +41,7 @@ impl Vocabulary {
         }
     }
 
-    /// The text behind a word; empty where the word is another vocabulary's.
+    /// The text behind a word of this vocabulary. A word of another one has no text here, or a wrong one.
     pub fn text(&self, word: Word) -> &str {
         self.words.resolve(word.0).unwrap_or_default()
     }

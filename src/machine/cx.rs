@@ -2,8 +2,8 @@
 //! connection, exchange or session.
 //!
 //! In: a configuration, a seed, a secret. Out: one value that is passed down by `&mut`.
-//! Laws: all randomness of the machine comes from here, and so does its time; a reaction changes its own exchange
-//! directly, may drop another one or begin a new one, and leaves all else that concerns another one as an [`After`].
+//! Laws: all randomness of the machine comes from here, and so does its time; a reaction may begin, trim or drop another
+//! exchange, and leaves what follows for that one, such as its last reader's leaving, as an [`After`].
 
 use super::find::identity::Secret;
 use super::io::Output;
@@ -52,7 +52,7 @@ pub(super) struct Cx {
     pub(super) counts: Counts,
     pub(super) after: VecDeque<After>,
     pub(super) now: Tick,
-    /// No client is accepted and no attempt is made any more.
+    /// No client is accepted, and no cut is healed any more.
     pub(super) draining: bool,
     /// Time limits for connections whose request has not found its route yet: the longest of all routes.
     pub(super) head_timeout: Span,

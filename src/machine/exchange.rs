@@ -83,7 +83,7 @@ pub(super) enum Phase {
     Asked { wait: Wait, conn: ConnKey },
     /// An ordinary answer passes through.
     Passing(ConnKey),
-    /// An event stream flows. The wait goes on until the stream has proved steady.
+    /// An event stream flows. Its wait goes on if the body is cut before it brought an event or lasted for `STEADY`.
     Streaming { wait: Wait, conn: ConnKey },
     /// Upstream has done its part. The rest goes to the client, and then the answer ends like this.
     Ending(Ending),

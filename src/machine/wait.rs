@@ -13,7 +13,7 @@ const BACKOFF: Backoff = Backoff::new(Span::from_millis(100), Span::from_secs(5)
 pub(super) const STEADY: Span = Span::from_secs(5);
 
 /// A wait for upstream. It goes on while connections are opened and requests are answered, and ends with `heal_for` or
-/// with a body that proves steady.
+/// with a body that brings an event or lasts for [`STEADY`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Wait {
     /// When it began: with the request, or with the cut.

@@ -114,8 +114,7 @@ impl Finder<'_> {
             }
             match own {
                 Some(token) => self.cx.secret.token(stored.stream) == token,
-                // What a POST began is only found by what nobody can guess. Whatever looks like the id is looked at
-                // properly once the log is rebuilt.
+                // What a POST began is only found by what nobody can guess.
                 None => (is_get || request.is_secret()) && sse::ids(&log.bytes).any(|found| found == id),
             }
         };
