@@ -14,7 +14,8 @@ use std::ops::Range;
 /// Bytes waiting to be sent above which the other side is not read any more.
 pub(super) const HIGH_WATER: usize = 64 << 10;
 
-/// A buffer that has carried no more than a head is given back at once; one of a body serves until the body ends.
+/// A buffer that has carried no more than a head is freed at once. A larger one, which carries a body, is kept until
+/// the body ends.
 const SMALL: usize = 2 << 10;
 
 /// One connection.
@@ -31,7 +32,7 @@ pub(super) struct Conn {
     pub(super) timer: Option<TimerKey<Timer>>,
     /// When the connection is looked after next; the timer may come earlier and is then set again.
     pub(super) deadline: Tick,
-    /// The shell was told not to read; it is told when it may.
+    /// The shell was told not to read the connection, and will be told when it may.
     pub(super) paused: bool,
     pub(super) flush_queued: bool,
 }
@@ -78,7 +79,7 @@ pub(super) struct Upstream {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum UpstreamState {
     Connecting,
-    /// The head of an answer is awaited.
+    /// Waits for the head of an answer.
     Head,
     /// The body of an answer is being read.
     Body,

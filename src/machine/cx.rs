@@ -2,8 +2,9 @@
 //! connection, exchange or session.
 //!
 //! In: a configuration, a seed, a secret. Out: one value that is passed down by `&mut`.
-//! Laws: all randomness of the machine comes from here, and so does its time; a reaction may begin, trim or drop another
-//! exchange, and leaves what follows for that one, such as its last reader's leaving, as an [`After`].
+//! Laws: all randomness of the machine comes from here, and so does its time; a reaction may begin, trim or drop
+//! another exchange; what follows from that for the other one, such as that its last reader has left, waits as an
+//! [`After`].
 
 use super::find::identity::Secret;
 use super::io::Output;
@@ -17,12 +18,12 @@ use crate::track::{Budget, GapReason, Interner, TrackContext, TrackLimits};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Places for what is left to be done that are kept between two inputs.
+/// The capacity that the queue of work left to do keeps when it is empty.
 const KEPT_AFTER: usize = 64;
 
 /// What a reaction leaves to be done once it is over, before [`Machine::handle`](super::Machine::handle) returns.
 ///
-/// So no reaction runs inside another one, and none finds its exchange changed under its hands. The queue is bounded by
+/// So no reaction runs inside another one, and no exchange changes while its own reaction runs. The queue is bounded by
 /// the tables: an exchange or a connection is on it at most once for each reason, and `handle` leaves it empty.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum After {

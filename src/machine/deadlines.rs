@@ -1,7 +1,8 @@
 //! Everything that an exchange waits for, and the nearest of these deadlines as its timer.
 //!
-//! In: an exchange and its route's settings. Out: seven points in time, [`Tick::NEVER`] where it does not wait.
-//! Law: an event moves deadlines away and costs no timer work; they are looked at when the timer fires.
+//! In: an exchange and its route's settings. Out: seven points in time; [`Tick::NEVER`] for what the exchange does not
+//! wait for.
+//! Law: an event moves deadlines away and costs no timer work; the deadlines are compared only when the timer fires.
 
 use super::cx::Cx;
 use super::exchange::{Exchange, Phase};
@@ -14,7 +15,7 @@ use crate::http::Method;
 pub(super) struct Deadlines {
     /// The next attempt to reach upstream.
     pub(super) attempt: Tick,
-    /// A held client is told that a stream begins.
+    /// A held client gets a head of segno's own, which says that a stream begins.
     pub(super) hold: Tick,
     /// The wait for upstream ends.
     pub(super) give_up: Tick,
@@ -35,12 +36,12 @@ impl Deadlines {
         let held = x.is_held();
         let may_open = x.is_stream_request() && !x.readers().head_sent;
         let limit = wait_limit(x, route);
-        // A full socket needs no heartbeat, and `last_sent` then tells since when it has been full.
+        // A full socket needs no heartbeat. Its `last_sent` says since when the socket has been full.
         let beats = x.is_open_stream() && !route.heartbeat.is_zero() && x.readers().any_free();
         let beats = beats && !matches!(x.phase, Phase::Ending(_));
         Self {
             attempt: match x.phase {
-                // One that awaits its body is timed by its connection.
+                // A held request waits for its body, which its connection's timer limits.
                 Phase::Waiting { at, .. } if !held => at,
                 _ => never,
             },
@@ -70,7 +71,7 @@ fn wait_limit(x: &Exchange, route: &Route) -> Span {
         _ => route.response_timeout,
     };
     match x.phase {
-        // The first attempt heals nothing, and has the time that a connection may take.
+        // The first attempt is no heal. It may take as long as a connection may take to open.
         Phase::Connecting { wait, .. } | Phase::Asked { wait, .. } if wait.tries <= 1 && !x.has_begun() => {
             limit.max(route.connect_timeout)
         }

@@ -40,10 +40,10 @@ enum Answer {
     Stream(Box<Stream>),
 }
 
-/// What an exchange has while its answer is no event stream.
+/// What an exchange has while its answer is not an event stream.
 struct Plain {
     readers: Readers,
-    /// The request is held back until its body tells where it belongs.
+    /// The request, held back until its body shows which stream it belongs to.
     held: Option<Box<HeldRequest>>,
 }
 
@@ -60,15 +60,15 @@ pub(super) struct Request {
     pub(super) has_body: bool,
     pub(super) identity: Identity,
     pub(super) era: Era,
-    /// No header told the era: the body may, until upstream answers.
+    /// No header gives the era. The body may still give it, until upstream answers.
     pub(super) era_open: bool,
     /// The client's cursor, if it is one of segno's own and so does not go upstream.
     pub(super) asked: Option<Box<[u8]>>,
     /// Why events before the first one are gone. The client is told with the head.
     pub(super) gap: Option<GapReason>,
-    /// The head of the GET that goes on where this POST was cut, if the protocol has one.
+    /// The head of the GET that asks for the rest after a cut of this POST, if the protocol has one.
     pub(super) resume_head: Option<Box<[u8]>>,
-    /// The body is sent on in chunks, since its length was not told.
+    /// The body is sent on in chunks, since its length is not known.
     pub(super) chunked_body: bool,
 }
 
@@ -92,9 +92,9 @@ pub(super) enum Phase {
 /// How an answer ends for the client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Ending {
-    /// As a whole answer ends: a last chunk, and the connection goes on if it may.
+    /// As a whole answer: with a last chunk, and the connection stays open if it may.
     Clean,
-    /// As a cut: no last chunk; a reset where there are no chunks.
+    /// As a cut: without a last chunk, or with a reset where there are no chunks.
     Cut,
 }
 
@@ -212,7 +212,7 @@ impl Exchange {
         }
     }
 
-    /// Whether the request is held back until its body tells where it belongs.
+    /// Whether the request is held back until its body shows which stream it belongs to.
     pub(super) fn is_held(&self) -> bool {
         matches!(&self.answer, Answer::Plain(plain) if plain.held.is_some())
     }
@@ -249,7 +249,7 @@ impl Exchange {
         self.stream().is_none_or(Stream::is_delivered)
     }
 
-    /// Whether its readers have all left, and it is kept for those that come back.
+    /// Whether all readers have left, and the stream is kept for clients that come back.
     pub(super) fn is_detached(&self) -> bool {
         self.stream().is_some_and(|stream| stream.detached.is_some())
     }
@@ -264,7 +264,7 @@ impl Exchange {
         self.stream().is_some_and(|stream| stream.begun)
     }
 
-    /// Whether upstream can be asked to go on behind a cut: a GET of an event stream, or a POST whose protocol has a
+    /// Whether upstream can be asked to go on after a cut: a GET of an event stream, or a POST whose protocol has a
     /// GET for it.
     pub(super) fn can_heal(&self) -> bool {
         self.is_stream_request() || self.stream().is_some() && self.request.resume_head.is_some()
@@ -292,8 +292,8 @@ impl Exchange {
         }
     }
 
-    /// Sends the stream's head to the readers that have none yet, and the gap with it that lies in front of the first
-    /// event.
+    /// Sends the stream's head to the readers that have none yet, and with it the gap before the first event, if there
+    /// is one.
     pub(super) fn send_heads(&mut self, cx: &mut Cx, conns: &mut Conns, head: &ResponseHead) {
         let route = self.route();
         let Self { request, answer, .. } = self;
@@ -306,7 +306,7 @@ impl Exchange {
         }
     }
 
-    /// Something new lies in the log: cuts the readers for which it came too late, and has all others flushed.
+    /// The log has changed: cuts the readers whose next bytes have left it, and flushes all others.
     #[inline]
     pub(super) fn show(&mut self, cx: &mut Cx, conns: &mut Conns, key: ExchangeKey) {
         self.cut_fallen(cx, conns, key);
@@ -373,7 +373,7 @@ impl Exchange {
 }
 
 impl Request {
-    /// Settles the era by what the body told.
+    /// Settles the era by the revision that the body has given, if it has given one by now.
     pub(super) fn settle_era(&mut self, revision: Option<&[u8]>) {
         if let Some(revision) = revision.filter(|_| self.era_open) {
             self.era = Era::of_body(revision);
@@ -396,12 +396,12 @@ impl Request {
         idempotent && !self.has_body
     }
 
-    /// Whether only the client that a session was given to can ask so.
+    /// Whether the request names a session that nobody can guess.
     pub(super) fn is_secret(&self) -> bool {
         self.era.is_resumable_mcp() && self.identity.named
     }
 
-    /// The id behind which the client goes on, whether it goes upstream or stays here.
+    /// The id after which the client wants to go on, whether that id goes upstream or stays here.
     pub(super) fn wanted(&self) -> Option<&[u8]> {
         self.asked.as_deref().or(self.cursor.as_deref())
     }

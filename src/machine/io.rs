@@ -2,7 +2,7 @@
 //!
 //! In: [`Input`]s. Out: [`Output`]s, [`Slices`] to send, [`Checkpoint`]s for the store.
 //! Laws: these are plain values, so that a test can write them down and a shell can carry them out; an input with a
-//! stale key is no error, since the connection may have been closed while the news travelled.
+//! stale key is no error, since the connection may have been closed before the input arrived.
 
 use super::keys::{ConnKey, ExchangeKey};
 use super::notice::{ConnectError, Notice};
@@ -41,7 +41,7 @@ pub enum Input<'a> {
         /// The connection.
         conn: ConnKey,
     },
-    /// The connection broke: a reset, a time-out of the kernel's, a TLS truncation.
+    /// The connection broke: a reset, a time-out in the kernel, a TLS truncation.
     Reset {
         /// The connection.
         conn: ConnKey,
@@ -50,19 +50,19 @@ pub enum Input<'a> {
     Written {
         /// The connection.
         conn: ConnKey,
-        /// How many bytes. Fewer than it was given, none included, means that the socket is full.
+        /// How many bytes. Fewer than the socket was given (0 is possible) means that the socket is full.
         bytes: usize,
     },
     /// The store has answered an [`Output::Lookup`].
     LookedUp {
-        /// Who asked.
+        /// The exchange that asked.
         exchange: ExchangeKey,
         /// What the store knows; empty where it knows nothing or is away.
         found: Vec<StoredStream>,
     },
     /// Time has passed.
     Time,
-    /// Accept no more clients: streams are cut so that their clients go elsewhere, other requests may end.
+    /// Accept no more clients: streams are cut so that their clients go elsewhere, other requests may finish.
     Drain,
 }
 
@@ -74,7 +74,8 @@ pub enum Output {
         /// The connection.
         conn: ConnKey,
     },
-    /// There is no place for the socket just accepted: answer 503 and close it.
+    /// The socket just accepted gets no place, since all are taken or clients are no longer accepted: answer 503 and
+    /// close it.
     Refuse,
     /// Open a connection to the route's upstream.
     Connect {
@@ -168,7 +169,7 @@ pub enum Checkpoint {
         /// Whether the record stays in the store.
         keep: bool,
     },
-    /// The record of a stream that ended earlier is of no use any more.
+    /// The record of a stream that ended earlier is no longer needed.
     Forgotten {
         /// The name under which the store knows it.
         name: StreamName,
@@ -178,14 +179,14 @@ pub enum Checkpoint {
 /// A question for the store: what is known of a session's streams.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Lookup {
-    /// Who waits for the answer.
+    /// The exchange that waits for the answer.
     pub exchange: ExchangeKey,
     /// The session's name in the store.
     pub session: Box<[u8]>,
     /// How many bytes of recent events are wanted of each stream, at most; 0: cursors alone.
     pub log_bytes: usize,
-    /// The id behind which the client goes on; empty where it names none. Streams whose events do not have this id (or,
-    /// where it is one of segno's own, another id of the same stream) need not be told of.
+    /// The id after which the client wants to go on; empty if the client names none. The answer may leave out a stream
+    /// if none of its events has this id or, where the id is segno's own, another id of the same stream.
     pub wanted: Box<[u8]>,
 }
 
@@ -209,7 +210,7 @@ pub struct StoredEvents {
     pub meta: Box<[u8]>,
     /// The number of the first event.
     pub first: u64,
-    /// The events, one behind the other.
+    /// The events, one after the other.
     pub bytes: Vec<u8>,
 }
 
@@ -224,6 +225,6 @@ pub struct EventPart {
     pub ends: Box<[u32]>,
     /// What is needed to go on with the stream.
     pub meta: Box<[u8]>,
-    /// The route, by its place in the configuration: its bounds rule the stored log too.
+    /// The route, by its place in the configuration: its bounds apply to the stored log, too.
     pub route: usize,
 }

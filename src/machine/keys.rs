@@ -1,6 +1,6 @@
 //! The names by which the parts of the machine point at each other: keys, seats, timers.
 //!
-//! In: nothing. Out: names without content, so that a file which only passes one on need not know what it opens.
+//! In: nothing. Out: keys that say nothing of their values, so that a file can pass a key on without knowing its type.
 //! Law: a key opens nothing once its value has gone, also when the place has been given to another value.
 
 use crate::base::{Key, Tick};
@@ -41,7 +41,7 @@ pub(super) enum Timer {
     Sessions,
 }
 
-/// A timer that is only ever moved forward in time when it fires: a deadline that moves away costs nothing.
+/// A timer that moves to a later time only when it fires, so that a deadline which moves away costs nothing.
 #[derive(Debug)]
 pub(super) struct Alarm {
     timer: Option<TimerKey<Timer>>,

@@ -1,10 +1,10 @@
 //! The sans-IO whole: clients, upstreams and event streams as one state machine.
 //!
-//! In: [`Input`]s (what sockets, the store and the clock say), each with the time. Out: [`Output`]s (what sockets shall
+//! In: [`Input`]s (what sockets, the store and the clock say), each with the time. Out: [`Output`]s (what sockets must
 //! do), bytes to send ([`Machine::transmit`]), [`Checkpoint`]s for the store, counts, and the next time to be called.
 //!
 //! **The law of the loop.** Every [`Machine::handle`] is followed by draining [`Machine::poll_output`] until it gives
-//! `None`, before the next news from outside. What an output led to, such as a write, may be handled on the way. As
+//! `None`, before the next input from outside. The result of an output, such as a write, may be handled in between. As
 //! code that compiles:
 //!
 //! ```
@@ -14,7 +14,7 @@
 //! /// What the shell has beside the machine: sockets, a clock, a store.
 //! trait Shell {
 //!     fn now(&mut self) -> Tick;
-//!     /// Waits for news of sockets, at most until then. `false`: stop.
+//!     /// Waits until a socket is ready, at most until this time. `false`: stop.
 //!     fn wait(&mut self, until: Option<Tick>) -> bool;
 //!     /// The next connection that can be read, if there is one.
 //!     fn readable(&mut self) -> Option<ConnKey>;
@@ -31,7 +31,7 @@
 //!     while shell.wait(machine.poll_timeout()) {
 //!         // 2. Read the clock once a turn.
 //!         let now = shell.now();
-//!         // 3. Read each socket with news, as far as the machine has room.
+//!         // 3. Read each socket that is ready, as far as the machine has room.
 //!         while let Some(conn) = shell.readable() {
 //!             let room = machine.poll_read(conn);
 //!             if room > 0 {
@@ -46,7 +46,7 @@
 //!         // 4. Let time pass.
 //!         machine.handle(Input::Time, now);
 //!         drain(machine, shell, now);
-//!         // 5. Once a turn, take what the store and the metrics shall know.
+//!         // 5. Once a turn, take the checkpoints for the store and the counts for the metrics.
 //!         machine.drain_checkpoints(|checkpoint| println!("{checkpoint:?}"));
 //!         machine.drain_counts(|count, n| println!("{} +{n}", count.name()));
 //!     }
@@ -77,7 +77,7 @@
 //! ```
 //!
 //! **Inside.** `io` is the door, `cx` what is lent to every reaction. A `stream` owns its readers, `find` says whose
-//! log a request belongs to, `book` keeps what the store shall know. `flow` holds the conductors, which alone see all
+//! log a request belongs to, `book` keeps what the store is told. `flow` holds the conductors, which alone see all
 //! of these together.
 //!
 //! Laws: nothing here reads a clock, a socket or a random source; all tables and buffers are bounded at start; no
@@ -125,7 +125,7 @@ use pool::Conns;
 use std::sync::Arc;
 use stream::Stream;
 
-/// Places for outputs that are kept between two inputs; a wave of timers may need many more for a moment.
+/// The capacity that the queue of outputs keeps when it is empty. A wave of timers may need far more for a moment.
 const KEPT_OUTPUTS: usize = 4_096;
 
 /// All connections and exchanges of one reactor.
@@ -166,7 +166,7 @@ impl Machine {
         }
     }
 
-    /// Takes in what happened. A stale key is no error: the connection was closed while the news travelled.
+    /// Takes in what happened. A stale key is no error: the connection was closed before the input arrived.
     pub fn handle(&mut self, input: Input<'_>, now: Tick) {
         self.cx.now = now.max(self.cx.now);
         match input {
@@ -200,7 +200,7 @@ impl Machine {
         self.check_a_few();
     }
 
-    /// Does what reactions have left to be done.
+    /// Does the work that reactions left on the queue.
     fn finish(&mut self) {
         while let Some(after) = self.cx.pop_after() {
             match after {
@@ -241,7 +241,7 @@ impl Machine {
         self.cx.wheel.next_deadline()
     }
 
-    /// Hands over what the store shall know since the last call.
+    /// Hands over the checkpoints for the store since the last call.
     pub fn drain_checkpoints(&mut self, each: impl FnMut(Checkpoint)) {
         self.book.drain(&mut self.cx, &mut self.exchanges, each);
     }
@@ -294,7 +294,7 @@ impl Machine {
     }
 
     /// The clients that a stop must reset: their answers end with the connection, so that after an ordinary close they
-    /// would take what they have for a whole answer. All other clients see by themselves that theirs is cut.
+    /// would take what they have for a whole answer. All other clients can tell that their answer was cut.
     pub fn must_reset_on_stop(&self) -> impl Iterator<Item = ConnKey> {
         let until_close = |(key, seat)| {
             let reader = self.exchanges.get(key).and_then(|x| x.readers().get(seat));

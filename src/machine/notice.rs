@@ -1,6 +1,7 @@
 //! What the machine wants logged: values, so that tests read them and the shell writes them.
 //!
-//! Law: each says what was being done, to what, and what happens next. All are rare: none is made per event.
+//! In: what a reaction found. Out: one line of text for each notice.
+//! Laws: each says what was being done, to what, and what happens next; notices are rare, and none is made per event.
 
 use crate::base::Span;
 use crate::track::GapReason;
@@ -39,12 +40,12 @@ impl fmt::Display for ConnectError {
 /// Something worth a log line.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Notice {
-    /// An event stream was cut by upstream and will be asked for again.
+    /// An event stream has lost its upstream, and its rest will be asked for.
     HealBegan {
         /// Method and target.
         target: Box<str>,
     },
-    /// A cut was healed.
+    /// Upstream has answered with the rest of the stream.
     Healed {
         /// Method and target.
         target: Box<str>,
@@ -53,19 +54,19 @@ pub enum Notice {
         /// From the cut to the answer.
         took: Span,
     },
-    /// A stream was cut for the client: it could not be healed.
+    /// A client of a stream is cut, since the stream cannot go on for it.
     NotHealed {
         /// Method and target.
         target: Box<str>,
         /// Why.
         why: Box<str>,
     },
-    /// A stream that nobody came back to is dropped.
+    /// A stream is dropped: no client came back before its time or its bytes ran out.
     LetGo {
         /// Method and target.
         target: Box<str>,
     },
-    /// An attempt to reach upstream failed; another follows, or the client is told.
+    /// An attempt to reach upstream failed. Another follows, or the client is answered or cut.
     AttemptFailed {
         /// Method and target.
         target: Box<str>,
@@ -102,7 +103,7 @@ pub enum Notice {
     },
     /// All places for streams or connections are taken.
     Full {
-        /// What there is no place for.
+        /// What could not get a place.
         what: &'static str,
     },
 }
@@ -117,21 +118,40 @@ impl Notice {
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::HealBegan { target } => write!(f, "{target}: upstream cut the stream; asking for the rest"),
-            Self::Healed { target, tries, took } => write!(f, "{target}: healed after {took}, attempts: {tries}"),
+            Self::HealBegan { target } => {
+                write!(f, "{target}: the event stream lost its upstream; asking for the rest")
+            }
+            Self::Healed { target, tries, took } => {
+                write!(f, "{target}: healed after {took}, attempts: {tries}; the event stream goes on")
+            }
             Self::NotHealed { target, why } => write!(f, "{target}: {why}; the client is cut and may come back"),
-            Self::LetGo { target } => write!(f, "{target}: nobody came back to the stream; let go of"),
+            Self::LetGo { target } => {
+                write!(f, "{target}: nobody came back to the event stream within its `linger` bounds; dropping it")
+            }
             Self::AttemptFailed { target, why, next: Some(next) } => {
                 write!(f, "{target}: {why}; trying again in {next}")
             }
-            Self::AttemptFailed { target, why, next: None } => write!(f, "{target}: {why}; giving up"),
-            Self::Gap { target, reason } => write!(f, "{target}: stated a gap to the client: {}", reason.as_str()),
-            Self::EncodedStream { target } => {
-                write!(f, "{target}: the event stream is in a content coding; it passes untracked and cannot be healed")
+            Self::AttemptFailed { target, why, next: None } => {
+                write!(f, "{target}: {why}; giving up, with no further attempt")
             }
-            Self::Malformed { target, why } => write!(f, "{target}: upstream broke HTTP: {why}"),
-            Self::RequestRefused { status, why } => write!(f, "refused a request with {status}: {why}"),
-            Self::Full { what } => write!(f, "no place for another {what}; clients are refused until one ends"),
+            Self::Gap { target, reason } => {
+                write!(f, "{target}: events are missing ({}); the client is told of the gap", reason.as_str())
+            }
+            Self::EncodedStream { target } => {
+                write!(
+                    f,
+                    "{target}: upstream compressed the event stream; passing it on as it is, without resume or heal"
+                )
+            }
+            Self::Malformed { target, why } => {
+                write!(f, "{target}: upstream broke HTTP's rules: {why}; dropping its connection")
+            }
+            Self::RequestRefused { status, why } => {
+                write!(f, "refused a request with status {status}: {why}; closing its connection")
+            }
+            Self::Full { what } => {
+                write!(f, "all places for a {what} are taken; new requests are refused or wait until one is free")
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Ordinary answers: head and body go to the client as upstream sent them.
 //!
-//! In: heads and bodies of answers that are no event stream. Out: the same for the client, framed for its version.
-//! Law: nothing is kept; what the client does not take holds upstream up.
+//! In: heads and bodies of answers that are not event streams. Out: the same for the client, framed for its version.
+//! Law: nothing is kept; upstream waits while the client does not take what has come.
 //! Source: RFC 9110, 15.2 (interim responses).
 
 use super::conn::Conn;
@@ -13,7 +13,7 @@ use super::stream::Body;
 use crate::http::{self, BodyDecoder, BodyLength, Piece, ResponseFraming, ResponseHead, Version};
 
 impl Exchange {
-    /// An interim answer goes on to the client, if it understands those and still waits.
+    /// Sends an interim answer on to the client, if the client understands interim answers and still waits.
     pub(super) fn pass_interim(&self, cx: &mut Cx, conns: &mut Conns, head: &ResponseHead) {
         let reader = self.readers().only().filter(|_| self.stream().is_none());
         if let Some(reader) = reader.filter(|reader| reader.version != Version::Http10 && !reader.head_sent)

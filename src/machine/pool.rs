@@ -1,7 +1,8 @@
 //! All connections: where each is found, when it is looked after, and which ones to upstream are idle.
 //!
-//! In: connections as they come. Out: flushes, reads and closes asked for, each once; idle connections for reuse.
-//! Laws: a connection in the pool carries nothing and has a timer; of the idle ones the latest used goes first; a
+//! In: connections as they come. Out: requests to the shell for flushes, reads and closes, each made once; idle
+//! connections for reuse.
+//! Laws: a connection in the pool carries nothing and has a timer; of the idle ones the latest used is taken first; a
 //! request that must not be sent twice travels only on a connection that upstream has hardly had time to close.
 
 use super::conn::{Conn, UpstreamState};
@@ -56,7 +57,7 @@ impl Conns {
         self.table.insert(conn)
     }
 
-    /// Takes a connection out whose socket the shell has closed already.
+    /// Removes a connection whose socket the shell has closed already.
     pub(super) fn remove(&mut self, cx: &mut Cx, conn: ConnKey) -> Option<Conn> {
         let c = self.table.remove(conn)?;
         if let Some(timer) = c.timer {
@@ -86,13 +87,13 @@ impl Conns {
         }
     }
 
-    /// Whether a connection has something to be read that was held back: in its input, or in its socket.
+    /// Whether bytes of a connection were held back unread: in its input, or in its socket.
     #[inline]
     pub(super) fn is_held_back(&self, conn: ConnKey) -> bool {
         self.table.get(conn).is_some_and(|c| c.paused || !c.input.is_empty())
     }
 
-    /// Asks for a flush, once until it is taken up.
+    /// Asks for a flush, unless one is queued already.
     #[inline]
     pub(super) fn flush(&mut self, cx: &mut Cx, conn: ConnKey) {
         if let Some(c) = self.table.get_mut(conn)

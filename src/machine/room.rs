@@ -1,6 +1,7 @@
 //! How much may be read from a connection now: the back-pressure between the two sides of an exchange.
 //!
-//! In: a connection, its exchange, and what waits on the other side. Out: bytes, or what is to be read next.
+//! In: a connection, its exchange, and what waits on the other side. Out: a number of bytes, or which bytes to read
+//! next.
 //! Laws: a client is read no faster than upstream takes its request body; upstream is read no faster than the log or
 //! the client takes the answer. If there will never be more room than there is now, then any room is enough.
 
@@ -14,10 +15,10 @@ use super::pool::Conns;
 /// Bytes of a next request that are taken in while one is being served.
 const PIPELINE: usize = 4 << 10;
 
-/// Room in a log below which upstream is not read again yet, so that reads stay worth their call.
+/// Upstream is not read again while a log has less room than this, so that each read is worth its system call.
 const LOW_ROOM: usize = 4 << 10;
 
-/// What is read next of an upstream's body.
+/// Which bytes of an upstream's body to read next.
 pub(super) enum NextRead {
     /// There is no room, or nothing waits.
     Nothing,
@@ -65,14 +66,15 @@ fn upstream_room(cx: &Cx, conns: &Conns, c: &Conn, state: UpstreamState, x: Opti
         (UpstreamState::Head, _) => cx.config.limits.header_bytes.saturating_sub(c.input.len()),
         (UpstreamState::Body, _) if !c.input.is_empty() => 0,
         (UpstreamState::Body, Some(x)) => match answer_room(cx, conns, x) {
-            // Other streams have taken the room, and no reader of this one will make any. The next byte shows it.
+            // Other streams have used up the budget, and the readers of this stream have taken everything, so they will
+            // make no room. One more byte shows whether the log holds a part of an event ([`Stream::unstick`]).
             0 if matches!(x.phase, Phase::Streaming { .. }) && x.is_delivered() => 1,
             room => room,
         },
     }
 }
 
-/// How much of a body there is room for.
+/// How many bytes of a body there is room for.
 fn answer_room(cx: &Cx, conns: &Conns, x: &Exchange) -> usize {
     match x.stream() {
         Some(stream) => stream.tracker.room(&cx.limits[x.route()], &cx.budget),
@@ -86,7 +88,7 @@ fn answer_room(cx: &Cx, conns: &Conns, x: &Exchange) -> usize {
 }
 
 impl Exchange {
-    /// Which bytes of an upstream's body are read next, if there is room. Some of them were held back.
+    /// Which bytes of an upstream's body to read next, if there is room: first those that were held back.
     pub(super) fn next_read(&mut self, cx: &mut Cx, conns: &mut Conns, conn: ConnKey) -> NextRead {
         let has_input = conns.get(conn).is_some_and(|c| !c.input.is_empty());
         let enough = self.has_room(cx, conns);

@@ -14,7 +14,7 @@ use crate::base::{Count, Span};
 use crate::http;
 use std::net::IpAddr;
 
-/// How long a connection is read after the last answer, so that the client reads it before it sees the close.
+/// How long a connection is read after its last answer, so that the client reads the answer before it sees the close.
 const HALF_CLOSED_FOR: Span = Span::from_secs(2);
 
 impl Conns {
@@ -67,7 +67,7 @@ impl Conns {
         self.read_again(cx, conn);
     }
 
-    /// Everything for a closing client is sent: shuts our side, and reads on for a while, since a close with unread
+    /// A closing client has been sent everything: shuts our side, and reads on for a while, since a close with unread
     /// input would reset the connection before the client has read the answer (RFC 9112, 9.6).
     pub(super) fn on_closing_flushed(&mut self, cx: &mut Cx, conn: ConnKey) {
         let Some(c) = self.get_mut(conn) else { return };

@@ -11,7 +11,7 @@ pub(super) enum Situation {
     Plain,
     /// The client has no head yet; it asked for an event stream and can be held.
     Held,
-    /// The client was sent a head of segno's own; it came without a cursor and has no events.
+    /// The client was sent a head of segno's own. It came without a cursor and has had no events.
     Opened,
     /// The client is in the middle of a stream and has a cursor.
     Healing,

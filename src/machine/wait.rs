@@ -18,7 +18,7 @@ pub(super) const STEADY: Span = Span::from_secs(5);
 pub(super) struct Wait {
     /// When it began: with the request, or with the cut.
     pub(super) since: Tick,
-    /// What upstream last asked for with `Retry-After`; zero where it did not.
+    /// What upstream last asked for with `Retry-After`; zero if it did not.
     pub(super) retry_after: Span,
     /// Attempts so far.
     pub(super) tries: u32,
@@ -31,7 +31,7 @@ impl Wait {
         Self { since: now, retry_after: Span::ZERO, tries: 0, paced: false }
     }
 
-    /// Time until the next attempt behind one that failed. `retry`: what the stream's `retry:` field asks for.
+    /// Time until the next attempt after one that failed. `retry`: what the stream's `retry:` field asks for.
     pub(super) fn backoff(&mut self, random: u64, retry: Option<Span>) -> Span {
         let retry_after = Some(std::mem::take(&mut self.retry_after)).filter(|wait| !wait.is_zero());
         BACKOFF.delay_at_least(self.tries.saturating_sub(1), random, retry.max(retry_after))
@@ -43,7 +43,7 @@ impl Wait {
     }
 }
 
-/// Spaces attempts out: a burst of one second's worth, then one each 1/rate.
+/// Spaces attempts out: at first as many at once as one second allows, then one every 1/rate seconds.
 ///
 /// Source: the generic cell rate algorithm (ITU-T I.371, annex A), in its virtual scheduling form.
 #[derive(Debug)]

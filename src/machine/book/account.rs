@@ -1,7 +1,7 @@
 //! A stream as the store sees it.
 //!
 //! In: what was emitted of the stream. Out: whether something new is to be emitted.
-//! Law: a stream's name comes before its first mark, and nothing comes behind its end.
+//! Law: a stream's name comes before its first mark, and nothing comes after its end.
 
 use crate::machine::keys::SessionKey;
 

@@ -6,6 +6,24 @@
 //! Laws: what is emitted has been delivered; a stream's name comes before its first mark and its end after its last;
 //! a stream is looked at once a turn, however many events it had; a session has a bounded number of streams, and of
 //! those that nobody reads the oldest goes first.
+//!
+//! How a delivered mark reaches the store:
+//!
+//! ```text
+//! a socket takes bytes --note_moved--> `moved`: a list that has each stream at most once
+//!                                         |
+//!               once a turn, each stream: drain            the stream ends: close
+//!                                         |                   |
+//!                                         v                   v
+//!                                      emit_mark           emit_mark, then Ended
+//! ```
+//!
+//! `emit_mark` first brings the mark up to date: with one reader the tracker has moved it already, with several it
+//! moves to the slowest reader that counts. If the mark has moved, the id of its event goes out as `Delivered`; the
+//! first time `Began` goes before it, with the stream's name. If the mark stands where it was emitted last, `Seen` says
+//! that the stream is still in use. No client can go on from an event without an id, so such a mark is not emitted; a
+//! later one will be. With `durable`, new events go out too. A stream without an emitted mark has no record, and gets
+//! no `Ended`.
 
 pub(super) mod account;
 pub(super) mod sessions;
@@ -20,16 +38,16 @@ use crate::timer::TimerKey;
 use account::Account;
 use sessions::{AllRead, Sessions};
 
-/// Places that are kept from one turn to the next. A wave of timers may need many more for a moment.
+/// The capacity that a list keeps from one turn to the next. After a wave of timers it may need far more for a moment.
 const KEPT: usize = 1_024;
 
-/// Streams of one session that nobody reads.
+/// How many streams that nobody reads one session may have.
 const DETACHED: usize = 16;
 
 /// Sessions that are forgotten in one go, so that other connections do not wait for all of them.
 const EXPIRED_AT_ONCE: usize = 256;
 
-/// Sessions, and news for the store.
+/// Sessions, and checkpoints for the store.
 pub(super) struct Book {
     pub(super) sessions: Sessions,
     /// Streams: exchanges that have an account.
@@ -47,7 +65,7 @@ impl Book {
         Self { sessions: Sessions::new(sessions), streams: 0, moved: Vec::new(), checkpoints: Vec::new(), timer: None }
     }
 
-    /// Hands over the news for the store since the last call.
+    /// Hands over the checkpoints since the last call.
     pub(super) fn drain(&mut self, cx: &mut Cx, exchanges: &mut Exchanges, mut each: impl FnMut(Checkpoint)) {
         self.checkpoints.drain(..).for_each(&mut each);
         let mut moved = std::mem::take(&mut self.moved);

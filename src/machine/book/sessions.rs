@@ -41,7 +41,7 @@ pub(in crate::machine) struct Sessions {
     newest: Option<SessionKey>,
 }
 
-/// There is no place for another session: all have readers.
+/// All places are taken by sessions that have readers.
 pub(in crate::machine) struct AllRead;
 
 impl Sessions {
@@ -67,10 +67,10 @@ impl Sessions {
         self.index.find(hash(id), is).copied()
     }
 
-    /// The session with this identity, made now if there is none. Full: the one to forget first, if one may be.
+    /// The session with this identity, made now if there is none.
     ///
     /// # Errors
-    /// The idle session to be forgotten before there is a place, or [`AllRead`].
+    /// All places are taken: gives the idle session to forget first, or [`AllRead`] if none is idle.
     pub(in crate::machine) fn open(&mut self, id: u128, now: Tick) -> Result<SessionKey, Result<SessionKey, AllRead>> {
         if let Some(key) = self.find(id) {
             return Ok(key);
@@ -169,7 +169,7 @@ impl Session {
         u128::from_ne_bytes(self.id)
     }
 
-    /// The stream goes on under its number, so its record is no longer that of an ended stream.
+    /// The stream goes on under its number, so its record no longer belongs to an ended stream.
     pub(in crate::machine) fn forget_record(&mut self, stream: u64) {
         if let Some(records) = &mut self.records {
             records.0.retain(|other| *other != stream);
@@ -181,7 +181,7 @@ impl Session {
         self.records.take().into_iter().flat_map(|records| records.0)
     }
 
-    /// Notes that a stream has ended and left a record. The record that has to go for it, if one has.
+    /// Notes that a stream has ended and left a record. Returns the record that must go to make room, if one must.
     pub(in crate::machine) fn note_record(&mut self, stream: u64) -> Option<u64> {
         self.forget_record(stream);
         let records = &mut self.records.get_or_insert_default().0;

@@ -23,10 +23,10 @@ const META: usize = 9;
 /// How long a request waits for the store.
 const PATIENCE: Span = Span::from_secs(1);
 
-/// Bytes of what a person knows a session by.
+/// The most bytes of those words in a session's name.
 const SHOWN: usize = 160;
 
-/// A session's name in the store: what a person knows it by, and the hash that makes it one of a kind.
+/// A session's name in the store: words that a person knows it by, and a hash that no other session has.
 pub(in crate::machine) fn session_name(x: &Exchange, session_header: &str) -> Box<[u8]> {
     let identity = &x.request.identity;
     let target = x.target();
@@ -41,7 +41,8 @@ pub(in crate::machine) fn session_name(x: &Exchange, session_header: &str) -> Bo
 pub(super) fn next_part(x: &mut Exchange) -> Option<EventPart> {
     let (route, target, is_get) = (x.route(), x.request.identity.target, x.request.method == Method::Get);
     let stream = x.stream_mut()?;
-    // Of an event above the bound only a part may be held: what is stored begins behind it, and its number tells.
+    // The log may hold only a part of an event above the bound. What is stored then begins after that event, and the
+    // number of the first stored event shows it.
     let from = stream.stored.max(stream.tracker.replay_start()?);
     let (end, ends) = stream.tracker.events_behind(from);
     if ends.is_empty() {
@@ -96,7 +97,7 @@ impl Exchange {
 }
 
 impl Finder<'_> {
-    /// The one stored stream whose events have the id that a request goes on behind.
+    /// The one stored stream that has an event with the id after which a request wants to go on.
     pub(in crate::machine) fn pick(
         self,
         request: &Request,
@@ -114,7 +115,7 @@ impl Finder<'_> {
             }
             match own {
                 Some(token) => self.cx.secret.token(stored.stream) == token,
-                // What a POST began is only found by what nobody can guess.
+                // A stream that a POST began is only found by something that nobody can guess.
                 None => (is_get || request.is_secret()) && sse::ids(&log.bytes).any(|found| found == id),
             }
         };

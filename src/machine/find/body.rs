@@ -93,7 +93,7 @@ impl HeldRequest {
         if self.decoder.is_done() && input.len() <= HELD { Progress::Whole } else { Progress::Unknown }
     }
 
-    /// Whether the body is the one of a request that passed.
+    /// Whether the body is the same as the body of a request that passed.
     pub(in crate::machine) fn is_repeat_of(&self, first: &HeardBody) -> bool {
         first.is_same(&self.heard)
     }
@@ -103,7 +103,7 @@ impl HeldRequest {
         self.seen
     }
 
-    /// How much more of a body may be held back, of which `held` bytes are.
+    /// How many more bytes of a body may be held back, when `held` bytes already are.
     pub(in crate::machine) fn room(held: usize) -> usize {
         HELD.saturating_sub(held).max(1)
     }

@@ -1,6 +1,6 @@
 //! Which protocol a request speaks, as far as that changes what segno may do with it.
 //!
-//! In: request heads, and what a body tells of itself. Out: an [`Era`].
+//! In: request heads, and the revision that a body gives. Out: an [`Era`].
 //! Law: a header goes before the body, and without either a request is plain HTTP.
 //! Source: Model Context Protocol, transports, revisions 2025-03-26 to 2026-07-28: up to 2025-11-25 a disconnect is not
 //! a cancel and a stream is resumed by GET with `Last-Event-ID`; from 2026-07-28 closing a stream cancels it.
@@ -44,7 +44,7 @@ impl Era {
     }
 
     /// The era by the `_meta` of a request's body. Only requests from 2026-07-28 on have a revision there, so a
-    /// revision that is no date is a draft of a later one.
+    /// revision that is not a date is a draft of a later one.
     pub(in crate::machine) fn of_body(revision: &[u8]) -> Self {
         if is_date(revision) { Self::of_revision(revision) } else { Self::Stateless }
     }

@@ -1,7 +1,7 @@
 //! The protocol revision that a JSON-RPC request tells in its body, found as the body passes.
 //!
 //! In: the bytes of a body, in parts of any size. Out: the string at `params._meta` under [`KEY`], if there is one.
-//! Laws: the body is neither held back nor kept; a byte is looked at once; what is no JSON tells nothing.
+//! Laws: the body is neither held back nor kept; each byte is looked at once; a body that is not JSON has no revision.
 //! Source: Model Context Protocol 2026-07-28, basic, `_meta`: each request carries its revision there, and should carry
 //! it in `MCP-Protocol-Version`, too.
 
@@ -26,7 +26,7 @@ pub(super) struct MetaScan {
     names: bool,
     /// On the path, the last name is the one looked for.
     hit: bool,
-    /// Bytes of the present string that agree with what is looked for; `None`: it is another.
+    /// Bytes of the present string that agree with the name looked for; `None`: it is another name.
     agrees: Option<u8>,
     value: [u8; KEPT],
     value_len: u8,
@@ -45,7 +45,7 @@ enum At {
     Value,
     /// Behind a backslash in a string of this kind.
     Escape(Text),
-    /// Nothing more is looked at: it was found, or is not there.
+    /// Nothing more is looked at: the revision was found, or is not there.
     Over,
 }
 

@@ -9,6 +9,18 @@
 //! that the request may read it, and where the event lies in its log. An upstream's id says nothing of a stream. It is
 //! looked for in the logs of the streams of the request's own session, and only in those that nobody reads, unless the
 //! route shares.
+//!
+//! ```text
+//! MCP from 2026-07-28 on ------------------------> New
+//! GET without a body, while not draining
+//!   with an id of segno's own   --by_own_id------> Joins, Over or Later; NewAfter if no log can serve it
+//!   with an upstream's id       --by_upstream_id-> Joins if exactly one stream has it (any, if the route shares)
+//!   without an id, route shares --shared---------> Joins a live stream at its end
+//!   otherwise -----------------------------------> New
+//! POST with an id of segno's own, not draining --> Repeats: its body decides
+//! anything else ---------------------------------> New; NewAfter with an id of segno's own
+//! ```
+//!
 //! Source: `docs/behaviour.md`, what a returning client sees, and gaps.
 
 pub(super) mod body;
@@ -63,7 +75,7 @@ impl Found {
     }
 }
 
-/// Exchanges by other things than their sessions.
+/// Finds exchanges by token, or by what they wait for.
 #[derive(Default)]
 pub(super) struct Index {
     /// Streams with ids of segno's own, by their tokens.
@@ -107,7 +119,7 @@ fn waiting_for(request: &Request) -> (u128, u64) {
     (request.identity.session, request.identity.target)
 }
 
-/// Looks for streams.
+/// What a search looks at.
 #[derive(Clone, Copy)]
 pub(super) struct Finder<'m> {
     pub(super) cx: &'m Cx,
@@ -169,9 +181,9 @@ impl<'m> Finder<'m> {
         let has_all = offset == tracker.whole();
         match (x.phase, &x.request.method) {
             (Phase::Ending(Ending::Clean), Method::Post) if has_all => Found::Over,
-            // A GET whose upstream is gone is asked anew, with ids of its own.
+            // A GET whose upstream is gone goes upstream as a new stream, which has ids of its own.
             (Phase::Ending(_), Method::Get) if has_all => Found::NewAfter(GapReason::Restarted),
-            // The client first gets what the log holds. If it comes back after that, it is told.
+            // The client first got what the log holds. Now that it has all of it, it is told that the rest is gone.
             (Phase::Ending(Ending::Cut), Method::Post) if has_all => {
                 Found::joins(key, offset, Some(GapReason::Refused))
             }
@@ -194,7 +206,7 @@ impl<'m> Finder<'m> {
             let Some(offset) = locate(x, self.cx, id) else { continue };
             match (found, share) {
                 (None, _) => found = Some((key, offset)),
-                // All of them carry the same: any will do.
+                // Shared streams all carry the same events: any will do.
                 (Some(_), Share::Principal | Share::Public) => {}
                 (Some(_), Share::Off) => return Found::New,
             }
@@ -214,7 +226,7 @@ impl<'m> Finder<'m> {
             .unwrap_or(Found::New)
     }
 
-    /// A request for the same that waits for its answer.
+    /// A request for the same target and session that still waits for its answer.
     pub(super) fn waiting(self, request: &Request) -> Option<ExchangeKey> {
         let key = *self.index.waiting.get(&waiting_for(request))?;
         self.exchanges.get(key).filter(|x| x.is_joinable() && !self.cx.draining).map(|_| key)

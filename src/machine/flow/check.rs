@@ -9,7 +9,7 @@
 //!    exchange.
 //! 2. A stream is detached when it has no reader, and only then. Any other exchange has a reader.
 //! 3. No reader's next event has left the log.
-//! 4. Whatever waits is timed; a full socket too.
+//! 4. Everything that waits has a timer; so does a full socket.
 //! 5. Upstream is only left unread where a full socket, or the bound of a detached stream, explains it.
 //! 6. Marks are in order: start <= delivered <= whole <= end of the log, and delivered <= received.
 
@@ -77,7 +77,7 @@ impl Machine {
 /// Whenever nothing moves.
 #[cfg(any(test, feature = "fuzzing"))]
 impl Machine {
-    /// What is true, besides, once all outputs are carried out and all sockets have taken what they will.
+    /// What is also true once all outputs are carried out and all sockets have taken what they will.
     pub(crate) fn check_settled(&self) {
         self.check_invariants();
         for (_, x) in self.exchanges.iter() {
@@ -126,7 +126,7 @@ impl Machine {
         assert!(self.log_bytes() <= most, "{} bytes of logs", self.log_bytes());
     }
 
-    /// Nothing is left of anybody.
+    /// Nothing is left: no connection, exchange, session, log byte, event id or timer.
     pub(crate) fn check_empty(&self) {
         assert_eq!((self.connections(), self.exchanges()), (0, 0));
         assert_eq!((self.log_bytes(), self.cx.interner.live()), (0, 0));
@@ -135,7 +135,7 @@ impl Machine {
         assert_eq!(self.poll_timeout(), None);
     }
 
-    /// The delivered mark of each stream, under what tells the stream from all others.
+    /// The delivered mark of each stream, by a name that no other stream has.
     pub(crate) fn delivered_marks(&self) -> impl Iterator<Item = ((u64, u64), u64)> {
         self.exchanges.iter().filter_map(|(key, x)| {
             let stream = x.stream()?;
@@ -154,7 +154,7 @@ impl Machine {
     }
 }
 
-/// What single tests ask and do.
+/// What individual tests ask and do.
 #[cfg(test)]
 impl Machine {
     /// Bytes that wait to be sent to a connection, beside those in logs.

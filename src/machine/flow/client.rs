@@ -243,7 +243,7 @@ impl Machine {
         }
     }
 
-    /// Upstream takes more of a request's body: the client's connection is read again, and has its time anew.
+    /// Upstream takes more of a request's body: the client's connection is read again, and its time limit starts again.
     pub(super) fn read_body_again(&mut self, conn: ConnKey) {
         let Self { cx, conns, exchanges, .. } = self;
         let Some(c) = conns.get(conn) else { return };
@@ -262,7 +262,7 @@ impl Machine {
         let Some(key) = c.exchange.filter(|_| !c.body.is_done()) else { return };
         let Some(x) = self.exchanges.get(key) else { return };
         if !x.is_held() && (!c.input.is_empty() || !upstream_takes(&self.conns, Some(x))) {
-            // The client is not slow: it is not read.
+            // The client is not slow: segno is not reading it.
             let until = self.cx.body_deadline(x.route());
             return self.conns.set_deadline(&mut self.cx, conn, until);
         }
@@ -323,8 +323,8 @@ fn request(
     }
 }
 
-/// Re-frames a part of a request's body, and notes what it was where that may be asked again; returns how many bytes of
-/// the input were used.
+/// Re-frames a part of a request's body, and feeds it to `heard` if a later POST may have to be compared with it.
+/// Returns how many bytes of the input were used.
 ///
 /// # Errors
 /// What is wrong with the body, in words.

@@ -91,7 +91,7 @@ impl Machine {
         clients.into_iter().for_each(|client| self.conns.close(&mut self.cx, client, Close::Reset));
     }
 
-    /// Answers for an upstream that did not.
+    /// Answers the client with this status in place of an upstream that gave no answer.
     pub(super) fn fail(&mut self, key: ExchangeKey, status: u16, why: &str) {
         let Some(x) = self.exchanges.get(key) else { return };
         let Some(reader) = x.readers().only() else { return self.drop_exchange(key) };
@@ -117,7 +117,7 @@ impl Machine {
 
 /// Exchanges that nobody reads.
 impl Machine {
-    /// The last reader has left. The stream stays for those that come back, if that may be.
+    /// The last reader has left. Keeps the stream for clients that come back, if the route and the protocol allow it.
     pub(in crate::machine) fn on_unread(&mut self, key: ExchangeKey) {
         let Self { cx, exchanges, book, .. } = self;
         let Some(x) = exchanges.get_mut(key).filter(|x| x.readers().is_empty()) else { return };
@@ -136,7 +136,7 @@ impl Machine {
         }
         let Self { cx, exchanges, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
-        // Bytes that exceed the bound already stay; only later bytes are too many.
+        // The answer is ignored: bytes that are here already may exceed the bound, later ones may not.
         let _ = x.make_room(cx);
         x.arm(cx, key);
         if let Some(upstream) = x.phase.upstream() {
@@ -207,8 +207,8 @@ impl Machine {
     }
 }
 
-/// Ends what a stream has: its log, its ids, its place in its session. The record of a stream that ended cleanly
-/// is of no use. Any other stream may be resumed from its record.
+/// Gives back what a stream has: its log, its ids, its place in its session. The store keeps the stream's record unless
+/// the stream ended cleanly, since then there is nothing left to resume.
 pub(super) fn close_stream(cx: &mut Cx, index: &mut Index, book: &mut Book, key: ExchangeKey, x: &mut Exchange) {
     if x.stream().is_none() {
         return;

@@ -9,7 +9,7 @@
 //! How a cut is healed:
 //!
 //! ```text
-//! cut --heal--> has the last body brought nothing? --yes--> the wait before goes on: attempt_failed
+//! cut --heal--> did the last body bring nothing? --yes--> the earlier wait continues: attempt_failed
 //!                        | no: a new wait
 //!                        v
 //!               on_attempt_due <----------- timer ------------- Waiting { at }
@@ -105,7 +105,7 @@ impl Machine {
             }
             Err(_) => {
                 cx.notice(Notice::Full { what: "connection" });
-                // Never answered from here: the next pipelined request would be read in the middle of this one.
+                // Do not answer here: the next pipelined request would be read in the middle of this reaction.
                 x.phase = Phase::Waiting { wait, at: cx.now + wait.without_place(cx.random.next()) };
                 x.arm(cx, key);
             }

@@ -1,7 +1,7 @@
 //! The conductors: what happens to connections, exchanges, sessions and timers together when something comes in.
 //!
-//! In: one input at a time. Out: outputs, and what is left to be done behind it, on the queue of
-//! [`After`](super::cx::After).
+//! In: one input at a time. Out: outputs, and on the queue of [`After`](super::cx::After) what is left to do once the
+//! reaction is over.
 //! Laws: only here and at the door is there an `impl Machine`; an exchange is looked up once in a reaction, and what
 //! concerns it alone is a method of its own; a conductor may drop another exchange or begin a new
 //! one, and never runs the reaction of another.

@@ -12,7 +12,7 @@
 //! find --Joins--> join: head, gap event or last id, then the log from the offset on
 //!   |--Over-----> 204                      |--Later--> a cut: come back in a moment
 //!   |--Repeats--> hold the body back; the same POST again? --yes--> join   --no--> upstream, gap `unknown`
-//!   |--New, NewAfter--> may the store know it? --look_up--> rebuild the log, join, heal behind it
+//!   |--New, NewAfter--> may the store know it? --look_up--> rebuild the log, join, heal from its end
 //!                                |
 //!                                +--> upstream: with its id, or without it and the gap told
 //! ```
@@ -46,7 +46,7 @@ impl Machine {
             Found::Joins(join) => self.join(conn, request, reader, join),
             Found::Over => self.conns.answer_and_close(&mut self.cx, conn, 204, "", &[]),
             _ => {
-                // A cut, on which clients come back; a status is an end to some.
+                // After a cut clients come back. Some would take a status for the end.
                 self.cx.counts.one(Count::StreamsCut);
                 self.conns.close(&mut self.cx, conn, Close::Reset);
             }
@@ -95,7 +95,7 @@ impl Machine {
         self.arm(key);
     }
 
-    /// The answer is no event stream and cannot be shared: all clients but the first ask for themselves.
+    /// The answer is not an event stream and cannot be shared: all clients but the first ask upstream for themselves.
     pub(super) fn part_ways(&mut self, key: ExchangeKey) {
         while let Some(x) = self.exchanges.get_mut(key)
             && let Some(mut reader) = x.readers_mut().leave_last()
@@ -142,7 +142,7 @@ impl Machine {
         self.arm(key);
     }
 
-    /// While the store was asked, another request may have found the stream there: joins it. True: it did.
+    /// While the store was asked, another request may have brought the stream back: joins that stream. True: it did.
     fn join_meanwhile(&mut self, key: ExchangeKey, id: &[u8]) -> bool {
         let Some(x) = self.exchanges.get(key) else { return true };
         let Some(conn) = x.client() else { return false };
@@ -163,10 +163,10 @@ impl Machine {
         self.resume_at(conn, request, reader, found);
     }
 
-    /// Goes on with a stream of an earlier process: its events are replayed, then upstream is asked behind them.
+    /// Goes on with a stream of an earlier process: replays its events, then asks upstream for what comes after them.
     fn rebuild(&mut self, key: ExchangeKey, id: &[u8], number: u64, log: &StoredEvents) {
         let is_own = self.finder().own_token(id).is_some();
-        // Without the cursor: its event is in the log, and not in front of it.
+        // The tracker begins without the cursor: that event is in the stored log, not before it.
         let cursor = self.exchanges.get_mut(key).and_then(|x| x.request.cursor.take());
         if !self.create_stream(key) {
             return self.cut_readers(key);
@@ -185,7 +185,7 @@ impl Machine {
         stream.stored = whole;
         let offset = stream.tracker.locate(&cx.interner, id);
         let Some(offset) = offset.filter(|offset| !(is_own && *offset == whole)) else {
-            // All of it is known: what comes next is upstream's, under a new name.
+            // The log cannot be joined here, so upstream is asked, and the stream gets a new name.
             let reason = if offset == Some(whole) { GapReason::Restarted } else { GapReason::Evicted };
             x.request.cursor = cursor;
             return self.begin_anew(key, is_own.then_some(reason));
@@ -217,7 +217,7 @@ impl Machine {
 
 /// POSTs that come again.
 impl Machine {
-    /// More of a body that is held back may have come, and may tell where its request belongs.
+    /// More of a body that is held back may have come, and may show which stream its request belongs to.
     pub(super) fn hear_body(&mut self, conn: ConnKey, key: ExchangeKey) {
         let Self { cx, conns, exchanges, .. } = self;
         let (Some(x), Some(c)) = (exchanges.get_mut(key), conns.get(conn)) else { return };
@@ -226,7 +226,7 @@ impl Machine {
             Progress::Open { came } => {
                 x.hold(held);
                 if came {
-                    // The client has its time anew.
+                    // The client's time limit starts again.
                     let until = cx.now + cx.route(x.route()).body_timeout;
                     conns.set_deadline(cx, conn, until);
                 }
@@ -246,7 +246,8 @@ impl Machine {
         cx.after.push_back(After::Ask(key));
     }
 
-    /// The body is whole: answers from the log of the stream that the same one began. False: there is none.
+    /// The body is whole: answers from the log of the stream that a POST with the same body began. False: there is no
+    /// such stream.
     fn answer_repeat(&mut self, conn: ConnKey, key: ExchangeKey, held: &HeldRequest) -> bool {
         let finder = self.finder();
         let (Some(x), Some(first)) = (self.exchanges.get(key), finder.by_token(held.token)) else { return false };
@@ -271,8 +272,8 @@ impl Machine {
 
 /// Gaps that are told by a status.
 impl Machine {
-    /// Answers a request that is about to go upstream although the events it asks for are gone, where that is a status.
-    /// True: it was answered.
+    /// A request is about to go upstream although the events that it asks for are gone. If its client is told of gaps
+    /// by a status, answers with that status. True: it was answered.
     pub(super) fn refuse_gap_of(&mut self, key: ExchangeKey) -> bool {
         let Some(x) = self.exchanges.get(key) else { return false };
         let is_first = x.stream().is_none() && x.phase.wait().is_some_and(|wait| wait.tries == 0);
@@ -302,21 +303,21 @@ fn refuses_gaps(cx: &Cx, request: &Request, route: usize) -> bool {
     request.era.is_resumable_mcp() || cx.route(route).gap == Gap::Status
 }
 
-/// Whether a stream that has ended, and that a client has joined, is asked for again behind what its log holds: a GET
+/// Whether a stream that has ended, and that a client has joined, is asked for again after what its log holds: a GET
 /// whose upstream has ids.
 fn goes_on_behind_the_end(x: &Exchange) -> bool {
     let Some(stream) = x.stream() else { return false };
     let can_ask = x.request.method == Method::Get && stream.tracker.healable() && !stream.tracker.has_own_ids();
     can_ask
         && match x.phase {
-            // Some of the others have been given the end, though they have not taken it yet.
+            // Other readers may have been sent the end already, which cannot be taken back.
             Phase::Ending(Ending::Clean) => stream.readers.len() == 1,
             Phase::Ending(Ending::Cut) => true,
             _ => false,
         }
 }
 
-/// What stands in front of a resumed stream: the gap, or the last id where nothing else would carry one.
+/// What a resumed stream begins with: the gap event, or the client's last id if no event would carry one soon.
 fn lead(request: &Request, gap: Option<GapReason>, stream: &Stream, offset: u64) -> Vec<u8> {
     let mut lead = Vec::new();
     let Some(id) = &request.cursor else { return lead };
@@ -332,14 +333,14 @@ fn lead(request: &Request, gap: Option<GapReason>, stream: &Stream, offset: u64)
     lead
 }
 
-/// Takes the events of a stored log in.
+/// Feeds the events of a stored log to the tracker.
 fn fill(stream: &mut Stream, cx: &mut Cx, route: usize, bytes: &[u8]) {
     stream.begun = true;
     stream.tracker.begin(false, true);
     let mut rest = bytes;
     loop {
         let whole = stream.tracker.whole();
-        // Nothing waits for a reader yet: the newest events stay, whatever the bounds are now.
+        // No reader waits yet, so old events may leave: the newest ones stay, as many as the present bounds allow.
         stream.tracker.release_to(cx.track(route), whole);
         if rest.is_empty() {
             return;

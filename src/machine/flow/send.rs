@@ -28,8 +28,8 @@ impl Machine {
         room
     }
 
-    /// What the connection's socket is to be given. Calling it twice gives the same; what the socket took is told by
-    /// [`Input::Written`](crate::machine::Input).
+    /// What to write to the connection's socket. A second call gives the same bytes. Report how many the socket took
+    /// with [`Input::Written`](crate::machine::Input).
     pub fn transmit(&mut self, conn: ConnKey) -> Slices<'_> {
         let Some(c) = self.conns.get(conn) else { return [&[]; 5] };
         let pending = c.out.pending();
@@ -72,7 +72,7 @@ impl Machine {
         }
     }
 
-    /// A client took bytes, `of_log` of them behind those in `out`.
+    /// A client took `bytes` bytes: first those in `out`, then `of_log` bytes of the log.
     fn on_client_took(&mut self, key: ExchangeKey, seat: Seat, bytes: usize, of_log: usize) {
         let Self { cx, conns, exchanges, book, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };

@@ -13,7 +13,7 @@ use crate::machine::keys::{ConnKey, ExchangeKey, Seat, Timer};
 use crate::machine::notice::Notice;
 
 impl Machine {
-    /// Each timer is a reaction of its own: what one leaves to be done may be due now, too.
+    /// Each timer is a reaction of its own. The work that it leaves is done before the next timer is looked at.
     pub(in crate::machine) fn on_time(&mut self) {
         while let Some(timer) = self.cx.wheel.poll(self.cx.now) {
             match timer {

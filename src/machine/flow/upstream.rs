@@ -34,7 +34,7 @@ impl Machine {
                 c.input.extend_from_slice(bytes);
                 self.read_answer(conn);
             }
-            // Bytes that answer nothing: whatever they are, they must not become the next answer.
+            // No request is open, so these bytes answer nothing. They must not be taken for the next answer.
             UpstreamState::Idle => self.conns.drop_idle(&mut self.cx, conn),
             UpstreamState::Connecting => {}
         }
@@ -114,7 +114,7 @@ impl Machine {
         self.on_body(conn, &rest);
     }
 
-    /// Upstream has ended a session that the client deleted: nothing of it is kept.
+    /// Upstream has ended a session that its client deleted: drops its streams and records.
     fn end_deleted_session(&mut self, key: ExchangeKey, status: u16) {
         let Self { cx, exchanges, book, .. } = self;
         let Some(x) = exchanges.get(key) else { return };
@@ -204,7 +204,7 @@ impl Machine {
         }
     }
 
-    /// There may be room again: first for what waits here, then for what waits in the socket.
+    /// There may be room again: takes in what waits in the connection's input, then reads the socket.
     pub(super) fn read_on(&mut self, key: ExchangeKey, conn: ConnKey) {
         while self.conns.is_held_back(conn) {
             let Self { cx, conns, exchanges, .. } = self;
@@ -374,14 +374,14 @@ impl Machine {
         if upstream.is_some_and(|c| c.paused || !c.input.is_empty())
             && let Some(stream) = x.stream_mut()
         {
-            // Upstream is not silent, it is not read.
+            // Upstream is not silent: segno is not reading it.
             stream.last_heard = cx.now;
             return;
         }
         self.on_upstream_lost(key, "it was silent for longer than `upstream_idle`");
     }
 
-    /// Upstream does not speak HTTP as it should: nothing more is taken from this connection.
+    /// Upstream broke HTTP's rules: takes nothing more from this connection.
     fn malformed(&mut self, key: ExchangeKey, why: &str) {
         let Self { cx, exchanges, .. } = self;
         cx.counts.one(Count::UpstreamMalformed);
@@ -419,7 +419,7 @@ impl Machine {
         self.end_stream(key, Ending::Cut);
     }
 
-    /// Upstream does not know the cursor any more: the client is told so, then cut.
+    /// Upstream does not know the cursor any more: states the gap to the client, then cuts it.
     fn on_cursor_refused(&mut self, key: ExchangeKey, status: u16) {
         let Self { cx, conns, exchanges, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
@@ -444,7 +444,7 @@ fn judge(x: &Exchange, response: Response) -> Verdict {
         None if x.is_stream_request() => Situation::Held,
         None => Situation::Plain,
     };
-    // An MCP server that still holds the stream that was cut answers so until it has noticed.
+    // An MCP server answers 409 until it has noticed that the stream was cut.
     let conflict = response.status == 409 && situation == Situation::Healing && x.request.era.is_resumable_mcp();
     if conflict { Verdict::Retry } else { verdict(situation, response) }
 }

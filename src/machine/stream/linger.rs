@@ -1,4 +1,4 @@
-//! A stream that nobody reads is kept for clients that come back, for a time and so many bytes.
+//! A stream that nobody reads is kept for clients that come back, within a bound of time and one of bytes.
 //!
 //! In: a stream without readers, and its route's settings. Out: whether the stream is kept, how long, and what it may
 //! still take from upstream.
@@ -21,13 +21,13 @@ impl Exchange {
     pub(in crate::machine) fn is_worth_keeping(&self) -> bool {
         let Some(stream) = self.stream().filter(|stream| stream.begun) else { return false };
         let tracker = &stream.tracker;
-        // This includes the id with which a client was primed, before any event.
+        // A client that was primed has an own id before any event has come.
         let own = tracker.has_own_ids() || stream.has_token;
         if tracker.replay_start().is_none() || !(own || tracker.healable()) {
             return false;
         }
         match self.phase {
-            // Upstream has all of it, and can be asked.
+            // Clients have everything, and upstream can be asked for it again.
             Phase::Ending(_) if !own && tracker.delivered_offset() == tracker.whole() => false,
             Phase::Passing(_) => false,
             _ => true,
@@ -57,7 +57,7 @@ impl Exchange {
         over
     }
 
-    /// When the stream is let go, if nobody comes back to it.
+    /// When the stream is dropped, if nobody comes back to it.
     pub(in crate::machine) fn lingers_until(&self, route: &Route) -> Option<Tick> {
         let (since, _) = self.stream()?.detached?;
         Some(since + self.linger(route))

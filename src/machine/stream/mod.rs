@@ -77,7 +77,7 @@ pub(super) struct Taken {
     /// Bytes that were used. There is no room for the rest.
     pub(super) used: usize,
     pub(super) body: Body,
-    /// A gap stands in the log.
+    /// A gap event was written into the log.
     pub(super) gap: Option<GapReason>,
     /// Events have ids of segno's own from now on.
     pub(super) own_ids: bool,
@@ -162,7 +162,7 @@ impl Stream {
                 }
             }
         }
-        // A body with a length ends with its last byte, and one without content has no bytes to tell by.
+        // A body with a length ends with its last byte, and an empty body has no bytes at all: ask the decoder.
         if matches!(taken.body, Body::Open) && c.body.is_done() {
             taken.body = Body::Done;
         }
@@ -186,8 +186,8 @@ impl Stream {
         self.tracker.position() == Position::Block
     }
 
-    /// Whether the body that was cut was short and brought no event. Without this an upstream that hangs up after each
-    /// head would be asked without pause and without end.
+    /// Whether the body that was cut was short and brought no event. If that did not count as a failure, an upstream
+    /// that hangs up after each head would be asked for ever, without a pause.
     pub(super) fn brought_nothing(&self, now: Tick) -> bool {
         let (began, events) = self.body_began;
         self.tracker.received().seq == events && now.since(began) < STEADY
@@ -357,14 +357,14 @@ impl Stream {
         self.readers.is_empty()
     }
 
-    /// Lets a reader begin at this offset of the log, and keeps the events behind the offset for it.
+    /// Lets a reader begin at this offset of the log, and keeps the events after the offset for it.
     pub(super) fn join(&mut self, cx: &mut Cx, route: usize, mut reader: Reader, offset: u64) -> Seat {
         reader.begin_at(offset);
         if self.readers.is_empty() {
             self.tracker.rewind(cx.track(route), offset);
         }
         // A client may have got more than was delivered here, over another of its connections. Those events are not
-        // kept for it; the events behind them are.
+        // kept for it; the events after them are.
         if offset > self.tracker.delivered_offset() {
             self.tracker.release_to(cx.track(route), offset);
         }
@@ -372,7 +372,7 @@ impl Stream {
         self.readers.take(reader)
     }
 
-    /// Segno's own id of the first event behind an offset.
+    /// Segno's own id of the first event after an offset.
     pub(super) fn first_own_id(&self, offset: u64) -> Option<EventId> {
         let behind = self.tracker.events_behind(offset).1.len() as u64;
         self.tracker.own_id(self.tracker.received().seq.checked_sub(behind)? + 1)

@@ -1,7 +1,7 @@
 //! The readers of an answer: nearly always one client; several of a shared or resumed stream; none of a lingering one.
 //!
-//! In: readers as they come, and how much their sockets take. Out: the same readers by their seat, which stays theirs
-//! while they read; heads, comments and flushes for them.
+//! In: readers as they come, and how much their sockets take. Out: each reader by its seat, which it keeps while it
+//! reads; heads, comments and flushes for readers.
 //! Laws: finding a reader by its seat takes one step; one reader alone needs no memory of its own on the heap; a head
 //! is written in one place, [`Reader::send_head`].
 
@@ -144,7 +144,7 @@ impl Readers {
             return 0;
         }
         let More(more) = &mut **self.more.get_or_insert_default();
-        // In a crowd without a gap nobody is looked at.
+        // When no seat is free, no search is needed: a crowd joins in one step each.
         let is_full = self.taken as usize > more.len() + 1;
         let free = if is_full { None } else { more.iter().position(Option::is_none) };
         let at = free.unwrap_or(more.len());
