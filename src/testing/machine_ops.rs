@@ -1,4 +1,4 @@
-//! The body of the fuzz target `machine_ops`: the machine in the tests' world, with operations out of any bytes.
+//! The body of the fuzz target `machine_ops`: the machine in the tests' world, with operations read from any bytes.
 //!
 //! In: bounds and knobs, then what clients, upstreams, the store and the clock do. Properties, after each: those of
 //! [`Machine::check_settled`]; every table within its bound; marks in order and never back; no timer in the past; what
@@ -13,7 +13,7 @@ use crate::machine::{Checkpoint, Input, StoredEvents, StoredStream};
 use arbitrary::{Arbitrary, Unstructured};
 use std::collections::HashMap;
 
-/// Operations of one run at most.
+/// The most operations of one run.
 const MAX_OPS: usize = 64;
 /// Bytes that a connection may hold beside its bounds: one read, and what segno says by itself.
 const SLACK: usize = 128 << 10;
@@ -50,14 +50,14 @@ enum Op<'a> {
         up: u8,
         kind: u8,
     },
-    /// It says events.
+    /// An upstream sends events.
     Events {
         up: u8,
         first: u8,
         count: u8,
         kind: u8,
     },
-    /// It ends its body.
+    /// An upstream ends its body.
     Finish {
         up: u8,
     },
@@ -200,7 +200,7 @@ impl Run {
         self.w.is_live(up).then_some(up)
     }
 
-    /// A new client; none where it is refused. One of the two is certain.
+    /// A new client, or `None` if it is refused.
     fn client(&mut self) -> Option<usize> {
         let (ends, refused) = (self.w.ends.len(), self.w.refused);
         let client = self.w.client();

@@ -1,10 +1,10 @@
-//! A fingerprint of all that a machine had done: two machines with the same fingerprint did the same to every socket.
+//! A fingerprint of everything that a machine did: two machines with the same fingerprint did the same to every socket.
 //!
 //! In: outputs, bytes that sockets took, checkpoints, as they come. Out: one number; with `SEGNO_TRACE=FILE` a line for
 //! each world at its end, and one for each simulated seed.
-//! Laws: what is taken in is encoded by hand, so that neither a new name nor another wording changes the number; the
-//! order counts for each connection and for each stream, and has no meaning between two of them. Notices count by their
-//! kind and by what they are about, not by their order; that something is full is not counted.
+//! Laws: each output is encoded by hand, so that neither a new name in the code nor other words in a log line change the
+//! number; order counts within one connection and within one stream, and not between two of them. Notices count by
+//! their kind and by what they are about, not by their order; notices that something is full do not count.
 
 use crate::base::Cursor;
 use crate::machine::{Checkpoint, Close, Notice, Output};
@@ -26,7 +26,7 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    /// Another machine begins, whose keys are other keys.
+    /// Another machine begins, whose keys name other things.
     pub(crate) fn begin_machine(&mut self) {
         self.places.clear();
     }
@@ -116,7 +116,7 @@ impl Trace {
         each.fold(self.notices, |sum, (n, hash)| sum.wrapping_add(hash.finish().rotate_left(n as u32 % 64)))
     }
 
-    /// `kind` says what was done to what `key` names: a connection below 50 and but for 9, else a stream.
+    /// `kind` says what was done. `key` names a connection where `kind` is below 50 and not 9, else a stream.
     fn note(&mut self, kind: u8, key: u64, bytes: &[u8]) {
         let key = key << 1 | u64::from(kind == 9 || kind >= 50);
         let next = self.each.len();
@@ -127,7 +127,7 @@ impl Trace {
         note(&mut self.each[place], kind, place as u64, bytes);
     }
 
-    /// Writes a line for a world that ends, where one is asked for: the test, which of its worlds, the fingerprint.
+    /// Writes a line for a world that ends, if lines are asked for: the test, which of its worlds, the fingerprint.
     pub(crate) fn tell_world(&self) {
         thread_local! {
             static WORLDS: Cell<u64> = const { Cell::new(0) };

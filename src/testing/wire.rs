@@ -1,4 +1,4 @@
-//! What clients and upstreams of tests say, and what a test asks of the bytes that they got.
+//! What clients and upstreams of tests send, and what a test asks about the bytes that they got.
 //!
 //! In: requests, answers, events. Out: statuses, bodies, events, heartbeats, counts.
 
@@ -25,7 +25,7 @@ pub(crate) fn event(id: u32) -> String {
     format!("id: {id}\ndata: {id}\n\n")
 }
 
-/// What tests say and ask.
+/// What tests send and ask.
 impl World {
     pub(crate) fn client(&mut self) -> usize {
         let before = self.ends.len();
@@ -41,7 +41,7 @@ impl World {
         c
     }
 
-    /// A client in an event stream that has got event 1, and the upstream it comes from.
+    /// A client of an event stream that has got event 1, and the upstream that sent it.
     pub(crate) fn streaming(&mut self) -> (usize, usize) {
         let c = self.client_with(GET_STREAM);
         let u = self.up(self.ups.len() - 1);
@@ -86,7 +86,7 @@ impl World {
         self.pump();
     }
 
-    /// Bytes that an end has said and the machine has not read.
+    /// How many bytes an end has sent and the machine has not read.
     pub(crate) fn unread(&self, end: usize) -> usize {
         self.ends[end].said.iter().map(|s| if let Said::Bytes(b) = s { b.len() } else { 0 }).sum()
     }
@@ -136,7 +136,7 @@ impl World {
         self.counts.get(count.name()).copied().unwrap_or(0)
     }
 
-    /// Lets time pass, stopping wherever the machine wants to be called.
+    /// Lets time pass, and calls the machine whenever one of its deadlines has come.
     pub(crate) fn pass(&mut self, span: Span) {
         let end = self.now + span;
         while let Some(at) = self.machine.poll_timeout().filter(|at| *at <= end) {

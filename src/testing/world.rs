@@ -1,9 +1,9 @@
 //! The shell of a machine without sockets and without sleeping: clients, upstreams and the clock, as a test moves them.
 //!
-//! In: what ends say, and how much they take. Out: bytes on their wires.
+//! In: what the ends send, and how much they take. Out: bytes on their wires.
 //! Laws: the world keeps to the law of the loop; outputs are drained after each input; nothing is read that
-//! [`Machine::poll_read`] has no room for; a socket that took less than it was given is not written to before it takes
-//! again. Whenever nothing moves [`Machine::check_settled`] holds; when a world ends all clients leave, and nothing may
+//! [`Machine::poll_read`] has no room for; a socket that took less than it was given is not written to until it takes
+//! more. Whenever nothing moves, [`Machine::check_settled`] holds. When a world ends, all clients leave, and nothing may
 //! be left.
 
 use super::trace::Trace;
@@ -43,11 +43,11 @@ pub(crate) struct End {
     pub(crate) state: State,
     pub(crate) wire: Vec<u8>,
     pub(crate) said: VecDeque<Said>,
-    /// Bytes it will still take; `None`: all.
+    /// How many more bytes the end will take; `None`: all.
     pub(crate) takes: Option<usize>,
     pub(crate) writable: bool,
     pub(crate) established: bool,
-    /// What its kernel holds at most on the way out, where that is bounded.
+    /// The most bytes that its kernel holds on the way out, if that is bounded.
     pub(crate) cap: Option<usize>,
 }
 
@@ -56,16 +56,16 @@ pub(crate) struct World {
     pub(crate) now: Tick,
     pub(crate) ends: Vec<End>,
     pub(crate) by_key: HashMap<u64, usize>,
-    /// Ends that are upstreams, in the order they were asked for.
+    /// Ends that are upstreams, in the order in which the machine asked for them.
     pub(crate) ups: Vec<usize>,
-    /// When each was asked for.
+    /// When the machine asked for each of them.
     pub(crate) dialled: Vec<Tick>,
     pub(crate) dial: Dial,
     pub(crate) counts: HashMap<&'static str, u64>,
     pub(crate) notices: Vec<Notice>,
     pub(crate) lookups: Vec<Lookup>,
     pub(crate) refused: usize,
-    /// What goes on, for messages.
+    /// What the test is doing, for messages.
     pub(crate) what: String,
     pub(crate) flushing: VecDeque<usize>,
     pub(crate) reading: VecDeque<usize>,
@@ -74,7 +74,7 @@ pub(crate) struct World {
     pub(crate) trace: Trace,
 }
 
-/// A world with one route, treated by default, but that what nobody reads is let go at once.
+/// A world with one route and the default settings, except that a stream which nobody reads is dropped at once.
 pub(crate) fn world() -> World {
     world_with(|_, _| {})
 }
@@ -86,7 +86,7 @@ pub(crate) fn world_with(adjust: impl FnOnce(&mut Route, &mut Limits)) -> World 
     })
 }
 
-/// A world with one route, treated by default.
+/// A world with one route and the default settings.
 pub(crate) fn lingering_world(adjust: impl FnOnce(&mut Route, &mut Limits)) -> World {
     world_of(one_route(adjust))
 }
@@ -102,7 +102,7 @@ pub(crate) fn world_of(config: Config) -> World {
     world_from(config, 7)
 }
 
-/// A process of its own: what it draws by chance comes from the seed.
+/// A process of its own, whose random numbers come from the seed.
 pub(crate) fn world_from(config: Config, seed: u64) -> World {
     let now = Tick::from_millis(1_000_000);
     World {
@@ -242,7 +242,7 @@ impl World {
         }
         let e = &mut self.ends[end];
         let all = self.machine.transmit(e.key).concat();
-        assert!(e.state == State::Open || all.is_empty(), "bytes behind the end");
+        assert!(e.state == State::Open || all.is_empty(), "bytes after the end");
         let n = e.takes.map_or(all.len(), |takes| takes.min(all.len()));
         e.takes = e.takes.map(|takes| takes - n);
         e.wire.extend_from_slice(&all[..n]);

@@ -1,7 +1,7 @@
-//! Clients: what each has got, and what it makes of it. The oracles of order, gaps, content and isolation.
+//! Clients: what each has got, and what it concludes. The oracles of order, gaps, content and isolation.
 //!
-//! In: the bytes on a client's wire, as many as have arrived. Out: panics, where what arrived breaks a promise.
-//! Law: nothing here knows the system under test: it reads HTTP and event streams by means of its own.
+//! In: the bytes that have arrived on a client's wire. Out: a panic if these bytes break a promise.
+//! Law: nothing here knows the system under test: it has its own readers of HTTP and of event streams.
 
 use super::source::{GROUP, Kind, REPEATED, Sequence};
 use std::collections::VecDeque;
@@ -13,7 +13,7 @@ pub(super) struct Unframed {
     state: Framing,
     pub(super) status: u16,
     pub(super) gap: Option<String>,
-    /// The body so far that nobody has taken.
+    /// The part of the body that has arrived and was not taken out yet.
     pub(super) body: Vec<u8>,
 }
 
@@ -29,7 +29,7 @@ enum Framing {
 }
 
 impl Unframed {
-    /// More of the wire has arrived: all of it is given, from its first byte.
+    /// More bytes have arrived. `wire`: all that have arrived, from the first byte on.
     pub(super) fn arrive(&mut self, wire: &[u8]) {
         loop {
             let rest = &wire[self.at..];
@@ -76,7 +76,7 @@ impl Unframed {
                     return;
                 }
                 Framing::Whole => {
-                    assert!(rest.is_empty(), "bytes behind the end of an answer");
+                    assert!(rest.is_empty(), "bytes after the end of an answer");
                     return;
                 }
             }
@@ -118,9 +118,9 @@ pub(super) struct Seen {
     pub(super) last_id: Option<String>,
     /// The number of the last event, 0 before the first.
     pub(super) last: u64,
-    /// It was told that something is missing, or had no claim to anything, since then.
+    /// Since that event, the client was told of a gap, or had not asked for anything in particular.
     pub(super) told: bool,
-    /// It was told that upstream began anew, or asked one that ignores what is asked: any number may follow.
+    /// Any number may follow: the client was told that upstream began again, or its upstream ignores what is asked.
     pub(super) any: bool,
     /// Nothing has come on this connection.
     pub(super) fresh: bool,
@@ -136,16 +136,16 @@ impl Seen {
         Self { sequence, last_id: None, last: 0, told, any: false, fresh: true, gaps: 0, history: VecDeque::new() }
     }
 
-    /// It asks again, on a new connection.
+    /// The client asks again, on a new connection.
     pub(super) fn ask(&mut self) {
-        self.note(format!("asks behind {:?}", self.last_id));
+        self.note(format!("asks after {:?}", self.last_id));
         self.fresh = true;
         let asks_for_nothing = self.last_id.is_none() && !self.sequence.kind.is_call();
         self.told |= asks_for_nothing;
         self.any |= asks_for_nothing;
     }
 
-    /// It was told of a gap.
+    /// The client was told of a gap.
     pub(super) fn tell(&mut self, reason: &str) {
         self.note(format!("told {reason}"));
         self.told = true;
@@ -157,8 +157,8 @@ impl Seen {
     pub(super) fn take(&mut self, block: &str, mute: bool) {
         let greeting = self.sequence.kind == Kind::Greets && self.last > 0 && block.ends_with(&self.sequence.text(1));
         if greeting {
-            // What each connection begins with: it is no news. Its id has become the stream's newest, though, and
-            // upstream may be asked behind it.
+            // Each connection begins with this event, so the client learns nothing. But its id is now the stream's
+            // newest, and upstream may be asked for what comes after it.
             self.any = true;
             self.note("greeted".to_owned());
             return;
@@ -189,9 +189,9 @@ impl Seen {
 
     fn number(&mut self, n: u64) {
         let again = match self.sequence.kind {
-            // Behind a shared id the client may be given those again that share it.
+            // After a shared id, the client may get the other events with that id again.
             Kind::Grouped if self.fresh => GROUP - 1,
-            // What upstream sends again to one who asks it for the first time is new to segno.
+            // What upstream repeats is new to a process that asks it for the first time.
             Kind::Repeats if self.fresh => REPEATED,
             _ => 0,
         };
@@ -199,13 +199,13 @@ impl Seen {
         self.any |= self.sequence.kind == Kind::Restarts;
         let (what, before) = (format!("{:?} {:?}", self.sequence, self.history), self.last);
         assert!(self.any || n + again > before, "{what}: {n} after {before}: repeated or out of order");
-        // And where the bytes of its last event are not known, those that share its id are taken for it.
+        // Where the bytes of its last event are not known, other events with the same id are taken for that event.
         let shared = if self.sequence.kind == Kind::Grouped && self.fresh { GROUP - 1 } else { 0 };
         let missing = n > before + 1 + shared;
         assert!(!missing || self.told || self.any, "{what}: {n} after {before}, and nobody said so");
-        // Its cursor is where the last event was, which may be behind one it has had.
+        // Its cursor is at this event, even if an earlier event had a higher number.
         self.last = n;
-        // Behind a greeting the stream may stand anywhere.
+        // After a greeting the stream may be anywhere.
         let was_greeting = self.sequence.kind == Kind::Greets && n == 1;
         (self.told, self.any, self.fresh) = (false, was_greeting, false);
         self.note(n.to_string());

@@ -18,7 +18,7 @@ use crate::testing::trace::Trace;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
-/// Slots of a process: fewer than there may be streams.
+/// Slots of a process: fewer than it may have streams.
 const SLOTS: usize = 24;
 
 /// Log blocks on their way.
@@ -30,7 +30,7 @@ pub(super) enum Mode {
     #[default]
     Works,
     Refuses,
-    /// Takes it and says it did not.
+    /// Writes, and says that it did not.
     Lies,
     FailsSome,
     Hangs,
@@ -40,14 +40,14 @@ pub(super) const MODES: [Mode; 5] = [Mode::Works, Mode::Refuses, Mode::Lies, Mod
 
 type Items = Vec<(Arc<StreamName>, Write)>;
 
-/// What outlives a process.
+/// What outlives a process: the store, and what the store acknowledged.
 pub(super) struct Disk {
     store: MemoryStore,
     pub(super) mode: Mode,
     /// What was acknowledged: epoch and sequence.
     acknowledged: HashMap<StreamName, (u64, u64)>,
     canary: Option<Canary>,
-    /// Batches that nobody waits for any more, and that are written all the same, behind newer ones.
+    /// Batches that were given up, and are written all the same, after newer ones.
     late: Items,
 }
 
@@ -194,7 +194,7 @@ impl Life {
         });
     }
 
-    /// One step of the store thread. `given`: the ids that clients' sockets have taken. True: it did something.
+    /// One step of the store thread. `given`: the ids that clients' sockets have taken. True: the step did something.
     pub(super) fn step(&mut self, disk: &mut Disk, given: &HashSet<String>, now: Tick) -> bool {
         if !self.flying.is_empty() {
             if disk.mode == Mode::Hangs {
@@ -216,7 +216,7 @@ impl Life {
         for (name, write) in &batch {
             if let Write::Cursor(cursor) = write {
                 let id = String::from_utf8_lossy(cursor.id.as_bytes());
-                // An event above the bound has no id of segno's own on the wire, and yet a number.
+                // An event above the bound is forwarded without an id of segno's own, but it is counted and so has a number.
                 let is_given = given.contains(&*id) || id.starts_with("sg-") && canary != Some(Canary::MarksAhead);
                 assert!(is_given, "{name:?}: {id} is to be stored, and no client has been given it");
             }
@@ -247,24 +247,24 @@ impl Life {
     pub(super) fn flush(&mut self, disk: &mut Disk, given: &HashSet<String>, now: Tick) {
         disk.mode = Mode::Works;
         self.worker.hurry(now);
-        // What failed a moment ago is tried again soon, and not at once.
+        // A write that failed a moment ago is tried again soon, but not at once.
         for wait in 0..100 {
             while self.step(disk, given, now + Span::from_millis(50 * wait)) {}
         }
         self.worker.relax();
     }
 
-    /// Streams that found no slot.
+    /// How many streams found no slot.
     pub(super) fn without_slot(&self) -> u64 {
         self.metrics.persistence().refused.get()
     }
 
-    /// Slots with something that is not stored.
+    /// How many slots hold something that is not stored.
     pub(super) fn dirty(&self) -> usize {
         self.worker.dirty() + self.drain.len()
     }
 
-    /// The process dies. What flew may have been written.
+    /// The process dies. A batch that was on its way may have been written.
     pub(super) fn die(mut self, disk: &mut Disk, written: bool) {
         let flying = std::mem::take(&mut self.flying);
         if written {

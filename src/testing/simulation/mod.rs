@@ -2,13 +2,13 @@
 //! sockets, upstreams, clients and disks.
 //!
 //! In: a seed. Out: nothing, or the first promise that was broken, with a script that breaks it.
-//! The oracles stand outside of the system: each client's received sequence against what upstream sent and which gaps
-//! were stated; the content of each event; whose it is; the marks; the bounds of memory; an answer for every request.
-//! Outside of what can be known is what upstreams send that ignore `Last-Event-ID`: of theirs only content and owner
-//! are held. The tracker's own simulation holds more of them.
+//! The oracles stand outside the system. They check the sequence that each client received against what upstream sent
+//! and which gaps were stated; the content and the owner of each event; the marks; the bounds of memory; that every
+//! request is answered. If an upstream ignores `Last-Event-ID`, nobody can know which event comes next, so only content
+//! and owner are checked. The tracker's own simulation checks more of these upstreams.
 //!
-//! `SEGNO_SEED=n` runs one seed, `SEGNO_SEEDS=n` so many from there, `SEGNO_STEPS=n` so many steps each. One seed is
-//! the same run bit for bit. A run that fails prints a shrunk script.
+//! `SEGNO_SEED=n` runs one seed, `SEGNO_SEEDS=n` runs n seeds from there on, `SEGNO_STEPS=n` takes n steps in
+//! each. One seed is the same run bit for bit. A run that fails prints a shrunk script.
 
 mod client;
 mod disk;
@@ -22,7 +22,7 @@ use script::{Action, Canary, script};
 use std::cell::Cell;
 use std::panic;
 
-/// Each with what its oracle says.
+/// Each known fault, with words from the message of the oracle that must find it.
 const CANARIES: [(Canary, &str); 9] = [
     (Canary::NoDedup, "repeated or out of order"),
     (Canary::MuteGaps, "nobody said so"),
@@ -57,11 +57,11 @@ fn attempt(seed: u64, script: &[Action], canary: Option<Canary>) -> Found {
     result.map_err(|why| match (why.downcast_ref::<String>(), why.downcast_ref::<&str>()) {
         (Some(text), _) => text.clone(),
         (_, Some(text)) => (*text).to_owned(),
-        _ => "a panic without a word".to_owned(),
+        _ => "a panic without a message".to_owned(),
     })
 }
 
-/// Expected failures say nothing while they are tried again and again.
+/// Keeps expected failures, which are tried again and again, from printing anything.
 fn hush() {
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
@@ -133,7 +133,7 @@ fn run_all(seeds: std::ops::Range<u64>, steps: u64) -> u64 {
     events
 }
 
-/// The seeds of this call, the same number for each of two tests that run beside each other.
+/// Half of the seeds that are asked for, so that two tests can share them and run at the same time.
 fn half(which: u64) -> std::ops::Range<u64> {
     let (first, count) = (number("SEGNO_SEED", 0), number("SEGNO_SEEDS", 500));
     let middle = first + count.div_ceil(2);

@@ -1,6 +1,7 @@
 //! One run: a process, its clients, its upstreams and its disk, moved by the actions of a script.
 //!
-//! In: actions. Out: panics where a promise is broken; how many events reached clients.
+//! In: actions. Out: a panic if a promise is broken; how many events reached clients.
+//! Law: one seed and one script give the same run.
 
 use super::client::{Seen, Unframed};
 use super::disk::{Disk, Life, MODES, Mode};
@@ -17,8 +18,8 @@ use std::collections::{HashMap, HashSet};
 const CLIENTS: u64 = 6;
 const OWNERS: u64 = 4;
 
-/// Bytes that all logs may have together, and what each stream may have above: its first ring, its records, one event
-/// that is on its way.
+/// How many bytes all logs may have together, and how many more each stream may add: its first ring, its records, one
+/// event that is on its way.
 const BUDGET: usize = 32 << 10;
 const ABOVE: usize = 16 << 10;
 
@@ -49,16 +50,16 @@ struct Client {
     seen: Seen,
     old: bool,
     end: Option<usize>,
-    /// It asked for nothing that came before.
+    /// The client asked for new events alone.
     joins_live: bool,
-    /// Its requests wait to be answered since this connection began.
+    /// The client has a POST on this connection whose answer has not come yet.
     posting: bool,
     slow: bool,
     /// Bytes of the wire that have arrived.
     arrived: usize,
     read: Unframed,
     taken: Unframed,
-    /// The process that gave it its last event.
+    /// The process that gave the client its last event.
     life: u64,
 }
 
@@ -66,7 +67,7 @@ struct Client {
 struct Feed {
     sequence: Sequence,
     next: u64,
-    /// The body ends cleanly behind this event.
+    /// The body ends cleanly after this event.
     until: u64,
     chunked: bool,
     silent: bool,
@@ -106,7 +107,7 @@ impl Run {
             What::Fast => self.clients[n].slow = false,
             What::CutUpstream => {
                 if let Some(u) = self.live_feed(a) {
-                    // Without chunks an end between two events is an end.
+                    // Without chunks, a close between two events is a clean end.
                     let chunked = self.feeds.get(&u).is_some_and(|feed| feed.chunked);
                     if b % 2 == 0 || !chunked { self.w.rst(u) } else { self.w.fin(u) }
                 }
@@ -158,7 +159,7 @@ impl Run {
 impl Run {
     fn connect(&mut self, n: usize) {
         let c = &mut self.clients[n];
-        // One that finds no place is refused, and has no end that could be looked at.
+        // A client that finds no place is refused, and then there is no end to look at.
         if c.end.is_some_and(|end| self.w.is_live(end)) || self.w.machine.connections() >= CONNECTIONS {
             return;
         }
@@ -230,7 +231,7 @@ impl Run {
         c.taken.arrive(wire);
         while let Some(block) = c.taken.next_block() {
             given.extend(block.lines().find_map(|line| line.strip_prefix("id: ")).map(str::to_owned));
-            // Who asks for nothing is placed behind events that others have had or nobody, and may be told so in a gap.
+            // A client without an id begins after events that it never had, and may be told so by a gap.
             if c.joins_live {
                 let after = block.split("\"after\":\"").nth(1).and_then(|rest| rest.split('"').next());
                 given.extend(after.map(str::to_owned));
@@ -318,7 +319,7 @@ impl Client {
         let Seen { sequence, last, told, .. } = self.seen;
         if sequence.kind.is_call() {
             let all = sequence.length();
-            assert!(last == all || told, "{sequence:?}: a clean end behind {last} of {all} events");
+            assert!(last == all || told, "{sequence:?}: a clean end after {last} of {all} events");
             self.next_call();
         }
     }
@@ -415,7 +416,7 @@ impl Run {
         live.get((a % live.len().max(1) as u64) as usize).copied()
     }
 
-    /// An upstream is cut behind some bytes of its next event.
+    /// An upstream is cut after some bytes of its next event.
     fn tear(&mut self, a: u64, b: u64) {
         let Some(u) = self.live_feed(a) else { return };
         let Some(feed) = self.feeds.get(&u) else { return };
@@ -423,13 +424,13 @@ impl Run {
             return;
         }
         let text = framed(feed.chunked, &feed.sequence.event(feed.next));
-        // What was said in part exists, for whoever asks next.
+        // The event that was sent in part exists, and the next request will get it.
         let top = self.tops.entry(feed.sequence).or_default();
         *top = (*top).max(feed.next);
         let at = (b / 2 % text.len() as u64) as usize;
         self.w.say(u, &text[..at]);
         if self.w.is_live(u) {
-            // Without chunks an end at the right place is an end: that is no tear.
+            // Without chunks, a close between two events is a clean end, and so no tear.
             if b.is_multiple_of(2) || !feed.chunked { self.w.rst(u) } else { self.w.fin(u) }
         }
     }
@@ -465,7 +466,7 @@ impl Run {
         std::mem::replace(&mut self.life, life).die(&mut self.disk, written);
     }
 
-    /// The process ends in order: everything is stored.
+    /// The process ends in order, and everything is stored.
     fn restart(&mut self) {
         self.w.drain();
         self.settle();
@@ -474,8 +475,8 @@ impl Run {
         self.kill(false);
     }
 
-    /// Nothing fails any more: all come back, have what is newest, and it is stored. How many events reached clients,
-    /// and the fingerprint of the run.
+    /// Nothing fails any more: all clients come back and get the newest event, and it is stored. Returns how many events
+    /// reached clients, and the fingerprint of the run.
     pub(super) fn end(&mut self) -> (u64, u64) {
         self.w.dial = Dial::Accept;
         (self.failing, self.disk.mode) = (0, Mode::Works);
@@ -498,9 +499,9 @@ impl Run {
             assert!(!asks || c.read.status != 0, "{s:?}: a request without an answer");
             let (top, last) = (self.tops.get(&s).copied().unwrap_or(0), c.seen.last);
             let certain = matches!(s.kind, Kind::Ids | Kind::Repeats | Kind::Opaque | Kind::Greets | Kind::Grouped);
-            // Where all places are taken some are told to come back later, for ever.
+            // If all places stay taken, some clients are told to come back later again and again.
             let certain = certain && asks && c.read.status == 200;
-            // Where the bytes of its last event are not known, those that share its id are taken for it.
+            // Where the bytes of its last event are not known, other events with the same id are taken for that event.
             let taken_for_it = if s.kind == Kind::Grouped && c.seen.fresh { GROUP - 1 } else { 0 };
             assert!(!certain || last + taken_for_it >= top, "{s:?}: {last} of {top} in the end");
             if matches!(s.kind, Kind::Ids | Kind::Opaque)
@@ -508,7 +509,7 @@ impl Run {
                 && c.life == self.lives
                 && let Some(id) = &c.seen.last_id
             {
-                // Where there is no slot a stream runs on unpersisted, which is counted.
+                // A stream that finds no slot goes on without being stored, which is counted.
                 let may_lack = self.life.without_slot() > 0;
                 assert!(may_lack || self.disk.holds(id), "{s:?}: {id} was delivered and is not stored");
             }
@@ -522,7 +523,7 @@ fn framed(chunked: bool, text: &str) -> String {
     if chunked { chunk(text) } else { text.to_owned() }
 }
 
-/// Bounds by chance, all of them small.
+/// Random bounds, all of them small.
 fn config(random: &mut Random, canary: Option<Canary>) -> Config {
     let route = |random: &mut Random, kind: Kind| {
         let mut route = Route::new(Upstream::parse("http://up:9000").unwrap_or_else(|e| panic!("{e}")));

@@ -7,27 +7,27 @@ use crate::base::Random;
 /// A known fault, switched in to see that its oracle finds it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Canary {
-    /// Nothing that comes again is dropped.
+    /// Duplicates are not dropped.
     NoDedup,
-    /// Clients are deaf to gaps.
+    /// Clients ignore gap events.
     MuteGaps,
     /// All clients count as one principal.
     OnePrincipal,
-    /// A byte of an answer is another.
+    /// One byte of an answer is changed.
     Torn,
-    /// Cursors are stored that were not delivered.
+    /// Cursors are stored before their events are delivered.
     MarksAhead,
-    /// What the disk acknowledged is not there.
+    /// The disk loses what it acknowledged.
     ForgetfulDisk,
-    /// The disk writes what is late as if it were new.
+    /// The disk writes late batches as if they were new.
     NoFencing,
-    /// Logs may have more than their budget.
+    /// Logs may hold more than their budget.
     FatLogs,
     /// The clock is not told to the machine.
     NoTime,
 }
 
-/// What happens in a step. What it happens to follows from the two numbers and the state.
+/// What happens in a step. The two numbers and the state of the run decide what it happens to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Action {
     pub(super) what: What,
@@ -49,14 +49,14 @@ pub(super) enum What {
     CutUpstream,
     /// An upstream is cut in the middle of an event.
     Tear,
-    /// An upstream says no more, and does not go.
+    /// An upstream sends nothing more and stays connected.
     Silence,
     /// The next answers are failures.
     Fail,
     /// Connections to upstream are taken, refused, or hang.
     Dial,
     Pass,
-    /// A laptop was asleep.
+    /// Much time passes at once, as when a laptop was asleep.
     Jump,
     /// The disk does something else from now on.
     Disk,
@@ -66,7 +66,7 @@ pub(super) enum What {
     Answer,
     /// The process dies, and another begins.
     Kill,
-    /// It is stopped, and begins again under another configuration.
+    /// The process is stopped in order, and another begins with another configuration.
     Restart,
 }
 

@@ -1,7 +1,7 @@
-//! Upstreams of every kind: what they send, from where they go on, and how they refuse.
+//! Upstreams of every kind: what they send, where they go on, and how they refuse.
 //!
 //! In: request heads. Out: the next number to send on a connection, or a status; the text of any event.
-//! Law: the text of an event follows from what it is of alone, so that whoever gets it can check it whole.
+//! Law: the text of an event depends only on its sequence and its number, so that any client can check all of it.
 
 use crate::base::Random;
 
@@ -10,17 +10,18 @@ use crate::base::Random;
 pub(super) enum Kind {
     /// Consecutive integers as ids; honours `Last-Event-ID`.
     Ids,
-    /// The same, and sends the event again that it is asked behind.
+    /// Like [`Kind::Ids`], and sends again the event whose id is asked for.
     Repeats,
-    /// The same, and ends each body cleanly after some events.
+    /// Like [`Kind::Ids`], and ends each body cleanly after some events.
     Ends,
-    /// The same, and greets each connection with its first event.
+    /// Like [`Kind::Ids`], and greets each connection with its first event.
     Greets,
-    /// Ids that are no numbers; honours the header.
+    /// Ids that are not numbers; honours the header.
     Opaque,
-    /// Three events share each id; goes on behind the first of them. Small ones, since an id alone tells nothing.
+    /// Three events share each id; goes on after the first of them. The events are small, so that their bytes are held:
+    /// an id alone does not tell them apart.
     Grouped,
-    /// Knows its last few events alone, and answers 410 behind them.
+    /// Knows only its last few events, and answers 410 to the id of an older one.
     Forgets,
     /// Ids, but ignores the header: begins at the first event each time.
     Restarts,
@@ -30,7 +31,7 @@ pub(super) enum Kind {
     McpIds,
     /// A call of MCP 2025-11-25 without ids.
     McpBare,
-    /// A call of MCP 2026-07-28, told by its body.
+    /// A call of MCP 2026-07-28, which only its body says.
     Stateless,
     /// A plain POST without ids.
     Llm,
@@ -123,7 +124,7 @@ impl Sequence {
         if self.kind.is_call() { 1 + mix(self.call, self.owner) % 25 } else { u64::MAX }
     }
 
-    /// The id of an event as upstream sends it. Of one kind and owner alone, so that a stray one is known.
+    /// The id of an event as upstream sends it. No other kind or owner has this id, so that a stray event is noticed.
     pub(super) fn id(&self, n: u64) -> Option<String> {
         let base = (self.kind.number() * 100 + self.owner) * 1_000_000;
         match self.kind {
@@ -135,7 +136,7 @@ impl Sequence {
         }
     }
 
-    /// The event that an id names; of a shared one, the first.
+    /// The event that an id names; the first one if several share the id.
     fn named(&self, id: &str) -> Option<u64> {
         let base = (self.kind.number() * 100 + self.owner) * 1_000_000;
         let n = id.rsplit('.').next()?.parse::<u64>().ok()?.checked_sub(base)?;
@@ -163,9 +164,9 @@ impl Sequence {
     pub(super) fn text(&self, n: u64) -> String {
         let mut random = Random::new(mix(n, self.kind.number() * 1_000 + self.owner * 7 + self.call * 11));
         let size = match random.below(120) {
-            // What shares an id is told apart by its bytes, which must be held for that.
+            // Events that share an id are told apart by their bytes, which the log must hold for that.
             _ if self.kind == Kind::Grouped => random.below(30),
-            // What is too large to be held is given to readers before it can be known as a repeat.
+            // An event too large to hold reaches readers before it can be recognised as a repeat.
             _ if self.kind == Kind::Repeats => random.below(700),
             0 => 2_000 + random.below(7_000),
             1..=9 => 200 + random.below(600),
