@@ -14,6 +14,8 @@ use crate::base::Span;
 
 /// Routes at most: a request may be compared with each of them.
 const MAX_ROUTES: usize = 1_024;
+/// Blocks of trusted proxies at most: a request's addresses may be compared with each of them.
+const MAX_TRUSTED: usize = 1_024;
 /// The shortest heartbeat. A shorter one would flood the clients.
 const MIN_HEARTBEAT: Span = Span::from_millis(10);
 
@@ -70,6 +72,11 @@ impl Config {
         }
         if let Some(admin) = self.admin.filter(|admin| admin.port() != 0 && self.listen.contains(admin)) {
             finder.add("admin", format!("`admin` is the same address as `listen` ({admin}): give it another port"));
+        }
+        if self.trusted_proxies.len() > MAX_TRUSTED {
+            let n = self.trusted_proxies.len();
+            let what = format!("{n} blocks are more than the {MAX_TRUSTED} that are allowed: write larger blocks");
+            finder.add("trusted_proxies", what);
         }
         for (key, span) in [
             ("flush_window", self.persist.flush_window),

@@ -8,6 +8,7 @@
 mod check;
 #[cfg(feature = "file")]
 pub mod file;
+mod networks;
 mod process;
 mod route;
 mod routes;
@@ -16,6 +17,7 @@ mod units;
 mod upstream;
 
 pub use check::{Fault, Section};
+pub use networks::{Network, NetworkError, Networks};
 pub use process::{Config, Limits, Persist};
 pub use route::{Dedup, Gap, Ids, LingerFull, ResumeFrom, Route, Share};
 pub use routes::Routes;

@@ -3,6 +3,7 @@
 //! In: nothing. Out: a [`Config`] with its defaults, each field free to be set.
 //! Law: each value says what more and less of it costs.
 
+use super::networks::Networks;
 use super::routes::Routes;
 use super::store::StoreConfig;
 use crate::base::Span;
@@ -16,6 +17,9 @@ pub struct Config {
     /// The address for metrics, health and sessions. Default none. Everyone who reaches it sees all counters and
     /// cursors.
     pub admin: Option<SocketAddr>,
+    /// Proxies in front of segno, whose word on the client (`X-Forwarded-*`, `Forwarded`) is believed. Default none.
+    /// From every other peer these headers are replaced. An address that is trusted wrongly can name any client.
+    pub trusted_proxies: Networks,
     /// Where cursors are kept. Default: in memory, so a restart forgets them.
     pub store: StoreConfig,
     /// What goes to the store, and when.
@@ -31,6 +35,7 @@ impl Default for Config {
         Self {
             listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080)],
             admin: None,
+            trusted_proxies: Networks::default(),
             store: StoreConfig::Memory,
             persist: Persist::default(),
             limits: Limits::default(),

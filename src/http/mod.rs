@@ -11,6 +11,7 @@ mod body;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod body_twin;
 mod chunked;
+mod client_address;
 mod encode;
 mod error;
 mod find;
@@ -28,6 +29,7 @@ mod target;
 pub use answer::{reason, write_answer};
 pub use body::{AtEof, BodyDecoder};
 pub use chunked::ChunkedDecoder;
+pub use client_address::client_address;
 pub use encode::{CHUNK_END, CHUNK_HEAD, LAST_CHUNK, chunk_head, write_piece};
 pub use error::HeadError;
 pub use find::{HeadFinder, HeadLimits};

@@ -40,6 +40,8 @@ fn every_bound_is_checked() {
     assert_eq!(with(|_, r| r.connect_timeout = Span::ZERO), [(route, "connect_timeout")]);
     assert_eq!(with(|c, _| c.limits.streams = 0), [(Section::Limits, "streams")]);
     assert_eq!(with(|c, _| c.limits.log_budget = 1 << 19), [(route, "replay_bytes")]);
+    let many = std::iter::repeat_n("::1".parse().unwrap(), 1_025);
+    assert_eq!(with(|c, _| c.trusted_proxies = many.clone().collect()), [(Section::Top, "trusted_proxies")]);
     assert_eq!(with(|c, _| c.listen.clear()), [(Section::Top, "listen")]);
     assert_eq!(with(|c, _| c.admin = Some(c.listen[0])), [(Section::Top, "admin")]);
 }

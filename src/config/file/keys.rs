@@ -58,6 +58,7 @@ macro_rules! limits {
 pub(super) const TOP_KEYS: &[&str] = &[
     "listen",
     "admin",
+    "trusted_proxies",
     "store",
     "flush_window",
     "activity_window",

@@ -155,6 +155,9 @@ impl Reader<'_> {
             let read = match key.get_ref().as_ref() {
                 "listen" => value::addresses(given.get_ref()).map(|listen| self.config.listen = listen),
                 "admin" => value::address(given.get_ref()).map(|admin| self.config.admin = Some(admin)),
+                "trusted_proxies" => {
+                    value::networks(given.get_ref()).map(|networks| self.config.trusted_proxies = networks)
+                }
                 "store" => value::store(given.get_ref()).map(|store| self.config.store = store),
                 "flush_window" => value::span(given.get_ref()).map(|span| self.config.persist.flush_window = span),
                 "activity_window" => {

@@ -69,6 +69,15 @@ fn a_whole_file_is_read() {
 }
 
 #[test]
+fn trusted_proxies_are_addresses_and_blocks() {
+    let config = fine("trusted_proxies = [\"10.0.0.0/8\", \"::1\"]\nroute = [{ upstream = \"http://h\" }]\n");
+    let trusted = |address: &str| config.trusted_proxies.contains(address.parse().unwrap());
+    assert!(trusted("10.9.9.9") && trusted("::1") && !trusted("192.0.2.1"));
+    let found = problems("trusted_proxies = [\"10.1.0.0/8\"]\nroute = [{ upstream = \"http://h\" }]\n");
+    assert!(found[0].contains("write `10.0.0.0/8`"), "{found:?}");
+}
+
+#[test]
 fn a_file_that_says_little_leaves_the_defaults() {
     let config = fine("[[route]]\nupstream = \"http://h:1\"\n");
     let expected = Route::new(Upstream::parse("http://h:1").unwrap());

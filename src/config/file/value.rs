@@ -10,6 +10,7 @@ use toml::de::DeValue;
 
 use super::problem::nearest;
 use crate::base::Span;
+use crate::config::networks::{Network, Networks};
 use crate::config::route::{Dedup, Gap, Ids, LingerFull, ResumeFrom, Share};
 use crate::config::store::StoreConfig;
 use crate::config::units::{parse_size, parse_span};
@@ -144,6 +145,18 @@ pub(super) fn addresses(given: &DeValue<'_>) -> Read<Vec<SocketAddr>> {
     match given {
         DeValue::Array(items) => items.iter().map(|item| address(item.get_ref())).collect(),
         one => Ok(vec![address(one)?]),
+    }
+}
+
+/// A list of addresses and blocks, or one of them.
+pub(super) fn networks(given: &DeValue<'_>) -> Read<Networks> {
+    let network = |given: &DeValue<'_>| {
+        let text = text(given)?;
+        text.parse::<Network>().map_err(|e| quoted(text, e))
+    };
+    match given {
+        DeValue::Array(items) => items.iter().map(|item| network(item.get_ref())).collect(),
+        one => Ok(std::iter::once(network(one)?).collect()),
     }
 }
 
