@@ -86,6 +86,8 @@ counts! {
     IdsTooLong = "ids_too_long_total",
     /// Events forwarded untracked because all places for event ids were taken.
     IdsRefused = "ids_refused_total",
+    /// Requests whose `Last-Event-ID` no log can hold: it went upstream as it came.
+    CursorsUntracked = "cursors_untracked_total",
     /// Gaps stated to clients.
     Gaps = "gaps_total",
     /// Cuts of event streams by an upstream.

@@ -106,17 +106,6 @@ pub enum HeadError {
     StatusLine(Box<str>),
     /// The response is 101, which switches to another protocol. None was asked for.
     SwitchedProtocols,
-    /// There is more than one `Last-Event-ID`.
-    LastEventIdRepeated,
-    /// `Last-Event-ID` holds NUL, CR or LF, or is not UTF-8.
-    LastEventId,
-    /// `Last-Event-ID` is longer than the limit.
-    LastEventIdTooLong {
-        /// Its length, in bytes.
-        len: usize,
-        /// The limit, in bytes.
-        limit: usize,
-    },
 }
 
 impl HeadError {
@@ -142,9 +131,6 @@ impl HeadError {
             }
             Self::TooManyHeaders { limit } => write!(f, "over {limit} header lines; send fewer"),
             Self::TooManyOptions { limit } => write!(f, "Connection lists over {limit} options; send fewer"),
-            Self::LastEventIdTooLong { len, limit } => {
-                write!(f, "Last-Event-ID has {len} bytes, and {limit} are allowed; start again without it")
-            }
             _ => self.write_line(f),
         }
     }
@@ -208,10 +194,6 @@ impl HeadError {
             Self::Expect(text) => write!(f, "Expect is \"{text}\"; only 100-continue is understood here"),
             Self::StatusLine(text) => write!(f, "the status line is \"{text}\"; it should be \"HTTP/1.1 200 OK\""),
             Self::SwitchedProtocols => f.write_str("the response is 101, but no other protocol was asked for"),
-            Self::LastEventIdRepeated => f.write_str("there is more than one Last-Event-ID header; send one"),
-            Self::LastEventId => {
-                f.write_str("Last-Event-ID holds NUL, CR or LF, or is not UTF-8; start again without it")
-            }
             _ => f.write_str("the head does not end with its empty line; end it with CR LF CR LF"),
         }
     }

@@ -7,7 +7,7 @@
 //! 9.3. `X-Forwarded-*` as proxies commonly write them.
 
 use super::answer::{push_length, push_line, push_status, push_text};
-use super::headers::Headers;
+use super::headers::{Headers, is_field_value};
 use super::length::BodyLength;
 use super::method::Version;
 use super::request::RequestHead;
@@ -200,6 +200,12 @@ fn is_passed(headers: &Headers, name: &str) -> bool {
 /// Whether the peer sent a header of this name that is passed on.
 fn passes_on(headers: &Headers, name: &str) -> bool {
     headers.contains(name) && is_passed(headers, name)
+}
+
+/// Appends a header line. Its name and value must be such as [`Headers::push`] accepts.
+pub fn write_line(name: &str, value: &[u8], out: &mut Vec<u8>) {
+    debug_assert!(is_field_value(value), "a value that would add a line");
+    push_field(out, name, value);
 }
 
 /// Appends a header that a peer sent. It was checked when it was read.

@@ -123,6 +123,11 @@ pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
+/// Whether the bytes can be the value of a header: no control byte but tab.
+pub fn is_field_value(bytes: &[u8]) -> bool {
+    !bytes.iter().any(|&b| is_forbidden(b))
+}
+
 /// Whether this byte is forbidden in a field value (RFC 9110 section 5.5).
 pub(super) fn is_forbidden(byte: u8) -> bool {
     byte.is_ascii_control() && byte != b'\t'

@@ -5,7 +5,6 @@
 //! Source: RFC 9110 sections 8.3, 8.4, 10.2.3, 12.4.2, 12.5.1; the HTML standard, section 9.2 Server-sent events,
 //! for `Last-Event-ID` (<https://html.spec.whatwg.org/multipage/server-sent-events.html#the-last-event-id-header>).
 
-use super::error::HeadError;
 use super::headers::{Headers, trim};
 use crate::base::Span;
 
@@ -54,29 +53,33 @@ pub fn retry_after(headers: &Headers) -> Option<Span> {
     Some(until.duration_since(now).map_or(Span::ZERO, Span::from))
 }
 
-/// The event id that a client resumes from: from its `Last-Event-ID` header, else from a query parameter. An empty id
-/// counts as none, as the standard says.
-///
-/// # Errors
-/// There is more than one header, or the id holds NUL, CR or LF, is not UTF-8, or has more than `max` bytes.
-pub fn last_event_id<'h>(
-    headers: &'h Headers,
-    parameter: Option<&'h [u8]>,
-    max: usize,
-) -> Result<Option<&'h [u8]>, HeadError> {
+/// Where a client wants to go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LastEventId<'h> {
+    /// At the beginning. An empty id counts as none, as the standard says.
+    None,
+    /// After this event: UTF-8, without NUL, CR or LF, and not longer than allowed.
+    Id(&'h [u8]),
+    /// After an event that no log can hold: its id is too long or not UTF-8, or there are several different ones. What
+    /// the client means, upstream alone can say.
+    Unknown,
+}
+
+/// The event id that a client resumes from: from its `Last-Event-ID` header, else from a query parameter. `max`: bytes
+/// of the longest id that a log holds.
+pub fn last_event_id<'h>(headers: &'h Headers, parameter: Option<&'h [u8]>, max: usize) -> LastEventId<'h> {
     let mut values = headers.get_all("Last-Event-ID");
-    let Some(id) = values.next().or(parameter) else { return Ok(None) };
-    if values.next().is_some() {
-        return Err(HeadError::LastEventIdRepeated);
+    let Some(id) = values.next().or(parameter) else { return LastEventId::None };
+    if values.any(|other| other != id) {
+        return LastEventId::Unknown;
     }
     // Event streams are UTF-8, so no event can have had an id that is not.
-    if id.iter().any(|b| matches!(b, 0 | b'\r' | b'\n')) || std::str::from_utf8(id).is_err() {
-        return Err(HeadError::LastEventId);
+    let can_be_one = !id.iter().any(|b| matches!(b, 0 | b'\r' | b'\n')) && std::str::from_utf8(id).is_ok();
+    match id {
+        b"" => LastEventId::None,
+        _ if can_be_one && id.len() <= max => LastEventId::Id(id),
+        _ => LastEventId::Unknown,
     }
-    if id.len() > max {
-        return Err(HeadError::LastEventIdTooLong { len: id.len(), limit: max });
-    }
-    Ok((!id.is_empty()).then_some(id))
 }
 
 /// Removes a parameter from the query of a target and returns its value, percent-decoded. If several have that name,

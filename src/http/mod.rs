@@ -33,11 +33,11 @@ pub use client_address::client_address;
 pub use encode::{CHUNK_END, CHUNK_HEAD, LAST_CHUNK, chunk_head, write_piece};
 pub use error::HeadError;
 pub use find::{HeadFinder, HeadLimits};
-pub use forward::{Forwarded, RequestOptions, ResponseFraming, write_request, write_response};
-pub use headers::Headers;
+pub use forward::{Forwarded, RequestOptions, ResponseFraming, write_line, write_request, write_response};
+pub use headers::{Headers, is_field_value};
 pub use length::BodyLength;
 pub use media::{
-    accepts_event_stream, is_encoded, is_event_stream, is_json, last_event_id, retry_after, take_parameter,
+    LastEventId, accepts_event_stream, is_encoded, is_event_stream, is_json, last_event_id, retry_after, take_parameter,
 };
 pub use method::{Method, Version};
 pub use piece::{BodyError, CHUNK_LINE_LIMIT, Piece, TRAILER_LIMIT};

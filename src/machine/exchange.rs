@@ -52,8 +52,10 @@ struct Plain {
 pub(super) struct Request {
     /// The head for upstream, without `Last-Event-ID` and without the blank line that ends it.
     pub(super) head: Box<[u8]>,
-    /// The client's own `Last-Event-ID`.
+    /// The client's own `Last-Event-ID`; where no log can hold it, the header lines for upstream.
     pub(super) cursor: Option<Box<[u8]>>,
+    /// The cursor is header lines, which go upstream as they came until the stream has an id.
+    pub(super) verbatim: bool,
     pub(super) method: Method,
     /// The client takes `text/event-stream`.
     pub(super) accepts_stream: bool,
@@ -192,7 +194,7 @@ impl Exchange {
         let route = self.route();
         if let Answer::Plain(plain) = &mut self.answer {
             let readers = std::mem::replace(&mut plain.readers, Readers::none(cx.now));
-            let stream = Stream::new(cx, route, account, self.request.cursor.as_deref(), readers);
+            let stream = Stream::new(cx, route, account, self.request.known_cursor(), readers);
             self.answer = Answer::Stream(Box::new(stream));
         }
     }
@@ -404,6 +406,11 @@ impl Request {
     /// The id after which the client wants to go on, whether that id goes upstream or stays here.
     pub(super) fn wanted(&self) -> Option<&[u8]> {
         self.asked.as_deref().or(self.cursor.as_deref())
+    }
+
+    /// The client's own id, if a log can hold it.
+    pub(super) fn known_cursor(&self) -> Option<&[u8]> {
+        self.cursor.as_deref().filter(|_| !self.verbatim)
     }
 
     /// Method and target, for log lines.

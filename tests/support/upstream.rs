@@ -131,6 +131,15 @@ impl Peer {
         head
     }
 
+    /// Reads a request's head that need not be text.
+    pub fn head_bytes(&mut self) -> Vec<u8> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            assert_ne!(self.stream.read_until(b'\n', &mut head).unwrap(), 0, "the connection ends inside a head");
+        }
+        head
+    }
+
     /// Reads a body of `n` bytes in pieces, as they come.
     pub fn body(&mut self, mut n: usize, mut each: impl FnMut(&mut TcpStream, &[u8])) {
         let mut piece = vec![0; 64 << 10];

@@ -36,7 +36,6 @@ fn all() -> Vec<HeadError> {
         HeadError::RequestLineTooLong { limit: 77 },
         HeadError::TooManyHeaders { limit: 77 },
         HeadError::TooManyOptions { limit: 77 },
-        HeadError::LastEventIdTooLong { len: 99, limit: 77 },
         HeadError::BareLf { line: 77 },
         HeadError::BareCr { line: 77 },
         HeadError::Folded { line: 77 },
@@ -62,7 +61,5 @@ fn all() -> Vec<HeadError> {
         HeadError::Expect(text()),
         HeadError::StatusLine(text()),
         HeadError::SwitchedProtocols,
-        HeadError::LastEventIdRepeated,
-        HeadError::LastEventId,
     ]
 }

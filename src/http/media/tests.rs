@@ -81,10 +81,25 @@ fn a_wait_is_seconds_or_measured_from_the_responses_own_date() {
 
 #[test]
 fn a_cursor_is_one_header_of_bounded_length() {
-    let id = |lines| last_event_id(&with(lines), None, 4).map(|id| id.map(<[u8]>::to_vec));
-    assert_eq!(id(&[]), Ok(None));
-    assert_eq!(id(&[("Last-Event-ID", "")]), Ok(None));
-    assert_eq!(id(&[("last-event-id", "a b\u{e9}")]), Err(HeadError::LastEventIdTooLong { len: 5, limit: 4 }));
-    assert_eq!(id(&[("last-event-id", "12\u{e9}")]), Ok(Some(b"12\xc3\xa9".to_vec())));
-    assert_eq!(id(&[("Last-Event-ID", "1"), ("last-event-id", "1")]), Err(HeadError::LastEventIdRepeated));
+    let id = |lines, expected| assert_eq!(last_event_id(&with(lines), None, 4), expected, "{lines:?}");
+    id(&[], LastEventId::None);
+    id(&[("Last-Event-ID", "")], LastEventId::None);
+    id(&[("last-event-id", "12\u{e9}")], LastEventId::Id(b"12\xc3\xa9"));
+    id(&[("Last-Event-ID", "1"), ("last-event-id", "1")], LastEventId::Id(b"1"));
+}
+
+#[test]
+fn an_id_that_no_log_can_hold_is_no_error() {
+    fn of(headers: &Headers) -> LastEventId<'_> {
+        last_event_id(headers, None, 4)
+    }
+    assert_eq!(of(&with(&[("last-event-id", "a b\u{e9}")])), LastEventId::Unknown, "it is too long");
+    assert_eq!(of(&with(&[("Last-Event-ID", "1"), ("Last-Event-ID", "2")])), LastEventId::Unknown);
+    assert_eq!(of(&with(&[("Last-Event-ID", ""), ("Last-Event-ID", "2")])), LastEventId::Unknown);
+    let mut latin = Headers::new();
+    latin.push("Last-Event-ID", b"caf\xe9").unwrap();
+    assert_eq!(last_event_id(&latin, None, 10), LastEventId::Unknown);
+    for parameter in [&b"\0"[..], b"a\n", b"\r", b"\xff"] {
+        assert_eq!(last_event_id(&Headers::new(), Some(parameter), 4), LastEventId::Unknown);
+    }
 }

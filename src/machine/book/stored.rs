@@ -6,9 +6,9 @@
 //! stored stream is read by the principal alone whose session it was stored under; a name holds no query, which may
 //! hold a secret.
 
-use crate::base::{Count, Span};
+use crate::base::{Count, EventId, Span};
 use crate::config::ResumeFrom;
-use crate::http::Method;
+use crate::http::{self, Method};
 use crate::machine::cx::Cx;
 use crate::machine::exchange::{Exchange, Phase, Request};
 use crate::machine::find::Finder;
@@ -68,7 +68,7 @@ impl Exchange {
         let durable = cx.config.persist.durable;
         let wanted = self.request.wanted();
         let by_session = route.resume_from == ResumeFrom::Session && self.request.identity.named && wanted.is_none();
-        if !is_read || !(durable && wanted.is_some() || by_session) {
+        if !is_read || self.request.verbatim || !(durable && wanted.is_some() || by_session) {
             return false;
         }
         let session = session_name(self, &route.session_header);
@@ -88,9 +88,9 @@ impl Exchange {
             cx.counts.one(Count::SessionCursorsAmbiguous);
         }
         let latest = found.into_iter().max_by_key(|stored| stored.last_seen_ms);
-        let Some(id) = latest.map(|stored| stored.id).filter(|id| Token::parse(id.as_bytes()).is_none()) else {
-            return;
-        };
+        // What cannot stand in a header cannot be asked for.
+        let goes_up = |id: &EventId| Token::parse(id.as_bytes()).is_none() && http::is_field_value(id.as_bytes());
+        let Some(id) = latest.map(|stored| stored.id).filter(goes_up) else { return };
         cx.counts.one(Count::SessionCursorsUsed);
         self.request.cursor = Some(id.as_bytes().into());
     }

@@ -24,6 +24,7 @@
 //! Source: `docs/behaviour.md`, what a returning client sees, and gaps.
 
 pub(super) mod body;
+pub(super) mod cursor;
 pub(super) mod era;
 pub(super) mod identity;
 #[cfg(feature = "fuzzing")]

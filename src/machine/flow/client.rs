@@ -13,6 +13,7 @@ use crate::machine::conn::{ClientState, Conn, Peer};
 use crate::machine::exchange::{Exchange, Request};
 use crate::machine::find::Found;
 use crate::machine::find::body::{HeardBody, HeldRequest};
+use crate::machine::find::cursor::{Cursor, take_parameter};
 use crate::machine::find::era::Era;
 use crate::machine::find::identity::Identity;
 use crate::machine::io::Close;
@@ -76,12 +77,9 @@ impl Machine {
             );
         };
         let settings = &cx.config.routes[route];
-        let parameter = settings.last_event_id_param.as_ref();
-        let parameter = parameter.and_then(|name| http::take_parameter(&mut head.target, name));
-        let cursor = match http::last_event_id(&head.headers, parameter.as_deref(), settings.max_id_bytes) {
-            Ok(cursor) => cursor.filter(|id| !id.is_empty()).map(Box::from),
-            Err(e) => return self.conns.refuse(&mut self.cx, conn, e.status(), &e.to_string()),
-        };
+        let parameter = take_parameter(&mut head.target, settings.last_event_id_param.as_deref());
+        let cursor = Cursor::of(&head.headers, parameter.as_deref(), settings.max_id_bytes);
+        cx.counts.add(Count::CursorsUntracked, u64::from(cursor.verbatim));
         let Some(c) = conns.get_mut(conn) else { return };
         let Peer::Client(client) = &mut c.peer else { return };
         client.state = ClientState::Busy;
@@ -282,13 +280,7 @@ impl Machine {
 }
 
 /// Keeps what is needed of a request's head.
-fn request(
-    head: &RequestHead,
-    route: &Route,
-    client: IpAddr,
-    cursor: Option<Box<[u8]>>,
-    identity: Identity,
-) -> Request {
+fn request(head: &RequestHead, route: &Route, client: IpAddr, cursor: Cursor, identity: Identity) -> Request {
     let accepts_stream = http::accepts_event_stream(&head.headers);
     let to = http::Forwarded {
         client,
@@ -309,7 +301,8 @@ fn request(
     let resume = http::RequestOptions { drop_body: true, method: Some("GET"), ..options };
     Request {
         head: write(options),
-        cursor,
+        cursor: cursor.bytes,
+        verbatim: cursor.verbatim,
         method: head.method.clone(),
         accepts_stream,
         has_body: !matches!(head.body, BodyLength::None | BodyLength::Length(0)),

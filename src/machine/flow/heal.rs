@@ -25,7 +25,7 @@
 //! ```
 
 use crate::base::{Count, Tick};
-use crate::http::Method;
+use crate::http::{self, Method};
 use crate::machine::Machine;
 use crate::machine::conn::{Conn, Peer, Upstream, UpstreamState};
 use crate::machine::cx::Cx;
@@ -210,16 +210,17 @@ impl Machine {
 }
 
 fn write_request(x: &Exchange, cx: &Cx, c: &mut Conn) {
-    let cursor = match x.stream() {
-        Some(stream) => stream.tracker.cursor(&cx.interner),
-        None => x.request.cursor.as_deref(),
-    };
+    let reached = x.stream().and_then(|stream| stream.tracker.cursor(&cx.interner));
     let resume_head = x.request.resume_head.as_ref().filter(|_| x.has_begun());
     c.out.push(resume_head.unwrap_or(&x.request.head));
-    if let Some(id) = cursor.filter(|id| !id.is_empty()) {
-        c.out.push(b"Last-Event-ID: ");
-        c.out.push(id);
-        c.out.push(b"\r\n");
+    match (reached, &x.request.cursor) {
+        (None, Some(lines)) if x.request.verbatim && !x.has_begun() => c.out.push(lines),
+        _ => {
+            let id = if x.stream().is_some() { reached } else { x.request.known_cursor() };
+            if let Some(id) = id.filter(|id| !id.is_empty()) {
+                http::write_line("Last-Event-ID", id, c.out.end());
+            }
+        }
     }
     c.out.push(b"\r\n");
 }

@@ -88,7 +88,7 @@ impl Machine {
         if let Some(reason) = gap {
             x.state_gap(cx, reason);
         }
-        if goes_on_behind_the_end(x) {
+        if goes_on_behind_the_end(x, cx) {
             self.heal(key);
         }
         self.conns.flush(&mut self.cx, conn);
@@ -305,9 +305,9 @@ fn refuses_gaps(cx: &Cx, request: &Request, route: usize) -> bool {
 
 /// Whether a stream that has ended, and that a client has joined, is asked for again after what its log holds: a GET
 /// whose upstream has ids.
-fn goes_on_behind_the_end(x: &Exchange) -> bool {
+fn goes_on_behind_the_end(x: &Exchange, cx: &Cx) -> bool {
     let Some(stream) = x.stream() else { return false };
-    let can_ask = x.request.method == Method::Get && stream.tracker.healable() && !stream.tracker.has_own_ids();
+    let can_ask = x.request.method == Method::Get && stream.can_go_on(cx) && !stream.tracker.has_own_ids();
     can_ask
         && match x.phase {
             // Other readers may have been sent the end already, which cannot be taken back.

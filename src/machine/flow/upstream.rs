@@ -405,7 +405,7 @@ impl Machine {
         let Some(stream) = x.stream_mut() else { return x.end(cx, conns, Ending::Cut) };
         cx.counts.one(Count::UpstreamCuts);
         let holds_all = stream.cut();
-        if can_ask && holds_all && stream.tracker.healable() && !draining {
+        if can_ask && holds_all && stream.can_go_on(cx) && !draining {
             return self.heal(key);
         }
         let why = match (can_ask, holds_all) {

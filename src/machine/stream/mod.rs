@@ -181,6 +181,11 @@ impl Stream {
         self.tracker.finish(cx.track(route))
     }
 
+    /// Whether upstream can be asked to go on: the last event has an id, and the id can stand in a header.
+    pub(super) fn can_go_on(&self, cx: &Cx) -> bool {
+        self.tracker.healable() && self.tracker.cursor(&cx.interner).is_some_and(http::is_field_value)
+    }
+
     /// Whether what upstream sent so far ends inside an event.
     pub(super) fn is_inside_event(&self) -> bool {
         self.tracker.position() == Position::Block

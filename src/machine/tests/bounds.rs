@@ -302,11 +302,12 @@ fn a_path_without_route_is_a_404() {
 }
 
 #[test]
-fn a_cursor_that_is_too_long_is_refused() {
+fn a_cursor_that_is_too_long_is_counted_and_upstreams_concern() {
     let mut w = world();
     let id = "x".repeat(2_000);
-    let c = w.client_with(&format!("GET / HTTP/1.1\r\nHost: h\r\nLast-Event-ID: {id}\r\n\r\n"));
-    assert_eq!((w.status(c), w.ups.len()), (400, 0));
+    w.client_with(&format!("GET / HTTP/1.1\r\nHost: h\r\nLast-Event-ID: {id}\r\n\r\n"));
+    assert!(w.wire(w.up(0)).contains(&format!("Last-Event-ID: {id}\r\n")));
+    assert_eq!(w.count(Count::CursorsUntracked), 1);
 }
 
 #[test]
