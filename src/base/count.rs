@@ -112,6 +112,8 @@ counts! {
     Backpressure = "backpressure_total",
     /// Clients cut because they took nothing of an answer for `body_timeout`.
     ClientsStalled = "clients_stalled_total",
+    /// Connections that broke because the other side could not be reached for `peer_timeout`.
+    PeersVanished = "peers_vanished_total",
     /// Bytes that logs gave back because `log_budget` was used up.
     LogBytesReclaimed = "log_bytes_reclaimed_total",
     /// Connections to the admin address that could not be accepted.

@@ -16,6 +16,8 @@ use crate::base::Span;
 const MAX_ROUTES: usize = 1_024;
 /// Blocks of trusted proxies at most: a request's addresses may be compared with each of them.
 const MAX_TRUSTED: usize = 1_024;
+/// What `peer_timeout` may be: its parts are whole seconds, and the system counts it in milliseconds.
+const PEER_TIMEOUT: RangeInclusive<Span> = Span::from_secs(6)..=Span::from_secs(24 * 3_600);
 /// The shortest heartbeat. A shorter one would flood the clients.
 const MIN_HEARTBEAT: Span = Span::from_millis(10);
 
@@ -77,6 +79,12 @@ impl Config {
             let n = self.trusted_proxies.len();
             let what = format!("{n} blocks are more than the {MAX_TRUSTED} that are allowed: write larger blocks");
             finder.add("trusted_proxies", what);
+        }
+        if !self.peer_timeout.is_zero() && !PEER_TIMEOUT.contains(&self.peer_timeout) {
+            let (given, least, most) = (self.peer_timeout, PEER_TIMEOUT.start(), PEER_TIMEOUT.end());
+            let what =
+                format!("`peer_timeout` is {given}: write 0s for the system's own, or a time from {least} to {most}");
+            finder.add("peer_timeout", what);
         }
         for (key, span) in [
             ("flush_window", self.persist.flush_window),

@@ -20,6 +20,11 @@ pub struct Config {
     /// Proxies in front of segno, whose word on the client (`X-Forwarded-*`, `Forwarded`) is believed. Default none.
     /// From every other peer these headers are replaced. An address that is trusted wrongly can name any client.
     pub trusted_proxies: Networks,
+    /// How long a client or an upstream may be unreachable before its connection counts as broken: it acknowledges
+    /// nothing of what it was sent, or no probe. Default 60 s; zero leaves this to the system, which takes from a
+    /// quarter of an hour to for ever. Longer rides out longer breaks of the network without a cut. Shorter finds
+    /// sooner that a peer has vanished. A client that is sent something has at least `body_timeout`.
+    pub peer_timeout: Span,
     /// Where cursors are kept. Default: in memory, so a restart forgets them.
     pub store: StoreConfig,
     /// What goes to the store, and when.
@@ -36,6 +41,7 @@ impl Default for Config {
             listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080)],
             admin: None,
             trusted_proxies: Networks::default(),
+            peer_timeout: Span::from_secs(60),
             store: StoreConfig::Memory,
             persist: Persist::default(),
             limits: Limits::default(),

@@ -72,6 +72,8 @@ pub(super) struct Upstream {
     pub(super) reused: bool,
     /// The connection may serve another request after this answer.
     pub(super) keep_alive: bool,
+    /// The shell was told that upstream may be slow to take what it is sent.
+    pub(super) patient: bool,
     /// Since when the connection has been idle.
     pub(super) idle_since: Tick,
 }

@@ -101,6 +101,13 @@ pub enum Output {
         /// The bound, in bytes.
         bytes: usize,
     },
+    /// Upstream may be slow to take what it is sent next, or no longer: a request with a body is sent, or one without.
+    BePatient {
+        /// The connection.
+        conn: ConnKey,
+        /// Whether it may be slow.
+        patient: bool,
+    },
     /// Nothing more will be sent: shut down our side, and go on reading.
     ShutdownWrite {
         /// The connection.

@@ -2,7 +2,8 @@
 //!
 //! In: a connection's key and its route, readiness of its socket. Out: an open connection, or a [`ConnectError`] that
 //! waits for the machine.
-//! Law: each attempt ends in exactly one of the two, unless the machine closes the connection before.
+//! Laws: each attempt ends in exactly one of the two within `connect_timeout`, unless the machine closes the connection
+//! before; no address takes the time of those behind it.
 
 use super::log_lines::LogLines;
 use super::resolve::{Known, Resolver};
@@ -11,12 +12,15 @@ use super::sockets::Sockets;
 use super::start::StartError;
 #[cfg(feature = "tls")]
 use super::tls;
-use crate::base::Tick;
+use super::watch::Watch;
+use crate::base::{Span, Tick};
 use crate::config::Config;
 use crate::machine::{ConnKey, ConnectError};
 use mio::Waker;
 use mio::net::TcpStream;
-use std::collections::VecDeque;
+use socket2::SockRef;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -24,16 +28,24 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(super) struct Connecting {
     resolver: Resolver,
-    /// Connections that wait for the addresses of their route's upstream.
-    unresolved: Vec<(ConnKey, usize)>,
+    /// Connections that wait for the addresses of their route's upstream, by their keys.
+    unresolved: BTreeMap<u64, Unresolved>,
+    /// When each attempt that is under way has had its time with its address, or with the resolver. Each connection is
+    /// here once.
+    deadlines: BTreeSet<(Tick, u64)>,
     /// Failures that the machine does not know of yet.
     failed: VecDeque<(ConnKey, ConnectError)>,
+    watch: Watch,
     /// By route; `None` where the upstream is plain HTTP.
     #[cfg(feature = "tls")]
     dialers: Vec<Option<tls::Dialer>>,
-    /// Names upstreams in log lines about TLS.
-    #[cfg(feature = "tls")]
     config: Arc<Config>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Unresolved {
+    route: usize,
+    give_up_at: Tick,
 }
 
 impl Connecting {
@@ -44,20 +56,25 @@ impl Connecting {
     pub(super) fn new(config: &Arc<Config>, waker: Arc<Waker>) -> Result<Self, StartError> {
         Ok(Self {
             resolver: Resolver::start(config, waker).map_err(StartError::System)?,
-            unresolved: Vec::new(),
+            unresolved: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
             failed: VecDeque::new(),
+            watch: Watch::of(config),
             #[cfg(feature = "tls")]
             dialers: tls::Dialer::of_routes(config).map_err(StartError::Tls)?,
-            #[cfg(feature = "tls")]
             config: Arc::clone(config),
         })
     }
 
     /// Begins to connect to the upstream of `route`.
     pub(super) fn connect(&mut self, conn: ConnKey, route: usize, sockets: &mut Sockets, now: Tick) {
+        let give_up_at = now + self.config.routes[route].connect_timeout;
         match self.resolver.addresses(route, now) {
-            Known::Addresses(addresses) => self.connect_to(conn, route, addresses, sockets, now),
-            Known::Asked => self.unresolved.push((conn, route)),
+            Known::Addresses(rest) => self.try_in_turn(conn, route, rest, give_up_at, sockets, now),
+            Known::Asked => {
+                self.unresolved.insert(conn.to_bits(), Unresolved { route, give_up_at });
+                self.deadlines.insert((give_up_at, conn.to_bits()));
+            }
             Known::Unavailable => self.fail(conn, ConnectError::Unresolved),
         }
     }
@@ -65,48 +82,88 @@ impl Connecting {
     /// Goes on with the connections whose upstream's name has been looked up, well or not.
     pub(super) fn on_resolved(&mut self, sockets: &mut Sockets, now: Tick) {
         let answered = self.resolver.take_answers(now);
-        let waiting = std::mem::take(&mut self.unresolved);
-        for (conn, route) in waiting {
-            match answered.contains(&route) {
-                true => self.connect_resolved(conn, route, sockets, now),
-                false => self.unresolved.push((conn, route)),
+        let ready = self.unresolved.iter().filter(|(_, waiting)| answered.contains(&waiting.route));
+        let ready: Vec<u64> = ready.map(|(key, _)| *key).collect();
+        for key in ready {
+            let Some(Unresolved { route, give_up_at }) = self.unresolved.remove(&key) else { continue };
+            self.deadlines.remove(&(give_up_at, key));
+            let conn = ConnKey::from_bits(key);
+            match self.resolver.addresses(route, now) {
+                Known::Addresses(rest) => self.try_in_turn(conn, route, rest, give_up_at, sockets, now),
+                _ => self.fail(conn, ConnectError::Unresolved),
             }
         }
     }
 
-    fn connect_resolved(&mut self, conn: ConnKey, route: usize, sockets: &mut Sockets, now: Tick) {
-        match self.resolver.addresses(route, now) {
-            Known::Addresses(addresses) => self.connect_to(conn, route, addresses, sockets, now),
-            _ => self.fail(conn, ConnectError::Unresolved),
-        }
-    }
-
-    /// Tries the addresses in turn; the rest of them stay with the socket.
-    fn connect_to(
+    /// Tries the addresses in turn, each for its share of the time that is left; the rest of them stay with the socket.
+    fn try_in_turn(
         &mut self,
         conn: ConnKey,
         route: usize,
-        mut addresses: Vec<SocketAddr>,
+        mut rest: VecDeque<SocketAddr>,
+        give_up_at: Tick,
         sockets: &mut Sockets,
         now: Tick,
     ) {
         let mut why = ConnectError::Unresolved;
-        while !addresses.is_empty() {
-            let address = addresses.remove(0);
-            match TcpStream::connect(address) {
+        while let Some(address) = rest.pop_front() {
+            match self.open(address) {
                 Ok(stream) => {
+                    let until = now + share(give_up_at.since(now), rest.len());
                     let mut socket = Socket::new(Io::Plain(stream), conn.to_bits());
-                    socket.dialing = Some(Box::new(Dialing { route, addresses }));
+                    socket.dialing = Some(Box::new(Dialing { route, address, until, rest, give_up_at }));
                     if sockets.add(conn, socket).is_ok() {
+                        self.deadlines.insert((until, conn.to_bits()));
                         return;
                     }
                     why = ConnectError::Local;
                     break;
                 }
-                Err(e) => why = connect_error(&e),
+                Err(e) => {
+                    why = connect_error(&e);
+                    self.resolver.on_failed(route, address);
+                }
             }
         }
-        self.give_up(conn, route, why, sockets, now);
+        self.give_up(conn, route, why, now);
+    }
+
+    /// Begins to open a connection to one address.
+    fn open(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect(address)?;
+        self.watch.upstream(SockRef::from(&stream));
+        Ok(stream)
+    }
+
+    /// When [`Connecting::on_time`] must be called at the latest.
+    pub(super) fn next_deadline(&self) -> Option<Tick> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Addresses that have had their time are given up for the next ones.
+    pub(super) fn on_time(&mut self, sockets: &mut Sockets, now: Tick) {
+        while let Some(&(at, key)) = self.deadlines.first()
+            && at <= now
+        {
+            self.deadlines.pop_first();
+            let conn = ConnKey::from_bits(key);
+            match self.unresolved.remove(&key) {
+                Some(_) => self.fail(conn, ConnectError::Unresolved),
+                None => self.try_next(conn, ConnectError::TimedOut, sockets, now),
+            }
+        }
+    }
+
+    /// An address has failed: tries the next one, or ends the attempt.
+    fn try_next(&mut self, conn: ConnKey, why: ConnectError, sockets: &mut Sockets, now: Tick) {
+        let Some(dialing) = sockets.take(conn).and_then(|s| s.dialing) else { return };
+        let Dialing { route, address, until, rest, give_up_at } = *dialing;
+        self.deadlines.remove(&(until, conn.to_bits()));
+        self.resolver.on_failed(route, address);
+        match rest.is_empty() {
+            true => self.give_up(conn, route, why, now),
+            false => self.try_in_turn(conn, route, rest, give_up_at, sockets, now),
+        }
     }
 
     /// Goes on with an attempt whose socket has news. True when the connection is open; the caller then tells the
@@ -129,12 +186,7 @@ impl Connecting {
             Ok(false) => false,
             Ok(true) => self.on_connected(conn, route, sockets, lines, now),
             Err(why) => {
-                match sockets.take(conn).and_then(|s| s.dialing) {
-                    Some(dialing) if !dialing.addresses.is_empty() => {
-                        self.connect_to(conn, route, dialing.addresses, sockets, now);
-                    }
-                    _ => self.give_up(conn, route, why, sockets, now),
-                }
+                self.try_next(conn, why, sockets, now);
                 false
             }
         }
@@ -161,7 +213,10 @@ impl Connecting {
                         return self.go_on(conn, sockets, lines, now);
                     }
                     Err(_) => {
-                        self.give_up(conn, route, ConnectError::Tls, sockets, now);
+                        if let Some(dialing) = &s.dialing {
+                            self.deadlines.remove(&(dialing.until, conn.to_bits()));
+                        }
+                        self.give_up(conn, route, ConnectError::Tls, now);
                         return false;
                     }
                 },
@@ -174,13 +229,15 @@ impl Connecting {
             // The handshake may have left bytes in the socket whose edge is over.
             s.readable |= !s.is_plain();
             s.writable = true;
-            s.dialing = None;
+            if let Some(dialing) = s.dialing.take() {
+                self.deadlines.remove(&(dialing.until, conn.to_bits()));
+                self.resolver.on_connected(route, dialing.address);
+            }
         }
         true
     }
 
-    fn give_up(&mut self, conn: ConnKey, route: usize, why: ConnectError, sockets: &mut Sockets, now: Tick) {
-        drop(sockets.take(conn));
+    fn give_up(&mut self, conn: ConnKey, route: usize, why: ConnectError, now: Tick) {
         self.resolver.distrust(route, now);
         self.fail(conn, why);
     }
@@ -195,8 +252,27 @@ impl Connecting {
         self.failed.pop_front()
     }
 
-    /// Forgets a connection that was closed while it waited for an address.
-    pub(super) fn forget(&mut self, conn: ConnKey) {
-        self.unresolved.retain(|(waiting, _)| *waiting != conn);
+    /// Forgets a connection that was closed. `dialing`: it was being opened.
+    pub(super) fn forget(&mut self, conn: ConnKey, dialing: Option<&Dialing>) {
+        let key = conn.to_bits();
+        if let Some(waiting) = self.unresolved.remove(&key) {
+            self.deadlines.remove(&(waiting.give_up_at, key));
+        }
+        if let Some(dialing) = dialing {
+            self.deadlines.remove(&(dialing.until, key));
+        }
+    }
+
+    /// The upstream of a connection may be slow to take what it is sent, or no longer.
+    pub(super) fn be_patient(&self, socket: &Socket, patient: bool) {
+        self.watch.be_patient(SockRef::from(socket.stream()), patient);
     }
 }
+
+/// The share of an address: what is left, evenly divided by it and `others`, which come after it.
+fn share(left: Span, others: usize) -> Span {
+    Span::from_micros(left.micros() / (others as u64 + 1))
+}
+
+#[cfg(test)]
+mod tests;

@@ -6,9 +6,11 @@
 
 use super::socket;
 use super::start::StartError;
+use super::watch::Watch;
 use crate::base::{Span, Tick};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
+use socket2::SockRef;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
@@ -38,11 +40,12 @@ impl Listeners {
     ///
     /// # Errors
     /// [`StartError::Listen`] for the first address that cannot be listened on.
-    pub(super) fn bind(addresses: &[SocketAddr], registry: &Registry) -> Result<Self, StartError> {
+    pub(super) fn bind(addresses: &[SocketAddr], watch: Watch, registry: &Registry) -> Result<Self, StartError> {
         let mut sockets = Vec::new();
         for (n, &address) in addresses.iter().enumerate().take(MAX_LISTENERS) {
             let wrong = |why| StartError::Listen { address, why };
             let mut listener = socket::listen(address).map_err(wrong)?;
+            watch.listener(SockRef::from(&listener));
             registry.register(&mut listener, Token(FIRST_LISTENER + n), Interest::READABLE).map_err(wrong)?;
             sockets.push(listener);
         }

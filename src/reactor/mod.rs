@@ -33,6 +33,7 @@ mod start;
 mod store;
 #[cfg(feature = "tls")]
 mod tls;
+mod watch;
 
 pub use remote::{Command, Remote};
 pub use run::Reactor;

@@ -2,12 +2,14 @@
 //!
 //! In: routes to resolve. Out: their addresses, through a bounded channel and a wake-up of the reactor.
 //! Laws: the reactor's thread never calls the system's resolver; a host that is written as an address needs no thread;
-//! known addresses are used at once, also while old ones are being refreshed.
+//! known addresses are used at once, also while old ones are being refreshed; the address that worked last comes first,
+//! and those that failed come last, the latest failure at the end.
 
 use crate::base::{Span, Tick, Vocabulary, Word};
 use crate::config::{Config, Upstream};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::Waker;
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
@@ -15,6 +17,9 @@ use std::thread;
 
 /// How long addresses are used before the name is looked up again.
 const REFRESH: Span = Span::from_secs(30);
+
+/// Addresses of a name that are used. The system orders them, and another look-up may give others.
+const ADDRESSES: usize = 16;
 
 /// The addresses of all upstreams, as far as they are known. Routes with the same upstream share them.
 #[derive(Debug)]
@@ -30,7 +35,12 @@ pub(super) struct Resolver {
 #[derive(Debug)]
 struct Addresses {
     upstream: Word,
+    /// In the order in which they are tried.
     known: Vec<SocketAddr>,
+    /// The one that worked last.
+    good: Option<SocketAddr>,
+    /// Those that failed since they worked last, the latest failure at the end.
+    bad: Vec<SocketAddr>,
     /// The time to look the name up again; never for a host that is written as an address.
     stale_at: Tick,
     /// The helper thread has the question.
@@ -46,8 +56,8 @@ struct Resolved {
 /// What the resolver knows of an upstream's addresses.
 #[derive(Debug)]
 pub(super) enum Known {
-    /// Connect to one of these.
-    Addresses(Vec<SocketAddr>),
+    /// Connect to the first of these that can be reached.
+    Addresses(VecDeque<SocketAddr>),
     /// Wait for [`Resolver::take_answers`].
     Asked,
     /// The helper thread has ended, or too many questions wait.
@@ -88,16 +98,46 @@ impl Resolver {
             entry.asked = self.questions.as_ref().is_some_and(|questions| questions.try_send(entry.upstream).is_ok());
         }
         match (entry.known.is_empty(), entry.asked) {
-            (false, _) => Known::Addresses(entry.known.clone()),
+            (false, _) => Known::Addresses(entry.known.iter().copied().collect()),
             (true, true) => Known::Asked,
             (true, false) => Known::Unavailable,
         }
     }
 
-    /// A connection to a known address failed: the next request looks the name up again.
+    /// An address could not be reached: it is tried last from now on.
+    pub(super) fn on_failed(&mut self, route: usize, address: SocketAddr) {
+        if let Some(entry) = self.entry(route) {
+            entry.good.take_if(|good| *good == address);
+            entry.bad.retain(|bad| *bad != address);
+            entry.bad.push(address);
+            entry.put_in_order();
+        }
+    }
+
+    /// An address was reached: it is tried first from now on.
+    pub(super) fn on_connected(&mut self, route: usize, address: SocketAddr) {
+        if let Some(entry) = self.entry(route).filter(|entry| entry.good != Some(address)) {
+            entry.good = Some(address);
+            entry.bad.retain(|bad| *bad != address);
+            entry.put_in_order();
+        }
+    }
+
+    /// A name has these addresses, whatever was found.
+    #[cfg(test)]
+    pub(super) fn know(&mut self, route: usize, addresses: &[SocketAddr]) {
+        if let Some(entry) = self.entry(route) {
+            entry.known = addresses.to_vec();
+        }
+    }
+
+    fn entry(&mut self, route: usize) -> Option<&mut Addresses> {
+        self.routes.get(route).and_then(|word| self.upstreams.get_mut(word.index()))
+    }
+
+    /// No address could be reached: the next request looks the name up again.
     pub(super) fn distrust(&mut self, route: usize, now: Tick) {
-        let upstream = self.routes.get(route).and_then(|word| self.upstreams.get_mut(word.index()));
-        if let Some(entry) = upstream.filter(|entry| entry.stale_at < Tick::NEVER) {
+        if let Some(entry) = self.entry(route).filter(|entry| entry.stale_at < Tick::NEVER) {
             entry.stale_at = now;
         }
     }
@@ -111,6 +151,7 @@ impl Resolver {
             if !answer.addresses.is_empty() {
                 entry.known = answer.addresses;
                 entry.stale_at = now + REFRESH;
+                entry.put_in_order();
             }
             let routes = self.routes.iter().enumerate().filter(|(_, word)| **word == answer.upstream);
             answered.extend(routes.map(|(route, _)| route));
@@ -126,8 +167,23 @@ impl Addresses {
             upstream: word,
             stale_at: if written.is_some() { Tick::NEVER } else { Tick::ZERO },
             known: written.into_iter().collect(),
+            good: None,
+            bad: Vec::new(),
             asked: false,
         }
+    }
+}
+
+impl Addresses {
+    /// Good first, bad last, the others between them as the system gave them.
+    fn put_in_order(&mut self) {
+        let Self { known, good, bad, .. } = self;
+        bad.retain(|bad| known.contains(bad));
+        known.sort_by_key(|address| match bad.iter().position(|bad| bad == address) {
+            _ if *good == Some(*address) => 0,
+            None => 1,
+            Some(at) => 2 + at,
+        });
     }
 }
 
@@ -140,7 +196,8 @@ fn name(upstream: &Upstream) -> String {
 fn work(names: &Vocabulary, questions: &Receiver<Word>, answers: &Sender<Resolved>, waker: &Waker) {
     while let Ok(upstream) = questions.recv() {
         // A name that cannot be resolved has no addresses: the machine decides what happens next.
-        let addresses = names.text(upstream).to_socket_addrs().map(Iterator::collect).unwrap_or_default();
+        let addresses = names.text(upstream).to_socket_addrs().map(|found| found.take(ADDRESSES).collect());
+        let addresses: Vec<SocketAddr> = addresses.unwrap_or_default();
         if answers.send(Resolved { upstream, addresses }).is_err() || waker.wake().is_err() {
             return;
         }

@@ -13,6 +13,7 @@ use super::shell::Shell;
 use super::sockets::{Sockets, WAKER};
 use super::start::{Parts, StartError};
 use super::store::Replies;
+use super::watch::Watch;
 use crate::base::{Count, Span, Tick};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -49,7 +50,7 @@ impl Reactor {
     pub fn new(config: Arc<Config>, parts: Parts) -> Result<(Self, Remote), StartError> {
         let Parts { seed, secret, clock, slots, mut store, metrics } = parts;
         let (sockets, waker) = Sockets::new().map_err(StartError::System)?;
-        let listeners = Listeners::bind(&config.listen, sockets.registry())?;
+        let listeners = Listeners::bind(&config.listen, Watch::of(&config), sockets.registry())?;
         #[cfg(not(feature = "tls"))]
         if let Some(route) = config.routes.iter().find(|r| r.upstream.scheme == crate::config::Scheme::Https) {
             return Err(StartError::NoTls { upstream: route.upstream.to_string() });
@@ -109,7 +110,7 @@ impl Reactor {
         if self.shell.must_read_now() || self.listeners.must_accept_now() {
             return Some(Duration::ZERO);
         }
-        let next = [self.shell.machine.poll_timeout(), self.listeners.rests_until(), self.stop_at];
+        let next = [self.shell.next_deadline(), self.listeners.rests_until(), self.stop_at];
         next.into_iter().flatten().min().map(|at| Duration::from(at.since(self.shell.now)))
     }
 
@@ -125,8 +126,8 @@ impl Reactor {
         }
         self.accept();
         let now = self.shell.now;
-        if self.shell.machine.poll_timeout().is_some_and(|at| at <= now) {
-            self.shell.tell(Input::Time);
+        if self.shell.next_deadline().is_some_and(|at| at <= now) {
+            self.shell.on_time();
         }
         self.report();
         self.stop_at.is_some_and(|at| at <= now || self.shell.machine.connections() == 0)
@@ -162,7 +163,8 @@ impl Reactor {
     /// Passes on what the turn has brought: counts, gauges, and marks for the store.
     fn report(&mut self) {
         let Self { metrics, shell, checkpoints, .. } = self;
-        let Shell { machine, store, .. } = shell;
+        let Shell { machine, store, vanished, .. } = shell;
+        metrics.add(Count::PeersVanished, std::mem::take(vanished));
         machine.drain_counts(|count, n| metrics.add(count, n));
         machine.drain_checkpoints(|checkpoint| checkpoints.publish(checkpoint, store, metrics));
         checkpoints.catch_up(store, metrics);

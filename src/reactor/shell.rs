@@ -8,7 +8,7 @@ use super::connecting::Connecting;
 use super::log_lines::LogLines;
 #[cfg(feature = "tls")]
 use super::socket::Io;
-use super::socket::Socket;
+use super::socket::{Socket, has_vanished};
 use super::sockets::Sockets;
 use super::store::StoreLink;
 use crate::base::Tick;
@@ -38,6 +38,8 @@ pub(super) struct Shell {
     pub(super) lines: LogLines,
     /// The time of this turn.
     pub(super) now: Tick,
+    /// Connections whose peers have vanished since the last report.
+    pub(super) vanished: u64,
     connecting: Connecting,
     /// Accepted just now: the machine takes it or refuses it before the next one.
     accepted: Option<TcpStream>,
@@ -64,6 +66,7 @@ impl Shell {
             store,
             lines,
             now,
+            vanished: 0,
             connecting,
             accepted: None,
             reading: VecDeque::new(),
@@ -98,6 +101,20 @@ impl Shell {
         self.settle();
     }
 
+    /// When [`Shell::on_time`] must be called at the latest.
+    pub(super) fn next_deadline(&self) -> Option<Tick> {
+        self.connecting.next_deadline().into_iter().chain(self.machine.poll_timeout()).min()
+    }
+
+    /// What is due by now is done: first what became of attempts to connect, which the machine then knows.
+    pub(super) fn on_time(&mut self) {
+        self.connecting.on_time(&mut self.sockets, self.now);
+        self.settle();
+        if self.machine.poll_timeout().is_some_and(|at| at <= self.now) {
+            self.tell(Input::Time);
+        }
+    }
+
     /// Reads and writes as far as the poll's news allows.
     pub(super) fn on_ready(&mut self, conn: ConnKey, event: &Event) {
         let Some(s) = self.sockets.get_mut(conn) else { return };
@@ -116,6 +133,8 @@ impl Shell {
         }
         if event.is_error() && !s.is_upstream {
             // A client that has reset is gone, also where nothing more is read of it.
+            let why = s.stream().take_error();
+            self.vanished += u64::from(why.is_ok_and(|why| why.as_ref().is_some_and(has_vanished)));
             return self.tell(Input::Reset { conn });
         }
         #[cfg(feature = "tls")]
@@ -178,6 +197,11 @@ impl Shell {
                     s.cap_send_buffer(bytes);
                 }
             }
+            Output::BePatient { conn, patient } => {
+                if let Some(s) = self.sockets.get(conn) {
+                    self.connecting.be_patient(s, patient);
+                }
+            }
             Output::ShutdownWrite { conn } => {
                 if let Some(s) = self.sockets.get(conn) {
                     // A connection that is broken already says so when it is read.
@@ -212,10 +236,9 @@ impl Shell {
     }
 
     fn close(&mut self, conn: ConnKey, how: Close) {
-        self.connecting.forget(conn);
-        if let Some(socket) = self.sockets.take(conn)
-            && how == Close::Reset
-        {
+        let socket = self.sockets.take(conn);
+        self.connecting.forget(conn, socket.as_ref().and_then(|s| s.dialing.as_deref()));
+        if let Some(socket) = socket.filter(|_| how == Close::Reset) {
             socket.reset_on_close();
         }
     }
@@ -246,7 +269,7 @@ impl Shell {
     /// Reads once. True when there may be more.
     fn read(&mut self, conn: ConnKey) -> bool {
         let room = self.machine.poll_read(conn).min(READ_BUFFER);
-        let Self { sockets, buffer, machine, now, .. } = self;
+        let Self { sockets, buffer, machine, now, vanished, .. } = self;
         let Some(s) = sockets.get_mut(conn) else { return false };
         if !s.established || !s.readable || room == 0 {
             return false;
@@ -263,7 +286,8 @@ impl Shell {
                 machine.handle(Input::Data { conn, bytes: &buffer[..n] }, *now);
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock && !s.broken => s.readable = false,
-            _ => {
+            result => {
+                *vanished += u64::from(result.as_ref().is_err_and(has_vanished));
                 s.readable = false;
                 machine.handle(Input::Reset { conn }, *now);
             }
@@ -274,7 +298,7 @@ impl Shell {
 
     /// Writes once what the machine has for a socket. What the machine says to that is left to [`Shell::settle`].
     fn write(&mut self, conn: ConnKey) {
-        let Self { sockets, machine, now, .. } = self;
+        let Self { sockets, machine, now, vanished, .. } = self;
         let Some(s) = sockets.get_mut(conn) else { return };
         if !s.writable || !s.established {
             return;
@@ -291,12 +315,14 @@ impl Shell {
         let written = match result {
             Ok(n) => n,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(_) if s.is_upstream => {
+            Err(e) if s.is_upstream => {
+                *vanished += u64::from(has_vanished(&e));
                 // It may have answered before it stopped reading, as a refusal of a large body does.
                 s.read_to_the_break();
                 return self.queue_read(conn);
             }
-            Err(_) => {
+            Err(e) => {
+                *vanished += u64::from(has_vanished(&e));
                 s.writable = false;
                 return machine.handle(Input::Reset { conn }, *now);
             }

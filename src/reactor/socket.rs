@@ -5,9 +5,11 @@
 
 #[cfg(feature = "tls")]
 use super::tls::Tls;
+use crate::base::Tick;
 use crate::machine::ConnectError;
 use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, SockRef, Type};
+use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -63,8 +65,13 @@ pub(super) struct Socket {
 #[derive(Debug)]
 pub(super) struct Dialing {
     pub(super) route: usize,
-    /// Further addresses to try.
-    pub(super) addresses: Vec<SocketAddr>,
+    /// The address that is being tried.
+    pub(super) address: SocketAddr,
+    /// When the next address is tried, or the attempt has failed.
+    pub(super) until: Tick,
+    /// Further addresses to try, and when the time for all of them is over.
+    pub(super) rest: VecDeque<SocketAddr>,
+    pub(super) give_up_at: Tick,
 }
 
 impl Socket {
@@ -175,6 +182,11 @@ impl Socket {
             Err(e) => Err(connect_error(&e)),
         }
     }
+}
+
+/// Whether an error says that nothing came back from the other side, as opposed to a refusal.
+pub(super) fn has_vanished(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable)
 }
 
 /// What an I/O error means for a connection that was being opened.

@@ -39,6 +39,7 @@ impl Trace {
             Output::Flush { conn } => self.note(4, conn.to_bits(), &[]),
             Output::ReadAgain { conn } => self.note(5, conn.to_bits(), &[]),
             Output::CapSendBuffer { conn, bytes } => self.note(6, conn.to_bits(), &bytes.to_le_bytes()),
+            Output::BePatient { conn, patient } => self.note(11, conn.to_bits(), &[u8::from(*patient)]),
             Output::ShutdownWrite { conn } => self.note(7, conn.to_bits(), &[]),
             Output::Close { conn, how } => self.note(8, conn.to_bits(), &[u8::from(*how == Close::Reset)]),
             Output::Lookup(question) => {

@@ -49,6 +49,8 @@ pub(crate) struct End {
     pub(crate) established: bool,
     /// The most bytes that its kernel holds on the way out, if that is bounded.
     pub(crate) cap: Option<usize>,
+    /// It may be slow to take what it is sent.
+    pub(crate) patient: bool,
 }
 
 pub(crate) struct World {
@@ -178,6 +180,7 @@ impl World {
             Output::Flush { conn } => self.flushing.extend(self.by_key.get(&conn.to_bits())),
             Output::ReadAgain { conn } => self.reading.extend(self.by_key.get(&conn.to_bits())),
             Output::CapSendBuffer { conn, bytes } => self.end_of(conn).cap = Some(bytes),
+            Output::BePatient { conn, patient } => self.end_of(conn).patient = patient,
             Output::ShutdownWrite { conn } => self.end_of(conn).state = State::Shut,
             Output::Close { conn, how } => {
                 self.end_of(conn).state = if how == Close::Reset { State::Reset } else { State::Closed };
@@ -199,6 +202,7 @@ impl World {
             writable: true,
             established,
             cap: None,
+            patient: false,
         });
     }
 

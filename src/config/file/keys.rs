@@ -59,6 +59,7 @@ pub(super) const TOP_KEYS: &[&str] = &[
     "listen",
     "admin",
     "trusted_proxies",
+    "peer_timeout",
     "store",
     "flush_window",
     "activity_window",

@@ -158,6 +158,7 @@ impl Reader<'_> {
                 "trusted_proxies" => {
                     value::networks(given.get_ref()).map(|networks| self.config.trusted_proxies = networks)
                 }
+                "peer_timeout" => value::span(given.get_ref()).map(|span| self.config.peer_timeout = span),
                 "store" => value::store(given.get_ref()).map(|store| self.config.store = store),
                 "flush_window" => value::span(given.get_ref()).map(|span| self.config.persist.flush_window = span),
                 "activity_window" => {

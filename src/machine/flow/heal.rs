@@ -92,6 +92,7 @@ impl Machine {
             state: UpstreamState::Connecting,
             reused: false,
             keep_alive: false,
+            patient: false,
             idle_since: cx.now,
         };
         let mut c = Conn::new(Peer::Upstream(upstream));
@@ -133,8 +134,12 @@ impl Machine {
         }
         x.phase = Phase::Asked { wait, conn };
         let client = x.client();
+        let patient = x.request.has_body && !x.has_begun();
         if let Some(u) = c.upstream_mut() {
             u.state = UpstreamState::Head;
+            if std::mem::replace(&mut u.patient, patient) != patient {
+                cx.outputs.push_back(Output::BePatient { conn, patient });
+            }
         }
         conns.set_deadline(cx, conn, Tick::NEVER);
         conns.flush(cx, conn);

@@ -120,3 +120,14 @@ fn a_damaged_body_puts_nothing_into_an_answer_that_has_begun() {
     assert_eq!(w.wire(c).matches("HTTP/1.1").count(), 1);
     assert_eq!(w.state(c), State::Reset);
 }
+
+#[test]
+fn an_upstream_may_be_slow_to_take_a_body_and_only_then() {
+    let mut w = world();
+    let c = w.client_with(POST);
+    let u = w.up(0);
+    assert!(w.ends[u].patient, "a body may wait in upstream's queue for long");
+    w.say(u, OK);
+    w.say(c, GET);
+    assert_eq!((w.ups.len(), w.ends[u].patient), (1, false), "the same connection carries a request without a body");
+}
