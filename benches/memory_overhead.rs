@@ -216,6 +216,7 @@ impl World {
                     self.upstreams.push(conn);
                     self.machine.handle(Input::Connected { conn }, self.now);
                 }
+                Output::Reuse { conn } => self.machine.handle(Input::Connected { conn }, self.now),
                 Output::Flush { conn } => {
                     let bytes = self.machine.transmit(conn).iter().map(|slice| slice.len()).sum();
                     self.machine.handle(Input::Written { conn, bytes }, self.now);

@@ -8,9 +8,9 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::process::Process;
-use support::{Awaited, Client, End, Peer, Script, event, rest, signal, until};
+use support::{Awaited, Client, Door, End, Peer, Script, event, rest, signal, until};
 
 const DESCRIPTORS: usize = 64;
 const STREAMS: usize = 8;
@@ -77,4 +77,44 @@ fn a_proxy_without_descriptors_serves_what_it_has_does_not_spin_and_recovers() {
     assert_eq!(status.code(), Some(0));
     let said = lines.iter().filter(|line| line.contains("cannot accept a connection")).count();
     assert!((1..500).contains(&said), "{said} lines say so: {:?}", lines.first());
+}
+
+#[test]
+fn a_client_that_leaves_stream_after_stream_takes_no_descriptor_from_others() {
+    const LEFT: usize = 3 * DESCRIPTORS;
+    let script = Script::run(|door| {
+        let mut peers: Vec<Peer> = (0..LEFT).map(|_| stream(door)).collect();
+        peers.push(stream(door));
+        for peer in &mut peers {
+            peer.until_gone();
+        }
+    });
+    let proxy = Process::limited(
+        &format!("-n {DESCRIPTORS}"),
+        &["--store", "memory", "--linger", "60s", "--upstream", &format!("http://{}", script.address())],
+    );
+    // One connection at a time; each leaves a stream behind that lingers.
+    for _ in 0..LEFT {
+        let mut client = proxy.client();
+        client.get_events("/events");
+        client.head();
+        client.until(event(1));
+    }
+    let begun = Instant::now();
+    let mut other = proxy.client();
+    other.get_events("/other");
+    other.head();
+    other.until(event(1));
+    assert!(begun.elapsed() < Duration::from_secs(2), "served after {:?}", begun.elapsed());
+    drop(proxy);
+    script.end();
+}
+
+/// A stream with one event, on the next connection.
+fn stream(door: &mut Door) -> Peer {
+    let mut peer = door.accept();
+    peer.head();
+    peer.begin_stream();
+    peer.send_chunk(event(1));
+    peer
 }

@@ -40,12 +40,22 @@ counts! {
     ConnectionsRefused = "connections_refused_total",
     /// Times that the system could not hand over a connection, mostly for want of file descriptors.
     AcceptsFailed = "accepts_failed_total",
+    /// Times that a connection found no file descriptor.
+    DescriptorsShort = "descriptors_short_total",
     /// Requests taken from clients.
     Requests = "requests_total",
     /// Requests refused before they reached the upstream: malformed, too large, or for no route.
     RequestsRefused = "requests_refused_total",
     /// Requests refused because all streams were taken.
     StreamsRefused = "streams_refused_total",
+    /// Event streams that found no place in their session, and passed through untracked.
+    StreamsUntracked = "streams_untracked_total",
+    /// Event streams that nobody read, dropped because no client came back in time or `linger_bytes` was reached.
+    StreamsLetGo = "streams_let_go_total",
+    /// Event streams that nobody read, dropped because their principal or their address had too many.
+    StreamsOverShare = "streams_over_share_total",
+    /// Event streams that nobody read, dropped where streams, connections or file descriptors ran short.
+    StreamsCrowdedOut = "streams_crowded_out_total",
     /// Idle sessions forgotten to make room for new ones.
     SessionEvictions = "session_evictions_total",
     /// Sessions forgotten because they were idle for longer than `session_idle`.
@@ -102,6 +112,10 @@ counts! {
     UpstreamConnectsFailed = "upstream_connects_failed_total",
     /// Requests that went out on a connection that had served another before.
     UpstreamReuses = "upstream_reuses_total",
+    /// Idle connections to an upstream that had ended, or held bytes that answer nothing, when a request came for them.
+    UpstreamStale = "upstream_stale_total",
+    /// Idle connections to an upstream, closed where connections or file descriptors ran short.
+    UpstreamCrowdedOut = "upstream_crowded_out_total",
     /// Answers of an upstream that are not HTTP or break its rules.
     UpstreamMalformed = "upstream_malformed_total",
     /// Requests that segno itself answered 502 or 504.

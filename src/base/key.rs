@@ -6,6 +6,7 @@
 //! not fit another's.
 
 use super::slab::{self, Slab};
+use super::step;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
@@ -149,6 +150,7 @@ impl<T, M> Table<T, M> {
 
     /// The value, unless the key is stale.
     pub fn get(&self, key: Key<M>) -> Option<&T> {
+        step();
         match self.places.get(key.index())? {
             Entry::Taken { generation, value } if *generation == key.generation => Some(value),
             _ => None,
@@ -157,6 +159,7 @@ impl<T, M> Table<T, M> {
 
     /// The value, unless the key is stale.
     pub fn get_mut(&mut self, key: Key<M>) -> Option<&mut T> {
+        step();
         match self.places.get_mut(key.index())? {
             Entry::Taken { generation, value } if *generation == key.generation => Some(value),
             _ => None,

@@ -9,6 +9,7 @@ mod key;
 mod pages;
 mod random;
 mod slab;
+mod steps;
 mod time;
 #[cfg(feature = "net")]
 mod vocabulary;
@@ -20,6 +21,9 @@ pub use key::{Key, Table};
 pub use pages::Pages;
 pub use random::Random;
 pub use slab::{Place, Slab};
+pub(crate) use steps::step;
+#[cfg(test)]
+pub(crate) use steps::steps;
 pub use time::{Span, Tick};
 #[cfg(feature = "net")]
 pub use vocabulary::{Vocabulary, Word};

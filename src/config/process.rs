@@ -82,14 +82,23 @@ impl Default for Persist {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// Requests being served at once, streams that linger included. Default 100,000. Each stream costs up to 5 KB
-    /// beside its log. One more is answered 503.
+    /// beside its log. One more takes the place of a stream that nobody reads. If all have readers, it is answered
+    /// 503.
     pub streams: usize,
     /// Sessions that are remembered, those without a stream included. Default 100,000. One more takes the place of the
     /// session that has been idle longest. If all of them have readers, it is answered 503.
     pub sessions: usize,
-    /// Streams of one session at once. Default 10,000. One more is answered 503. A client without credentials counts by
-    /// its address, which many people may share, so a low number can hit them.
+    /// Streams of one session at once. Default 10,000. One more takes the place of one that nobody reads. If all have
+    /// readers, it is answered 503 before the upstream is asked. A client without credentials counts by its address,
+    /// which many people may share, so a low number can hit them.
     pub streams_per_session: usize,
+    /// Streams that nobody reads, of one principal, at once. Default 10,000. One more takes the place of the one that
+    /// was left first. More lets a large deployment behind one key come back as a whole. Fewer bounds what one client
+    /// can make the upstreams work for nobody.
+    pub lingering_per_principal: usize,
+    /// The same for one address of clients: an IPv4 address, or an IPv6 network of 64 bits. Default 10,000. Behind a
+    /// proxy that is not trusted (`trusted_proxies`), all clients have its address.
+    pub lingering_per_address: usize,
     /// Sockets at once, clients' and upstreams' together. Default 250,000: both sides of every stream, and room for
     /// ordinary requests. If the system's limit on open files is lower, that limit rules.
     pub connections: usize,
@@ -107,6 +116,8 @@ impl Default for Limits {
             streams: 100_000,
             sessions: 100_000,
             streams_per_session: 10_000,
+            lingering_per_principal: 10_000,
+            lingering_per_address: 10_000,
             connections: 250_000,
             header_bytes: 64 << 10,
             log_budget: 256 << 20,

@@ -81,6 +81,8 @@ pub(super) struct Upstream {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum UpstreamState {
     Connecting,
+    /// Was idle, and is looked at before it carries a request again.
+    Checked,
     /// Waits for the head of an answer.
     Head,
     /// The body of an answer is being read.
@@ -151,7 +153,8 @@ impl Conn {
 
     /// Whether this connection to upstream is open and takes more bytes.
     pub(super) fn takes_more(&self) -> bool {
-        self.upstream().is_none_or(|u| u.state != UpstreamState::Connecting) && self.out.len() < HIGH_WATER
+        self.upstream().is_none_or(|u| !matches!(u.state, UpstreamState::Connecting | UpstreamState::Checked))
+            && self.out.len() < HIGH_WATER
     }
 
     /// Where the input's first head lies, once it is whole.

@@ -43,6 +43,7 @@ impl Deadlines {
             attempt: match x.phase {
                 // A held request waits for its body, which its connection's timer limits.
                 Phase::Waiting { at, .. } if !held => at,
+                Phase::Parting { at } => at,
                 _ => never,
             },
             hold: wait.filter(|_| may_open).map_or(never, |wait| wait.since + route.hold_head),

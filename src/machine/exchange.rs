@@ -6,6 +6,7 @@
 //! upstream connection, since it asks again, and outlives its readers for as long as it lingers.
 
 use super::book::account::Account;
+use super::book::unread::Holders;
 use super::cx::{After, Cx};
 use super::find::body::{HeardBody, HeldRequest};
 use super::find::era::Era;
@@ -29,6 +30,8 @@ pub(super) struct Exchange {
     pub(super) phase: Phase,
     answer: Answer,
     pub(super) alarm: Alarm,
+    /// It has a place in its session in case it becomes a stream.
+    pub(super) reserves: bool,
     /// What was learnt from the body of a POST: whether a later POST is the same, and its protocol revision.
     pub(super) heard_body: Option<Box<HeardBody>>,
 }
@@ -61,6 +64,8 @@ pub(super) struct Request {
     pub(super) accepts_stream: bool,
     pub(super) has_body: bool,
     pub(super) identity: Identity,
+    /// Whom its stream counts against while nobody reads it.
+    pub(super) holders: Holders,
     pub(super) era: Era,
     /// No header gives the era. The body may still give it, until upstream answers.
     pub(super) era_open: bool,
@@ -79,7 +84,10 @@ pub(super) struct Request {
 pub(super) enum Phase {
     /// No connection carries the request; the next attempt is made at this time.
     Waiting { wait: Wait, at: Tick },
-    /// A connection is being opened.
+    /// The answer cannot be shared. The clients that wait for it are given exchanges of their own, some at a time; the
+    /// next of them at this time.
+    Parting { at: Tick },
+    /// A connection is being opened, or an idle one is looked at.
     Connecting { wait: Wait, conn: ConnKey },
     /// The request is on its way; its answer has no head yet.
     Asked { wait: Wait, conn: ConnKey },
@@ -104,7 +112,7 @@ impl Phase {
     /// The connection to upstream.
     pub(super) fn upstream(&self) -> Option<ConnKey> {
         match *self {
-            Self::Waiting { .. } | Self::Ending(_) => None,
+            Self::Waiting { .. } | Self::Parting { .. } | Self::Ending(_) => None,
             Self::Connecting { conn, .. }
             | Self::Asked { conn, .. }
             | Self::Passing(conn)
@@ -119,7 +127,7 @@ impl Phase {
             | Self::Connecting { wait, .. }
             | Self::Asked { wait, .. }
             | Self::Streaming { wait, .. } => Some(wait),
-            Self::Passing(_) | Self::Ending(_) => None,
+            Self::Parting { .. } | Self::Passing(_) | Self::Ending(_) => None,
         }
     }
 
@@ -130,7 +138,7 @@ impl Phase {
             | Self::Connecting { wait, .. }
             | Self::Asked { wait, .. }
             | Self::Streaming { wait, .. } => Some(wait),
-            Self::Passing(_) | Self::Ending(_) => None,
+            Self::Parting { .. } | Self::Passing(_) | Self::Ending(_) => None,
         }
     }
 
@@ -148,6 +156,7 @@ impl Exchange {
             phase: Phase::Waiting { wait: Wait::new(now), at: now },
             answer: Answer::Plain(Box::new(Plain { readers: Readers::one(reader, now), held: None })),
             alarm: Alarm::default(),
+            reserves: false,
             heard_body: None,
         }
     }

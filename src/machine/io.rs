@@ -17,7 +17,8 @@ pub enum Input<'a> {
         /// The client's address.
         peer: IpAddr,
     },
-    /// The connection that [`Output::Connect`] asked for is established.
+    /// The connection that [`Output::Connect`] asked for is established, or nothing waits on the one of
+    /// [`Output::Reuse`].
     Connected {
         /// The key that `Connect` gave.
         conn: ConnKey,
@@ -29,6 +30,13 @@ pub enum Input<'a> {
         /// What went wrong.
         why: ConnectError,
     },
+    /// The idle connection of [`Output::Reuse`] has ended, or bytes wait on it that answer nothing.
+    Stale {
+        /// The connection.
+        conn: ConnKey,
+    },
+    /// The system has no file descriptor for a client's connection that waits to be accepted.
+    NoDescriptor,
     /// Bytes were read, at most as many as [`Machine::poll_read`](super::Machine::poll_read) allowed.
     Data {
         /// The connection.
@@ -83,6 +91,12 @@ pub enum Output {
         conn: ConnKey,
         /// The route, by its place in the configuration.
         route: usize,
+    },
+    /// See whether anything waits on an idle connection to upstream, before a request goes out on it. Answered at once
+    /// by [`Input::Connected`] or [`Input::Stale`].
+    Reuse {
+        /// The connection.
+        conn: ConnKey,
     },
     /// There are bytes to send.
     Flush {

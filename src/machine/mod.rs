@@ -137,6 +137,9 @@ pub struct Machine {
     book: Book,
     /// Where the last search for log bytes to reclaim ended.
     reclaimed_at: usize,
+    /// The steps of the costliest input so far.
+    #[cfg(test)]
+    pub(crate) most_steps: u64,
 }
 
 impl std::fmt::Debug for Machine {
@@ -162,17 +165,23 @@ impl Machine {
             index: Index::default(),
             book: Book::new(limits.sessions),
             reclaimed_at: 0,
+            #[cfg(test)]
+            most_steps: 0,
             cx: Cx::new(config, seed, secret, now),
         }
     }
 
     /// Takes in what happened. A stale key is no error: the connection was closed before the input arrived.
     pub fn handle(&mut self, input: Input<'_>, now: Tick) {
+        #[cfg(test)]
+        let before = crate::base::steps();
         self.cx.now = now.max(self.cx.now);
         match input {
-            Input::Accepted { peer } => self.conns.accept(&mut self.cx, peer),
+            Input::Accepted { peer } => self.on_accepted(peer),
             Input::Connected { conn } => self.on_connected(conn),
             Input::ConnectFailed { conn, why } => self.on_connect_failed(conn, why),
+            Input::Stale { conn } => self.on_stale(conn),
+            Input::NoDescriptor => self.on_no_descriptor(),
             Input::Data { conn, bytes } => match self.is_client(conn) {
                 Some(true) => self.on_client_data(conn, bytes),
                 Some(false) => self.on_upstream_data(conn, bytes),
@@ -195,6 +204,10 @@ impl Machine {
         }
         if !self.cx.after.is_empty() {
             self.finish();
+        }
+        #[cfg(test)]
+        {
+            self.most_steps = self.most_steps.max(crate::base::steps() - before);
         }
         #[cfg(debug_assertions)]
         self.check_a_few();
@@ -304,6 +317,12 @@ impl Machine {
     }
 
     fn finder(&self) -> Finder<'_> {
-        Finder { cx: &self.cx, exchanges: &self.exchanges, sessions: &self.book.sessions, index: &self.index }
+        Finder {
+            cx: &self.cx,
+            exchanges: &self.exchanges,
+            sessions: &self.book.sessions,
+            unread: &self.book.unread,
+            index: &self.index,
+        }
     }
 }

@@ -20,7 +20,9 @@ pub enum ConnectError {
     TimedOut,
     /// The TLS handshake failed.
     Tls,
-    /// Out of file descriptors or memory, or another failure of this machine.
+    /// Out of file descriptors.
+    NoDescriptor,
+    /// Out of memory, or another failure of this machine.
     Local,
 }
 
@@ -32,6 +34,7 @@ impl fmt::Display for ConnectError {
             Self::Unreachable => "unreachable",
             Self::TimedOut => "timed out",
             Self::Tls => "the TLS handshake failed",
+            Self::NoDescriptor => "no file descriptor is left on this machine",
             Self::Local => "out of resources on this machine",
         })
     }
@@ -63,6 +66,11 @@ pub enum Notice {
     },
     /// A stream is dropped: no client came back before its time or its bytes ran out.
     LetGo {
+        /// Method and target.
+        target: Box<str>,
+    },
+    /// A stream that nobody reads is dropped: places are short, or its principal or address has too many.
+    CrowdedOut {
         /// Method and target.
         target: Box<str>,
     },
@@ -111,7 +119,14 @@ pub enum Notice {
 impl Notice {
     /// Whether somebody should act on it.
     pub fn is_warning(&self) -> bool {
-        !matches!(self, Self::HealBegan { .. } | Self::Healed { .. } | Self::LetGo { .. } | Self::RequestRefused { .. })
+        !matches!(
+            self,
+            Self::HealBegan { .. }
+                | Self::Healed { .. }
+                | Self::LetGo { .. }
+                | Self::CrowdedOut { .. }
+                | Self::RequestRefused { .. }
+        )
     }
 }
 
@@ -127,6 +142,9 @@ impl fmt::Display for Notice {
             Self::NotHealed { target, why } => write!(f, "{target}: {why}; the client is cut and may come back"),
             Self::LetGo { target } => {
                 write!(f, "{target}: nobody came back to the event stream within its `linger` bounds; dropping it")
+            }
+            Self::CrowdedOut { target } => {
+                write!(f, "{target}: nobody reads the event stream and its place is needed; dropping it")
             }
             Self::AttemptFailed { target, why, next: Some(next) } => {
                 write!(f, "{target}: {why}; trying again in {next}")
@@ -170,6 +188,7 @@ mod tests {
             (Notice::Healed { target: target(), tries: 3, took }, vec!["GET /feed", "3", "8"]),
             (Notice::NotHealed { target: target(), why: why() }, vec!["GET /feed", "it broke"]),
             (Notice::LetGo { target: target() }, vec!["GET /feed"]),
+            (Notice::CrowdedOut { target: target() }, vec!["GET /feed", "place"]),
             (Notice::AttemptFailed { target: target(), why: why(), next }, vec!["GET /feed", "it broke", "7"]),
             (Notice::AttemptFailed { target: target(), why: why(), next: None }, vec!["GET /feed", "giving up"]),
             (Notice::Gap { target: target(), reason }, vec!["GET /feed", "refused"]),
@@ -189,7 +208,7 @@ mod tests {
     #[test]
     fn each_reason_why_upstream_cannot_be_reached_has_words_of_its_own() {
         use ConnectError::*;
-        let words = [Unresolved, Refused, Unreachable, TimedOut, Tls, Local].map(|why| why.to_string());
-        assert_eq!(std::collections::HashSet::from(words).len(), 6);
+        let words = [Unresolved, Refused, Unreachable, TimedOut, Tls, NoDescriptor, Local].map(|why| why.to_string());
+        assert_eq!(std::collections::HashSet::from(words).len(), 7);
     }
 }

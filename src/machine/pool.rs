@@ -37,6 +37,10 @@ impl Conns {
         self.table.len()
     }
 
+    pub(super) fn is_full(&self) -> bool {
+        self.table.is_full()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (ConnKey, &Conn)> {
         self.table.iter()
     }
@@ -137,6 +141,7 @@ impl Conns {
             return None;
         }
         upstream.reused = true;
+        upstream.state = UpstreamState::Checked;
         self.idle[route].pop();
         Some(conn)
     }
@@ -159,6 +164,13 @@ impl Conns {
         let until = cx.now + POOL_IDLE;
         self.set_deadline(cx, conn, until);
         self.read_again(cx, conn);
+    }
+
+    /// The connection to upstream that has been idle for longest.
+    pub(super) fn oldest_idle(&self) -> Option<ConnKey> {
+        let since = |conn: &ConnKey| Some((self.table.get(*conn)?.upstream()?.idle_since, *conn));
+        let first = self.idle.iter().filter_map(|route| since(route.first()?));
+        first.min_by_key(|(since, _)| *since).map(|(_, conn)| conn)
     }
 
     /// Closes an idle connection to upstream.

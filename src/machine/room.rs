@@ -59,7 +59,7 @@ pub(super) fn upstream_takes(conns: &Conns, x: Option<&Exchange>) -> bool {
 
 fn upstream_room(cx: &Cx, conns: &Conns, c: &Conn, state: UpstreamState, x: Option<&Exchange>) -> usize {
     match (state, x) {
-        (UpstreamState::Connecting, _) => 0,
+        (UpstreamState::Connecting | UpstreamState::Checked, _) => 0,
         (UpstreamState::Idle, _) | (_, None) => 1,
         // Interim answers go to the client, and no faster than it takes them.
         (UpstreamState::Head, Some(x)) if x.stream().is_none() && answer_room(cx, conns, x) == 0 => 0,

@@ -84,6 +84,11 @@ impl Listeners {
         self.rests_until = None;
     }
 
+    /// Descriptors were freed: accepting need not rest.
+    pub(super) fn rest_no_more(&mut self) {
+        self.rests_until = None;
+    }
+
     /// Accepts a bounded number of connections from each listener that has some.
     ///
     /// # Errors

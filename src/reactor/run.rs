@@ -10,6 +10,7 @@ use super::listeners::{ACCEPT_REST, Listeners};
 use super::log_lines::LogLines;
 use super::remote::{Command, Remote};
 use super::shell::Shell;
+use super::socket::is_no_descriptor;
 use super::sockets::{Sockets, WAKER};
 use super::start::{Parts, StartError};
 use super::store::Replies;
@@ -156,6 +157,9 @@ impl Reactor {
         let now = shell.now;
         if let Err(e) = listeners.accept(now, |stream, peer| shell.on_accepted(stream, peer)) {
             metrics.add(Count::AcceptsFailed, 1);
+            if is_no_descriptor(&e) && shell.free_descriptors() {
+                return listeners.rest_no_more();
+            }
             shell.lines.warn(format_args!("cannot accept a connection: {e}; trying again in {ACCEPT_REST}"), now);
         }
     }

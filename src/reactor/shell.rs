@@ -95,6 +95,13 @@ impl Shell {
         self.tell(Input::Accepted { peer });
     }
 
+    /// The system has no descriptor for a client: has the machine close what nobody uses. False: nothing was closed.
+    pub(super) fn free_descriptors(&mut self) -> bool {
+        let before = self.machine.connections();
+        self.tell(Input::NoDescriptor);
+        self.machine.connections() < before
+    }
+
     /// Goes on with the connections whose upstream's name has been looked up.
     pub(super) fn on_resolved(&mut self) {
         self.connecting.on_resolved(&mut self.sockets, self.now);
@@ -192,6 +199,11 @@ impl Shell {
             Output::Adopt { conn } => self.adopt(conn),
             Output::Refuse => self.refuse(),
             Output::Connect { conn, route } => self.connecting.connect(conn, route, &mut self.sockets, self.now),
+            Output::Reuse { conn } => {
+                let is_quiet = self.sockets.get_mut(conn).is_some_and(Socket::is_quiet);
+                let input = if is_quiet { Input::Connected { conn } } else { Input::Stale { conn } };
+                self.machine.handle(input, self.now);
+            }
             Output::CapSendBuffer { conn, bytes } => {
                 if let Some(s) = self.sockets.get(conn) {
                     s.cap_send_buffer(bytes);

@@ -131,6 +131,13 @@ impl Socket {
         }
     }
 
+    /// Whether the connection is open and nothing waits to be read. What waits may be lost by the question.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        let empty = matches!(self.read(&mut [0]), Err(e) if e.kind() == io::ErrorKind::WouldBlock);
+        self.readable &= !empty;
+        empty && !self.broken
+    }
+
     /// Writes the slices in one call; interrupted calls are repeated.
     pub(super) fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         loop {
@@ -189,12 +196,20 @@ pub(super) fn has_vanished(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable)
 }
 
+/// Whether the process or the system has no file descriptor left. The numbers are those of Linux and of the BSDs.
+pub(super) fn is_no_descriptor(e: &io::Error) -> bool {
+    const EMFILE: i32 = 24;
+    const ENFILE: i32 = 23;
+    cfg!(unix) && matches!(e.raw_os_error(), Some(EMFILE | ENFILE))
+}
+
 /// What an I/O error means for a connection that was being opened.
 pub(super) fn connect_error(e: &io::Error) -> ConnectError {
     match e.kind() {
         io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => ConnectError::Refused,
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => ConnectError::Unreachable,
         io::ErrorKind::TimedOut => ConnectError::TimedOut,
+        _ if is_no_descriptor(e) => ConnectError::NoDescriptor,
         _ => ConnectError::Local,
     }
 }

@@ -36,6 +36,7 @@ impl Trace {
             Output::Adopt { conn } => self.note(1, conn.to_bits(), &[]),
             Output::Refuse => self.note(2, u64::MAX, &[]),
             Output::Connect { conn, route } => self.note(3, conn.to_bits(), &route.to_le_bytes()),
+            Output::Reuse { conn } => self.note(10, conn.to_bits(), &[]),
             Output::Flush { conn } => self.note(4, conn.to_bits(), &[]),
             Output::ReadAgain { conn } => self.note(5, conn.to_bits(), &[]),
             Output::CapSendBuffer { conn, bytes } => self.note(6, conn.to_bits(), &bytes.to_le_bytes()),
@@ -72,6 +73,7 @@ impl Trace {
             Notice::Malformed { target, .. } => note(&mut one, 27, 0, target.as_bytes()),
             Notice::RequestRefused { status, .. } => note(&mut one, 28, u64::from(*status), &[]),
             Notice::Full { .. } => return,
+            Notice::CrowdedOut { target } => note(&mut one, 29, 0, target.as_bytes()),
         }
         self.notices = self.notices.wrapping_add(one.finish());
     }

@@ -177,6 +177,10 @@ impl World {
                     Dial::Hang => {}
                 }
             }
+            Output::Reuse { conn } => {
+                let quiet = self.end_of(conn).said.is_empty();
+                self.machine.handle(if quiet { Input::Connected { conn } } else { Input::Stale { conn } }, self.now);
+            }
             Output::Flush { conn } => self.flushing.extend(self.by_key.get(&conn.to_bits())),
             Output::ReadAgain { conn } => self.reading.extend(self.by_key.get(&conn.to_bits())),
             Output::CapSendBuffer { conn, bytes } => self.end_of(conn).cap = Some(bytes),

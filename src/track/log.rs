@@ -143,6 +143,11 @@ impl Log {
         self.base
     }
 
+    /// The ids that can be looked for, some of them several times.
+    pub(super) fn ids(&self) -> impl Iterator<Item = Symbol> {
+        self.base.into_iter().chain(self.blocks.iter().filter_map(|block| block.id))
+    }
+
     /// Where replay after this id starts, which is after the first event that carries it; and the number of that
     /// event's block.
     pub(super) fn locate(&self, id: Symbol) -> Option<(u64, u64)> {

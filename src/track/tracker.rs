@@ -291,6 +291,11 @@ impl Tracker {
         self.locate_symbol(interner.lookup(id)?)
     }
 
+    /// The ids of the events in the log, some of them several times.
+    pub fn ids<'i>(&self, interner: &'i Interner) -> impl Iterator<Item = &'i [u8]> {
+        self.ledger.log.ids().map(|id| interner.get(id))
+    }
+
     /// Like [`Tracker::locate`], with the id's symbol.
     pub fn locate_symbol(&self, id: Symbol) -> Option<u64> {
         let (offset, number) = self.ledger.log.locate(id)?;

@@ -77,6 +77,8 @@ pub(super) const LIMITS: &[Limit] = limits! {
     streams: value::count,
     sessions: value::count,
     streams_per_session: value::count,
+    lingering_per_principal: value::count,
+    lingering_per_address: value::count,
     connections: value::count,
     header_bytes: value::size,
     log_budget: value::size,

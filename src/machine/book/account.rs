@@ -9,6 +9,8 @@ use crate::machine::keys::SessionKey;
 #[derive(Debug)]
 pub(in crate::machine) struct Account {
     pub(in crate::machine) session: Option<SessionKey>,
+    /// Its place among the streams of the session.
+    pub(super) place: u32,
     /// The stream's number within its session, drawn by chance.
     pub(in crate::machine) number: u64,
     /// Events that the stream had in an earlier process, before those that its tracker has counted.
@@ -22,7 +24,7 @@ pub(in crate::machine) struct Account {
 }
 
 impl Account {
-    pub(super) fn new(session: SessionKey, number: u64) -> Self {
-        Self { session: Some(session), number, before: 0, emitted: 0, queued: false, closed: false }
+    pub(super) fn new(session: SessionKey, place: u32, number: u64) -> Self {
+        Self { session: Some(session), place, number, before: 0, emitted: 0, queued: false, closed: false }
     }
 }

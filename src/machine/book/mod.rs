@@ -4,8 +4,7 @@
 //! In: streams that begin, deliver and end; sessions that become idle. Out: [`Checkpoint`]s, drained once a turn by the
 //! shell.
 //! Laws: what is emitted has been delivered; a stream's name comes before its first mark and its end after its last;
-//! a stream is looked at once a turn, however many events it had; a session has a bounded number of streams, and of
-//! those that nobody reads the oldest goes first.
+//! a stream is looked at once a turn, however many events it had; a session has a bounded number of streams.
 //!
 //! How a delivered mark reaches the store:
 //!
@@ -26,8 +25,10 @@
 //! no `Ended`.
 
 pub(super) mod account;
+pub(super) mod ids;
 pub(super) mod sessions;
 pub(super) mod stored;
+pub(super) mod unread;
 
 use super::cx::Cx;
 use super::exchange::{Exchange, Exchanges};
@@ -37,12 +38,10 @@ use crate::base::{Count, Cursor, StreamName};
 use crate::timer::TimerKey;
 use account::Account;
 use sessions::{AllRead, Sessions};
+use unread::Unread;
 
 /// The capacity that a list keeps from one turn to the next. After a wave of timers it may need far more for a moment.
 const KEPT: usize = 1_024;
-
-/// How many streams that nobody reads one session may have.
-const DETACHED: usize = 16;
 
 /// Sessions that are forgotten in one go, so that other connections do not wait for all of them.
 const EXPIRED_AT_ONCE: usize = 256;
@@ -50,6 +49,7 @@ const EXPIRED_AT_ONCE: usize = 256;
 /// Sessions, and checkpoints for the store.
 pub(super) struct Book {
     pub(super) sessions: Sessions,
+    pub(super) unread: Unread,
     /// Streams: exchanges that have an account.
     pub(super) streams: usize,
     /// Streams whose delivered mark may have moved since checkpoints were drained.
@@ -59,10 +59,26 @@ pub(super) struct Book {
     timer: Option<TimerKey<Timer>>,
 }
 
+/// A stream that is over, and its place in its session.
+pub(super) struct Left {
+    stream: ExchangeKey,
+    session: SessionKey,
+    place: u32,
+    /// The session counts it among those with readers.
+    read: bool,
+}
+
 /// Marks.
 impl Book {
     pub(super) fn new(sessions: usize) -> Self {
-        Self { sessions: Sessions::new(sessions), streams: 0, moved: Vec::new(), checkpoints: Vec::new(), timer: None }
+        Self {
+            sessions: Sessions::new(sessions),
+            unread: Unread::default(),
+            streams: 0,
+            moved: Vec::new(),
+            checkpoints: Vec::new(),
+            timer: None,
+        }
     }
 
     /// Hands over the checkpoints since the last call.
@@ -163,10 +179,11 @@ impl Book {
         }
         // Nearly all sessions have one.
         entry.streams.reserve_exact(usize::from(entry.streams.is_empty()));
+        let place = entry.streams.len() as u32;
         entry.streams.push(key);
         self.sessions.read(session);
         self.streams += 1;
-        Some(Account::new(session, number))
+        Some(Account::new(session, place, number))
     }
 
     fn open_session(
@@ -191,12 +208,16 @@ impl Book {
         }
     }
 
-    /// The stream of an exchange is over: emits the last mark and whether the record stays, and takes the stream out of
-    /// its session.
-    pub(super) fn close(&mut self, cx: &mut Cx, key: ExchangeKey, x: &mut Exchange, keep: bool) {
+    /// The stream of an exchange is over: emits the last mark and whether the record stays. The caller has the stream
+    /// leave its session ([`Book::leave`]), once the exchange is no longer lent.
+    #[must_use]
+    pub(super) fn close(&mut self, cx: &mut Cx, key: ExchangeKey, x: &mut Exchange, keep: bool) -> Option<Left> {
         self.close_account(cx, key, x, keep);
-        self.leave_session(cx, key, x);
         self.streams -= 1;
+        self.unread.remove(key);
+        let stream = x.stream()?;
+        let read = !stream.readers.is_empty() || stream.detached.is_none();
+        Some(Left { stream: key, session: stream.account.session?, place: stream.account.place, read })
     }
 
     fn close_account(&mut self, cx: &mut Cx, key: ExchangeKey, x: &mut Exchange, keep: bool) {
@@ -215,14 +236,17 @@ impl Book {
         }
     }
 
-    fn leave_session(&mut self, cx: &mut Cx, key: ExchangeKey, x: &Exchange) {
-        let Some(stream) = x.stream() else { return };
-        let Some(session) = stream.account.session else { return };
-        let read = !stream.readers.is_empty() || stream.detached.is_none();
+    /// Takes a stream that is over out of its session. The last of the session's streams gets its place.
+    pub(super) fn leave(&mut self, cx: &mut Cx, exchanges: &mut Exchanges, left: Left) {
+        let Left { stream, session, place, read } = left;
         if let Some(entry) = self.sessions.get_mut(session)
-            && let Some(at) = entry.streams.iter().position(|other| *other == key)
+            && entry.streams.get(place as usize) == Some(&stream)
         {
-            entry.streams.swap_remove(at);
+            entry.streams.swap_remove(place as usize);
+            let moved = entry.streams.get(place as usize).and_then(|moved| exchanges.get_mut(*moved));
+            if let Some(moved) = moved.and_then(Exchange::stream_mut) {
+                moved.account.place = place;
+            }
         }
         if read {
             self.left(cx, session);
@@ -233,20 +257,6 @@ impl Book {
     pub(super) fn left(&mut self, cx: &mut Cx, session: SessionKey) {
         self.sessions.left(session, cx.now);
         self.arm(cx);
-    }
-
-    /// If a session has too many streams that nobody reads: the one that has been unread for longest.
-    pub(super) fn surplus(&self, exchanges: &Exchanges, session: SessionKey) -> Option<ExchangeKey> {
-        let since = |key: &ExchangeKey| exchanges.get(*key)?.stream()?.detached.map(|(since, _)| since);
-        let streams = self.sessions.get(session)?.streams.iter();
-        let (mut count, mut oldest) = (0, None);
-        for (since, key) in streams.filter_map(|key| Some((since(key)?, *key))) {
-            count += 1;
-            if oldest.is_none_or(|(first, _)| since < first) {
-                oldest = Some((since, key));
-            }
-        }
-        oldest.filter(|_| count > DETACHED).map(|(_, key)| key)
     }
 }
 

@@ -67,6 +67,11 @@ impl Sessions {
         self.index.find(hash(id), is).copied()
     }
 
+    /// Whether a session that is not here yet would find a place.
+    pub(in crate::machine) fn has_place(&self) -> bool {
+        !self.table.is_full() || self.oldest.is_some()
+    }
+
     /// The session with this identity, made now if there is none.
     ///
     /// # Errors

@@ -8,6 +8,7 @@
 
 use crate::config::Route;
 use crate::http::{Headers, RequestHead};
+use crate::machine::book::unread::Holders;
 use crate::track::{OWN_MARK, OWN_PREFIX};
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::hash::Hasher;
@@ -67,6 +68,20 @@ impl Secret {
             None => self.hash(Kind::Session, [&principal, route.name.as_bytes(), &wanted.to_le_bytes(), b""]),
         };
         Identity { session, target: wanted, named: named.is_some() }
+    }
+
+    /// Whom a request counts against: its principal, and the address that it comes from. Of IPv6 a whole network of 64
+    /// bits counts, since one client may have all of its addresses.
+    pub(in crate::machine) fn holders(&self, head: &RequestHead, route: &Route, client: IpAddr) -> Holders {
+        let principal = self.principal(&head.headers, route, client);
+        let network = match client.to_canonical() {
+            IpAddr::V4(address) => u128::from(address.to_bits()),
+            IpAddr::V6(address) => address.to_bits() >> 64 << 64 | 1,
+        };
+        Holders {
+            principal: self.hash(Kind::Principal, [&principal]) as u64,
+            address: self.hash(Kind::Principal, [&network.to_le_bytes()]) as u64,
+        }
     }
 
     /// The session that all clients of a target share, without regard to their principal.

@@ -32,6 +32,7 @@ pub(super) mod last_event_id;
 mod meta;
 
 use super::book::sessions::Sessions;
+use super::book::unread::{Holder, Unread};
 use super::cx::Cx;
 use super::exchange::{Ending, Exchange, Exchanges, Phase, Request};
 use super::keys::ExchangeKey;
@@ -41,9 +42,10 @@ use crate::track::{GapReason, Tracker};
 use era::Era;
 use identity::Token;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
-/// How many streams of a session are searched for an id.
-const LOOKS: usize = 64;
+/// How many streams of a session are searched for an id. Where more of them have no reader, an index is asked.
+pub(super) const LOOKS: usize = 64;
 
 /// Where a request belongs.
 pub(super) enum Found {
@@ -83,6 +85,8 @@ pub(super) struct Index {
     tokens: HashMap<u128, ExchangeKey>,
     /// Requests that may be shared and have no stream yet, by session and target.
     waiting: HashMap<(u128, u64), ExchangeKey>,
+    /// By session: requests that have a place in it in case they become streams.
+    awaited: HashMap<u128, usize>,
 }
 
 impl Index {
@@ -114,6 +118,33 @@ impl Index {
             self.waiting.remove(&wanted);
         }
     }
+
+    /// Requests that have a place in this session in case they become streams.
+    pub(super) fn awaited(&self, session: u128) -> usize {
+        self.awaited.get(&session).copied().unwrap_or(0)
+    }
+
+    /// A request of this session may become a stream.
+    pub(super) fn await_stream(&mut self, session: u128) {
+        *self.awaited.entry(session).or_default() += 1;
+    }
+
+    /// The request has become a stream, or will not become one.
+    pub(super) fn await_no_more(&mut self, x: &mut Exchange) {
+        if std::mem::take(&mut x.reserves)
+            && let Entry::Occupied(mut count) = self.awaited.entry(x.request.identity.session)
+        {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+
+    #[cfg(any(test, feature = "fuzzing", debug_assertions))]
+    pub(super) fn all_awaited(&self) -> usize {
+        self.awaited.values().sum()
+    }
 }
 
 fn waiting_for(request: &Request) -> (u128, u64) {
@@ -126,6 +157,7 @@ pub(super) struct Finder<'m> {
     pub(super) cx: &'m Cx,
     pub(super) exchanges: &'m Exchanges,
     pub(super) sessions: &'m Sessions,
+    pub(super) unread: &'m Unread,
     pub(super) index: &'m Index,
 }
 
@@ -194,25 +226,33 @@ impl<'m> Finder<'m> {
 
     /// The only detached stream whose log has the upstream's id. With sharing, a stream that others read will do.
     fn by_upstream_id(self, request: &Request, id: &[u8], share: Share) -> Found {
-        if self.streams_of(request.identity.session).len() > LOOKS && share == Share::Off {
-            return Found::New;
+        let session = request.identity.session;
+        let unread = Holder::session(session);
+        if share != Share::Off {
+            // Shared streams all carry the same events: any will do.
+            let mut all = self.readable_streams(request).filter_map(|(key, _)| self.with_id(key, request, id));
+            return all.next().unwrap_or(Found::New);
         }
-        let mut found = None;
-        for (key, x) in self.readable_streams(request) {
-            // A stream that a POST began is only found by something that nobody can guess.
-            let may_find = x.request.method == Method::Get || request.is_secret();
-            if !may_find || !(x.is_detached() || share != Share::Off) {
-                continue;
-            }
-            let Some(offset) = locate(x, self.cx, id) else { continue };
-            match (found, share) {
-                (None, _) => found = Some((key, offset)),
-                // Shared streams all carry the same events: any will do.
-                (Some(_), Share::Principal | Share::Public) => {}
-                (Some(_), Share::Off) => return Found::New,
-            }
+        if self.unread.len_of(unread) > LOOKS {
+            let only = self.unread.ids.only(session, id);
+            return only.and_then(|key| self.with_id(key, request, id)).unwrap_or(Found::New);
         }
-        found.map_or(Found::New, |(key, offset)| Found::joins(key, offset, None))
+        let mut all = self.unread.of(unread).filter_map(|key| self.with_id(key, request, id));
+        match (all.next(), all.next()) {
+            (Some(only), None) => only,
+            _ => Found::New,
+        }
+    }
+
+    /// The stream, if the request may read it and its log has the id.
+    fn with_id(self, key: ExchangeKey, request: &Request, id: &[u8]) -> Option<Found> {
+        let x = self.readable(key, request)?;
+        // A stream that a POST began is only found by something that nobody can guess.
+        let may_find = x.request.method == Method::Get || request.is_secret();
+        // What is left of a session that was deleted is found no more.
+        let is_known = x.stream().is_some_and(|stream| stream.account.session.is_some());
+        let offset = locate(x, self.cx, id).filter(|_| may_find && is_known)?;
+        Some(Found::joins(key, offset, None))
     }
 
     /// A stream of the same target that others read, or wait for.

@@ -11,7 +11,8 @@
 //! 3. No reader's next event has left the log.
 //! 4. Everything that waits has a timer; so does a full socket.
 //! 5. Upstream is only left unread where a full socket, or the bound of a detached stream, explains it.
-//! 6. Marks are in order: start <= delivered <= whole <= end of the log, and delivered <= received.
+//! 6. The list of streams that nobody reads holds these and no others; each place kept in a session is a request's.
+//! 7. Marks are in order: start <= delivered <= whole <= end of the log, and delivered <= received.
 
 use crate::machine::Machine;
 use crate::machine::conn::{ClientState, Conn, Peer, UpstreamState};
@@ -45,6 +46,10 @@ impl Machine {
         for (_, c) in self.conns.iter() {
             self.check_conn(c);
         }
+        let detached = self.exchanges.iter().filter(|(_, x)| x.is_detached()).count();
+        assert_eq!(self.book.unread.len(), detached, "streams that nobody reads");
+        let reserving = self.exchanges.iter().filter(|(_, x)| x.reserves).count();
+        assert_eq!(self.index.all_awaited(), reserving, "places that requests have in their sessions");
     }
 
     fn check_keys(&self, key: ExchangeKey, x: &Exchange) {
@@ -96,7 +101,9 @@ impl Machine {
                 let by_body = x.is_held() && client.is_some_and(|c| c.timer.is_some());
                 assert!(timed || by_body, "waits for ever: {}", what());
             }
-            Phase::Connecting { .. } | Phase::Asked { .. } => assert!(timed, "waits for ever: {}", what()),
+            Phase::Parting { .. } | Phase::Connecting { .. } | Phase::Asked { .. } => {
+                assert!(timed, "waits for ever: {}", what())
+            }
             Phase::Streaming { conn, .. } | Phase::Passing(conn) => {
                 let stopped = self.conns.get(conn).is_some_and(|u| u.paused || !u.input.is_empty());
                 let explained = !stopped || blocked || x.is_detached();

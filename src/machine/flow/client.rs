@@ -9,6 +9,7 @@ use crate::base::{Count, Tick};
 use crate::config::{Route, Share};
 use crate::http::{self, BodyDecoder, BodyLength, HeadLimits, Method, Piece, RequestHead};
 use crate::machine::Machine;
+use crate::machine::book::unread::Holders;
 use crate::machine::conn::{ClientState, Conn, Peer};
 use crate::machine::exchange::{Exchange, Request};
 use crate::machine::find::Found;
@@ -88,7 +89,8 @@ impl Machine {
         if settings.share == Share::Public && http::accepts_event_stream(&head.headers) {
             identity.session = cx.secret.public(settings, identity.target);
         }
-        let mut request = request(&head, settings, client.address, cursor, identity);
+        let holders = cx.secret.holders(&head, settings, client.address);
+        let mut request = Request { holders, ..request(&head, settings, client.address, cursor, identity) };
         c.body = BodyDecoder::new(head.body);
         let mut reader = Reader::new(conn, head.version, head.keep_alive, cx.now);
         // The socket may be full of an answer of segno's own to the request before.
@@ -120,8 +122,12 @@ impl Machine {
             }
             return;
         }
+        if !self.has_place_in_session(conn, &request) {
+            return;
+        }
         let hears = request.method == Method::Post && request.accepts_stream;
         let mut exchange = Exchange::new(route, request, reader, self.cx.now);
+        exchange.reserves = exchange.request.accepts_stream;
         exchange.heard_body = hears.then(|| Box::new(HeardBody::new(&self.cx.secret)));
         let Some(key) = self.admit(conn, exchange) else { return };
         let Self { cx, conns, exchanges, index, .. } = self;
@@ -141,7 +147,11 @@ impl Machine {
 
     /// Begins to serve a POST that may be one that came before.
     fn open_held(&mut self, conn: ConnKey, route: usize, request: Request, reader: Reader, held: Option<HeldRequest>) {
+        if !self.has_place_in_session(conn, &request) {
+            return;
+        }
         let mut exchange = Exchange::new(route, request, reader, self.cx.now);
+        exchange.reserves = exchange.request.accepts_stream;
         exchange.heard_body = Some(Box::new(HeardBody::new(&self.cx.secret)));
         if let Some(held) = held {
             exchange.hold(Box::new(held));
@@ -156,27 +166,20 @@ impl Machine {
     /// Gives an exchange its place, and the client the seat in it. `None`: all places are taken, and the client was
     /// told.
     pub(super) fn admit(&mut self, conn: ConnKey, exchange: Exchange) -> Option<ExchangeKey> {
-        let Self { cx, conns, exchanges, .. } = self;
-        match exchanges.insert(exchange) {
-            Ok(key) => {
-                if let Some(c) = conns.get_mut(conn) {
+        let key = self.insert_exchange(exchange);
+        match key {
+            Some(key) => {
+                if let Some(c) = self.conns.get_mut(conn) {
                     c.sit(key, 0);
                 }
-                Some(key)
             }
-            Err(_) => {
-                cx.counts.one(Count::StreamsRefused);
-                cx.notice(Notice::Full { what: "stream" });
-                self.conns.answer_and_close(
-                    &mut self.cx,
-                    conn,
-                    503,
-                    "all streams are taken; try again later",
-                    &[("Retry-After", "5")],
-                );
-                None
+            None => {
+                self.cx.counts.one(Count::StreamsRefused);
+                self.cx.notice(Notice::Full { what: "stream" });
+                self.refuse_for_now(conn, "all streams are taken; try again later");
             }
         }
+        key
     }
 
     /// Sets an exchange's timer to its nearest deadline.
@@ -308,6 +311,7 @@ fn request(head: &RequestHead, route: &Route, client: IpAddr, cursor: Cursor, id
         has_body: !matches!(head.body, BodyLength::None | BodyLength::Length(0)),
         chunked_body: head.body == BodyLength::Chunked,
         identity,
+        holders: Holders::default(),
         era,
         era_open,
         asked: None,

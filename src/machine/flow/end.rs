@@ -7,7 +7,7 @@
 use crate::base::Count;
 use crate::http;
 use crate::machine::Machine;
-use crate::machine::book::Book;
+use crate::machine::book::{Book, Left};
 use crate::machine::conn::{ClientState, Peer};
 use crate::machine::cx::{After, Cx};
 use crate::machine::exchange::{Ending, Exchange, Phase};
@@ -129,11 +129,8 @@ impl Machine {
         x.detach(cx.now);
         if let Some(session) = x.stream().and_then(|stream| stream.account.session) {
             book.left(cx, session);
-            let surplus = book.surplus(exchanges, session);
-            if let Some(key) = surplus {
-                self.drop_exchange(key);
-            }
         }
+        self.keep_shares(key);
         let Self { cx, exchanges, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
         // The answer is ignored: bytes that are here already may exceed the bound, later ones may not.
@@ -146,6 +143,7 @@ impl Machine {
 
     /// Nobody came back in time, or upstream has sent more than may be kept waiting.
     pub(super) fn let_go(&mut self, key: ExchangeKey) {
+        self.cx.counts.one(Count::StreamsLetGo);
         if let Some(x) = self.exchanges.get(key) {
             self.cx.notice(Notice::LetGo { target: x.target() });
         }
@@ -156,7 +154,11 @@ impl Machine {
     pub(in crate::machine) fn drop_exchange(&mut self, key: ExchangeKey) {
         let Self { cx, conns, exchanges, index, book, .. } = self;
         let Some(mut x) = exchanges.remove(key) else { return };
-        close_stream(cx, index, book, key, &mut x);
+        let left = close_stream(cx, index, book, key, &mut x);
+        if let Some(left) = left {
+            book.leave(cx, exchanges, left);
+        }
+        index.await_no_more(&mut x);
         index.forget_waiting(key, &x.request);
         x.alarm.cancel(&mut cx.wheel);
         if let Some(upstream) = x.phase.upstream() {
@@ -208,16 +210,22 @@ impl Machine {
 }
 
 /// Gives back what a stream has: its log, its ids, its place in its session. The store keeps the stream's record unless
-/// the stream ended cleanly, since then there is nothing left to resume.
-pub(super) fn close_stream(cx: &mut Cx, index: &mut Index, book: &mut Book, key: ExchangeKey, x: &mut Exchange) {
-    if x.stream().is_none() {
-        return;
-    }
-    book.close(cx, key, x, x.phase != Phase::Ending(Ending::Clean));
+/// the stream ended cleanly, since then there is nothing left to resume. What it returns is for [`Book::leave`].
+#[must_use]
+pub(super) fn close_stream(
+    cx: &mut Cx,
+    index: &mut Index,
+    book: &mut Book,
+    key: ExchangeKey,
+    x: &mut Exchange,
+) -> Option<Left> {
+    x.stream()?;
+    let left = book.close(cx, key, x, x.phase != Phase::Ending(Ending::Clean));
     if let Some(stream) = x.stream_mut() {
         if stream.has_token {
             index.forget_token(cx.secret.token(stream.account.number));
         }
         stream.tracker.release(&mut cx.interner, &mut cx.budget);
     }
+    left
 }

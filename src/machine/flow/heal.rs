@@ -80,13 +80,19 @@ impl Machine {
         let wait = *wait;
         let fresh_only = wait.tries > 1 || x.stream().is_some();
         if !fresh_only && let Some(conn) = conns.take_idle(route, x.request.may_repeat(), cx.now) {
-            cx.counts.one(Count::UpstreamReuses);
             if let Some(c) = conns.get_mut(conn) {
                 c.exchange = Some(key);
             }
-            x.phase = Phase::Asked { wait, conn };
-            return self.send_request(key, conn);
+            x.phase = Phase::Connecting { wait, conn };
+            let until = cx.now + cx.route(route).connect_timeout;
+            conns.set_deadline(cx, conn, until);
+            return cx.outputs.push_back(Output::Reuse { conn });
         }
+        if conns.is_full() && !x.is_detached() {
+            self.free_connections(1);
+        }
+        let Self { cx, conns, exchanges, .. } = self;
+        let Some(x) = exchanges.get_mut(key) else { return };
         let upstream = Upstream {
             route: route as u32,
             state: UpstreamState::Connecting,
@@ -116,7 +122,8 @@ impl Machine {
     pub(in crate::machine) fn on_connected(&mut self, conn: ConnKey) {
         let Self { cx, conns, .. } = self;
         let Some(c) = conns.get(conn) else { return };
-        cx.counts.one(Count::UpstreamConnects);
+        let reused = c.upstream().is_some_and(|u| u.reused);
+        cx.counts.one(if reused { Count::UpstreamReuses } else { Count::UpstreamConnects });
         match c.exchange {
             Some(key) => self.send_request(key, conn),
             None => conns.close(cx, conn, Close::Finish),
@@ -155,7 +162,8 @@ impl Machine {
 /// Attempts that fail.
 impl Machine {
     pub(in crate::machine) fn on_connect_failed(&mut self, conn: ConnKey, why: ConnectError) {
-        if let Some(c) = self.conns.remove(&mut self.cx, conn) {
+        let Some(c) = self.conns.remove(&mut self.cx, conn) else { return };
+        if why != ConnectError::NoDescriptor || !self.ask_with_another_descriptor(c.exchange) {
             self.connect_failed(c.exchange, why);
         }
     }

@@ -8,13 +8,14 @@
 //!
 //! In the order in which a request travels: `client` reads it, `resume` finds whose log it belongs to, `heal` asks
 //! upstream, `upstream` reads the answer, `send` hands it to sockets, `end` ends it, `timers` sees to what takes too
-//! long.
+//! long, and `places` to what is short.
 
 #[cfg(any(test, feature = "fuzzing", debug_assertions))]
 mod check;
 mod client;
 mod end;
 mod heal;
+mod places;
 mod resume;
 mod send;
 mod timers;

@@ -18,7 +18,7 @@
 //! ```
 
 use super::end::close_stream;
-use crate::base::{Count, Tick};
+use crate::base::{Count, Span, Tick};
 use crate::config::{Gap, Share};
 use crate::http::{BodyDecoder, Method};
 use crate::machine::Machine;
@@ -32,8 +32,14 @@ use crate::machine::keys::{ConnKey, ExchangeKey};
 use crate::machine::pool::Conns;
 use crate::machine::stream::readers::Reader;
 use crate::machine::stream::{Stream, own_head};
+use crate::machine::wait::Wait;
 use crate::sse::write_id;
 use crate::track::{GapReason, write_gap};
+
+/// Clients at a time that are given exchanges of their own, and the time between two such groups: others are served
+/// meanwhile.
+const PARTED_AT_ONCE: usize = 64;
+const PART_AGAIN: Span = Span::from_millis(1);
 
 /// Bytes of a stored log that are taken in at least at a time.
 const PART: usize = 4 << 10;
@@ -78,10 +84,11 @@ impl Machine {
             c.sit(key, seat);
         }
         conns.set_deadline(cx, conn, Tick::NEVER);
-        if stream.detached.take().is_some()
-            && let Some(session) = stream.account.session
-        {
-            book.sessions.read(session);
+        if stream.detached.take().is_some() {
+            book.unread.remove(key);
+            if let Some(session) = stream.account.session {
+                book.sessions.read(session);
+            }
         }
         stream.send_resumed_head(cx, conns, route, seat, gap, &lead);
         x.cut_fallen(cx, conns, key);
@@ -95,18 +102,55 @@ impl Machine {
         self.arm(key);
     }
 
-    /// The answer is not an event stream and cannot be shared: all clients but the first ask upstream for themselves.
-    pub(super) fn part_ways(&mut self, key: ExchangeKey) {
-        while let Some(x) = self.exchanges.get_mut(key)
-            && let Some(mut reader) = x.readers_mut().leave_last()
-        {
-            let (request, route) = (x.request.clone(), x.route());
-            let client = reader.client;
+    /// The answer is no event stream and cannot be shared: one client gets it, and all others ask upstream for
+    /// themselves, some at a time. Returns the exchange that carries the answer from now on.
+    pub(super) fn part_ways(&mut self, key: ExchangeKey, conn: ConnKey) -> ExchangeKey {
+        let Some(x) = self.exchanges.get_mut(key).filter(|x| x.readers().len() > 1) else { return key };
+        let (request, route, phase) = (x.request.clone(), x.route(), x.phase);
+        let Some(reader) = x.readers_mut().leave_last() else { return key };
+        let client = reader.client;
+        self.conns.leave(client);
+        let Some(own) = self.admit(client, Exchange::new(route, request, reader, self.cx.now)) else {
+            // That client was told so. The next one takes its place.
+            return self.part_ways(key, conn);
+        };
+        let Self { cx, conns, exchanges, index, .. } = self;
+        if let Some(c) = conns.get_mut(conn) {
+            c.exchange = Some(own);
+        }
+        if let Some(x) = exchanges.get_mut(own) {
+            x.phase = phase;
+        }
+        if let Some(x) = exchanges.get_mut(key) {
+            index.await_no_more(x);
+            index.forget_waiting(key, &x.request);
+            x.phase = Phase::Parting { at: cx.now };
+        }
+        self.part_some(key);
+        self.arm(key);
+        own
+    }
+
+    /// Some more of the clients whose answer could not be shared ask for themselves.
+    pub(super) fn part_some(&mut self, key: ExchangeKey) {
+        for _ in 0..PARTED_AT_ONCE {
+            let Some(x) = self.exchanges.get_mut(key) else { return };
+            let Some(mut reader) = x.readers_mut().leave_last() else { break };
+            let (request, route, client) = (x.request.clone(), x.route(), reader.client);
             reader.last_sent = self.cx.now;
+            self.conns.leave(client);
             if let Some(own) = self.admit(client, Exchange::new(route, request, reader, self.cx.now)) {
                 self.ask(own);
                 self.arm(own);
             }
+        }
+        let Self { cx, exchanges, .. } = self;
+        let Some(x) = exchanges.get_mut(key) else { return };
+        if x.readers().len() > 1 {
+            x.phase = Phase::Parting { at: cx.now + PART_AGAIN };
+        } else {
+            x.phase = Phase::Waiting { wait: Wait::new(cx.now), at: cx.now };
+            self.ask(key);
         }
     }
 }
@@ -169,7 +213,11 @@ impl Machine {
         // The tracker begins without the cursor: that event is in the stored log, not before it.
         let cursor = self.exchanges.get_mut(key).and_then(|x| x.request.cursor.take());
         if !self.create_stream(key) {
-            return self.cut_readers(key);
+            if let Some(x) = self.exchanges.get_mut(key) {
+                x.request.cursor = cursor;
+            }
+            self.ask(key);
+            return self.arm(key);
         }
         let Self { cx, conns, exchanges, book, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
@@ -205,10 +253,12 @@ impl Machine {
     /// Nothing in the store is of use: the request goes upstream as a new one.
     fn begin_anew(&mut self, key: ExchangeKey, gap: Option<GapReason>) {
         let Self { cx, exchanges, index, book, .. } = self;
-        if let Some(x) = exchanges.get_mut(key) {
-            close_stream(cx, index, book, key, x);
-            x.end_stream(cx.now);
-            x.request.gap = gap.or(x.request.gap);
+        let Some(x) = exchanges.get_mut(key) else { return };
+        let left = close_stream(cx, index, book, key, x);
+        x.end_stream(cx.now);
+        x.request.gap = gap.or(x.request.gap);
+        if let Some(left) = left {
+            book.leave(cx, exchanges, left);
         }
         self.ask(key);
         self.arm(key);

@@ -94,12 +94,12 @@ impl Machine {
                 c.out.release();
             }
         }
-        let was_blocked = x.readers_mut().get_mut(seat).map(|reader| std::mem::replace(&mut reader.blocked, !sent));
+        let has_changed = x.readers_mut().set_blocked(seat, !sent);
         let (phase, upstream) = (x.phase, x.phase.upstream());
         if evicted {
             x.cut_fallen(cx, conns, key);
         }
-        if was_blocked != Some(!sent) {
+        if has_changed {
             x.arm(cx, key);
         }
         if let Some(upstream) = upstream.filter(|upstream| self.conns.is_held_back(*upstream)) {

@@ -39,7 +39,7 @@ impl Machine {
         }
         match &c.peer {
             Peer::Upstream(u) => match u.state {
-                UpstreamState::Connecting => self.on_connect_timeout(conn),
+                UpstreamState::Connecting | UpstreamState::Checked => self.on_connect_timeout(conn),
                 UpstreamState::Idle => conns.drop_idle(cx, conn),
                 UpstreamState::Head | UpstreamState::Body => {}
             },
@@ -83,7 +83,10 @@ impl Machine {
                 x.heartbeat(cx, conns, key);
             }
             if d.attempt <= now {
-                self.on_attempt_due(key);
+                match self.exchanges.get(key).map(|x| x.phase) {
+                    Some(Phase::Parting { .. }) => self.part_some(key),
+                    _ => self.on_attempt_due(key),
+                }
             }
         }
         self.arm(key);

@@ -36,6 +36,7 @@ impl Machine {
             }
             // No request is open, so these bytes answer nothing. They must not be taken for the next answer.
             UpstreamState::Idle => self.conns.drop_idle(&mut self.cx, conn),
+            UpstreamState::Checked => self.on_stale(conn),
             UpstreamState::Connecting => {}
         }
     }
@@ -70,7 +71,7 @@ impl Machine {
     }
 
     fn on_answer(&mut self, key: ExchangeKey, conn: ConnKey, head: &ResponseHead) {
-        let Self { cx, conns, exchanges, .. } = self;
+        let Self { conns, exchanges, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
         x.request.settle_era(x.heard_body.as_ref().and_then(|body| body.revision()));
         let response = Response {
@@ -86,13 +87,28 @@ impl Machine {
                 u.keep_alive = head.keep_alive;
             }
         }
-        match judge(x, response) {
+        let verdict = match judge(x, response) {
+            Verdict::Stream if self.create_stream(key) => Verdict::Stream,
+            // Who asked for a stream by name may be owed a gap or ids.
+            Verdict::Stream if self.exchanges.get(key).is_some_and(|x| x.request.accepts_stream) => {
+                return self.refuse_readers(key, "all sessions have streams; try again later");
+            }
+            Verdict::Stream => {
+                self.cx.counts.one(Count::StreamsUntracked);
+                Verdict::Pass
+            }
+            verdict => verdict,
+        };
+        let Self { cx, conns, exchanges, .. } = self;
+        let Some(x) = exchanges.get_mut(key) else { return };
+        match verdict {
             Verdict::Stream => self.begin_stream(key, conn, head),
             Verdict::Pass => {
-                self.part_ways(key);
+                let key = self.part_ways(key, conn);
                 self.end_deleted_session(key, head.status);
-                let Self { cx, conns, exchanges, .. } = self;
+                let Self { cx, conns, exchanges, index, .. } = self;
                 let Some(x) = exchanges.get_mut(key) else { return };
+                index.await_no_more(x);
                 if response.event_stream && response.encoded {
                     cx.counts.one(Count::StreamsEncoded);
                     cx.notice(Notice::EncodedStream { target: x.target() });
@@ -135,9 +151,6 @@ impl Machine {
     /// An event stream comes from upstream: the first time, or to go on after a cut.
     fn begin_stream(&mut self, key: ExchangeKey, conn: ConnKey, head: &ResponseHead) {
         let healed = self.exchanges.get(key).is_some_and(Exchange::has_begun);
-        if !self.create_stream(key) {
-            return self.give_up(key, 503, "all sessions have streams; try again later");
-        }
         let Self { cx, conns, exchanges, index, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
         let Some(wait) = x.phase.wait() else { return };
@@ -185,9 +198,10 @@ impl Machine {
         let mut gone = Vec::new();
         let account = book.open(cx, exchanges, key, session, &mut gone);
         gone.into_iter().for_each(|key| self.drop_exchange(key));
-        let Some(account) = account else { return false };
         let Self { cx, exchanges, index, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return false };
+        let Some(account) = account else { return false };
+        index.await_no_more(x);
         index.forget_waiting(key, &x.request);
         x.become_stream(cx, account);
         true
@@ -331,6 +345,9 @@ impl Machine {
     pub(in crate::machine) fn on_upstream_end(&mut self, conn: ConnKey, was_reset: bool) {
         let Some(c) = self.conns.get(conn) else { return };
         let Some(key) = c.exchange else { return self.conns.drop_idle(&mut self.cx, conn) };
+        if c.upstream().is_some_and(|u| u.state == UpstreamState::Checked) {
+            return self.on_stale(conn);
+        }
         let in_body = c.upstream().is_some_and(|u| u.state == UpstreamState::Body);
         match c.body.at_eof() {
             _ if !in_body => self.on_no_answer(key, conn),

@@ -354,7 +354,8 @@ impl Stream {
     /// taken stay, and upstream waits for room. `true`: no reader stays.
     #[must_use]
     pub(super) fn on_left(&mut self, cx: &mut Cx, route: usize) -> bool {
-        if let Some(fastest) = self.readers.fastest()
+        if !self.readers.any_is_at(self.tracker.delivered_offset())
+            && let Some(fastest) = self.readers.fastest()
             && (self.tracker.start()..self.tracker.delivered_offset()).contains(&fastest)
         {
             self.tracker.rewind(cx.track(route), fastest);

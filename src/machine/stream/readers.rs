@@ -2,11 +2,11 @@
 //!
 //! In: readers as they come, and how much their sockets take. Out: each reader by its seat, which it keeps while it
 //! reads; heads, comments and flushes for readers.
-//! Laws: finding a reader by its seat takes one step; one reader alone needs no memory of its own on the heap; a head
+//! Laws: finding a reader by its seat takes one step, and so do coming and leaving; one reader alone needs no memory of its own on the heap; a head
 //! is written in one place, [`Reader::send_head`].
 
 use super::chunk::Chunk;
-use crate::base::{Span, Tick};
+use crate::base::{Span, Tick, step};
 use crate::http::{self, BodyLength, ResponseFraming, ResponseHead, Version};
 use crate::machine::conn::Conn;
 use crate::machine::cx::Cx;
@@ -92,6 +92,8 @@ pub(in crate::machine) struct Readers {
     first: Option<Reader>,
     more: Option<Box<More>>,
     taken: u32,
+    /// Readers whose sockets are full.
+    blocked: u32,
     /// A client has been sent a head.
     pub(in crate::machine) head_sent: bool,
     /// When a reader last took something.
@@ -100,16 +102,41 @@ pub(in crate::machine) struct Readers {
 
 /// Seats from 1 on. Takes a pointer's place while there are none.
 #[derive(Default)]
-struct More(Vec<Option<Reader>>);
+struct More {
+    seats: Vec<Option<Reader>>,
+    /// Seats that may be free, by their places.
+    free: Vec<u32>,
+}
+
+impl More {
+    fn leave(&mut self, at: usize) -> Option<Reader> {
+        let left = self.seats.get_mut(at)?.take()?;
+        self.free.push(at as u32);
+        while self.seats.pop_if(|last| last.is_none()).is_some() {}
+        if self.free.len() > 2 * self.seats.len() {
+            // Most of these were taken off the end.
+            let seats = &self.seats;
+            self.free = (0..seats.len() as u32).filter(|at| seats[*at as usize].is_none()).collect();
+        }
+        Some(left)
+    }
+}
 
 /// Seats: readers that come, go and are found.
 impl Readers {
     pub(in crate::machine) fn one(reader: Reader, now: Tick) -> Self {
-        Self { first: Some(reader), more: None, taken: 1, head_sent: false, last_sent: now }
+        Self {
+            blocked: u32::from(reader.blocked),
+            first: Some(reader),
+            more: None,
+            taken: 1,
+            head_sent: false,
+            last_sent: now,
+        }
     }
 
     pub(in crate::machine) fn none(now: Tick) -> Self {
-        Self { first: None, more: None, taken: 0, head_sent: false, last_sent: now }
+        Self { first: None, more: None, taken: 0, blocked: 0, head_sent: false, last_sent: now }
     }
 
     pub(in crate::machine) fn len(&self) -> usize {
@@ -124,7 +151,7 @@ impl Readers {
     pub(in crate::machine) fn get(&self, seat: Seat) -> Option<&Reader> {
         match seat {
             0 => self.first.as_ref(),
-            n => self.more.as_ref()?.0.get(n as usize - 1)?.as_ref(),
+            n => self.more.as_ref()?.seats.get(n as usize - 1)?.as_ref(),
         }
     }
 
@@ -132,49 +159,59 @@ impl Readers {
     pub(in crate::machine) fn get_mut(&mut self, seat: Seat) -> Option<&mut Reader> {
         match seat {
             0 => self.first.as_mut(),
-            n => self.more.as_mut()?.0.get_mut(n as usize - 1)?.as_mut(),
+            n => self.more.as_mut()?.seats.get_mut(n as usize - 1)?.as_mut(),
         }
     }
 
-    /// Gives a reader the lowest free seat.
+    /// Gives a reader a free seat.
     pub(in crate::machine) fn take(&mut self, reader: Reader) -> Seat {
         self.taken += 1;
+        self.blocked += u32::from(reader.blocked);
         if self.first.is_none() {
             self.first = Some(reader);
             return 0;
         }
-        let More(more) = &mut **self.more.get_or_insert_default();
-        // When no seat is free, no search is needed: a crowd joins in one step each.
-        let is_full = self.taken as usize > more.len() + 1;
-        let free = if is_full { None } else { more.iter().position(Option::is_none) };
-        let at = free.unwrap_or(more.len());
-        match more.get_mut(at) {
-            Some(seat) => *seat = Some(reader),
-            None => more.push(Some(reader)),
+        let More { seats, free } = &mut **self.more.get_or_insert_default();
+        while let Some(at) = free.pop() {
+            step();
+            // What is noted here may have been taken off the end and given out again since.
+            if let Some(seat @ None) = seats.get_mut(at as usize) {
+                *seat = Some(reader);
+                return at + 1;
+            }
         }
-        at as u32 + 1
+        seats.push(Some(reader));
+        seats.len() as u32
     }
 
     /// A reader leaves.
     pub(in crate::machine) fn leave(&mut self, seat: Seat) -> Option<Reader> {
         let left = match seat {
             0 => self.first.take(),
-            n => self.more.as_mut()?.0.get_mut(n as usize - 1)?.take(),
-        };
-        self.taken -= u32::from(left.is_some());
-        if let Some(more) = &mut self.more {
-            while more.0.pop_if(|last| last.is_none()).is_some() {}
-            if more.0.is_empty() {
-                self.more = None;
-            }
-        }
-        left
+            n => self.more.as_mut()?.leave(n as usize - 1),
+        }?;
+        self.taken -= 1;
+        self.blocked -= u32::from(left.blocked);
+        self.more.take_if(|more| more.seats.is_empty());
+        Some(left)
     }
 
     /// The reader in the highest seat leaves, unless it is the only one.
     pub(in crate::machine) fn leave_last(&mut self) -> Option<Reader> {
-        let last = self.iter().last().filter(|_| self.taken > 1).map(|(seat, _)| seat)?;
-        self.leave(last)
+        let last = self.more.as_ref().map_or(0, |more| more.seats.len() as u32);
+        if self.taken > 1 { self.leave(last) } else { None }
+    }
+
+    /// The reader's socket is full, or takes more again. Returns whether that is new.
+    pub(in crate::machine) fn set_blocked(&mut self, seat: Seat, blocked: bool) -> bool {
+        let Some(reader) = self.get_mut(seat) else { return true };
+        let is_new = std::mem::replace(&mut reader.blocked, blocked) != blocked;
+        match (is_new, blocked) {
+            (true, true) => self.blocked += 1,
+            (true, false) => self.blocked -= 1,
+            (false, _) => {}
+        }
+        is_new
     }
 
     /// The reader, where there is exactly one.
@@ -186,13 +223,14 @@ impl Readers {
         let more = self
             .more
             .iter()
-            .flat_map(|more| more.0.iter().enumerate())
-            .filter_map(|(i, r)| Some((i as u32 + 1, r.as_ref()?)));
+            .flat_map(|more| more.seats.iter().enumerate())
+            .filter_map(|(i, r)| Some((i as u32 + 1, r.as_ref()?)))
+            .inspect(|_| step());
         self.first.iter().map(|r| (0, r)).chain(more)
     }
 
     pub(in crate::machine) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Reader> {
-        let more = self.more.iter_mut().flat_map(|more| more.0.iter_mut()).filter_map(Option::as_mut);
+        let more = self.more.iter_mut().flat_map(|more| more.seats.iter_mut()).filter_map(Option::as_mut);
         self.first.iter_mut().chain(more)
     }
 
@@ -220,12 +258,17 @@ impl Readers {
 
     /// One past the highest seat that may be taken.
     fn end(&self) -> Seat {
-        1 + self.more.as_ref().map_or(0, |more| more.0.len() as u32)
+        1 + self.more.as_ref().map_or(0, |more| more.seats.len() as u32)
     }
 }
 
 /// All readers together.
 impl Readers {
+    /// Whether a reader that has a head has come this far.
+    pub(in crate::machine) fn any_is_at(&self, offset: u64) -> bool {
+        self.iter().any(|(_, reader)| reader.head_sent && reader.chunk.offset >= offset)
+    }
+
     /// Whether a reader's socket has taken all whole events up to here.
     pub(in crate::machine) fn any_has_all(&self, whole: u64) -> bool {
         self.iter().any(|(_, reader)| reader.has_all(whole))
@@ -259,6 +302,9 @@ impl Readers {
 
     /// When the reader that has been blocked for longest last took something.
     pub(in crate::machine) fn blocked_since(&self) -> Option<Tick> {
+        if self.blocked == 0 {
+            return None;
+        }
         self.iter().filter(|(_, reader)| reader.blocked).map(|(_, reader)| reader.last_sent).min()
     }
 }
@@ -273,7 +319,7 @@ impl Readers {
             conns.flush(cx, first.client);
         }
         if let Some(more) = &self.more {
-            more.0.iter().flatten().for_each(|reader| conns.flush(cx, reader.client));
+            more.seats.iter().flatten().for_each(|reader| conns.flush(cx, reader.client));
         }
     }
 

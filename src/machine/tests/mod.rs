@@ -13,11 +13,13 @@ mod gaps;
 mod healing;
 mod holding;
 mod passing;
+mod places;
 mod refusing;
 mod repeating;
 mod resuming;
 mod returning;
 mod sharing;
+mod steps;
 mod stored;
 
 use crate::base::{Count, Span};

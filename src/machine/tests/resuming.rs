@@ -432,11 +432,21 @@ fn a_parameter_stands_for_the_header_and_does_not_go_upstream() {
 }
 
 #[test]
-fn a_session_has_no_more_than_so_many_streams_that_nobody_reads() {
-    let mut w = lingering_world(|_, _| {});
-    for _ in 0..30 {
-        let (c, _) = w.streaming();
-        w.rst(c);
+fn a_principal_and_an_address_have_no_more_streams_that_nobody_reads_than_they_may() {
+    for (principal, address) in [(16, 100), (100, 16)] {
+        let mut w = lingering_world(|_, limits| {
+            (limits.lingering_per_principal, limits.lingering_per_address) = (principal, address);
+        });
+        let all: Vec<(usize, usize)> = (0..30)
+            .map(|_| {
+                let (c, u) = w.streaming();
+                w.pass_ms(1);
+                w.rst(c);
+                (c, u)
+            })
+            .collect();
+        assert_eq!((w.machine.streams(), w.count(Count::StreamsOverShare)), (16, 14));
+        // Those that were left first have gone.
+        assert!(all.iter().enumerate().all(|(n, (_, u))| (w.state(*u) == State::Closed) == (n < 14)));
     }
-    assert_eq!(w.machine.streams(), 16);
 }
