@@ -45,7 +45,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | none | | [`base`], [`sync`], [`sse`], [`timer`], [`store`] (in memory), [`config`], [`metrics`], [`track`]: no socket, no clock |
-//! | `persist` | through the others | `clock`, `slot`, `persist` |
+//! | `persist` | through the others | `clock`, `journal`, `slot`, `persist` |
 //! | `redb` | yes | `store::redb`, a store in one file |
 //! | `net` | through the others | `http`, `machine`, `reactor`, `engine`, `admin`; implies `persist` |
 //! | `tls` | yes | `https://` upstreams; implies `net` |
@@ -79,6 +79,9 @@ pub mod store;
 pub mod config;
 
 pub mod metrics;
+
+#[cfg(feature = "persist")]
+pub mod journal;
 
 #[cfg(feature = "persist")]
 pub mod slot;

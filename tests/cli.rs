@@ -141,6 +141,127 @@ fn a_second_signal_ends_the_proxy_at_once() {
 }
 
 #[test]
+fn signals_that_ask_for_no_end_end_nothing() {
+    let script = Script::run(|door| {
+        let mut peer = door.accept();
+        peer.head();
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    });
+    let proxy = Process::start(script.address());
+    for signal in ["HUP", "USR1", "USR2", "PIPE", "HUP"] {
+        proxy.signal(signal);
+    }
+    let mut client = proxy.client();
+    client.get("/");
+    assert_eq!(client.answer().text(), "ok");
+    drop(client);
+    proxy.signal("TERM");
+    let (status, lines) = proxy.end();
+    assert_eq!(status.code(), Some(0), "{lines:#?}");
+    assert!(lines.iter().any(|line| line.contains("SIGHUP: there is nothing to reload")), "{lines:#?}");
+    assert!(lines.iter().any(|line| line.contains("SIGUSR1")), "{lines:#?}");
+    script.end();
+}
+
+/// Standard error that nobody reads and that has no room, and what keeps it open.
+#[cfg(unix)]
+fn full() -> (Stdio, std::os::unix::net::UnixStream) {
+    let (mut near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+    near.set_nonblocking(true).unwrap();
+    while near.write(&[b'.'; 4_096]).is_ok() {}
+    while near.write(b".").is_ok() {}
+    near.set_nonblocking(false).unwrap();
+    (Stdio::from(std::os::fd::OwnedFd::from(near)), far)
+}
+
+/// The proxy's command, to listen on an address that was free just now.
+#[cfg(unix)]
+fn on_a_free_port(upstream: &str) -> (Command, std::net::SocketAddr) {
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_segno"));
+    command.args(["proxy", "--store", "memory", "--heal-for", "0s", "--upstream", upstream]);
+    command.args(["--listen", &address.to_string()]).stdin(Stdio::null());
+    (command, address)
+}
+
+#[cfg(unix)]
+#[test]
+fn a_standard_error_without_room_holds_up_neither_the_start_nor_the_end() {
+    let (stderr, _far) = full();
+    // Nobody listens there, so that each request is worth a log line.
+    let (mut command, address) = on_a_free_port("http://127.0.0.1:9");
+    let mut child = command.stderr(stderr).spawn().unwrap();
+    for _ in 0..50 {
+        let mut client = None;
+        support::until("the proxy listens", || {
+            client = std::net::TcpStream::connect(address).ok();
+            client.is_some()
+        });
+        let mut client = support::Client::over(client.unwrap());
+        client.get("/");
+        assert!(client.head().starts_with("HTTP/1.1 502 "));
+    }
+    let sent = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let mut ended = None;
+    let patience = std::time::Duration::from_millis(50);
+    for _ in 0..300 {
+        ended = child.try_wait().unwrap();
+        if ended.is_some() {
+            break;
+        }
+        support::rest(patience);
+    }
+    let _ = child.kill();
+    assert_eq!(ended.expect("it ends, although nobody reads what it has to say").code(), Some(0));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_start_that_fails_ends_also_where_nobody_reads_why() {
+    let (stderr, _far) = full();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_segno"));
+    let mut child = child.args(["check", "/nowhere/segno.toml"]).stderr(stderr).spawn().unwrap();
+    let mut ended = None;
+    for _ in 0..300 {
+        ended = child.try_wait().unwrap();
+        if ended.is_some() {
+            break;
+        }
+        support::rest(std::time::Duration::from_millis(50));
+    }
+    let _ = child.kill();
+    assert_eq!(ended.expect("it ends").code(), Some(2));
+}
+
+#[test]
+fn a_log_level_that_is_none_ends_with_2_and_is_named() {
+    for level in ["wran", "segno", "segno=loud", "warn,,"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_segno"));
+        let command = command.args(["proxy", "--upstream", "http://127.0.0.1:1", "--listen", "127.0.0.1:0"]);
+        let out = command.args(["--store", "memory"]).env("SEGNO_LOG", level).stdin(Stdio::null()).output().unwrap();
+        let told = text(&out.stderr);
+        assert_eq!((out.status.code(), text(&out.stdout)), (Some(2), ""), "{level}: {told}");
+        assert!(told.starts_with("segno: `SEGNO_LOG`: ") && told.contains("warn"), "{level}: {told}");
+    }
+}
+
+#[test]
+fn a_store_that_no_build_has_is_refused_without_its_password() {
+    for args in [
+        &["proxy", "--upstream", "http://127.0.0.1:1", "--store"][..],
+        &["tail", "http://127.0.0.1:1/", "--cursor", "x", "--store"],
+        &["sessions", "--store"],
+    ] {
+        let out = segno(&[args, &["redis://me:hush@127.0.0.1:6379"]].concat(), "");
+        let told = text(&out.stderr);
+        assert!(matches!(out.status.code(), Some(1 | 2)) && out.stdout.is_empty(), "{told}");
+        assert!(told.contains("has no store `redis://127.0.0.1:6379`") && told.contains("`redb:PATH`"), "{told}");
+        assert!(!told.contains("hush"), "{told}");
+    }
+}
+
+#[test]
 fn a_flag_that_does_not_exist_ends_with_2() {
     let out = segno(&["proxy", "--upstream", "http://127.0.0.1:1", "--heartbeet", "1s"], "");
     assert_eq!((out.status.code(), text(&out.stdout)), (Some(2), ""));
@@ -217,6 +338,16 @@ fn parse_makes_json_lines_of_a_stream_on_a_pipe() {
 }
 
 // segno demo.
+
+#[test]
+fn a_demo_too_short_or_too_long_is_refused() {
+    for time in ["0s", "999ms", "3601s"] {
+        let out = segno(&["demo", "--duration", time], "");
+        let told = text(&out.stderr);
+        assert_eq!((out.status.code(), text(&out.stdout)), (Some(2), ""), "{told}");
+        assert!(told.contains("from 1s to 1h"), "{told}");
+    }
+}
 
 #[test]
 fn the_demo_loses_nothing_and_says_so_in_one_object() {

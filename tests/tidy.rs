@@ -44,16 +44,17 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("store", &["base"]),
     ("config", &["base"]),
     ("metrics", &["base", "sync"]),
+    ("journal", &["base", "sync", "metrics"]),
     ("slot", &["base", "sync"]),
     ("track", &["base", "sse"]),
     ("machine", &["base", "sse", "timer", "http", "track", "config"]),
-    ("reactor", &["base", "sync", "clock", "metrics", "http", "machine", "slot", "config"]),
-    ("persist", &["base", "sync", "clock", "metrics", "timer", "slot", "store"]),
+    ("reactor", &["base", "sync", "clock", "metrics", "journal", "http", "machine", "slot", "config"]),
+    ("persist", &["base", "sync", "clock", "metrics", "journal", "timer", "slot", "store"]),
     (
         "engine",
         &[
-            "base", "sync", "clock", "sse", "timer", "http", "store", "config", "metrics", "slot", "track", "machine",
-            "reactor", "persist",
+            "base", "sync", "clock", "sse", "timer", "http", "store", "config", "metrics", "journal", "slot", "track",
+            "machine", "reactor", "persist",
         ],
     ),
     ("admin", &[PUBLIC_API]),
@@ -64,8 +65,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         TEST_ONLY,
         &[
-            "base", "sync", "clock", "sse", "timer", "http", "store", "config", "metrics", "slot", "track", "machine",
-            "reactor", "persist", "engine",
+            "base", "sync", "clock", "sse", "timer", "http", "store", "config", "metrics", "journal", "slot", "track",
+            "machine", "reactor", "persist", "engine",
         ],
     ),
     // The bodies of the fuzz targets: what they look into stands below them.

@@ -8,6 +8,7 @@ mod fetch;
 mod key;
 mod pages;
 mod random;
+mod shown;
 mod slab;
 mod steps;
 mod time;
@@ -20,10 +21,11 @@ pub(crate) use fetch::fetch;
 pub use key::{Key, Table};
 pub use pages::Pages;
 pub use random::Random;
+pub use shown::{LEFT_OUT, shown};
 pub use slab::{Place, Slab};
 pub(crate) use steps::step;
 #[cfg(test)]
 pub(crate) use steps::steps;
-pub use time::{Span, Tick};
+pub use time::{Rough, Span, Tick};
 #[cfg(feature = "net")]
 pub use vocabulary::{Vocabulary, Word};

@@ -78,6 +78,11 @@ impl Span {
         self.0 == 0
     }
 
+    /// The span as people read it: two digits that count, such as `2.3ms`, `1.5s`, `4m 10s`. Log lines show spans so.
+    pub const fn rough(self) -> Rough {
+        Rough(self)
+    }
+
     /// This span `factor` times; saturates.
     pub const fn times(self, factor: u64) -> Self {
         Self(self.0.saturating_mul(factor))
@@ -127,6 +132,33 @@ impl fmt::Display for Span {
     }
 }
 
+/// A span as people read it. See [`Span::rough`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rough(Span);
+
+impl fmt::Display for Rough {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A number below ten keeps its first decimal, unless that is a zero.
+        let decimal = |f: &mut fmt::Formatter<'_>, n: u64, unit: u64, name: &str| match (n / unit, n % unit * 10 / unit)
+        {
+            (whole, 0) => write!(f, "{whole}{name}"),
+            (whole, _) if whole >= 10 => write!(f, "{whole}{name}"),
+            (whole, tenths) => write!(f, "{whole}.{tenths}{name}"),
+        };
+        let pair = |f: &mut fmt::Formatter<'_>, n: u64, names: [&str; 2]| match (n / 60, n % 60) {
+            (whole, 0) => write!(f, "{whole}{}", names[0]),
+            (whole, rest) => write!(f, "{whole}{} {rest}{}", names[0], names[1]),
+        };
+        match self.0.0 {
+            n if n < 1_000 => write!(f, "{n}us"),
+            n if n < 1_000_000 => decimal(f, n, 1_000, "ms"),
+            n if n < 60_000_000 => decimal(f, n, 1_000_000, "s"),
+            n if n < 3_600_000_000 => pair(f, n / 1_000_000, ["m", "s"]),
+            n => pair(f, n / 60_000_000, ["h", "m"]),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,5 +182,25 @@ mod tests {
         assert_eq!(Span::from_secs(30).to_string(), "30s");
         assert_eq!(Span::from_millis(1_500).to_string(), "1500ms");
         assert_eq!(Span::from_micros(17).to_string(), "17us");
+    }
+
+    #[test]
+    fn a_rough_span_has_the_unit_that_people_would_choose() {
+        for (micros, said) in [
+            (0, "0us"),
+            (850, "850us"),
+            (2_298, "2.2ms"),
+            (12_345, "12ms"),
+            (340_000, "340ms"),
+            (1_000_000, "1s"),
+            (1_549_000, "1.5s"),
+            (59_999_999, "59s"),
+            (60_000_000, "1m"),
+            (250_000_000, "4m 10s"),
+            (3_600_000_000, "1h"),
+            (93_780_000_000, "26h 3m"),
+        ] {
+            assert_eq!(Span::from_micros(micros).rough().to_string(), said);
+        }
     }
 }

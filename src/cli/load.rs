@@ -10,6 +10,7 @@ use std::path::Path;
 use super::Stop;
 use crate::config::file::{self, Flags, Problem};
 use crate::config::{Config, StoreConfig};
+use crate::store::StoreError;
 
 /// The largest configuration file. A thousand routes with every key take less.
 const MAX_FILE_BYTES: u64 = 4 << 20;
@@ -33,7 +34,8 @@ pub(super) fn config(path: Option<&Path>, flags: Flags) -> Result<Config, Stop> 
 fn not_built(config: &Config) -> Vec<Problem> {
     let mut list = Vec::new();
     if let StoreConfig::Redis { .. } = config.store {
-        list.push(Problem::anywhere("`store`: this build has no Redis store; use `redb:PATH` or `memory`".to_owned()));
+        let why = StoreError::NotBuilt { store: config.store.to_string().into() };
+        list.push(Problem::anywhere(format!("`store`: {why}")));
     }
     list
 }

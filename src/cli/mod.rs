@@ -13,11 +13,12 @@ mod load;
 mod logging;
 mod parse;
 mod proxy;
+mod say;
 mod sessions;
 mod stop;
 mod tail;
 
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -31,14 +32,14 @@ use self::stop::Stop;
 pub fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
-        Err(error) => return show(&error),
+        Err(error) => return show(error),
     };
     let _files = survive_file_limits();
     match dispatch(args.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(stop) => {
-            // If standard error is closed, the exit code still shows the failure.
-            let _ = write!(io::stderr().lock(), "{stop}");
+            // If nobody sees this, the exit code still shows the failure.
+            say::say(stop.to_string());
             ExitCode::from(stop.code())
         }
     }
@@ -64,8 +65,12 @@ fn dispatch(command: Command) -> Result<(), Stop> {
 }
 
 /// Shows what `clap` found: help and version on standard output, a mistake on standard error.
-fn show(error: &clap::Error) -> ExitCode {
+fn show(error: clap::Error) -> ExitCode {
+    let code = ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
     // If the output is closed, the exit code still shows the result.
-    let _ = error.print();
-    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+    match error.use_stderr() {
+        true => say::for_a_moment(move || drop(error.print())),
+        false => drop(error.print()),
+    }
+    code
 }

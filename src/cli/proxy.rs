@@ -1,23 +1,27 @@
 //! `segno proxy`: runs the reverse proxy until it is told to stop.
 //!
-//! In: flags and a configuration file; SIGTERM or SIGINT. Out: one line on standard error as soon as the proxy listens,
-//! log lines, and exit code 0 after a drain.
-//! Laws: the proxy does not listen before it has checked the whole configuration; a second signal ends it at once.
+//! In: flags and a configuration file; signals. Out: one line on standard error as soon as the proxy listens, log lines,
+//! and exit code 0 after a drain.
+//! Laws: the proxy does not listen before it has checked the whole configuration; SIGTERM and SIGINT end it, a second
+//! one at once, and no other signal does that can be caught; a standard error that nobody reads holds nothing up.
 
 use super::args::ProxyArgs;
+use super::say::say;
 use super::{Stop, load, logging};
 use crate::admin::{Admin, Source};
 use crate::base::Span;
 use crate::engine::Engine;
+use crate::journal::{Journal, Level};
 use crate::persist::Unflushed;
-use crate::reactor::Command;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use crate::reactor::{Command, Remote};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
+use signal_hook::low_level::signal_name;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 /// How long after the first signal unfinished answers may go on.
 const DRAIN_FOR: Span = Span::from_secs(10);
@@ -25,30 +29,44 @@ const DRAIN_FOR: Span = Span::from_secs(10);
 /// How long the store may take to write the last cursors.
 const FLUSH_FOR: Span = Span::from_secs(5);
 
+/// How long the last log lines may take.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// The signals that are caught. SIGPIPE is ignored from the start, and reaches nobody.
+const SIGNALS: [i32; 5] = [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2];
+
 /// Reads the configuration and runs the proxy with it.
 pub(super) fn run(args: &ProxyArgs) -> Result<(), Stop> {
     let config = load::config(args.config.as_deref(), args.flags())?;
-    let _logs = logging::start();
+    logging::start()?;
     // Signals are caught before anything listens, so that none ends the process in between.
-    let signals = Signals::new([SIGTERM, SIGINT]).map_err(|e| Stop::failed("cannot catch signals", e))?;
+    let signals = Signals::new(SIGNALS).map_err(|e| Stop::failed("cannot catch signals", e))?;
     let routes: Vec<String> = config.routes.iter().map(|r| format!("{} to {}", r.name, r.upstream)).collect();
     let admin = config.admin;
     let engine = Engine::start(config, random_seed()).map_err(|e| Stop::Failed(e.to_string()))?;
+    let mut journal = engine.journal();
     if let Some(address) = admin {
         start_admin(address, &engine)?;
     }
-    end_on(signals, &engine).map_err(|e| Stop::failed("cannot start a thread for signals", e))?;
+    obey(signals, engine.remote(), engine.journal())
+        .map_err(|e| Stop::failed("cannot start a thread for signals", e))?;
     let listens: Vec<String> = engine.addresses().iter().map(|a| format!("http://{a}")).collect();
-    // If standard error is closed, nobody sees this line; the proxy serves all the same.
-    let _ = writeln!(io::stderr(), "segno: listening on {}; {}", listens.join(", "), routes.join(", "));
-    let left = engine.join(FLUSH_FOR).map_err(|e| {
-        log_unflushed(&e.left);
-        Stop::Failed(e.to_string())
-    })?;
-    log_unflushed(&left);
-    match left.cursors.len() {
-        0 => Ok(()),
-        n => Err(Stop::Failed(format!("{n} cursors could not be stored; their clients may get up to that much twice"))),
+    say(format!("segno: listening on {}; {}\n", listens.join(", "), routes.join(", ")));
+    let (left, failed) = match engine.join(FLUSH_FOR) {
+        Ok(left) => (left, None),
+        Err(e) => {
+            let why = e.to_string();
+            (e.left, Some(why))
+        }
+    };
+    tell_unflushed(&left, &mut journal);
+    journal.flush(LAST_LINES);
+    match (failed, left.cursors.len()) {
+        (Some(why), _) => Err(Stop::Failed(why)),
+        (None, 0) => Ok(()),
+        (None, n) => {
+            Err(Stop::Failed(format!("{n} cursors could not be stored; their clients may get up to that much twice")))
+        }
     }
 }
 
@@ -57,27 +75,33 @@ fn start_admin(address: SocketAddr, engine: &Engine) -> Result<(), Stop> {
     let source = Source { metrics: Arc::clone(engine.metrics()), store: engine.store(), clock: engine.clock() };
     let admin = Admin::start(address, source)
         .map_err(|e| Stop::failed(&format!("cannot listen on {address} for `--admin`"), e))?;
-    tracing::info!("metrics, health and sessions at http://{}", admin.address());
+    engine.journal().say(Level::Info, format!("metrics, health and sessions at http://{}", admin.address()));
     Ok(())
 }
 
-/// Logs each stream whose cursor could not be stored.
-fn log_unflushed(left: &Unflushed) {
+/// Says of each stream whose cursor could not be stored.
+fn tell_unflushed(left: &Unflushed, journal: &mut Journal) {
     for (name, cursor) in &left.cursors {
         let session = name.session.escape_ascii();
-        tracing::error!("not stored: session {session}, stream {:x}, event id {:?}", name.stream, cursor.id);
+        let what = format!("not stored: session {session}, stream {:x}, event id {:?}", name.stream, cursor.id);
+        journal.say(Level::Error, what);
     }
     if left.hung {
-        tracing::error!("a call to the store has not returned; the proxy ends without it");
+        journal.say(Level::Error, "a call to the store has not returned; the proxy ends without it");
     }
 }
 
-/// Drains at the first signal and stops at the second.
-fn end_on(mut signals: Signals, engine: &Engine) -> io::Result<()> {
-    let remote = engine.remote();
+/// Drains at the first signal that asks for an end, and stops at the second. Other signals are told of and change
+/// nothing.
+fn obey(mut signals: Signals, remote: Remote, mut journal: Journal) -> std::io::Result<()> {
     thread::Builder::new().name("segno-signals".to_owned()).spawn(move || {
         let mut asked = false;
-        for _ in signals.forever() {
+        for signal in signals.forever() {
+            if let Some(what) = what_of(signal) {
+                let name = signal_name(signal).unwrap_or("a signal");
+                journal.say(Level::Info, format!("{name}: {what}; going on as before"));
+                continue;
+            }
             let command = if asked { Command::Stop } else { Command::Drain(DRAIN_FOR) };
             if !remote.send(command) && asked {
                 std::process::exit(1);
@@ -86,6 +110,15 @@ fn end_on(mut signals: Signals, engine: &Engine) -> io::Result<()> {
         }
     })?;
     Ok(())
+}
+
+/// What there is to say of a signal that does not end the proxy.
+fn what_of(signal: i32) -> Option<&'static str> {
+    match signal {
+        SIGHUP => Some("there is nothing to reload: a changed configuration takes a restart"),
+        SIGUSR1 | SIGUSR2 => Some("this signal has no meaning here"),
+        _ => None,
+    }
 }
 
 /// A number that nobody can guess. It comes from the random keys of the standard library's hash tables.

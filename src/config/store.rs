@@ -40,7 +40,7 @@ impl StoreConfig {
         if ["redis://", "rediss://"].iter().any(|scheme| text.len() > scheme.len() && text.starts_with(scheme)) {
             return Ok(Self::Redis { url: text.to_owned() });
         }
-        Err("not a store: write `memory`, `redb:PATH` or `redis://HOST:PORT`".to_owned())
+        Err("not a store: write `memory` or `redb:PATH`".to_owned())
     }
 }
 

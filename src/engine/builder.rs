@@ -10,6 +10,7 @@ use super::running::{Engine, StopWhenDropped};
 use crate::base::Span;
 use crate::clock::Clock;
 use crate::config::{Config, StoreConfig};
+use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::persist::{Opener, PersistConfig, Persister, WorkerConfig};
 use crate::reactor::{Parts, Reactor, StartError};
@@ -98,6 +99,7 @@ impl Builder {
         let Self { config, seed, open, trackers } = self;
         let seed = seed.unwrap_or_else(random);
         let (metrics, clock, candidate) = (Arc::new(Metrics::default()), Clock::start(), secret());
+        let journal = Journal::start(Arc::clone(&metrics)).map_err(StartError::System)?;
         let ([streams, inline], drain) = slots_for([config.limits.streams, trackers]);
         let persist = PersistConfig {
             worker: WorkerConfig {
@@ -106,6 +108,7 @@ impl Builder {
                 ..WorkerConfig::default()
             },
             idle: config.persist.session_idle,
+            journal: journal.clone(),
             ..PersistConfig::new(candidate, seed)
         };
         let open = open.unwrap_or_else(|| opener(&config.store, config.limits.streams));
@@ -113,13 +116,21 @@ impl Builder {
             Persister::start(persist, drain, open, Arc::clone(&metrics), clock).map_err(StartError::System)?;
         let secret = persister.first_open(FIRST_OPEN).unwrap_or(candidate);
         let store = link(&config, persister.control(), clock);
-        let parts = Parts { seed, secret, clock, slots: streams, store, metrics: Arc::clone(&metrics) };
+        let parts = Parts {
+            seed,
+            secret,
+            clock,
+            slots: streams,
+            store,
+            metrics: Arc::clone(&metrics),
+            journal: journal.clone(),
+        };
         let (reactor, remote) = Reactor::new(Arc::new(config), parts)?;
         let addresses = reactor.addresses();
         let thread = thread::Builder::new().name("segno-reactor".to_owned());
         let reactor = thread.spawn(move || reactor.run()).map_err(StartError::System)?;
         let remote = StopWhenDropped(remote);
-        Ok(Engine { addresses, metrics, remote, reactor, persister, trackers: Trackers::new(inline), clock })
+        Ok(Engine { addresses, metrics, remote, reactor, persister, trackers: Trackers::new(inline), clock, journal })
     }
 }
 

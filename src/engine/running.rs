@@ -6,6 +6,7 @@
 use super::inline::{InlineTracker, TrackerError, Trackers};
 use crate::base::{Count, Span};
 use crate::clock::Clock;
+use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::persist::{PersistControl, Persister, Unflushed};
 use crate::reactor::{Command, Remote};
@@ -15,6 +16,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// A running proxy, and the trackers of a program that does its own I/O.
 ///
@@ -29,6 +31,7 @@ pub struct Engine {
     pub(super) persister: Persister,
     pub(super) trackers: Trackers,
     pub(super) clock: Clock,
+    pub(super) journal: Journal,
 }
 
 impl Engine {
@@ -55,6 +58,11 @@ impl Engine {
     /// The clock that the engine's threads share.
     pub fn clock(&self) -> Clock {
         self.clock
+    }
+
+    /// A handle to say log lines with that never waits for whoever reads them, for any thread.
+    pub fn journal(&self) -> Journal {
+        self.journal.clone()
     }
 
     /// A handle for questions to the store, for any thread.
@@ -88,6 +96,7 @@ impl Engine {
         self.remote.0.send(Command::Drain(deadline));
         let result = join(self.reactor);
         let left = self.persister.shutdown(until.since(self.clock.now()).max(LEAST));
+        self.journal.flush(LAST_LINES);
         ended(result, left)
     }
 
@@ -99,6 +108,7 @@ impl Engine {
     pub fn join(self, within: Span) -> Result<Unflushed, ReactorFailed> {
         let result = join(self.reactor);
         let left = self.persister.shutdown(within);
+        self.journal.flush(LAST_LINES);
         ended(result, left)
     }
 }
@@ -147,6 +157,9 @@ impl Drop for StopWhenDropped {
 
 /// The time for the last batch, also where the deadline has passed. A store that works needs less.
 const LEAST: Span = Span::from_millis(250);
+
+/// How long the last log lines may take.
+const LAST_LINES: Duration = Duration::from_millis(250);
 
 fn join(reactor: JoinHandle<io::Result<()>>) -> io::Result<()> {
     reactor.join().unwrap_or_else(|_| Err(io::Error::other("the reactor's thread panicked")))

@@ -210,9 +210,22 @@ impl std::error::Error for HeadError {}
 /// The first bytes of what the peer sent, escaped and short enough for one line.
 pub(super) fn excerpt(bytes: &[u8]) -> Box<str> {
     const LONGEST: usize = 60;
-    let cut = &bytes[..bytes.len().min(LONGEST)];
-    let more = if bytes.len() > LONGEST { "..." } else { "" };
-    format!("{}{more}", cut.escape_ascii()).into_boxed_str()
+    // A query may hold a token, and what stands before an `@` a password.
+    let names_user = bytes.contains(&b'@');
+    let secret = bytes.iter().position(|&b| b == b'?' || names_user && b == b':');
+    cut(bytes, secret.unwrap_or(bytes.len()).min(LONGEST))
+}
+
+/// How a header line starts: as much of it as can be a name. What follows may be a credential.
+pub(super) fn excerpt_of_name(line: &[u8]) -> Box<str> {
+    const LONGEST: usize = 24;
+    let is_behind = |&b: &u8| matches!(b, b':' | b'=' | b' ' | b'\t');
+    cut(line, line.iter().position(is_behind).unwrap_or(line.len()).min(LONGEST))
+}
+
+fn cut(bytes: &[u8], end: usize) -> Box<str> {
+    let more = if bytes.len() > end { "..." } else { "" };
+    format!("{}{more}", bytes[..end].escape_ascii()).into_boxed_str()
 }
 
 #[cfg(test)]

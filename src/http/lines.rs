@@ -5,7 +5,7 @@
 //! before. If httparse refuses a head, its lines are read again to say which line is wrong and why.
 //! Source: RFC 9112 sections 2.2, 5.1, 5.2; RFC 9110 section 5.5.
 
-use super::error::{HeadError, excerpt};
+use super::error::{HeadError, excerpt_of_name};
 use super::find::HeadLimits;
 use super::headers::{Headers, is_forbidden};
 use super::method::is_token;
@@ -100,7 +100,7 @@ fn check_line(line: &[u8], number: usize) -> Result<(), HeadError> {
         return Err(HeadError::SpaceBeforeColon { line: number });
     }
     if !is_token(name) {
-        return Err(HeadError::HeaderName { line: number, text: excerpt(line) });
+        return Err(HeadError::HeaderName { line: number, text: excerpt_of_name(line) });
     }
     Ok(())
 }

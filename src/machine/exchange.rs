@@ -12,6 +12,7 @@ use super::find::body::{HeardBody, HeldRequest};
 use super::find::era::Era;
 use super::find::identity::Identity;
 use super::keys::{Alarm, ConnKey, ExchangeKey, ExchangeMark, Seat};
+use super::notice;
 use super::pool::Conns;
 use super::stream::Stream;
 use super::stream::readers::{Reader, Readers};
@@ -424,7 +425,18 @@ impl Request {
 
     /// Method and target, for log lines.
     pub(super) fn target(&self) -> Box<str> {
+        notice::target(&String::from_utf8_lossy(self.asks_for()))
+    }
+
+    /// The path, without its query.
+    pub(super) fn path(&self) -> &[u8] {
+        let target = self.asks_for().split(|&b| b == b' ').nth(1).unwrap_or_default();
+        target.split(|&b| b == b'?').next().unwrap_or_default()
+    }
+
+    /// Method and target as they go upstream.
+    fn asks_for(&self) -> &[u8] {
         let line = memchr::memmem::find(&self.head, b" HTTP/").unwrap_or(0);
-        String::from_utf8_lossy(&self.head[..line]).into()
+        &self.head[..line]
     }
 }

@@ -1,11 +1,23 @@
 //! What the machine wants logged: values, so that tests read them and the shell writes them.
 //!
 //! In: what a reaction found. Out: one line of text for each notice.
-//! Laws: each says what was being done, to what, and what happens next; notices are rare, and none is made per event.
+//! Laws: each says what was being done, to what, and what happens next; notices are rare, and none is made per event;
+//! none holds a query, which may hold a credential, nor a control character, and each has a bounded size.
 
-use crate::base::Span;
+use crate::base::{LEFT_OUT, Span, shown};
 use crate::track::GapReason;
 use std::fmt;
+
+/// Bytes of a target in a notice, and of any other text.
+const TARGET: usize = 200;
+
+/// Method and target of a request as notices show them: without the query.
+pub(super) fn target(line: &str) -> Box<str> {
+    match line.split_once('?') {
+        Some((path, _)) => format!("{}?{LEFT_OUT}", shown(path, TARGET)).into(),
+        None => shown(line, TARGET),
+    }
+}
 
 /// Why a connection to upstream could not be opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -137,7 +149,7 @@ impl fmt::Display for Notice {
                 write!(f, "{target}: the event stream lost its upstream; asking for the rest")
             }
             Self::Healed { target, tries, took } => {
-                write!(f, "{target}: healed after {took}, attempts: {tries}; the event stream goes on")
+                write!(f, "{target}: healed after {}, attempts: {tries}; the event stream goes on", took.rough())
             }
             Self::NotHealed { target, why } => write!(f, "{target}: {why}; the client is cut and may come back"),
             Self::LetGo { target } => {
@@ -147,7 +159,7 @@ impl fmt::Display for Notice {
                 write!(f, "{target}: nobody reads the event stream and its place is needed; dropping it")
             }
             Self::AttemptFailed { target, why, next: Some(next) } => {
-                write!(f, "{target}: {why}; trying again in {next}")
+                write!(f, "{target}: {why}; trying again in {}", next.rough())
             }
             Self::AttemptFailed { target, why, next: None } => {
                 write!(f, "{target}: {why}; giving up, with no further attempt")
@@ -203,6 +215,15 @@ mod tests {
             assert!(parts.iter().all(|part| line.contains(part)) && !line.contains('\n'), "{line}");
             assert!(lines.insert(line), "{notice}");
         }
+    }
+
+    #[test]
+    fn a_target_is_shown_without_its_query_and_cut() {
+        assert_eq!(&*target("GET /feed"), "GET /feed");
+        assert_eq!(&*target("GET /feed?access_token=secret"), "GET /feed?...");
+        let long = target(&format!("GET /{}\u{20ac}?t=secret", "x".repeat(193)));
+        assert_eq!(&*long, format!("GET /{}...?...", "x".repeat(193)));
+        assert_eq!(&*target("GET /a\u{202e}b"), "GET /a\\u{202e}b");
     }
 
     #[test]

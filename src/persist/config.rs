@@ -3,6 +3,7 @@
 //! In: the defaults, a secret to offer and a seed. Out: the configuration of both threads.
 
 use crate::base::{Span, Tick};
+use crate::journal::Journal;
 use crate::timer::Backoff;
 
 /// What the persister is told before it starts.
@@ -23,6 +24,8 @@ pub struct PersistConfig {
     pub candidate: u128,
     /// Seeds the jitter.
     pub seed: u64,
+    /// Where failures of the store are told. Default: nowhere.
+    pub journal: Journal,
 }
 
 impl PersistConfig {
@@ -31,7 +34,7 @@ impl PersistConfig {
         let reopen = Backoff::new(Span::from_millis(100), Span::from_secs(5));
         let (idle, sweep_pause) = (Span::from_secs(24 * 3_600), Span::from_secs(1));
         let worker = WorkerConfig::default();
-        Self { worker, reopen, idle, sweep_pause, log_bytes: 16 << 20, candidate, seed }
+        Self { worker, reopen, idle, sweep_pause, log_bytes: 16 << 20, candidate, seed, journal: Journal::unheard() }
     }
 }
 

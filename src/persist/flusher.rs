@@ -70,7 +70,7 @@ impl Flusher {
     pub(super) fn new(config: PersistConfig, links: Links) -> Self {
         let random = Random::new(config.seed);
         let waits = Waits::new(links.clock.now());
-        let complaints = Complaints::default();
+        let complaints = Complaints::new(config.journal.clone());
         Self { config, links, waits, complaints, random, openings: 0, is_closed: false, barren: 0, failures: 0 }
     }
 
@@ -424,8 +424,6 @@ impl Flusher {
 
     /// Says what went wrong, unless something was said just now.
     fn complain(&mut self, what: &str) {
-        if self.complaints.may_say(self.links.clock.now()) {
-            tracing::warn!("{what}");
-        }
+        self.complaints.say(self.links.clock.now(), || what.to_owned());
     }
 }

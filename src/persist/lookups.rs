@@ -88,9 +88,8 @@ impl LookupThread {
         };
         if let Err(e) = &found {
             self.metrics.persistence().lookup_failures.add(1);
-            if self.complaints.may_say(self.clock.now()) {
-                tracing::warn!("{what} could not be looked up: {e}; the request goes on without the answer");
-            }
+            let what = || format!("{what} could not be looked up: {e}; the request goes on without the answer");
+            self.complaints.say(self.clock.now(), what);
         }
         found
     }

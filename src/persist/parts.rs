@@ -30,7 +30,8 @@ type MaybeOpen = Option<(u64, Box<dyn SessionStore>)>;
 /// takes the half back.
 #[doc(hidden)]
 pub fn lookups(ringer: Ringer, clock: Clock) -> (PersistControl, impl Fn(MaybeOpen) + Send, impl FnOnce() + Send) {
-    let Front { control, lookups, lender, .. } = Front::new(ringer, 0, Arc::default(), clock);
+    let Front { control, lookups, lender, .. } =
+        Front::new(ringer, &PersistConfig { log_bytes: 0, ..PersistConfig::new(0, 0) }, Arc::default(), clock);
     let lend = move |half: MaybeOpen| match half {
         Some((opening, sessions)) => lender.lend(Half { opening, sessions, logs: None }),
         None => lender.take_back(),

@@ -145,7 +145,7 @@ impl Parts {
     ) -> Self {
         let ringer = drain.ringer();
         let Front { control, lookups, lender, logs, messages } =
-            Front::new(ringer.clone(), config.log_bytes, Arc::clone(&metrics), clock);
+            Front::new(ringer.clone(), &config, Arc::clone(&metrics), clock);
         let (end, ending) = inbox(1);
         let (secret, first_secret) = bounded(1);
         let links = Links { drain, logs, messages, ending, open, lender, secret, metrics, clock };
@@ -165,17 +165,17 @@ pub(super) struct Front {
 }
 
 impl Front {
-    pub(super) fn new(ringer: Ringer, log_bytes: usize, metrics: Arc<Metrics>, clock: Clock) -> Self {
+    pub(super) fn new(ringer: Ringer, config: &PersistConfig, metrics: Arc<Metrics>, clock: Clock) -> Self {
         let (post, messages) = inbox(CONTROL);
         let (questions, teller, desk) = desk(CONTROL);
-        let (log_sender, logs) = logs::queue(log_bytes);
+        let (log_sender, logs) = logs::queue(config.log_bytes);
         let lookups = LookupThread {
             desk,
             messages: post.clone(),
             ringer: ringer.clone(),
             metrics: Arc::clone(&metrics),
             clock,
-            complaints: Complaints::default(),
+            complaints: Complaints::new(config.journal.clone()),
         };
         let control = PersistControl { messages: post, questions, logs: log_sender, ringer, metrics };
         Self { control, lookups, lender: Lender(teller), logs, messages }

@@ -49,7 +49,7 @@ impl Reactor {
     /// # Errors
     /// [`StartError`], naming what is missing.
     pub fn new(config: Arc<Config>, parts: Parts) -> Result<(Self, Remote), StartError> {
-        let Parts { seed, secret, clock, slots, mut store, metrics } = parts;
+        let Parts { seed, secret, clock, slots, mut store, metrics, journal } = parts;
         let (sockets, waker) = Sockets::new().map_err(StartError::System)?;
         let listeners = Listeners::bind(&config.listen, Watch::of(&config), sockets.registry())?;
         #[cfg(not(feature = "tls"))]
@@ -61,7 +61,7 @@ impl Reactor {
         let replies = store.open(&waker, &metrics);
         let (remote, commands) = Remote::new(waker);
         let machine = Machine::new(config, seed, secret, now);
-        let lines = LogLines::new(Arc::clone(&metrics));
+        let lines = LogLines::new(journal);
         let reactor = Self {
             clock,
             shell: Shell::new(machine, sockets, connecting, store, lines, now),

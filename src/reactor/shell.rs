@@ -227,7 +227,7 @@ impl Shell {
                     self.lines.warn(what, self.now);
                 }
             }
-            Output::Notice(notice) => self.lines.write(&notice, self.now),
+            Output::Notice(notice) => self.lines.write(notice, self.now),
         }
     }
 

@@ -7,6 +7,7 @@ use super::store::StoreLink;
 #[cfg(feature = "tls")]
 use super::tls::TlsError;
 use crate::clock::Clock;
+use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::slot::SlotWriter;
 use std::io;
@@ -28,6 +29,8 @@ pub struct Parts {
     pub store: StoreLink,
     /// Counters and gauges.
     pub metrics: Arc<Metrics>,
+    /// Where log lines go.
+    pub journal: Journal,
 }
 
 /// Why a reactor cannot start.

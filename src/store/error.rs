@@ -98,7 +98,10 @@ impl fmt::Display for StoreError {
             ),
             Self::Damaged { why } => write!(f, "the record is damaged: {why}; it will be replaced by the next write"),
             Self::Closed => f.write_str("the store is closed and must be opened again"),
-            Self::NotBuilt { store } => write!(f, "this build has no store `{store}`; build with its feature"),
+            Self::NotBuilt { store } => write!(
+                f,
+                "this build has no store `{store}`; `memory` is in every build, `redb:PATH` in those with the feature `redb`"
+            ),
             Self::Refused(why) => f.write_str(why),
         }
     }

@@ -491,7 +491,7 @@ loom::thread_local! {
 ///
 /// Not loom's own parking: there waking makes all that was done before visible at once, also to a thread that has
 /// not slept yet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Sleeper(Arc<Notify>);
 
 impl PartialEq for Sleeper {

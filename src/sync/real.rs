@@ -218,7 +218,7 @@ impl<Q, W> Desk<Q, W> {
 }
 
 /// A thread that sleeps, or will.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Sleeper(Thread);
 
 impl PartialEq for Sleeper {

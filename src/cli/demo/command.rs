@@ -4,11 +4,12 @@
 
 use super::super::args::DemoArgs;
 use super::super::proxy::random_seed;
-use super::run::{EndProxy, Error, Options, run};
+use super::run::{DURATIONS, EndProxy, Error, Options, run};
 use super::serve::serve;
 use crate::base::Span;
 use crate::cli::Stop;
 use crate::clock::Clock;
+use crate::config::file::Problem;
 use crate::config::{Config, Route, Routes, Scheme, Upstream};
 use crate::engine::Engine;
 use std::io;
@@ -28,7 +29,13 @@ pub(crate) fn command(args: &DemoArgs) -> Result<(), Stop> {
     if let Some(addr) = args.listen {
         return serve(addr, args.duration, now);
     }
-    let options = Options::new(args.duration.unwrap_or(DURATION), args.json);
+    let duration = args.duration.unwrap_or(DURATION);
+    let (least, most) = DURATIONS;
+    if !(least..=most).contains(&duration) {
+        let what = format!("`--duration` is {duration}: write a time from {} to {}", least.rough(), most.rough());
+        return Err(Stop::Problems { file: None, list: vec![Problem::anywhere(what)] });
+    }
+    let options = Options::new(duration, args.json);
     let (mut out, mut err) = (io::stdout().lock(), io::stderr());
     let report = run(&options, now, start_proxy, &mut out, &mut err).map_err(|e| Stop::Failed(e.to_string()))?;
     if report.ok { Ok(()) } else { Err(Stop::Failed("segno broke a promise; see the report".to_owned())) }

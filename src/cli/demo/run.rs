@@ -17,8 +17,8 @@ use super::upstream::{LOOPBACK, Upstream};
 use super::world::{Now, World};
 use crate::base::Span;
 
-/// The shortest and the longest run. A duration outside these bounds becomes the nearer one.
-const DURATIONS: (Span, Span) = (Span::from_secs(1), Span::from_secs(3_600));
+/// The shortest and the longest run.
+pub(super) const DURATIONS: (Span, Span) = (Span::from_secs(1), Span::from_secs(3_600));
 /// The seed of all scripts.
 pub(super) const SEED: u64 = 0x5e9_0001;
 /// How often the live line changes.
@@ -103,7 +103,7 @@ pub(super) fn run(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Result<Report, Error> {
-    let duration = options.duration.clamp(DURATIONS.0, DURATIONS.1);
+    let duration = options.duration;
     // Progress is a courtesy: the demo runs even if this cannot be written.
     let _ = writeln!(err, "segno demo: {} clients for {duration}, seed {:#x}", jobs(options).count(), options.seed);
     let world = Arc::new(World::new(now, duration, options.seed));

@@ -233,7 +233,7 @@ fn a_proxy_that_repeats_is_found() {
 #[test]
 fn a_table_is_written_for_people() {
     let mut options =
-        Options { duration: Span::ZERO, json: false, both_sides: false, seed: 2, live: true, colour: true };
+        Options { duration: Span::from_secs(1), json: false, both_sides: false, seed: 2, live: true, colour: true };
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let start = |upstream| Ok(toy::start(upstream, toy::Flaw::None));
     let report = run(&options, clock(), start, &mut out, &mut err).unwrap();

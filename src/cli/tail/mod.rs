@@ -36,7 +36,7 @@ const STORE_TIMEOUT: Span = Span::from_secs(5);
 
 /// Follows the stream until a signal, the stream's end or a failure.
 pub(super) fn run(args: &TailArgs) -> Result<(), Stop> {
-    let _logs = super::logging::start();
+    super::logging::start()?;
     let url = Url::parse(&args.url).map_err(Stop::Failed)?;
     let request = request(args)?;
     let signals = Signals::new([SIGTERM, SIGINT]).map_err(|e| Stop::failed("cannot catch signals", e))?;

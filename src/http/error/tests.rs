@@ -9,6 +9,17 @@ fn an_excerpt_is_printable_and_short() {
 }
 
 #[test]
+fn an_excerpt_holds_no_query_no_password_and_no_value() {
+    assert_eq!(&*excerpt(b"GET /a?token=secret b HTTP/1.1"), "GET /a...");
+    assert_eq!(&*excerpt(b"GET http://me:secret@h/ HTTP/1.1"), "GET http...");
+    assert_eq!(&*excerpt(b"me:secret@h"), "me...");
+    assert_eq!(&*excerpt(b"GET /a:b c HTTP/1.1"), "GET /a:b c HTTP/1.1");
+    assert_eq!(&*excerpt_of_name(b"Authorization Bearer secret"), "Authorization...");
+    assert_eq!(&*excerpt_of_name(b"A(B: secret"), "A(B...");
+    assert_eq!(&*excerpt_of_name(b"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.secret"), "eyJhbGciOiJIUzI1NiIsInR5...");
+}
+
+#[test]
 fn a_message_is_one_lower_case_line_without_full_stop() {
     for e in all() {
         let text = e.to_string();

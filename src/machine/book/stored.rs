@@ -29,10 +29,8 @@ const SHOWN: usize = 160;
 /// A session's name in the store: words that a person knows it by, and a hash that no other session has.
 pub(in crate::machine) fn session_name(x: &Exchange, session_header: &str) -> Box<[u8]> {
     let identity = &x.request.identity;
-    let target = x.target();
-    let path = target.split(' ').nth(1).and_then(|path| path.split('?').next()).unwrap_or_default();
-    let shown = if identity.named { session_header } else { path };
-    let mut name = shown.as_bytes()[..shown.len().min(SHOWN)].to_vec();
+    let shown = if identity.named { session_header.as_bytes() } else { x.request.path() };
+    let mut name = shown[..shown.len().min(SHOWN)].to_vec();
     name.extend_from_slice(format!(" {:032x}", identity.session).as_bytes());
     name.into()
 }

@@ -18,6 +18,7 @@ mod refusing;
 mod repeating;
 mod resuming;
 mod returning;
+mod saying;
 mod sharing;
 mod steps;
 mod stored;

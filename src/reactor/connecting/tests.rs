@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::config::{Route, Upstream};
-use crate::metrics::Metrics;
+use crate::journal::Journal;
 use mio::Events;
 use std::net::{TcpListener, TcpStream as StdStream};
 use std::time::Duration;
@@ -48,7 +48,7 @@ impl Bench {
         let (sockets, waker) = Sockets::new().unwrap();
         let mut connecting = Connecting::new(&config, waker).unwrap();
         connecting.resolver.know(0, addresses);
-        let lines = LogLines::new(Arc::new(Metrics::default()));
+        let lines = LogLines::new(Journal::unheard());
         Self { connecting, sockets, lines, now: Tick::from_millis(1_000) }
     }
 

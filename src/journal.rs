@@ -1,0 +1,177 @@
+//! The journal: log lines on their way from threads that must not wait to the thread that writes them.
+//!
+//! In: what to say, from any thread. Out: lines through `tracing`, written by the journal's own thread.
+//! Laws: saying never waits, takes no lock and formats nothing, whatever the subscriber behind `tracing` does; at most
+//! [`WAITING`] lines wait, and one that finds no room is left out, counted, and told of by the next one; a line has a
+//! bounded length and no control character. The thread ends with the last handle.
+
+use crate::base::shown;
+use crate::metrics::Metrics;
+use crate::sync::{Sleeper, park};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+/// Lines that may wait to be written.
+const WAITING: usize = 1_024;
+
+/// Bytes of a line at most.
+const LONGEST: usize = 1_000;
+
+/// How important a line is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Level {
+    /// Something was lost.
+    Error,
+    /// Somebody should act on it.
+    Warn,
+    /// Good to know.
+    Info,
+    /// For those who search for a fault.
+    Debug,
+}
+
+/// What a line says. It becomes text on the journal's thread.
+type What = Box<dyn fmt::Display + Send>;
+
+enum Entry {
+    Line {
+        level: Level,
+        what: What,
+        /// Lines of the same handle that were left out before this one.
+        left_out: u64,
+    },
+    /// All lines before this one have been written.
+    Mark(Sender<()>),
+}
+
+/// A handle to say lines with. Clones go to other threads.
+pub struct Journal {
+    /// `None`: nobody listens.
+    link: Option<Link>,
+    metrics: Arc<Metrics>,
+    /// Lines left out since the last one that was not.
+    left_out: u64,
+}
+
+impl Journal {
+    /// Starts the thread. Lines that are left out are counted in `metrics`.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(metrics: Arc<Metrics>) -> io::Result<Self> {
+        let (entries, written) = bounded(WAITING);
+        let (tell, told) = bounded(1);
+        thread::Builder::new().name("segno-journal".to_owned()).spawn(move || {
+            // The one who asks waits for it.
+            let _ = tell.send(Sleeper::current());
+            write(&written);
+        })?;
+        let writer = told.recv().map_err(io::Error::other)?;
+        Ok(Self::over(entries, writer, metrics))
+    }
+
+    /// A journal that nobody writes.
+    pub fn unheard() -> Self {
+        Self { link: None, metrics: Arc::default(), left_out: 0 }
+    }
+
+    fn over(entries: Sender<Entry>, writer: Sleeper, metrics: Arc<Metrics>) -> Self {
+        Self { link: Some(Link { entries: Some(entries), writer }), metrics, left_out: 0 }
+    }
+
+    /// Says something.
+    pub fn say(&mut self, level: Level, what: impl fmt::Display + Send + 'static) {
+        let Some(link) = &self.link else { return };
+        match link.pass(Entry::Line { level, what: Box::new(what), left_out: self.left_out }) {
+            true => self.left_out = 0,
+            false => self.leave_out(),
+        }
+    }
+
+    /// Counts a line that its owner does not say, because it has said too many.
+    pub fn leave_out(&mut self) {
+        self.left_out += 1;
+        self.metrics.log_lines_dropped().add(1);
+    }
+
+    /// Waits until all that was said before is written, at most for `within`. False: that was too short.
+    pub fn flush(&self, within: Duration) -> bool {
+        let Some(link) = &self.link else { return true };
+        let (mark, passed) = bounded(1);
+        link.pass(Entry::Mark(mark)) && passed.recv_timeout(within).is_ok()
+    }
+}
+
+impl Clone for Journal {
+    fn clone(&self) -> Self {
+        Self { link: self.link.clone(), metrics: Arc::clone(&self.metrics), left_out: 0 }
+    }
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Journal")
+    }
+}
+
+/// One end of the queue, and the thread at the other.
+#[derive(Clone)]
+struct Link {
+    /// Empty once this end is dropped.
+    entries: Option<Sender<Entry>>,
+    writer: Sleeper,
+}
+
+impl Link {
+    /// Puts an entry on the queue. False: there is no room, or no thread any more.
+    ///
+    /// The thread never waits inside of the queue, so that sending finds no receiver to lock and to wake.
+    fn pass(&self, entry: Entry) -> bool {
+        let is_passed = self.entries.as_ref().is_some_and(|entries| entries.try_send(entry).is_ok());
+        if is_passed {
+            self.writer.wake();
+        }
+        is_passed
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        drop(self.entries.take());
+        // It may have been the last one.
+        self.writer.wake();
+    }
+}
+
+/// The thread. A wake-up between the look at the queue and the sleep ends that sleep at once.
+fn write(entries: &Receiver<Entry>) {
+    loop {
+        match entries.try_recv() {
+            Ok(Entry::Line { level, what, left_out }) => write_line(level, &*what, left_out),
+            // Nobody may wait for it any more.
+            Ok(Entry::Mark(mark)) => drop(mark.try_send(())),
+            Err(TryRecvError::Empty) => park(None),
+            Err(TryRecvError::Disconnected) => return,
+        }
+    }
+}
+
+fn write_line(level: Level, what: &dyn fmt::Display, left_out: u64) {
+    if left_out > 0 {
+        tracing::warn!("left out {left_out} log lines: there were too many at once");
+    }
+    let line = shown(&what.to_string(), LONGEST);
+    match level {
+        Level::Error => tracing::error!("{line}"),
+        Level::Warn => tracing::warn!("{line}"),
+        Level::Info => tracing::info!("{line}"),
+        Level::Debug => tracing::debug!("{line}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;
