@@ -46,6 +46,8 @@ counts! {
     Requests = "requests_total",
     /// Requests refused before they reached the upstream: malformed, too large, or for no route.
     RequestsRefused = "requests_refused_total",
+    /// Requests refused because they had come through this process before.
+    Loops = "loops_total",
     /// Requests refused because all streams were taken.
     StreamsRefused = "streams_refused_total",
     /// Event streams that found no place in their session, and passed through untracked.

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use super::upstream::Upstream;
+use super::upstream::{Scheme, Upstream};
 use crate::base::Span;
 
 /// Requests of one host and path prefix, and what is done with them.
@@ -21,6 +21,9 @@ pub struct Route {
     pub path: String,
     /// Where requests go.
     pub upstream: Upstream,
+    /// Which `Host` the upstream is sent. Default [`HostSent::Auto`]. The client's own keeps redirects and links right.
+    /// The upstream's is what a service behind TLS and a name of its own wants.
+    pub upstream_host: HostSent,
     /// A file of certificates (PEM) to trust for this upstream instead of the system's. Default: the system's.
     pub upstream_ca: Option<PathBuf>,
     /// How long segno asks again for a stream that was cut, before it passes the cut on. Default 60 s. Longer rides out
@@ -111,6 +114,16 @@ pub struct Route {
 }
 
 impl Route {
+    /// The `Host` that the upstream is sent for a client that asked for this one.
+    pub fn host_sent<'a>(&'a self, client: Option<&'a str>) -> &'a str {
+        let own = match self.upstream_host {
+            HostSent::Auto => self.upstream.scheme == Scheme::Https,
+            HostSent::Client => false,
+            HostSent::Upstream => true,
+        };
+        client.filter(|_| !own).unwrap_or(&self.upstream.authority)
+    }
+
     /// Every request to `upstream`, treated by default.
     pub fn new(upstream: Upstream) -> Self {
         Self {
@@ -118,6 +131,7 @@ impl Route {
             host: None,
             path: "/".to_owned(),
             upstream,
+            upstream_host: HostSent::Auto,
             upstream_ca: None,
             heal_for: Span::from_secs(60),
             hold_head: Span::from_secs(3),
@@ -156,6 +170,18 @@ impl Route {
 /// The headers that are credentials by default.
 const CREDENTIALS: [&str; 6] =
     ["Authorization", "Proxy-Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key", "Mcp-Session-Id"];
+
+/// Which `Host` the upstream is sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum HostSent {
+    /// The client's towards `http://`, the upstream's towards `https://`.
+    #[default]
+    Auto,
+    /// The client's.
+    Client,
+    /// The upstream's, as its URL names it.
+    Upstream,
+}
 
 /// What happens when the log is full of undelivered events and nobody reads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

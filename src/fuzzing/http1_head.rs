@@ -56,8 +56,10 @@ fn find<'a>(chunks: &Chunks<'a>) -> Option<&'a [u8]> {
 fn pass_request_on(head: &RequestHead, flags: u8) {
     let to = Forwarded {
         client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        trusted: flags & 64 != 0,
         scheme: "http",
-        upstream_host: "up.example:81",
+        host: "up.example:81",
+        name: "segno-fuzz",
         base_path: if flags & 1 == 0 { "" } else { "/base/" },
     };
     let options = RequestOptions {
@@ -79,7 +81,7 @@ fn pass_request_on(head: &RequestHead, flags: u8) {
     let base = if head.target == "*" { "" } else { to.base_path.trim_end_matches('/') };
     assert_eq!(first.target, format!("{base}{}", head.target));
     assert_eq!(first.method.as_str(), options.method.unwrap_or(head.method.as_str()));
-    assert_eq!(first.host.as_deref(), Some(to.upstream_host));
+    assert_eq!(first.host.as_deref(), Some(to.host));
     let body = if options.drop_body { BodyLength::None } else { head.body };
     assert_eq!(length(first.body), length(body));
     assert!(!(options.drop_last_event_id && first.headers.contains("Last-Event-ID")));
@@ -97,8 +99,9 @@ fn length(body: BodyLength) -> BodyLength {
 /// The end-to-end headers: all but those that a hop may change. A header that has the name of a connection option is
 /// not end-to-end (RFC 9110 section 7.6.1).
 fn end_to_end(headers: &Headers) -> Vec<(String, Vec<u8>)> {
-    const CHANGED_BY_HOPS: [&str; 9] = [
+    const CHANGED_BY_HOPS: [&str; 10] = [
         "via",
+        "forwarded",
         "x-forwarded-for",
         "x-forwarded-host",
         "x-forwarded-proto",

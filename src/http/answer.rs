@@ -59,6 +59,7 @@ pub fn reason(status: u16) -> &'static str {
         502 => "Bad Gateway",
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
+        508 => "Loop Detected",
         505 => "HTTP Version Not Supported",
         _ => "",
     }
@@ -120,7 +121,7 @@ mod tests {
 
     #[test]
     fn every_status_of_a_refusal_has_words() {
-        for status in [400, 413, 414, 417, 431, 501, 502, 505] {
+        for status in [400, 413, 414, 417, 431, 501, 502, 505, 508] {
             assert!(!reason(status).is_empty());
         }
     }

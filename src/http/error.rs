@@ -44,6 +44,8 @@ pub enum HeadError {
     Connect,
     /// The target has none of the forms that the method allows.
     Target(Box<str>),
+    /// The target's path leads above the root, or out of the path of its route.
+    Climbs(Box<str>),
     /// A line ends with a line feed that has no carriage return before it.
     BareLf {
         /// The line, counted from 1.
@@ -184,6 +186,9 @@ impl HeadError {
             Self::Connect => f.write_str("CONNECT asks for a tunnel, which is not offered here; ask for a path"),
             Self::Target(text) => {
                 write!(f, "the target is \"{text}\"; send a path that starts with \"/\", or an http(s) URL")
+            }
+            Self::Climbs(text) => {
+                write!(f, "the target \"{text}\" leads out of what is served here; send the path without \"..\"")
             }
             Self::HostMissing => f.write_str("the HTTP/1.1 request has no Host header; send one"),
             Self::HostRepeated => f.write_str("there is more than one Host header; send one"),

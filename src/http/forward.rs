@@ -2,9 +2,10 @@
 //!
 //! In: a parsed head, and where it goes. Out: the head's bytes, appended to a buffer that the caller keeps.
 //! Laws: hop-by-hop headers are never passed on, and neither are headers that `Connection` names; the headers that
-//! frame a body are never copied but written anew; no value from a peer can add a line.
+//! frame a body are never copied but written anew; no value from a peer can add a line; what a peer says of the client
+//! is passed on only if the peer is trusted.
 //! Source: RFC 9110 sections 7.6.1 (`Connection`), 7.6.3 (`Via`), 8.6 (`Content-Length`); RFC 9112 sections 6 and
-//! 9.3. `X-Forwarded-*` as proxies commonly write them.
+//! 9.3; RFC 7239 (`Forwarded`). `X-Forwarded-*` as proxies commonly write them.
 
 use super::answer::{push_length, push_line, push_status, push_text};
 use super::headers::{Headers, is_field_value};
@@ -22,12 +23,17 @@ const HOP_BY_HOP: [&str; 8] =
 /// Where a request comes from and goes to.
 #[derive(Clone, Copy, Debug)]
 pub struct Forwarded<'a> {
-    /// The client's address.
+    /// The address of the peer that sent the request: the client, or a proxy in front.
     pub client: IpAddr,
+    /// Whether the peer is a proxy whose word on the client is believed. What it says is passed on and added to; what
+    /// any other peer says is replaced.
+    pub trusted: bool,
     /// The scheme of the client's connection: `http` or `https`.
     pub scheme: &'a str,
     /// The value of `Host` for the upstream.
-    pub upstream_host: &'a str,
+    pub host: &'a str,
+    /// The name by which this process knows itself in `Via`: a token.
+    pub name: &'a str,
     /// The path of the upstream's own URL, which is put before the target. Mostly empty. A slash at its end is ignored.
     pub base_path: &'a str,
 }
@@ -82,9 +88,10 @@ pub fn write_request(head: &RequestHead, to: &Forwarded<'_>, options: RequestOpt
     }
     push_text(out, &head.target);
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    push_line(out, "Host", to.upstream_host);
+    push_line(out, "Host", to.host);
     for (name, value) in head.headers.iter() {
-        if is_passed(&head.headers, name) && !is_restated(name) && !is_dropped(name, head.version, options) {
+        if is_passed(&head.headers, name) && !is_restated(name, to.trusted) && !is_dropped(name, head.version, options)
+        {
             push_field(out, name, value);
         }
     }
@@ -92,9 +99,21 @@ pub fn write_request(head: &RequestHead, to: &Forwarded<'_>, options: RequestOpt
     push_request_framing(head, options, out);
 }
 
-/// Whether a request header is written anew, whatever the client sent.
-fn is_restated(name: &str) -> bool {
-    ["Host", "Content-Length", "X-Forwarded-For", "Via"].iter().any(|n| n.eq_ignore_ascii_case(name))
+/// Whether a request header is written anew, whatever the peer sent: what says who the client is, if the peer is not
+/// trusted, and always what is written as a list.
+fn is_restated(name: &str, trusted: bool) -> bool {
+    const ALWAYS: [&str; 5] = ["Host", "Content-Length", "X-Forwarded-For", "Forwarded", "Via"];
+    let says_who = name.get(..12).is_some_and(|start| start.eq_ignore_ascii_case("X-Forwarded-"));
+    !trusted && says_who || ALWAYS.iter().any(|n| n.eq_ignore_ascii_case(name))
+}
+
+/// Whether a request has come through the process with this name before (RFC 9110 section 7.6.3).
+pub fn came_through(headers: &Headers, name: &str) -> bool {
+    let by = |entry: &[u8]| {
+        let mut words = entry.split(|b| matches!(b, b' ' | b'\t')).filter(|word| !word.is_empty());
+        words.nth(1).is_some_and(|by| by == name.as_bytes())
+    };
+    headers.tokens("Via").any(by)
 }
 
 /// Whether the options leave a request header out. `Expect` from HTTP/1.0 is left out too: it means nothing there, and
@@ -111,25 +130,37 @@ fn is_dropped(name: &str, version: Version, options: RequestOptions<'_>) -> bool
 /// Appends who the client is, and that the request came through segno. `Via` names the version that the client used
 /// (RFC 9110 section 7.6.3).
 fn push_forwarded(head: &RequestHead, to: &Forwarded<'_>, out: &mut Vec<u8>) {
-    push_list(&head.headers, "X-Forwarded-For", out);
+    let client = to.client.to_canonical();
+    let said = |name| to.trusted && passes_on(&head.headers, name);
+    push_list(&head.headers, "X-Forwarded-For", to.trusted, out);
     // Writing to a `Vec` does not fail.
-    let _ = write!(out, "{}\r\n", to.client.to_canonical());
-    if !passes_on(&head.headers, "X-Forwarded-Proto") {
+    let _ = write!(out, "{client}\r\n");
+    if !said("X-Forwarded-Proto") {
         push_line(out, "X-Forwarded-Proto", to.scheme);
     }
-    if let Some(host) = head.host.as_deref().filter(|_| !passes_on(&head.headers, "X-Forwarded-Host")) {
+    if let Some(host) = head.host.as_deref().filter(|_| !said("X-Forwarded-Host")) {
         push_line(out, "X-Forwarded-Host", host);
     }
-    push_list(&head.headers, "Via", out);
+    if said("Forwarded") {
+        push_list(&head.headers, "Forwarded", true, out);
+        let _ = match client {
+            IpAddr::V4(client) => write!(out, "for={client};proto={}\r\n", to.scheme),
+            IpAddr::V6(client) => write!(out, "for=\"[{client}]\";proto={}\r\n", to.scheme),
+        };
+    }
+    push_list(&head.headers, "Via", true, out);
     push_text(out, head.version.number());
-    out.extend_from_slice(b" segno\r\n");
+    out.push(b' ');
+    push_text(out, to.name);
+    out.extend_from_slice(b"\r\n");
 }
 
-/// Begins a line that lists the values of `name` that are passed on. The caller adds one more value and the line end.
-fn push_list(headers: &Headers, name: &str, out: &mut Vec<u8>) {
+/// Begins a line that lists the values of `name` that are passed on, if any are. The caller adds one more value and the
+/// line end.
+fn push_list(headers: &Headers, name: &str, passes: bool, out: &mut Vec<u8>) {
     push_text(out, name);
     out.extend_from_slice(b": ");
-    if !is_passed(headers, name) {
+    if !passes || !is_passed(headers, name) {
         return;
     }
     for value in headers.get_all(name).filter(|value| !value.is_empty()) {

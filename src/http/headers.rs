@@ -62,6 +62,17 @@ impl Headers {
         Ok(())
     }
 
+    /// Gives the lines with this name the values that `change` makes of theirs. A line stays as it is where `change` has
+    /// none, or one that is no value of a header.
+    pub fn change(&mut self, name: &str, mut change: impl FnMut(&[u8]) -> Option<Vec<u8>>) {
+        let old = std::mem::replace(self, Self::with_capacity(self.lines.len(), self.bytes.len()));
+        for (n, value) in old.iter() {
+            let new = if n.eq_ignore_ascii_case(name) { change(value).filter(|new| is_field_value(new)) } else { None };
+            // A line is left out only where all together would be over 4 GiB.
+            let _ = self.push_checked(n, new.as_deref().unwrap_or(value));
+        }
+    }
+
     /// The number of lines.
     pub fn len(&self) -> usize {
         self.lines.len()

@@ -19,6 +19,7 @@ mod forward;
 mod headers;
 mod length;
 mod lines;
+mod location;
 mod media;
 mod method;
 mod piece;
@@ -33,9 +34,12 @@ pub use client_address::client_address;
 pub use encode::{CHUNK_END, CHUNK_HEAD, LAST_CHUNK, chunk_head, write_piece};
 pub use error::HeadError;
 pub use find::{HeadFinder, HeadLimits};
-pub use forward::{Forwarded, RequestOptions, ResponseFraming, write_line, write_request, write_response};
+pub use forward::{
+    Forwarded, RequestOptions, ResponseFraming, came_through, write_line, write_request, write_response,
+};
 pub use headers::{Headers, is_field_value};
 pub use length::BodyLength;
+pub use location::{Itself, localize};
 pub use media::{
     LastEventId, accepts_event_stream, is_encoded, is_event_stream, is_json, last_event_id, retry_after, take_parameter,
 };
@@ -43,3 +47,4 @@ pub use method::{Method, Version};
 pub use piece::{BodyError, CHUNK_LINE_LIMIT, Piece, TRAILER_LIMIT};
 pub use request::{RequestHead, parse_request};
 pub use response::{ResponseHead, parse_response};
+pub use target::leads_out;

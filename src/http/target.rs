@@ -1,8 +1,11 @@
 //! Reads request targets and authorities.
 //!
 //! In: the target as sent. Out: the origin-form that goes upstream, and the host that an absolute-form names.
-//! Laws: path and query are not decoded, normalised or re-encoded; bytes beyond ASCII are allowed if they are UTF-8.
-//! Source: RFC 9112 section 3.2; RFC 3986 sections 3.2.2, 3.2.3; RFC 9110 section 4.2.4 (no user names in URLs).
+//! Laws: dot segments are resolved, so that a route is chosen by the path that upstream sees, and no target leads above
+//! the root; everything else of path and query is not decoded, normalised or re-encoded; a target has no byte but
+//! visible ASCII.
+//! Source: RFC 9112 section 3.2; RFC 3986 sections 3.2.2, 3.2.3, 5.2.4, 6.2.2.2 (`%2e` is a dot); RFC 9110 section
+//! 4.2.4 (no user names in URLs).
 
 use super::error::{HeadError, excerpt};
 use super::method::Method;
@@ -18,13 +21,76 @@ pub(super) struct Target {
 pub(super) fn parse_target(method: &Method, raw: &[u8]) -> Result<Target, HeadError> {
     let refused = || HeadError::Target(excerpt(raw));
     let text = std::str::from_utf8(raw).map_err(|_| refused())?;
-    if text.contains('#') {
+    if !raw.iter().all(u8::is_ascii_graphic) || text.contains('#') {
         return Err(refused());
     }
-    if text.starts_with('/') || (text == "*" && *method == Method::Options) {
+    if text == "*" && *method == Method::Options {
         return Ok(Target { path: text.to_owned(), authority: None });
     }
-    absolute(method, after_scheme(text).ok_or_else(refused)?)
+    let target = match text.starts_with('/') {
+        true => Target { path: text.to_owned(), authority: None },
+        false => absolute(method, after_scheme(text).ok_or_else(refused)?)?,
+    };
+    let path = without_dots(target.path).ok_or_else(|| HeadError::Climbs(excerpt(raw)))?;
+    Ok(Target { path, ..target })
+}
+
+/// Resolves the segments `.` and `..` of a path with its query (RFC 3986 section 5.2.4). `None`: it leads above the
+/// root.
+fn without_dots(target: String) -> Option<String> {
+    let (path, query) = target.split_at(target.find('?').unwrap_or(target.len()));
+    if !path.split('/').any(|segment| dots(segment) > 0) {
+        return Some(target);
+    }
+    let mut kept: Vec<&str> = Vec::new();
+    let mut segments = path.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        match dots(segment) {
+            0 => kept.push(segment),
+            n => {
+                if n == 2 {
+                    kept.pop()?;
+                }
+                if segments.peek().is_none() {
+                    kept.push("");
+                }
+            }
+        }
+    }
+    Some(format!("/{}{query}", kept.join("/")))
+}
+
+/// 1 for the segment `.`, 2 for `..`, however their dots are written; 0 for every other segment.
+fn dots(segment: &str) -> usize {
+    let mut rest = segment.as_bytes();
+    let mut count = 0;
+    while let [b'.', tail @ ..] | [b'%', b'2', b'e' | b'E', tail @ ..] = rest {
+        rest = tail;
+        count += 1;
+    }
+    if rest.is_empty() && count <= 2 { count } else { 0 }
+}
+
+/// Whether some program could see the path lead out of `prefix`, which it begins with. Many take `%2f`, `\` and `%5c`
+/// for a slash, merge slashes, or leave out what follows a `;`, and look for dots afterwards.
+pub fn leads_out(target: &str, prefix: &str) -> bool {
+    let path = target.split('?').next().unwrap_or_default();
+    let rest = path.strip_prefix(prefix.trim_end_matches('/')).unwrap_or(path);
+    if !rest.contains("..") && !rest.contains('%') {
+        return false;
+    }
+    let slashes = rest.replace("%2f", "/").replace("%2F", "/").replace("%5c", "/").replace("%5C", "/");
+    let mut depth = 0_usize;
+    for segment in slashes.split(['/', '\\']) {
+        let bare = segment.split(';').next().unwrap_or_default();
+        match (bare, dots(bare)) {
+            ("", _) | (_, 1) => {}
+            (_, 2) if depth == 0 => return true,
+            (_, 2) => depth -= 1,
+            _ => depth += 1,
+        }
+    }
+    false
 }
 
 fn after_scheme(text: &str) -> Option<&str> {

@@ -15,7 +15,9 @@ use crate::base::{Count, Counts, Random, Span, Tick};
 use crate::config::{Config, Route};
 use crate::timer::Wheel;
 use crate::track::{Budget, GapReason, Interner, TrackContext, TrackLimits};
+use siphasher::sip128::{Hasher128, SipHasher24};
 use std::collections::VecDeque;
+use std::hash::Hasher;
 use std::sync::Arc;
 
 /// The capacity that the queue of work left to do keeps when it is empty.
@@ -45,6 +47,8 @@ pub(super) struct Cx {
     /// How fast upstream may be asked, by route.
     pub(super) paces: Box<[Pace]>,
     pub(super) secret: Secret,
+    /// The name of this process in `Via`.
+    pub(super) name: Box<str>,
     pub(super) wheel: Wheel<Timer>,
     pub(super) interner: Interner,
     pub(super) budget: Budget,
@@ -70,6 +74,7 @@ impl Cx {
             limits: config.routes.iter().map(track_limits).collect(),
             paces: config.routes.iter().map(|r| Pace::new(r.heal_rate)).collect(),
             secret: Secret::new(secret),
+            name: own_name(seed, secret),
             wheel: Wheel::new(limits.connections.saturating_add(limits.streams).saturating_add(1), now),
             interner: Interner::new(random.next(), symbols(&config)),
             budget: Budget::new(limits.log_budget),
@@ -123,6 +128,17 @@ impl Cx {
         }
         after
     }
+}
+
+/// The name of this process in `Via`, by which it knows a request that comes back to it. No other process has it, so
+/// that several may stand one behind the other; and it tells nothing of the seed.
+fn own_name(seed: u64, secret: u128) -> Box<str> {
+    let mut hash = SipHasher24::new_with_key(&secret.to_le_bytes());
+    hash.write(b"Via");
+    hash.write_u64(seed);
+    let bits = hash.finish128().as_u128();
+    let letter = |n: u32| char::from(b"abcdefghijklmnopqrstuvwxyz234567"[(bits >> (5 * n)) as usize % 32]);
+    format!("segno-{}", (0..6).map(letter).collect::<String>()).into()
 }
 
 /// The tracker's limits, from a route's settings.

@@ -423,6 +423,14 @@ impl Request {
         self.cursor.as_deref().filter(|_| !self.verbatim)
     }
 
+    /// The `Host` that upstream is sent. The head has it as its second line.
+    pub(super) fn host(&self) -> &str {
+        const NAME: &[u8] = b"\r\nHost: ";
+        let start = memchr::memmem::find(&self.head, NAME).map_or(self.head.len(), |at| at + NAME.len());
+        let value = self.head[start..].split(|&b| b == b'\r').next().unwrap_or_default();
+        std::str::from_utf8(value).unwrap_or_default()
+    }
+
     /// Method and target, for log lines.
     pub(super) fn target(&self) -> Box<str> {
         notice::target(&String::from_utf8_lossy(self.asks_for()))

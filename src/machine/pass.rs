@@ -24,6 +24,17 @@ impl Exchange {
         }
     }
 
+    /// Writes a redirect of upstream to itself back to what the client asked.
+    pub(super) fn localize(&self, cx: &Cx, head: &mut ResponseHead) {
+        if !head.headers.contains("Location") {
+            return;
+        }
+        let upstream = &cx.route(self.route()).upstream;
+        let host = self.request.host();
+        let itself = http::Itself { host, is_clients: host != upstream.authority, base_path: &upstream.base_path };
+        http::localize(&mut head.headers, itself);
+    }
+
     /// Sends the head of the answer on.
     pub(super) fn begin_pass(&mut self, cx: &mut Cx, conns: &mut Conns, conn: ConnKey, head: &ResponseHead) {
         self.phase = Phase::Passing(conn);

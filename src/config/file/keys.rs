@@ -86,6 +86,7 @@ pub(super) const LIMITS: &[Limit] = limits! {
 
 pub(super) const KNOBS: &[Knob] = knobs! {
     upstream_ca: value::path,
+    upstream_host: value::host_sent,
     heal_for: value::span,
     hold_head: value::span,
     heal_rate: value::small_count,

@@ -11,7 +11,7 @@ use toml::de::DeValue;
 use super::problem::nearest;
 use crate::base::Span;
 use crate::config::networks::{Network, Networks};
-use crate::config::route::{Dedup, Gap, Ids, LingerFull, ResumeFrom, Share};
+use crate::config::route::{Dedup, Gap, HostSent, Ids, LingerFull, ResumeFrom, Share};
 use crate::config::store::StoreConfig;
 use crate::config::units::{parse_size, parse_span};
 use crate::config::upstream::Upstream;
@@ -72,6 +72,10 @@ pub(super) fn dedup(given: &DeValue<'_>) -> Read<Dedup> {
 
 pub(super) fn linger_full(given: &DeValue<'_>) -> Read<LingerFull> {
     one_of(given, &[("pause", LingerFull::Pause), ("evict", LingerFull::Evict)])
+}
+
+pub(super) fn host_sent(given: &DeValue<'_>) -> Read<HostSent> {
+    one_of(given, &[("auto", HostSent::Auto), ("client", HostSent::Client), ("upstream", HostSent::Upstream)])
 }
 
 pub(super) fn ids(given: &DeValue<'_>) -> Read<Ids> {

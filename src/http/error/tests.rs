@@ -65,6 +65,7 @@ fn all() -> Vec<HeadError> {
         HeadError::Method(text()),
         HeadError::Connect,
         HeadError::Target(text()),
+        HeadError::Climbs(text()),
         HeadError::HostMissing,
         HeadError::HostRepeated,
         HeadError::Host(text()),

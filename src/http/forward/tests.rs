@@ -8,7 +8,8 @@ fn request(head: &str) -> RequestHead {
 }
 
 fn to() -> Forwarded<'static> {
-    Forwarded { client: IpAddr::from([10, 0, 0, 1]), scheme: "http", upstream_host: "up:9", base_path: "" }
+    let client = IpAddr::from([10, 0, 0, 1]);
+    Forwarded { client, trusted: false, scheme: "http", host: "up:9", name: "segno-x", base_path: "" }
 }
 
 fn upstream(head: &str, options: RequestOptions<'_>) -> String {
@@ -30,21 +31,51 @@ fn a_request_is_passed_on_with_the_headers_of_a_gateway() {
     assert_eq!(
         sent,
         "GET /e?x HTTP/1.1\r\nHost: up:9\r\nAccept: b\r\nX-Odd: c\r\nX-Forwarded-For: 10.0.0.1\r\n\
-         X-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\nVia: 1.1 segno\r\n"
+         X-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\nVia: 1.1 segno-x\r\n"
+    );
+}
+
+/// A request that says much about its client.
+const SAYS_MUCH: &str = "GET / HTTP/1.0\r\nX-Forwarded-For: 1.1.1.1\r\nVia: 1.1 x\r\nx-forwarded-for: 2.2.2.2\r\n\
+     X-Forwarded-Proto: https\r\nX-Forwarded-Host: b\r\nx-forwarded-port: 443\r\nHost: a\r\n\
+     Forwarded: for=1.1.1.1;host=b\r\n\r\n";
+
+fn sent_for(trusted: bool, client: IpAddr) -> String {
+    let mut out = Vec::new();
+    let to = Forwarded { trusted, client, ..to() };
+    write_request(&request(SAYS_MUCH), &to, RequestOptions::default(), &mut out);
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn what_a_trusted_proxy_says_of_the_client_is_passed_on_and_added_to() {
+    let sent = sent_for(true, to().client);
+    assert!(sent.contains("\r\nX-Forwarded-For: 1.1.1.1, 2.2.2.2, 10.0.0.1\r\n"), "{sent}");
+    assert!(sent.contains("\r\nVia: 1.1 x, 1.0 segno-x\r\n"), "{sent}");
+    assert!(sent.contains("\r\nX-Forwarded-Proto: https\r\n") && !sent.contains("Proto: http\r\n"), "{sent}");
+    assert!(sent.contains("\r\nX-Forwarded-Host: b\r\n") && !sent.contains("Host: a\r\n"), "{sent}");
+    assert!(sent.contains("\r\nx-forwarded-port: 443\r\n"), "{sent}");
+    assert!(sent.contains("\r\nForwarded: for=1.1.1.1;host=b, for=10.0.0.1;proto=http\r\n"), "{sent}");
+    let sent = sent_for(true, "2001:db8::1".parse().unwrap());
+    assert!(sent.contains(", for=\"[2001:db8::1]\";proto=http\r\n"), "{sent}");
+}
+
+#[test]
+fn what_any_other_peer_says_of_the_client_is_replaced() {
+    let sent = sent_for(false, to().client);
+    assert_eq!(
+        sent,
+        "GET / HTTP/1.1\r\nHost: up:9\r\nX-Forwarded-For: 10.0.0.1\r\nX-Forwarded-Proto: http\r\n\
+         X-Forwarded-Host: a\r\nVia: 1.1 x, 1.0 segno-x\r\n"
     );
 }
 
 #[test]
-fn lists_of_proxies_grow_at_their_end() {
-    let sent = upstream(
-        "GET / HTTP/1.0\r\nX-Forwarded-For: 1.1.1.1\r\nVia: 1.1 x\r\nx-forwarded-for: 2.2.2.2\r\n\
-         X-Forwarded-Proto: https\r\nX-Forwarded-Host: b\r\nHost: a\r\n\r\n",
-        RequestOptions::default(),
-    );
-    assert!(sent.contains("\r\nX-Forwarded-For: 1.1.1.1, 2.2.2.2, 10.0.0.1\r\n"), "{sent}");
-    assert!(sent.contains("\r\nVia: 1.1 x, 1.0 segno\r\n"), "{sent}");
-    assert!(sent.contains("\r\nX-Forwarded-Proto: https\r\n") && !sent.contains("Proto: http\r\n"), "{sent}");
-    assert!(sent.contains("\r\nX-Forwarded-Host: b\r\n") && !sent.contains("Host: a\r\n"), "{sent}");
+fn a_request_that_came_through_here_is_known() {
+    let through = |via: &str| came_through(&request(&format!("GET / HTTP/1.0\r\n{via}\r\n")).headers, "segno-x");
+    assert!(through("Via: 1.1 segno-x\r\n") && through("via: 1.0 a\r\nVia: 1.1 b,1.0  segno-x (c)\r\n"));
+    assert!(through("Via: HTTP/1.1\tsegno-x\r\n"));
+    assert!(!through("") && !through("Via: 1.1 segno-xy, 1.1 segno\r\n") && !through("Via: segno-x 1.1\r\n"));
 }
 
 #[test]
@@ -71,7 +102,7 @@ fn hop_by_hop_headers_are_not_passed_on() {
     assert_eq!(
         sent,
         "GET / HTTP/1.1\r\nHost: up:9\r\nProxy-Authorization: kept\r\nCookie: kept\r\nX-Forwarded-For: 10.0.0.1\r\n\
-         X-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\nVia: 1.1 segno\r\n"
+         X-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\nVia: 1.1 segno-x\r\n"
     );
 }
 
@@ -79,7 +110,7 @@ fn hop_by_hop_headers_are_not_passed_on() {
 fn the_framing_of_a_request_is_written_anew() {
     let framing = |lines: &str| {
         let sent = upstream(&format!("POST / HTTP/1.1\r\nHost: a\r\n{lines}\r\n"), RequestOptions::default());
-        sent.split_once("segno\r\n").unwrap().1.to_owned()
+        sent.split_once("segno-x\r\n").unwrap().1.to_owned()
     };
     assert_eq!(framing("Content-Length: 007\r\n"), "Content-Length: 7\r\n");
     assert_eq!(framing("Transfer-Encoding: CHUNKED\r\n"), "Transfer-Encoding: chunked\r\n");
@@ -104,7 +135,7 @@ fn a_request_can_be_written_to_heal_a_stream() {
     assert_eq!(
         sent,
         "GET /mcp HTTP/1.1\r\nHost: up:9\r\nMcp-Session-Id: s\r\nX-Forwarded-For: 10.0.0.1\r\n\
-         X-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\nVia: 1.1 segno\r\n"
+         X-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\nVia: 1.1 segno-x\r\n"
     );
 }
 

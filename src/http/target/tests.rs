@@ -22,16 +22,95 @@ fn an_absolute_target_becomes_its_path() {
 
 #[test]
 fn an_origin_target_stays_as_sent() {
-    for raw in ["/", "//x", "/a%2fb/../c?d=e?f", "/\u{e9}", "/a|b\"<>\\^`{}"] {
+    for raw in ["/", "//x", "/a%2fb/c?d=../e?f", "/a|b\"<>\\^`{}", "/...", "/.a/a./..b", "/%2e%2e%2e", "/a%2Eb"] {
         assert_eq!(parse(&Method::Get, raw), Some((raw.to_owned(), None)));
     }
     assert_eq!(parse(&Method::Options, "*"), Some(("*".to_owned(), None)));
 }
 
 #[test]
-fn other_targets_are_refused() {
-    for raw in ["*", "a", "a:80", "ftp://a/", "http:///x", "http://u@a/", "http://", "/a#b", "http:/a", "?a", "\u{e9}"]
+fn dot_segments_are_resolved() {
+    let cases = [
+        ("/live/../admin", "/admin"),
+        ("/live/%2e%2E/admin?x=/../", "/admin?x=/../"),
+        ("/a/./b/.%2e/c", "/a/c"),
+        ("/a/b/..", "/a/"),
+        ("/a/b/.", "/a/b/"),
+        ("/.", "/"),
+        ("/a/..?q", "/?q"),
+        ("/a//../b", "/a/b"),
+        ("http://h/a/../b", "/b"),
+    ];
+    for (raw, path) in cases {
+        assert_eq!(parse(&Method::Get, raw).map(|(path, _)| path), Some(path.to_owned()), "{raw}");
+    }
+    for raw in ["/..", "/../x", "/a/../../b", "/%2e%2e/x", "/./..", "http://h/.."] {
+        assert!(matches!(parse_target(&Method::Get, raw.as_bytes()), Err(HeadError::Climbs(_))), "{raw}");
+    }
+}
+
+/// A twin of the above: the algorithm of RFC 3986, section 5.2.4, word for word.
+fn remove_dot_segments(path: &str) -> String {
+    let (mut input, mut output) = (path.to_owned(), String::new());
+    while !input.is_empty() {
+        if input.starts_with("/./") || input == "/." {
+            input = format!("/{}", input.get(3..).unwrap_or_default());
+        } else if input.starts_with("/../") || input == "/.." {
+            input = format!("/{}", input.get(4..).unwrap_or_default());
+            output.truncate(output.rfind('/').unwrap_or(0));
+        } else {
+            let end = input[1..].find('/').map_or(input.len(), |at| at + 1);
+            output.push_str(&input[..end]);
+            input.drain(..end);
+        }
+    }
+    output
+}
+
+#[test]
+fn dots_are_resolved_as_the_rfc_says() {
+    let mut random = crate::base::Random::new(3);
+    for _ in 0..20_000 {
+        let path: String =
+            (0..=random.below(6)).map(|_| ["/a", "/.", "/..", "/", "/b.c"][random.below(5) as usize]).collect();
+        if let Some(resolved) = without_dots(path.clone()) {
+            assert_eq!(resolved, remove_dot_segments(&path), "{path}");
+            assert_eq!(without_dots(resolved.clone()), Some(resolved), "{path}");
+        }
+    }
+}
+
+#[test]
+fn what_some_program_would_lead_out_of_the_prefix_is_seen() {
+    for path in
+        ["/live/..%2fadmin", "/live/a/..%5C../x", "/live/..;a=b/x", "/live//..\\x", "/live/%2e.%2fx", "/live%2f..%2f"]
     {
+        assert!(leads_out(path, "/live"), "{path}");
+    }
+    for path in ["/live", "/live/a%2f..%2fb", "/live/a/..;/b", "/live/x?../..%2f", "/live/..a", "/live/%2e/x"] {
+        assert!(!leads_out(path, "/live"), "{path}");
+    }
+    assert!(leads_out("/..%2f", "/") && !leads_out("/a%2f..", "/"));
+}
+
+#[test]
+fn other_targets_are_refused() {
+    for raw in [
+        "/\u{e9}",
+        "/\u{7f}",
+        "/a\tb",
+        "*",
+        "a",
+        "a:80",
+        "ftp://a/",
+        "http:///x",
+        "http://u@a/",
+        "http://",
+        "/a#b",
+        "http:/a",
+        "?a",
+        "\u{e9}",
+    ] {
         assert_eq!(parse(&Method::Get, raw), None, "{raw}");
     }
     assert!(parse_target(&Method::Get, b"/\xff").is_err());

@@ -7,10 +7,11 @@
 
 use crate::base::{Count, Tick};
 use crate::config::{Route, Share};
-use crate::http::{self, BodyDecoder, BodyLength, HeadLimits, Method, Piece, RequestHead};
+use crate::http::{self, BodyDecoder, BodyLength, HeadError, HeadLimits, Method, Piece, RequestHead};
 use crate::machine::Machine;
 use crate::machine::book::unread::Holders;
 use crate::machine::conn::{ClientState, Conn, Peer};
+use crate::machine::cx::Cx;
 use crate::machine::exchange::{Exchange, Request};
 use crate::machine::find::Found;
 use crate::machine::find::body::{HeardBody, HeldRequest};
@@ -78,6 +79,15 @@ impl Machine {
             );
         };
         let settings = &cx.config.routes[route];
+        if http::leads_out(&head.target, &settings.path) {
+            let why = HeadError::Climbs(head.target.as_str().into());
+            return self.conns.refuse(&mut self.cx, conn, why.status(), &why.to_string());
+        }
+        if http::came_through(&head.headers, &cx.name) {
+            cx.counts.one(Count::Loops);
+            let why = "the request has come through this process before: its upstream leads back to it";
+            return self.conns.refuse(&mut self.cx, conn, 508, why);
+        }
         let parameter = take_parameter(&mut head.target, settings.last_event_id_param.as_deref());
         let cursor = Cursor::of(&head.headers, parameter.as_deref(), settings.max_id_bytes);
         cx.counts.add(Count::CursorsUntracked, u64::from(cursor.verbatim));
@@ -90,7 +100,7 @@ impl Machine {
             identity.session = cx.secret.public(settings, identity.target);
         }
         let holders = cx.secret.holders(&head, settings, client.address);
-        let mut request = Request { holders, ..request(&head, settings, client.address, cursor, identity) };
+        let mut request = Request { holders, ..request(&head, cx, settings, client.address, cursor, identity) };
         c.body = BodyDecoder::new(head.body);
         let mut reader = Reader::new(conn, head.version, head.keep_alive, cx.now);
         // The socket may be full of an answer of segno's own to the request before.
@@ -283,12 +293,14 @@ impl Machine {
 }
 
 /// Keeps what is needed of a request's head.
-fn request(head: &RequestHead, route: &Route, client: IpAddr, cursor: Cursor, identity: Identity) -> Request {
+fn request(head: &RequestHead, cx: &Cx, route: &Route, client: IpAddr, cursor: Cursor, identity: Identity) -> Request {
     let accepts_stream = http::accepts_event_stream(&head.headers);
     let to = http::Forwarded {
         client,
+        trusted: cx.config.trusted_proxies.contains(client),
         scheme: "http",
-        upstream_host: &route.upstream.authority,
+        host: route.host_sent(head.host.as_deref()),
+        name: &cx.name,
         base_path: &route.upstream.base_path,
     };
     let options =

@@ -61,8 +61,9 @@ impl Machine {
                     c.consume_input(found.end);
                     x.pass_interim(cx, conns, &head);
                 }
-                Ok(head) => {
+                Ok(mut head) => {
                     c.consume_input(found.end);
+                    x.localize(cx, &mut head);
                     return self.on_answer(key, conn, &head);
                 }
                 Err(e) => return self.malformed(key, &e.to_string()),

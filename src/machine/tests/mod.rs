@@ -10,6 +10,7 @@ mod corners;
 mod draining;
 mod eras;
 mod gaps;
+mod heads;
 mod healing;
 mod holding;
 mod passing;
