@@ -100,6 +100,8 @@ counts! {
     IdsRefused = "ids_refused_total",
     /// Requests whose `Last-Event-ID` no log can hold: it went upstream as it came.
     CursorsUntracked = "cursors_untracked_total",
+    /// Streams that keep only a part of upstream's head for later readers, since all kept heads together are too large.
+    HeadsShortened = "heads_shortened_total",
     /// Gaps stated to clients.
     Gaps = "gaps_total",
     /// Cuts of event streams by an upstream.

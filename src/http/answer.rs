@@ -6,6 +6,9 @@
 
 use std::io::Write as _;
 
+/// The interim answer that tells a client to send its body (RFC 9110 section 10.1.1).
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
 /// Appends a whole response, with `text` and a line end as its plain text body.
 ///
 /// `extra` are headers to add. `close` says that the connection ends after the response. `head_only` is for answers to

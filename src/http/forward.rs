@@ -223,6 +223,11 @@ fn push_connection(out: &mut Vec<u8>, client: Version, close: bool) {
     }
 }
 
+/// The headers that may be passed on to another connection, without those that frame the body.
+pub fn end_to_end(headers: &Headers) -> impl Iterator<Item = (&str, &[u8])> {
+    headers.iter().filter(|(name, _)| is_passed(headers, name) && !name.eq_ignore_ascii_case("Content-Length"))
+}
+
 /// Whether a header may be passed on to another connection.
 fn is_passed(headers: &Headers, name: &str) -> bool {
     !HOP_BY_HOP.iter().any(|n| n.eq_ignore_ascii_case(name)) && !headers.contains_token("Connection", name)

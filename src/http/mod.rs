@@ -27,7 +27,7 @@ mod request;
 mod response;
 mod target;
 
-pub use answer::{reason, write_answer};
+pub use answer::{CONTINUE, reason, write_answer};
 pub use body::{AtEof, BodyDecoder};
 pub use chunked::ChunkedDecoder;
 pub use client_address::client_address;
@@ -35,7 +35,7 @@ pub use encode::{CHUNK_END, CHUNK_HEAD, LAST_CHUNK, chunk_head, write_piece};
 pub use error::HeadError;
 pub use find::{HeadFinder, HeadLimits};
 pub use forward::{
-    Forwarded, RequestOptions, ResponseFraming, came_through, write_line, write_request, write_response,
+    Forwarded, RequestOptions, ResponseFraming, came_through, end_to_end, write_line, write_request, write_response,
 };
 pub use headers::{Headers, is_field_value};
 pub use length::BodyLength;

@@ -10,6 +10,7 @@ use super::find::identity::Secret;
 use super::io::Output;
 use super::keys::{ConnKey, ExchangeKey, Timer};
 use super::notice::Notice;
+use super::stream::head::Heads;
 use super::wait::Pace;
 use crate::base::{Count, Counts, Random, Span, Tick};
 use crate::config::{Config, Route};
@@ -49,6 +50,8 @@ pub(super) struct Cx {
     pub(super) secret: Secret,
     /// The name of this process in `Via`.
     pub(super) name: Box<str>,
+    /// What upstreams have lately said in the heads of their answers.
+    pub(super) heads: Heads,
     pub(super) wheel: Wheel<Timer>,
     pub(super) interner: Interner,
     pub(super) budget: Budget,
@@ -75,6 +78,7 @@ impl Cx {
             paces: config.routes.iter().map(|r| Pace::new(r.heal_rate)).collect(),
             secret: Secret::new(secret),
             name: own_name(seed, secret),
+            heads: Heads::new(config.routes.len()),
             wheel: Wheel::new(limits.connections.saturating_add(limits.streams).saturating_add(1), now),
             interner: Interner::new(random.next(), symbols(&config)),
             budget: Budget::new(limits.log_budget),

@@ -34,7 +34,7 @@ impl Deadlines {
         let never = Tick::NEVER;
         let wait = x.phase.wait().filter(|_| x.phase.awaits_head());
         let held = x.is_held();
-        let may_open = x.is_stream_request() && !x.readers().head_sent;
+        let may_open = x.is_stream_request() && !x.readers().head_sent && !x.request.waits_for_head;
         let limit = wait_limit(x, route);
         // A full socket needs no heartbeat. Its `last_sent` says since when the socket has been full.
         let beats = x.is_open_stream() && !route.heartbeat.is_zero() && x.readers().any_free();

@@ -76,6 +76,8 @@ pub(super) struct Request {
     pub(super) gap: Option<GapReason>,
     /// The head of the GET that asks for the rest after a cut of this POST, if the protocol has one.
     pub(super) resume_head: Option<Box<[u8]>>,
+    /// No head of segno's own suits the client: it waits for upstream's.
+    pub(super) waits_for_head: bool,
     /// The body is sent on in chunks, since its length is not known.
     pub(super) chunked_body: bool,
 }
@@ -358,7 +360,7 @@ impl Exchange {
         reader: Reader,
     ) {
         cx.counts.one(Count::Resumes);
-        let seat = self.readers_mut().take(reader);
+        let seat = self.readers_mut().take(Reader { asked: false, ..reader });
         if let Some(c) = conns.get_mut(conn) {
             c.sit(key, seat);
         }
@@ -423,12 +425,24 @@ impl Request {
         self.cursor.as_deref().filter(|_| !self.verbatim)
     }
 
-    /// The `Host` that upstream is sent. The head has it as its second line.
-    pub(super) fn host(&self) -> &str {
-        const NAME: &[u8] = b"\r\nHost: ";
-        let start = memchr::memmem::find(&self.head, NAME).map_or(self.head.len(), |at| at + NAME.len());
-        let value = self.head[start..].split(|&b| b == b'\r').next().unwrap_or_default();
-        std::str::from_utf8(value).unwrap_or_default()
+    /// Takes `Expect` out of the head for upstream. True: the client waits for an interim answer.
+    pub(super) fn take_expectation(&mut self) -> bool {
+        let is_it = |line: &&[u8]| line.get(..7).is_some_and(|name| name.eq_ignore_ascii_case(b"expect:"));
+        let expects = self.head.split_inclusive(|&b| b == b'\n').any(|line| is_it(&line));
+        if expects {
+            let kept: Vec<&[u8]> = self.head.split_inclusive(|&b| b == b'\n').filter(|line| !is_it(line)).collect();
+            self.head = kept.concat().into();
+        }
+        expects
+    }
+
+    /// The value of the first line with this name in the head for upstream.
+    pub(super) fn header(&self, name: &str) -> Option<&[u8]> {
+        self.head.split(|&b| b == b'\n').skip(1).find_map(|line| {
+            let (own, value) = line.split_at_checked(name.len())?;
+            let value = value.strip_prefix(b": ").filter(|_| own.eq_ignore_ascii_case(name.as_bytes()))?;
+            value.strip_suffix(b"\r")
+        })
     }
 
     /// Method and target, for log lines.

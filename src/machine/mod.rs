@@ -299,6 +299,7 @@ impl Machine {
             + self.streams() * (size_of::<Stream>() + window)
             + self.sessions() * size_of::<Session>()
             + self.cx.interner.bytes()
+            + self.cx.heads.bytes()
     }
 
     /// How often an event id was known when it was interned, and how often it was new.

@@ -10,6 +10,7 @@ use super::exchange::{Exchange, Phase};
 use super::keys::ConnKey;
 use super::pool::Conns;
 use super::stream::Body;
+use super::stream::head::{UNBUFFERED, for_others};
 use crate::http::{self, BodyDecoder, BodyLength, Piece, ResponseFraming, ResponseHead, Version};
 
 impl Exchange {
@@ -30,7 +31,7 @@ impl Exchange {
             return;
         }
         let upstream = &cx.route(self.route()).upstream;
-        let host = self.request.host();
+        let host = self.request.header("Host").and_then(|host| std::str::from_utf8(host).ok()).unwrap_or_default();
         let itself = http::Itself { host, is_clients: host != upstream.authority, base_path: &upstream.base_path };
         http::localize(&mut head.headers, itself);
     }
@@ -40,10 +41,14 @@ impl Exchange {
         self.phase = Phase::Passing(conn);
         let readers = self.readers_mut();
         (readers.head_sent, readers.last_sent) = (true, cx.now);
+        let is_stream = http::is_event_stream(&head.headers) && head.body != BodyLength::None;
+        let extra: &[_] = if is_stream { &[UNBUFFERED] } else { &[] };
+        let others = readers.iter_mut().any(|reader| !reader.asked).then(|| for_others(head));
         for reader in readers.iter_mut() {
             if let Some(c) = conns.get_mut(reader.client) {
                 reader.keep_alive &= c.body.is_done() && !cx.draining;
-                reader.send_head(c, head, head.body, &[], cx.now);
+                let head = others.as_ref().filter(|_| !reader.asked).unwrap_or(head);
+                reader.send_head(c, head, head.body, extra, cx.now);
             }
         }
         readers.flush(cx, conns);

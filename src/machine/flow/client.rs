@@ -156,10 +156,18 @@ impl Machine {
     }
 
     /// Begins to serve a POST that may be one that came before.
-    fn open_held(&mut self, conn: ConnKey, route: usize, request: Request, reader: Reader, held: Option<HeldRequest>) {
+    fn open_held(
+        &mut self,
+        conn: ConnKey,
+        route: usize,
+        mut request: Request,
+        reader: Reader,
+        held: Option<HeldRequest>,
+    ) {
         if !self.has_place_in_session(conn, &request) {
             return;
         }
+        let expects = request.take_expectation();
         let mut exchange = Exchange::new(route, request, reader, self.cx.now);
         exchange.reserves = exchange.request.accepts_stream;
         exchange.heard_body = Some(Box::new(HeardBody::new(&self.cx.secret)));
@@ -169,6 +177,11 @@ impl Machine {
         let Some(key) = self.admit(conn, exchange) else { return };
         let until = self.cx.body_deadline(route);
         self.conns.set_deadline(&mut self.cx, conn, until);
+        if expects && let Some(c) = self.conns.get_mut(conn) {
+            // Upstream is asked only once the body is here, so the client is told to send it.
+            c.out.push(http::CONTINUE);
+            self.conns.flush(&mut self.cx, conn);
+        }
         self.arm(key);
         self.hear_body(conn, key);
     }
@@ -328,6 +341,7 @@ fn request(head: &RequestHead, cx: &Cx, route: &Route, client: IpAddr, cursor: C
         era_open,
         asked: None,
         gap: None,
+        waits_for_head: false,
         resume_head: resumes.then(|| write(resume)),
     }
 }

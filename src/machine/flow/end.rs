@@ -226,6 +226,9 @@ pub(super) fn close_stream(
             index.forget_token(cx.secret.token(stream.account.number));
         }
         stream.tracker.release(&mut cx.interner, &mut cx.budget);
+        if let Some(head) = stream.head.take() {
+            cx.heads.release(head);
+        }
     }
     left
 }

@@ -30,8 +30,8 @@ use crate::machine::find::{Found, Join};
 use crate::machine::io::{Close, StoredEvents, StoredStream};
 use crate::machine::keys::{ConnKey, ExchangeKey};
 use crate::machine::pool::Conns;
+use crate::machine::stream::Stream;
 use crate::machine::stream::readers::Reader;
-use crate::machine::stream::{Stream, own_head};
 use crate::machine::wait::Wait;
 use crate::sse::write_id;
 use crate::track::{GapReason, write_gap};
@@ -222,6 +222,7 @@ impl Machine {
         let Self { cx, conns, exchanges, book, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
         let route = x.route();
+        let head = cx.heads.own(route, x.request.header("Origin"));
         let Some(stream) = x.stream_mut() else { return };
         fill(stream, cx, route, &log.bytes);
         stream.account.number = number;
@@ -231,10 +232,12 @@ impl Machine {
         stream.account.before = log.first.saturating_sub(1);
         let whole = stream.tracker.whole();
         stream.stored = whole;
-        let offset = stream.tracker.locate(&cx.interner, id);
-        let Some(offset) = offset.filter(|offset| !(is_own && *offset == whole)) else {
-            // The log cannot be joined here, so upstream is asked, and the stream gets a new name.
-            let reason = if offset == Some(whole) { GapReason::Restarted } else { GapReason::Evicted };
+        let located = stream.tracker.locate(&cx.interner, id);
+        let joins = located.filter(|offset| !(is_own && *offset == whole));
+        let Some((offset, head)) = joins.zip(head) else {
+            // The log cannot be joined here, or not by a page of an origin of which upstream has said nothing. So
+            // upstream is asked, and the stream gets a new name.
+            let reason = if located.is_some() { GapReason::Restarted } else { GapReason::Evicted };
             x.request.cursor = cursor;
             return self.begin_anew(key, is_own.then_some(reason));
         };
@@ -242,7 +245,7 @@ impl Machine {
         stream.readers.iter_mut().for_each(|reader| reader.begin_at(offset));
         x.request.gap = None;
         cx.counts.one(Count::Rebuilt);
-        x.send_heads(cx, conns, &own_head());
+        x.send_heads(cx, conns, &head);
         match is_own {
             true => self.end_stream(key, Ending::Cut),
             false => self.heal(key),

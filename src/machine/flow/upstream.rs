@@ -16,7 +16,7 @@ use crate::machine::io::Close;
 use crate::machine::keys::{ConnKey, ExchangeKey};
 use crate::machine::notice::Notice;
 use crate::machine::room::NextRead;
-use crate::machine::stream::{Body, own_head};
+use crate::machine::stream::Body;
 use crate::machine::verdict::{Response, Situation, Verdict, verdict};
 use crate::track::GapReason;
 
@@ -72,7 +72,7 @@ impl Machine {
     }
 
     fn on_answer(&mut self, key: ExchangeKey, conn: ConnKey, head: &ResponseHead) {
-        let Self { conns, exchanges, .. } = self;
+        let Self { cx, conns, exchanges, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
         x.request.settle_era(x.heard_body.as_ref().and_then(|body| body.revision()));
         let response = Response {
@@ -81,6 +81,12 @@ impl Machine {
             event_stream: http::is_event_stream(&head.headers) && head.body != BodyLength::None,
             encoded: http::is_encoded(&head.headers),
         };
+        if matches!(head.status, 200..=299)
+            && x.request.method != http::Method::Options
+            && let Some(origin) = x.request.header("Origin")
+        {
+            cx.heads.learn(x.route(), origin, head);
+        }
         if let Some(c) = conns.get_mut(conn) {
             c.body = BodyDecoder::new(head.body);
             if let Some(u) = c.upstream_mut() {
@@ -162,8 +168,9 @@ impl Machine {
         x.phase = Phase::Streaming { wait, conn };
         let era = x.request.era;
         let offers = cx.route(x.route()).ids == Ids::Auto && era != Era::Stateless;
+        let route = x.route();
         if let Some(stream) = x.stream_mut() {
-            stream.begin(cx, head, offers);
+            stream.begin(cx, route, head, offers);
         }
         x.send_heads(cx, conns, head);
         if !healed && offers && era == PRIMED {
@@ -175,14 +182,22 @@ impl Machine {
         x.arm(cx, key);
     }
 
-    /// `hold_head` is over: the client is told that a stream begins, and gets heartbeats until it does.
+    /// `hold_head` is over: the client is told that a stream begins, and gets heartbeats until it does. A page of an
+    /// origin of which upstream has said nothing waits on, since a browser gives up for good on a head without the lines
+    /// that let the page read it.
     pub(super) fn open_early(&mut self, key: ExchangeKey) {
+        let Self { cx, exchanges, .. } = self;
+        let Some(x) = exchanges.get_mut(key) else { return };
+        let Some(head) = cx.heads.own(x.route(), x.request.header("Origin")) else {
+            x.request.waits_for_head = true;
+            return;
+        };
         if !self.create_stream(key) {
             return self.cut_readers(key);
         }
         let Self { cx, conns, exchanges, .. } = self;
         if let Some(x) = exchanges.get_mut(key) {
-            x.send_heads(cx, conns, &own_head());
+            x.send_heads(cx, conns, &head);
             x.heartbeat(cx, conns, key);
         }
     }

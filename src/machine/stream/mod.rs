@@ -21,6 +21,7 @@
 //! ([`Stream::join`]).
 
 pub(super) mod chunk;
+pub(super) mod head;
 pub(super) mod linger;
 pub(super) mod readers;
 
@@ -36,6 +37,7 @@ use crate::base::{Count, Counts, EventId, Tick};
 use crate::http::{self, BodyLength, ResponseHead};
 use crate::sse::{Position, write_id};
 use crate::track::{CutKind, Fed, GapReason, Tracker, write_gap};
+use head::{KeptHead, UNBUFFERED, for_others, later_head};
 use readers::{Reader, Readers};
 use std::borrow::Cow;
 
@@ -58,7 +60,7 @@ pub(super) struct Stream {
     /// The offset up to which the store has been given events.
     pub(super) stored: u64,
     /// Lines of upstream's head that later readers need.
-    pub(super) head: Option<Box<[u8]>>,
+    pub(super) head: Option<KeptHead>,
     /// When the last reader left, and the offset at which the whole events ended then.
     pub(super) detached: Option<(Tick, u64)>,
 }
@@ -118,13 +120,13 @@ impl Stream {
     }
 
     /// A body begins. `offers`: its events get ids of segno's own if they have none.
-    pub(super) fn begin(&mut self, cx: &Cx, head: &ResponseHead, offers: bool) {
+    pub(super) fn begin(&mut self, cx: &mut Cx, route: usize, head: &ResponseHead, offers: bool) {
         let healed = std::mem::replace(&mut self.begun, true);
-        if !healed {
-            self.head = kept_lines(head);
-            if offers {
-                self.tracker.offer_ids(cx.secret.token(self.account.number).prefix());
-            }
+        if self.head.is_none() {
+            self.head = Some(cx.heads.keep(route, head, &mut cx.counts));
+        }
+        if !healed && offers {
+            self.tracker.offer_ids(cx.secret.token(self.account.number).prefix());
         }
         self.last_heard = cx.now;
         self.body_began = (cx.now, self.tracker.received().seq);
@@ -225,13 +227,15 @@ impl Stream {
         if let Some((reason, after)) = gap {
             write_gap(&mut lead, reason, after, None);
         }
+        let others = self.readers.iter_mut().any(|reader| !reader.asked).then(|| for_others(head));
         for reader in self.readers.iter_mut().filter(|reader| !reader.head_sent) {
+            let head = others.as_ref().filter(|_| !reader.asked).unwrap_or(head);
             send_head(reader, cx, conns, route, head, gap.map(|(reason, _)| reason), &lead);
         }
         self.readers.flush(cx, conns);
     }
 
-    /// Sends a head of segno's own to the reader in this seat. `lead`: bytes that go before the first event.
+    /// Sends a head to the reader in this seat, who came later than the stream's first one. `lead`: bytes that go before the first event.
     pub(super) fn send_resumed_head(
         &mut self,
         cx: &mut Cx,
@@ -241,8 +245,7 @@ impl Stream {
         gap: Option<GapReason>,
         lead: &[u8],
     ) {
-        let mut head = own_head();
-        push_lines(&mut head, self.head.as_deref().unwrap_or_default());
+        let head = later_head(self.head.as_ref());
         if let Some(reader) = self.readers.get_mut(seat) {
             send_head(reader, cx, conns, route, &head, gap, lead);
         }
@@ -399,48 +402,11 @@ fn send_head(
     let bytes = cx.limits[route].in_flight_bytes();
     cx.outputs.push_back(Output::CapSendBuffer { conn: reader.client, bytes });
     let Some(c) = conns.get_mut(reader.client) else { return };
-    let gap = gap.map(|reason| [("Segno-Gap", reason.as_str())]);
-    reader.send_head(c, head, BodyLength::Chunked, gap.as_ref().map_or(&[], |gap| &gap[..]), cx.now);
+    let lines = [UNBUFFERED, ("Segno-Gap", gap.map_or("", |reason| reason.as_str()))];
+    let lines = if gap.is_some() { &lines[..] } else { &lines[..1] };
+    reader.send_head(c, head, BodyLength::Chunked, lines, cx.now);
     if !lead.is_empty() {
         http::write_piece(lead, reader.chunked, c.out.end());
-    }
-}
-
-/// The head of an event stream that segno begins itself.
-pub(super) fn own_head() -> ResponseHead {
-    let mut head = ResponseHead::ok();
-    for (name, value) in
-        [("Content-Type", "text/event-stream"), ("Cache-Control", "no-cache"), ("X-Accel-Buffering", "no")]
-    {
-        // These are valid header lines.
-        let _ = head.headers.push(name, value.as_bytes());
-    }
-    head
-}
-
-/// Lines of upstream's head that later readers need, too: a browser drops a stream without the lines about origins.
-fn kept_lines(head: &ResponseHead) -> Option<Box<[u8]>> {
-    let mut lines = Vec::new();
-    for (name, value) in head.headers.iter() {
-        let is_kept = name.get(..15).is_some_and(|start| start.eq_ignore_ascii_case("access-control-"))
-            || ["Vary", "Mcp-Session-Id"].iter().any(|kept| name.eq_ignore_ascii_case(kept));
-        if is_kept {
-            lines.extend_from_slice(name.as_bytes());
-            lines.push(b':');
-            lines.extend_from_slice(value);
-            lines.push(b'\n');
-        }
-    }
-    (!lines.is_empty()).then(|| lines.into())
-}
-
-fn push_lines(head: &mut ResponseHead, lines: &[u8]) {
-    for line in lines.split(|&b| b == b'\n') {
-        let Some(colon) = memchr::memchr(b':', line) else { continue };
-        if let Ok(name) = std::str::from_utf8(&line[..colon]) {
-            // They were headers before.
-            let _ = head.headers.push(name, &line[colon + 1..]);
-        }
     }
 }
 

@@ -22,6 +22,8 @@ pub(in crate::machine) struct Reader {
     pub(in crate::machine) version: Version,
     /// The client's connection may serve another request.
     pub(in crate::machine) keep_alive: bool,
+    /// The reader's own request was sent upstream; others only wait for the same answer.
+    pub(in crate::machine) asked: bool,
     /// The reader has been sent a head.
     pub(in crate::machine) head_sent: bool,
     /// The answer is sent in chunks, and its last one is still owed.
@@ -46,6 +48,7 @@ impl Reader {
             client,
             version,
             keep_alive,
+            asked: true,
             head_sent: false,
             chunked: false,
             until_close: false,

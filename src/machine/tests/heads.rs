@@ -119,3 +119,96 @@ fn a_request_that_comes_back_is_a_loop_and_one_through_another_segno_is_none() {
     let c = w.client_with(&format!("GET /plain HTTP/1.1\r\nHost: h\r\nVia: {both}\r\n\r\n"));
     assert_eq!((w.status(c), w.ups.len(), w.count(Count::Loops)), (508, ups, 1));
 }
+
+/// The lines of a head that a client got.
+fn lines(w: &World, client: usize) -> Vec<String> {
+    let wire = w.wire(client);
+    wire.split("\r\n\r\n").next().unwrap().split("\r\n").skip(1).map(str::to_owned).collect()
+}
+
+const CORS: &str = "Access-Control-Allow-Origin: https://a.example\r\nVary: Origin\r\n";
+
+fn with_lines(stream: &str, lines: &str) -> String {
+    stream.replace("Content-Type", &format!("{lines}Content-Type"))
+}
+
+#[test]
+fn who_comes_back_gets_upstreams_head_and_nothing_that_is_another_clients() {
+    let own = "Cache-Control: no-store, private\r\nX-Content-Type-Options: nosniff\r\n\
+               Cross-Origin-Resource-Policy: cross-origin\r\nContent-Security-Policy: default-src 'none'\r\n";
+    let not = "Set-Cookie: a=b\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nConnection: x-hop\r\nX-Hop: 1\r\n";
+    let mut w = lingering_world(|_, _| {});
+    let c = w.client_with(GET_STREAM);
+    let u = w.up(0);
+    w.say(u, &format!("{}{}", with_lines(STREAM, &format!("{own}{CORS}{not}")), chunk(&event(1))));
+    assert!(lines(&w, c).contains(&"Set-Cookie: a=b".to_owned()), "it is for the client that asked");
+    w.rst(c);
+    for id in [1, 1] {
+        let d = w.client_with(&GET_STREAM.replace("Host", &format!("Last-Event-ID: {id}\r\nHost")));
+        let got = lines(&w, d);
+        for line in own.lines().chain(CORS.lines()).chain(["Content-Type: text/event-stream"]) {
+            assert_eq!(got.iter().filter(|got| *got == line).count(), 1, "{line}: {got:?}");
+        }
+        assert!(!got.iter().any(|line| ["Set-Cookie", "Date", "X-Hop"].iter().any(|n| line.starts_with(n))), "{got:?}");
+        assert_eq!(got.iter().filter(|line| line.starts_with("Cache-Control")).count(), 1, "{got:?}");
+        w.rst(d);
+    }
+}
+
+#[test]
+fn every_event_stream_says_that_it_must_not_be_buffered() {
+    for lines_of_upstream in ["", "X-Accel-Buffering: yes\r\n", "Content-Encoding: gzip\r\n"] {
+        let mut w = world();
+        let c = w.client_with(GET_STREAM);
+        w.say(w.up(0), &with_lines(STREAM, lines_of_upstream));
+        let got = lines(&w, c);
+        assert_eq!(got.iter().filter(|line| *line == "X-Accel-Buffering: no").count(), 1, "{got:?}");
+        assert!(!got.contains(&"X-Accel-Buffering: yes".to_owned()), "{got:?}");
+    }
+}
+
+#[test]
+fn a_cookie_goes_to_the_client_whose_request_it_answers_alone() {
+    let mut w = lingering_world(|route, _| route.share = crate::config::Share::Public);
+    let (first, beside) = (w.client_with(GET_STREAM), w.client_with(GET_STREAM));
+    assert_eq!(w.ups.len(), 1);
+    w.say(w.up(0), &with_lines(STREAM, "Set-Cookie: a=b\r\nMcp-Session-Id: s\r\nX-Kept: 1\r\n"));
+    let (first, beside) = (lines(&w, first), lines(&w, beside));
+    assert!(first.iter().any(|line| line.starts_with("Set-Cookie")));
+    assert!(!beside.iter().any(|line| line.starts_with("Set-Cookie") || line.starts_with("Mcp-Session-Id")));
+    assert!(beside.contains(&"X-Kept: 1".to_owned()));
+}
+
+#[test]
+fn an_early_head_lets_a_page_read_it_where_upstream_has_lately_done_so() {
+    let get = GET_STREAM.replace("Host", "oRigin: https://a.example\r\nHost");
+    let mut w = world();
+    let c = w.client_with(&get);
+    w.say(w.up(0), &format!("{}{LAST}", with_lines(STREAM, CORS)));
+    w.rst(c);
+    w.dial = Dial::Refuse;
+    let c = w.client_with(&get);
+    w.pass_secs(4);
+    assert_eq!(w.status(c), 200);
+    let got = lines(&w, c);
+    assert!(CORS.lines().all(|line| got.contains(&line.to_owned())), "{got:?}");
+}
+
+#[test]
+fn a_page_of_an_origin_of_which_nothing_is_known_waits_without_a_head() {
+    let get = GET_STREAM.replace("Host", "Origin: https://a.example\r\nHost");
+    let mut w = world();
+    w.dial = Dial::Refuse;
+    let c = w.client_with(&get);
+    w.pass_secs(50);
+    assert_eq!((w.wire(c), w.state(c)), (String::new(), State::Open));
+    w.pass_secs(11);
+    assert_eq!((w.wire(c), w.state(c)), (String::new(), State::Reset), "a cut, after which a browser asks again");
+    // Upstream comes back in time.
+    let c = w.client_with(&get);
+    w.pass_secs(10);
+    w.dial = Dial::Accept;
+    w.pass_secs(6);
+    w.say(w.last_up(), &format!("{}{}", with_lines(STREAM, CORS), chunk(&event(1))));
+    assert_eq!((w.status(c), w.events(c)), (200, event(1)));
+}

@@ -13,6 +13,7 @@ mod gaps;
 mod heads;
 mod healing;
 mod holding;
+mod mutations;
 mod passing;
 mod places;
 mod refusing;

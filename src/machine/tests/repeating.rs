@@ -61,3 +61,22 @@ fn a_body_that_is_too_long_to_hold_goes_upstream_whole() {
     let asked = w.wire(w.up(1));
     assert_eq!(asked.split("\r\n\r\n").nth(1).map(str::len), Some(1 << 20));
 }
+
+#[test]
+fn a_client_that_waits_to_send_its_body_is_told_to_send_it() {
+    let mut w = lingering_world(|_, _| {});
+    let (u, id) = posted(&mut w, "prompt");
+    let request = post("prompt", &format!("Last-Event-ID: {id}\r\nexpect: 100-continue\r\n"));
+    let (head, body) = request.split_at(request.len() - 6);
+    let d = w.client_with(head);
+    assert_eq!(w.wire(d), "HTTP/1.1 100 Continue\r\n\r\n");
+    w.say(d, body);
+    w.say(u, &chunk("data: b\n\n"));
+    assert!(w.wire(d).contains("\r\n\r\nHTTP/1.1 200 OK\r\n") && w.wire(d).contains("data: b\n"), "{}", w.wire(d));
+    assert_eq!(w.ups.len(), 1);
+    // Another body goes upstream, which is not asked to tell the client once more.
+    let d = w.client_with(head);
+    w.say(d, "pROMPT");
+    let asked = w.wire(w.last_up());
+    assert!(asked.ends_with("\r\n\r\npROMPT") && !asked.to_ascii_lowercase().contains("expect"), "{asked}");
+}

@@ -1,0 +1,205 @@
+//! The heads of event streams: which lines of upstream's head later readers get, and what segno's own heads say.
+//!
+//! In: heads of upstream. Out: a stream's kept lines; heads for readers that come later, or early.
+//! Laws: what belongs to one client or to one answer goes to its own reader alone; a head of segno's own lets a page
+//! read the stream where upstream has lately allowed it, and is not sent where that is not known; kept lines are
+//! bounded, and streams whose upstream sends the same lines share them.
+//! Source: the Fetch standard, section 3.3 HTTP CORS protocol (<https://fetch.spec.whatwg.org/#http-cors-protocol>);
+//! RFC 9111, section 5.1 (`Age`); the MCP specification, Streamable HTTP, session management.
+
+use crate::base::{Count, Counts};
+use crate::http::{self, Headers, ResponseHead};
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+
+/// Bytes of the lines that are kept of one head. A line that does not fit is left out.
+const HEAD_BYTES: usize = 4 << 10;
+/// Bytes of all kept heads together. Above it, a stream keeps only what a browser needs to read it.
+const ALL_BYTES: usize = 64 << 20;
+/// Different heads of one route among which a new one looks for its like.
+const RECENT: usize = 8;
+/// Origins whose `Access-Control-*` lines a route remembers.
+const ORIGINS: usize = 64;
+/// Bytes of an origin, and of its lines.
+const ORIGIN_BYTES: usize = 256;
+const ORIGIN_LINES: usize = 1 << 10;
+
+/// Lines that belong to one client.
+const OF_ONE_CLIENT: [&str; 3] = ["Set-Cookie", "Set-Cookie2", "Mcp-Session-Id"];
+
+/// Lines that belong to one answer: a later reader did not ask for it.
+const OF_ONE_ANSWER: [&str; 12] = [
+    "Date",
+    "Age",
+    "Segno-Gap",
+    "X-Accel-Buffering",
+    "Server-Timing",
+    "X-Request-Id",
+    "X-Correlation-Id",
+    "Request-Id",
+    "Traceparent",
+    "CF-Ray",
+    "X-Amzn-Trace-Id",
+    "X-Cloud-Trace-Context",
+];
+
+/// Said in every head of an event stream, so that no proxy in front holds events back.
+pub(in crate::machine) const UNBUFFERED: (&str, &str) = ("X-Accel-Buffering", "no");
+
+/// The lines of upstream's head that every later reader of a stream gets.
+pub(in crate::machine) type KeptHead = Arc<[u8]>;
+
+/// What one route's upstream has lately said in its heads.
+#[derive(Default)]
+pub(in crate::machine) struct RouteHeads {
+    recent: VecDeque<Weak<[u8]>>,
+    origins: VecDeque<Origin>,
+}
+
+/// What upstream last answered to an origin.
+struct Origin {
+    name: Box<[u8]>,
+    lines: Box<[u8]>,
+}
+
+/// What all routes' upstreams have lately said.
+pub(in crate::machine) struct Heads {
+    routes: Box<[RouteHeads]>,
+    /// Bytes of all kept heads.
+    bytes: usize,
+}
+
+impl Heads {
+    pub(in crate::machine) fn new(routes: usize) -> Self {
+        Self { routes: (0..routes).map(|_| RouteHeads::default()).collect(), bytes: 0 }
+    }
+
+    /// Bytes of all kept heads.
+    pub(in crate::machine) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Keeps the lines of a head that later readers need.
+    pub(in crate::machine) fn keep(&mut self, route: usize, head: &ResponseHead, counts: &mut Counts) -> KeptHead {
+        let Some(known) = self.routes.get_mut(route) else { return [].into() };
+        known.recent.retain(|head| head.strong_count() > 0);
+        let like = |kept: &[u8]| known.recent.iter().filter_map(Weak::upgrade).find(|head| **head == *kept);
+        let is_for_all = |name: &str| !is_any(name, &OF_ONE_CLIENT) && !is_any(name, &OF_ONE_ANSWER);
+        let mut kept = lines(&head.headers, HEAD_BYTES, is_for_all);
+        if let Some(same) = like(&kept) {
+            return same;
+        }
+        if self.bytes + kept.len() > ALL_BYTES {
+            counts.one(Count::HeadsShortened);
+            let is_needed = |name: &str| is_about_origins(name) || is_any(name, &["Content-Type"]);
+            kept = lines(&head.headers, HEAD_BYTES, is_needed);
+            if let Some(same) = like(&kept) {
+                return same;
+            }
+        }
+        let kept: KeptHead = kept.into();
+        self.bytes += kept.len();
+        if known.recent.len() == RECENT {
+            known.recent.pop_front();
+        }
+        known.recent.push_back(Arc::downgrade(&kept));
+        kept
+    }
+
+    /// A stream needs its head no more.
+    pub(in crate::machine) fn release(&mut self, head: KeptHead) {
+        if Arc::strong_count(&head) == 1 {
+            self.bytes = self.bytes.saturating_sub(head.len());
+        }
+    }
+
+    /// Notes what upstream answered to a page of this origin.
+    pub(in crate::machine) fn learn(&mut self, route: usize, origin: &[u8], head: &ResponseHead) {
+        let Some(known) = self.routes.get_mut(route).filter(|_| origin.len() <= ORIGIN_BYTES) else { return };
+        let lines = lines(&head.headers, ORIGIN_LINES, is_about_origins);
+        let at = known.origins.iter().position(|known| *known.name == *origin);
+        let old = at.and_then(|at| known.origins.remove(at));
+        if !head.headers.contains("Access-Control-Allow-Origin") {
+            return;
+        }
+        if known.origins.len() == ORIGINS {
+            known.origins.pop_front();
+        }
+        let name = old.map_or_else(|| origin.into(), |old| old.name);
+        known.origins.push_back(Origin { name, lines: lines.into() });
+    }
+
+    /// The head of an event stream that segno begins itself, for a page of this origin. `None`: it is not known whether
+    /// the page may read it.
+    pub(in crate::machine) fn own(&self, route: usize, origin: Option<&[u8]>) -> Option<ResponseHead> {
+        let mut head = own_head();
+        if let Some(origin) = origin {
+            let known = self.routes.get(route)?.origins.iter().find(|known| *known.name == *origin)?;
+            push_lines(&mut head, &known.lines);
+        }
+        Some(head)
+    }
+}
+
+/// The head for readers that come to a stream later. `kept`: lines of upstream's own.
+pub(super) fn later_head(kept: Option<&KeptHead>) -> ResponseHead {
+    let Some(kept) = kept else { return own_head() };
+    let mut head = ResponseHead::ok();
+    push_lines(&mut head, kept);
+    head
+}
+
+/// A head without the lines that belong to the client whose request it answers.
+pub(in crate::machine) fn for_others(head: &ResponseHead) -> ResponseHead {
+    let mut others = head.clone();
+    others.headers = Headers::new();
+    for (name, value) in head.headers.iter().filter(|(name, _)| !is_any(name, &OF_ONE_CLIENT)) {
+        // It was a header before.
+        let _ = others.headers.push(name, value);
+    }
+    others
+}
+
+/// The head of an event stream of which upstream has said nothing.
+fn own_head() -> ResponseHead {
+    let mut head = ResponseHead::ok();
+    for (name, value) in [("Content-Type", "text/event-stream"), ("Cache-Control", "no-cache")] {
+        // These are valid header lines.
+        let _ = head.headers.push(name, value.as_bytes());
+    }
+    head
+}
+
+/// The end-to-end lines whose names `keeps` accepts, as far as they fit.
+fn lines(headers: &Headers, most: usize, keeps: impl Fn(&str) -> bool) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for (name, value) in http::end_to_end(headers).filter(|(name, _)| keeps(name)) {
+        if lines.len() + name.len() + value.len() + 4 <= most {
+            http::write_line(name, value, &mut lines);
+        }
+    }
+    lines
+}
+
+fn push_lines(head: &mut ResponseHead, lines: &[u8]) {
+    for line in lines.split(|&b| b == b'\n') {
+        let Some(colon) = memchr::memchr(b':', line) else { continue };
+        let value = line[colon + 1..].strip_suffix(b"\r").unwrap_or_default();
+        if let Ok(name) = std::str::from_utf8(&line[..colon]) {
+            // They were headers before.
+            let _ = head.headers.push(name, value.strip_prefix(b" ").unwrap_or(value));
+        }
+    }
+}
+
+fn is_about_origins(name: &str) -> bool {
+    name.get(..15).is_some_and(|start| start.eq_ignore_ascii_case("access-control-"))
+        || name.eq_ignore_ascii_case("Vary")
+}
+
+fn is_any(name: &str, names: &[&str]) -> bool {
+    names.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+#[cfg(test)]
+mod tests;
