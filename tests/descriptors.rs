@@ -118,3 +118,14 @@ fn stream(door: &mut Door) -> Peer {
     peer.send_chunk(event(1));
     peer
 }
+
+#[test]
+fn a_low_limit_on_open_files_is_raised_as_far_as_the_system_allows_and_told() {
+    let flags = ["--store", "memory", "--upstream", "http://127.0.0.1:9"];
+    let proxy = Process::limited("-S -n 64", &flags);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", proxy.id())).unwrap();
+    let open = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let (soft, hard) = open.trim().split_once(' ').map(|(soft, rest)| (soft, rest.split_whitespace().next())).unwrap();
+    assert_eq!(Some(soft), hard, "{open}");
+    assert!(proxy.listening().ends_with(&format!("; open files: {soft} (raised from 64)")), "{}", proxy.listening());
+}

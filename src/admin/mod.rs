@@ -2,15 +2,20 @@
 //!
 //! In: `GET /metrics`, `/health`, `/sessions` on an address of its own. Out: the metrics page (Prometheus' text
 //! format), a status, cursors as JSON lines.
-//! Laws: nothing here touches the reactor: metrics come from shared counters, cursors from the look-up thread. Requests
-//! are answered one at a time, each of bounded size. A slow client is cut: after a second with its request or with a
-//! page of the answer, and after a minute in all. Everyone who reaches the address can read all of it, so it belongs on
-//! the loopback or a private network.
+//! Laws: nothing here touches the reactor: metrics come from shared counters, cursors from the look-up thread. Many
+//! requests are served at once, each of bounded size and for a bounded time, and an idle client delays nobody. What
+//! tells of sessions or of traffic is for those alone who name this address as its owner does, and have its token where
+//! there is one; `/health` is for everyone.
 
+mod access;
+mod answer;
+mod conn;
+mod list;
 mod page;
 mod serve;
 
-pub use page::metrics_page;
+pub use access::{Access, TokenError};
 #[cfg(feature = "cli")]
-pub(crate) use serve::write_json;
+pub(crate) use list::write_json;
+pub use page::metrics_page;
 pub use serve::{Admin, Source};

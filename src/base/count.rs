@@ -138,6 +138,8 @@ counts! {
     AdminAcceptsFailed = "admin_accepts_failed_total",
     /// Requests to the admin address that were given up: the client was slow or left, or the store did not answer.
     AdminRequestsFailed = "admin_requests_failed_total",
+    /// Requests to the admin address that were not let in: by a foreign name, or without the token.
+    AdminRequestsRefused = "admin_requests_refused_total",
 }
 
 /// The increments since the last drain.

@@ -56,6 +56,13 @@ pub(crate) struct ProxyArgs {
     /// The address that serves metrics, health and stored cursors [default: none]
     #[arg(long, value_name = "ADDR", value_parser = address)]
     pub(crate) admin: Option<SocketAddr>,
+    /// A name by which --admin may be called, beside `localhost` and addresses; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(crate) admin_host: Vec<String>,
+    /// A file with a token that requests to --admin must send, but for /health [default: the variable
+    /// SEGNO_ADMIN_TOKEN, else none]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) admin_token_file: Option<PathBuf>,
     /// A configuration file. A flag overrides the file, except for keys that a route sets itself
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -189,6 +196,9 @@ pub(crate) struct SessionsArgs {
     /// The admin address of a running proxy; ask it while it has the store open
     #[arg(long, value_name = "ADDR", value_parser = address)]
     pub(crate) admin: Option<SocketAddr>,
+    /// A file with the admin token of that proxy [default: the variable SEGNO_ADMIN_TOKEN, else none]
+    #[arg(long, value_name = "FILE", requires = "admin")]
+    pub(crate) admin_token_file: Option<PathBuf>,
     /// Write the list as one JSON object on standard output
     #[arg(long)]
     pub(crate) json: bool,
@@ -206,6 +216,8 @@ impl ProxyArgs {
         Flags {
             listen: self.listen.clone(),
             admin: self.admin,
+            admin_hosts: self.admin_host.clone(),
+            admin_token_file: self.admin_token_file.clone(),
             store: self.store.clone(),
             default_store: Some(default_store()),
             durable: self.durable,

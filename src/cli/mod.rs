@@ -9,6 +9,7 @@
 mod args;
 mod check;
 mod demo;
+mod files;
 mod load;
 mod logging;
 mod parse;
@@ -17,6 +18,7 @@ mod say;
 mod sessions;
 mod stop;
 mod tail;
+mod token;
 
 use std::io;
 use std::process::ExitCode;

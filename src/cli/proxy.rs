@@ -6,10 +6,13 @@
 //! one at once, and no other signal does that can be caught; a standard error that nobody reads holds nothing up.
 
 use super::args::ProxyArgs;
+use super::files::OpenFiles;
 use super::say::say;
+use super::token::token;
 use super::{Stop, load, logging};
-use crate::admin::{Admin, Source};
+use crate::admin::{Access, Admin, Source};
 use crate::base::Span;
+use crate::config::Config;
 use crate::engine::Engine;
 use crate::journal::{Journal, Level};
 use crate::persist::Unflushed;
@@ -19,7 +22,6 @@ use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -42,16 +44,17 @@ pub(super) fn run(args: &ProxyArgs) -> Result<(), Stop> {
     // Signals are caught before anything listens, so that none ends the process in between.
     let signals = Signals::new(SIGNALS).map_err(|e| Stop::failed("cannot catch signals", e))?;
     let routes: Vec<String> = config.routes.iter().map(|r| format!("{} to {}", r.name, r.upstream)).collect();
-    let admin = config.admin;
+    let files = OpenFiles::raise();
+    let admin = config.admin.map(|address| access(&config).map(|access| (address, access))).transpose()?;
     let engine = Engine::start(config, random_seed()).map_err(|e| Stop::Failed(e.to_string()))?;
     let mut journal = engine.journal();
-    if let Some(address) = admin {
-        start_admin(address, &engine)?;
+    if let Some((address, access)) = admin {
+        start_admin(address, access, &engine)?;
     }
     obey(signals, engine.remote(), engine.journal())
         .map_err(|e| Stop::failed("cannot start a thread for signals", e))?;
     let listens: Vec<String> = engine.addresses().iter().map(|a| format!("http://{a}")).collect();
-    say(format!("segno: listening on {}; {}\n", listens.join(", "), routes.join(", ")));
+    say(format!("segno: listening on {}; {}; {files}\n", listens.join(", "), routes.join(", ")));
     let (left, failed) = match engine.join(FLUSH_FOR) {
         Ok(left) => (left, None),
         Err(e) => {
@@ -70,10 +73,18 @@ pub(super) fn run(args: &ProxyArgs) -> Result<(), Stop> {
     }
 }
 
+/// Who may read the admin pages.
+fn access(config: &Config) -> Result<Access, Stop> {
+    let access = Access::default().hosts(config.admin_hosts.clone());
+    match token(config.admin_token_file.as_deref())? {
+        None => Ok(access),
+        Some(token) => access.token(&token).map_err(|e| Stop::Failed(e.to_string())),
+    }
+}
+
 /// Serves metrics, health and cursors.
-fn start_admin(address: SocketAddr, engine: &Engine) -> Result<(), Stop> {
-    let source = Source { metrics: Arc::clone(engine.metrics()), store: engine.store(), clock: engine.clock() };
-    let admin = Admin::start(address, source)
+fn start_admin(address: SocketAddr, access: Access, engine: &Engine) -> Result<(), Stop> {
+    let admin = Admin::start(address, Source::of(engine), access)
         .map_err(|e| Stop::failed(&format!("cannot listen on {address} for `--admin`"), e))?;
     engine.journal().say(Level::Info, format!("metrics, health and sessions at http://{}", admin.address()));
     Ok(())

@@ -6,6 +6,7 @@
 
 use super::Stop;
 use super::args::{SessionsArgs, default_store};
+use super::token::token;
 use crate::admin::write_json;
 use crate::base::StreamName;
 use crate::config::StoreConfig;
@@ -26,7 +27,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) fn run(args: &SessionsArgs, out: impl Write) -> Result<(), Stop> {
     let mut list = List { out: BufWriter::new(out), json: args.json, any: false };
     let listed = match args.admin {
-        Some(address) => fetch(address, &mut list),
+        Some(address) => fetch(address, token(args.admin_token_file.as_deref())?, &mut list),
         None => read(&args.store.clone().unwrap_or_else(default_store), &mut list),
     };
     match listed.and_then(|()| list.end().map_err(Failure::Output)) {
@@ -77,12 +78,13 @@ fn read(store: &StoreConfig, list: &mut List<impl Write>) -> Result<(), Failure>
 }
 
 /// Asks a running proxy, and lists its lines as they arrive.
-fn fetch(address: SocketAddr, list: &mut List<impl Write>) -> Result<(), Failure> {
+fn fetch(address: SocketAddr, token: Option<String>, list: &mut List<impl Write>) -> Result<(), Failure> {
     let failed =
         |e: io::Error| Failure::Input(format!("asking {address}: {e}; is it the `--admin` address of a proxy?"));
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT).map_err(failed)?;
     stream.set_read_timeout(Some(TIMEOUT)).map_err(failed)?;
-    let request = format!("GET /sessions HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let credentials = token.map_or(String::new(), |token| format!("Authorization: Bearer {token}\r\n"));
+    let request = format!("GET /sessions HTTP/1.1\r\nHost: {address}\r\n{credentials}Connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).map_err(failed)?;
     let (mut input, mut buffer, mut finder) = (Vec::new(), vec![0; 64 << 10], HeadFinder::new());
     let limits = HeadLimits::default();
@@ -162,6 +164,12 @@ struct List<O: Write> {
     any: bool,
 }
 
+/// The last line of a list that is not whole.
+#[derive(serde::Deserialize)]
+struct Broken {
+    error: String,
+}
+
 #[derive(serde::Deserialize)]
 struct Line {
     session: String,
@@ -183,6 +191,10 @@ impl<O: Write> List<O> {
     }
 
     fn json_line(&mut self, line: &[u8]) -> Result<(), Failure> {
+        if line.starts_with(b"{\"error\":") {
+            let why = serde_json::from_slice(line).map_or_else(|e| e.to_string(), |Broken { error }| error);
+            return Err(Failure::Input(format!("the proxy's list is not whole: {why}")));
+        }
         if self.json {
             return self.raw(line).map_err(Failure::Output);
         }

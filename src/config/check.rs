@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
 use super::process::{Config, Limits};
@@ -18,6 +19,8 @@ const MAX_ROUTES: usize = 1_024;
 const MAX_TRUSTED: usize = 1_024;
 /// What `peer_timeout` may be: its parts are whole seconds, and the system counts it in milliseconds.
 const PEER_TIMEOUT: RangeInclusive<Span> = Span::from_secs(6)..=Span::from_secs(24 * 3_600);
+/// Names of the admin address at most: each request is compared with each of them.
+const MAX_ADMIN_HOSTS: usize = 64;
 /// The shortest heartbeat. A shorter one would flood the clients.
 const MIN_HEARTBEAT: Span = Span::from_millis(10);
 
@@ -72,8 +75,19 @@ impl Config {
         if self.listen.is_empty() {
             finder.add("listen", "no address to listen on: give one, such as `127.0.0.1:8080`".to_owned());
         }
-        if let Some(admin) = self.admin.filter(|admin| admin.port() != 0 && self.listen.contains(admin)) {
-            finder.add("admin", format!("`admin` is the same address as `listen` ({admin}): give it another port"));
+        if let Some(admin) = self.admin
+            && let Some(listen) = self.listen.iter().find(|listen| overlap(**listen, admin))
+        {
+            finder.add("admin", format!("`admin` ({admin}) lies on `listen` ({listen}): give it another port"));
+        }
+        if let Some(host) = self.admin_hosts.iter().find(|host| !is_host_name(host)) {
+            let host = host.escape_debug();
+            finder
+                .add("admin_hosts", format!("`admin_hosts` names `{host}`: write a name alone, without port or path"));
+        }
+        if self.admin_hosts.len() > MAX_ADMIN_HOSTS {
+            let n = self.admin_hosts.len();
+            finder.add("admin_hosts", format!("{n} names are more than the {MAX_ADMIN_HOSTS} that are allowed"));
         }
         if self.trusted_proxies.len() > MAX_TRUSTED {
             let n = self.trusted_proxies.len();
@@ -104,6 +118,18 @@ impl Config {
             _ => {}
         }
     }
+}
+
+/// Whether two listeners would have the same port of some address. Some systems let both have it, and whichever is more
+/// exact gets the connections.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let is_same = a.ip().to_canonical() == b.ip().to_canonical();
+    a.port() != 0 && a.port() == b.port() && (is_same || a.ip().is_unspecified() || b.ip().is_unspecified())
+}
+
+fn is_host_name(name: &str) -> bool {
+    let sound = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+    !name.is_empty() && name.bytes().all(sound)
 }
 
 struct Finder<'a> {

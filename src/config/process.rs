@@ -8,6 +8,7 @@ use super::routes::Routes;
 use super::store::StoreConfig;
 use crate::base::Span;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 /// The whole configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -15,8 +16,14 @@ pub struct Config {
     /// Where clients connect: at least one address. Default `127.0.0.1:8080`, which lets in nobody from outside.
     pub listen: Vec<SocketAddr>,
     /// The address for metrics, health and sessions. Default none. Everyone who reaches it sees all counters and
-    /// cursors.
+    /// cursors, unless there is a token.
     pub admin: Option<SocketAddr>,
+    /// Names by which the admin address may be called, beside `localhost` and addresses. Default none. Each name lets
+    /// in pages of browsers that come from that name.
+    pub admin_hosts: Vec<String>,
+    /// A file with a token that requests to the admin address must send, but for `/health`. Default none. With one,
+    /// everything that reads metrics has to know it.
+    pub admin_token_file: Option<PathBuf>,
     /// Proxies in front of segno, whose word on the client (`X-Forwarded-*`, `Forwarded`) is believed. Default none.
     /// From every other peer these headers are replaced. An address that is trusted wrongly can name any client.
     pub trusted_proxies: Networks,
@@ -40,6 +47,8 @@ impl Default for Config {
         Self {
             listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080)],
             admin: None,
+            admin_hosts: Vec::new(),
+            admin_token_file: None,
             trusted_proxies: Networks::default(),
             peer_timeout: Span::from_secs(60),
             store: StoreConfig::Memory,

@@ -7,7 +7,7 @@ mod persistence;
 
 pub use persistence::{LATENCY_BUCKETS, Persistence};
 
-use crate::base::Count;
+use crate::base::{Count, Span, Tick};
 use crate::sync::Counter;
 
 /// One size that changes both ways, or a number that its owner keeps.
@@ -32,6 +32,8 @@ pub enum Gauge {
     /// The longest turn of the reactor since the start, in microseconds: the longest that a stream has waited for the
     /// others.
     LongestTurn,
+    /// 1 from the moment that the reactor was told to end.
+    Draining,
 }
 
 impl Gauge {
@@ -46,6 +48,7 @@ impl Gauge {
         Self::InternHits,
         Self::InternMisses,
         Self::LongestTurn,
+        Self::Draining,
     ];
 
     /// What the metric shows, in one line.
@@ -60,6 +63,7 @@ impl Gauge {
             Self::InternHits => "Times that an event id was known when segno interned it.",
             Self::InternMisses => "Times that an event id was new when segno interned it.",
             Self::LongestTurn => "Longest turn of the reactor since the start, in microseconds.",
+            Self::Draining => "1 from the moment that the reactor was told to end.",
         }
     }
 
@@ -75,6 +79,7 @@ impl Gauge {
             Self::InternHits => "string_intern_hits",
             Self::InternMisses => "string_intern_misses",
             Self::LongestTurn => "reactor_longest_turn_microseconds",
+            Self::Draining => "draining",
         }
     }
 }
@@ -85,7 +90,20 @@ pub struct Metrics {
     counts: [Counter; Count::ALL.len()],
     gauges: [Counter; Gauge::ALL.len()],
     log_lines_dropped: Counter,
+    /// By when the reactor is heard of again, in microseconds; 0 where there is none any more.
+    reactor_due: Counter,
     persistence: Persistence,
+}
+
+/// Whether the reactor still does its work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReactorState {
+    /// It was heard of when it was to be.
+    Turning,
+    /// It should have been heard of so long ago.
+    Late(Span),
+    /// It has not begun, or has ended.
+    Ended,
 }
 
 impl Default for Metrics {
@@ -94,6 +112,7 @@ impl Default for Metrics {
             counts: std::array::from_fn(|_| Counter::default()),
             gauges: std::array::from_fn(|_| Counter::default()),
             log_lines_dropped: Counter::default(),
+            reactor_due: Counter::default(),
             persistence: Persistence::default(),
         }
     }
@@ -136,6 +155,21 @@ impl Metrics {
     /// The value of a gauge.
     pub fn gauge(&self, gauge: Gauge) -> u64 {
         self.gauges[gauge as usize].get()
+    }
+
+    /// The reactor says by when it is heard of again: [`Tick::NEVER`] where it has nothing to do until somebody wakes it,
+    /// [`Tick::ZERO`] where it ends.
+    pub fn expect_reactor(&self, by: Tick) {
+        self.reactor_due.set(by.micros());
+    }
+
+    /// Whether the reactor still does its work, at this time by the engine's clock.
+    pub fn reactor(&self, now: Tick) -> ReactorState {
+        match Tick::from_micros(self.reactor_due.get()) {
+            Tick::ZERO => ReactorState::Ended,
+            due if due < now => ReactorState::Late(now.since(due)),
+            _ => ReactorState::Turning,
+        }
     }
 
     /// The persister's numbers.

@@ -27,6 +27,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How late the reactor may be before it counts as stuck. No turn takes as long.
+const GRACE: Span = Span::from_secs(5);
+
 /// Owns the sockets, and runs the machine on the thread that calls [`Reactor::run`].
 #[derive(Debug)]
 pub struct Reactor {
@@ -62,6 +65,7 @@ impl Reactor {
         let (remote, commands) = Remote::new(waker);
         let machine = Machine::new(config, seed, secret, now);
         let lines = LogLines::new(journal);
+        metrics.expect_reactor(now + GRACE);
         let reactor = Self {
             clock,
             shell: Shell::new(machine, sockets, connecting, store, lines, now),
@@ -87,14 +91,18 @@ impl Reactor {
     /// # Errors
     /// When the system's poll fails.
     pub fn run(mut self) -> io::Result<()> {
+        let _end = SayEnd(Arc::clone(&self.metrics));
         let mut events = Events::with_capacity(1_024);
         loop {
             let timeout = self.timeout();
+            let wakes = timeout.map_or(Tick::NEVER, |timeout| self.shell.now + timeout.into());
+            self.metrics.expect_reactor(wakes + GRACE);
             match self.shell.sockets.poll(&mut events, timeout) {
                 Err(e) if e.kind() != io::ErrorKind::Interrupted => return Err(e),
                 _ => {}
             }
             let began = self.clock.now();
+            self.metrics.expect_reactor(began + GRACE);
             self.shell.now = began;
             let is_last = self.turn(&events);
             self.longest_turn = self.longest_turn.max(self.clock.now().since(began));
@@ -138,8 +146,12 @@ impl Reactor {
     fn on_woken(&mut self) {
         while let Ok(command) = self.commands.try_recv() {
             match command {
-                Command::Stop => self.stop_at = Some(self.shell.now),
+                Command::Stop => {
+                    self.metrics.set(Gauge::Draining, 1);
+                    self.stop_at = Some(self.shell.now);
+                }
                 Command::Drain(within) => {
+                    self.metrics.set(Gauge::Draining, 1);
                     self.stop_at = Some(self.shell.now + within);
                     self.listeners.close();
                     self.shell.tell(Input::Drain);
@@ -191,5 +203,14 @@ impl Reactor {
             let what = format_args!("dropped {new} replies of the store, too many wait; their requests go on without");
             self.shell.lines.warn(what, self.shell.now);
         }
+    }
+}
+
+/// Says that the reactor has ended, however it does.
+struct SayEnd(Arc<Metrics>);
+
+impl Drop for SayEnd {
+    fn drop(&mut self) {
+        self.0.expect_reactor(Tick::ZERO);
     }
 }

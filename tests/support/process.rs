@@ -19,6 +19,8 @@ const PLAIN: [&str; 6] = ["--store", "memory", "--linger", "0s", "--ids", "off"]
 pub struct Process {
     child: Child,
     address: SocketAddr,
+    /// The line with the address.
+    listening: String,
     /// Lines that came before the line with the address.
     before: Vec<String>,
     lines: Receiver<String>,
@@ -65,14 +67,14 @@ impl Process {
             });
         });
         let mut before = Vec::new();
-        let address = loop {
+        let (address, listening) = loop {
             let Ok(line) = lines.recv_timeout(PATIENCE) else { panic!("it does not say where it listens: {before:?}") };
             if line.starts_with("segno: listening on ") {
-                break address_in(&line).unwrap_or_else(|| panic!("no address in {line:?}"));
+                break (address_in(&line).unwrap_or_else(|| panic!("no address in {line:?}")), line);
             }
             before.push(line);
         };
-        let mut started = Self { child, address, before, lines, at_start: 0 };
+        let mut started = Self { child, address, listening, before, lines, at_start: 0 };
         started.at_start = started.memory("VmRSS:");
         started
     }
@@ -83,6 +85,11 @@ impl Process {
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The line that says where it listens.
+    pub fn listening(&self) -> &str {
+        &self.listening
     }
 
     pub fn client(&self) -> Client {
@@ -193,7 +200,7 @@ pub fn page(admin: SocketAddr, path: &str) -> String {
 /// Fetches a page from the admin address. An error is the status that came instead.
 fn try_page(admin: SocketAddr, path: &str) -> Result<String, u16> {
     let mut client = Client::connect(admin);
-    client.get(path);
+    client.send(format!("GET {path} HTTP/1.1\r\nHost: {admin}\r\n\r\n"));
     let answer = client.answer();
     assert_eq!(answer.end, super::End::Whole, "{}", answer.head);
     if answer.status == 200 { Ok(answer.text().to_owned()) } else { Err(answer.status) }

@@ -44,6 +44,32 @@ fn every_bound_is_checked() {
     assert_eq!(with(|c, _| c.trusted_proxies = many.clone().collect()), [(Section::Top, "trusted_proxies")]);
     assert_eq!(with(|c, _| c.listen.clear()), [(Section::Top, "listen")]);
     assert_eq!(with(|c, _| c.admin = Some(c.listen[0])), [(Section::Top, "admin")]);
+    assert_eq!(with(|c, _| c.admin_hosts = vec!["h".to_owned(); 65]), [(Section::Top, "admin_hosts")]);
+    for host in ["", "h:80", "http://h", "a b"] {
+        assert_eq!(with(|c, _| c.admin_hosts = vec![host.to_owned()]), [(Section::Top, "admin_hosts")], "{host}");
+    }
+}
+
+#[test]
+fn the_admin_address_shares_no_port_with_clients() {
+    let found = |listen: &str, admin: &str| {
+        with(|c, _| {
+            c.listen = vec![listen.parse().unwrap()];
+            c.admin = Some(admin.parse().unwrap());
+        })
+    };
+    for (listen, admin) in [
+        ("0.0.0.0:80", "127.0.0.1:80"),
+        ("127.0.0.1:80", "0.0.0.0:80"),
+        ("[::]:80", "127.0.0.1:80"),
+        ("[::ffff:127.0.0.1]:80", "127.0.0.1:80"),
+    ] {
+        assert_eq!(found(listen, admin), [(Section::Top, "admin")], "{listen} {admin}");
+    }
+    for (listen, admin) in [("127.0.0.1:80", "127.0.0.2:80"), ("0.0.0.0:80", "0.0.0.0:81"), ("0.0.0.0:0", "0.0.0.0:0")]
+    {
+        assert_eq!(found(listen, admin), [], "{listen} {admin}");
+    }
 }
 
 #[test]

@@ -58,6 +58,8 @@ macro_rules! limits {
 pub(super) const TOP_KEYS: &[&str] = &[
     "listen",
     "admin",
+    "admin_hosts",
+    "admin_token_file",
     "trusted_proxies",
     "peer_timeout",
     "store",

@@ -18,6 +18,7 @@ pub use problem::{Problem, nearest};
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::path::PathBuf;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -37,6 +38,10 @@ pub struct Flags {
     pub listen: Vec<SocketAddr>,
     /// The admin address.
     pub admin: Option<SocketAddr>,
+    /// Names by which the admin address may be called. Empty: those of the file.
+    pub admin_hosts: Vec<String>,
+    /// The file of the admin token.
+    pub admin_token_file: Option<PathBuf>,
     /// The store.
     pub store: Option<StoreConfig>,
     /// The store where neither the command line nor the file names one.
@@ -124,6 +129,10 @@ impl Reader<'_> {
             self.config.listen = flags.listen;
         }
         self.config.admin = flags.admin.or(self.config.admin);
+        if !flags.admin_hosts.is_empty() {
+            self.config.admin_hosts = flags.admin_hosts;
+        }
+        self.config.admin_token_file = flags.admin_token_file.or(self.config.admin_token_file.take());
         let unsaid = flags.default_store.filter(|_| !root.contains_key("store"));
         if let Some(store) = flags.store.or(unsaid) {
             self.config.store = store;
@@ -159,6 +168,8 @@ impl Reader<'_> {
                     value::networks(given.get_ref()).map(|networks| self.config.trusted_proxies = networks)
                 }
                 "peer_timeout" => value::span(given.get_ref()).map(|span| self.config.peer_timeout = span),
+                "admin_hosts" => value::names(given.get_ref()).map(|hosts| self.config.admin_hosts = hosts),
+                "admin_token_file" => value::path(given.get_ref()).map(|file| self.config.admin_token_file = file),
                 "store" => value::store(given.get_ref()).map(|store| self.config.store = store),
                 "flush_window" => value::span(given.get_ref()).map(|span| self.config.persist.flush_window = span),
                 "activity_window" => {

@@ -7,6 +7,8 @@ use crate::config::{Dedup, Limits, Scheme};
 const FULL: &str = r#"
 listen = ["127.0.0.1:8080", "[::1]:8080"]
 admin = "127.0.0.1:9090"
+admin_hosts = ["segno.internal"]
+admin_token_file = "token"
 store = "redb:/var/lib/segno.redb"
 
 [limits]
@@ -52,6 +54,10 @@ fn a_whole_file_is_read() {
     let config = fine(FULL);
     assert_eq!(config.listen.len(), 2);
     assert_eq!(config.admin, Some("127.0.0.1:9090".parse().unwrap()));
+    assert_eq!(
+        (&*config.admin_hosts, &config.admin_token_file),
+        (&["segno.internal".to_owned()][..], &Some("token".into()))
+    );
     assert_eq!(config.store, StoreConfig::Redb { path: "/var/lib/segno.redb".into() });
     let (header_bytes, log_budget) = (32 << 10, 64 << 20);
     let limits = Limits { streams: 1_000, connections: 4_096, header_bytes, log_budget, ..Limits::default() };

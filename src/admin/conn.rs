@@ -1,0 +1,243 @@
+//! One connection to the admin address: a request, its answer, the end.
+//!
+//! In: readiness of the socket, pages of the store, the time. Out: what to wait for, as a [`Step`].
+//! Laws: nothing here waits; a client has [`PATIENCE`] for its request and for each page of the answer, and [`LONGEST`]
+//! for everything, however it spreads its bytes; a client reads its answer before it sees the close.
+
+use super::access::Access;
+use super::answer::{Answer, answer};
+use super::list::{Found, List};
+use crate::base::{Span, StreamName, Tick};
+use crate::http::{HeadError, HeadFinder, HeadLimits, RequestHead, parse_request};
+use crate::metrics::Metrics;
+use mio::net::TcpStream;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::Shutdown;
+
+/// How long a client may take over its request and over each page of the answer, and the store over each page.
+pub(super) const PATIENCE: Span = Span::from_secs(1);
+
+/// How long a client may take in all.
+const LONGEST: Span = Span::from_secs(60);
+
+/// How long a question waits that the store had no room for.
+const AGAIN: Span = Span::from_millis(20);
+
+const HEAD_BYTES: usize = 8 << 10;
+
+/// Bytes of a client that are read behind its request, so that its close finds none of them unread.
+const BEHIND: usize = 64 << 10;
+
+/// What a connection waits for.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// The socket, or the end of its time.
+    Wait,
+    /// The store, with a question for the records after this one.
+    Ask(Option<StreamName>),
+    /// Nothing: it has had its answer.
+    Done,
+    /// Nothing: it was given up.
+    Failed(io::Error),
+}
+
+#[derive(Debug)]
+enum State {
+    Reading {
+        finder: HeadFinder,
+        input: Vec<u8>,
+    },
+    /// The next page of a list is wanted, and asked for or not.
+    Asking {
+        list: List,
+        asked: bool,
+        again: Tick,
+    },
+    /// A piece of the answer is on its way. Then the list goes on, or the answer is whole.
+    Writing {
+        out: Vec<u8>,
+        sent: usize,
+        list: Option<List>,
+    },
+    /// The answer is whole, and the client has so many bytes left to say before it closes.
+    Leaving {
+        left: usize,
+    },
+}
+
+/// A client's connection.
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub(super) stream: TcpStream,
+    state: State,
+    /// The end of the time for what it is doing.
+    until: Tick,
+    /// The end of the time for everything.
+    end: Tick,
+}
+
+impl Conn {
+    pub(super) fn new(stream: TcpStream, now: Tick) -> Self {
+        let state = State::Reading { finder: HeadFinder::new(), input: Vec::new() };
+        Self { stream, state, until: now + PATIENCE, end: now + LONGEST }
+    }
+
+    /// When to look at it again, whatever the socket does.
+    pub(super) fn due(&self) -> Tick {
+        let again = match self.state {
+            State::Asking { asked: false, again, .. } => again,
+            _ => Tick::NEVER,
+        };
+        self.until.min(self.end).min(again)
+    }
+
+    /// Whether it has not said what it wants.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.state, State::Reading { .. })
+    }
+
+    /// Whether it is in the middle of a list.
+    pub(super) fn is_listing(&self) -> bool {
+        matches!(self.state, State::Asking { .. } | State::Writing { list: Some(_), .. })
+    }
+
+    /// Goes on as far as the socket and the store let it.
+    pub(super) fn go_on(&mut self, metrics: &Metrics, access: &Access, now: Tick) -> Step {
+        self.try_go_on(metrics, access, now).unwrap_or_else(Step::Failed)
+    }
+
+    fn try_go_on(&mut self, metrics: &Metrics, access: &Access, now: Tick) -> io::Result<Step> {
+        loop {
+            if self.until.min(self.end) <= now {
+                self.on_late(now)?;
+            }
+            let Self { stream, state, until, .. } = self;
+            match state {
+                State::Reading { finder, input } => {
+                    let Some(head) = read_head(stream, finder, input)? else { return Ok(Step::Wait) };
+                    *until = now + PATIENCE;
+                    *state = match answer(&head, access, metrics, now) {
+                        Answer::Whole(out) => State::Writing { out, sent: 0, list: None },
+                        Answer::List { head_only } => asking(List::new(head_only), now),
+                    };
+                }
+                State::Asking { asked: true, .. } => return Ok(Step::Wait),
+                State::Asking { list, again, .. } => {
+                    return Ok(if *again <= now { Step::Ask(list.after.clone()) } else { Step::Wait });
+                }
+                State::Writing { out, sent, list } => {
+                    if !write(stream, out, sent)? {
+                        return Ok(Step::Wait);
+                    }
+                    *until = now + PATIENCE;
+                    *state = match list.take() {
+                        Some(list) => asking(list, now),
+                        None => {
+                            // A client that has gone says so when it is read.
+                            let _ = stream.shutdown(Shutdown::Write);
+                            State::Leaving { left: BEHIND }
+                        }
+                    };
+                }
+                State::Leaving { left } => return Ok(if leave(stream, left) { Step::Done } else { Step::Wait }),
+            }
+        }
+    }
+
+    /// The store has taken the question, or had no room for it.
+    pub(super) fn on_asked(&mut self, taken: bool, now: Tick) {
+        if let State::Asking { asked, again, .. } = &mut self.state {
+            *asked = taken;
+            *again = now + AGAIN;
+        }
+    }
+
+    /// The page that was asked for has come, or the word that there is none.
+    pub(super) fn on_found(&mut self, found: Found, now: Tick) {
+        if !matches!(self.state, State::Asking { .. }) {
+            return;
+        }
+        let State::Asking { mut list, .. } = std::mem::replace(&mut self.state, State::Leaving { left: 0 }) else {
+            return;
+        };
+        let (out, more) = list.next(found);
+        self.until = now + PATIENCE;
+        self.state = State::Writing { out, sent: 0, list: more.then_some(list) };
+    }
+
+    /// The time is up. The answer may still say so, where the store is late and not the client.
+    fn on_late(&mut self, now: Tick) -> io::Result<()> {
+        match self.state {
+            State::Asking { asked, .. } if self.end > now => {
+                let why = match asked {
+                    true => "the store did not answer in time",
+                    false => "the store has too much to do; try again later",
+                };
+                self.on_found(Err(why.to_owned()), now);
+                Ok(())
+            }
+            State::Leaving { ref mut left } => {
+                *left = 0;
+                Ok(())
+            }
+            _ => Err(ErrorKind::TimedOut.into()),
+        }
+    }
+}
+
+fn asking(list: List, now: Tick) -> State {
+    State::Asking { list, asked: false, again: now }
+}
+
+/// Reads a request's head, of at most [`HEAD_BYTES`]. `None`: there is more to come.
+fn read_head(
+    stream: &mut TcpStream,
+    finder: &mut HeadFinder,
+    input: &mut Vec<u8>,
+) -> io::Result<Option<Result<RequestHead, HeadError>>> {
+    let limits = HeadLimits { bytes: HEAD_BYTES, ..HeadLimits::default() };
+    let mut buffer = [0; 2_048];
+    loop {
+        if let Some(end) = finder.find(input) {
+            return Ok(Some(parse_request(&input[finder.skip()..end], limits)));
+        }
+        if let Err(e) = limits.check_unfinished(input) {
+            return Ok(Some(Err(e)));
+        }
+        match stream.read(&mut buffer) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(n) => input.extend_from_slice(&buffer[..n]),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(None),
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// Writes what the socket takes. True: that was all.
+fn write(stream: &mut TcpStream, out: &[u8], sent: &mut usize) -> io::Result<bool> {
+    while *sent < out.len() {
+        match stream.write(&out[*sent..]) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(n) => *sent += n,
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(false),
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(true)
+}
+
+/// Reads on until the client closes. True: it has, or has said too much.
+fn leave(stream: &mut TcpStream, left: &mut usize) -> bool {
+    let mut buffer = [0; 2_048];
+    while *left > 0 {
+        match stream.read(&mut buffer) {
+            Ok(n) if n > 0 => *left = left.saturating_sub(n),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return false,
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            _ => return true,
+        }
+    }
+    true
+}
