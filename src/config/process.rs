@@ -30,7 +30,7 @@ pub struct Config {
     /// How long a client or an upstream may be unreachable before its connection counts as broken: it acknowledges
     /// nothing of what it was sent, or no probe. Default 60 s; zero leaves this to the system, which takes from a
     /// quarter of an hour to for ever. Longer rides out longer breaks of the network without a cut. Shorter finds
-    /// sooner that a peer has vanished. A client that is sent something has at least `body_timeout`.
+    /// sooner that a peer has vanished. A client has at least `body_timeout`.
     pub peer_timeout: Span,
     /// Where cursors are kept. Default: in memory, so a restart forgets them.
     pub store: StoreConfig,

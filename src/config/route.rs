@@ -26,14 +26,15 @@ pub struct Route {
     pub upstream_host: HostSent,
     /// A file of certificates (PEM) to trust for this upstream instead of the system's. Default: the system's.
     pub upstream_ca: Option<PathBuf>,
-    /// How long segno asks again for a stream that was cut, before it passes the cut on. Default 60 s. Longer rides out
+    /// How long segno asks again for a stream that was cut, from its first attempt on, before it passes the cut on.
+    /// Default 60 s. Longer rides out
     /// longer outages. Shorter tells clients sooner. Zero heals nothing.
     pub heal_for: Span,
     /// How long segno holds back the head of an answer while the upstream is away. Default 3 s. Longer keeps a status
     /// and a `Segno-Gap` header possible. Shorter lets the client see its stream open sooner.
     pub hold_head: Span,
-    /// Attempts to heal per second to one upstream, all its streams together. Default 500. More heals a large outage
-    /// faster. Fewer spares an upstream that has just come back.
+    /// Attempts to heal per second to one upstream, all its streams together, a second's worth of them at once. Default
+    /// 500. Of several routes with one upstream, the lowest rate rules. More heals a large outage faster. Fewer spares an upstream that has just come back.
     pub heal_rate: u32,
     /// Silence after which segno sends a client a comment. Default 15 s; zero sends none. Shorter finds dead clients
     /// sooner and keeps impatient middleboxes open. Longer saves packets.
@@ -74,10 +75,11 @@ pub struct Route {
     /// A reader that takes nothing for this long no longer holds back the delivered mark. Default 30 s. Such a reader
     /// stays connected until `body_timeout`.
     pub stall: Span,
-    /// Silence of the upstream that counts as a cut. Default none, since a quiet stream may be sound. Set it above the
-    /// upstream's own ping interval to find connections that died unseen.
+    /// Silence of the upstream that counts as a cut. Default none, since a quiet stream may be sound, and `peer_timeout`
+    /// finds connections that died unseen. Set it above the upstream's own ping interval to find an upstream that lives
+    /// and has stopped working.
     pub upstream_idle: Option<Span>,
-    /// How long a connection to the upstream may take, TLS included. Default 5 s. Longer suits distant upstreams.
+    /// How long a connection to the upstream may take, TLS included; its addresses share this time. Default 5 s. Longer suits distant upstreams.
     /// Shorter finds sooner that one is away.
     pub connect_timeout: Span,
     /// How long a client may take over the head of its request. Default 10 s. Longer suits slow links. Shorter bounds
@@ -89,7 +91,8 @@ pub struct Route {
     /// How long segno keeps an idle connection of a client. Default 75 s. Longer saves handshakes. Shorter saves
     /// sockets.
     pub keep_alive: Span,
-    /// How long the upstream may take over the head of an ordinary answer. Default 300 s; then the client gets 504.
+    /// How long the upstream may take over the head of an ordinary answer. Default 300 s; then the client gets 504. A
+    /// request that accepts event streams waits without a limit.
     /// Longer suits slow upstreams. Shorter tells clients sooner.
     pub response_timeout: Span,
     /// Recent event ids kept per stream to know duplicates by. Default 48. Each costs 4 bytes and its share of the

@@ -74,8 +74,8 @@ pub(super) struct Upstream {
     pub(super) keep_alive: bool,
     /// The shell was told that upstream may be slow to take what it is sent.
     pub(super) patient: bool,
-    /// Since when the connection has been idle.
-    pub(super) idle_since: Tick,
+    /// Since when the connection has been idle, or has waited for the head of an answer.
+    pub(super) since: Tick,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

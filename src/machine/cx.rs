@@ -10,8 +10,8 @@ use super::find::identity::Secret;
 use super::io::Output;
 use super::keys::{ConnKey, ExchangeKey, Timer};
 use super::notice::Notice;
+use super::queue::Queues;
 use super::stream::head::Heads;
-use super::wait::Pace;
 use crate::base::{Count, Counts, Random, Span, Tick};
 use crate::config::{Config, Route};
 use crate::timer::Wheel;
@@ -45,8 +45,8 @@ pub(super) struct Cx {
     pub(super) config: Arc<Config>,
     /// The tracker's limits, by route.
     pub(super) limits: Box<[TrackLimits]>,
-    /// How fast upstream may be asked, by route.
-    pub(super) paces: Box<[Pace]>,
+    /// The attempts that wait for their turn at an upstream.
+    pub(super) queues: Queues,
     pub(super) secret: Secret,
     /// The name of this process in `Via`.
     pub(super) name: Box<str>,
@@ -72,14 +72,16 @@ impl Cx {
     pub(super) fn new(config: Arc<Config>, seed: u64, secret: u128, now: Tick) -> Self {
         let mut random = Random::new(seed);
         let limits = &config.limits;
+        let queues = Queues::new(&config.routes);
+        let timers = limits.connections.saturating_add(limits.streams).saturating_add(queues.len() + 1);
         let longest = |of: fn(&Route) -> Span| config.routes.iter().map(of).max().unwrap_or_default();
         Self {
             limits: config.routes.iter().map(track_limits).collect(),
-            paces: config.routes.iter().map(|r| Pace::new(r.heal_rate)).collect(),
+            queues,
             secret: Secret::new(secret),
             name: own_name(seed, secret),
             heads: Heads::new(config.routes.len()),
-            wheel: Wheel::new(limits.connections.saturating_add(limits.streams).saturating_add(1), now),
+            wheel: Wheel::new(timers, now),
             interner: Interner::new(random.next(), symbols(&config)),
             budget: Budget::new(limits.log_budget),
             random,

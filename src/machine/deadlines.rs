@@ -7,7 +7,7 @@
 use super::cx::Cx;
 use super::exchange::{Exchange, Phase};
 use super::keys::{ExchangeKey, Timer};
-use crate::base::{Span, Tick};
+use crate::base::Tick;
 use crate::config::Route;
 use crate::http::Method;
 
@@ -35,7 +35,6 @@ impl Deadlines {
         let wait = x.phase.wait().filter(|_| x.phase.awaits_head());
         let held = x.is_held();
         let may_open = x.is_stream_request() && !x.readers().head_sent && !x.request.waits_for_head;
-        let limit = wait_limit(x, route);
         // A full socket needs no heartbeat. Its `last_sent` says since when the socket has been full.
         let beats = x.is_open_stream() && !route.heartbeat.is_zero() && x.readers().any_free();
         let beats = beats && !matches!(x.phase, Phase::Ending(_));
@@ -47,7 +46,7 @@ impl Deadlines {
                 _ => never,
             },
             hold: wait.filter(|_| may_open).map_or(never, |wait| wait.since + route.hold_head),
-            give_up: wait.filter(|_| !held).map_or(never, |wait| wait.since + limit),
+            give_up: give_up(x, route).filter(|_| !held).unwrap_or(never),
             heartbeat: if beats { x.readers().last_sent + route.heartbeat } else { never },
             upstream_silent: match (x.stream(), route.upstream_idle, x.phase) {
                 (Some(stream), Some(idle), Phase::Streaming { .. }) => stream.last_heard + idle,
@@ -65,18 +64,19 @@ impl Deadlines {
     }
 }
 
-/// How long upstream may be waited for.
-fn wait_limit(x: &Exchange, route: &Route) -> Span {
-    let limit = match (x.can_heal(), &x.request.method, x.phase) {
-        (true, ..) | (_, Method::Post, Phase::Waiting { .. } | Phase::Connecting { .. }) => route.heal_for,
-        _ => route.response_timeout,
-    };
+/// When the wait for upstream ends, apart from failures.
+fn give_up(x: &Exchange, route: &Route) -> Option<Tick> {
+    let may_wait = x.can_heal() || x.request.method == Method::Post;
     match x.phase {
-        // The first attempt is no heal. It may take as long as a connection may take to open.
-        Phase::Connecting { wait, .. } | Phase::Asked { wait, .. } if wait.tries <= 1 && !x.has_begun() => {
-            limit.max(route.connect_timeout)
+        // An exchange in the queue has no time of its own there: it is asked for when its turn comes.
+        Phase::Waiting { wait, at } if at < Tick::NEVER && wait.tries > 0 => {
+            Some(wait.clock + if may_wait { route.heal_for } else { route.response_timeout })
         }
-        _ => limit,
+        // An upstream that was reached and takes its time over a stream is slow and not away: its connection is watched
+        // by the system. Ordinary answers have a time limit.
+        Phase::Asked { wait, .. } if !x.can_heal() => Some(wait.clock + route.response_timeout),
+        // A connection that is being opened has a time limit of its own.
+        _ => None,
     }
 }
 

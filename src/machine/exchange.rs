@@ -85,7 +85,8 @@ pub(super) struct Request {
 /// How far an exchange has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Phase {
-    /// No connection carries the request; the next attempt is made at this time.
+    /// No connection carries the request; the next attempt is due at this time. [`Tick::NEVER`]: it is due, and waits for
+    /// its turn in the queue of the upstream.
     Waiting { wait: Wait, at: Tick },
     /// The answer cannot be shared. The clients that wait for it are given exchanges of their own, some at a time; the
     /// next of them at this time.
@@ -96,7 +97,8 @@ pub(super) enum Phase {
     Asked { wait: Wait, conn: ConnKey },
     /// An ordinary answer passes through.
     Passing(ConnKey),
-    /// An event stream flows. Its wait goes on if the body is cut before it brought an event or lasted for `STEADY`.
+    /// An event stream flows. Its wait goes on if the body is cut before it brought an event, and its backoff
+    /// if the body is cut before it lasted for `STEADY`.
     Streaming { wait: Wait, conn: ConnKey },
     /// Upstream has done its part. The rest goes to the client, and then the answer ends like this.
     Ending(Ending),

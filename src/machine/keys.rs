@@ -37,6 +37,8 @@ pub(super) enum Timer {
     Conn(ConnKey),
     /// An exchange may have reached one of its deadlines.
     Exchange(ExchangeKey),
+    /// The next turn in the queue of an upstream may have come.
+    Queue(usize),
     /// A session may have been idle for too long.
     Sessions,
 }
@@ -63,7 +65,7 @@ impl Alarm {
         }
         self.cancel(wheel);
         self.at = at;
-        // The wheel has a place for each connection and each exchange.
+        // The wheel has a place for each connection, each exchange and each queue.
         self.timer = wheel.add(at, timer).ok();
     }
 

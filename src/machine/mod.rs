@@ -99,6 +99,7 @@ mod keys;
 mod notice;
 mod pass;
 mod pool;
+mod queue;
 mod room;
 mod serve;
 mod stream;

@@ -137,7 +137,7 @@ impl Conns {
     pub(super) fn take_idle(&mut self, route: usize, repeatable: bool, now: Tick) -> Option<ConnKey> {
         let conn = *self.idle[route].last()?;
         let upstream = self.table.get_mut(conn)?.upstream_mut()?;
-        if !repeatable && now.since(upstream.idle_since) > POOL_FRESH {
+        if !repeatable && now.since(upstream.since) > POOL_FRESH {
             return None;
         }
         upstream.reused = true;
@@ -158,7 +158,7 @@ impl Conns {
             return self.close(cx, conn, Close::Finish);
         }
         u.state = UpstreamState::Idle;
-        u.idle_since = cx.now;
+        u.since = cx.now;
         idle.push(conn);
         c.out.release();
         let until = cx.now + POOL_IDLE;

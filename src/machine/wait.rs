@@ -2,39 +2,76 @@
 //!
 //! In: attempts, and what upstream asks for. Out: when the next attempt is due.
 //! Laws: attempts follow an exponential backoff with full jitter, never sooner than upstream's `retry:` or
-//! `Retry-After` asks; attempts to one upstream keep to `heal_rate`.
+//! `Retry-After` asks, unless `heal_for` ends before that: then the last attempt is made at its end; attempts to one
+//! upstream keep to `heal_rate`.
 
 use crate::base::{Span, Tick};
 use crate::timer::Backoff;
 
 const BACKOFF: Backoff = Backoff::new(Span::from_millis(100), Span::from_secs(5));
 
-/// A body that lasts this long is an answer, also when no event comes.
+/// An upstream whose body lasts this long is steady: when that body is cut, upstream is asked again at once.
 pub(super) const STEADY: Span = Span::from_secs(5);
 
-/// A wait for upstream. It goes on while connections are opened and requests are answered, and ends with `heal_for` or
-/// with a body that brings an event or lasts for [`STEADY`].
+/// A wait for upstream. It goes on while connections are opened and requests are answered. It ends with `heal_for`, with
+/// a body that brings an event, or with one that lasts for [`STEADY`]. Only the last of these ends its backoff, too.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Wait {
     /// When it began: with the request, or with the cut.
     pub(super) since: Tick,
-    /// What upstream last asked for with `Retry-After`; zero if it did not.
-    pub(super) retry_after: Span,
+    /// From when on its time counts: its first attempt. Before that [`Tick::NEVER`].
+    pub(super) clock: Tick,
+    /// No attempt is made before, since upstream has asked for that.
+    pub(super) not_before: Tick,
     /// Attempts so far.
     pub(super) tries: u32,
-    /// The next attempt has its place in the upstream's pace.
-    pub(super) paced: bool,
+    /// Attempts since upstream was steady, which decide how long to back off.
+    backoffs: u32,
+    /// Tells which entry in the upstream's queue is its own.
+    pub(super) ticket: u32,
 }
 
 impl Wait {
     pub(super) fn new(now: Tick) -> Self {
-        Self { since: now, retry_after: Span::ZERO, tries: 0, paced: false }
+        Self { since: now, clock: Tick::NEVER, not_before: Tick::ZERO, tries: 0, backoffs: 0, ticket: 0 }
     }
 
-    /// Time until the next attempt after one that failed. `retry`: what the stream's `retry:` field asks for.
-    pub(super) fn backoff(&mut self, random: u64, retry: Option<Span>) -> Span {
-        let retry_after = Some(std::mem::take(&mut self.retry_after)).filter(|wait| !wait.is_zero());
-        BACKOFF.delay_at_least(self.tries.saturating_sub(1), random, retry.max(retry_after))
+    /// A body was cut that brought events and did not last. What is waited for now is the next one, but upstream is not
+    /// steady.
+    pub(super) fn anew(self, now: Tick) -> Self {
+        Self { backoffs: self.backoffs, ..Self::new(now) }
+    }
+
+    /// An attempt is made.
+    pub(super) fn begin_attempt(&mut self, now: Tick) {
+        self.clock = self.clock.min(now);
+        self.tries = self.tries.saturating_add(1);
+        self.backoffs = self.backoffs.saturating_add(1);
+    }
+
+    /// The time limit of the wait runs from now on.
+    pub(super) fn restart_clock(&mut self, now: Tick) {
+        self.clock = now;
+    }
+
+    /// When the wait ends, if it may last for this long.
+    pub(super) fn ends(&self, now: Tick, limit: Span) -> Tick {
+        self.clock.min(now) + limit
+    }
+
+    /// When the next attempt is due, at the end of the wait at the latest. `asked`: what upstream asks for with `retry:`
+    /// or `Retry-After`.
+    pub(super) fn back_off(&mut self, now: Tick, ends: Tick, random: u64, asked: Option<Span>) -> Tick {
+        self.not_before = ends.min(now + asked.unwrap_or_default());
+        ends.min(now + BACKOFF.delay_at_least(self.backoffs.saturating_sub(1), random, asked))
+    }
+
+    /// When the first attempt is due after a body that lasted: at once, unless upstream asks for time with `retry:`.
+    pub(super) fn begin(&mut self, now: Tick, limit: Span, random: u64, asked: Option<Span>) -> Tick {
+        match asked.filter(|asked| !asked.is_zero()) {
+            None => now,
+            asked => self.back_off(now, now + limit, random, asked),
+        }
     }
 
     /// Time until the next attempt where this machine had no place for a connection.
@@ -61,12 +98,23 @@ impl Pace {
         Self { gap, burst: gap.times(rate - 1), next: Tick::ZERO }
     }
 
-    /// Reserves a place at or after `at` and says when it is.
-    pub(super) fn reserve(&mut self, at: Tick) -> Tick {
-        let free = self.next - self.burst;
-        let at = at.max(free);
-        self.next = self.next.max(at) + self.gap;
-        at
+    /// When there is a place.
+    pub(super) fn free_at(&self) -> Tick {
+        self.next - self.burst
+    }
+
+    /// When there is a place without the burst: places that are taken then are evenly spaced.
+    pub(super) fn even_at(&self) -> Tick {
+        self.next
+    }
+
+    pub(super) fn is_free(&self, now: Tick) -> bool {
+        self.free_at() <= now
+    }
+
+    /// Takes a place that is free now.
+    pub(super) fn take(&mut self, now: Tick) {
+        self.next = self.next.max(now) + self.gap;
     }
 }
 
@@ -74,11 +122,18 @@ impl Pace {
 mod tests {
     use super::*;
 
+    /// When an attempt gets its place that is due now, in milliseconds from now.
+    fn place(pace: &mut Pace, now: Tick) -> u64 {
+        let at = pace.free_at().max(now);
+        assert!(pace.is_free(at));
+        pace.take(at);
+        at.since(now).millis()
+    }
+
     #[test]
     fn a_pace_lets_a_seconds_worth_go_at_once_and_spreads_the_rest() {
         let mut pace = Pace::new(10);
-        let now = Tick::from_millis(5_000);
-        let at: Vec<_> = (0..30).map(|_| pace.reserve(now).since(now).millis()).collect();
+        let at: Vec<_> = (0..30).map(|_| place(&mut pace, Tick::from_millis(5_000))).collect();
         assert_eq!(at[..10], [0; 10]);
         assert_eq!(at[10..], std::array::from_fn::<u64, 20, _>(|i| 100 * (i as u64 + 1)));
     }
@@ -86,8 +141,23 @@ mod tests {
     #[test]
     fn a_pace_that_rested_gives_no_more_than_one_burst() {
         let mut pace = Pace::new(2);
-        let at = |pace: &mut Pace, ms| pace.reserve(Tick::from_millis(ms)).since(Tick::from_millis(ms)).millis();
-        assert_eq!([at(&mut pace, 9_000), at(&mut pace, 9_000), at(&mut pace, 9_000)], [0, 0, 500]);
-        assert_eq!([at(&mut pace, 60_000), at(&mut pace, 60_000), at(&mut pace, 60_000)], [0, 0, 500]);
+        for now in [Tick::from_millis(9_000), Tick::from_millis(60_000)] {
+            assert_eq!([0; 3].map(|_| place(&mut pace, now)), [0, 0, 500]);
+        }
+    }
+
+    #[test]
+    fn what_upstream_asks_for_is_kept_up_to_the_end_of_the_wait() {
+        let (now, limit) = (Tick::from_millis(1_000), Span::from_secs(60));
+        let mut wait = Wait::new(now);
+        wait.begin_attempt(now);
+        let later = now + Span::from_secs(50);
+        let ends = wait.ends(later, limit);
+        assert_eq!(ends, now + limit);
+        assert_eq!(wait.back_off(later, ends, u64::MAX, Some(Span::from_secs(3))), later + Span::from_millis(3_100));
+        assert_eq!(wait.back_off(later, ends, 0, Some(Span::from_secs(300))), ends);
+        assert_eq!(wait.not_before, ends);
+        assert_eq!(Wait::new(now).begin(now, limit, 9, None), now);
+        assert_eq!(Wait::new(now).begin(now, limit, 0, Some(Span::from_secs(3))), now + Span::from_secs(3));
     }
 }

@@ -23,7 +23,7 @@ const PROBES: u32 = 3;
 pub(super) struct Watch {
     /// How long a peer may be unreachable; zero leaves all to the system.
     timeout: Span,
-    /// The same for a client that is sent something.
+    /// The same for a client.
     client: Span,
 }
 

@@ -57,12 +57,24 @@ impl World {
         self.hear(end, Said::Bytes(bytes.to_vec()));
     }
 
+    /// The end closes its connection. A stream that is cut by this is asked for again by the time that this returns, if
+    /// it is the first cut in a row.
     pub(crate) fn fin(&mut self, end: usize) {
         self.hear(end, Said::Eof);
+        self.pass_first_backoff(end);
     }
 
+    /// The same with a reset.
     pub(crate) fn rst(&mut self, end: usize) {
         self.hear(end, Said::Reset);
+        self.pass_first_backoff(end);
+    }
+
+    /// An upstream whose body did not last is asked again after at most 100 ms.
+    fn pass_first_backoff(&mut self, end: usize) {
+        if self.ups.contains(&end) {
+            self.pass_ms(102);
+        }
     }
 
     pub(crate) fn hear(&mut self, end: usize, said: Said) {

@@ -99,11 +99,16 @@ impl Machine {
             Phase::Waiting { .. } => {
                 let client = x.client().and_then(|client| self.conns.get(client));
                 let by_body = x.is_held() && client.is_some_and(|c| c.timer.is_some());
-                assert!(timed || by_body, "waits for ever: {}", what());
+                let by_queue = self.cx.queues.is_timed(x.route());
+                assert!(timed || by_body || by_queue, "waits for ever: {}", what());
             }
-            Phase::Parting { .. } | Phase::Connecting { .. } | Phase::Asked { .. } => {
-                assert!(timed, "waits for ever: {}", what())
+            Phase::Parting { .. } => assert!(timed, "waits for ever: {}", what()),
+            Phase::Connecting { conn, .. } => {
+                let opens = self.conns.get(conn).is_some_and(|c| c.timer.is_some());
+                assert!(opens, "waits for ever: {}", what());
             }
+            // The system watches the connection to an upstream that is slow to begin a stream.
+            Phase::Asked { .. } => assert!(timed || x.can_heal(), "waits for ever: {}", what()),
             Phase::Streaming { conn, .. } | Phase::Passing(conn) => {
                 let stopped = self.conns.get(conn).is_some_and(|u| u.paused || !u.input.is_empty());
                 let explained = !stopped || blocked || x.is_detached();

@@ -245,7 +245,7 @@ impl Machine {
                     && let Some(wait) = x.phase.wait_mut()
                 {
                     // Upstream's time for an answer runs from the last of what it was asked.
-                    wait.since = cx.now;
+                    wait.restart_clock(cx.now);
                 }
                 conns.flush(cx, upstream);
                 let until = if done { Tick::NEVER } else { cx.body_deadline(x.route()) };

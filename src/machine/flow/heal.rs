@@ -2,69 +2,112 @@
 //!
 //! In: an exchange that waits, and what became of its attempts. Out: connections asked for, requests sent, the time
 //! of the next attempt, or the end of the wait.
-//! Laws: no POST that reached upstream is ever repeated; attempts to one upstream keep to `heal_rate`; the first
-//! attempt of a heal is made at once as far as that allows, later ones after a backoff ([`Wait`]); a wait ends after
-//! `heal_for`.
+//! Laws: no POST that reached upstream is ever repeated; attempts of all exchanges to one upstream go through one queue at
+//! `heal_rate`, but for the first attempt of a request; the first attempt of a heal is made at once if the body before
+//! had lasted and asked for no `retry:`, later ones after a backoff ([`Wait`]); a wait ends with the first attempt that
+//! fails when `heal_for` is over.
 //!
 //! How a cut is healed:
 //!
 //! ```text
-//! cut --heal--> did the last body bring nothing? --yes--> the earlier wait continues: attempt_failed
-//!                        | no: a new wait
-//!                        v
-//!               on_attempt_due <----------- timer ------------- Waiting { at }
-//!                  | its place in the pace has come                   ^
-//!                  v                                                  | later, within heal_for
-//!                 ask --idle connection or connect--> send_request    |
-//!                                   |                     |           |
-//!                            connect_failed         no answer, 5xx -> attempt_failed
-//!                                   |                     |           |
-//!                                   +---------------------+           | heal_for is over
-//!                                                                     v
-//!                                                                  give_up
+//! cut --heal--> had the last body lasted? --no--> its wait goes on: a backoff ---> Waiting { at }
+//!                        | yes: a new wait                                            |    ^
+//!                        v                                                          timer  |
+//!                  on_attempt_due <---------------------------------------------------+    |
+//!                        | the queue of the upstream                                       |
+//!                        v                                                                 | within
+//!                      serve --its turn has come, or it is called up                       | heal_for
+//!                        v                                                                 |
+//!                       ask --idle connection or connect--> send_request                   |
+//!                                         |                     |                          |
+//!                                  connect_failed         no answer, 5xx ------> attempt_failed
+//!                                         |                     |                          |
+//!                                         +---------------------+                          | heal_for is over
+//!                                                                                          v
+//!                                                                                       give_up
 //! ```
 
-use crate::base::{Count, Tick};
+use crate::base::{Count, Span, Tick};
 use crate::http::{self, Method};
 use crate::machine::Machine;
 use crate::machine::conn::{Conn, Peer, Upstream, UpstreamState};
-use crate::machine::cx::Cx;
-use crate::machine::exchange::{Ending, Exchange, Phase};
+use crate::machine::cx::{After, Cx};
+use crate::machine::exchange::{Ending, Exchange, Exchanges, Phase};
 use crate::machine::io::{Close, Output};
-use crate::machine::keys::{ConnKey, ExchangeKey};
+use crate::machine::keys::{ConnKey, ExchangeKey, Timer};
 use crate::machine::notice::{ConnectError, Notice};
+use crate::machine::queue::Entry;
 use crate::machine::wait::Wait;
 
 /// Attempts.
 impl Machine {
-    /// Upstream cut a stream: asks for the rest. The client sees nothing of it.
+    /// Asks for the rest of a stream, either because upstream cut it, or because a client has come back for it. The
+    /// clients see nothing of it.
     pub(super) fn heal(&mut self, key: ExchangeKey) {
         let Self { cx, exchanges, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
-        if let (Some(stream), Some(wait)) = (x.stream(), x.phase.wait())
-            && stream.brought_nothing(cx.now)
-        {
-            x.phase = Phase::Waiting { wait, at: cx.now };
-            return self.attempt_failed(key, "upstream cut the stream again before an event came", true);
+        let (random, limit) = (cx.random.next(), cx.route(x.route()).heal_for);
+        let Some(stream) = x.stream() else { return };
+        let retry = stream.tracker.retry();
+        let (wait, at) = match x.phase {
+            Phase::Streaming { wait, .. } if !stream.was_steady(cx.now) => {
+                let mut wait = if stream.brought_events() { wait.anew(cx.now) } else { wait };
+                let at = wait.back_off(cx.now, wait.ends(cx.now, limit), random, retry);
+                (wait, at)
+            }
+            Phase::Streaming { .. } => {
+                let mut wait = Wait::new(cx.now);
+                let at = wait.begin(cx.now, limit, random, retry);
+                (wait, at)
+            }
+            // A client that comes back has waited by itself.
+            _ => (Wait::new(cx.now), cx.now),
+        };
+        if wait.ends(cx.now, limit) <= cx.now {
+            return self.give_up(key, 502, "upstream cut the stream again before an event came");
         }
-        x.phase = Phase::Waiting { wait: Wait::new(cx.now), at: cx.now };
-        cx.notice(Notice::HealBegan { target: x.target() });
-        self.on_attempt_due(key);
+        x.phase = Phase::Waiting { wait, at };
+        let target = x.target();
+        cx.notice(match wait.tries {
+            0 => Notice::HealBegan { target },
+            _ => {
+                let (why, next) = ("upstream cut the stream again before an event came".into(), at.since(cx.now));
+                Notice::AttemptFailed { target, why, next: Some(next) }
+            }
+        });
+        match at <= cx.now {
+            true => self.on_attempt_due(key),
+            false => x.arm(cx, key),
+        }
     }
 
-    /// The next attempt's time has come: makes it, or waits for its place in the upstream's pace. Places are taken
-    /// only now, so that streams which wait long do not hold up those that could be asked for at once.
+    /// The next attempt's time has come. The first attempt of a request is made now, others wait for their turn.
     pub(super) fn on_attempt_due(&mut self, key: ExchangeKey) {
         let Self { cx, exchanges, .. } = self;
-        let Some(x) = exchanges.get_mut(key) else { return };
-        let route = x.route();
-        let Phase::Waiting { wait, at } = &mut x.phase else { return };
-        let place = if wait.paced { cx.now } else { cx.paces[route].reserve(cx.now) };
-        if place <= cx.now {
+        let Some(x) = exchanges.get(key) else { return };
+        let Phase::Waiting { mut wait, .. } = x.phase else { return };
+        if wait.tries == 0 && x.stream().is_none() {
             return self.ask(key);
         }
-        (*at, wait.paced) = (place, true);
-        x.arm(cx, key);
+        let place = cx.queues.of(x.route());
+        wait.ticket = cx.queues.at(place).line_up(key, exchanges.len(), |entry| is_waiting(exchanges, entry));
+        if let Some(x) = exchanges.get_mut(key) {
+            x.phase = Phase::Waiting { wait, at: Tick::NEVER };
+        }
+        self.serve(place);
+    }
+
+    /// Lets the exchanges whose turn it is ask their upstream, once this reaction is over.
+    pub(super) fn serve(&mut self, place: usize) {
+        let Self { cx, exchanges, .. } = self;
+        let now = cx.now;
+        let may_ask = |entry| is_waiting(exchanges, entry) && asks_no_time(exchanges, entry.key, now);
+        while let Some(key) = cx.queues.at(place).next(now, may_ask) {
+            cx.after.push_back(After::Ask(key));
+        }
+        let queue = cx.queues.at(place);
+        let at = queue.next_at();
+        queue.alarm.set(&mut cx.wheel, at, Timer::Queue(place));
     }
 
     /// Makes an attempt: over an idle connection where that is safe, else over a new one.
@@ -76,7 +119,7 @@ impl Machine {
         let Some(x) = exchanges.get_mut(key) else { return };
         let route = x.route();
         let Some(wait) = x.phase.wait_mut() else { return };
-        wait.tries = wait.tries.saturating_add(1);
+        wait.begin_attempt(cx.now);
         let wait = *wait;
         let fresh_only = wait.tries > 1 || x.stream().is_some();
         if !fresh_only && let Some(conn) = conns.take_idle(route, x.request.may_repeat(), cx.now) {
@@ -99,7 +142,7 @@ impl Machine {
             reused: false,
             keep_alive: false,
             patient: false,
-            idle_since: cx.now,
+            since: cx.now,
         };
         let mut c = Conn::new(Peer::Upstream(upstream));
         c.exchange = Some(key);
@@ -137,13 +180,14 @@ impl Machine {
         let Some(mut wait) = x.phase.wait() else { return };
         write_request(x, cx, c);
         if !x.readers().head_sent && !x.is_stream_request() {
-            wait.since = cx.now;
+            wait.restart_clock(cx.now);
         }
         x.phase = Phase::Asked { wait, conn };
         let client = x.client();
         let patient = x.request.has_body && !x.has_begun();
         if let Some(u) = c.upstream_mut() {
             u.state = UpstreamState::Head;
+            u.since = cx.now;
             if std::mem::replace(&mut u.patient, patient) != patient {
                 cx.outputs.push_back(Output::BePatient { conn, patient });
             }
@@ -181,24 +225,43 @@ impl Machine {
         let may_wait = x.is_stream_request() || x.request.method == Method::Post;
         let host = &cx.route(x.route()).upstream.authority;
         let why = format!("upstream {host}: {why}");
-        self.attempt_failed(key, &why, may_wait);
+        self.attempt_failed(key, &why, may_wait, None);
     }
 
-    /// An attempt came to nothing, and its connection is gone: plans the next one, or ends the wait.
-    pub(super) fn attempt_failed(&mut self, key: ExchangeKey, why: &str, may_retry: bool) {
+    /// An attempt came to nothing, and its connection is gone: plans the next one, or ends the wait. `retry_after`: what
+    /// upstream asked for.
+    pub(super) fn attempt_failed(&mut self, key: ExchangeKey, why: &str, may_retry: bool, retry_after: Option<Span>) {
         let Self { cx, exchanges, .. } = self;
         let random = cx.random.next();
-        let Some(x) = exchanges.get_mut(key) else { return };
+        let Some(x) = exchanges.get(key) else { return };
         let Some(mut wait) = x.phase.wait() else { return };
+        let (route, live) = (x.route(), exchanges.len());
         let retry = x.stream().and_then(|stream| stream.tracker.retry());
-        let at = cx.now + wait.backoff(random, retry);
-        let next = (may_retry && at < wait.since + cx.route(x.route()).heal_for).then(|| at.since(cx.now));
-        wait.paced = false;
+        let ends = wait.ends(cx.now, cx.route(route).heal_for);
+        let at = wait.back_off(cx.now, ends, random, retry.max(retry_after));
+        let next = (may_retry && cx.now < ends).then(|| at.since(cx.now));
+        let queue = cx.queues.at(cx.queues.of(route));
+        queue.on_failure();
+        if next.is_some() {
+            wait.ticket = queue.fall_asleep(key, live, |entry| is_waiting(exchanges, entry));
+        }
+        let Some(x) = exchanges.get_mut(key) else { return };
         x.phase = Phase::Waiting { wait, at };
         cx.notice(Notice::AttemptFailed { target: x.target(), why: why.into(), next });
         match next {
             Some(_) => x.arm(cx, key),
             None => self.give_up(key, 502, why),
+        }
+    }
+
+    /// Upstream has answered an attempt of an exchange: those that wait since it was away are called up.
+    pub(super) fn upstream_is_back(&mut self, route: usize) {
+        let Self { cx, .. } = self;
+        let place = cx.queues.of(route);
+        let queue = cx.queues.at(place);
+        if queue.anyone_sleeps() {
+            queue.on_answer(cx.now, cx.random.next());
+            self.serve(place);
         }
     }
 
@@ -220,6 +283,18 @@ impl Machine {
             false => self.cut_readers(key),
         }
     }
+}
+
+/// Whether an entry of a queue is its exchange's last, and the exchange still waits.
+fn is_waiting(exchanges: &Exchanges, entry: Entry) -> bool {
+    let phase = exchanges.get(entry.key).map(|x| x.phase);
+    matches!(phase, Some(Phase::Waiting { wait, .. }) if wait.ticket == entry.ticket)
+}
+
+/// Whether upstream has not asked an exchange to wait for longer.
+fn asks_no_time(exchanges: &Exchanges, key: ExchangeKey, now: Tick) -> bool {
+    let wait = exchanges.get(key).and_then(|x| x.phase.wait());
+    wait.is_some_and(|wait| wait.not_before <= now)
 }
 
 fn write_request(x: &Exchange, cx: &Cx, c: &mut Conn) {

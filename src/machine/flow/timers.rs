@@ -1,4 +1,4 @@
-//! One timer a connection, one an exchange, one for all sessions: what takes too long.
+//! One timer a connection, one an exchange, one the queue of an upstream, one for all sessions: what takes too long.
 //!
 //! In: the time. Out: at or after a deadline, what is due is done.
 //! Law: a timer that fired is set again to a later time, or not at all.
@@ -19,6 +19,10 @@ impl Machine {
             match timer {
                 Timer::Conn(conn) => self.on_conn_timer(conn),
                 Timer::Exchange(key) => self.on_exchange_timer(key),
+                Timer::Queue(place) => {
+                    self.cx.queues.at(place).alarm.fired();
+                    self.serve(place);
+                }
                 Timer::Sessions => {
                     let gone = self.book.on_timer(&mut self.cx, &mut self.exchanges);
                     gone.into_iter().for_each(|key| self.drop_exchange(key));
@@ -62,7 +66,7 @@ impl Machine {
         let now = cx.now;
         if d.linger <= now {
             self.let_go(key);
-        } else if d.give_up <= now {
+        } else if d.give_up <= now && d.attempt > now {
             // `heal_for`, or the time for an answer, is over.
             match x.phase {
                 Phase::Asked { .. } => self.give_up(key, 504, "upstream did not answer in time"),

@@ -5,11 +5,12 @@
 //! what has come; a breach of HTTP by upstream is logged and counted, and ends as a failure or a cut, never as a clean
 //! end.
 
-use crate::base::Count;
+use crate::base::{Count, Span};
 use crate::config::Ids;
 use crate::http::{self, AtEof, BodyDecoder, BodyLength, HeadLimits, ResponseHead};
 use crate::machine::Machine;
 use crate::machine::conn::{Conn, Peer, UpstreamState};
+use crate::machine::cx::Cx;
 use crate::machine::exchange::{Ending, Exchange, Phase};
 use crate::machine::find::era::Era;
 use crate::machine::io::Close;
@@ -18,6 +19,7 @@ use crate::machine::notice::Notice;
 use crate::machine::room::NextRead;
 use crate::machine::stream::Body;
 use crate::machine::verdict::{Response, Situation, Verdict, verdict};
+use crate::machine::wait::STEADY;
 use crate::track::GapReason;
 
 /// MCP whose clients understand an event with an id and no data.
@@ -94,7 +96,9 @@ impl Machine {
                 u.keep_alive = head.keep_alive;
             }
         }
+        let (route, retry_after) = (x.route(), http::retry_after(&head.headers));
         let verdict = match judge(x, response) {
+            Verdict::Retry if cannot_be_held(x, cx, head.status, retry_after) => Verdict::Pass,
             Verdict::Stream if self.create_stream(key) => Verdict::Stream,
             // Who asked for a stream by name may be owed a gap or ids.
             Verdict::Stream if self.exchanges.get(key).is_some_and(|x| x.request.accepts_stream) => {
@@ -106,6 +110,9 @@ impl Machine {
             }
             verdict => verdict,
         };
+        if verdict != Verdict::Retry && head.status < 500 {
+            self.upstream_is_back(route);
+        }
         let Self { cx, conns, exchanges, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
         match verdict {
@@ -124,11 +131,8 @@ impl Machine {
             }
             Verdict::End => return self.end_stream(key, Ending::Clean),
             Verdict::Retry => {
-                if let Some(wait) = x.phase.wait_mut() {
-                    wait.retry_after = http::retry_after(&head.headers).unwrap_or_default();
-                }
                 conns.close(cx, conn, Close::Finish);
-                return self.attempt_failed(key, &format!("upstream answered {}", head.status), true);
+                return self.attempt_failed(key, &format!("upstream answered {}", head.status), true, retry_after);
             }
             Verdict::Refused => return self.on_cursor_refused(key, head.status),
             Verdict::Cut => return self.give_up(key, 502, &format!("upstream answered {}", head.status)),
@@ -389,15 +393,20 @@ impl Machine {
         let Self { cx, conns, exchanges, .. } = self;
         let Some(c) = conns.get(conn) else { return };
         let stale = c.input.is_empty() && c.upstream().is_some_and(|u| u.reused);
+        let was_slow = c.upstream().is_some_and(|u| cx.now.since(u.since) >= STEADY);
         conns.close(cx, conn, Close::Finish);
-        let Some(x) = exchanges.get(key) else { return };
+        let Some(x) = exchanges.get_mut(key) else { return };
         if stale && x.request.may_repeat() {
             // Upstream closed an idle connection while the request travelled: it has not been served.
             return self.ask(key);
         }
         // A POST that is being healed is asked for by GET, which may be repeated.
         let may_retry = x.can_heal();
-        self.attempt_failed(key, "upstream closed the connection without an answer", may_retry);
+        if let Some(wait) = x.phase.wait_mut().filter(|_| was_slow) {
+            // Upstream was there all the time. Only now it is away.
+            wait.restart_clock(cx.now);
+        }
+        self.attempt_failed(key, "upstream closed the connection without an answer", may_retry, None);
     }
 
     pub(super) fn on_upstream_silent(&mut self, key: ExchangeKey) {
@@ -467,6 +476,14 @@ impl Machine {
         cx.notice(Notice::NotHealed { target: x.target(), why });
         self.end_stream(key, Ending::Cut);
     }
+}
+
+/// Whether upstream asks a client that has no head yet to come back after a longer time than it may be held for. Then it
+/// is told so, as it would be without segno.
+fn cannot_be_held(x: &Exchange, cx: &Cx, status: u16, retry_after: Option<Span>) -> bool {
+    let Some(wait) = x.phase.wait() else { return false };
+    let ends = wait.ends(cx.now, cx.route(x.route()).heal_for);
+    status == 503 && x.stream().is_none() && retry_after.is_some_and(|asked| asked > ends.since(cx.now))
 }
 
 /// What a response means for an exchange.

@@ -193,11 +193,15 @@ impl Stream {
         self.tracker.position() == Position::Block
     }
 
-    /// Whether the body that was cut was short and brought no event. If that did not count as a failure, an upstream
-    /// that hangs up after each head would be asked for ever, without a pause.
-    pub(super) fn brought_nothing(&self, now: Tick) -> bool {
-        let (began, events) = self.body_began;
-        self.tracker.received().seq == events && now.since(began) < STEADY
+    /// Whether the body that was cut had lasted. If a short one did not count as a failure, an upstream that hangs up
+    /// after each head, or after each event, would be asked for ever without a pause.
+    pub(super) fn was_steady(&self, now: Tick) -> bool {
+        now.since(self.body_began.0) >= STEADY
+    }
+
+    /// Whether the body that was cut brought an event.
+    pub(super) fn brought_events(&self) -> bool {
+        self.tracker.received().seq != self.body_began.1
     }
 
     /// All readers have everything, and yet there is no room: the budget of all logs is used up, and the log holds a

@@ -41,13 +41,79 @@ fn a_held_stream_that_was_not_opened_is_reset() {
 }
 
 #[test]
-fn a_held_stream_of_a_silent_upstream_is_opened_and_then_cut() {
+fn a_held_stream_of_a_slow_upstream_is_opened_and_waits_for_as_long_as_its_connection_lives() {
     let mut w = world();
     let c = w.client_with(GET_STREAM);
     w.pass_secs(4);
     assert_eq!((w.status(c), w.ups.len()), (200, 1));
-    w.pass_secs(57);
+    w.pass_secs(600);
+    assert_eq!((w.state(c), w.ups.len(), w.heartbeats(c)), (State::Open, 1, 41), "slow is not away");
+    w.say(w.up(0), &format!("{STREAM}{}", chunk(&event(1))));
+    assert_eq!(w.events(c), event(1));
+}
+
+#[test]
+fn a_slow_upstream_that_goes_away_in_the_end_is_waited_for_from_then_on() {
+    let mut w = world();
+    let c = w.client_with(GET_STREAM);
+    w.pass_secs(100);
+    w.dial = Dial::Refuse;
+    w.fin(w.up(0));
+    w.pass_secs(55);
+    assert_eq!((w.state(c), w.ups.len() > 5), (State::Open, true));
+    w.pass_secs(6);
     assert_eq!((w.body(c).1, w.state(c)), (false, State::Closed));
+}
+
+#[test]
+fn a_heal_waits_for_a_slow_upstream() {
+    let mut w = world();
+    let (c, u) = w.streaming();
+    w.fin(u);
+    w.pass_secs(300);
+    assert_eq!((w.state(c), w.ups.len()), (State::Open, 2));
+    w.say(w.up(1), &format!("{STREAM}{}", chunk(&event(2))));
+    assert_eq!(w.events(c), event(1) + &event(2));
+}
+
+#[test]
+fn the_last_attempt_is_made_in_time_where_upstream_asks_for_more() {
+    let mut w = world();
+    let (c, u) = w.streaming();
+    w.pass_secs(5);
+    w.fin(u);
+    w.say(w.up(1), "HTTP/1.1 503 Later\r\nRetry-After: 300\r\nContent-Length: 0\r\n\r\n");
+    w.pass_ms(59_800);
+    assert_eq!((w.ups.len(), w.state(c)), (2, State::Open));
+    w.pass_ms(200);
+    assert_eq!(w.ups.len(), 3, "upstream may be back by now");
+    w.say(w.up(2), &format!("{STREAM}{}", chunk(&event(2))));
+    assert_eq!(w.events(c), event(1) + &event(2));
+}
+
+#[test]
+fn a_last_attempt_that_fails_ends_the_wait() {
+    let mut w = world();
+    let (c, u) = w.streaming();
+    w.say(u, &chunk("retry: 3600000\n\n"));
+    w.pass_secs(5);
+    w.dial = Dial::Refuse;
+    w.fin(u);
+    w.pass_secs(59);
+    assert_eq!((w.ups.len(), w.state(c)), (1, State::Open));
+    w.pass_secs(1);
+    assert_eq!(w.ups.len(), 2);
+    w.pass_secs(61);
+    assert_eq!((w.ups.len(), w.body(c).1, w.state(c)), (3, false, State::Closed));
+}
+
+#[test]
+fn a_busy_upstream_that_asks_for_more_time_than_a_client_is_held_is_heard() {
+    let mut w = world();
+    let c = w.client_with(GET_STREAM);
+    w.say(w.up(0), "HTTP/1.1 503 Later\r\nRetry-After: 120\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!((w.status(c), w.ups.len()), (503, 1));
+    assert!(w.wire(c).contains("Retry-After: 120\r\n"));
 }
 
 #[test]

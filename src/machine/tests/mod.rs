@@ -14,6 +14,7 @@ mod heads;
 mod healing;
 mod holding;
 mod mutations;
+mod pacing;
 mod passing;
 mod places;
 mod refusing;

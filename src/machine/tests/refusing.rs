@@ -75,7 +75,7 @@ fn a_cursor_that_no_log_can_hold_is_asked_for_again_until_an_event_has_come() {
     assert!(w.wire(u).contains(&long));
     w.say(u, &format!("{STREAM}{}", chunk(&event(7))));
     w.rst(u);
-    w.pass_ms(100);
+    w.pass_secs(6);
     let u = w.last_up();
     assert!(w.wire(u).ends_with("Last-Event-ID: 7\r\n\r\n") && !w.wire(u).contains(&long));
     assert_eq!(w.events(c), event(7));

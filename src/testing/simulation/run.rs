@@ -11,7 +11,7 @@ use crate::base::{Random, Span};
 use crate::config::{Config, Dedup, Limits, LingerFull, Persist, Route, Share, Upstream};
 use crate::machine::Input;
 use crate::testing::wire::chunk;
-use crate::testing::world::{Dial, World, world_from};
+use crate::testing::world::{Dial, Said, World, world_from};
 use std::collections::{HashMap, HashSet};
 
 /// Clients of a run. Those with the same owner are one principal.
@@ -109,7 +109,7 @@ impl Run {
                 if let Some(u) = self.live_feed(a) {
                     // Without chunks, a close between two events is a clean end.
                     let chunked = self.feeds.get(&u).is_some_and(|feed| feed.chunked);
-                    if b % 2 == 0 || !chunked { self.w.rst(u) } else { self.w.fin(u) }
+                    if b % 2 == 0 || !chunked { self.w.hear(u, Said::Reset) } else { self.w.hear(u, Said::Eof) }
                 }
             }
             What::Tear => self.tear(a, b),
@@ -398,7 +398,7 @@ impl Run {
                     self.w.say(u, "0\r\n\r\n");
                 }
                 if self.w.is_live(u) {
-                    self.w.fin(u);
+                    self.w.hear(u, Said::Eof);
                 }
                 return;
             }
@@ -431,7 +431,7 @@ impl Run {
         self.w.say(u, &text[..at]);
         if self.w.is_live(u) {
             // Without chunks, a close between two events is a clean end, and so no tear.
-            if b.is_multiple_of(2) || !feed.chunked { self.w.rst(u) } else { self.w.fin(u) }
+            if b.is_multiple_of(2) || !feed.chunked { self.w.hear(u, Said::Reset) } else { self.w.hear(u, Said::Eof) }
         }
     }
 }

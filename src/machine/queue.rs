@@ -1,0 +1,258 @@
+//! Attempts that wait for their turn at one upstream: those that are due, and those that back off.
+//!
+//! In: exchanges that want to ask again, answers and failures of the upstream, the time. Out: whose turn it is, and when
+//! the next turn comes.
+//! Laws: a place in the pace is taken when it is used, and for an exchange that still waits; who is due first is asked
+//! first; an exchange that ends leaves in constant time, since its entry is passed over when its turn comes.
+//!
+//! ```text
+//!            due                 its turn
+//! heal --------------> line ------------------> ask --no answer--> asleep
+//!                       ^                        ^                   |  |
+//!                       +------- its own timer --|-------------------+  |
+//!                                                +-- upstream answers --+
+//!                                                    another: called up
+//! ```
+//!
+//! An upstream that was away and answers one exchange will probably answer the others, too. So those that back off are
+//! called up: evenly spaced and behind all that are due, beginning at a random time, and only until an attempt fails.
+
+use super::keys::{Alarm, ExchangeKey};
+use super::wait::Pace;
+use crate::base::{Span, Tick};
+use crate::config::Route;
+use std::collections::VecDeque;
+
+/// The time within which calling up begins.
+const CALL_WITHIN: Span = Span::from_millis(100);
+
+/// Entries of ended exchanges that are kept beside those of exchanges that live.
+const SLACK: usize = 64;
+
+/// The attempts at one upstream.
+#[derive(Debug)]
+pub(super) struct Queue {
+    pace: Pace,
+    /// Attempts that are due.
+    line: VecDeque<Entry>,
+    /// Attempts that back off, since upstream was away.
+    asleep: VecDeque<Entry>,
+    /// From when on those that back off are called up.
+    calls_from: Option<Tick>,
+    pub(super) alarm: Alarm,
+    tickets: u32,
+}
+
+/// An exchange in one of the two lists. Its last entry counts, whose ticket is the one that it holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Entry {
+    pub(super) key: ExchangeKey,
+    pub(super) ticket: u32,
+}
+
+/// All upstreams' queues. Routes with the same upstream share one.
+#[derive(Debug)]
+pub(super) struct Queues {
+    all: Vec<Queue>,
+    /// The place of each route's queue.
+    by_route: Box<[usize]>,
+}
+
+impl Queues {
+    /// The queues of these routes' upstreams. An upstream is asked at the lowest rate of its routes.
+    pub(super) fn new(routes: &[Route]) -> Self {
+        let mut hosts = Vec::new();
+        let mut all: Vec<(u32, Queue)> = Vec::new();
+        let by_route = routes.iter().map(|route| {
+            let host = (&route.upstream.host, route.upstream.port);
+            let at = hosts.iter().position(|known| *known == host).unwrap_or_else(|| {
+                hosts.push(host);
+                all.push((u32::MAX, Queue::new(route.heal_rate)));
+                hosts.len() - 1
+            });
+            if route.heal_rate < all[at].0 {
+                all[at] = (route.heal_rate, Queue::new(route.heal_rate));
+            }
+            at
+        });
+        let by_route = by_route.collect();
+        Self { all: all.into_iter().map(|(_, queue)| queue).collect(), by_route }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// The place of a route's queue.
+    pub(super) fn of(&self, route: usize) -> usize {
+        self.by_route[route]
+    }
+
+    pub(super) fn at(&mut self, place: usize) -> &mut Queue {
+        &mut self.all[place]
+    }
+
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn is_timed(&self, route: usize) -> bool {
+        self.all[self.of(route)].alarm.is_set()
+    }
+}
+
+impl Queue {
+    fn new(rate: u32) -> Self {
+        Self {
+            pace: Pace::new(rate),
+            line: VecDeque::new(),
+            asleep: VecDeque::new(),
+            calls_from: None,
+            alarm: Alarm::default(),
+            tickets: 0,
+        }
+    }
+
+    /// An attempt is due. Returns the exchange's ticket.
+    pub(super) fn line_up(&mut self, key: ExchangeKey, live: usize, waits: impl Fn(Entry) -> bool) -> u32 {
+        self.tickets = self.tickets.wrapping_add(1);
+        push(&mut self.line, Entry { key, ticket: self.tickets }, live, waits);
+        self.tickets
+    }
+
+    /// An exchange backs off, and may be called up. Returns its ticket.
+    pub(super) fn fall_asleep(&mut self, key: ExchangeKey, live: usize, waits: impl Fn(Entry) -> bool) -> u32 {
+        self.tickets = self.tickets.wrapping_add(1);
+        push(&mut self.asleep, Entry { key, ticket: self.tickets }, live, waits);
+        self.tickets
+    }
+
+    /// Whether anyone backs off and can be called up.
+    pub(super) fn anyone_sleeps(&self) -> bool {
+        !self.asleep.is_empty()
+    }
+
+    /// Upstream has answered an attempt: calls up those that back off.
+    pub(super) fn on_answer(&mut self, now: Tick, random: u64) {
+        if self.calls_from.is_none() && !self.asleep.is_empty() {
+            let within = u128::from(CALL_WITHIN.micros() + 1);
+            self.calls_from = Some(now + Span::from_micros((u128::from(random) * within >> 64) as u64));
+        }
+    }
+
+    /// An attempt has failed: whoever backs off goes on doing so.
+    pub(super) fn on_failure(&mut self) {
+        self.calls_from = None;
+    }
+
+    /// The exchange whose turn it is now, if there is one. `waits`: whether an entry's exchange still waits for it.
+    pub(super) fn next(&mut self, now: Tick, waits: impl Fn(Entry) -> bool) -> Option<ExchangeKey> {
+        while !self.line.is_empty() && self.pace.is_free(now) {
+            let entry = self.line.pop_front().filter(|entry| waits(*entry));
+            if let Some(entry) = entry {
+                self.pace.take(now);
+                return Some(entry.key);
+            }
+        }
+        while self.line.is_empty() && self.calls_at().is_some_and(|at| at <= now) {
+            let entry = self.asleep.pop_front().filter(|entry| waits(*entry));
+            if let Some(entry) = entry {
+                self.pace.take(now);
+                return Some(entry.key);
+            }
+        }
+        if self.asleep.is_empty() {
+            self.calls_from = None;
+        }
+        None
+    }
+
+    /// When the next turn comes; [`Tick::NEVER`] if nobody waits for one.
+    pub(super) fn next_at(&self) -> Tick {
+        match self.line.is_empty() {
+            false => self.pace.free_at(),
+            true => self.calls_at().unwrap_or(Tick::NEVER),
+        }
+    }
+
+    /// When the next one is called up.
+    fn calls_at(&self) -> Option<Tick> {
+        let from = self.calls_from.filter(|_| !self.asleep.is_empty())?;
+        Some(from.max(self.pace.even_at()))
+    }
+}
+
+/// Adds an entry. Where most entries are of exchanges that have ended, those leave: so a list stays within twice the
+/// number of exchanges, and each entry costs constant work on average.
+fn push(list: &mut VecDeque<Entry>, entry: Entry, live: usize, waits: impl Fn(Entry) -> bool) {
+    if list.len() >= 2 * live + SLACK {
+        list.retain(|entry| waits(*entry));
+    }
+    list.push_back(entry);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Upstream;
+
+    const NOW: Tick = Tick::from_millis(5_000);
+
+    fn key(n: u64) -> ExchangeKey {
+        ExchangeKey::from_bits(n)
+    }
+
+    #[test]
+    fn who_is_due_first_is_asked_first_and_who_has_ended_takes_no_place() {
+        let mut queue = Queue::new(2);
+        for n in 0..6 {
+            queue.line_up(key(n), 6, |_| true);
+        }
+        let odd = |entry: Entry| entry.key.to_bits() % 2 == 1;
+        assert_eq!([queue.next(NOW, odd), queue.next(NOW, odd)], [Some(key(1)), Some(key(3))]);
+        assert_eq!((queue.next(NOW, odd), queue.next_at()), (None, NOW + Span::from_millis(500)));
+        assert_eq!(queue.next(queue.next_at(), odd), Some(key(5)));
+        assert_eq!((queue.next(NOW, odd), queue.next_at()), (None, Tick::NEVER));
+    }
+
+    #[test]
+    fn an_answer_calls_up_those_that_back_off_evenly_and_a_failure_ends_that() {
+        let mut queue = Queue::new(10);
+        for n in 0..5 {
+            queue.fall_asleep(key(n), 5, |_| true);
+        }
+        assert_eq!((queue.next(NOW, |_| true), queue.next_at()), (None, Tick::NEVER));
+        queue.on_answer(NOW, u64::MAX);
+        assert_eq!(queue.next_at(), NOW + CALL_WITHIN);
+        let mut at = queue.next_at();
+        for n in 0..3 {
+            assert_eq!(queue.next(at, |_| true), Some(key(n)));
+            assert_eq!(queue.next(at, |_| true), None, "no burst");
+            at = at + Span::from_millis(100);
+            assert_eq!(queue.next_at(), at);
+        }
+        queue.on_failure();
+        assert_eq!((queue.next(at, |_| true), queue.next_at()), (None, Tick::NEVER));
+    }
+
+    #[test]
+    fn entries_of_the_ended_do_not_pile_up() {
+        let mut queue = Queue::new(1);
+        for n in 0..10_000 {
+            queue.line_up(key(n), 3, |entry| entry.key.to_bits() > n - n.min(3));
+            assert!(queue.line.len() <= 2 * 3 + SLACK + 1);
+        }
+    }
+
+    #[test]
+    fn routes_of_one_upstream_share_its_queue_at_the_lowest_rate() {
+        let route = |url: &str, heal_rate| Route {
+            heal_rate,
+            ..Route::new(Upstream::parse(url).unwrap_or_else(|e| panic!("{e}")))
+        };
+        let routes = [route("http://a:1", 50), route("http://b:1", 50), route("http://a:1/base", 1)];
+        let mut queues = Queues::new(&routes);
+        assert_eq!((queues.len(), [0, 1, 2].map(|route| queues.of(route))), (2, [0, 1, 0]));
+        let queue = queues.at(0);
+        queue.line_up(key(1), 2, |_| true);
+        queue.line_up(key(2), 2, |_| true);
+        assert_eq!([queue.next(NOW, |_| true), queue.next(NOW, |_| true)], [Some(key(1)), None]);
+    }
+}
