@@ -15,13 +15,13 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use segno::base::Count;
 use segno::config::{Route, Upstream};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
-use support::{Door, End, PATIENCE, Proxy, Script, events, noise, until};
+use support::{Door, End, PATIENCE, Proxy, Script, events, noise};
 
 /// A certificate authority, and a file that holds its certificate.
 struct Authority {
@@ -305,23 +305,46 @@ fn an_upstream_without_tls_is_a_502() {
     let proxy = authority.proxy_to("127.0.0.1", script.address().port());
     let mut client = proxy.client();
     client.get("/");
-    assert_eq!(client.answer().status, 502);
+    let answer = client.answer();
+    assert_eq!(answer.status, 502);
+    assert!(answer.text().contains("it does not speak TLS on this port"), "{}", answer.text());
     script.end();
 }
 
 #[test]
-fn a_wrong_certificate_cuts_a_held_stream_only_when_the_time_to_heal_is_over() {
+fn a_wrong_certificate_is_told_at_once_to_a_client_that_asks_for_a_stream() {
     let (authority, other) = (Authority::new(), Authority::new());
     let server = other.server("127.0.0.1");
-    let script = Script::run(move |door| refusing(door, &server, 2));
-    let address = SocketAddr::from(([127, 0, 0, 1], script.address().port()));
-    let mut route = Route::new(Upstream::parse(&format!("https://{address}")).unwrap());
-    route.upstream_ca = Some(authority.file.clone());
-    route.heal_for = segno::base::Span::from_secs(2);
-    let proxy = Proxy::of(route);
+    let script = Script::run(move |door| refusing(door, &server, 1));
+    let proxy = authority.proxy_to("127.0.0.1", script.address().port());
     let mut client = proxy.client();
     client.get_events("/");
+    let answer = client.answer();
+    assert_eq!(answer.status, 502);
+    assert!(answer.text().contains("its TLS certificate is not accepted"), "{}", answer.text());
     script.end();
-    assert_eq!(client.until_gone(), b"");
-    until("the failure is counted", || proxy.count(Count::HealsFailed) == 1);
+}
+
+#[test]
+fn an_open_stream_outlasts_a_certificate_that_is_wrong_for_a_while() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let (server, wrong) = (authority.server("127.0.0.1"), other.server("127.0.0.1"));
+    let script = Script::run(move |door| {
+        let mut first = TlsPeer::accept(door, &server);
+        first.head();
+        first.begin_stream();
+        first.send_chunk(events(1..=2));
+        drop(first);
+        refusing(door, &wrong, 2);
+        let mut second = TlsPeer::accept(door, &server);
+        assert!(second.head().contains("\r\nLast-Event-ID: 2\r\n"));
+        second.begin_stream();
+        second.send_chunk(events(3..=4));
+        second.send("0\r\n\r\n");
+    });
+    let proxy = authority.proxy_to("127.0.0.1", script.address().port());
+    let mut client = proxy.client();
+    client.open_events("/");
+    assert_eq!((client.rest(), client.text()), (End::Whole, events(1..=4).as_str()));
+    script.end();
 }

@@ -30,7 +30,13 @@ pub enum ConnectError {
     Unreachable,
     /// Nothing came back in time.
     TimedOut,
-    /// The TLS handshake failed.
+    /// The connection ended before the TLS handshake did.
+    HandshakeCut,
+    /// The certificate is not trusted or not valid.
+    Certificate,
+    /// What came back is not TLS.
+    NotTls,
+    /// The two sides could not agree on TLS.
     Tls,
     /// Out of file descriptors.
     NoDescriptor,
@@ -38,14 +44,24 @@ pub enum ConnectError {
     Local,
 }
 
+impl ConnectError {
+    /// Whether something is wrong that does not pass by itself, as opposed to an upstream that is away.
+    pub(super) fn is_wrong(self) -> bool {
+        matches!(self, Self::Certificate | Self::NotTls | Self::Tls)
+    }
+}
+
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Unresolved => "its name has no address",
+            Self::Unresolved => "its name could not be resolved to an address",
             Self::Refused => "connection refused",
             Self::Unreachable => "unreachable",
             Self::TimedOut => "timed out",
-            Self::Tls => "the TLS handshake failed",
+            Self::HandshakeCut => "the connection ended inside the TLS handshake",
+            Self::Certificate => "its TLS certificate is not accepted",
+            Self::NotTls => "it does not speak TLS on this port",
+            Self::Tls => "it refused the TLS handshake",
             Self::NoDescriptor => "no file descriptor is left on this machine",
             Self::Local => "out of resources on this machine",
         })
@@ -229,7 +245,10 @@ mod tests {
     #[test]
     fn each_reason_why_upstream_cannot_be_reached_has_words_of_its_own() {
         use ConnectError::*;
-        let words = [Unresolved, Refused, Unreachable, TimedOut, Tls, NoDescriptor, Local].map(|why| why.to_string());
-        assert_eq!(std::collections::HashSet::from(words).len(), 7);
+        let away = [Unresolved, Refused, Unreachable, TimedOut, HandshakeCut, NoDescriptor, Local];
+        let wrong = [Certificate, NotTls, Tls];
+        assert!(wrong.iter().all(|why| why.is_wrong()) && !away.iter().any(|why| why.is_wrong()));
+        let words: std::collections::HashSet<_> = away.iter().chain(&wrong).map(ToString::to_string).collect();
+        assert_eq!(words.len(), 10);
     }
 }

@@ -133,7 +133,7 @@ impl Queue {
     pub(super) fn on_answer(&mut self, now: Tick, random: u64) {
         if self.calls_from.is_none() && !self.asleep.is_empty() {
             let within = u128::from(CALL_WITHIN.micros() + 1);
-            self.calls_from = Some(now + Span::from_micros((u128::from(random) * within >> 64) as u64));
+            self.calls_from = Some(now + Span::from_micros(((u128::from(random) * within) >> 64) as u64));
         }
     }
 

@@ -175,10 +175,10 @@ impl Connecting {
             #[cfg(feature = "tls")]
             Io::Tls(t) => t.handshake().map_err(|e| {
                 let upstream = &self.config.routes[route].upstream;
-                let what =
-                    format_args!("TLS with {upstream}: {e}; its next address is tried, or the attempt has failed");
+                let (why, words) = tls::in_words(&e);
+                let what = format_args!("TLS with {upstream}: {words}; trying its next address, if there is one");
                 lines.warn(what, now);
-                ConnectError::Tls
+                why
             }),
             Io::Plain(_) => s.connect_state(),
         };

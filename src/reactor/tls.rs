@@ -6,9 +6,10 @@
 //! alone.
 
 use crate::config::{Config, Scheme};
+use crate::machine::ConnectError;
 use mio::net::TcpStream;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::{AlertDescription, CertificateError, ClientConfig, ClientConnection, RootCertStore};
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
 use std::path::{Path, PathBuf};
@@ -96,6 +97,44 @@ impl Dialer {
             ClientConnection::new(Arc::clone(&self.config), self.name.clone()).map_err(io::Error::other)?;
         session.set_buffer_limit(Some(HELD));
         Ok(Tls { session, stream })
+    }
+}
+
+/// Why a handshake failed, for the machine and for a person.
+pub(super) fn in_words(e: &io::Error) -> (ConnectError, String) {
+    use CertificateError as Bad;
+    use rustls::Error as Tls;
+    let Some(inner) = e.get_ref().and_then(|inner| inner.downcast_ref::<Tls>()) else {
+        return (ConnectError::HandshakeCut, format!("the connection ended inside the handshake ({e})"));
+    };
+    match inner {
+        Tls::InvalidCertificate(bad) => {
+            let words = match bad {
+                Bad::Expired | Bad::ExpiredContext { .. } => {
+                    "its certificate has expired, or this machine's clock is wrong"
+                }
+                Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
+                    "its certificate is not valid yet, or this machine's clock is wrong"
+                }
+                Bad::UnknownIssuer => {
+                    "nobody whom segno trusts has signed its certificate; `upstream_ca` names a file of further \
+                     certificates to trust"
+                }
+                Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
+                    "its certificate is for another name than `upstream` has"
+                }
+                _ => "its certificate is not accepted; `upstream_ca` names a file of certificates to trust",
+            };
+            (ConnectError::Certificate, format!("{words} ({bad})"))
+        }
+        Tls::InvalidMessage(_) => {
+            let words = "what came back is not TLS; if the port is for plain HTTP, write `http://` in `upstream`";
+            (ConnectError::NotTls, format!("{words} ({inner})"))
+        }
+        Tls::AlertReceived(AlertDescription::InternalError | AlertDescription::UserCanceled) => {
+            (ConnectError::HandshakeCut, format!("it broke the handshake off ({inner})"))
+        }
+        _ => (ConnectError::Tls, format!("no handshake is possible ({inner})")),
     }
 }
 

@@ -21,6 +21,8 @@ pub(crate) const SECRET: &str = "hush-hush";
 pub(crate) enum Dial {
     Accept,
     Refuse,
+    /// Something is wrong with it, such as its certificate.
+    Wrong,
     Hang,
 }
 
@@ -74,7 +76,7 @@ pub(crate) struct World {
     pub(crate) what: String,
     pub(crate) flushing: VecDeque<usize>,
     pub(crate) reading: VecDeque<usize>,
-    pub(crate) news: VecDeque<(ConnKey, bool)>,
+    pub(crate) news: VecDeque<(ConnKey, Option<ConnectError>)>,
     /// Whether all is checked whenever nothing moves. The cost grows with the number of exchanges.
     pub(crate) checks: bool,
     /// What was done so far.
@@ -159,9 +161,11 @@ impl World {
                 self.trace.output(&output);
                 self.carry_out(output);
             }
-            if let Some((conn, stands)) = self.news.pop_front() {
-                let why = ConnectError::Refused;
-                let input = if stands { Input::Connected { conn } } else { Input::ConnectFailed { conn, why } };
+            if let Some((conn, failed)) = self.news.pop_front() {
+                let input = match failed {
+                    None => Input::Connected { conn },
+                    Some(why) => Input::ConnectFailed { conn, why },
+                };
                 self.machine.handle(input, self.now);
             } else if let Some(end) = self.flushing.pop_front() {
                 self.write(end);
@@ -180,8 +184,9 @@ impl World {
                 self.dialled.push(self.now);
                 self.add(conn, self.dial == Dial::Accept);
                 match self.dial {
-                    Dial::Accept => self.news.push_back((conn, true)),
-                    Dial::Refuse => self.news.push_back((conn, false)),
+                    Dial::Accept => self.news.push_back((conn, None)),
+                    Dial::Refuse => self.news.push_back((conn, Some(ConnectError::Refused))),
+                    Dial::Wrong => self.news.push_back((conn, Some(ConnectError::Certificate))),
                     Dial::Hang => {}
                 }
             }

@@ -224,8 +224,26 @@ impl Machine {
         let Some((key, x)) = key.and_then(|key| Some((key, exchanges.get_mut(key)?))) else { return };
         let may_wait = x.is_stream_request() || x.request.method == Method::Post;
         let host = &cx.route(x.route()).upstream.authority;
+        let is_wrong = why.is_wrong() && !x.readers().head_sent && !x.has_begun();
         let why = format!("upstream {host}: {why}");
+        if is_wrong {
+            return self.refuse(key, &why);
+        }
         self.attempt_failed(key, &why, may_wait, None);
+    }
+
+    /// Something is wrong with upstream that does not pass by itself: tells the clients, which have had nothing yet. A
+    /// stream that has begun is kept for as long as a heal may take, since a certificate may be on its way.
+    fn refuse(&mut self, key: ExchangeKey, why: &str) {
+        let Some(x) = self.exchanges.get(key) else { return };
+        self.cx.notice(Notice::AttemptFailed { target: x.target(), why: why.into(), next: None });
+        self.cx.counts.one(Count::UpstreamFailures);
+        if x.readers().only().is_some() {
+            return self.fail(key, 502, why);
+        }
+        let clients: Vec<ConnKey> = x.readers().iter().map(|(_, reader)| reader.client).collect();
+        self.drop_exchange(key);
+        clients.into_iter().for_each(|client| self.conns.answer_and_close(&mut self.cx, client, 502, why, &[]));
     }
 
     /// An attempt came to nothing, and its connection is gone: plans the next one, or ends the wait. `retry_after`: what

@@ -267,6 +267,44 @@ fn an_upstream_that_says_nothing_and_closes_is_a_502() {
 }
 
 #[test]
+fn what_is_wrong_with_an_upstream_is_told_at_once() {
+    for request in [GET, GET_STREAM, POST] {
+        let mut w = world();
+        w.dial = Dial::Wrong;
+        let c = w.client_with(request);
+        assert_eq!((w.status(c), w.ups.len()), (502, 1), "{request}");
+        assert!(w.wire(c).contains("its TLS certificate is not accepted"));
+    }
+}
+
+#[test]
+fn all_that_share_a_request_are_told_what_is_wrong() {
+    let mut w = world_with(|r, _| r.share = crate::config::Share::Principal);
+    w.dial = Dial::Hang;
+    let clients = [0; 3].map(|_| w.client_with(GET_STREAM));
+    assert_eq!(w.ups.len(), 1);
+    w.dial = Dial::Wrong;
+    let first = w.ends[w.up(0)].key;
+    w.news.push_back((first, Some(crate::machine::ConnectError::Certificate)));
+    w.pump();
+    assert_eq!(clients.map(|c| w.status(c)), [502; 3]);
+}
+
+#[test]
+fn a_stream_that_has_begun_outlasts_a_certificate_that_is_wrong_for_a_while() {
+    let mut w = world();
+    let (c, u) = w.streaming();
+    w.dial = Dial::Wrong;
+    w.fin(u);
+    w.pass_secs(30);
+    assert!(w.state(c) == State::Open && w.ups.len() > 5);
+    w.dial = Dial::Accept;
+    w.pass_secs(6);
+    w.say(w.last_up(), &format!("{STREAM}{}", chunk(&event(2))));
+    assert_eq!(w.events(c), event(1) + &event(2));
+}
+
+#[test]
 fn a_stream_request_with_a_body_is_not_asked_again() {
     let mut w = world();
     let c = w.client_with("GET / HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\nContent-Length: 2\r\n\r\nhi");
