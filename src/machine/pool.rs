@@ -168,7 +168,7 @@ impl Conns {
 
     /// The connection to upstream that has been idle for longest.
     pub(super) fn oldest_idle(&self) -> Option<ConnKey> {
-        let since = |conn: &ConnKey| Some((self.table.get(*conn)?.upstream()?.idle_since, *conn));
+        let since = |conn: &ConnKey| Some((self.table.get(*conn)?.upstream()?.since, *conn));
         let first = self.idle.iter().filter_map(|route| since(route.first()?));
         first.min_by_key(|(since, _)| *since).map(|(_, conn)| conn)
     }

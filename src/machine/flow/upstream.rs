@@ -97,8 +97,9 @@ impl Machine {
             }
         }
         let (route, retry_after) = (x.route(), http::retry_after(&head.headers));
+        let is_held_too_long = cannot_be_held(x, cx, head.status, retry_after);
         let verdict = match judge(x, response) {
-            Verdict::Retry if cannot_be_held(x, cx, head.status, retry_after) => Verdict::Pass,
+            Verdict::Retry if is_held_too_long => Verdict::Pass,
             Verdict::Stream if self.create_stream(key) => Verdict::Stream,
             // Who asked for a stream by name may be owed a gap or ids.
             Verdict::Stream if self.exchanges.get(key).is_some_and(|x| x.request.accepts_stream) => {
@@ -113,8 +114,7 @@ impl Machine {
         if verdict != Verdict::Retry && head.status < 500 {
             self.upstream_is_back(route);
         }
-        let Self { cx, conns, exchanges, .. } = self;
-        let Some(x) = exchanges.get_mut(key) else { return };
+        let Self { cx, conns, .. } = self;
         match verdict {
             Verdict::Stream => self.begin_stream(key, conn, head),
             Verdict::Pass => {
