@@ -27,6 +27,7 @@ fn a_stream_that_is_cut_and_healed_is_named_without_its_query() {
     w.fin(w.last_up());
     w.say(w.last_up(), &format!("{STREAM}{}", chunk(&event(2))));
     w.fin(w.last_up());
+    w.pass_secs(1);
     w.say(w.last_up(), "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
     assert!(matches!(w.state(c), State::Closed | State::Reset));
     assert_shown(&w, 5);
