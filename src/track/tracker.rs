@@ -176,6 +176,13 @@ impl Tracker {
         if self.bom.held() > 0 { Position::Block } else { self.scanner.position() }
     }
 
+    /// Whether the received bytes end with a line.
+    pub fn ends_with_line(&self) -> bool {
+        let log = &self.ledger.log;
+        let last = log.end().checked_sub(1).and_then(|last| log.byte(last));
+        self.bom.held() == 0 && matches!(last, Some(b'\n' | b'\r'))
+    }
+
     /// Adds a gap event to the log, after the received mark and before a block that has not ended. False: an oversize
     /// block is open, and nothing can be stated inside it.
     pub fn state_gap(&mut self, mut cx: TrackContext<'_>, reason: GapReason, resumed_at: Option<&[u8]>) -> bool {

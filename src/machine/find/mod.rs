@@ -51,6 +51,8 @@ pub(super) const LOOKS: usize = 64;
 pub(super) enum Found {
     /// Nowhere yet: it goes upstream.
     New,
+    /// It goes upstream without its cursor, and nothing is missing.
+    Anew,
     /// It goes upstream without its cursor, and the client is told of the gap.
     NewAfter(GapReason),
     /// It reads a stream that is here.
@@ -214,6 +216,8 @@ impl<'m> Finder<'m> {
         let has_all = offset == tracker.whole();
         match (x.phase, &x.request.method) {
             (Phase::Ending(Ending::Clean), Method::Post) if has_all => Found::Over,
+            // A standalone stream of MCP is never refused, and its client has all that came.
+            (Phase::Ending(_), Method::Get) if has_all && request.era.is_resumable_mcp() => Found::Anew,
             // A GET whose upstream is gone goes upstream as a new stream, which has ids of its own.
             (Phase::Ending(_), Method::Get) if has_all => Found::NewAfter(GapReason::Restarted),
             // The client first got what the log holds. Now that it has all of it, it is told that the rest is gone.

@@ -107,6 +107,7 @@ impl Machine {
         reader.blocked = !c.out.is_empty();
         match self.finder().find(&request, route) {
             Found::New => self.open_exchange(conn, route, request, reader),
+            Found::Anew => self.open_exchange(conn, route, Request { cursor: None, ..request }, reader),
             Found::NewAfter(reason) => {
                 let gap = (request.method == Method::Get).then_some(reason);
                 let asked = request.cursor.take();

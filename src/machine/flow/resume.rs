@@ -65,7 +65,9 @@ impl Machine {
         let Join { stream: key, offset, gap } = to;
         let Some(x) = exchanges.get_mut(key) else { return };
         let route = x.route();
-        let refuses = refuses_gaps(cx, &request, route);
+        // A standalone stream of MCP is never refused: its head alone tells of the gap.
+        let standalone = request.era.is_resumable_mcp() && x.request.method == Method::Get;
+        let refuses = refuses_gaps(cx, &request, route) && !(standalone && cx.route(route).gap == Gap::Event);
         if gap.is_some() && refuses {
             return refuse_gap(cx, conns, conn, &request, gap);
         }
@@ -311,7 +313,7 @@ impl Machine {
         let mut request = x.request.clone();
         request.cursor = request.asked.take();
         let found = finder.by_own_id(&request, held.token, held.seq);
-        if matches!(found, Found::New | Found::NewAfter(_)) {
+        if matches!(found, Found::New | Found::Anew | Found::NewAfter(_)) {
             return false;
         }
         if let Some(c) = self.conns.get_mut(conn) {
@@ -374,6 +376,9 @@ fn goes_on_behind_the_end(x: &Exchange, cx: &Cx) -> bool {
 fn lead(request: &Request, gap: Option<GapReason>, stream: &Stream, offset: u64) -> Vec<u8> {
     let mut lead = Vec::new();
     let Some(id) = &request.cursor else { return lead };
+    if gap.is_some() && request.era.is_resumable_mcp() {
+        return lead;
+    }
     if let Some(reason) = gap {
         let resumed_at = stream.first_own_id(offset);
         write_gap(&mut lead, reason, Some(id), resumed_at.as_ref().map(|id| id.as_bytes()));

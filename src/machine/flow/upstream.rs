@@ -17,7 +17,7 @@ use crate::machine::io::Close;
 use crate::machine::keys::{ConnKey, ExchangeKey};
 use crate::machine::notice::Notice;
 use crate::machine::room::NextRead;
-use crate::machine::stream::Body;
+use crate::machine::stream::{Body, Stream};
 use crate::machine::verdict::{Response, Situation, Verdict, verdict};
 use crate::machine::wait::STEADY;
 use crate::track::GapReason;
@@ -381,8 +381,13 @@ impl Machine {
         if let Some(u) = self.conns.get_mut(conn).and_then(Conn::upstream_mut) {
             u.keep_alive = false;
         }
-        let stream = self.exchanges.get(key).and_then(Exchange::stream);
-        match stream.is_some_and(|stream| stream.is_inside_event()) {
+        let Some(x) = self.exchanges.get(key) else { return };
+        let may_ask = x.can_heal() && !self.cx.route(x.route()).heal_for.is_zero() && !self.cx.draining;
+        // Some servers leave out the last blank line. Where nothing can be asked again, what ends with a line is whole.
+        let is_cut = |stream: &Stream| {
+            stream.is_inside_event() && (may_ask && stream.can_go_on(&self.cx) || !stream.tracker.ends_with_line())
+        };
+        match x.stream().is_some_and(is_cut) {
             true => self.on_upstream_lost(key, "its connection ended inside an event"),
             false => self.on_body_end(key, conn),
         }

@@ -95,6 +95,26 @@ fn a_close_at_a_boundary_is_a_clean_end() {
 }
 
 #[test]
+fn a_last_event_without_its_blank_line_is_an_end_where_nothing_can_be_asked_again() {
+    for ids in [crate::config::Ids::Auto, crate::config::Ids::Off] {
+        let mut w = lingering_world(|route, _| route.ids = ids);
+        let c = w.client_with(&POST.replace("Host", "Accept: text/event-stream\r\nHost"));
+        let u = w.up(0);
+        w.say(u, &format!("{STREAM_UNTIL_CLOSE}data: a\n\ndata: [DONE]\n"));
+        w.fin(u);
+        let (body, whole) = w.body(c);
+        assert!(body.ends_with("data: [DONE]\n") && whole, "{body}");
+        // In the middle of a line it is a cut.
+        let c = w.client_with(&POST.replace("Host", "Accept: text/event-stream\r\nHost"));
+        let u = w.last_up();
+        w.say(u, &format!("{STREAM_UNTIL_CLOSE}data: a\n\ndata: [DO"));
+        w.fin(u);
+        let (body, whole) = w.body(c);
+        assert!(body.ends_with("data: a\n\n") && !whole, "{body}");
+    }
+}
+
+#[test]
 fn a_body_shorter_than_its_length_is_healed() {
     let mut w = world();
     let c = w.client_with(GET_STREAM);
