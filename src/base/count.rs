@@ -90,7 +90,7 @@ counts! {
     EventBytes = "event_bytes_total",
     /// Events dropped while catching up, because the client has had them.
     Duplicates = "duplicates_total",
-    /// Of the duplicates, those told by their id alone, because the log no longer held their bytes.
+    /// Of the duplicates, those told by their id alone, because they are too large to be held.
     DuplicatesByIdAlone = "duplicates_by_id_alone_total",
     /// Events above `max_event_bytes`, passed through unbuffered.
     EventsOversize = "events_oversize_total",

@@ -152,6 +152,18 @@ impl Scanner {
         }
     }
 
+    /// The id that the whole lines of the open block have set so far.
+    #[must_use]
+    pub fn open_id(&self) -> BlockId<'_> {
+        match self.id {
+            Carried::TooLong => BlockId::TooLong,
+            // The value of an unfinished id line lies behind the id.
+            Carried::Held if self.head == Head::Value(Field::Id) => BlockId::Set(&self.bytes[..self.held as usize]),
+            Carried::Held => BlockId::Set(&self.bytes),
+            Carried::None => BlockId::None,
+        }
+    }
+
     /// Heap bytes in use.
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {

@@ -1,47 +1,47 @@
 //! Catching up: which blocks of a healed body were received before.
 //!
 //! In: a block of the healed body, its bytes in the log after `whole`; the stream's [`Past`]. Out: a [`Verdict`].
-//! Law: rather repeat than lose.
+//! Law: rather repeat than lose. A block is dropped only if it is an event that was received: the same id and the same
+//! bytes.
 //!
 //! # How
-//! Upstream was asked to go on after an id. What comes may begin there, or before it, or at the very beginning of a
-//! new count. So the first blocks are compared with the log, in order:
+//! Upstream was asked to go on after an id. What comes may begin there, or before it, or at the very beginning; or
+//! upstream counts anew, and old ids come with new events. So the first blocks are compared with what the stream knows:
+//! with the log, and with the digests of its last and its first events where these have left the log.
 //!
 //! ```text
-//! catching up:
-//!     the event is in the log, same id and same bytes?   drop it; look for the next one after it
-//!     its id is known, and no bytes are logged?          drop it, by its id alone
-//!     it has no id, and equals the next ones logged?     drop it
-//!     anything else is new:                              keep it. With an id, the stream is live again
-//! restarted (the body's first id is one of the stream's very first):
-//!     drop everything up to the received mark, as long as the ids come as they did the first time
-//!     then catch up from there; where something differs, state a gap and be live
+//! the event is known, same id and same bytes?            drop it; look for the next one after it
+//! it has no id, and equals the next ones logged?         drop it
+//! its id is the received one, with other bytes?          keep it: several events share this id. The stream is live again
+//! its id is another known one, with other bytes?         upstream counts anew: state a gap, keep it, be live
+//! anything else is new:                                  keep it. With an id, the stream is live again
 //! ```
 //!
 //! A stream that is live keeps every block, unless its dedup is `Always`.
 //!
 //! # Line by line
-//! | state | what comes | verdict | next state |
-//! |---|---|---|---|
-//! | catching up | id, and a logged event with it has the same bytes | drop | the same, comparing after that one |
-//! | catching up | id known to the stream, no bytes logged | drop, by id alone | the same |
-//! | catching up | id logged, all with other bytes; or not known | keep, after a `skipped` gap where ids jump | live |
-//! | catching up | the body's first id: one of the stream's first but the last of them, not the received one | drop | restarted |
-//! | catching up | no id, equal to a logged one before the next id | drop | the same, comparing after that one |
-//! | catching up | no id, equal to none | keep | the same, comparing none without id |
-//! | catching up | neither id nor data, equal to none | keep | the same |
-//! | catching up | id too long to be known | keep | live |
-//! | restarted | an id logged, with other bytes | keep, after a `restarted` gap | live |
-//! | restarted | an id that does not follow as it did the first time | as when catching up | catching up |
-//! | restarted | the same, of an event too large to be held | drop, then a `restarted` gap | live |
-//! | restarted | anything else before the received mark | drop | the same |
-//! | restarted | the received id, same bytes or none logged | drop | catching up, comparing after the mark |
-//! | restarted | the received id, other bytes | keep, after a `restarted` gap | live |
-//! | restarted | more than the stream ever received | keep, after a `restarted` gap | live |
+//! | what comes | verdict | next state |
+//! |---|---|---|
+//! | id, and a logged event with it has the same bytes | drop | the same, comparing after that one |
+//! | id, and the digest of an event with it that has left the log is the same | drop | the same |
+//! | the received id, with other bytes | keep | live |
+//! | another known id, with other bytes | keep, after a `restarted` gap | live |
+//! | an id that is not known | keep, after a `skipped` gap where ids jump | live |
+//! | id too long to be known | keep | live |
+//! | an empty id, with other bytes than the logged ones | keep | live |
+//! | no id, equal to a logged one before the next id | drop | the same, comparing after that one |
+//! | no id, equal to none | keep | the same, comparing none without id |
+//! | neither id nor data, equal to none | keep | the same |
+//! | too large to be held, and its id, which came before its data, is that of such an event | drop | the same |
+//! | too large to be held, with another known id | pass through, after a `restarted` gap | live |
+//! | too large to be held, with any other id, or none so far | pass through | live once its id is known to be new |
+//! | a clean end, where the body began with the stream's first events and the received id has not come | a `restarted` gap | - |
 //!
-//! An event without an id that is new does not make the state live: a server may greet each connection with one, and
-//! the repeats after it are still repeats. A greeting may also carry a first id on each connection: upstream has
-//! started again only as long as the ids after it are the stream's next ones.
+//! An event without an id that is new does not make the stream live: a server may greet each connection with one, and
+//! the repeats after it are still repeats. A greeting may also carry a first id on each connection.
+//!
+//! An upstream that begins with the stream's very first events, all the same, is dropped as far as they are known. What
+//! the stream has forgotten in between comes again: nobody can tell that it is not new.
 //! Source: law 9 of `docs/ARCHITECTURE.md`.
 
 use super::gap::GapReason;
@@ -87,35 +87,30 @@ pub(super) struct CatchUp {
     next: Option<u64>,
     /// The body has had an id.
     seen_id: bool,
-    restarted: Option<Restart>,
-    /// Bytes of the open block were dropped: it is too large to be held, and comes before the received mark.
+    /// The body began with the stream's first events, and the received id has not come.
+    began_again: bool,
+    /// The open block is dropped: it is too large to be held, and such an event with its id was received.
     pub(super) discarding: bool,
 }
 
-/// What was dropped since upstream started again.
-#[derive(Default)]
-struct Restart {
-    events: u64,
-    bytes: u64,
-    /// Which of the stream's first ids came last.
-    position: usize,
+/// What a block is that has become too large to be held.
+pub(super) enum Large {
+    /// It was received before.
+    Repeat,
+    /// It is new, and stands for a gap in front of it where there is one.
+    New(Option<GapReason>),
+    /// Its id has not come yet.
+    Unknown,
 }
 
 impl CatchUp {
     pub(super) fn new(log: &Log) -> Self {
-        Self { next: Some(followers(log)), seen_id: false, restarted: None, discarding: false }
+        Self { next: Some(followers(log)), seen_id: false, began_again: false, discarding: false }
     }
 
+    /// Whether upstream began with the stream's first events, and has not come to the received mark.
     pub(super) fn is_restarted(&self) -> bool {
-        self.restarted.is_some()
-    }
-
-    /// Counts bytes dropped of a block that has not ended.
-    pub(super) fn discard(&mut self, bytes: u64) {
-        self.discarding = true;
-        if let Some(restart) = &mut self.restarted {
-            restart.bytes += bytes;
-        }
+        self.began_again
     }
 
     /// Judges a block whose bytes, without its front, are `own`. True beside the verdict: catching up goes on.
@@ -127,19 +122,70 @@ impl CatchUp {
         own: Range<u64>,
     ) -> (Verdict, bool) {
         let (verdict, next) = match block.id {
-            _ if self.is_restarted() && !self.was_greeting(past, cx, block) => {
-                self.judge_restarted(past, cx, block, own)
-            }
-            // Bytes of it were dropped while it looked like an old one.
-            _ if self.discarding => (DROP_AND_STATE, Next::Live),
+            _ if self.discarding => self.judge_discarded(past, cx, block.id),
             _ if cx.limits.dedup == Dedup::Off => judge_off(past, block),
             BlockId::None => (self.judge_without_id(past, block, own), Next::CatchingUp),
             BlockId::TooLong => (Verdict::Keep, Next::Live),
+            BlockId::Set(id) if own.end - own.start > cx.limits.held_bytes() as u64 => {
+                // It came in one read, and when it was received it may have come in parts.
+                match self.judge_large(past, cx, BlockId::Set(id), own) {
+                    Large::Repeat => self.repeat_large(past, cx.interner.lookup(id)),
+                    Large::New(Some(reason)) => (Verdict::KeepAfter(reason), Next::Live),
+                    Large::New(None) | Large::Unknown => (Verdict::Keep, Next::Live),
+                }
+            }
             BlockId::Set(id) => self.judge_with_id(past, cx, id, own),
         };
-        let goes_on = next == Next::CatchingUp;
-        self.discarding &= !goes_on;
-        (verdict, goes_on)
+        self.discarding = false;
+        (verdict, next == Next::CatchingUp)
+    }
+
+    /// Judges a block that has become too large to be held, by the id that has come so far.
+    pub(super) fn judge_large(
+        &self,
+        past: &Past<'_>,
+        cx: &TrackContext<'_>,
+        id: BlockId<'_>,
+        own: Range<u64>,
+    ) -> Large {
+        match id {
+            BlockId::None => Large::Unknown,
+            BlockId::TooLong | BlockId::Set([]) => Large::New(None),
+            _ if cx.limits.dedup == Dedup::Off => Large::New(None),
+            BlockId::Set(id) => match cx.interner.lookup(id) {
+                None => Large::New(skipped(past, id)),
+                Some(symbol) => match past.find_large(symbol, own.clone()) {
+                    Found::Same(_) | Found::Left if own.end - own.start > cx.limits.held_bytes() as u64 => {
+                        Large::Repeat
+                    }
+                    // A smaller one, for which there is no room now.
+                    Found::Same(_) | Found::Left => Large::New(None),
+                    Found::Other if past.received.id != Some(symbol) => Large::New(Some(GapReason::Restarted)),
+                    Found::Other => Large::New(None),
+                    Found::Nowhere => Large::New(skipped(past, id)),
+                },
+            },
+        }
+    }
+
+    /// The end of a block of which all bytes were dropped, because of the id at its front.
+    fn judge_discarded(&mut self, past: &Past<'_>, cx: &TrackContext<'_>, id: BlockId<'_>) -> (Verdict, Next) {
+        let symbol = match id {
+            BlockId::Set(id) => cx.interner.lookup(id),
+            BlockId::None | BlockId::TooLong => None,
+        };
+        let Some(symbol) = symbol.filter(|symbol| past.knows(*symbol)) else {
+            // A later line of the block gave it another id.
+            return (DROP_AND_STATE, Next::Live);
+        };
+        self.repeat_large(past, Some(symbol))
+    }
+
+    /// An event too large to be held was received before, as far as its id tells.
+    fn repeat_large(&mut self, past: &Past<'_>, id: Option<Symbol>) -> (Verdict, Next) {
+        self.next = None;
+        self.began_again &= past.received.id != id;
+        (DROP_BY_ID_ALONE, Next::CatchingUp)
     }
 
     fn judge_with_id(&mut self, past: &Past<'_>, cx: &TrackContext<'_>, id: &[u8], own: Range<u64>) -> (Verdict, Next) {
@@ -149,27 +195,19 @@ impl CatchUp {
             Some(symbol) => Sought::Id(symbol),
             None => return (judge_new(past, id), Next::Live),
         };
-        if is_first && past.begins_again(sought) {
-            let position = match sought {
-                Sought::Id(id) => past.first.position(id).unwrap_or(0),
-                Sought::Empty => 0,
-            };
-            self.restarted = Some(Restart { position, ..Restart::default() });
-            return self.judge_before_mark(past, cx, Some(sought), true, own);
+        let (is_mark, is_base) = match sought {
+            Sought::Id(id) => (past.received.id == Some(id), past.log.base() == Some(id)),
+            Sought::Empty => (false, false),
+        };
+        match past.find(cx.interner, sought, own, self.next.unwrap_or(0)) {
+            Found::Same(number) => self.next = Some(number + 1),
+            // What followed the last event that left is what the log begins with.
+            Found::Left => self.next = is_base.then(|| past.log.first_number()),
+            Found::Other if !is_mark && matches!(sought, Sought::Id(_)) => return (RESTARTED, Next::Live),
+            Found::Other | Found::Nowhere => return (judge_new(past, id), Next::Live),
         }
-        match past.find(sought, own, self.next.unwrap_or(0)) {
-            Found::Same(number) => {
-                self.next = Some(number + 1);
-                (DROP, Next::CatchingUp)
-            }
-            Found::Nowhere if past.knows(sought) => {
-                if matches!(sought, Sought::Id(id) if past.log.base() == Some(id)) {
-                    self.next = Some(past.log.first_number());
-                }
-                (DROP_BY_ID_ALONE, Next::CatchingUp)
-            }
-            Found::Other | Found::Nowhere => (judge_new(past, id), Next::Live),
-        }
+        self.began_again = !is_mark && (self.began_again || is_first && past.begins_again(sought));
+        (DROP, Next::CatchingUp)
     }
 
     fn judge_without_id(&mut self, past: &Past<'_>, block: &Block<'_>, own: Range<u64>) -> Verdict {
@@ -188,97 +226,17 @@ impl CatchUp {
         }
         Verdict::Keep
     }
-
-    /// Whether what looked like the stream's beginning was a greeting: another id follows than the first time. Then
-    /// upstream has not started again.
-    fn was_greeting(&mut self, past: &Past<'_>, cx: &TrackContext<'_>, block: &Block<'_>) -> bool {
-        let (Some(restart), BlockId::Set(id)) = (&mut self.restarted, block.id) else { return false };
-        let symbol = cx.interner.lookup(id);
-        let is_mark = symbol.is_some() && symbol == past.received.id;
-        if id.is_empty() || is_mark || restart.position + 1 >= past.first.len() {
-            return false;
-        }
-        match symbol.and_then(|id| past.first.position(id)) {
-            Some(position) if position >= restart.position => {
-                restart.position = position;
-                false
-            }
-            _ => {
-                self.restarted = None;
-                true
-            }
-        }
-    }
-
-    fn judge_restarted(
-        &mut self,
-        past: &Past<'_>,
-        cx: &TrackContext<'_>,
-        block: &Block<'_>,
-        own: Range<u64>,
-    ) -> (Verdict, Next) {
-        let sought = match block.id {
-            BlockId::Set(id) if !id.is_empty() => cx.interner.lookup(id).map(Sought::Id),
-            _ => None,
-        };
-        self.judge_before_mark(past, cx, sought, block.has_data || block.id != BlockId::None, own)
-    }
-
-    /// Upstream has started again, and the received mark has not come before this block.
-    fn judge_before_mark(
-        &mut self,
-        past: &Past<'_>,
-        cx: &TrackContext<'_>,
-        sought: Option<Sought>,
-        is_event: bool,
-        own: Range<u64>,
-    ) -> (Verdict, Next) {
-        if let Some(Sought::Id(id)) = sought
-            && past.received.id == Some(id)
-        {
-            return self.judge_mark(past, id, own);
-        }
-        if let Some(id) = sought
-            && !self.discarding
-            && matches!(past.find(id, own.clone(), 0), Found::Other)
-        {
-            return (RESTARTED, Next::Live);
-        }
-        let restart = self.restarted.get_or_insert_default();
-        restart.events += u64::from(is_event);
-        restart.bytes += own.end - own.start;
-        let events = past.received.seq + cx.limits.log_events as u64;
-        let bytes = past.log.whole().saturating_mul(4).saturating_add(cx.limits.log_bytes as u64);
-        // More than the stream ever received: the mark does not come.
-        match restart.events > events || restart.bytes > bytes {
-            false => (DROP, Next::CatchingUp),
-            true if self.discarding => (DROP_AND_STATE, Next::Live),
-            true => (RESTARTED, Next::Live),
-        }
-    }
-
-    /// The received id came again from an upstream that has started again.
-    fn judge_mark(&mut self, past: &Past<'_>, id: Symbol, own: Range<u64>) -> (Verdict, Next) {
-        let found = if self.discarding { Found::Nowhere } else { past.find(Sought::Id(id), own, 0) };
-        let (next, verdict) = match found {
-            Found::Same(number) => (number + 1, DROP),
-            Found::Nowhere => (past.followers(), DROP_BY_ID_ALONE),
-            Found::Other => return (RESTARTED, Next::Live),
-        };
-        self.next = Some(next);
-        self.restarted = None;
-        (verdict, Next::CatchingUp)
-    }
 }
 
 /// Judges a block of a live stream that drops what it has had.
 pub(super) fn judge_live(past: &Past<'_>, cx: &TrackContext<'_>, block: &Block<'_>, own: Range<u64>) -> Verdict {
     let BlockId::Set(id) = block.id else { return Verdict::Keep };
-    let Some(id) = cx.interner.lookup(id).filter(|&id| past.window.contains(id)) else { return Verdict::Keep };
-    match past.find(Sought::Id(id), own, 0) {
-        Found::Same(_) => DROP,
-        Found::Other => Verdict::Keep,
-        Found::Nowhere => DROP_BY_ID_ALONE,
+    let Some(id) = cx.interner.lookup(id).filter(|&id| past.log.known.window.contains(id)) else {
+        return Verdict::Keep;
+    };
+    match past.find(cx.interner, Sought::Id(id), own, 0) {
+        Found::Same(_) | Found::Left => DROP,
+        Found::Other | Found::Nowhere => Verdict::Keep,
     }
 }
 
@@ -293,5 +251,9 @@ fn judge_off(past: &Past<'_>, block: &Block<'_>) -> (Verdict, Next) {
 
 /// An event that is not a duplicate: whether it leaves integers out.
 fn judge_new(past: &Past<'_>, id: &[u8]) -> Verdict {
-    if past.numbers.skips_to(id) { Verdict::KeepAfter(GapReason::Skipped) } else { Verdict::Keep }
+    skipped(past, id).map_or(Verdict::Keep, Verdict::KeepAfter)
+}
+
+fn skipped(past: &Past<'_>, id: &[u8]) -> Option<GapReason> {
+    past.numbers.skips_to(id).then_some(GapReason::Skipped)
 }

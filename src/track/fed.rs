@@ -12,7 +12,7 @@ pub struct Fed {
     pub events: u32,
     /// Events dropped because they were received before.
     pub duplicates: u32,
-    /// Those of them that only the id could tell, because the log had no bytes to compare.
+    /// Those of them that only the id could tell, because they are too large to be held.
     pub duplicates_by_id_alone: u32,
     /// A gap was stated in the log.
     pub gap: Option<GapReason>,

@@ -1,11 +1,10 @@
 //! The front of a block: a byte order mark, blank lines and comments before its first field.
 //!
-//! In: the bytes of a block, in a slice or in the log. Out: where the first field stands, or the end.
+//! In: the bytes of a block, in a slice or in a ring. Out: where the first field stands, or the end.
 //! Law: the front is no part of the event. Of two blocks that differ in their fronts alone, one is a repeat of the
 //! other; an id of segno's own goes after the front.
 
 use super::bom::BOM;
-use super::log::Log;
 use std::ops::Range;
 
 /// Where the first field of a block stands that begins `bytes`.
@@ -20,9 +19,9 @@ pub(super) fn first_field(bytes: &[u8]) -> usize {
     }
 }
 
-/// The same for a block that lies in the log, where its bytes may wrap.
-pub(super) fn first_field_in(log: &Log, range: Range<u64>) -> u64 {
-    let byte = |at: u64| if at < range.end { log.byte(at) } else { None };
+/// The same for a block that lies in a ring, where its bytes may wrap. `byte`: the ring's byte at an offset.
+pub(super) fn first_field_in(byte: impl Fn(u64) -> Option<u8>, range: Range<u64>) -> u64 {
+    let byte = |at: u64| if at < range.end { byte(at) } else { None };
     let mut at = range.start;
     if BOM.iter().zip(at..).all(|(mark, at)| byte(at) == Some(*mark)) {
         at += BOM.len() as u64;

@@ -31,6 +31,7 @@ mod tests;
 
 pub use symbol::Symbol;
 
+use super::digest::Digest;
 use crate::base::fetch;
 use foldhash::fast::FixedState;
 use places::{Head, Places};
@@ -182,6 +183,11 @@ impl Interner {
     /// Bytes on the heap: places, tables, long ids.
     pub fn bytes(&self) -> usize {
         self.places.bytes() + self.tables.bytes() + self.leaving.capacity() * size_of::<Symbol>()
+    }
+
+    /// The digest of an event's bytes, under the same key.
+    pub(super) fn digest(&self, bytes: (&[u8], &[u8])) -> Digest {
+        Digest::of(&self.hashing, bytes)
     }
 
     fn hash(&self, id: &[u8]) -> u32 {

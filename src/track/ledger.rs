@@ -6,18 +6,17 @@
 //! in the log before its bytes are copied, so that one read is copied in one piece, unless a block of it must be
 //! judged.
 
-use super::catch_up::{CatchUp, Verdict, judge_live};
+use super::catch_up::{CatchUp, Large, Verdict, judge_live};
 use super::fed::Fed;
-use super::front::{first_field, first_field_in};
+use super::front::first_field;
 use super::gap::{GapReason, write_gap};
 use super::interner::{Interner, Symbol};
 use super::limits::{Dedup, TrackContext, TrackLimits};
 use super::log::Log;
 use super::logged::{Kinds, LoggedBlock};
-use super::marks::{FirstIds, Mark, NumberRun};
+use super::marks::{Mark, NumberRun};
 use super::own::{OWN_LINE, OwnIds};
 use super::past::Past;
-use super::window::Window;
 use crate::sse::{Block, BlockId};
 use std::ops::Range;
 
@@ -69,8 +68,6 @@ impl Taken {
 
 pub(super) struct Ledger {
     pub(super) log: Log,
-    pub(super) window: Window,
-    pub(super) first: FirstIds,
     pub(super) received: Mark,
     pub(super) delivered: Mark,
     pub(super) numbers: NumberRun,
@@ -92,9 +89,7 @@ struct Apart {
 impl Ledger {
     pub(super) fn new(limits: &TrackLimits) -> Self {
         Self {
-            log: Log::default(),
-            window: Window::new(limits.window),
-            first: FirstIds::default(),
+            log: Log::new(limits.window),
             received: Mark::default(),
             delivered: Mark::default(),
             numbers: NumberRun::default(),
@@ -154,7 +149,7 @@ impl Ledger {
             run.flush(from + first_field(&run.bytes[from..at]), &mut self.log);
         } else {
             run.flush(at, &mut self.log);
-            let from = first_field_in(&self.log, whole..self.log.end());
+            let from = self.log.first_field(whole);
             let (a, b) = self.log.slices(from..self.log.end());
             line.extend_from_slice(a);
             line.extend_from_slice(b);
@@ -176,8 +171,9 @@ impl Ledger {
         self.log.set_whole(run.offset(at, &self.log));
     }
 
-    /// All bytes of a read are in the log: opens the last block for readers, if it has become too large to be held.
-    pub(super) fn settle(&mut self, cx: &mut TrackContext<'_>, fed: &mut Fed) {
+    /// All bytes of a read are in the log: opens the last block for readers, if it has become too large to be held. `id`:
+    /// what the block's lines have set so far.
+    pub(super) fn settle(&mut self, cx: &mut TrackContext<'_>, id: BlockId<'_>, fed: &mut Fed) {
         let held = self.log.held();
         if held == 0 {
             return;
@@ -186,21 +182,38 @@ impl Ledger {
             self.log.extend_open();
             return;
         }
-        let limits = cx.limits;
-        let discarding = self.catch_up.as_ref().is_some_and(|c| c.discarding);
-        if !discarding && held <= limits.held_bytes() && !self.is_stuck(cx) {
+        if self.catch_up.as_ref().is_some_and(|c| c.discarding) {
+            self.log.truncate(self.log.whole());
             return;
         }
-        match &mut self.catch_up {
-            Some(c) if c.is_restarted() => {
-                c.discard(held as u64);
-                self.log.truncate(self.log.whole());
-            }
-            _ => {
-                self.log.open();
-                fed.oversize = true;
+        if held > cx.limits.held_bytes() || self.is_stuck(cx) {
+            self.open_large(cx, id, fed);
+        }
+    }
+
+    /// Gives readers the open block, which is too large to be held, as it comes; or drops it, where it was received
+    /// before.
+    fn open_large(&mut self, cx: &mut TrackContext<'_>, id: BlockId<'_>, fed: &mut Fed) {
+        if let Some(state) = &mut self.catch_up {
+            let from = self.log.first_field(self.log.whole());
+            let past = Past { log: &self.log, received: self.received, numbers: self.numbers };
+            match state.judge_large(&past, cx, id, from..self.log.end()) {
+                Large::Repeat => {
+                    state.discarding = true;
+                    self.log.truncate(from);
+                    return self.log.set_whole(from);
+                }
+                Large::New(gap) => {
+                    self.catch_up = None;
+                    if let Some(reason) = gap {
+                        self.begin_new(cx, from, reason, id, fed);
+                    }
+                }
+                Large::Unknown => {}
             }
         }
+        self.log.open();
+        fed.oversize = true;
     }
 
     /// Inserts a gap event before the byte at `from`, which readers have not been given.
@@ -257,10 +270,10 @@ impl Ledger {
             }
         }
         if let Some(symbol) = id {
-            if let Some(evicted) = self.window.push(symbol) {
+            if let Some(evicted) = self.log.known.window.push(symbol) {
                 cx.interner.release_later(evicted);
             }
-            if self.first.note(symbol, self.log.next_number()) {
+            if self.log.known.first.note(symbol, self.log.next_number()) {
                 cx.interner.retain(symbol);
             }
             self.received.id = id;
@@ -357,18 +370,13 @@ impl Ledger {
         let (whole, end) = (self.log.whole(), self.log.end());
         let from = match &self.catch_up {
             Some(c) if c.discarding => whole,
-            _ => first_field_in(&self.log, whole..end),
+            _ => self.log.first_field(whole),
         };
         let is_event = block.has_data || block.id != BlockId::None;
         match self.verdict(cx, block, from..end) {
             Verdict::Keep => self.keep(cx, end, block, fed),
             Verdict::KeepAfter(reason) => {
-                let resumed_at = match block.id {
-                    BlockId::Set(id) if !id.is_empty() => Some(id),
-                    _ => None,
-                };
-                self.state_gap(cx, from, reason, resumed_at);
-                fed.gap = Some(reason);
+                self.begin_new(cx, from, reason, block.id, fed);
                 self.keep(cx, self.log.end(), block, fed);
             }
             Verdict::Drop { by_id_alone, then_gap } => {
@@ -384,10 +392,25 @@ impl Ledger {
         }
     }
 
+    /// States a gap before the byte at `from`, where the block with this id begins.
+    fn begin_new(&mut self, cx: &mut TrackContext<'_>, from: u64, reason: GapReason, id: BlockId<'_>, fed: &mut Fed) {
+        let resumed_at = match id {
+            BlockId::Set(id) if !id.is_empty() => Some(id),
+            _ => None,
+        };
+        self.state_gap(cx, from, reason, resumed_at);
+        fed.gap = Some(reason);
+        if reason == GapReason::Restarted {
+            let id = resumed_at.and_then(|id| cx.interner.lookup(id));
+            self.log.begin_run(id, cx.interner);
+        }
+    }
+
     /// The verdict on a block whose bytes, without its front, are `own`.
     fn verdict(&mut self, cx: &TrackContext<'_>, block: &Block<'_>, own: Range<u64>) -> Verdict {
-        let Self { log, window, first, received, numbers, catch_up, .. } = self;
-        let past = Past { log, window, first, received: *received, numbers: *numbers };
+        let Self { log, received, numbers, catch_up, .. } = self;
+        let own = log.event_in(own);
+        let past = Past { log, received: *received, numbers: *numbers };
         let Some(state) = catch_up else { return judge_live(&past, cx, block, own) };
         let (verdict, goes_on) = state.judge(&past, cx, block, own);
         if !goes_on {
@@ -407,13 +430,13 @@ impl Ledger {
     /// Whether an id that was taken is in the window.
     #[inline]
     fn holds(&self, id: Taken) -> bool {
-        matches!(id.0, Some((symbol, false)) if self.window.contains(symbol))
+        matches!(id.0, Some((symbol, false)) if self.log.known.window.contains(symbol))
     }
 
     /// Whether the id is in the window.
     fn is_repeated(&self, cx: &TrackContext<'_>, id: BlockId<'_>) -> bool {
         let BlockId::Set(id) = id else { return false };
-        cx.interner.lookup(id).is_some_and(|id| self.window.contains(id))
+        cx.interner.lookup(id).is_some_and(|id| self.log.known.window.contains(id))
     }
 
     /// Whether the log has no room left, although readers have taken everything that they may have.

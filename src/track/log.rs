@@ -29,9 +29,13 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::budget::Budget;
+use super::digest::Digest;
+use super::front::first_field_in;
 use super::interner::{Interner, Symbol};
+use super::known::KnownIds;
 use super::logged::{Kinds, LoggedBlock};
 use super::ring::Ring;
+use super::window::Known;
 use crate::base::{Span, Tick, fetch};
 
 /// Ring bytes that every log gets, even when the budget is used up.
@@ -41,9 +45,14 @@ pub(super) const GRANTED: usize = 4096;
 const FIRST_RING: usize = 256;
 
 /// The buffer of one stream.
-#[derive(Default)]
 pub(super) struct Log {
     ring: Ring,
+    /// What stays known of events when their bytes have left.
+    pub(super) known: KnownIds,
+    /// Blocks with ids that are held.
+    with_ids: u32,
+    /// The first block has lost bytes at its front: it is one around an oversize block.
+    torn: bool,
     whole: u64,
     delivered: u64,
     /// Bytes before this offset need not be kept as whole blocks. `u64::MAX`: an oversize block is open.
@@ -59,6 +68,24 @@ pub(super) struct Log {
 }
 
 impl Log {
+    /// An empty log, of a stream that remembers so many of its last ids.
+    pub(super) fn new(window: usize) -> Self {
+        Self {
+            ring: Ring::default(),
+            known: KnownIds::new(window),
+            with_ids: 0,
+            torn: false,
+            whole: 0,
+            delivered: 0,
+            loose_until: 0,
+            blocks: VecDeque::new(),
+            evicted: 0,
+            done: 0,
+            base: None,
+            base_exact: false,
+        }
+    }
+
     /// The first offset that is held.
     pub(super) fn start(&self) -> u64 {
         self.ring.start()
@@ -90,12 +117,14 @@ impl Log {
         self.ring.slices(range)
     }
 
-    pub(super) fn byte(&self, offset: u64) -> Option<u8> {
-        self.ring.byte(offset)
-    }
-
+    /// Whether two held events have the same bytes.
     pub(super) fn same(&self, a: Range<u64>, b: Range<u64>) -> bool {
         self.ring.same(a, b)
+    }
+
+    /// The digest of a held event.
+    pub(super) fn digest(&self, event: Range<u64>, interner: &Interner) -> Digest {
+        interner.digest(self.slices(event))
     }
 
     /// Bytes on the heap, as they are charged to the budget.
@@ -131,11 +160,32 @@ impl Log {
     /// The bytes of the block with this number; `None` when not all of them are held.
     pub(super) fn range(&self, number: u64) -> Option<Range<u64>> {
         let end = self.logged(number)?.end();
-        let from = match number.checked_sub(1).and_then(|before| self.logged(before)) {
-            Some(before) => before.end(),
-            None => self.start(),
-        };
-        (end > self.loose_until || self.loose_until == 0).then_some(from..end)
+        match number.checked_sub(1).and_then(|before| self.logged(before)) {
+            Some(before) => Some(before.end()..end),
+            None => (!self.torn).then(|| self.start()..end),
+        }
+    }
+
+    /// The bytes by which the block with this number is known again; `None` when not all of them are held, or when they
+    /// were too many to be held.
+    pub(super) fn event(&self, number: u64) -> Option<Range<u64>> {
+        let is_large = self.logged(number)?.is(Kinds::LARGE);
+        self.range(number).filter(|_| !is_large).map(|range| self.event_in(range))
+    }
+
+    /// The bytes by which a block is known again, out of all its bytes: without its front, and without the LF of a last
+    /// CRLF, since a block may have ended at a CR whose LF came in the next read.
+    pub(super) fn event_in(&self, block: Range<u64>) -> Range<u64> {
+        let byte = |at| self.ring.byte(at);
+        let from = first_field_in(byte, block.clone());
+        let back = |n: u64| block.end.checked_sub(n).filter(|&at| at >= from).and_then(byte);
+        let is_crlf = back(1) == Some(b'\n') && back(2) == Some(b'\r');
+        from..block.end - u64::from(is_crlf)
+    }
+
+    /// Where the first field stands of a block that begins at `from` and has not ended.
+    pub(super) fn first_field(&self, from: u64) -> u64 {
+        first_field_in(|at| self.ring.byte(at), from..self.end())
     }
 
     /// The id in force at `start`, if an event of the stream set it.
@@ -292,7 +342,8 @@ impl Log {
             // Doubles, but begins with one: of many quiet streams, most hold one event.
             self.blocks.reserve_exact(self.blocks.len().max(1));
         }
-        self.blocks.push_back(block);
+        self.blocks.push_back(if self.is_open() { block.large() } else { block });
+        self.with_ids += u32::from(block.id.is_some());
         let after = self.blocks.capacity();
         if after > before {
             budget.force_take((after - before) * size_of::<LoggedBlock>());
@@ -392,7 +443,8 @@ impl Log {
             interner.release(id);
         }
         budget.give(self.memory());
-        *self = Self::default();
+        self.known.release(interner);
+        *self = Self { known: std::mem::replace(&mut self.known, KnownIds::new(1)), ..Self::new(1) };
     }
 
     /// Laws that hold between any two calls of the tracker. Checked in tests and debug builds.
@@ -420,10 +472,15 @@ impl Log {
 
     fn evict_one(&mut self, interner: &mut Interner) -> bool {
         if self.done > 0
-            && let Some(block) = self.blocks.pop_front()
+            && let Some(block) = self.blocks.front().copied()
         {
+            if let Some(id) = block.id {
+                self.note_left(id, interner);
+            }
+            self.blocks.pop_front();
             self.done -= 1;
             self.evicted += 1;
+            self.torn = false;
             self.ring.forget(block.end());
             if block.sets_id() {
                 self.set_base(block.id, interner);
@@ -434,7 +491,37 @@ impl Log {
         }
         let (start, floor) = (self.start(), self.floor());
         self.ring.forget(floor);
+        self.torn |= floor > start && (self.is_open() || !self.blocks.is_empty());
         floor > start
+    }
+
+    /// The first block, which has this id, is about to leave.
+    #[inline]
+    fn note_left(&mut self, id: Symbol, interner: &Interner) {
+        let number = self.evicted;
+        self.with_ids -= 1;
+        let newer = self.with_ids as usize;
+        if self.known.awaits(number, newer) {
+            let digest = self.event(number).map_or(Digest::TOO_LARGE, |event| self.digest(event, interner));
+            self.known.note_left(id, number, newer, digest);
+        }
+    }
+
+    /// Upstream counts anew, and the next block is the first one that differs; this is its id. The first events of the
+    /// count before it came again, all the same, so they are also the first ones of the new count.
+    pub(super) fn begin_run(&mut self, id: Option<Symbol>, interner: &mut Interner) {
+        let digest_of = |id| {
+            let number = (self.evicted..self.next_number()).find(|n| self.logged(*n).is_some_and(|b| b.id == Some(id)));
+            let event = number.and_then(|number| self.event(number));
+            event.map_or(Digest::TOO_LARGE, |event| self.digest(event, interner))
+        };
+        let known: Vec<Known> = self.known.first.known().collect();
+        let same = known.iter().position(|known| Some(known.id) == id).unwrap_or(known.len());
+        let digest = |known: &Known| if known.digest == Digest::NONE { digest_of(known.id) } else { known.digest };
+        let kept = known[..same].iter().map(|known| Known { digest: digest(known), ..*known }).collect();
+        known[same..].iter().for_each(|known| interner.release_later(known.id));
+        let number = self.next_number();
+        self.known.first.begin_run(number, kept);
     }
 
     fn shrink(&mut self, goal: usize, budget: &mut Budget) -> usize {

@@ -132,7 +132,7 @@ impl Run {
     fn new(setup: &Setup) -> Self {
         let ring = 512 << (setup.ring % 5);
         let mut run = Self {
-            log: Log::default(),
+            log: Log::new(4),
             model: Model::default(),
             interner: Interner::new(7, 1 + usize::from(setup.ids % 16)),
             budget: Budget::new(usize::from(setup.budget)),

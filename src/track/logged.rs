@@ -21,6 +21,8 @@ impl Kinds {
     pub(super) const LOST: Self = Self(4);
     /// A gap event of segno's own.
     pub(super) const GAP: Self = Self(8);
+    /// It was too large to be held, and was passed through as it came.
+    pub(super) const LARGE: Self = Self(16);
 
     /// Whether it is of one of these kinds.
     pub(super) const fn is(self, kinds: Self) -> bool {
@@ -36,12 +38,12 @@ impl BitOr for Kinds {
     }
 }
 
-const KINDS_SHIFT: u32 = 60;
+const KINDS_SHIFT: u32 = 59;
 
-/// The note on one block in the log, 16 bytes. Offsets have 60 bits: a stream of 1 GB/s uses them up in 36 years.
+/// The note on one block in the log, 16 bytes. Offsets have 59 bits: a stream of 1 GB/s uses them up in 18 years.
 #[derive(Clone, Copy)]
 pub(super) struct LoggedBlock {
-    /// The offset in the lower 60 bits, the kinds above them.
+    /// The offset in the lower 59 bits, the kinds above them.
     end_and_kinds: u64,
     /// Its id; one reference to it is held.
     pub(super) id: Option<Symbol>,
@@ -53,6 +55,11 @@ impl LoggedBlock {
     /// A block that ends at this offset and came at `now`.
     pub(super) fn new(end: u64, kinds: Kinds, id: Option<Symbol>, now: Tick) -> Self {
         Self { end_and_kinds: end | kinds.0 << KINDS_SHIFT, id, at: coarse(now.micros()) }
+    }
+
+    /// The same block, passed through as it came.
+    pub(super) fn large(self) -> Self {
+        Self { end_and_kinds: self.end_and_kinds | Kinds::LARGE.0 << KINDS_SHIFT, ..self }
     }
 
     /// The offset after its last byte.

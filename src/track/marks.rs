@@ -2,7 +2,9 @@
 //!
 //! In: ids, as they are received. Out: whether an id is one of the first, whether it skips numbers.
 
+use super::digest::Digest;
 use super::interner::Symbol;
+use super::window::Known;
 
 /// A point between two events of a stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -16,19 +18,24 @@ pub struct Mark {
 /// How many of its first ids a stream remembers.
 const FIRST_IDS: usize = 8;
 
-/// The first distinct ids of a stream; the owner holds one reference to each. Nothing is on the heap before the first.
+/// The first distinct ids of a stream, or of the run of ids that began when upstream counted anew; the owner holds one
+/// reference to each. Nothing is on the heap before the first.
 #[derive(Default)]
 pub(super) struct FirstIds {
-    ids: Option<Box<First>>,
+    run: Option<Box<Run>>,
     /// No place is left. Noted here, so that an event need not touch the box, which is seldom in a cache.
     is_full: bool,
+    /// All of these events have left the log. Noted here for the same reason.
+    have_left: bool,
 }
 
 #[derive(Default)]
-struct First {
-    ids: [Option<Symbol>; FIRST_IDS],
+struct Run {
+    events: Vec<Known>,
     /// The number of the logged block that brought the last of them.
     until: u64,
+    /// The number of the logged block that began the run; 0: the stream began with it.
+    since: u64,
 }
 
 impl FirstIds {
@@ -38,40 +45,73 @@ impl FirstIds {
         if self.is_full {
             return false;
         }
-        let First { ids, until } = &mut **self.ids.get_or_insert_default();
-        if ids.contains(&Some(id)) {
+        let Run { events, until, .. } = &mut **self.run.get_or_insert_default();
+        if events.iter().any(|known| known.id == id) {
             return false;
         }
         *until = number;
-        if let Some(place) = ids.iter_mut().find(|place| place.is_none()) {
-            *place = Some(id);
+        // Doubles, but begins with one: many quiet streams have one event.
+        if events.len() == events.capacity() {
+            events.reserve_exact(events.len().max(1));
         }
-        self.is_full = ids[FIRST_IDS - 1].is_some();
+        events.push(Known { id, digest: Digest::NONE });
+        self.is_full = events.len() == FIRST_IDS;
         true
     }
 
-    pub(super) fn contains(&self, id: Symbol) -> bool {
-        self.position(id).is_some()
+    /// Whether the logged block with this number, which is about to leave the log, may be one of the first.
+    pub(super) fn awaits(&mut self, number: u64) -> bool {
+        match &self.run {
+            Some(run) if !self.have_left => {
+                self.have_left = self.is_full && number > run.until;
+                // Events of the count before have their digests already.
+                (run.since..=run.until).contains(&number)
+            }
+            _ => false,
+        }
+    }
+
+    /// The event with this id, which [`FirstIds::awaits`] was asked for, has left the log.
+    pub(super) fn note_left(&mut self, id: Symbol, digest: Digest) {
+        let Some(run) = &mut self.run else { return };
+        if let Some(known) = run.events.iter_mut().find(|known| known.id == id && known.digest == Digest::NONE) {
+            known.digest = digest;
+        }
+    }
+
+    /// What is known of the first events with ids, the first one first.
+    pub(super) fn known(&self) -> impl Iterator<Item = Known> {
+        self.run.iter().flat_map(|run| &run.events).copied()
     }
 
     /// Whether the logged block with this number brings one of the first ids again.
     pub(super) fn is_again(&self, id: Symbol, number: u64) -> bool {
-        self.ids.as_ref().is_some_and(|first| number > first.until && first.ids.contains(&Some(id)))
+        self.run.as_ref().is_some_and(|run| number > run.until && run.events.iter().any(|known| known.id == id))
     }
 
-    /// The position of an id among the first ones, from 0.
-    pub(super) fn position(&self, id: Symbol) -> Option<usize> {
-        self.ids.as_ref()?.ids.iter().position(|place| *place == Some(id))
+    /// Whether the logged block with this number belongs to a run that began when upstream counted anew.
+    pub(super) fn is_counted_anew(&self, number: u64) -> bool {
+        self.run.as_ref().is_some_and(|run| run.since > 0 && number >= run.since)
     }
 
-    /// How many are remembered.
-    pub(super) fn len(&self) -> usize {
-        self.ids.as_ref().map_or(0, |first| first.ids.iter().flatten().count())
+    /// Whether an id is one of the first, and not the last of them.
+    pub(super) fn is_followed(&self, id: Symbol) -> bool {
+        let mut known = self.known();
+        known.any(|known| known.id == id) && known.next().is_some()
     }
 
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = Symbol> {
-        self.is_full = false;
-        self.ids.take().into_iter().flat_map(|first| first.ids.into_iter().flatten())
+    /// Upstream counts anew, from the logged block with this number on. `kept`: the first events of the count before that
+    /// came again, all the same; they are references that the caller holds.
+    pub(super) fn begin_run(&mut self, number: u64, kept: Vec<Known>) {
+        self.is_full = kept.len() == FIRST_IDS;
+        self.have_left = false;
+        self.run = Some(Box::new(Run { events: kept, until: number, since: number }));
+    }
+
+    /// Takes everything out.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Symbol> + use<> {
+        (self.is_full, self.have_left) = (false, false);
+        self.run.take().into_iter().flat_map(|run| run.events).map(|known| known.id)
     }
 }
 

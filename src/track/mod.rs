@@ -11,10 +11,12 @@
 mod bom;
 mod budget;
 mod catch_up;
+mod digest;
 mod fed;
 mod front;
 mod gap;
 mod interner;
+mod known;
 mod ledger;
 mod limits;
 mod log;

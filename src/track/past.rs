@@ -1,21 +1,19 @@
 //! What a stream remembers of its past, to compare a block of a healed body with.
 //!
 //! In: an id, the bytes of a block. Out: whether the stream has had that id, whether that event.
-//! Law: nothing here changes; where the log no longer holds an event's bytes, only its id can tell.
+//! Laws: nothing here changes; an event is the same only if its id and all its bytes are, by the log as long as it holds
+//! them, then by their digest.
 
-use super::front::first_field_in;
-use super::interner::Symbol;
+use super::digest::Digest;
+use super::interner::{Interner, Symbol};
 use super::log::Log;
 use super::logged::{Kinds, LoggedBlock};
-use super::marks::{FirstIds, Mark, NumberRun};
-use super::window::Window;
+use super::marks::{Mark, NumberRun};
 use std::ops::Range;
 
 /// The parts of a stream's ledger that tell of its past.
 pub(super) struct Past<'l> {
     pub(super) log: &'l Log,
-    pub(super) window: &'l Window,
-    pub(super) first: &'l FirstIds,
     pub(super) received: Mark,
     pub(super) numbers: NumberRun,
 }
@@ -36,74 +34,91 @@ impl Sought {
     }
 }
 
-/// What the log says of an event.
+/// What is known of an event.
 pub(super) enum Found {
     /// The logged block of this number is the event.
     Same(u64),
-    /// Events with this id are logged, all with other bytes.
+    /// The event has left the log: the digest of one with its id is the same.
+    Left,
+    /// Its id is known, of events with other bytes alone.
     Other,
-    /// No bytes of an event with this id are logged.
+    /// Its id is not known.
     Nowhere,
 }
 
 impl Past<'_> {
     /// Looks for an event in the log, from the logged block of number `hint` on, and then from the front: repeats come
-    /// in order, so the first one looked at is nearly always the right one.
-    pub(super) fn find(&self, sought: Sought, own: Range<u64>, hint: u64) -> Found {
-        let (first, end) = (self.log.first_number(), self.log.next_number());
-        let hint = hint.clamp(first, end);
+    /// in order, so the first one looked at is nearly always the right one. Then among those that have left the log.
+    pub(super) fn find(&self, interner: &Interner, sought: Sought, own: Range<u64>, hint: u64) -> Found {
         let mut found = Found::Nowhere;
-        for number in (hint..end).chain(first..hint) {
+        for number in self.numbers_from(hint) {
             if !self.log.logged(number).is_some_and(|block| sought.is(block)) {
                 continue;
             }
             if self.is_same(number, own.clone()) {
                 return Found::Same(number);
             }
-            if self.log.range(number).is_some() {
-                found = Found::Other;
+            found = Found::Other;
+        }
+        let Sought::Id(id) = sought else { return found };
+        let mut digest = None;
+        for known in self.log.known.digests(id).filter(|known| *known != Digest::NONE) {
+            if known == *digest.get_or_insert_with(|| self.log.digest(own.clone(), interner)) {
+                return Found::Left;
             }
+            found = Found::Other;
         }
         found
     }
 
-    /// Whether the logged block of this number has these bytes, without its front.
+    /// The same for an event of which only the front has come, and its id with that: whether one with this id was too
+    /// large to be held, so that nothing but its id is known. `own`: the bytes so far. `Nowhere`: nobody can tell yet.
+    pub(super) fn find_large(&self, id: Symbol, own: Range<u64>) -> Found {
+        let mut found = Found::Nowhere;
+        for number in self.numbers_from(0) {
+            if self.log.logged(number).is_none_or(|block| block.id != Some(id)) {
+                continue;
+            }
+            let Some(logged) = self.log.event(number) else { return Found::Same(number) };
+            let front = logged.start..(logged.start + (own.end - own.start)).min(logged.end);
+            if self.log.same(front, own.clone()) {
+                return Found::Nowhere;
+            }
+            found = Found::Other;
+        }
+        for known in self.log.known.digests(id).filter(|known| *known != Digest::NONE) {
+            if known == Digest::TOO_LARGE {
+                return Found::Left;
+            }
+            found = Found::Other;
+        }
+        found
+    }
+
+    /// The numbers of all logged blocks, from `hint` to the end, then from the front.
+    fn numbers_from(&self, hint: u64) -> impl Iterator<Item = u64> + use<> {
+        let (first, end) = (self.log.first_number(), self.log.next_number());
+        let hint = hint.clamp(first, end);
+        (hint..end).chain(first..hint)
+    }
+
+    /// Whether the logged block of this number is the event with these bytes.
     pub(super) fn is_same(&self, number: u64, own: Range<u64>) -> bool {
-        let Some(range) = self.log.range(number) else { return false };
-        let logged = first_field_in(self.log, range.clone())..range.end;
-        self.log.same(self.without_last_lf(logged), self.without_last_lf(own))
+        self.log.event(number).is_some_and(|logged| self.log.same(logged, own))
     }
 
     /// Whether the stream has had this id, as far as it remembers.
-    pub(super) fn knows(&self, sought: Sought) -> bool {
-        match sought {
-            Sought::Id(id) => self.window.contains(id) || self.first.contains(id) || self.log.base() == Some(id),
-            Sought::Empty => false,
-        }
+    pub(super) fn knows(&self, id: Symbol) -> bool {
+        self.log.known.digests(id).next().is_some()
     }
 
-    /// Whether an id that comes first in a healed body says that upstream has started again. The last of the stream's
-    /// first ids says nothing, since there is none to hold what follows against.
+    /// Whether an id that comes first in a healed body says that upstream begins with the stream's first events. The
+    /// last of the first ids says nothing, since there is none to hold what follows against.
     pub(super) fn begins_again(&self, sought: Sought) -> bool {
         match (sought, self.received.id) {
-            (Sought::Id(id), Some(received)) => {
-                id != received && self.first.position(id).is_some_and(|at| at + 1 < self.first.len())
-            }
+            (Sought::Id(id), Some(received)) => id != received && self.log.known.first.is_followed(id),
             _ => false,
         }
-    }
-
-    /// The number of the first logged block after the last one with an id.
-    pub(super) fn followers(&self) -> u64 {
-        followers(self.log)
-    }
-
-    /// A block may have ended at a CR whose LF came in the next read: the LF of a last CRLF is not compared.
-    fn without_last_lf(&self, range: Range<u64>) -> Range<u64> {
-        let byte =
-            |back: u64| range.end.checked_sub(back).filter(|&at| at >= range.start).and_then(|at| self.log.byte(at));
-        let is_crlf = byte(1) == Some(b'\n') && byte(2) == Some(b'\r');
-        range.start..range.end - u64::from(is_crlf)
     }
 }
 

@@ -73,7 +73,7 @@ impl Tracker {
         }
         if let Some((symbol, _)) = cx.interner.intern_times(id, 2) {
             ledger.log.set_base(Some(symbol), cx.interner);
-            if let Some(evicted) = ledger.window.push(symbol) {
+            if let Some(evicted) = ledger.log.known.window.push(symbol) {
                 cx.interner.release(evicted);
             }
             ledger.received.id = Some(symbol);
@@ -104,7 +104,7 @@ impl Tracker {
     #[inline]
     pub fn warm(&self) {
         self.ledger.log.warm();
-        self.ledger.window.warm();
+        self.ledger.log.known.window.warm();
     }
 
     /// How many body bytes may be fed now. 0: as many events as the log may hold wait for readers, or there is no
@@ -135,7 +135,7 @@ impl Tracker {
     pub fn unstick(&mut self, mut cx: TrackContext<'_>) -> Fed {
         let mut fed = Fed::default();
         if !self.ledger.log.is_open() {
-            self.ledger.settle(&mut cx, &mut fed);
+            self.ledger.settle(&mut cx, self.scanner.open_id(), &mut fed);
         }
         self.ledger.log.check();
         fed
@@ -214,7 +214,7 @@ impl Tracker {
     fn take(&mut self, cx: &mut TrackContext<'_>, bytes: &[u8], fed: &mut Fed) {
         let Self { scanner, ledger, retry_millis, .. } = self;
         blocks(scanner, ledger, retry_millis, cx, bytes, fed);
-        ledger.settle(cx, fed);
+        ledger.settle(cx, scanner.open_id(), fed);
     }
 }
 
@@ -306,8 +306,11 @@ impl Tracker {
     /// Like [`Tracker::locate`], with the id's symbol.
     pub fn locate_symbol(&self, id: Symbol) -> Option<u64> {
         let (offset, number) = self.ledger.log.locate(id)?;
-        // A greeting whose first event has left: a reader that names its id may have got either of the two.
-        (!self.ledger.first.is_again(id, number)).then_some(offset)
+        let (log, first) = (&self.ledger.log, &self.ledger.log.known.first);
+        // The id of an event that has left the log may have come again, as a greeting or because upstream counts anew: a
+        // reader that names it may have got either of the two.
+        let is_doubtful = first.is_again(id, number) || first.is_counted_anew(number) && log.first_number() > 0;
+        (!is_doubtful).then_some(offset)
     }
 
     /// The events after an offset that lies between two of them, for a store: the offset after the last of them, and
@@ -441,14 +444,17 @@ impl Tracker {
     /// the start of an id that is split over two reads, which the scanner holds.
     pub fn memory(&self) -> usize {
         let catch_up = if self.is_catching_up() { size_of::<CatchUp>() } else { 0 };
-        size_of::<Self>() + self.ledger.log.memory() + self.ledger.window.memory() + catch_up + self.ledger.own.memory()
+        size_of::<Self>()
+            + self.ledger.log.memory()
+            + self.ledger.log.known.window.memory()
+            + catch_up
+            + self.ledger.own.memory()
     }
 
     /// Gives back all ids and bytes. Call it before the tracker is dropped. Afterwards the tracker is as new, except
     /// for its limits.
     pub fn release(&mut self, interner: &mut Interner, budget: &mut Budget) {
         let ledger = &mut self.ledger;
-        ledger.window.drain().chain(ledger.first.drain()).for_each(|id| interner.release(id));
         ledger.join_mark(interner);
         ledger.log.release(budget, interner);
         interner.settle();

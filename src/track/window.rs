@@ -1,19 +1,29 @@
-//! The last ids of a stream, four bytes each.
+//! The last ids of a stream, twelve bytes each: the id's symbol, and the digest of its event once the log has let go of
+//! the event's bytes.
 //!
-//! In: symbols, in the order in which they were received. Out: whether a symbol is among the last N. //! Laws: holds at
-//! most its capacity; every symbol that was pushed comes out again exactly once, from [`Window::push`] or
+//! In: symbols, in the order in which they were received; digests. Out: whether a symbol is among the last N, and of
+//! which events.
+//! Laws: holds at most its capacity; every symbol that was pushed comes out again exactly once, from [`Window::push`] or
 //! [`Window::drain`], so that the caller can release it; nothing is allocated before the first symbol.
 
+use super::digest::Digest;
 use super::interner::Symbol;
 use crate::base::fetch;
 
 /// How many places a window begins with. It grows fourfold up to its capacity, so that a stream with few ids stays
 /// small.
-const FIRST: usize = 4;
+const FIRST: usize = 1;
+
+/// An event of which no more than this is known when its bytes have left the log.
+#[derive(Clone, Copy)]
+pub(super) struct Known {
+    pub(super) id: Symbol,
+    pub(super) digest: Digest,
+}
 
 /// A bounded ring of symbols, the newest pushing out the oldest.
 pub struct Window {
-    ring: Vec<Symbol>,
+    ring: Vec<Known>,
     /// The oldest symbol's place, once the ring is full.
     oldest: u16,
     capacity: u16,
@@ -34,12 +44,12 @@ impl Window {
                 let places = (self.ring.len() * 4).max(FIRST).min(capacity);
                 self.ring.reserve_exact(places - self.ring.len());
             }
-            self.ring.push(symbol);
+            self.ring.push(Known { id: symbol, digest: Digest::NONE });
             return None;
         }
         let place = self.ring.get_mut(usize::from(self.oldest))?;
         self.oldest = if self.oldest + 1 == self.capacity { 0 } else { self.oldest + 1 };
-        Some(std::mem::replace(place, symbol))
+        Some(std::mem::replace(place, Known { id: symbol, digest: Digest::NONE }).id)
     }
 
     /// Fetches the memory that the next [`Window::push`] touches, once the window is full.
@@ -55,8 +65,20 @@ impl Window {
 
     /// The symbols, newest first.
     pub fn iter(&self) -> impl Iterator<Item = Symbol> {
+        self.known().map(|known| known.id)
+    }
+
+    /// What is known of the last events with ids, newest first.
+    pub(super) fn known(&self) -> impl Iterator<Item = Known> {
         let (newer, older) = self.ring.split_at(usize::from(self.oldest).min(self.ring.len()));
         newer.iter().rev().chain(older.iter().rev()).copied()
+    }
+
+    /// The place after which `newer` symbols were pushed, if it is still held.
+    pub(super) fn place_before(&mut self, newer: usize) -> Option<&mut Known> {
+        let (len, oldest) = (self.ring.len(), usize::from(self.oldest));
+        let back = len.checked_sub(newer + 1)?;
+        self.ring.get_mut((oldest + back) % len)
     }
 
     /// Symbols held.
@@ -71,13 +93,13 @@ impl Window {
 
     /// Bytes on the heap.
     pub fn memory(&self) -> usize {
-        self.ring.capacity() * size_of::<Symbol>()
+        self.ring.capacity() * size_of::<Known>()
     }
 
     /// Takes all symbols out and gives the memory back.
     pub fn drain(&mut self) -> impl Iterator<Item = Symbol> {
         self.oldest = 0;
-        std::mem::take(&mut self.ring).into_iter()
+        std::mem::take(&mut self.ring).into_iter().map(|known| known.id)
     }
 }
 
@@ -102,8 +124,11 @@ mod tests {
                 assert!(window.iter().eq(twin.iter().rev().copied()));
                 let asked = symbols[r.below(20) as usize];
                 assert_eq!(window.contains(asked), twin.contains(&asked));
+                let newer = r.below(20) as usize;
+                let place = window.place_before(newer).map(|known| known.id);
+                assert_eq!(place, twin.iter().rev().nth(newer).copied());
             }
-            assert_eq!(window.memory(), capacity * 4);
+            assert_eq!(window.memory(), capacity * 12);
             assert_eq!(window.drain().count(), capacity.min(500));
         }
     }

@@ -124,6 +124,9 @@ pub(super) struct Seen {
     pub(super) any: bool,
     /// Nothing has come on this connection.
     pub(super) fresh: bool,
+    /// The client asked without an id, and the first event of upstream's count has come. Another client may read a stream
+    /// that the process found in its store, and of which it does not know where a count begins.
+    counted: bool,
     pub(super) gaps: u64,
     /// What came last, for messages.
     history: VecDeque<String>,
@@ -133,13 +136,23 @@ impl Seen {
     pub(super) fn new(sequence: Sequence) -> Self {
         // A call is read from its first event; a feed from wherever it is.
         let told = !sequence.kind.is_call();
-        Self { sequence, last_id: None, last: 0, told, any: false, fresh: true, gaps: 0, history: VecDeque::new() }
+        Self {
+            sequence,
+            last_id: None,
+            last: 0,
+            told,
+            any: false,
+            fresh: true,
+            counted: false,
+            gaps: 0,
+            history: VecDeque::new(),
+        }
     }
 
     /// The client asks again, on a new connection.
     pub(super) fn ask(&mut self) {
         self.note(format!("asks after {:?}", self.last_id));
-        self.fresh = true;
+        (self.fresh, self.counted) = (true, false);
         let asks_for_nothing = self.last_id.is_none() && !self.sequence.kind.is_call();
         self.told |= asks_for_nothing;
         self.any |= asks_for_nothing;
@@ -166,6 +179,10 @@ impl Seen {
         let fields: Vec<&str> = block.lines().filter(|line| !line.is_empty() && !line.starts_with(':')).collect();
         let field = |name: &str| fields.iter().find_map(|line| line.strip_prefix(name));
         if let Some(id) = field("id: ") {
+            // Several events may share an id, so nobody can tell whether the second one is of another count.
+            let may_share = self.last_id.as_deref() == Some(id);
+            self.any |= self.sequence.kind == Kind::Anew && (may_share || !self.counted);
+            self.counted |= self.last_id.is_none() && self.sequence.id(1).as_deref() == Some(id);
             self.last_id = Some(id.to_owned());
         }
         if field("event: ") == Some("segno.gap") {

@@ -23,7 +23,8 @@ use std::cell::Cell;
 use std::panic;
 
 /// Each known fault, with words from the message of the oracle that must find it.
-const CANARIES: [(Canary, &str); 9] = [
+const CANARIES: [(Canary, &str); 10] = [
+    (Canary::Swallowed, "nobody said so"),
     (Canary::NoDedup, "repeated or out of order"),
     (Canary::MuteGaps, "nobody said so"),
     (Canary::OnePrincipal, "got what is another's"),

@@ -66,6 +66,7 @@ struct Client {
 /// A connection of an upstream.
 struct Feed {
     sequence: Sequence,
+    first: u64,
     next: u64,
     /// The body ends cleanly after this event.
     until: u64,
@@ -251,6 +252,9 @@ impl Run {
         }
         while let Some(block) = c.read.next_block() {
             let before = c.seen.last;
+            if *canary == Some(Canary::Swallowed) && c.seen.sequence.kind == Kind::Anew && random.below(8) == 0 {
+                continue;
+            }
             c.seen.take(&block, *canary == Some(Canary::MuteGaps));
             if c.seen.last != before {
                 *events += 1;
@@ -348,14 +352,15 @@ impl Run {
                 self.failing -= 1;
                 answer = Answer::Status(503);
             }
-            let mut feed = Feed { sequence, next: 1, until: u64::MAX, chunked: true, silent: false, done: false };
+            let mut feed =
+                Feed { sequence, first: 1, next: 1, until: u64::MAX, chunked: true, silent: false, done: false };
             match answer {
                 Answer::Status(status) => {
                     feed.done = true;
                     self.w.say(u, &format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"));
                 }
                 Answer::From(next) => {
-                    feed.next = next;
+                    (feed.first, feed.next) = (next, next);
                     feed.chunked = self.random.below(8) > 0;
                     if sequence.kind == Kind::Ends {
                         feed.until = next + 2 + self.random.below(8);
@@ -363,7 +368,7 @@ impl Run {
                     let framing = if feed.chunked { "Transfer-Encoding: chunked\r\n" } else { "" };
                     self.w.say(u, &format!("{HEAD}{framing}\r\n"));
                     if sequence.kind == Kind::Greets && next > 1 && self.w.is_live(u) {
-                        self.w.say(u, &framed(feed.chunked, &sequence.event(1)));
+                        self.w.say(u, &framed(feed.chunked, &sequence.event(1, 1)));
                     }
                 }
             }
@@ -391,7 +396,7 @@ impl Run {
             if !self.w.is_live(u) || self.w.unread(u) > 2_000 {
                 return;
             }
-            let (n, chunked) = (feed.next, feed.chunked);
+            let (n, first, chunked) = (feed.next, feed.first, feed.chunked);
             if n > s.length() || n > feed.until {
                 feed.done = true;
                 if chunked {
@@ -406,7 +411,7 @@ impl Run {
                 return;
             }
             feed.next += 1;
-            self.w.say(u, &framed(chunked, &s.event(n)));
+            self.w.say(u, &framed(chunked, &s.event(n, first)));
         }
     }
 
@@ -423,7 +428,7 @@ impl Run {
         if feed.next > feed.sequence.length() {
             return;
         }
-        let text = framed(feed.chunked, &feed.sequence.event(feed.next));
+        let text = framed(feed.chunked, &feed.sequence.event(feed.next, feed.first));
         // The event that was sent in part exists, and the next request will get it.
         let top = self.tops.entry(feed.sequence).or_default();
         *top = (*top).max(feed.next);
@@ -498,7 +503,8 @@ impl Run {
             let asks = c.end.is_some_and(|end| self.w.is_live(end));
             assert!(!asks || c.read.status != 0, "{s:?}: a request without an answer");
             let (top, last) = (self.tops.get(&s).copied().unwrap_or(0), c.seen.last);
-            let certain = matches!(s.kind, Kind::Ids | Kind::Repeats | Kind::Opaque | Kind::Greets | Kind::Grouped);
+            let all_come = [Kind::Ids, Kind::Repeats, Kind::Opaque, Kind::Greets, Kind::Grouped, Kind::Anew];
+            let certain = all_come.contains(&s.kind);
             // If all places stay taken, some clients are told to come back later again and again.
             let certain = certain && asks && c.read.status == 200;
             // Where the bytes of its last event are not known, other events with the same id are taken for that event.

@@ -13,6 +13,8 @@ pub(super) enum Canary {
     MuteGaps,
     /// All clients count as one principal.
     OnePrincipal,
+    /// New events of an upstream that counts anew are dropped.
+    Swallowed,
     /// One byte of an answer is changed.
     Torn,
     /// Cursors are stored before their events are delivered.

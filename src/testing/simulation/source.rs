@@ -35,9 +35,11 @@ pub(super) enum Kind {
     Stateless,
     /// A plain POST without ids.
     Llm,
+    /// Numbers each connection from 1, whatever is asked for, and sends what is new.
+    Anew,
 }
 
-pub(super) const KINDS: [Kind; 13] = [
+pub(super) const KINDS: [Kind; 14] = [
     Kind::Ids,
     Kind::Repeats,
     Kind::Ends,
@@ -51,6 +53,7 @@ pub(super) const KINDS: [Kind; 13] = [
     Kind::McpBare,
     Kind::Stateless,
     Kind::Llm,
+    Kind::Anew,
 ];
 
 /// Events that [`Kind::Forgets`] knows.
@@ -152,6 +155,7 @@ impl Sequence {
         match (self.kind, after) {
             (Kind::Live, _) => Answer::From(top + 1),
             (Kind::Restarts, _) => Answer::From(1),
+            (Kind::Anew, _) => Answer::From(top.saturating_sub(4).max(1)),
             (Kind::Forgets, Some(n)) if n + KNOWN < top => Answer::Status(410),
             (Kind::Repeats, Some(n)) => Answer::From(n.saturating_sub(REPEATED - 1).max(1)),
             (_, Some(n)) => Answer::From(n + 1),
@@ -176,9 +180,10 @@ impl Sequence {
         format!("data: {} {} {} {n} {filler}\n\n", self.kind.number(), self.owner, self.call)
     }
 
-    /// An event as upstream sends it.
-    pub(super) fn event(&self, n: u64) -> String {
-        let id = self.id(n).map(|id| format!("id: {id}\n")).unwrap_or_default();
+    /// An event as upstream sends it on a connection that began with the event `first`.
+    pub(super) fn event(&self, n: u64, first: u64) -> String {
+        let number = if self.kind == Kind::Anew { 1 + n - first } else { n };
+        let id = self.id(number).map(|id| format!("id: {id}\n")).unwrap_or_default();
         id + &self.text(n)
     }
 }

@@ -132,42 +132,64 @@ fn a_part_of_an_event_is_given_where_others_have_taken_all_the_room_there_was() 
 }
 
 #[test]
-fn a_long_comment_before_the_mark_of_a_restart_is_dropped_unheld() {
+fn a_long_comment_among_repeats_is_passed_through_and_changes_nothing() {
     let mut rig = small_rig(1..20);
     rig.heal();
-    let before = rig.tracker.end();
-    assert_eq!(rig.pass(event(1) + ": "), "");
-    (0..10).for_each(|_| assert_eq!(rig.pass("x".repeat(500)), ""));
-    assert!(rig.tracker.end() < before + 1_100);
-    assert_eq!(rig.pass("x\n"), "");
-    assert_eq!(rig.tracker.end(), before);
+    let comment = format!(": {}\n", "x".repeat(5_000));
+    let mut out = rig.pass(event(1));
+    comment.as_bytes().chunks(500).for_each(|piece| out += &rig.pass(piece));
+    assert_eq!(out, comment);
     assert_eq!(rig.pass((2..21).map(event).collect::<String>()), event(20));
     rig.release();
 }
 
 #[test]
-fn a_large_event_beyond_the_bound_of_a_restart_is_a_stated_gap() {
+fn a_large_event_without_an_id_is_passed_through_and_repeats_behind_it_are_dropped() {
     let mut rig = small_rig(1..20);
     rig.heal();
-    assert_eq!(rig.pass(event(1) + "data: "), "");
-    (0..10).for_each(|_| assert_eq!(rig.pass("x".repeat(2_000)), ""));
-    assert_eq!(rig.pass("\n\n".to_owned() + &event(2)), gap("restarted", "\"19\"", "null") + &event(2));
+    let large = format!("data: {}\n\n", "x".repeat(5_000));
+    let mut out = rig.pass(event(1));
+    large.as_bytes().chunks(500).for_each(|piece| out += &rig.pass(piece));
+    assert_eq!(out + &rig.pass(event(2) + &event(20)), large + &event(20));
     rig.release();
 }
 
 #[test]
-fn the_gap_of_a_restart_names_no_id_where_the_event_behind_it_has_none() {
+fn a_large_event_with_a_known_id_of_a_smaller_one_is_new_behind_a_gap() {
+    let mut rig = small_rig(1..20);
+    rig.heal();
+    let large = format!("id: 3\ndata: {}\n\n", "x".repeat(5_000));
+    let mut out = rig.pass(event(1) + &event(2));
+    large.as_bytes().chunks(500).for_each(|piece| out += &rig.pass(piece));
+    assert_eq!(out, gap("restarted", "\"19\"", "\"3\"") + &large);
+    assert_eq!(rig.pass(event(4)), event(4));
+    rig.release();
+}
+
+#[test]
+fn a_large_repeat_whose_last_line_gives_it_another_id_is_a_stated_gap() {
+    let mut rig = small_rig(1..20);
+    let large = |end: &str| format!("id: big\ndata: {}\n{end}\n", "x".repeat(5_000));
+    let pass =
+        |rig: &mut Rig, text: String| -> String { text.as_bytes().chunks(500).map(|piece| rig.pass(piece)).collect() };
+    assert_eq!(pass(&mut rig, large("")), large(""));
+    rig.heal();
+    assert_eq!(pass(&mut rig, large("")), "");
+    rig.heal();
+    assert_eq!(pass(&mut rig, large("id: other\n")), gap("restarted", "\"big\"", "null"));
+    assert_eq!(rig.pass(event(20)), event(20));
+    rig.release();
+}
+
+#[test]
+fn new_events_without_a_known_id_behind_a_first_one_are_kept() {
     for front in ["", "id\n"] {
         let mut rig = Rig::new(TrackLimits { log_events: 4, ..TrackLimits::default() });
         rig.tracker.begin(false, false);
         (1..20).for_each(|n| drop(rig.pass(event(n))));
         rig.heal();
-        let new = |n| format!("{front}data: new {n}\n\n");
-        let mut out = rig.pass(event(1));
-        (0..22).for_each(|n| out += &rig.pass(new(n)));
-        assert_eq!(out, "");
-        assert_eq!(rig.pass(new(22)), gap("restarted", "\"19\"", "null") + &new(22));
-        assert_eq!(rig.pass(new(23)), new(23));
+        let new: String = (0..24).map(|n| format!("{front}data: new {n}\n\n")).collect();
+        assert_eq!(rig.pass(event(1) + &new), new);
         rig.release();
     }
 }

@@ -258,6 +258,63 @@ fn a_log_that_forgets_loses_nothing_and_keeps_the_order() {
     }
 }
 
+/// Upstream numbers each connection from 1, and what it sends is new.
+#[test]
+fn an_upstream_that_counts_anew_loses_nothing_and_the_gap_is_stated() {
+    for seed in 0..400 {
+        let mut r = Random::new(seed ^ 0x5eed);
+        let limits = TrackLimits {
+            window: 1 + r.below(48) as usize,
+            log_events: [1, 4, 16, 256][r.below(4) as usize],
+            log_bytes: 1024 << r.below(5),
+            max_event_bytes: 512,
+            log_age: Span::from_secs([1, 300][r.below(2) as usize]),
+            ..TrackLimits::default()
+        };
+        let mut rig = Rig::new(limits);
+        let (mut sent, mut gaps, mut bodies) = (String::new(), 0, 0);
+        rig.tracker.begin(false, false);
+        for body in 0..1 + r.below(6) {
+            // Some servers greet each connection with the same first events.
+            let greetings = r.below(4);
+            let mut whole = 0;
+            for n in 1..=1 + r.below(200) {
+                let event = match n <= greetings {
+                    true => format!("id: {n}\ndata: greeting {n}\n\n"),
+                    false => format!("id: {n}\ndata: {body} {n} {}\n\n", "x".repeat(r.below(60) as usize)),
+                };
+                rig.feed(&event);
+                if n > greetings {
+                    sent += &event;
+                    whole += 1;
+                }
+                rig.take(u64::MAX);
+                rig.now = rig.now + Span::from_millis(r.below(200));
+                match r.below(8) {
+                    0 => rig.with(|t, cx| t.expire(cx)),
+                    1 => drop(rig.with(|t, cx| t.trim(cx, 500))),
+                    _ => {}
+                }
+            }
+            bodies += u32::from(whole > 0);
+            rig.feed("id: 1\ndata: cut in");
+            rig.heal();
+        }
+        let out = String::from_utf8(std::mem::take(&mut rig.out)).unwrap();
+        let mut came = String::new();
+        for block in out.split_inclusive("\n\n") {
+            match block {
+                gap if gap.contains("segno.gap") => gaps += u32::from(gap.contains("restarted")),
+                greeting if greeting.contains("greeting") => {}
+                event => came += event,
+            }
+        }
+        assert!(came == sent, "seed {seed}: an event was swallowed, repeated or moved");
+        assert!(gaps <= bodies, "seed {seed}: {gaps} gaps in {bodies} bodies");
+        rig.release();
+    }
+}
+
 /// A body of anything: ids that repeat, reset, are too long; blocks too large to be held; lines of all kinds.
 fn wild_body(r: &mut Random) -> Vec<u8> {
     let mut body = Vec::new();

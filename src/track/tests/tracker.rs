@@ -87,8 +87,10 @@ fn a_seeded_cursor_is_both_marks_id_before_any_event() {
     assert_eq!(rig.tracker.locate(&rig.interner, b"41"), Some(0));
     rig.pass(event(42));
     assert_eq!(rig.tracker.locate(&rig.interner, b"41"), Some(0));
+    // Nobody here knows what the client got under its id, so this may be another event.
     rig.heal();
-    assert_eq!(rig.pass("id: 41\ndata: seen before\n\n".to_owned() + &event(43)), event(43));
+    let again = "id: 41\ndata: perhaps seen before\n\n".to_owned() + &event(43);
+    assert_eq!(rig.pass(&again), again);
     rig.release();
 }
 
@@ -187,7 +189,7 @@ fn a_cut_inside_an_oversize_block_cannot_be_healed() {
 }
 
 #[test]
-fn an_oversize_block_before_the_mark_of_a_restart_is_dropped_unheld() {
+fn an_oversize_block_that_comes_again_is_known_by_the_id_at_its_front_and_dropped_unheld() {
     let mut rig = Rig::new(small());
     rig.tracker.begin(false, false);
     let huge = "id: h\ndata: ".to_owned() + &"x".repeat(600) + "\n\n";
@@ -257,7 +259,8 @@ fn delivered_events_leave_when_they_are_old_and_take_their_memory_along() {
     rig.now = Tick::ZERO + Span::from_secs(301);
     rig.with(|t, cx| t.expire(cx));
     assert_eq!(rig.tracker.start(), rig.tracker.end());
-    assert!(rig.tracker.memory() < 600, "{}", rig.tracker.memory());
+    // The window stays: 48 ids with the digests of their events.
+    assert!(rig.tracker.memory() < 400 + 48 * 12, "{}", rig.tracker.memory());
     assert_eq!(rig.tracker.locate(&rig.interner, b"199"), Some(rig.tracker.end()));
     assert_eq!(rig.cursor(), Some(&b"199"[..]));
     rig.release();
