@@ -48,6 +48,11 @@ fn persistence(page: &mut Page, p: &Persistence, now: Tick) {
         ),
         ("persistence_swept_logs_total", "Logs removed that no record belonged to.", p.swept_logs.get()),
         ("persistence_refused_total", "Messages and streams that found no room in the persister.", p.refused.get()),
+        (
+            "persistence_store_files_lost_total",
+            "Times that the store's file, or its key's, was found deleted or replaced.",
+            p.store_files_lost.get(),
+        ),
         ("persistence_changes_total", "Changes of cursors found in slots.", p.changes.get()),
         ("persistence_records_total", "Records written for cursors.", p.cursor_records.get()),
         ("persistence_batches_total", "Batches written or tried.", p.batches.get()),
@@ -65,6 +70,11 @@ fn persistence(page: &mut Page, p: &Persistence, now: Tick) {
         ("persistence_queue_depth", "Slots found with something that is not durable.", p.queue_depth.get()),
         ("persistence_batch_size", "Records in the last batch.", p.batch_size.get()),
         ("persistence_store_open", "1 while the store is open.", p.store_open.get()),
+        (
+            "persistence_foreign_key",
+            "1 if the store opened too late to tell its key: what is stored is not found after a restart.",
+            p.foreign_key.get(),
+        ),
         (
             "persistence_breaker_open",
             "1 while the store keeps failing and is asked only now and then.",

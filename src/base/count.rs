@@ -60,6 +60,8 @@ counts! {
     StreamsCrowdedOut = "streams_crowded_out_total",
     /// Idle sessions forgotten to make room for new ones.
     SessionEvictions = "session_evictions_total",
+    /// Stored records removed with sessions that were forgotten to make room.
+    RecordsEvicted = "records_evicted_total",
     /// Sessions forgotten because they were idle for longer than `session_idle`.
     SessionsExpired = "sessions_expired_total",
     /// Event streams begun.
@@ -78,6 +80,10 @@ counts! {
     ReadersFallenOff = "readers_fallen_off_total",
     /// Streams of an earlier process that were rebuilt from stored events.
     Rebuilt = "streams_rebuilt_total",
+    /// Look-ups in the store that failed or were not answered in time.
+    LookupsFailed = "lookups_failed_total",
+    /// Clients cut because the store could not tell for `heal_for` whether it has their events.
+    LookupsGivenUp = "lookups_given_up_total",
     /// Requests without a cursor that began where their session was (`resume_from`).
     SessionCursorsUsed = "session_cursors_used_total",
     /// Requests without a cursor whose session had several stored cursors, whether one was used or not.

@@ -50,6 +50,9 @@ pub(crate) struct ProxyArgs {
     /// redb:segno.redb]
     #[arg(long, value_name = "STORE", value_parser = StoreConfig::parse)]
     pub(crate) store: Option<StoreConfig>,
+    /// Start also if the store's path is wrong or something else is there: streams flow, and nothing is stored
+    #[arg(long)]
+    pub(crate) store_optional: bool,
     /// Store recent events too: replay then survives a restart, at the price of more disk writes
     #[arg(long)]
     pub(crate) durable: bool,
@@ -220,6 +223,7 @@ impl ProxyArgs {
             admin_token_file: self.admin_token_file.clone(),
             store: self.store.clone(),
             default_store: Some(default_store()),
+            store_optional: self.store_optional,
             durable: self.durable,
             upstream: self.upstream.clone(),
             settings: self.knobs.settings(),

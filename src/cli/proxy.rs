@@ -13,10 +13,11 @@ use super::{Stop, load, logging};
 use crate::admin::{Access, Admin, Source};
 use crate::base::Span;
 use crate::config::Config;
+use crate::config::file::Problem;
 use crate::engine::Engine;
 use crate::journal::{Journal, Level};
 use crate::persist::Unflushed;
-use crate::reactor::{Command, Remote};
+use crate::reactor::{Command, Remote, StartError};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
@@ -46,7 +47,7 @@ pub(super) fn run(args: &ProxyArgs) -> Result<(), Stop> {
     let routes: Vec<String> = config.routes.iter().map(|r| format!("{} to {}", r.name, r.upstream)).collect();
     let files = OpenFiles::raise();
     let admin = config.admin.map(|address| access(&config).map(|access| (address, access))).transpose()?;
-    let engine = Engine::start(config, random_seed()).map_err(|e| Stop::Failed(e.to_string()))?;
+    let engine = Engine::start(config, random_seed()).map_err(not_started)?;
     let mut journal = engine.journal();
     if let Some((address, access)) = admin {
         start_admin(address, access, &engine)?;
@@ -79,6 +80,18 @@ fn access(config: &Config) -> Result<Access, Stop> {
     match token(config.admin_token_file.as_deref())? {
         None => Ok(access),
         Some(token) => access.token(&token).map_err(|e| Stop::Failed(e.to_string())),
+    }
+}
+
+/// A store that is not the one that was meant is a problem of the configuration.
+fn not_started(why: StartError) -> Stop {
+    match why {
+        StartError::Store { why } => {
+            let what =
+                format!("`store`: {why}; or start with `--store-optional`, and nothing is stored until that is mended");
+            Stop::Problems { file: None, list: vec![Problem::anywhere(what)] }
+        }
+        other => Stop::Failed(other.to_string()),
     }
 }
 

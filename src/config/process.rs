@@ -34,6 +34,10 @@ pub struct Config {
     pub peer_timeout: Span,
     /// Where cursors are kept. Default: in memory, so a restart forgets them.
     pub store: StoreConfig,
+    /// Whether to start also with a store that cannot be the one that was meant: its path is wrong, or something else is
+    /// there. Default false. With true, streams flow whatever is wrong with the store, and a mistyped path shows only in
+    /// the log and the metrics.
+    pub store_optional: bool,
     /// What goes to the store, and when.
     pub persist: Persist,
     /// Bounds of the whole process.
@@ -52,6 +56,7 @@ impl Default for Config {
             trusted_proxies: Networks::default(),
             peer_timeout: Span::from_secs(60),
             store: StoreConfig::Memory,
+            store_optional: false,
             persist: Persist::default(),
             limits: Limits::default(),
             routes: Routes::default(),
@@ -95,7 +100,8 @@ pub struct Limits {
     /// 503.
     pub streams: usize,
     /// Sessions that are remembered, those without a stream included. Default 100,000. One more takes the place of the
-    /// session that has been idle longest. If all of them have readers, it is answered 503.
+    /// session that has been idle longest, whose streams and stored records go. If all of them have readers, it is
+    /// answered 503.
     pub sessions: usize,
     /// Streams of one session at once. Default 10,000. One more takes the place of one that nobody reads. If all have
     /// readers, it is answered 503 before the upstream is asked. A client without credentials counts by its address,

@@ -1,16 +1,17 @@
 //! Collects what an engine needs, then makes it: store, persister, reactor, threads.
 //!
 //! In: a configuration, a seed, a store. Out: a running [`Engine`].
-//! Law: a store that is away at start does not stop the start: the engine streams at once and writes when the store
-//! opens.
+//! Laws: a store that is away at start does not stop the start: the engine streams at once and writes when the store
+//! opens; a store that cannot be the one that was meant stops it, unless it is optional.
 
 use super::inline::Trackers;
 use super::link::link;
 use super::running::{Engine, StopWhenDropped};
 use crate::base::Span;
 use crate::clock::Clock;
-use crate::config::{Config, StoreConfig};
-use crate::journal::Journal;
+use crate::config::{Config, Limits, StoreConfig};
+use crate::journal::{Journal, Level};
+use crate::machine::RECORDS_PER_SESSION;
 use crate::metrics::Metrics;
 use crate::persist::{Opener, PersistConfig, Persister, WorkerConfig};
 use crate::reactor::{Parts, Reactor, StartError};
@@ -20,8 +21,9 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::thread;
 
-/// How long the start waits for the store, which holds the key under which principals and sessions are hashed. An
-/// engine that starts without it draws a key of its own, and finds nothing that was stored before.
+/// How long the start waits for the first attempt to open the store, and for the key under which principals and sessions
+/// are hashed where only the open store can tell it. An engine that starts without that key draws one of its own, finds
+/// nothing that was stored before, and says so.
 const FIRST_OPEN: Span = Span::from_secs(1);
 
 /// Keys that may have trackers at once, by default.
@@ -98,8 +100,10 @@ impl Builder {
     pub fn start(self) -> Result<Engine, StartError> {
         let Self { config, seed, open, trackers } = self;
         let seed = seed.unwrap_or_else(random);
-        let (metrics, clock, candidate) = (Arc::new(Metrics::default()), Clock::start(), secret());
-        let journal = Journal::start(Arc::clone(&metrics)).map_err(StartError::System)?;
+        let (metrics, clock) = (Arc::new(Metrics::default()), Clock::start());
+        let mut journal = Journal::start(Arc::clone(&metrics)).map_err(StartError::System)?;
+        let known = if open.is_some() { None } else { known_key(&config, &mut journal)? };
+        let candidate = known.unwrap_or_else(secret);
         let ([streams, inline], drain) = slots_for([config.limits.streams, trackers]);
         let persist = PersistConfig {
             worker: WorkerConfig {
@@ -108,13 +112,19 @@ impl Builder {
                 ..WorkerConfig::default()
             },
             idle: config.persist.session_idle,
+            records: most_records(&config.limits, trackers),
             journal: journal.clone(),
             ..PersistConfig::new(candidate, seed)
         };
-        let open = open.unwrap_or_else(|| opener(&config.store, config.limits.streams));
+        let open = open.unwrap_or_else(|| opener_with(&config.store, config.limits.streams, journal.clone()));
         let persister =
             Persister::start(persist, drain, open, Arc::clone(&metrics), clock).map_err(StartError::System)?;
-        let secret = persister.first_open(FIRST_OPEN).unwrap_or(candidate);
+        let opened = persister.first_open(FIRST_OPEN, known.is_some());
+        let opened = opened.or_else(|e| if config.store_optional { Ok(None) } else { Err(not_usable(&e)) })?;
+        let secret = known.or(opened).unwrap_or_else(|| {
+            persister.go_by(candidate);
+            candidate
+        });
         let store = link(&config, persister.control(), clock);
         let parts = Parts {
             seed,
@@ -134,8 +144,45 @@ impl Builder {
     }
 }
 
+/// Records that the store may have: one for each stream and tracker, and those that sessions keep of ended streams.
+fn most_records(limits: &Limits, trackers: usize) -> u64 {
+    let sessions = (limits.sessions as u64).saturating_mul(RECORDS_PER_SESSION as u64);
+    sessions.saturating_add(limits.streams as u64).saturating_add(trackers as u64)
+}
+
+/// The key of the store that the configuration names, which can be read before the store is open, and while another
+/// process has it. `None`: the open store will tell.
+fn known_key(config: &Config, journal: &mut Journal) -> Result<Option<u128>, StartError> {
+    match &config.store {
+        StoreConfig::Memory => Ok(Some(secret())),
+        #[cfg(feature = "redb")]
+        StoreConfig::Redb { path } => match crate::store::redb::key(path, secret()) {
+            Ok((key, note)) => {
+                note.into_iter().for_each(|note| journal.say(Level::Warn, note));
+                Ok(key)
+            }
+            Err(e) if e.is_misconfigured() && !config.store_optional => Err(not_usable(&e)),
+            Err(e) => {
+                let what = format!("the store's key cannot be read or made: {e}; it is tried again with the store");
+                journal.say(Level::Warn, what);
+                Ok(None)
+            }
+        },
+        _ => Ok(None),
+    }
+}
+
+fn not_usable(why: &StoreError) -> StartError {
+    StartError::Store { why: why.to_string() }
+}
+
 /// Opens the store that a configuration names. A store in memory holds at most twice `limit` records.
 pub fn opener(store: &StoreConfig, limit: usize) -> Opener {
+    opener_with(store, limit, Journal::unheard())
+}
+
+/// The same. What is worth a log line at an opening goes to the journal.
+fn opener_with(store: &StoreConfig, limit: usize, journal: Journal) -> Opener {
     match store {
         StoreConfig::Memory => {
             let memory = memory::Shared::new(limit.saturating_mul(2));
@@ -143,10 +190,15 @@ pub fn opener(store: &StoreConfig, limit: usize) -> Opener {
         }
         #[cfg(feature = "redb")]
         StoreConfig::Redb { path } => {
-            let path = path.clone();
-            Box::new(move || crate::store::redb::open(&path))
+            let (mut file, mut journal) = (crate::store::redb::Openings::new(path.clone()), journal);
+            Box::new(move || {
+                let opened = file.open();
+                file.take_notes().into_iter().for_each(|note| journal.say(Level::Warn, note));
+                opened
+            })
         }
         other => {
+            drop(journal);
             let store: Box<str> = other.to_string().into();
             Box::new(move || Err(StoreError::NotBuilt { store: store.clone() }))
         }

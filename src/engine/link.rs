@@ -1,7 +1,7 @@
 //! The reactor's link to the persister: two functions that neither wait nor know of each other's threads.
 //!
 //! In: the bounds of each route's log, and a way to ask the persister. Out: a [`StoreLink`].
-//! Laws: a request whose look-up is refused goes on by itself when its patience ends; events that are refused leave a
+//! Laws: a look-up that is refused is a failed one; events that are refused leave a
 //! hole, which the next ones state.
 
 use super::lookup::look_up;

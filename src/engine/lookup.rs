@@ -2,10 +2,10 @@
 //!
 //! In: a [`Lookup`] of the machine. Out: its [`Reply`], sent from a store thread.
 //! Laws: only what lies behind the last hole of a stored log is looked at and returned; a failure of the store is
-//! counted and logged where it is met, and the request goes on as if nothing were stored.
+//! counted and logged where it is met, and told to the request as a failure: what is stored is not known then.
 
 use crate::base::StreamName;
-use crate::machine::{Lookup, StoredEvents, StoredStream};
+use crate::machine::{Lookup, NotLookedUp, StoredEvents, StoredStream};
 use crate::persist::{PersistControl, Refused};
 use crate::reactor::Reply;
 use crate::sse::ids;
@@ -33,7 +33,7 @@ fn find_cursors(store: &PersistControl, lookup: Lookup, reply: Reply) -> Result<
         CURSORS,
         Box::new(move |found| {
             let stored = |(name, cursor): (StreamName, Record)| stored(&name, cursor, None);
-            reply.send(found.unwrap_or_default().into_iter().map(stored).collect());
+            reply.send(found.map(|all| all.into_iter().map(stored).collect()).map_err(|_| NotLookedUp));
         }),
     )
 }
@@ -56,7 +56,7 @@ fn find_logs(store: &PersistControl, lookup: Lookup, reply: Reply) -> Result<(),
         log_bytes,
         Box::new(move |found| {
             let stored = |(name, cursor, log)| stored(&name, cursor, Some(log));
-            reply.send(found.unwrap_or_default().into_iter().map(stored).collect());
+            reply.send(found.map(|all| all.into_iter().map(stored).collect()).map_err(|_| NotLookedUp));
         }),
     )
 }

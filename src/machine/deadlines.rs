@@ -4,6 +4,7 @@
 //! wait for.
 //! Law: an event moves deadlines away and costs no timer work; the deadlines are compared only when the timer fires.
 
+use super::book::stored::LOOKED_UP;
 use super::cx::Cx;
 use super::exchange::{Exchange, Phase};
 use super::keys::{ExchangeKey, Timer};
@@ -34,7 +35,9 @@ impl Deadlines {
         let never = Tick::NEVER;
         let wait = x.phase.wait().filter(|_| x.phase.awaits_head());
         let held = x.is_held();
-        let may_open = x.is_stream_request() && !x.readers().head_sent && !x.request.waits_for_head;
+        // While the store may have what a client asks for, nothing can be said to the client yet.
+        let is_silent = x.request.waits_for_head || x.search().is_some();
+        let may_open = x.is_stream_request() && !x.readers().head_sent && !is_silent;
         // A full socket needs no heartbeat. Its `last_sent` says since when the socket has been full.
         let beats = x.is_open_stream() && !route.heartbeat.is_zero() && x.readers().any_free();
         let beats = beats && !matches!(x.phase, Phase::Ending(_));
@@ -66,6 +69,10 @@ impl Deadlines {
 
 /// When the wait for upstream ends, apart from failures.
 fn give_up(x: &Exchange, route: &Route) -> Option<Tick> {
+    if x.search().is_some() {
+        // The store is asked, and upstream will be afterwards.
+        return x.phase.wait().map(|wait| wait.since + route.heal_for.max(LOOKED_UP));
+    }
     let may_wait = x.can_heal() || x.request.method == Method::Post;
     match x.phase {
         // An exchange in the queue has no time of its own there: it is asked for when its turn comes.

@@ -16,7 +16,7 @@ use super::notice;
 use super::pool::Conns;
 use super::stream::Stream;
 use super::stream::readers::{Reader, Readers};
-use super::wait::Wait;
+use super::wait::{Search, Wait};
 use crate::base::{Count, Table, Tick};
 use crate::http::{Method, ResponseHead};
 use crate::track::GapReason;
@@ -49,6 +49,8 @@ struct Plain {
     readers: Readers,
     /// The request, held back until its body shows which stream it belongs to.
     held: Option<Box<HeldRequest>>,
+    /// The search in the store that the request waits for, if it does.
+    search: Option<Search>,
 }
 
 /// What is needed to ask upstream, also again.
@@ -159,7 +161,7 @@ impl Exchange {
             route: route as u32,
             request,
             phase: Phase::Waiting { wait: Wait::new(now), at: now },
-            answer: Answer::Plain(Box::new(Plain { readers: Readers::one(reader, now), held: None })),
+            answer: Answer::Plain(Box::new(Plain { readers: Readers::one(reader, now), held: None, search: None })),
             alarm: Alarm::default(),
             reserves: false,
             heard_body: None,
@@ -215,7 +217,7 @@ impl Exchange {
 
     /// The answer stops being an event stream and keeps its readers. Hands the stream over.
     pub(super) fn end_stream(&mut self, now: Tick) -> Option<Box<Stream>> {
-        let plain = Answer::Plain(Box::new(Plain { readers: Readers::none(now), held: None }));
+        let plain = Answer::Plain(Box::new(Plain { readers: Readers::none(now), held: None, search: None }));
         match std::mem::replace(&mut self.answer, plain) {
             Answer::Stream(mut stream) => {
                 *self.readers_mut() = std::mem::replace(&mut stream.readers, Readers::none(now));
@@ -225,6 +227,21 @@ impl Exchange {
                 self.answer = plain;
                 None
             }
+        }
+    }
+
+    /// The search in the store that the request waits for.
+    pub(super) fn search(&self) -> Option<Search> {
+        match &self.answer {
+            Answer::Plain(plain) => plain.search,
+            Answer::Stream(_) => None,
+        }
+    }
+
+    /// The request waits for this search in the store, or for none any more.
+    pub(super) fn set_search(&mut self, search: Option<Search>) {
+        if let Answer::Plain(plain) = &mut self.answer {
+            plain.search = search;
         }
     }
 

@@ -65,8 +65,8 @@ pub enum Input<'a> {
     LookedUp {
         /// The exchange that asked.
         exchange: ExchangeKey,
-        /// What the store knows; empty where it knows nothing or is away.
-        found: Vec<StoredStream>,
+        /// What the store knows, or that it could not be asked.
+        found: Result<Vec<StoredStream>, NotLookedUp>,
     },
     /// Time has passed.
     Time,
@@ -134,7 +134,7 @@ pub enum Output {
         /// How to close it.
         how: Close,
     },
-    /// Ask the store. Answered by [`Input::LookedUp`]; without an answer the request goes on after a second.
+    /// Ask the store. Answered by [`Input::LookedUp`]; an answer that does not come within a second counts as an error.
     Lookup(Lookup),
     /// Log this.
     Notice(Notice),
@@ -194,6 +194,8 @@ pub enum Checkpoint {
     Forgotten {
         /// The name under which the store knows it.
         name: StreamName,
+        /// The sequence at which the record stands, at most.
+        sequence: u64,
     },
 }
 
@@ -210,6 +212,10 @@ pub struct Lookup {
     /// if none of its events has this id or, where the id is segno's own, another id of the same stream.
     pub wanted: Box<[u8]>,
 }
+
+/// The store could not be asked, so it is not known what it has: it is away, it failed, or too much waits for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NotLookedUp;
 
 /// What the store knows of one stream.
 #[derive(Clone, PartialEq, Eq, Debug)]

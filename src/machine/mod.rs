@@ -106,9 +106,10 @@ mod stream;
 mod verdict;
 mod wait;
 
+pub use book::sessions::RECORDS_PER_SESSION;
 #[cfg(feature = "fuzzing")]
 pub use find::last_event_id::last_event_id;
-pub use io::{Checkpoint, Close, EventPart, Input, Lookup, Output, Slices, StoredEvents, StoredStream};
+pub use io::{Checkpoint, Close, EventPart, Input, Lookup, NotLookedUp, Output, Slices, StoredEvents, StoredStream};
 pub use keys::{ConnKey, ConnMark, ExchangeKey, ExchangeMark};
 pub use notice::{ConnectError, Notice};
 

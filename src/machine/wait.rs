@@ -1,4 +1,4 @@
-//! How long upstream is waited for: one wait from its first attempt to its answer or its end.
+//! How long upstream is waited for: one wait from its first attempt to its answer or its end. And the store before it.
 //!
 //! In: attempts, and what upstream asks for. Out: when the next attempt is due.
 //! Laws: attempts follow an exponential backoff with full jitter, never sooner than upstream's `retry:` or
@@ -77,6 +77,22 @@ impl Wait {
     /// Time until the next attempt where this machine had no place for a connection.
     pub(super) fn without_place(&self, random: u64) -> Span {
         BACKOFF.delay(self.tries, random)
+    }
+}
+
+/// A search in the store, which a request waits for before it goes upstream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Search {
+    /// Look-ups so far.
+    pub(super) looks: u32,
+    /// The last of them has not been answered yet. Otherwise it has failed, and the next one is still to come.
+    pub(super) is_asked: bool,
+}
+
+impl Search {
+    /// Time until the next look-up after one that failed.
+    pub(super) fn backoff(self, random: u64) -> Span {
+        BACKOFF.delay(self.looks.saturating_sub(1), random)
     }
 }
 

@@ -16,6 +16,10 @@ pub const LATENCY_BUCKETS: [u64; 13] = [
 pub struct Persistence {
     /// Whether the store is open (1) or away (0).
     pub store_open: Counter,
+    /// Times that the store's file, or its key's, was found deleted or replaced.
+    pub store_files_lost: Counter,
+    /// Whether names are hashed with another key than the store has (1), since the store opened too late.
+    pub foreign_key: Counter,
     /// Slots with something that is not durable, activity included.
     pub queue_depth: Counter,
     /// Records in the last batch.

@@ -15,6 +15,9 @@ pub struct PersistConfig {
     pub reopen: Backoff,
     /// A record whose stream was not active for this long is removed. [`Span::MAX`]: none is.
     pub idle: Span,
+    /// Records that stay at most: of more, those go that were active longest ago. What a step finds too many goes in the
+    /// next round, so for some minutes there may be more.
+    pub records: u64,
     /// The pause between two steps of the search for such records; each step looks at a few hundred of them. The search
     /// begins 60 pauses after the store was opened, and again 600 pauses after it came to the end.
     pub sweep_pause: Span,
@@ -34,7 +37,8 @@ impl PersistConfig {
         let reopen = Backoff::new(Span::from_millis(100), Span::from_secs(5));
         let (idle, sweep_pause) = (Span::from_secs(24 * 3_600), Span::from_secs(1));
         let worker = WorkerConfig::default();
-        Self { worker, reopen, idle, sweep_pause, log_bytes: 16 << 20, candidate, seed, journal: Journal::unheard() }
+        let (records, journal) = (u64::MAX, Journal::unheard());
+        Self { worker, reopen, idle, records, sweep_pause, log_bytes: 16 << 20, candidate, seed, journal }
     }
 }
 

@@ -21,6 +21,7 @@ use super::worker::Worker;
 use super::writing::{CursorBatch, LogBatch, Writing};
 use crate::base::{Random, Span, Tick};
 use crate::clock::Clock;
+use crate::journal::Level;
 use crate::metrics::{Metrics, Persistence};
 use crate::slot::SlotDrain;
 use crate::store::{Opened, StoreError};
@@ -43,8 +44,9 @@ pub(super) struct Links {
     pub(super) open: Opener,
     /// Hands the reading half of the store to the look-up thread.
     pub(super) lender: Lender,
-    /// Tells the key that names are hashed with, when the store is open.
-    pub(super) secret: Sender<u128>,
+    /// Tells of the first attempt to open the store that failed, and of the first that did not, with the key that names
+    /// are hashed with. There is room for both; what comes later is read by nobody.
+    pub(super) outcome: Sender<Result<u128, StoreError>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
 }
@@ -64,6 +66,10 @@ pub(super) struct Flusher {
     barren: u32,
     /// Failures beside those of the worker's batches.
     failures: u64,
+    /// The key that names are hashed with, where the store did not tell it in time.
+    goes_by: Option<u128>,
+    /// The first failure to open the store was told.
+    has_told_failure: bool,
 }
 
 impl Flusher {
@@ -71,7 +77,19 @@ impl Flusher {
         let random = Random::new(config.seed);
         let waits = Waits::new(links.clock.now());
         let complaints = Complaints::new(config.journal.clone());
-        Self { config, links, waits, complaints, random, openings: 0, is_closed: false, barren: 0, failures: 0 }
+        Self {
+            config,
+            links,
+            waits,
+            complaints,
+            random,
+            openings: 0,
+            is_closed: false,
+            barren: 0,
+            failures: 0,
+            goes_by: None,
+            has_told_failure: false,
+        }
     }
 
     /// Opens the store, then writes until it is told to end; opens the store again as often as it fails for good.
@@ -147,6 +165,9 @@ impl Flusher {
 
     fn on_not_opened(&mut self, why: &StoreError, next: Span, mut worker: Option<&mut Worker>) {
         self.note_failure();
+        if !std::mem::replace(&mut self.has_told_failure, true) {
+            let _ = self.links.outcome.try_send(Err(why.clone()));
+        }
         self.complain(&format!(
             "the store cannot be opened: {why}; the next attempt is in {next}, and nothing is written until one succeeds"
         ));
@@ -156,17 +177,30 @@ impl Flusher {
         self.note_unseen(worker);
     }
 
+    /// Says so where names are hashed with another key than the store has.
+    fn compare_keys(&mut self) {
+        let differs = |key: &u128| self.openings > 0 && *key != self.config.candidate;
+        if self.goes_by.take_if(|key| differs(key)).is_some() {
+            self.numbers().foreign_key.set(1);
+            self.config.journal.say(
+                Level::Warn,
+                "the store opened too late to tell its key, so this process finds nothing that was stored before, and \
+                 what it stores is not found after a restart; restart it while the store is there",
+            );
+        }
+    }
+
     /// Hands out the halves, and has the worker go on where it was.
     fn begin(&mut self, opened: Opened, secret: u128, epoch: u64, worker: Option<Worker>) -> Writing {
         let Opened { sessions, lookup, logs, log_lookup } = opened;
         (self.openings, self.is_closed) = (self.openings + 1, false);
         self.barren = self.barren.saturating_add(1);
         self.links.lender.lend(Half { opening: self.openings, sessions: lookup, logs: log_lookup });
-        // After the half was lent: a caller who has heard that the store is open may look something up. Only the first
-        // secret is ever read.
-        let _ = self.links.secret.try_send(secret);
+        // After the half was lent: a caller who has heard that the store is open may look something up.
+        let _ = self.links.outcome.try_send(Ok(secret));
         // If the next opening finds a new store, that one is offered the key that names are hashed with now.
         self.config.candidate = secret;
+        self.compare_keys();
         let now = self.links.clock.now();
         let worker = match worker {
             Some(mut worker) => {
@@ -179,7 +213,7 @@ impl Flusher {
                 Worker::new(config, self.links.drain.capacity(), epoch, zero, seed, now)
             }
         };
-        let sweep = Sweep::new(self.config.idle, self.config.sweep_pause, now);
+        let sweep = Sweep::new(self.config.idle, self.config.records, self.config.sweep_pause, now);
         Writing::new(sessions, logs, worker, sweep, self.links.drain.survey())
     }
 }
@@ -254,6 +288,10 @@ impl Flusher {
                         worker.hurry(now);
                         self.waits.add_flush(worker.newest(), answer);
                     }
+                }
+                Message::GoesBy(key) => {
+                    self.goes_by = Some(key);
+                    self.compare_keys();
                 }
                 Message::Closed { opening } => self.is_closed |= opening == self.openings,
             }
@@ -417,8 +455,9 @@ impl Flusher {
 
     /// Notes that the store can do nothing more, where it says so.
     fn note_closed(&mut self, why: &StoreError) -> bool {
-        let is_closed = *why == StoreError::Closed;
+        let is_closed = why.ends_the_opening();
         self.is_closed |= is_closed;
+        self.numbers().store_files_lost.add(u64::from(matches!(why, StoreError::Gone { .. })));
         is_closed
     }
 

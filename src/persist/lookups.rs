@@ -78,7 +78,7 @@ impl LookupThread {
             None => Err(StoreError::Refused("the store is not open at present".into())),
             Some(half) => {
                 let found = look(half);
-                if matches!(found, Err(StoreError::Closed)) {
+                if found.as_ref().is_err_and(StoreError::ends_the_opening) {
                     // Where the inbox is full, the next look-up reports it again.
                     let _ = self.messages.leave(Message::Closed { opening: half.opening });
                     self.ringer.call();
@@ -88,7 +88,8 @@ impl LookupThread {
         };
         if let Err(e) = &found {
             self.metrics.persistence().lookup_failures.add(1);
-            let what = || format!("{what} could not be looked up: {e}; the request goes on without the answer");
+            let what =
+                || format!("{what} could not be looked up: {e}; the request asks again, or goes on without the answer");
             self.complaints.say(self.clock.now(), what);
         }
         found

@@ -16,6 +16,7 @@ use crate::base::{Cursor, Span, StreamName};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::slot::{Ringer, SlotDrain, Survey};
+use crate::store::StoreError;
 use crate::sync::{Inbox, Post, desk, inbox};
 use crossbeam_channel::{Receiver, bounded};
 use std::io;
@@ -37,9 +38,10 @@ const GRACE: Duration = Duration::from_millis(50);
 pub struct Persister {
     control: PersistControl,
     survey: Survey,
-    secret: Receiver<u128>,
+    opening: Receiver<Result<u128, StoreError>>,
     end: End,
     ended: Receiver<()>,
+    clock: Clock,
 }
 
 impl Persister {
@@ -56,14 +58,14 @@ impl Persister {
     ) -> io::Result<Self> {
         let (last, ended) = bounded(1);
         let survey = drain.survey();
-        let Parts { control, end, flusher, lookups, secret } = Parts::new(config, drain, open, metrics, clock);
+        let Parts { control, end, flusher, lookups, opening } = Parts::new(config, drain, open, metrics, clock);
         thread::Builder::new().name("segno-lookup".to_owned()).spawn(move || lookups.run())?;
         thread::Builder::new().name("segno-persist".to_owned()).spawn(move || {
             flusher.run();
             // There may be nobody left who listens.
             let _ = last.try_send(());
         })?;
-        Ok(Self { control, survey, secret, end, ended })
+        Ok(Self { control, survey, opening, end, ended, clock })
     }
 
     /// A way to ask the persister, for any thread.
@@ -72,9 +74,29 @@ impl Persister {
     }
 
     /// Waits until the store has opened for the first time, and returns the key that names are hashed with. `None`: the
-    /// store did not open within this time.
-    pub fn first_open(&self, within: Span) -> Option<u128> {
-        self.secret.recv_timeout(Duration::from(within)).ok()
+    /// store did not open within this time. Where the caller has the key (`has_key`), also `None` as soon as the first
+    /// attempt has failed.
+    ///
+    /// # Errors
+    /// The store's name or path is wrong ([`StoreError::is_misconfigured`]). The attempts go on all the same.
+    pub fn first_open(&self, within: Span, has_key: bool) -> Result<Option<u128>, StoreError> {
+        let until = self.clock.now() + within;
+        loop {
+            match self.opening.recv_timeout(Duration::from(until.since(self.clock.now()))) {
+                Ok(Ok(secret)) => return Ok(Some(secret)),
+                Ok(Err(e)) if e.is_misconfigured() => return Err(e),
+                Ok(Err(_)) if !has_key => {}
+                _ => return Ok(None),
+            }
+        }
+    }
+
+    /// Tells that names are hashed with this key, because the store did not tell one in time. Should it have another, a
+    /// log line says what that means.
+    pub fn go_by(&self, key: u128) {
+        if self.control.messages.leave(Message::GoesBy(key)).is_ok() {
+            self.control.ringer.call();
+        }
     }
 
     /// Writes everything and ends, within about this much time. A store call that hangs is left behind, with its
@@ -132,7 +154,7 @@ pub(super) struct Parts {
     pub(super) end: End,
     pub(super) flusher: Flusher,
     pub(super) lookups: LookupThread,
-    secret: Receiver<u128>,
+    opening: Receiver<Result<u128, StoreError>>,
 }
 
 impl Parts {
@@ -147,10 +169,10 @@ impl Parts {
         let Front { control, lookups, lender, logs, messages } =
             Front::new(ringer.clone(), &config, Arc::clone(&metrics), clock);
         let (end, ending) = inbox(1);
-        let (secret, first_secret) = bounded(1);
-        let links = Links { drain, logs, messages, ending, open, lender, secret, metrics, clock };
+        let (outcome, opening) = bounded(2);
+        let links = Links { drain, logs, messages, ending, open, lender, outcome, metrics, clock };
         let end = End { post: Some(end), ringer };
-        Self { control, end, flusher: Flusher::new(config, links), lookups, secret: first_secret }
+        Self { control, end, flusher: Flusher::new(config, links), lookups, opening }
     }
 }
 

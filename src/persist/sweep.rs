@@ -2,14 +2,18 @@
 //!
 //! In: the store, a page of it at a time; the slots. Out: records and logs removed.
 //! Laws: each step looks at a bounded number of records; a record is removed only if, at that moment, its last activity
-//! is too long ago and no living stream has its name; what an interrupted step leaves is found by the next round.
+//! is too long ago, or longer ago than that of as many as may stay, and no living stream has its name; what an interrupted step leaves is found by the next round.
 //!
-//! Most records are removed by tombstones. What is left belongs to sessions that were evicted, to earlier processes,
-//! and to removals that found no place on their way.
+//! Most records are removed by tombstones. What is left belongs to earlier processes, and to removals that found no
+//! place on their way. Where a round finds more records than there may be, the next one also removes those that were
+//! active longest ago.
+
+mod crowd;
 
 use crate::base::{Span, StreamName, Tick};
 use crate::slot::{Phase, Survey};
 use crate::store::{LogStore, LogWrite, Outcome, SessionStore, StoreError, Write};
+use crowd::Crowd;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -30,6 +34,9 @@ pub(super) struct Sweep {
     pause: Span,
     at: Tick,
     place: SweepPosition,
+    crowd: Crowd,
+    /// Records that were last active before this time are too many, by the last round.
+    too_old_ms: u64,
 }
 
 /// The name after which the next step begins; `None`: at the first.
@@ -53,9 +60,10 @@ pub(super) struct Shelves<'s> {
 }
 
 impl Sweep {
-    /// Removes what was last active more than `idle` ago; steps are `pause` apart.
-    pub(super) fn new(idle: Span, pause: Span, now: Tick) -> Self {
-        Self { idle, pause, at: now + pause.times(FIRST), place: SweepPosition::Records(None) }
+    /// Removes what was last active more than `idle` ago, and what is more than `most` records; steps are `pause` apart.
+    pub(super) fn new(idle: Span, most: u64, pause: Span, now: Tick) -> Self {
+        let (at, place) = (now + pause.times(FIRST), SweepPosition::Records(None));
+        Self { idle, pause, at, place, crowd: Crowd::new(most), too_old_ms: 0 }
     }
 
     /// When the next step is due; `None`: nothing is ever removed.
@@ -81,13 +89,20 @@ impl Sweep {
         let before_ms = now_ms.saturating_sub(self.idle.millis());
         match &self.place {
             SweepPosition::Records(after) => {
-                let (last, swept) = sweep_records(shelves, survey, after.as_ref(), before_ms)?;
+                if after.is_none() {
+                    self.crowd.begin(now_ms);
+                }
+                let before_ms = before_ms.max(self.too_old_ms);
+                let (last, swept) = sweep_records(shelves, survey, after.as_ref(), before_ms, &mut self.crowd)?;
+                if last.is_none() {
+                    self.too_old_ms = self.crowd.too_old();
+                }
                 self.place = last.map_or(SweepPosition::Logs(None), |last| SweepPosition::Records(Some(last)));
                 Ok(swept)
             }
             SweepPosition::Logs(after) => {
                 let (last, swept) = sweep_logs(shelves, survey, after.as_ref(), before_ms)?;
-                if last.is_none() {
+                if last.is_none() && self.too_old_ms == 0 {
                     self.at = now + self.pause.times(REST);
                 }
                 self.place = last.map_or(SweepPosition::Records(None), |last| SweepPosition::Logs(Some(last)));
@@ -107,9 +122,11 @@ fn sweep_records(
     survey: &Survey,
     after: Option<&StreamName>,
     before_ms: u64,
+    crowd: &mut Crowd,
 ) -> Result<(Option<StreamName>, Swept), StoreError> {
     let page = shelves.sessions.scan(after, PAGE)?;
     let last = last_of(&page);
+    page.iter().filter(|(_, cursor)| cursor.last_seen_ms >= before_ms).for_each(|(_, c)| crowd.note(c.last_seen_ms));
     let old = page.into_iter().filter(|(_, cursor)| cursor.last_seen_ms < before_ms).map(|(name, _)| name);
     let old = without_live(old.collect(), survey);
     if old.is_empty() {

@@ -19,7 +19,9 @@
 //! window, and a change waits for at most one.
 //!
 //! A stream's record may be removed through another slot than the stream had, when the stream retired before. Its own
-//! slot, if that still waits, is then not written any more: a late attempt would bring a dead record back.
+//! slot, if that still waits, is then not written any more: a late attempt would bring a dead record back. And where a
+//! stream goes on under the name of one that was removed, a removal that still waits is not made any more: a late attempt
+//! would take the record of a living stream.
 
 mod changes;
 mod entry;
@@ -69,6 +71,8 @@ pub struct Worker {
     changes: Changes,
     /// Retired streams with something that is not durable, by name and the index of the slot.
     retired: BTreeSet<(Arc<StreamName>, u32)>,
+    /// Removals that are not durable, by name and the index of the slot.
+    removals: BTreeSet<(Arc<StreamName>, u32)>,
     /// Slots that are not clean.
     dirty: usize,
     /// Everything is due at once, whatever its window: somebody waits for it.
@@ -99,6 +103,7 @@ impl Worker {
             items: Vec::new(),
             changes: Changes::default(),
             retired: BTreeSet::new(),
+            removals: BTreeSet::new(),
             dirty: 0,
             is_hurried: false,
             stats: Stats::default(),
@@ -128,7 +133,10 @@ impl Worker {
         if phase != Phase::Live {
             let Some(Published { name, .. }) = drain.read(key) else { return };
             match phase {
-                Phase::Removed => self.bury(&name),
+                Phase::Removed => {
+                    bury(&mut self.entries, &self.retired, &name);
+                    self.removals.insert((name, key.index));
+                }
                 _ => _ = self.retired.insert((name, key.index)),
             }
         }
@@ -140,6 +148,14 @@ impl Worker {
             }
             *entry = Entry { generation: key.generation, ..Entry::default() };
         }
+        if entry.seen == 0
+            && phase == Phase::Live
+            && !self.removals.is_empty()
+            && let Some(Published { name, .. }) = drain.read(key)
+        {
+            bury(&mut self.entries, &self.removals, &name);
+        }
+        let entry = self.entries.at(key.index as usize);
         let since = since.max(entry.read_at);
         let is_news = sequence > entry.seen || phase != Phase::Live;
         self.stats.changes += entry.see(sequence);
@@ -174,15 +190,6 @@ impl Worker {
                 let number = self.changes.note(key, since, is_news);
                 self.wait(key, at, since, number);
             }
-        }
-    }
-
-    /// Retired slots of this name write nothing any more. A retired slot comes off the queue before the tombstone of
-    /// its stream does, so none is missed.
-    fn bury(&mut self, name: &Arc<StreamName>) {
-        let all = (Arc::clone(name), 0)..=(Arc::clone(name), u32::MAX);
-        for (_, index) in self.retired.range(all) {
-            self.entries.at(*index as usize).is_buried = true;
         }
     }
 
@@ -267,7 +274,10 @@ impl Worker {
         let last_seen_ms = self.unix_ms_at_zero.saturating_add(activity.micros() / 1_000);
         match (published.phase, &published.cursor) {
             _ if entry.is_buried => None,
-            (Phase::Removed, _) => Some(Write::Remove { epoch: self.epoch }),
+            (Phase::Removed, cursor) => {
+                let sequence = cursor.as_ref().map_or(u64::MAX, |cursor| cursor.sequence);
+                Some(Write::Remove { epoch: self.epoch, sequence })
+            }
             (Phase::Live | Phase::Retired, Some(cursor)) if cursor.sequence > entry.durable => {
                 let (sequence, id) = (cursor.sequence, cursor.id.clone());
                 Some(Write::Cursor(Record { epoch: self.epoch, sequence, id, last_seen_ms }))
@@ -281,7 +291,9 @@ impl Worker {
 
     /// A stream's slot has been written to its end: it may be given to another stream.
     fn release(&mut self, key: SlotKey, name: &Arc<StreamName>, drain: &mut SlotDrain) {
-        self.retired.remove(&(Arc::clone(name), key.index));
+        let entry = (Arc::clone(name), key.index);
+        self.retired.remove(&entry);
+        self.removals.remove(&entry);
         drain.release(key);
     }
 }
@@ -460,6 +472,15 @@ impl Worker {
     /// What was counted since the start.
     pub fn stats(&self) -> &Stats {
         &self.stats
+    }
+}
+
+/// The slots of this name on a list write nothing any more. What ended comes off the queue before what comes after it
+/// under the same name, so none is missed.
+fn bury(entries: &mut Pages<Entry>, list: &BTreeSet<(Arc<StreamName>, u32)>, name: &Arc<StreamName>) {
+    let all = (Arc::clone(name), 0)..=(Arc::clone(name), u32::MAX);
+    for (_, index) in list.range(all) {
+        entries.at(*index as usize).is_buried = true;
     }
 }
 

@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn what_was_fenced_is_told_by_number_and_name() {
         let item = |stream, write| (Arc::new(StreamName { session: b"s"[..].into(), stream }), write);
-        let (remove, activity) = (Write::Remove { epoch: 1 }, Write::Activity { last_seen_ms: 1 });
+        let (remove, activity) = (Write::Remove { epoch: 1, sequence: 1 }, Write::Activity { last_seen_ms: 1 });
         let batch = [item(1, activity), item(2, remove.clone()), item(3, remove.clone()), item(4, remove)];
         let (stale, written) = (Ok(Outcome::Stale), Ok(Outcome::Written));
         let found = fenced(&batch, &[stale.clone(), written, stale.clone(), stale]);

@@ -18,7 +18,7 @@ pub(crate) struct Checkpoints {
     /// By the index of the stream's key.
     slots: Pages<Option<StreamSlot>>,
     /// Streams whose tombstones wait for a slot.
-    forgotten: Vec<StreamName>,
+    forgotten: Vec<(Arc<StreamName>, u64)>,
     /// Streams whose stored logs are to be removed once the persister has room for the message.
     logs: Vec<Arc<StreamName>>,
 }
@@ -80,9 +80,9 @@ impl Checkpoints {
                 }
                 self.bury(store, metrics);
             }
-            Checkpoint::Forgotten { name } => {
+            Checkpoint::Forgotten { name, sequence } => {
                 if self.forgotten.len() < FORGOTTEN {
-                    self.forgotten.push(name);
+                    self.forgotten.push((Arc::new(name), sequence));
                 } else {
                     metrics.persistence().removals_dropped.add(1);
                 }
@@ -93,18 +93,8 @@ impl Checkpoints {
 
     /// Publishes the tombstones that wait, as far as there are slots.
     fn bury(&mut self, store: &StoreLink, metrics: &Metrics) {
-        while let Some(name) = self.forgotten.pop() {
-            let name = Arc::new(name);
-            match self.writer.take(Arc::clone(&name)) {
-                Some(slot) => {
-                    self.writer.remove(slot);
-                    self.forget_log(name, store, metrics);
-                }
-                None => {
-                    self.forgotten.extend(Arc::into_inner(name));
-                    return;
-                }
-            }
+        while let Some((name, _)) = self.forgotten.pop_if(|(name, last)| self.writer.bury(Arc::clone(name), *last)) {
+            self.forget_log(name, store, metrics);
         }
     }
 
@@ -156,7 +146,7 @@ mod tests {
         let (mut checkpoints, metrics) = (Checkpoints::new(writer), Metrics::default());
         for stream in 0..FORGOTTEN as u64 + 5 {
             let name = StreamName { session: b"s"[..].into(), stream };
-            checkpoints.publish(Checkpoint::Forgotten { name }, &store, &metrics);
+            checkpoints.publish(Checkpoint::Forgotten { name, sequence: 1 }, &store, &metrics);
         }
         assert_eq!((checkpoints.forgotten.len(), checkpoints.logs.len()), (FORGOTTEN, 1));
         assert_eq!(metrics.persistence().removals_dropped.get(), 4);

@@ -12,7 +12,7 @@ use super::socket::{Socket, has_vanished};
 use super::sockets::Sockets;
 use super::store::StoreLink;
 use crate::base::Tick;
-use crate::machine::{Close, ConnKey, ConnectError, Input, Machine, Output};
+use crate::machine::{Close, ConnKey, ConnectError, Input, Machine, NotLookedUp, Output};
 use mio::event::Event;
 use mio::net::TcpStream;
 use std::collections::VecDeque;
@@ -222,9 +222,11 @@ impl Shell {
             }
             Output::Close { conn, how } => self.close(conn, how),
             Output::Lookup(question) => {
+                let exchange = question.exchange;
                 if !self.store.look_up(question) {
-                    let what = format_args!("too many look-ups in the store wait; a request goes on without its own");
+                    let what = format_args!("too many look-ups in the store wait; one more has failed");
                     self.lines.warn(what, self.now);
+                    self.machine.handle(Input::LookedUp { exchange, found: Err(NotLookedUp) }, self.now);
                 }
             }
             Output::Notice(notice) => self.lines.write(notice, self.now),

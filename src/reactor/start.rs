@@ -45,6 +45,11 @@ pub enum StartError {
     },
     /// The system refuses a poll, a thread or a descriptor.
     System(io::Error),
+    /// The store is not where its name says, or is no store.
+    Store {
+        /// What is wrong, and what to do.
+        why: String,
+    },
     /// TLS towards an upstream cannot be set up.
     #[cfg(feature = "tls")]
     Tls(TlsError),
@@ -62,6 +67,7 @@ impl std::fmt::Display for StartError {
                 write!(f, "cannot listen on {address}: {why}; choose another address with `--listen`")
             }
             Self::System(why) => write!(f, "the system gives no resources to start with: {why}"),
+            Self::Store { why } => write!(f, "the store cannot be used: {why}"),
             #[cfg(feature = "tls")]
             Self::Tls(why) => why.fmt(f),
             Self::NoTls { upstream } => {

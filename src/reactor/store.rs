@@ -2,11 +2,11 @@
 //!
 //! In: look-ups and events of the machine. Out: calls of two functions that the engine made, which neither wait nor
 //! know of the reactor; replies, which come back over a channel and the waker.
-//! Laws: nothing here waits; a reply for which there is no room is dropped and counted, and its request goes on without
-//! it; the bytes of all replies that wait are bounded.
+//! Laws: nothing here waits; a reply for which there is no room is counted and is an error to its request, never an
+//! answer that nothing is stored; the bytes of all replies that wait are bounded.
 
 use crate::base::StreamName;
-use crate::machine::{EventPart, ExchangeKey, Lookup, StoredStream};
+use crate::machine::{EventPart, ExchangeKey, Lookup, NotLookedUp, StoredStream};
 use crate::metrics::Metrics;
 use crate::sync::Counter;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -21,7 +21,7 @@ const REPLIES: usize = 1_000;
 const BYTES: u64 = 64 << 20;
 
 /// What the store has found, and for which exchange.
-pub(super) type Found = (ExchangeKey, Vec<StoredStream>);
+pub(super) type Found = (ExchangeKey, Result<Vec<StoredStream>, NotLookedUp>);
 
 /// Passes a look-up on; false when too many wait. The reply comes through the second argument, from any thread.
 type LooksUp = Box<dyn Fn(Lookup, Reply) -> bool + Send>;
@@ -94,13 +94,19 @@ struct Back {
 }
 
 impl Reply {
-    /// Sends what the store has found: nothing, where the store is away. Dropped and counted where too many replies
-    /// wait.
-    pub fn send(self, found: Vec<StoredStream>) {
+    /// Sends what the store has found, or that it could not be asked. Where too many bytes wait, the reply is counted
+    /// and becomes an error; where too many replies wait, it is counted and dropped, and the request that waits takes
+    /// that for an error after a while.
+    pub fn send(self, mut found: Result<Vec<StoredStream>, NotLookedUp>) {
         let Some(Back { sender, waker, bytes, metrics }) = self.back else { return };
-        let size = size(&found);
+        let mut size = size(&found);
         bytes.add(size);
-        if bytes.get() > BYTES || sender.try_send((self.exchange, found)).is_err() {
+        if bytes.get() > BYTES {
+            bytes.take(std::mem::take(&mut size));
+            found = Err(NotLookedUp);
+            metrics.persistence().answers_dropped.add(1);
+        }
+        if sender.try_send((self.exchange, found)).is_err() {
             bytes.take(size);
             metrics.persistence().answers_dropped.add(1);
             return;
@@ -111,8 +117,8 @@ impl Reply {
 }
 
 /// Bytes of stored events in a reply.
-fn size(found: &[StoredStream]) -> u64 {
-    found.iter().filter_map(|stored| stored.log.as_ref()).map(|log| log.bytes.len() as u64).sum()
+fn size(found: &Result<Vec<StoredStream>, NotLookedUp>) -> u64 {
+    found.iter().flatten().filter_map(|stored| stored.log.as_ref()).map(|log| log.bytes.len() as u64).sum()
 }
 
 /// The replies that wait for the reactor.
@@ -151,15 +157,17 @@ mod tests {
         let replies = link.open(&waker, &metrics);
         let send = |bytes| {
             let exchange: ExchangeKey = Key::from_bits(0);
-            Reply { exchange, back: link.back.clone() }.send(vec![stored(bytes)]);
+            Reply { exchange, back: link.back.clone() }.send(Ok(vec![stored(bytes)]));
         };
         let dropped = || metrics.persistence().answers_dropped.get();
         (0..5).for_each(|_| send(BYTES as usize / 4));
         assert_eq!((dropped(), replies.bytes.get()), (1, BYTES));
-        assert_eq!(replies.next().unwrap().1.len(), 1);
+        assert_eq!(replies.next().unwrap().1.unwrap().len(), 1);
         send(BYTES as usize / 4);
         assert_eq!(dropped(), 1);
-        while replies.next().is_some() {}
+        // The one without room was not lost: it is an error.
+        let rest: Vec<bool> = std::iter::from_fn(|| replies.next()).map(|(_, found)| found.is_ok()).collect();
+        assert_eq!(rest, [true, true, true, false, true]);
         assert_eq!(replies.bytes.get(), 0);
         (0..REPLIES + 3).for_each(|_| send(1));
         assert_eq!((dropped(), replies.bytes.get()), (4, REPLIES as u64));

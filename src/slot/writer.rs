@@ -10,7 +10,7 @@ use super::handle::CursorHandle;
 use super::latest::{Phase, Stay};
 use super::ringer::Ringer;
 use super::table::{SlotKey, Slots};
-use crate::base::{Cursor, StreamName, Tick, fetch};
+use crate::base::{Cursor, EventId, StreamName, Tick, fetch};
 use crate::sync::Shared;
 use std::ops::Range;
 use std::sync::Arc;
@@ -106,23 +106,32 @@ impl SlotWriter {
 
     /// Publishes a tombstone: the record is removed. The key opens nothing here from now on.
     pub fn remove(&mut self, key: SlotKey) {
-        self.end(key, Phase::Removed);
+        self.end(key, Phase::Removed, None);
+    }
+
+    /// Publishes a tombstone for a stream that ended earlier, whose record stands at this sequence at most. False: no
+    /// slot is free.
+    pub fn bury(&mut self, name: Arc<StreamName>, sequence: u64) -> bool {
+        let (Some(key), Some(id)) = (self.take(name), EventId::from_bytes(b"")) else { return false };
+        self.end(key, Phase::Removed, Some(Cursor { sequence, id, at: Tick::ZERO }));
+        true
     }
 
     /// Ends a stream whose record stays: what was published last is still written. The key opens nothing here from now
     /// on.
     pub fn retire(&mut self, key: SlotKey) {
-        self.end(key, Phase::Retired);
+        self.end(key, Phase::Retired, None);
     }
 
-    fn end(&mut self, key: SlotKey, phase: Phase) {
+    /// `last`: the stream's last cursor, where it was not published through this slot.
+    fn end(&mut self, key: SlotKey, phase: Phase, last: Option<Cursor>) {
         let Some(place) = self.places.at(key) else { return };
         let Some(stay) = place.stay.take() else { return };
         place.generation = place.generation.wrapping_add(1);
         self.taken -= 1;
         let Some(slot) = self.slots.at(key.index) else { return };
         // Read from the slot: a pen may have put a stay there that the writer does not know.
-        let cursor = slot.with(key, |newest| newest.cell.read()).flatten();
+        let cursor = last.or_else(|| slot.with(key, |newest| newest.cell.read()).flatten());
         slot.latest.put(Some(Shared::new(stay.at(phase, cursor.as_ref()))));
         self.slots.mark(key.index);
     }

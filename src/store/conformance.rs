@@ -110,13 +110,15 @@ fn activity_makes_no_record(open: &mut dyn FnMut() -> Opened) {
 }
 
 fn removal_is_fenced(open: &mut dyn FnMut() -> Opened) {
-    let (promise, n) = ("an older owner does not remove a newer one's record", name(b"fence", 1));
+    let (promise, n) = ("no removal takes a record that is newer than it", name(b"fence", 1));
     let mut store = open();
     let store = &mut *store.sessions;
-    write(store, &n, Write::Cursor(cursor(4, 1, 0)));
-    hold(promise, write(store, &n, Write::Remove { epoch: 3 }), Outcome::Stale);
-    hold(promise, done("reading", store.get_last_event_id(&n)), Some(cursor(4, 1, 0)));
-    hold(promise, write(store, &n, Write::Remove { epoch: 4 }), Outcome::Written);
+    write(store, &n, Write::Cursor(cursor(4, 2, 0)));
+    for (epoch, sequence) in [(3, 9), (4, 1), (0, u64::MAX)] {
+        hold(promise, write(store, &n, Write::Remove { epoch, sequence }), Outcome::Stale);
+        hold(promise, done("reading", store.get_last_event_id(&n)), Some(cursor(4, 2, 0)));
+    }
+    hold(promise, write(store, &n, Write::Remove { epoch: 4, sequence: 2 }), Outcome::Written);
     hold("a removed record is gone", done("reading", store.get_last_event_id(&n)), None);
     done("removing what is not there", store.remove(&n));
 }
@@ -178,7 +180,7 @@ fn it_does_what_the_memory_store_does(open: &mut dyn FnMut() -> Opened) {
                 let (epoch, sequence, seen) = (1 + random.below(3), 1 + random.below(20), random.below(50));
                 items.push(match random.below(7) {
                     6 => (n, Write::Expire { before_ms: seen }),
-                    0 => (n, Write::Remove { epoch }),
+                    0 => (n, Write::Remove { epoch, sequence }),
                     1 => (n, Write::Activity { last_seen_ms: seen }),
                     _ => (n, Write::Cursor(cursor(epoch, sequence, seen))),
                 });

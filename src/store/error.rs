@@ -44,6 +44,25 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// No store can be at this path: its directory is not there, it is one itself, or it may not be opened.
+    Misplaced {
+        /// The path.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: Box<str>,
+    },
+    /// The file with the key beside the store is of no use.
+    BadKey {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: Box<str>,
+    },
+    /// The file was deleted or replaced while it was open: drop both halves and open it again.
+    Gone {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file is damaged.
     Torn {
         /// The file.
@@ -70,7 +89,23 @@ pub enum StoreError {
 impl StoreError {
     /// Whether trying again may help, without anybody doing something about the cause.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Io { .. } | Self::Locked { .. } | Self::Closed | Self::Refused(_) | Self::Full { .. })
+        match self {
+            Self::Io { .. } | Self::Locked { .. } | Self::Closed | Self::Refused(_) | Self::Full { .. } => true,
+            // A directory may be mounted later.
+            Self::Misplaced { .. } | Self::Gone { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the store's name or path is wrong, so that a person must say what was meant: no store was ever there.
+    pub fn is_misconfigured(&self) -> bool {
+        let no_place = matches!(self, Self::Misplaced { .. } | Self::BadKey { .. });
+        no_place || matches!(self, Self::Foreign { .. } | Self::Newer { .. } | Self::NotBuilt { .. })
+    }
+
+    /// Whether this opening of the store can do nothing more, while the next one may.
+    pub fn ends_the_opening(&self) -> bool {
+        matches!(self, Self::Closed | Self::Gone { .. })
     }
 }
 
@@ -91,6 +126,14 @@ impl fmt::Display for StoreError {
             Self::Foreign { path } => {
                 write!(f, "{} is not a store of segno and is left as it is; use another file", path.display())
             }
+            Self::Misplaced { path, why } => write!(f, "{} cannot be a store: {why}; correct the path", path.display()),
+            Self::BadKey { path, why } => write!(
+                f,
+                "{} cannot be used as the store's key: {why}; restore a copy, or move it away to start with a new key, \
+                 with which nothing is found that is stored now",
+                path.display()
+            ),
+            Self::Gone { path } => write!(f, "{} was deleted or replaced while it was open", path.display()),
             Self::Torn { path, why } => write!(
                 f,
                 "{} is damaged ({why}) and is left as it is; restore a copy, or move the file away to start with an empty store",

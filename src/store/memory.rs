@@ -57,8 +57,8 @@ impl MemoryStore {
                 }
                 _ => Ok(Outcome::Stale),
             },
-            Write::Remove { epoch } => match self.records.get(name) {
-                Some(record) if record.epoch > *epoch => Ok(Outcome::Stale),
+            Write::Remove { epoch, sequence } => match self.records.get(name) {
+                Some(record) if (record.epoch, record.sequence) > (*epoch, *sequence) => Ok(Outcome::Stale),
                 _ => self.remove(name).map(|()| Outcome::Written),
             },
             Write::Expire { before_ms } => match self.records.get(name) {

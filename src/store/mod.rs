@@ -12,11 +12,12 @@
 //! 4. The items of a batch stand alone: each has its own result, in the order given, and one that fails does not make
 //!    another fail.
 //! 5. Activity only moves forward, and makes no record where there is none.
-//! 6. A removed record is gone for every later call, until a newer cursor is written.
+//! 6. A removed record is gone for every later call, until a newer cursor is written. A removal names an epoch and a
+//!    sequence, as a cursor does, and takes no record that is newer than these.
 //! 7. Names come in the order of their session's bytes, then of the stream's number.
 //! 8. The secret is the same for everybody who asks, and lasts as long as the records do.
-//! 9. A store that has failed for good says so with [`StoreError::Closed`]: then both halves are dropped and the store
-//!    is opened again.
+//! 9. A store that has failed for good says so with [`StoreError::Closed`], or [`StoreError::Gone`] where its file is
+//!    gone: then both halves are dropped and the store is opened again.
 //! 10. An expired record is removed only if its last activity lies before the time given, and that is checked in the
 //!     same step: a newer write beside it is not lost.
 //!

@@ -27,10 +27,13 @@ pub enum Write {
         /// In milliseconds since the Unix epoch.
         last_seen_ms: u64,
     },
-    /// The stream is over: removes the record, unless a newer owner has written it.
+    /// The stream is over: removes the record, unless it is newer than the end of the stream. A removal that is tried
+    /// again late, or written late, so leaves alone what was begun again under the same name.
     Remove {
         /// The epoch of the owner that removes.
         epoch: u64,
+        /// The last sequence that this owner gave out on the stream.
+        sequence: u64,
     },
     /// Nobody has used the record for long: removes it, no matter which owner wrote it, if it was last active before
     /// this time.

@@ -9,7 +9,7 @@ use super::wire::*;
 use super::world::*;
 use crate::base::{EventId, Span};
 use crate::config::{Config, Ids, LingerFull, ResumeFrom, Share};
-use crate::machine::{Checkpoint, Input, StoredEvents, StoredStream};
+use crate::machine::{Checkpoint, Input, NotLookedUp, StoredEvents, StoredStream};
 use arbitrary::{Arbitrary, Unstructured};
 use std::collections::HashMap;
 
@@ -294,7 +294,7 @@ impl Run {
             last_seen_ms: stream,
             log: (question.log_bytes > 0).then(|| log.clone()),
         };
-        let found = (0..u64::from(what >> 6)).map(stored).collect();
+        let found = if what == 0xff { Err(NotLookedUp) } else { Ok((0..u64::from(what >> 6)).map(stored).collect()) };
         self.w.machine.handle(Input::LookedUp { exchange: question.exchange, found }, self.w.now);
         self.w.pump();
     }

@@ -103,7 +103,10 @@ impl Trace {
                 part.ends.iter().for_each(|end| self.note(53, stream.to_bits(), &end.to_le_bytes()));
             }
             Checkpoint::Ended { stream, keep } => self.note(54, stream.to_bits(), &[u8::from(*keep)]),
-            Checkpoint::Forgotten { name } => self.note(55, name.stream, &name.session),
+            Checkpoint::Forgotten { name, sequence } => {
+                self.note(55, name.stream, &name.session);
+                self.note(55, *sequence, &[]);
+            }
         }
     }
 

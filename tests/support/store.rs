@@ -4,7 +4,7 @@
 //! Law: the store is read only as a user reads it, through `segno sessions`.
 
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The file. It does not exist before a proxy opens the store.
@@ -14,8 +14,25 @@ impl Store {
     pub fn new(name: &str) -> Self {
         let store = Self(std::env::temp_dir().join(format!("segno-{name}-{}.redb", std::process::id())));
         // An earlier process with the same process id may have left one.
-        let _ = std::fs::remove_file(&store.0);
+        store.remove();
         store
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The file with the store's key.
+    pub fn key(&self) -> PathBuf {
+        format!("{}.key", self.0.display()).into()
+    }
+
+    /// Removes both files.
+    fn remove(&self) {
+        for path in [&self.0, &self.key()] {
+            let _ = std::fs::remove_file(path);
+        }
     }
 
     /// The value for `--store`.
@@ -38,6 +55,6 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        self.remove();
     }
 }

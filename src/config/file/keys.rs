@@ -63,6 +63,7 @@ pub(super) const TOP_KEYS: &[&str] = &[
     "trusted_proxies",
     "peer_timeout",
     "store",
+    "store_optional",
     "flush_window",
     "activity_window",
     "session_idle",

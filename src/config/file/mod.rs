@@ -46,6 +46,8 @@ pub struct Flags {
     pub store: Option<StoreConfig>,
     /// The store where neither the command line nor the file names one.
     pub default_store: Option<StoreConfig>,
+    /// Whether to start also with a store whose path is wrong.
+    pub store_optional: bool,
     /// Whether recent events are stored as well as cursors.
     pub durable: bool,
     /// The upstream of routes that name none. If the file has no route, this makes one for every request.
@@ -137,6 +139,7 @@ impl Reader<'_> {
         if let Some(store) = flags.store.or(unsaid) {
             self.config.store = store;
         }
+        self.config.store_optional |= flags.store_optional;
         self.config.persist.durable |= flags.durable;
     }
 
@@ -171,6 +174,7 @@ impl Reader<'_> {
                 "admin_hosts" => value::names(given.get_ref()).map(|hosts| self.config.admin_hosts = hosts),
                 "admin_token_file" => value::path(given.get_ref()).map(|file| self.config.admin_token_file = file),
                 "store" => value::store(given.get_ref()).map(|store| self.config.store = store),
+                "store_optional" => value::switch(given.get_ref()).map(|on| self.config.store_optional = on),
                 "flush_window" => value::span(given.get_ref()).map(|span| self.config.persist.flush_window = span),
                 "activity_window" => {
                     value::span(given.get_ref()).map(|span| self.config.persist.activity_window = span)

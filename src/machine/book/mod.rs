@@ -4,7 +4,8 @@
 //! In: streams that begin, deliver and end; sessions that become idle. Out: [`Checkpoint`]s, drained once a turn by the
 //! shell.
 //! Laws: what is emitted has been delivered; a stream's name comes before its first mark and its end after its last;
-//! a stream is looked at once a turn, however many events it had; a session has a bounded number of streams.
+//! a stream is looked at once a turn, however many events it had; a session has a bounded number of streams; a session
+//! that is forgotten here is forgotten in the store, so that the store keeps no more sessions than this table.
 //!
 //! How a delivered mark reaches the store:
 //!
@@ -198,7 +199,11 @@ impl Book {
                 Ok(key) => return Some(key),
                 Err(Ok(idle)) => {
                     cx.counts.one(Count::SessionEvictions);
-                    gone.extend(self.end_session(cx, exchanges, idle, true));
+                    let before = self.checkpoints.len();
+                    gone.extend(self.end_session(cx, exchanges, idle));
+                    let ended = |c: &&Checkpoint| matches!(c, Checkpoint::Ended { .. } | Checkpoint::Forgotten { .. });
+                    let records = self.checkpoints.get(before..).into_iter().flatten().filter(ended).count();
+                    cx.counts.add(Count::RecordsEvicted, records as u64);
                 }
                 Err(Err(AllRead)) => {
                     cx.counts.one(Count::StreamsRefused);
@@ -222,7 +227,8 @@ impl Book {
 
     fn close_account(&mut self, cx: &mut Cx, key: ExchangeKey, x: &mut Exchange, keep: bool) {
         self.emit_mark(cx, key, x);
-        let Some(Account { session, number, emitted, closed, .. }) = x.stream_mut().map(|s| &mut s.account) else {
+        let account = x.stream_mut().map(|s| &mut s.account);
+        let Some(Account { session, number, before, emitted, closed, .. }) = account else {
             return;
         };
         if *emitted == 0 || std::mem::replace(closed, true) {
@@ -230,9 +236,9 @@ impl Book {
         }
         self.checkpoints.push(Checkpoint::Ended { stream: key, keep });
         let Some(session) = session.and_then(|session| self.sessions.get_mut(session)).filter(|_| keep) else { return };
-        if let Some(old) = session.note_record(*number) {
-            let name = StreamName { session: session.name.clone(), stream: old };
-            self.checkpoints.push(Checkpoint::Forgotten { name });
+        if let Some((stream, sequence)) = session.note_record(*number, *before + *emitted) {
+            let name = StreamName { session: session.name.clone(), stream };
+            self.checkpoints.push(Checkpoint::Forgotten { name, sequence });
         }
     }
 
@@ -262,33 +268,25 @@ impl Book {
 
 /// Sessions that end.
 impl Book {
-    /// Forgets a session. `keep`: its records stay in the store. Returns the streams that lingered for it, whose
-    /// exchanges the caller drops.
+    /// Forgets a session, in memory and in the store. Returns the streams that lingered for it, whose exchanges the
+    /// caller drops.
     #[must_use]
-    pub(super) fn end_session(
-        &mut self,
-        cx: &mut Cx,
-        exchanges: &mut Exchanges,
-        key: SessionKey,
-        keep: bool,
-    ) -> Vec<ExchangeKey> {
+    pub(super) fn end_session(&mut self, cx: &mut Cx, exchanges: &mut Exchanges, key: SessionKey) -> Vec<ExchangeKey> {
         let mut gone = Vec::new();
         let Some(entry) = self.sessions.get_mut(key) else { return gone };
         for key in std::mem::take(&mut entry.streams) {
             let Some(x) = exchanges.get_mut(key) else { continue };
             if x.readers().is_empty() {
-                self.close_account(cx, key, x, keep);
+                self.close_account(cx, key, x, false);
                 gone.push(key);
             } else if let Some(stream) = x.stream_mut() {
                 stream.account.session = None;
             }
         }
-        if let Some(mut session) = self.sessions.remove(key)
-            && !keep
-        {
-            for stream in session.take_records() {
+        if let Some(mut session) = self.sessions.remove(key) {
+            for (stream, sequence) in session.take_records() {
                 let name = StreamName { session: session.name.clone(), stream };
-                self.checkpoints.push(Checkpoint::Forgotten { name });
+                self.checkpoints.push(Checkpoint::Forgotten { name, sequence });
             }
         }
         gone
@@ -313,7 +311,7 @@ impl Book {
         for _ in 0..EXPIRED_AT_ONCE {
             let Some(key) = self.sessions.expired(idle, cx.now) else { break };
             cx.counts.one(Count::SessionsExpired);
-            gone.extend(self.end_session(cx, exchanges, key, false));
+            gone.extend(self.end_session(cx, exchanges, key));
         }
         gone
     }

@@ -10,7 +10,7 @@ use hashbrown::HashTable;
 use std::collections::VecDeque;
 
 /// Streams of a session that have ended and whose records are still in the store. Older ones are removed.
-const RECORDS: usize = 8;
+pub const RECORDS_PER_SESSION: usize = 8;
 
 /// What a client says it is.
 pub(in crate::machine) struct Session {
@@ -29,9 +29,9 @@ pub(in crate::machine) struct Session {
     newer: Option<SessionKey>,
 }
 
-/// Numbers of streams. Takes a pointer's place in a session that has none.
+/// Numbers of streams, each with the last sequence that went to the store. Takes a pointer's place in a session that has none.
 #[derive(Default)]
-struct Records(VecDeque<u64>);
+struct Records(VecDeque<(u64, u64)>);
 
 /// All sessions of one reactor.
 pub(in crate::machine) struct Sessions {
@@ -177,21 +177,21 @@ impl Session {
     /// The stream goes on under its number, so its record no longer belongs to an ended stream.
     pub(in crate::machine) fn forget_record(&mut self, stream: u64) {
         if let Some(records) = &mut self.records {
-            records.0.retain(|other| *other != stream);
+            records.0.retain(|(other, _)| *other != stream);
         }
     }
 
-    /// The numbers of ended streams that still have a record in the store.
-    pub(super) fn take_records(&mut self) -> impl Iterator<Item = u64> + use<> {
+    /// The numbers of ended streams that still have a record in the store, each with its last sequence.
+    pub(super) fn take_records(&mut self) -> impl Iterator<Item = (u64, u64)> + use<> {
         self.records.take().into_iter().flat_map(|records| records.0)
     }
 
     /// Notes that a stream has ended and left a record. Returns the record that must go to make room, if one must.
-    pub(in crate::machine) fn note_record(&mut self, stream: u64) -> Option<u64> {
+    pub(in crate::machine) fn note_record(&mut self, stream: u64, sequence: u64) -> Option<(u64, u64)> {
         self.forget_record(stream);
         let records = &mut self.records.get_or_insert_default().0;
-        records.push_back(stream);
-        if records.len() > RECORDS { records.pop_front() } else { None }
+        records.push_back((stream, sequence));
+        if records.len() > RECORDS_PER_SESSION { records.pop_front() } else { None }
     }
 }
 

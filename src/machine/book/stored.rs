@@ -2,11 +2,12 @@
 //!
 //! In: exchanges, and what the store knows. Out: questions and events for the store; the one stored stream that a
 //! client may read.
-//! Laws: a request waits for the store no longer than [`PATIENCE`] and then goes on as if nothing had been stored; a
+//! Laws: a look-up is waited for no longer than [`PATIENCE`]; a request with an upstream's id then goes upstream with it,
+//! and one with an id of segno's own asks the store again, since nobody else can tell whether its events are gone; a
 //! stored stream is read by the principal alone whose session it was stored under; a name holds no query, which may
 //! hold a secret.
 
-use crate::base::{Count, EventId, Span};
+use crate::base::{Count, EventId, Span, Tick};
 use crate::config::ResumeFrom;
 use crate::http::{self, Method};
 use crate::machine::cx::Cx;
@@ -15,13 +16,18 @@ use crate::machine::find::Finder;
 use crate::machine::find::identity::Token;
 use crate::machine::io::{EventPart, Lookup, Output, StoredStream};
 use crate::machine::keys::ExchangeKey;
+use crate::machine::wait::Search;
 use crate::sse;
+use crate::track::GapReason;
 
 /// Bytes beside a stored log: what the stream was asked for, and whether by GET.
 const META: usize = 9;
 
-/// How long a request waits for the store.
+/// How long a look-up may take.
 const PATIENCE: Span = Span::from_secs(1);
+
+/// How long a request waits for the store at least, however short `heal_for` is: a look-up is no heal.
+pub(in crate::machine) const LOOKED_UP: Span = Span::from_secs(2);
 
 /// The most bytes of those words in a session's name.
 const SHOWN: usize = 160;
@@ -69,15 +75,39 @@ impl Exchange {
         if !is_read || self.request.verbatim || !(durable && wanted.is_some() || by_session) {
             return false;
         }
+        self.send_look(cx, key);
+        true
+    }
+
+    /// Sends a look-up, the first or another.
+    pub(in crate::machine) fn send_look(&mut self, cx: &mut Cx, key: ExchangeKey) {
+        let (route, durable) = (cx.route(self.route()), cx.config.persist.durable);
+        let wanted = self.request.wanted();
         let session = session_name(self, &route.session_header);
         let log_bytes = if durable && wanted.is_some() { route.replay_bytes } else { 0 };
         let wanted = wanted.unwrap_or_default().into();
         if let Some(wait) = self.phase.wait() {
             self.phase = Phase::Waiting { wait, at: cx.now + PATIENCE };
         }
+        let looks = self.search().map_or(0, |search| search.looks) + 1;
+        self.set_search(Some(Search { looks, is_asked: true }));
         cx.outputs.push_back(Output::Lookup(Lookup { exchange: key, session, log_bytes, wanted }));
         self.arm(cx, key);
-        true
+    }
+
+    /// Whether nobody but the store can tell if the events that the client asks for are gone.
+    pub(in crate::machine) fn needs_the_store(&self) -> bool {
+        self.request.asked.is_some() && self.request.gap == Some(GapReason::Unknown)
+    }
+
+    /// The store has told what it knows, or is asked no more: from now on the request waits for upstream.
+    pub(in crate::machine) fn end_search(&mut self, now: Tick) {
+        if self.search().is_some_and(|search| search.looks > 1)
+            && let Some(wait) = self.phase.wait_mut()
+        {
+            wait.since = now;
+        }
+        self.set_search(None);
     }
 
     /// A client that forgot its cursor goes on where its session's most recently active stream was.

@@ -13,7 +13,9 @@
 //!   |--Over-----> 204                      |--Later--> a cut: come back in a moment
 //!   |--Repeats--> hold the body back; the same POST again? --yes--> join   --no--> upstream, gap `unknown`
 //!   |--New, NewAfter--> may the store know it? --look_up--> rebuild the log, join, heal from its end
-//!                                |
+//!                                |               |  ^
+//!                                |               |  +-- it could not be asked: again, up to `heal_for`, then a cut
+//!                                |               v
 //!                                +--> upstream: with its id, or without it and the gap told
 //! ```
 
@@ -27,12 +29,13 @@ use crate::machine::exchange::{Ending, Exchange, Phase, Request};
 use crate::machine::find::body::{HeldRequest, Progress};
 use crate::machine::find::era::Era;
 use crate::machine::find::{Found, Join};
-use crate::machine::io::{Close, StoredEvents, StoredStream};
+use crate::machine::io::{Close, NotLookedUp, StoredEvents, StoredStream};
 use crate::machine::keys::{ConnKey, ExchangeKey};
+use crate::machine::notice::Notice;
 use crate::machine::pool::Conns;
 use crate::machine::stream::Stream;
 use crate::machine::stream::readers::Reader;
-use crate::machine::wait::Wait;
+use crate::machine::wait::{Search, Wait};
 use crate::sse::write_id;
 use crate::track::{GapReason, write_gap};
 
@@ -159,13 +162,15 @@ impl Machine {
 
 /// Streams that are in the store.
 impl Machine {
-    /// The store has answered, or has nothing to say.
-    pub(in crate::machine) fn on_looked_up(&mut self, key: ExchangeKey, found: Vec<StoredStream>) {
-        let Some(x) = self.exchanges.get(key) else { return };
+    /// The store has answered, or could not be asked.
+    pub(in crate::machine) fn on_looked_up(&mut self, key: ExchangeKey, found: Result<Vec<StoredStream>, NotLookedUp>) {
+        let Some(x) = self.exchanges.get_mut(key) else { return };
         let waits = matches!(x.phase, Phase::Waiting { wait, .. } if wait.tries == 0);
         if !waits || x.stream().is_some() {
             return;
         }
+        let Ok(found) = found else { return self.on_look_failed(key) };
+        x.end_search(self.cx.now);
         match x.request.wanted().map(Box::<[u8]>::from) {
             Some(id) => {
                 if self.join_meanwhile(key, &id) {
@@ -186,6 +191,51 @@ impl Machine {
         }
         self.ask(key);
         self.arm(key);
+    }
+
+    /// A look-up has failed, or was not answered in time. A request that needs the store asks it again in a while; any
+    /// other goes upstream as it came.
+    pub(super) fn on_look_failed(&mut self, key: ExchangeKey) {
+        let Self { cx, exchanges, .. } = self;
+        let random = cx.random.next();
+        let Some(x) = exchanges.get_mut(key) else { return };
+        // The error of an earlier look-up, which was waited for long enough, says nothing new.
+        let Some(search) = x.search().filter(|search| search.is_asked) else { return };
+        cx.counts.one(Count::LookupsFailed);
+        if !x.needs_the_store() {
+            x.end_search(cx.now);
+            self.on_attempt_due(key);
+            return self.arm(key);
+        }
+        x.set_search(Some(Search { is_asked: false, ..search }));
+        let next = search.backoff(random);
+        if let Some(wait) = x.phase.wait() {
+            x.phase = Phase::Waiting { wait, at: cx.now + next };
+        }
+        let why = "the store could not be asked for the events behind the client's id".into();
+        cx.notice(Notice::AttemptFailed { target: x.target(), why, next: Some(next) });
+        x.arm(cx, key);
+    }
+
+    /// The time of a search's next step has come: the look-up has taken too long, or the next one is due.
+    pub(super) fn on_search_due(&mut self, key: ExchangeKey, search: Search) {
+        if search.is_asked {
+            return self.on_look_failed(key);
+        }
+        let Self { cx, exchanges, .. } = self;
+        if let Some(x) = exchanges.get_mut(key) {
+            x.send_look(cx, key);
+        }
+    }
+
+    /// The store could not tell for too long: the client is cut, and told of no gap, since none is known.
+    pub(super) fn give_up_search(&mut self, key: ExchangeKey) {
+        let Self { cx, exchanges, .. } = self;
+        let Some(x) = exchanges.get(key) else { return };
+        cx.counts.one(Count::LookupsGivenUp);
+        let why = "the store could not tell in time whether it has the events behind the client's id".into();
+        cx.notice(Notice::NotHealed { target: x.target(), why });
+        self.cut_readers(key);
     }
 
     /// While the store was asked, another request may have brought the stream back: joins that stream. True: it did.

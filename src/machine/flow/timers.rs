@@ -69,6 +69,7 @@ impl Machine {
         } else if d.give_up <= now && d.attempt > now {
             // `heal_for`, or the time for an answer, is over.
             match x.phase {
+                _ if x.search().is_some() => self.give_up_search(key),
                 Phase::Asked { .. } => self.give_up(key, 504, "upstream did not answer in time"),
                 _ => self.give_up(key, 502, "upstream could not be reached in time"),
             }
@@ -87,8 +88,9 @@ impl Machine {
                 x.heartbeat(cx, conns, key);
             }
             if d.attempt <= now {
-                match self.exchanges.get(key).map(|x| x.phase) {
-                    Some(Phase::Parting { .. }) => self.part_some(key),
+                match self.exchanges.get(key).map(|x| (x.phase, x.search())) {
+                    Some((Phase::Parting { .. }, _)) => self.part_some(key),
+                    Some((_, Some(search))) => self.on_search_due(key, search),
                     _ => self.on_attempt_due(key),
                 }
             }

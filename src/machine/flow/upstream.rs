@@ -151,7 +151,7 @@ impl Machine {
             && matches!(status, 200..=299 | 404 | 410)
             && let Some(session) = book.sessions.find(identity.session)
         {
-            let gone = book.end_session(cx, exchanges, session, false);
+            let gone = book.end_session(cx, exchanges, session);
             gone.into_iter().for_each(|key| self.drop_exchange(key));
         }
     }

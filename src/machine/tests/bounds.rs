@@ -1,7 +1,8 @@
 //! What happens where something is full, too large, too slow or malformed.
 
 use super::*;
-use crate::config::Share;
+use crate::config::{Config, Limits, Share};
+use crate::machine::Checkpoint;
 
 /// A stream with a small log.
 fn small() -> World {
@@ -419,4 +420,30 @@ fn an_event_in_parts_passes_when_all_before_it_is_delivered_and_the_budget_is_us
     w.takes_all(c);
     w.say(u, &chunk("\n\n"));
     assert_eq!(w.body(c).0.matches('x').count(), 30_000);
+}
+
+#[test]
+fn an_evicted_session_takes_its_records_along_so_that_the_store_is_bounded_too() {
+    let mut route = Route::new(Upstream::parse("http://up:9000").unwrap());
+    route.linger = Span::ZERO;
+    let limits = Limits { sessions: 4, ..Limits::default() };
+    let mut w = world_of(Config { routes: vec![route].into(), limits, ..Config::default() });
+    let (mut names, mut stored) = (std::collections::HashMap::new(), std::collections::HashSet::new());
+    for path in 0..40 {
+        let c = w.client_with(&GET_STREAM.replace("/events", &format!("/events/{path}")));
+        let u = w.last_up();
+        w.say(u, &format!("{STREAM}{}", chunk(&event(1))));
+        w.rst(c);
+        w.machine.drain_checkpoints(|checkpoint| match checkpoint {
+            Checkpoint::Began { stream, name } => {
+                names.insert(stream, name.clone());
+                assert!(stored.insert(name));
+            }
+            Checkpoint::Ended { stream, keep: false } => assert!(stored.remove(&names[&stream])),
+            Checkpoint::Forgotten { name, sequence } => assert!(stored.remove(&name) && sequence == 1),
+            _ => {}
+        });
+        assert!(stored.len() <= 4, "{} records for {} sessions", stored.len(), w.machine.sessions());
+    }
+    assert_eq!((stored.len(), w.count(Count::SessionEvictions), w.count(Count::RecordsEvicted)), (4, 36, 36));
 }

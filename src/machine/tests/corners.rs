@@ -253,7 +253,7 @@ fn kept() -> StoredStream {
 
 fn found(w: &mut World, at: usize, found: Vec<StoredStream>) {
     let exchange = w.lookups[at].exchange;
-    w.machine.handle(Input::LookedUp { exchange, found }, w.now);
+    w.machine.handle(Input::LookedUp { exchange, found: Ok(found) }, w.now);
     w.pump();
 }
 

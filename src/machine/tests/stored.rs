@@ -4,7 +4,7 @@ use super::asking::{data, gap_header, get, last_id, with, without_ids};
 use super::*;
 use crate::base::EventId;
 use crate::config::{Persist, ResumeFrom};
-use crate::machine::{Checkpoint, EventPart, StoredEvents, StoredStream};
+use crate::machine::{Checkpoint, EventPart, NotLookedUp, StoredEvents, StoredStream};
 
 /// A process whose streams are stored. What it draws by chance comes from the seed, as in no process before.
 fn durable_world(seed: u64) -> World {
@@ -33,7 +33,14 @@ fn stored(w: &mut World) -> StoredStream {
 
 fn find(w: &mut World, found: Vec<StoredStream>) {
     let exchange = w.lookups.pop().unwrap().exchange;
-    w.machine.handle(Input::LookedUp { exchange, found }, w.now);
+    w.machine.handle(Input::LookedUp { exchange, found: Ok(found) }, w.now);
+    w.pump();
+}
+
+/// The store cannot be asked.
+fn fail(w: &mut World) {
+    let exchange = w.lookups.pop().unwrap().exchange;
+    w.machine.handle(Input::LookedUp { exchange, found: Err(NotLookedUp) }, w.now);
     w.pump();
 }
 
@@ -235,4 +242,79 @@ fn one_who_has_all_that_is_stored_is_read_on_for() {
     find(&mut next, vec![kept]);
     next.say(next.up(0), &format!("{STREAM}{}", chunk(&event(257))));
     assert_eq!(data(&next, d), ["257"]);
+}
+
+#[test]
+fn own_ids_wait_for_a_store_that_fails_and_no_gap_is_stated_that_is_none() {
+    let mut w = durable_world(7);
+    let (c, _) = without_ids(&mut w);
+    let (last, kept) = (last_id(&w, c), stored(&mut w));
+    let mut next = durable_world(8);
+    let d = next.client_with(&get(&last.replace("-2", "-1")));
+    for looks in 1..6 {
+        fail(&mut next);
+        while next.lookups.is_empty() {
+            next.pass_ms(50);
+        }
+        assert_eq!((next.ups.len(), next.count(Count::LookupsFailed)), (0, looks));
+        assert!(next.wire(d).is_empty(), "nothing is said while nothing is known");
+    }
+    find(&mut next, vec![kept]);
+    assert_eq!((data(&next, d), gap_header(&next, d)), (vec!["b".to_owned()], None));
+}
+
+#[test]
+fn own_ids_ask_a_store_again_that_does_not_answer_and_a_late_answer_counts() {
+    let mut w = durable_world(7);
+    let (c, _) = without_ids(&mut w);
+    let (last, kept) = (last_id(&w, c), stored(&mut w));
+    let mut next = durable_world(8);
+    let d = next.client_with(&get(&last.replace("-2", "-1")));
+    let first = next.lookups[0].exchange;
+    (0..40).for_each(|_| next.pass_ms(250));
+    assert!((3..12).contains(&next.lookups.len()) && next.ups.is_empty(), "{} look-ups", next.lookups.len());
+    assert!(next.lookups.iter().all(|again| again.wanted == next.lookups[0].wanted && again.exchange == first));
+    find(&mut next, vec![kept]);
+    assert_eq!((data(&next, d), gap_header(&next, d)), (vec!["b".to_owned()], None));
+}
+
+#[test]
+fn own_ids_are_cut_without_a_gap_where_the_store_cannot_tell_for_heal_for() {
+    let mut w = durable_world(7);
+    let (c, _) = without_ids(&mut w);
+    let last = last_id(&w, c);
+    for lines in ["", "MCP-Protocol-Version: 2025-11-25\r\nMcp-Session-Id: s\r\n"] {
+        let mut next = durable_world(8);
+        let d = next.client_with(&with(lines, &last));
+        for _ in 0..242 {
+            if !next.lookups.is_empty() {
+                fail(&mut next);
+            }
+            next.pass_ms(250);
+        }
+        assert!(next.wire(d).is_empty(), "{lines:?}");
+        assert_eq!((next.state(d), next.ups.len()), (State::Reset, 0), "{lines:?}");
+        assert_eq!((next.count(Count::LookupsGivenUp), next.count(Count::Gaps)), (1, 0));
+    }
+}
+
+#[test]
+fn an_upstreams_id_goes_upstream_as_it_came_where_the_store_fails() {
+    let mut w = durable_world(7);
+    w.client_with(&get("3"));
+    fail(&mut w);
+    assert!(w.wire(w.up(0)).contains("Last-Event-ID: 3\r\n"));
+    assert_eq!((w.lookups.len(), w.count(Count::LookupsFailed), w.count(Count::Gaps)), (0, 1, 0));
+}
+
+#[test]
+fn a_store_is_waited_for_also_where_cuts_are_not_healed() {
+    let mut route = Route::new(Upstream::parse("http://up:9000").unwrap());
+    route.heal_for = Span::ZERO;
+    let persist = Persist { durable: true, ..Persist::default() };
+    let mut w = world_of(Config { routes: vec![route].into(), persist, ..Config::default() });
+    w.client_with(&get("3"));
+    w.pass_ms(900);
+    find(&mut w, Vec::new());
+    assert!(w.wire(w.up(0)).contains("Last-Event-ID: 3\r\n"));
 }

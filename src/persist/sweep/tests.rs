@@ -7,6 +7,9 @@ use crate::store::{LogBlock, LogBounds, MemoryStore, Record};
 
 const IDLE: Span = Span::from_secs(100);
 
+/// Records that may stay.
+const MOST: u64 = 2_500;
+
 struct World {
     sweep: Sweep,
     records: MemoryStore,
@@ -19,7 +22,7 @@ struct World {
 fn world() -> World {
     let (writer, drain) = slots(10);
     World {
-        sweep: Sweep::new(IDLE, Span::from_secs(1), Tick::ZERO),
+        sweep: Sweep::new(IDLE, MOST, Span::from_secs(1), Tick::ZERO),
         records: MemoryStore::new(10_000),
         logs: MemoryStore::new(10_000),
         writer,
@@ -85,6 +88,24 @@ fn what_was_active_lately_stays_and_the_rest_goes_with_its_log() {
 }
 
 #[test]
+fn of_more_records_than_there_may_be_those_go_that_were_active_longest_ago() {
+    let mut w = world();
+    w.sweep = Sweep::new(Span::from_secs(1_000_000), MOST, Span::from_secs(1), Tick::ZERO);
+    let now_ms = 1_000_000;
+    w.now = Tick::from_millis(now_ms);
+    (0..9_000).for_each(|stream| w.put(stream, now_ms - 5 * stream, now_ms));
+    let found = w.round().records;
+    assert_eq!((found, w.records.len()), (0, 9_000), "the first round counts");
+    w.round();
+    let left = w.records.scan(None, 9_000).unwrap();
+    assert!((MOST as usize / 2..=MOST as usize).contains(&left.len()), "{} stay", left.len());
+    let youngest = left.len() as u64;
+    assert!(left.iter().all(|(name, _)| name.stream < youngest), "the youngest stay");
+    // Its logs went along, and the next round finds nothing to do.
+    assert_eq!((w.logs.scan_logs(None, 9_000).unwrap().len(), w.round()), (left.len(), Swept::default()));
+}
+
+#[test]
 fn a_step_is_bounded_and_rounds_lie_apart() {
     let mut w = world();
     w.now = Tick::from_millis(1_000_000);
@@ -94,7 +115,7 @@ fn a_step_is_bounded_and_rounds_lie_apart() {
     assert!(w.sweep.due().unwrap().since(w.now) >= Span::from_secs(REST));
     w.sweep.hasten(w.now);
     assert_eq!(w.sweep.due(), Some(w.now + Span::from_secs(1)));
-    assert_eq!(Sweep::new(Span::MAX, Span::from_secs(1), w.now).due(), None);
+    assert_eq!(Sweep::new(Span::MAX, MOST, Span::from_secs(1), w.now).due(), None);
 }
 
 #[test]

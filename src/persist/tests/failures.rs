@@ -127,6 +127,30 @@ fn a_removal_in_a_slot_of_its_own_is_not_undone_by_a_late_retry_of_the_stream() 
 }
 
 #[test]
+fn a_removal_that_is_tried_again_does_not_take_a_record_begun_again_under_its_name() {
+    for (mode, refused_for) in
+        [Store::Refuses, Store::Lies].into_iter().flat_map(|m| [150, 1_000, 9_000].map(|t| (m, t)))
+    {
+        let mut w = world(1);
+        w.publish(0);
+        w.pass(Span::from_millis(300));
+        assert_eq!(w.stored(0), 1);
+        w.mode = mode;
+        let (key, ..) = w.life.streams.remove(0);
+        w.life.writer.remove(key);
+        w.pass(Span::from_millis(refused_for));
+        w.life.begin(0);
+        w.life.streams[0].2 = 1;
+        w.publish(0);
+        w.mode = Store::Works;
+        w.pass(Span::from_secs(30));
+        assert_eq!((w.store.len(), w.stored(0), w.life.worker.dirty()), (1, 2, 0), "{mode:?} for {refused_for} ms");
+        // The slot of the removal is free again.
+        assert_eq!((1..1_001).filter(|n| w.life.writer.take(name(*n)).is_some()).count(), 999);
+    }
+}
+
+#[test]
 fn a_removal_in_a_hurry_comes_after_the_cursor_of_a_higher_slot() {
     let mut w = world(2);
     let lower = w.life.streams.remove(0).0;

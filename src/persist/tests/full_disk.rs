@@ -125,7 +125,7 @@ fn a_disk_that_was_full_gets_everything_once_it_has_space_again() {
         persister.control().load(names[n].clone(), Box::new(move |found| done.send(found).unwrap())).unwrap();
         wait.recv_timeout(LONG).unwrap().map(|found| found.map(|cursor| cursor.sequence))
     };
-    assert_eq!(persister.first_open(Span::from_secs(60)), Some(77));
+    assert_eq!(persister.first_open(Span::from_secs(60), false), Ok(Some(77)));
     for round in 0..3 {
         let sequence = 10 * round + 1;
         publish(0, sequence);

@@ -41,7 +41,7 @@ fn rig(
         Ok(change(openings, shared.open()))
     });
     let persister = Persister::start(config, drain, open, Arc::clone(&metrics), Clock::start()).unwrap();
-    assert_eq!(persister.first_open(Span::from_secs(60)), Some(77));
+    assert_eq!(persister.first_open(Span::from_secs(60), false), Ok(Some(77)));
     Rig { persister, writer, store, metrics }
 }
 

@@ -106,7 +106,7 @@ fn a_flush_answers_when_everything_before_it_is_durable() {
 #[test]
 fn the_secret_is_the_stores_own() {
     let r = rig(1);
-    assert_eq!(r.persister.first_open(Span::from_secs(60)), Some(77));
+    assert_eq!(r.persister.first_open(Span::from_secs(60), false), Ok(Some(77)));
     assert_eq!(crate::store::SessionStore::secret(&mut r.store.clone(), 1), Ok(77));
 }
 
@@ -114,7 +114,7 @@ fn the_secret_is_the_stores_own() {
 fn whoever_has_heard_that_the_store_is_open_finds_it_open() {
     for _ in 0..200 {
         let r = rig(1);
-        assert_eq!(r.persister.first_open(Span::from_secs(60)), Some(77));
+        assert_eq!(r.persister.first_open(Span::from_secs(60), false), Ok(Some(77)));
         assert_eq!(r.look_up(1), None);
     }
 }
@@ -124,7 +124,7 @@ fn a_store_that_is_away_at_first_gets_everything_when_it_opens() {
     let mut r = rig_opening(1, 20);
     let key = r.take(1);
     r.publish(key, 5);
-    assert_eq!(r.persister.first_open(Span::from_secs(60)), Some(77));
+    assert_eq!(r.persister.first_open(Span::from_secs(60), false), Ok(Some(77)));
     assert!(r.flush());
     assert_eq!(r.look_up(1), Some(5));
     // What failed before the store was open is counted with what fails later.
@@ -169,7 +169,7 @@ fn a_store_whose_reading_half_is_gone_is_opened_again_while_nothing_else_happens
         Ok(Opened { lookup: Box::new(gone), ..good })
     });
     let persister = Persister::start(config, drain, open, Arc::default(), Clock::start()).unwrap();
-    assert_eq!((persister.first_open(Span::from_secs(60)), openings.recv_timeout(LONG)), (Some(77), Ok(1)));
+    assert_eq!((persister.first_open(Span::from_secs(60), false), openings.recv_timeout(LONG)), (Ok(Some(77)), Ok(1)));
     let (done, wait) = bounded(1);
     let name = StreamName { session: b"s"[..].into(), stream: 1 };
     persister.control().load(name, Box::new(move |found| done.send(found).unwrap())).unwrap();
@@ -306,7 +306,7 @@ fn those_who_wait_for_a_store_that_refuses_are_bounded() {
 fn a_persister_that_is_dropped_writes_what_there_is_and_closes_the_store() {
     let mut r = rig(1);
     let key = r.take(1);
-    assert_eq!(r.persister.first_open(Span::from_secs(60)), Some(77));
+    assert_eq!(r.persister.first_open(Span::from_secs(60), false), Ok(Some(77)));
     r.publish(key, 3);
     let Rig { persister, store, alive, .. } = r;
     // A caller that could still ask does not keep the store open.
@@ -365,4 +365,17 @@ fn log_blocks_are_stored_and_found_with_their_session() {
     let mut logs = store.open().logs.unwrap();
     let name = StreamName { session: b"s"[..].into(), stream: 1 };
     assert_eq!(logs.read_log(&name, 99).unwrap().unwrap().blocks, [block]);
+}
+
+#[test]
+fn a_store_that_opens_too_late_to_tell_its_key_says_so_where_it_has_another() {
+    for (stored, differs) in [(None, 0), (Some(77), 0), (Some(5), 1)] {
+        let r = rig_opening(1, 20);
+        let secret = stored.map(|key| crate::store::SessionStore::secret(&mut r.store.clone(), key).unwrap());
+        assert_eq!(secret, stored);
+        // The rig's candidate is 77, and so is what the names are hashed with.
+        r.persister.go_by(77);
+        assert!(r.persister.first_open(Span::from_secs(60), false).is_ok() && r.flush());
+        assert_eq!(r.metrics.persistence().foreign_key.get(), differs, "{stored:?}");
+    }
 }

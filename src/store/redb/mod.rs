@@ -12,13 +12,18 @@
 //!
 //! # Laws
 //! A file that is foreign, newer or damaged is refused and left as it is; only a missing or an empty file is created.
+//! The store's files are their owner's alone (mode 0600), and the key that names are hashed with lies apart, in a file
+//! of its own. Nothing is written into a file that was deleted while it was open: the store ends the opening then.
 //! The cost of a step grows with the number of sessions only as the depth of the tree does.
 
 mod file;
+mod key;
 mod logs;
+mod place;
 mod sessions;
 mod tables;
 #[cfg(test)]
 mod tests;
 
-pub use file::{FORMAT, open, open_backend};
+pub use file::{FORMAT, Openings, open, open_backend};
+pub use key::key;

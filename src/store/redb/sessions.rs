@@ -1,8 +1,11 @@
 //! Cursors in a table of the file, by session and stream.
 //!
 //! In: items to write, names to look up. Out: records.
-//! Law: comparing and writing happen in one transaction, so no write can come in between.
+//! Laws: comparing and writing happen in one transaction, so no write can come in between; nothing is written into a
+//! file that was deleted.
 
+use super::key;
+use super::place::Place;
 use super::tables::{CURSORS, META, begin, refused};
 use crate::base::StreamName;
 use crate::store::encoding::{decode_record, encode_record};
@@ -18,13 +21,35 @@ pub(super) struct Sessions {
     database: Arc<Database>,
     /// Where records are encoded before they go into the table.
     record: Vec<u8>,
+    /// Where the file lies; `None`: it is no file, and the key lies in the database.
+    place: Option<Arc<Place>>,
+    /// The key's file was there.
+    is_keyed: bool,
 }
 
 type Cursors<'t> = Table<'t, (&'static [u8], u64), &'static [u8]>;
 
 impl Sessions {
-    pub(super) fn new(database: Arc<Database>) -> Self {
-        Self { database, record: Vec::new() }
+    pub(super) fn new(database: Arc<Database>, place: Option<Arc<Place>>) -> Self {
+        Self { database, record: Vec::new(), place, is_keyed: false }
+    }
+
+    /// The file lies where it was opened, and so does its key: what is written now is found again.
+    fn check_place(&self) -> Result<(), StoreError> {
+        let Some(place) = &self.place else { return Ok(()) };
+        place.check()?;
+        let key = key::file_of(&place.path);
+        match key.try_exists() {
+            Ok(false) if self.is_keyed => Err(StoreError::Gone { path: key }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The key that lies in the database, as earlier versions kept it.
+    fn old_secret(&self) -> Result<Option<u128>, StoreError> {
+        let read = self.database.begin_read().map_err(|e| refused("beginning to read", e))?;
+        let table = read.open_table(META).map_err(|e| refused("opening a table", e))?;
+        secret_in(&table)
     }
 
     fn write(&mut self, table: &mut Cursors<'_>, name: &StreamName, write: &Write) -> Result<Outcome, StoreError> {
@@ -42,7 +67,9 @@ impl Sessions {
                 Record { last_seen_ms: *last_seen_ms, ..old }
             }
             (Write::Activity { .. }, _) => return Ok(Outcome::Stale),
-            (Write::Remove { epoch }, Some(old)) if old.epoch > *epoch => return Ok(Outcome::Stale),
+            (Write::Remove { epoch, sequence }, Some(old)) if (old.epoch, old.sequence) > (*epoch, *sequence) => {
+                return Ok(Outcome::Stale);
+            }
             (Write::Expire { before_ms }, Some(old)) if old.last_seen_ms >= *before_ms => return Ok(Outcome::Stale),
             (Write::Expire { .. }, None) => return Ok(Outcome::Stale),
             (Write::Remove { .. } | Write::Expire { .. }, _) => {
@@ -81,16 +108,33 @@ impl SessionStore for Sessions {
     }
 
     fn secret(&mut self, candidate: u128) -> Result<u128, StoreError> {
-        self.meta(|table| {
-            if let (Some(low), Some(high)) = (number(table, "secret-low")?, number(table, "secret-high")?) {
-                return Ok(u128::from(high) << 64 | u128::from(low));
-            }
-            let halves = [("secret-low", candidate as u64), ("secret-high", (candidate >> 64) as u64)];
-            for (name, half) in halves {
-                table.insert(name, half).map_err(|e| refused("writing the secret", e))?;
-            }
-            Ok(candidate)
-        })
+        let Some(place) = self.place.clone() else {
+            return self.meta(|table| match secret_in(table)? {
+                Some(secret) => Ok(secret),
+                None => {
+                    let halves = [candidate as u64, (candidate >> 64) as u64];
+                    for (name, half) in SECRET.into_iter().zip(halves) {
+                        table.insert(name, half).map_err(|e| refused("writing the secret", e))?;
+                    }
+                    Ok(candidate)
+                }
+            });
+        };
+        let old = self.old_secret()?;
+        let secret = match key::read(&place.path)? {
+            Some((secret, _)) => secret,
+            None => key::make(&place.path, old.unwrap_or(candidate))?,
+        };
+        self.is_keyed = true;
+        if old.is_some() {
+            // The key is safe in its file, so it leaves the database.
+            self.meta(|table| {
+                SECRET.into_iter().try_for_each(|name| {
+                    table.remove(name).map(drop).map_err(|e| refused("moving the key into a file of its own", e))
+                })
+            })?;
+        }
+        Ok(secret)
     }
 
     fn get_last_event_id(&mut self, name: &StreamName) -> Result<Option<Record>, StoreError> {
@@ -104,6 +148,7 @@ impl SessionStore for Sessions {
         &mut self,
         items: &[(Arc<StreamName>, Write)],
     ) -> Result<Vec<Result<Outcome, StoreError>>, StoreError> {
+        self.check_place()?;
         let database = Arc::clone(&self.database);
         let write = begin(&database)?;
         let results = {
@@ -120,7 +165,7 @@ impl SessionStore for Sessions {
     }
 
     fn remove(&mut self, name: &StreamName) -> Result<(), StoreError> {
-        let item = (Arc::new(name.clone()), Write::Remove { epoch: u64::MAX });
+        let item = (Arc::new(name.clone()), Write::Remove { epoch: u64::MAX, sequence: u64::MAX });
         self.store_event_ids_batch(&[item])?.pop().unwrap_or(Err(StoreError::Closed)).map(drop)
     }
 
@@ -149,6 +194,15 @@ impl SessionStore for Sessions {
     }
 }
 
-fn number(table: &Table<'_, &'static str, u64>, name: &str) -> Result<Option<u64>, StoreError> {
+/// Where earlier versions kept the key: its lower half, then its upper half.
+const SECRET: [&str; 2] = ["secret-low", "secret-high"];
+
+fn secret_in(table: &impl ReadableTable<&'static str, u64>) -> Result<Option<u128>, StoreError> {
+    let [low, high] = SECRET;
+    let halves = (number(table, low)?, number(table, high)?);
+    Ok(if let (Some(low), Some(high)) = halves { Some(u128::from(high) << 64 | u128::from(low)) } else { None })
+}
+
+fn number(table: &impl ReadableTable<&'static str, u64>, name: &str) -> Result<Option<u64>, StoreError> {
     Ok(table.get(name).map_err(|e| refused("reading the store's own numbers", e))?.map(|value| value.value()))
 }

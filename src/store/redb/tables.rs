@@ -5,7 +5,7 @@
 use crate::store::StoreError;
 use ::redb::{Database, Durability, TableDefinition, WriteTransaction};
 
-/// The file's own numbers: `format`, `epoch`, `secret-low`, `secret-high`.
+/// The file's own numbers: `format`, `epoch`; in files of earlier versions also the two halves of the key.
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("segno-meta");
 
 /// Records by session and stream. Tuples are ordered field by field, so names come in the order that the store

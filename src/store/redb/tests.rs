@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+mod files;
+
 /// A directory that goes with the test.
 struct Dir(PathBuf);
 

@@ -128,6 +128,9 @@ pub(super) struct Seen {
     /// that the process found in its store, and of which it does not know where a count begins.
     counted: bool,
     pub(super) gaps: u64,
+    /// The id of its last request, and whether it was told since that nothing is known of that id.
+    pub(super) asked: Option<String>,
+    pub(super) unknown: bool,
     /// What came last, for messages.
     history: VecDeque<String>,
 }
@@ -145,6 +148,8 @@ impl Seen {
             fresh: true,
             counted: false,
             gaps: 0,
+            asked: None,
+            unknown: false,
             history: VecDeque::new(),
         }
     }
@@ -153,6 +158,7 @@ impl Seen {
     pub(super) fn ask(&mut self) {
         self.note(format!("asks after {:?}", self.last_id));
         (self.fresh, self.counted) = (true, false);
+        (self.asked, self.unknown) = (self.last_id.clone(), false);
         let asks_for_nothing = self.last_id.is_none() && !self.sequence.kind.is_call();
         self.told |= asks_for_nothing;
         self.any |= asks_for_nothing;
@@ -163,6 +169,7 @@ impl Seen {
         self.note(format!("told {reason}"));
         self.told = true;
         self.any |= reason == "restarted";
+        self.unknown |= reason == "unknown";
         self.gaps += 1;
     }
 

@@ -23,7 +23,7 @@ use std::cell::Cell;
 use std::panic;
 
 /// Each known fault, with words from the message of the oracle that must find it.
-const CANARIES: [(Canary, &str); 10] = [
+const CANARIES: [(Canary, &str); 11] = [
     (Canary::Swallowed, "nobody said so"),
     (Canary::NoDedup, "repeated or out of order"),
     (Canary::MuteGaps, "nobody said so"),
@@ -33,6 +33,7 @@ const CANARIES: [(Canary, &str); 10] = [
     (Canary::ForgetfulDisk, "was acknowledged"),
     (Canary::NoFencing, "was acknowledged"),
     (Canary::FatLogs, "bytes in logs"),
+    (Canary::DeafToErrors, "the store could not tell"),
     (Canary::NoTime, ""),
 ];
 

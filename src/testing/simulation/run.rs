@@ -9,7 +9,7 @@ use super::script::{Action, Canary, What};
 use super::source::{Answer, GROUP, KINDS, Kind, Sequence};
 use crate::base::{Random, Span};
 use crate::config::{Config, Dedup, Limits, LingerFull, Persist, Route, Share, Upstream};
-use crate::machine::Input;
+use crate::machine::{Input, NotLookedUp};
 use crate::testing::wire::chunk;
 use crate::testing::world::{Dial, Said, World, world_from};
 use std::collections::{HashMap, HashSet};
@@ -39,6 +39,8 @@ pub(super) struct Run {
     tops: HashMap<Sequence, u64>,
     /// Ids that clients' sockets have taken.
     given: HashSet<String>,
+    /// Ids that this process has looked up in the store: whether a look-up was answered.
+    looked_up: HashMap<String, bool>,
     failing: u64,
     canary: Option<Canary>,
     events: u64,
@@ -90,7 +92,21 @@ impl Run {
             })
             .collect();
         let (feeds, tops, given) = (HashMap::new(), HashMap::new(), HashSet::new());
-        Self { w, life, disk, random, clients, feeds, tops, given, failing: 0, canary, events: 0, lives: 1 }
+        Self {
+            w,
+            life,
+            disk,
+            random,
+            clients,
+            feeds,
+            tops,
+            given,
+            looked_up: HashMap::new(),
+            failing: 0,
+            canary,
+            events: 0,
+            lives: 1,
+        }
     }
 
     pub(super) fn step(&mut self, action: Action) {
@@ -223,7 +239,7 @@ impl Run {
     fn look(&mut self, n: usize) {
         let Some(end) = self.clients[n].end else { return };
         let live = self.w.is_live(end);
-        let Self { w, clients, given, canary, events, random, lives, .. } = self;
+        let Self { w, clients, given, looked_up, canary, events, random, lives, .. } = self;
         let c = &mut clients[n];
         let wire = &mut w.ends[end].wire;
         if *canary == Some(Canary::Torn) && random.below(50) == 0 && wire.len() > c.arrived {
@@ -260,6 +276,11 @@ impl Run {
                 *events += 1;
                 c.life = *lives;
             }
+        }
+        if let Some(asked) = c.seen.asked.as_ref().filter(|_| c.seen.unknown) {
+            let waits = w.lookups.iter().any(|question| *question.wanted == *asked.as_bytes());
+            let answered = looked_up.get(asked).copied().unwrap_or(!waits);
+            assert!(answered, "{asked} is said to be unknown, and the store could not tell");
         }
         if c.read.is_whole() {
             c.finish();
@@ -449,7 +470,14 @@ impl Run {
         }
         let at = (a % self.w.lookups.len() as u64) as usize;
         let question = self.w.lookups.remove(at);
-        let found = if b.is_multiple_of(5) { Vec::new() } else { self.disk.find(&question) };
+        let fails = b.is_multiple_of(5);
+        let wanted = String::from_utf8_lossy(&question.wanted).into_owned();
+        *self.looked_up.entry(wanted).or_default() |= !fails;
+        let found = match self.canary {
+            Some(Canary::DeafToErrors) if fails => Ok(Vec::new()),
+            _ if fails => Err(NotLookedUp),
+            _ => Ok(self.disk.find(&question)),
+        };
         self.w.machine.handle(Input::LookedUp { exchange: question.exchange, found }, self.w.now);
         self.w.pump();
     }
@@ -459,6 +487,7 @@ impl Run {
         (0..self.clients.len()).for_each(|n| self.look(n));
         self.clients.iter_mut().for_each(|c| c.end = None);
         self.feeds.clear();
+        self.looked_up.clear();
         self.lives += 1;
         let (now, seed) = (self.w.now, self.random.next());
         let config = config(&mut self.random, self.canary);

@@ -25,6 +25,8 @@ pub(super) enum Canary {
     NoFencing,
     /// Logs may hold more than their budget.
     FatLogs,
+    /// An error of the store is taken for the answer that nothing is stored.
+    DeafToErrors,
     /// The clock is not told to the machine.
     NoTime,
 }

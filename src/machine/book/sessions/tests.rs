@@ -32,8 +32,9 @@ fn at_most_so_many_records_are_kept() {
     let mut s = Sessions::new(1);
     let a = s.open(1, at(0)).ok().unwrap();
     let session = s.get_mut(a).unwrap();
-    let gone: Vec<u64> = (0..RECORDS as u64 + 2).filter_map(|n| session.note_record(n)).collect();
-    assert_eq!((gone, session.records.as_ref().unwrap().0.len()), (vec![0, 1], RECORDS));
+    let gone: Vec<u64> =
+        (0..RECORDS_PER_SESSION as u64 + 2).filter_map(|n| Some(session.note_record(n, n)?.0)).collect();
+    assert_eq!((gone, session.records.as_ref().unwrap().0.len()), (vec![0, 1], RECORDS_PER_SESSION));
 }
 
 /// The slow twin: a list of all sessions that is searched.
