@@ -108,6 +108,12 @@ counts! {
     CursorsUntracked = "cursors_untracked_total",
     /// Streams that keep only a part of upstream's head for later readers, since all kept heads together are too large.
     HeadsShortened = "heads_shortened_total",
+    /// Requests that named a stream of another principal, which they were not given.
+    ResumesRefused = "resumes_refused_total",
+    /// Clients that came back to a stream for which upstream was asked first (`reauthorize`).
+    Reauthorizations = "reauthorizations_total",
+    /// Requests with an id in the form of segno's own that another key made: it did not go upstream.
+    IdsForeign = "ids_foreign_total",
     /// Gaps stated to clients.
     Gaps = "gaps_total",
     /// Cuts of event streams by an upstream.

@@ -250,6 +250,10 @@ fn spans(route: &Route, finder: &mut Finder) {
         let name = name.escape_debug();
         finder.add(key, format!("`{key}` names `{name}`: write a header's name, such as `Authorization`"));
     }
+    if let Some(name) = route.share_headers.iter().find(|name| !is_header(name)) {
+        let name = name.escape_debug();
+        finder.add("share_headers", format!("`share_headers` names `{name}`: write a header's name, such as `Accept`"));
+    }
     if let Some(name) = route.last_event_id_param.as_ref().filter(|name| !is_header(name)) {
         let name = name.escape_debug();
         finder.add(

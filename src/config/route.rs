@@ -61,12 +61,24 @@ pub struct Route {
     /// Whether one upstream request serves several clients with the same target. Default [`Share::Off`]. Sharing saves
     /// upstream connections.
     pub share: Share,
+    /// The request headers that go upstream where all clients of a target share one request ([`Share::Public`]). Default
+    /// `Accept`, `Accept-Language`, `Cache-Control` and `Origin`. The others, credentials among them, and the client's
+    /// address stay here, since upstream's answer is for everybody. A name more lets upstream answer differently by that
+    /// header; if it says so in `Vary`, clients with other values get a request of their own.
+    pub share_headers: Vec<String>,
     /// Where a client with a session header and without `Last-Event-ID` begins. Default [`ResumeFrom::Id`].
     pub resume_from: ResumeFrom,
-    /// Headers that are credentials; `cookie:NAME` is a single cookie. A client with other credentials cannot read a
-    /// stream's log. If a request has none of these headers, all its cookies count. If it has no cookies either, its
-    /// address counts.
+    /// Headers that alone say who asks; `cookie:NAME` is a single cookie. Default none: every header that goes upstream
+    /// counts, outside a list of those that say nothing of the person, and so does the address where an id can be
+    /// guessed. Names let clients be found again whose other headers change. A request that has none of the names is
+    /// treated as by default. What is not named here can no longer tell two people apart.
     pub principal: Vec<String>,
+    /// How old upstream's last answer for a stream may be when a client comes back to it. Default none: a log is read by
+    /// the principal that made it for as long as it lasts. With it, upstream is asked first with the client's own
+    /// request, and lets the client go on by an event stream; every other answer goes to the client. That finds a revoked
+    /// token, and costs a request upstream. For streams that a GET began: a POST's is then not replayed after this time
+    /// unless upstream answers a GET there, too. After a restart nothing is replayed from the store.
+    pub reauthorize: Option<Span>,
     /// The header in which clients name their session. Default `Mcp-Session-Id`.
     pub session_header: String,
     /// A query parameter that stands for `Last-Event-ID`, for clients that cannot set headers. Default none. segno
@@ -148,8 +160,10 @@ impl Route {
             ids: Ids::Auto,
             gap: Gap::Event,
             share: Share::Off,
+            share_headers: SHARED.iter().map(|&name| name.to_owned()).collect(),
             resume_from: ResumeFrom::Id,
-            principal: CREDENTIALS.iter().map(|&name| name.to_owned()).collect(),
+            principal: Vec::new(),
+            reauthorize: None,
             session_header: "Mcp-Session-Id".to_owned(),
             last_event_id_param: None,
             stall: Span::from_secs(30),
@@ -170,9 +184,8 @@ impl Route {
     }
 }
 
-/// The headers that are credentials by default.
-const CREDENTIALS: [&str; 6] =
-    ["Authorization", "Proxy-Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key", "Mcp-Session-Id"];
+/// The request headers that go upstream for everybody by default.
+const SHARED: [&str; 4] = ["Accept", "Accept-Language", "Cache-Control", "Origin"];
 
 /// Which `Host` the upstream is sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

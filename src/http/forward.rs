@@ -51,6 +51,8 @@ pub struct RequestOptions<'a> {
     pub drop_body: bool,
     /// Send this method instead of the client's.
     pub method: Option<&'a str>,
+    /// Send on only the headers with these names, and say nothing of the client: the answer is for others, too.
+    pub only: Option<&'a [String]>,
 }
 
 /// How the body of a response to the client is delimited.
@@ -95,7 +97,7 @@ pub fn write_request(head: &RequestHead, to: &Forwarded<'_>, options: RequestOpt
             push_field(out, name, value);
         }
     }
-    push_forwarded(head, to, out);
+    push_forwarded(head, to, options, out);
     push_request_framing(head, options, out);
 }
 
@@ -125,16 +127,19 @@ fn is_dropped(name: &str, version: Version, options: RequestOptions<'_>) -> bool
         || (options.drop_last_event_id && is("Last-Event-ID"))
         || ((options.drop_expect || options.drop_body || version == Version::Http10) && is("Expect"))
         || (options.drop_body && describes_body)
+        || options.only.is_some_and(|only| !only.iter().any(|other| is(other)))
 }
 
 /// Appends who the client is, and that the request came through segno. `Via` names the version that the client used
 /// (RFC 9110 section 7.6.3).
-fn push_forwarded(head: &RequestHead, to: &Forwarded<'_>, out: &mut Vec<u8>) {
+fn push_forwarded(head: &RequestHead, to: &Forwarded<'_>, options: RequestOptions<'_>, out: &mut Vec<u8>) {
     let client = to.client.to_canonical();
-    let said = |name| to.trusted && passes_on(&head.headers, name);
-    push_list(&head.headers, "X-Forwarded-For", to.trusted, out);
-    // Writing to a `Vec` does not fail.
-    let _ = write!(out, "{client}\r\n");
+    let said = |name| options.only.is_none() && to.trusted && passes_on(&head.headers, name);
+    if options.only.is_none() {
+        push_list(&head.headers, "X-Forwarded-For", to.trusted, out);
+        // Writing to a `Vec` does not fail.
+        let _ = write!(out, "{client}\r\n");
+    }
     if !said("X-Forwarded-Proto") {
         push_line(out, "X-Forwarded-Proto", to.scheme);
     }
@@ -229,7 +234,7 @@ pub fn end_to_end(headers: &Headers) -> impl Iterator<Item = (&str, &[u8])> {
 }
 
 /// Whether a header may be passed on to another connection.
-fn is_passed(headers: &Headers, name: &str) -> bool {
+pub fn is_passed(headers: &Headers, name: &str) -> bool {
     !HOP_BY_HOP.iter().any(|n| n.eq_ignore_ascii_case(name)) && !headers.contains_token("Connection", name)
 }
 

@@ -36,7 +36,7 @@ impl Deadlines {
         let wait = x.phase.wait().filter(|_| x.phase.awaits_head());
         let held = x.is_held();
         // While the store may have what a client asks for, nothing can be said to the client yet.
-        let is_silent = x.request.waits_for_head || x.search().is_some();
+        let is_silent = x.request.waits_for_head || x.request.reauthorizes || x.search().is_some();
         let may_open = x.is_stream_request() && !x.readers().head_sent && !is_silent;
         // A full socket needs no heartbeat. Its `last_sent` says since when the socket has been full.
         let beats = x.is_open_stream() && !route.heartbeat.is_zero() && x.readers().any_free();

@@ -10,7 +10,7 @@ use super::book::unread::Holders;
 use super::cx::{After, Cx};
 use super::find::body::{HeardBody, HeldRequest};
 use super::find::era::Era;
-use super::find::identity::Identity;
+use super::find::identity::{Identity, Token};
 use super::keys::{Alarm, ConnKey, ExchangeKey, ExchangeMark, Seat};
 use super::notice;
 use super::pool::Conns;
@@ -74,6 +74,8 @@ pub(super) struct Request {
     pub(super) era_open: bool,
     /// The client's cursor, if it is one of segno's own and so does not go upstream.
     pub(super) asked: Option<Box<[u8]>>,
+    /// Upstream is asked whether the client may still read the stream that it named.
+    pub(super) reauthorizes: bool,
     /// Why events before the first one are gone. The client is told with the head.
     pub(super) gap: Option<GapReason>,
     /// The head of the GET that asks for the rest after a cut of this POST, if the protocol has one.
@@ -420,7 +422,15 @@ impl Request {
     /// Whether its answer may be another client's too: a GET of an event stream from where upstream begins.
     pub(super) fn may_share(&self) -> bool {
         let is_plain = self.method == Method::Get && !self.has_body && self.era != Era::Stateless;
-        is_plain && self.accepts_stream && self.cursor.is_none() && self.gap.is_none()
+        is_plain && !self.reauthorizes && self.accepts_stream && self.cursor.is_none() && self.gap.is_none()
+    }
+
+    /// The request that asks upstream whether its client may read the stream that it names. Upstream knows no id of
+    /// segno's own.
+    pub(super) fn reauthorizing(mut self) -> Self {
+        let is_own = self.cursor.as_deref().is_some_and(|id| Token::parse(id).is_some());
+        let asked = if is_own { self.cursor.take() } else { None };
+        Self { asked, reauthorizes: true, ..self }
     }
 
     /// Whether the request may be sent once more although it may have reached upstream (RFC 9110, 9.2.2).

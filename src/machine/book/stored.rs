@@ -20,8 +20,8 @@ use crate::machine::wait::Search;
 use crate::sse;
 use crate::track::GapReason;
 
-/// Bytes beside a stored log: what the stream was asked for, and whether by GET.
-const META: usize = 9;
+/// Bytes beside a stored log: what the stream was asked for and from where, and whether by GET.
+const META: usize = 17;
 
 /// How long a look-up may take.
 const PATIENCE: Span = Span::from_secs(1);
@@ -43,7 +43,7 @@ pub(in crate::machine) fn session_name(x: &Exchange, session_header: &str) -> Bo
 
 /// The events that have come since the last call.
 pub(super) fn next_part(x: &mut Exchange) -> Option<EventPart> {
-    let (route, target, is_get) = (x.route(), x.request.identity.target, x.request.method == Method::Get);
+    let (route, asked, is_get) = (x.route(), x.request.identity.stored(), x.request.method == Method::Get);
     let stream = x.stream_mut()?;
     // The log may hold only a part of an event above the bound. What is stored then begins after that event, and the
     // number of the first stored event shows it.
@@ -58,7 +58,7 @@ pub(super) fn next_part(x: &mut Exchange) -> Option<EventPart> {
     stream.stored = end;
     let (a, b) = stream.tracker.slices(from, end);
     let mut meta = Vec::with_capacity(META);
-    meta.extend_from_slice(&target.to_le_bytes());
+    meta.extend_from_slice(&asked);
     meta.push(u8::from(is_get));
     Some(EventPart { first, bytes: [a, b].concat().into(), ends: ends.into(), meta: meta.into(), route })
 }
@@ -69,7 +69,8 @@ impl Exchange {
     pub(in crate::machine) fn look_up(&mut self, cx: &mut Cx, key: ExchangeKey) -> bool {
         let route = cx.route(self.route());
         let is_read = self.request.method == Method::Get && !self.request.has_body && !cx.draining;
-        let durable = cx.config.persist.durable;
+        // When upstream last let somebody read what is stored is not known.
+        let durable = cx.config.persist.durable && route.reauthorize.is_none();
         let wanted = self.request.wanted();
         let by_session = route.resume_from == ResumeFrom::Session && self.request.identity.named && wanted.is_none();
         if !is_read || self.request.verbatim || !(durable && wanted.is_some() || by_session) {
@@ -132,11 +133,15 @@ impl Finder<'_> {
         id: &[u8],
         found: Vec<StoredStream>,
     ) -> Option<StoredStream> {
-        let target = request.identity.target.to_le_bytes();
-        let own = self.own_token(id).map(|(token, _)| token);
+        let asked = request.identity.stored();
+        let own = Token::parse(id).map(|(token, _)| token);
         let fits = |stored: &StoredStream| {
-            let Some(log) = stored.log.as_ref().filter(|log| log.meta.get(..8) == Some(&target)) else { return false };
-            let is_get = log.meta.get(8) == Some(&1);
+            let Some(log) = stored.log.as_ref().filter(|log| log.meta.get(..8) == Some(&asked[..8])) else {
+                return false;
+            };
+            let is_get = log.meta.get(16) == Some(&1);
+            // An id that can be guessed is answered where it was given.
+            let is_at = log.meta.get(8..16) == Some(&asked[8..]);
             if self.is_live(request.identity.session, stored.stream) {
                 // Another request has gone on with it meanwhile.
                 return false;
@@ -144,7 +149,7 @@ impl Finder<'_> {
             match own {
                 Some(token) => self.cx.secret.token(stored.stream) == token,
                 // A stream that a POST began is only found by something that nobody can guess.
-                None => (is_get || request.is_secret()) && sse::ids(&log.bytes).any(|found| found == id),
+                None => is_at && (is_get || request.is_secret()) && sse::ids(&log.bytes).any(|found| found == id),
             }
         };
         let mut fitting = found.into_iter().filter(|stored| fits(stored));

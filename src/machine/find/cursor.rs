@@ -34,10 +34,11 @@ impl Cursor {
         let said = || headers.get_all(NAME);
         let own = said().find(|id| Token::parse(id).is_some());
         let others = said().filter(|id| !id.is_empty() && Token::parse(id).is_none());
-        let from_query = parameter.filter(|_| !headers.contains(NAME));
+        let from_query = parameter.filter(|id| !headers.contains(NAME) && Token::parse(id).is_none());
         let mut lines = Vec::new();
         others.chain(from_query).for_each(|id| http::write_line(NAME, id, &mut lines));
         if lines.is_empty() {
+            let own = own.or(parameter.filter(|id| Token::parse(id).is_some()));
             return Self { bytes: own.map(Box::from), verbatim: false };
         }
         Self { bytes: Some(lines.into()), verbatim: true }
@@ -78,6 +79,7 @@ mod tests {
         assert_eq!(of(&[&own, b"2"], None), (b"Last-Event-ID: 2\r\n".to_vec(), true));
         let other = [&Token(8).prefix()[..], b"1"].concat();
         assert_eq!(of(&[&own, &other], None), (own.clone(), false));
+        assert_eq!(of(&[], Some(&own)), (own.clone(), false), "longer than what a log holds");
     }
 
     #[test]

@@ -6,8 +6,9 @@
 //! Source: `docs/glossary.md` ("principal", "session", "target"); Aumasson and Bernstein, "SipHash: a fast short-input
 //! PRF" (INDOCRYPT 2012), with 128 bits of output.
 
+use super::principal::{Principal, field};
 use crate::config::Route;
-use crate::http::{Headers, RequestHead};
+use crate::http::RequestHead;
 use crate::machine::book::unread::Holders;
 use crate::track::{OWN_MARK, OWN_PREFIX};
 use siphasher::sip128::{Hasher128, SipHasher24};
@@ -23,6 +24,8 @@ enum Kind {
     Token,
     Mark,
     Body,
+    Place,
+    Anonymous,
 }
 
 /// The key of all hashes.
@@ -34,12 +37,39 @@ pub(in crate::machine) struct Secret {
 /// Who sent a request, and what it asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::machine) struct Identity {
-    /// The session: by the session header, else by principal and target. It is always of one principal and one route.
+    /// The session: by the session header, else by principal and target, and by the address where there is no
+    /// credential. It is always of one principal and one route.
     pub(in crate::machine) session: u128,
+    /// The same without the address: for ids of segno's own, which nobody can guess. Their clients may move.
+    owner: u128,
+    /// Where the request came from: for an upstream's ids, which can be guessed. 0 where the address does not count.
+    place: u64,
     /// Host, path and query, without the method: a stream that a POST began may be resumed by a GET.
     pub(in crate::machine) target: u64,
     /// The client names a session itself.
     pub(in crate::machine) named: bool,
+}
+
+impl Identity {
+    /// Whether an id of segno's own finds a stream of `other` for this request.
+    pub(in crate::machine) fn owns(&self, other: &Self) -> bool {
+        self.target == other.target && (self.owner == other.owner || self.session == other.session)
+    }
+
+    /// Whether a stream of `other` may be shared with this request.
+    pub(in crate::machine) fn shares(&self, other: &Self) -> bool {
+        self.target == other.target && self.session == other.session
+    }
+
+    /// Whether an id that can be guessed finds a stream of `other` for this request.
+    pub(in crate::machine) fn is_at(&self, other: &Self) -> bool {
+        self.shares(other) && self.place == other.place
+    }
+
+    /// What a stored stream must have been asked for, and from where.
+    pub(in crate::machine) fn stored(&self) -> [u8; 16] {
+        (u128::from(self.place) << 64 | u128::from(self.target)).to_le_bytes()
+    }
 }
 
 /// The name of a stream whose ids are segno's own: 96 random bits, and 32 bits that show that segno made them.
@@ -51,70 +81,59 @@ impl Secret {
         Self { key }
     }
 
+    /// Who sent a request from this address.
+    pub(in crate::machine) fn principal(&self, head: &RequestHead, route: &Route, client: IpAddr) -> Principal {
+        Principal::of(head, route, client, &self.hasher(Kind::Principal), &self.hasher(Kind::Place))
+    }
+
     /// Who asks for what. `target` is the request's without the parameter that carries a cursor.
     pub(in crate::machine) fn identity(
         &self,
+        who: &Principal,
         head: &RequestHead,
         target: &str,
         route: &Route,
-        client: IpAddr,
     ) -> Identity {
-        let principal = self.principal(&head.headers, route, client);
         let host = head.host.as_deref().unwrap_or_default();
-        let wanted = self.hash(Kind::Target, [host.as_bytes(), target.as_bytes()]) as u64;
-        let named = head.headers.get(&route.session_header);
-        let session = match named {
-            Some(session) => self.hash(Kind::Session, [&principal, route.name.as_bytes(), session]),
-            None => self.hash(Kind::Session, [&principal, route.name.as_bytes(), &wanted.to_le_bytes(), b""]),
+        let target = self.hash(Kind::Target, [host.as_bytes(), target.as_bytes()]) as u64;
+        let mut owner = self.hasher(Kind::Session);
+        field(&mut owner, &who.hash);
+        field(&mut owner, route.name.as_bytes());
+        let mut named = false;
+        for session in head.headers.get_all(&route.session_header).filter(|session| !session.is_empty()) {
+            named = true;
+            field(&mut owner, session);
+        }
+        if !named {
+            owner.write_u64(target);
+        }
+        let owner = owner.finish128().as_u128();
+        let session = match named || who.has_credential {
+            true => owner,
+            false => self.hash(Kind::Anonymous, [&owner.to_le_bytes()[..], &who.place.to_le_bytes()]),
         };
-        Identity { session, target: wanted, named: named.is_some() }
+        Identity { session, owner, place: who.place, target, named }
     }
 
     /// Whom a request counts against: its principal, and the address that it comes from. Of IPv6 a whole network of 64
     /// bits counts, since one client may have all of its addresses.
-    pub(in crate::machine) fn holders(&self, head: &RequestHead, route: &Route, client: IpAddr) -> Holders {
-        let principal = self.principal(&head.headers, route, client);
+    pub(in crate::machine) fn holders(&self, who: &Principal, client: IpAddr) -> Holders {
+        let place = if who.has_credential { 0 } else { who.place };
         let network = match client.to_canonical() {
             IpAddr::V4(address) => u128::from(address.to_bits()),
             IpAddr::V6(address) => address.to_bits() >> 64 << 64 | 1,
         };
         Holders {
-            principal: self.hash(Kind::Principal, [&principal]) as u64,
-            address: self.hash(Kind::Principal, [&network.to_le_bytes()]) as u64,
+            principal: self.hash(Kind::Principal, [&who.hash[..], &place.to_le_bytes()]) as u64,
+            address: self.hash(Kind::Place, [&network.to_le_bytes()]) as u64,
         }
     }
 
-    /// The session that all clients of a target share, without regard to their principal.
-    pub(in crate::machine) fn public(&self, route: &Route, target: u64) -> u128 {
-        self.hash(Kind::Session, [b"", route.name.as_bytes(), &target.to_le_bytes(), b"public"])
-    }
-
-    /// All credentials of a request: its cookies if it has no others, and the client's address if it has none at all.
-    fn principal(&self, headers: &Headers, route: &Route, client: IpAddr) -> [u8; 16] {
-        let mut hash = self.hasher(Kind::Principal);
-        let mut any = false;
-        for (n, name) in route.principal.iter().enumerate() {
-            match name.strip_prefix("cookie:") {
-                Some(cookie) => cookies(headers, cookie).for_each(|value| {
-                    any = true;
-                    field(&mut hash, n as u8, value);
-                }),
-                None => headers.get_all(name).for_each(|value| {
-                    any = true;
-                    field(&mut hash, n as u8, value);
-                }),
-            }
-        }
-        if !any {
-            headers.get_all("Cookie").for_each(|value| {
-                any = true;
-                field(&mut hash, 0xfe, value);
-            });
-        }
-        if !any {
-            field(&mut hash, 0xff, client.to_canonical().to_string().as_bytes());
-        }
-        hash.finish128().as_u128().to_le_bytes()
+    /// The identity in which all clients of a target share one session, without regard to their principal.
+    pub(in crate::machine) fn public(&self, route: &Route, identity: Identity) -> Identity {
+        let target = identity.target.to_le_bytes();
+        let session = self.hash(Kind::Session, [b"", route.name.as_bytes(), &target, b"public"]);
+        Identity { session, place: 0, ..identity }
     }
 
     /// The token of the stream with this random number. Each process with the same key makes the same token, so that a
@@ -135,7 +154,7 @@ impl Secret {
 
     fn hash<const N: usize>(&self, kind: Kind, parts: [&[u8]; N]) -> u128 {
         let mut hash = self.hasher(kind);
-        parts.into_iter().enumerate().for_each(|(n, part)| field(&mut hash, n as u8, part));
+        parts.into_iter().for_each(|part| field(&mut hash, part));
         hash.finish128().as_u128()
     }
 
@@ -149,22 +168,6 @@ impl Secret {
         hash.write_u8(kind as u8);
         hash
     }
-}
-
-/// Adds a field so that no two lists of fields look alike.
-fn field(hash: &mut SipHasher24, label: u8, value: &[u8]) {
-    hash.write_u8(label);
-    hash.write_u64(value.len() as u64);
-    hash.write(value);
-}
-
-/// The values of one cookie.
-fn cookies<'h>(headers: &'h Headers, name: &'h str) -> impl Iterator<Item = &'h [u8]> {
-    let pairs = headers.get_all("Cookie").flat_map(|line| line.split(|&b| b == b';'));
-    pairs.filter_map(move |pair| {
-        let pair = pair.trim_ascii();
-        pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
-    })
 }
 
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";

@@ -14,6 +14,7 @@
 //! MCP from 2026-07-28 on ------------------------> New
 //! GET without a body, while not draining
 //!   with an id of segno's own   --by_own_id------> Joins, Over or Later; NewAfter if no log can serve it
+//!   with one that another made  --by_foreign_id--> Joins if upstream sent it here; else NewAfter
 //!   with an upstream's id       --by_upstream_id-> Joins if exactly one stream has it (any, if the route shares)
 //!   without an id, route shares --shared---------> Joins a live stream at its end
 //!   otherwise -----------------------------------> New
@@ -30,6 +31,8 @@ pub(super) mod identity;
 #[cfg(feature = "fuzzing")]
 pub(super) mod last_event_id;
 mod meta;
+mod principal;
+pub(super) mod vary;
 
 use super::book::sessions::Sessions;
 use super::book::unread::{Holder, Unread};
@@ -43,6 +46,7 @@ use era::Era;
 use identity::Token;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::hash::DefaultHasher;
 
 /// How many streams of a session are searched for an id. Where more of them have no reader, an index is asked.
 pub(super) const LOOKS: usize = 64;
@@ -85,8 +89,8 @@ impl Found {
 pub(super) struct Index {
     /// Streams with ids of segno's own, by their tokens.
     tokens: HashMap<u128, ExchangeKey>,
-    /// Requests that may be shared and have no stream yet, by session and target.
-    waiting: HashMap<(u128, u64), ExchangeKey>,
+    /// Requests that may be shared and have no stream yet, by session, target and all that they say to upstream.
+    waiting: HashMap<(u128, u64, u64), ExchangeKey>,
     /// By session: requests that have a place in it in case they become streams.
     awaited: HashMap<u128, usize>,
 }
@@ -149,8 +153,17 @@ impl Index {
     }
 }
 
-fn waiting_for(request: &Request) -> (u128, u64) {
-    (request.identity.session, request.identity.target)
+fn waiting_for(request: &Request) -> (u128, u64, u64) {
+    (request.identity.session, request.identity.target, vary::variant(&request.head, DefaultHasher::new()))
+}
+
+/// Whether what a stream carries is the answer to this request, too.
+fn answers(x: &Exchange, request: &Request) -> bool {
+    let (first, head) = (&x.request.head, &request.head);
+    match x.stream().filter(|stream| stream.begun) {
+        Some(stream) => vary::is_same_for(stream.varies.as_deref(), first, head),
+        None => vary::say_the_same(first, head),
+    }
 }
 
 /// What a search looks at.
@@ -166,10 +179,10 @@ pub(super) struct Finder<'m> {
 impl<'m> Finder<'m> {
     /// Where a request belongs.
     pub(super) fn find(self, request: &Request, route: usize) -> Found {
+        let own = request.cursor.as_deref().and_then(Token::parse);
         if request.era == Era::Stateless {
-            return Found::New;
+            return if own.is_some() { Found::NewAfter(GapReason::Unknown) } else { Found::New };
         }
-        let own = request.cursor.as_ref().and_then(|id| self.own_token(id));
         let may_read = request.method == Method::Get && !request.has_body && !self.cx.draining;
         let share = self.cx.route(route).share;
         match &request.cursor {
@@ -181,6 +194,7 @@ impl<'m> Finder<'m> {
             }
             _ if !may_read => Found::New,
             Some(id) => match own {
+                Some((token, _)) if !self.cx.secret.made(token) => self.by_foreign_id(request, id, share),
                 Some((token, seq)) => self.by_own_id(request, token, seq),
                 None => self.by_upstream_id(request, id, share),
             },
@@ -189,9 +203,23 @@ impl<'m> Finder<'m> {
         }
     }
 
-    /// The token and the event's number, if the id is segno's own.
-    pub(super) fn own_token(self, id: &[u8]) -> Option<(Token, u64)> {
-        Token::parse(id).filter(|(token, _)| self.cx.secret.made(*token))
+    /// Whether a request names a stream that is here and another principal's.
+    pub(super) fn is_anothers(self, request: &Request) -> bool {
+        let Some(id) = request.cursor.as_deref() else { return false };
+        let identity = &request.identity;
+        match Token::parse(id) {
+            Some((token, _)) => self.by_token(token).is_some_and(|x| {
+                let made_by = &x.request.identity;
+                made_by.target == identity.target && !identity.owns(made_by)
+            }),
+            None => self.unread.of(Holder::session(identity.session)).take(LOOKS).any(|key| {
+                let at_another = |x: &&Exchange| {
+                    let made_by = &x.request.identity;
+                    identity.shares(made_by) && !identity.is_at(made_by)
+                };
+                self.exchanges.get(key).filter(at_another).is_some_and(|x| locate(x, self.cx, id).is_some())
+            }),
+        }
     }
 
     /// The exchange whose stream has this token. The caller checks who may read it.
@@ -202,10 +230,12 @@ impl<'m> Finder<'m> {
     /// The stream that an id of segno's own names.
     pub(super) fn by_own_id(self, request: &Request, token: Token, seq: u64) -> Found {
         let key = self.index.tokens.get(&token.0).copied();
-        let Some((key, x)) = key.and_then(|key| Some((key, self.readable(key, request)?))) else {
+        let Some((key, x)) = key.and_then(|key| Some((key, self.owned(key, request)?))) else {
             return Found::NewAfter(GapReason::Unknown);
         };
-        let Some(tracker) = x.stream().map(|stream| &stream.tracker) else { return Found::New };
+        let Some(tracker) = x.stream().map(|stream| &stream.tracker) else {
+            return Found::NewAfter(GapReason::Unknown);
+        };
         if seq > tracker.received().seq {
             return Found::NewAfter(GapReason::Unknown);
         }
@@ -228,29 +258,42 @@ impl<'m> Finder<'m> {
         }
     }
 
+    /// The stream that an id names which another segno made. If upstream is such a segno, logs here may hold its ids.
+    fn by_foreign_id(self, request: &Request, id: &[u8], share: Share) -> Found {
+        match self.by_upstream_id(request, id, share) {
+            Found::New => Found::NewAfter(GapReason::Unknown),
+            found => found,
+        }
+    }
+
     /// The only detached stream whose log has the upstream's id. With sharing, a stream that others read will do.
     fn by_upstream_id(self, request: &Request, id: &[u8], share: Share) -> Found {
         let session = request.identity.session;
         let unread = Holder::session(session);
         if share != Share::Off {
             // Shared streams all carry the same events: any will do.
-            let mut all = self.readable_streams(request).filter_map(|(key, _)| self.with_id(key, request, id));
+            let mut all = self
+                .shared_streams(request)
+                .filter(|(_, x)| answers(x, request))
+                .filter_map(|(key, x)| self.with_id(key, x, request, id));
             return all.next().unwrap_or(Found::New);
         }
+        let at_its_place = |key: ExchangeKey| {
+            let x = self.open(key).filter(|x| request.identity.is_at(&x.request.identity))?;
+            self.with_id(key, x, request, id)
+        };
         if self.unread.len_of(unread) > LOOKS {
-            let only = self.unread.ids.only(session, id);
-            return only.and_then(|key| self.with_id(key, request, id)).unwrap_or(Found::New);
+            return self.unread.ids.only(session, id).and_then(at_its_place).unwrap_or(Found::New);
         }
-        let mut all = self.unread.of(unread).filter_map(|key| self.with_id(key, request, id));
+        let mut all = self.unread.of(unread).filter_map(at_its_place);
         match (all.next(), all.next()) {
             (Some(only), None) => only,
             _ => Found::New,
         }
     }
 
-    /// The stream, if the request may read it and its log has the id.
-    fn with_id(self, key: ExchangeKey, request: &Request, id: &[u8]) -> Option<Found> {
-        let x = self.readable(key, request)?;
+    /// The stream, if its log has the id.
+    fn with_id(self, key: ExchangeKey, x: &Exchange, request: &Request, id: &[u8]) -> Option<Found> {
         // A stream that a POST began is only found by something that nobody can guess.
         let may_find = x.request.method == Method::Get || request.is_secret();
         // What is left of a session that was deleted is found no more.
@@ -263,7 +306,8 @@ impl<'m> Finder<'m> {
     fn shared(self, request: &Request) -> Found {
         let can_join =
             |x: &Exchange, tracker: &Tracker| !matches!(x.phase, Phase::Ending(_)) && !tracker.is_open_oversize();
-        self.readable_streams(request)
+        self.shared_streams(request)
+            .filter(|(_, x)| answers(x, request))
             .find_map(|(key, x)| {
                 let tracker = x.stream().map(|stream| &stream.tracker).filter(|tracker| can_join(x, tracker))?;
                 Some(Found::joins(key, tracker.whole(), None))
@@ -271,10 +315,11 @@ impl<'m> Finder<'m> {
             .unwrap_or(Found::New)
     }
 
-    /// A request for the same target and session that still waits for its answer.
+    /// A request for the same target and session that says the same to upstream and still waits for its answer.
     pub(super) fn waiting(self, request: &Request) -> Option<ExchangeKey> {
         let key = *self.index.waiting.get(&waiting_for(request))?;
-        self.exchanges.get(key).filter(|x| x.is_joinable() && !self.cx.draining).map(|_| key)
+        let joins = |x: &&Exchange| x.is_joinable() && vary::say_the_same(&x.request.head, &request.head);
+        self.exchanges.get(key).filter(joins).filter(|_| !self.cx.draining).map(|_| key)
     }
 
     /// Whether a stream with this number is here.
@@ -288,15 +333,22 @@ impl<'m> Finder<'m> {
         session.map_or(&[], |session| &session.streams)
     }
 
-    /// The first streams of the request's session that it may read.
-    fn readable_streams(self, request: &Request) -> impl Iterator<Item = (ExchangeKey, &'m Exchange)> {
+    /// The first streams of the request's session that it may share.
+    fn shared_streams(self, request: &Request) -> impl Iterator<Item = (ExchangeKey, &'m Exchange)> {
         let streams = self.streams_of(request.identity.session).iter().take(LOOKS);
-        streams.filter_map(move |key| Some((*key, self.readable(*key, request)?)))
+        streams.filter_map(move |key| {
+            let x = self.open(*key).filter(|x| request.identity.shares(&x.request.identity))?;
+            Some((*key, x))
+        })
     }
 
-    /// The stream, if it is of the request's session, and so of its principal, and for its target.
-    fn readable(self, key: ExchangeKey, request: &Request) -> Option<&'m Exchange> {
-        self.exchanges.get(key).filter(|x| x.is_open_stream() && x.request.identity == request.identity)
+    /// The stream, if it is of the request's principal and session, wherever that is now, and for its target.
+    fn owned(self, key: ExchangeKey, request: &Request) -> Option<&'m Exchange> {
+        self.open(key).filter(|x| request.identity.owns(&x.request.identity))
+    }
+
+    fn open(self, key: ExchangeKey) -> Option<&'m Exchange> {
+        self.exchanges.get(key).filter(|x| x.is_open_stream())
     }
 }
 

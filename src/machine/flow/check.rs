@@ -155,9 +155,9 @@ impl Machine {
         })
     }
 
-    /// The target that an exchange was asked for, as it stands in the store.
-    pub(crate) fn target_of(&self, key: ExchangeKey) -> Option<u64> {
-        self.exchanges.get(key).map(|x| x.request.identity.target)
+    /// What an exchange was asked for and from where, as it stands in the store.
+    pub(crate) fn asked_of(&self, key: ExchangeKey) -> Option<[u8; 16]> {
+        self.exchanges.get(key).map(|x| x.request.identity.stored())
     }
 
     /// How long a session may be idle.

@@ -17,7 +17,7 @@ use crate::machine::find::Found;
 use crate::machine::find::body::{HeardBody, HeldRequest};
 use crate::machine::find::cursor::{Cursor, take_parameter};
 use crate::machine::find::era::Era;
-use crate::machine::find::identity::Identity;
+use crate::machine::find::identity::{Identity, Token};
 use crate::machine::io::Close;
 use crate::machine::keys::{ConnKey, ExchangeKey};
 use crate::machine::notice::Notice;
@@ -95,22 +95,27 @@ impl Machine {
         let Peer::Client(client) = &mut c.peer else { return };
         client.state = ClientState::Busy;
         client.seat = 0;
-        let mut identity = cx.secret.identity(&head, &head.target, settings, client.address);
-        if settings.share == Share::Public && http::accepts_event_stream(&head.headers) {
-            identity.session = cx.secret.public(settings, identity.target);
+        let trusted = |address| cx.config.trusted_proxies.contains(address);
+        let address = http::client_address(&head.headers, client.address, trusted);
+        let who = cx.secret.principal(&head, settings, address);
+        let mut identity = cx.secret.identity(&who, &head, &head.target, settings);
+        if is_for_everybody(&head, settings) {
+            identity = cx.secret.public(settings, identity);
         }
-        let holders = cx.secret.holders(&head, settings, client.address);
+        let holders = cx.secret.holders(&who, address);
         let mut request = Request { holders, ..request(&head, cx, settings, client.address, cursor, identity) };
         c.body = BodyDecoder::new(head.body);
         let mut reader = Reader::new(conn, head.version, head.keep_alive, cx.now);
         // The socket may be full of an answer of segno's own to the request before.
         reader.blocked = !c.out.is_empty();
-        match self.finder().find(&request, route) {
+        let found = self.finder().find(&request, route);
+        self.count_others(&request, &found);
+        match found {
             Found::New => self.open_exchange(conn, route, request, reader),
             Found::Anew => self.open_exchange(conn, route, Request { cursor: None, ..request }, reader),
             Found::NewAfter(reason) => {
-                let gap = (request.method == Method::Get).then_some(reason);
-                let asked = request.cursor.take();
+                let asked = request.cursor.take().filter(|_| request.era != Era::Stateless);
+                let gap = asked.as_ref().filter(|_| request.method == Method::Get).map(|_| reason);
                 self.open_exchange(conn, route, Request { gap, asked, ..request }, reader);
             }
             Found::Repeats(token, seq) => {
@@ -119,7 +124,23 @@ impl Machine {
                 let held = held.map(|decoder| HeldRequest::new(token, seq, decoder, &self.cx.secret));
                 self.open_held(conn, route, Request { asked, ..request }, reader, held);
             }
+            Found::Joins(join) if self.is_overdue(&join) => {
+                self.cx.counts.one(Count::Reauthorizations);
+                self.open_exchange(conn, route, request.reauthorizing(), reader);
+            }
             found => self.resume_at(conn, request, reader, found),
+        }
+    }
+
+    /// Counts requests for what is another's: a stream of another principal, an id that another segno made.
+    fn count_others(&mut self, request: &Request, found: &Found) {
+        let goes_upstream = matches!(found, Found::New | Found::NewAfter(_));
+        if goes_upstream && self.finder().is_anothers(request) {
+            self.cx.counts.one(Count::ResumesRefused);
+        }
+        let token = request.cursor.as_deref().and_then(Token::parse);
+        if token.is_some_and(|(token, _)| !self.cx.secret.made(token)) {
+            self.cx.counts.one(Count::IdsForeign);
         }
     }
 
@@ -306,6 +327,14 @@ impl Machine {
     }
 }
 
+/// Whether a request asks for what all clients of its target share: a GET of an event stream, on a route that says so.
+/// What MCP sends belongs to one session.
+fn is_for_everybody(head: &RequestHead, route: &Route) -> bool {
+    let bare = head.method == Method::Get && matches!(head.body, BodyLength::None | BodyLength::Length(0));
+    let reads = bare && http::accepts_event_stream(&head.headers);
+    reads && route.share == Share::Public && Era::of(&head.headers, route) == Era::Plain
+}
+
 /// Keeps what is needed of a request's head.
 fn request(head: &RequestHead, cx: &Cx, route: &Route, client: IpAddr, cursor: Cursor, identity: Identity) -> Request {
     let accepts_stream = http::accepts_event_stream(&head.headers);
@@ -317,8 +346,12 @@ fn request(head: &RequestHead, cx: &Cx, route: &Route, client: IpAddr, cursor: C
         name: &cx.name,
         base_path: &route.upstream.base_path,
     };
-    let options =
-        http::RequestOptions { drop_accept_encoding: accepts_stream, drop_last_event_id: true, ..Default::default() };
+    let options = http::RequestOptions {
+        drop_accept_encoding: accepts_stream,
+        drop_last_event_id: true,
+        only: is_for_everybody(head, route).then_some(&route.share_headers[..]),
+        ..Default::default()
+    };
     let write = |options| {
         let mut bytes = Vec::with_capacity(512);
         http::write_request(head, &to, options, &mut bytes);
@@ -341,6 +374,7 @@ fn request(head: &RequestHead, cx: &Cx, route: &Route, client: IpAddr, cursor: C
         era,
         era_open,
         asked: None,
+        reauthorizes: false,
         gap: None,
         waits_for_head: false,
         resume_head: resumes.then(|| write(resume)),

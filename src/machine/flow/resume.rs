@@ -28,6 +28,7 @@ use crate::machine::cx::{After, Cx};
 use crate::machine::exchange::{Ending, Exchange, Phase, Request};
 use crate::machine::find::body::{HeldRequest, Progress};
 use crate::machine::find::era::Era;
+use crate::machine::find::identity::Token;
 use crate::machine::find::{Found, Join};
 use crate::machine::io::{Close, NotLookedUp, StoredEvents, StoredStream};
 use crate::machine::keys::{ConnKey, ExchangeKey};
@@ -251,6 +252,44 @@ impl Machine {
         true
     }
 
+    /// Whether upstream has to be asked before a client reads a stream, since its last answer for it is too old.
+    pub(super) fn is_overdue(&self, join: &Join) -> bool {
+        let Some(x) = self.exchanges.get(join.stream) else { return false };
+        let limit = self.cx.route(x.route()).reauthorize;
+        let authorized = x.stream().map(|stream| stream.authorized);
+        limit.zip(authorized).is_some_and(|(limit, at)| at + limit <= self.cx.now)
+    }
+
+    /// Upstream lets a client read on that came back to an old stream: it reads from the log, and upstream's answer is
+    /// not needed. False: upstream was not asked for that, or the stream is gone meanwhile.
+    pub(super) fn rejoin(&mut self, key: ExchangeKey) -> bool {
+        let Some(x) = self.exchanges.get_mut(key) else { return false };
+        if !std::mem::take(&mut x.request.reauthorizes) {
+            return false;
+        }
+        let (Some(conn), route, mut request) = (x.client(), x.route(), x.request.clone()) else { return false };
+        request.cursor = request.asked.take().or(request.cursor);
+        let found = self.finder().find(&request, route);
+        if let Found::Joins(join) = &found
+            && let Some(stream) = self.exchanges.get_mut(join.stream).and_then(Exchange::stream_mut)
+        {
+            stream.authorized = self.cx.now;
+        }
+        match found {
+            Found::Joins(_) | Found::Over | Found::Later => {
+                self.move_reader(key, conn, request, found);
+                true
+            }
+            Found::NewAfter(reason) => {
+                if let Some(x) = self.exchanges.get_mut(key) {
+                    x.request.gap = Some(reason);
+                }
+                false
+            }
+            Found::New | Found::Repeats(..) => false,
+        }
+    }
+
     /// The only reader of an exchange reads another stream from now on: the exchange is dropped.
     fn move_reader(&mut self, key: ExchangeKey, conn: ConnKey, request: Request, found: Found) {
         let Some(reader) = self.exchanges.get_mut(key).and_then(|x| x.readers_mut().leave(0)) else { return };
@@ -261,7 +300,7 @@ impl Machine {
 
     /// Goes on with a stream of an earlier process: replays its events, then asks upstream for what comes after them.
     fn rebuild(&mut self, key: ExchangeKey, id: &[u8], number: u64, log: &StoredEvents) {
-        let is_own = self.finder().own_token(id).is_some();
+        let is_own = Token::parse(id).is_some();
         // The tracker begins without the cursor: that event is in the stored log, not before it.
         let cursor = self.exchanges.get_mut(key).and_then(|x| x.request.cursor.take());
         if !self.create_stream(key) {
@@ -363,7 +402,8 @@ impl Machine {
         let mut request = x.request.clone();
         request.cursor = request.asked.take();
         let found = finder.by_own_id(&request, held.token, held.seq);
-        if matches!(found, Found::New | Found::Anew | Found::NewAfter(_)) {
+        let overdue = matches!(&found, Found::Joins(join) if self.is_overdue(join));
+        if overdue || matches!(found, Found::New | Found::Anew | Found::NewAfter(_)) {
             return false;
         }
         if let Some(c) = self.conns.get_mut(conn) {

@@ -116,7 +116,12 @@ impl Machine {
         }
         let Self { cx, conns, .. } = self;
         match verdict {
-            Verdict::Stream => self.begin_stream(key, conn, head),
+            Verdict::Stream => {
+                if self.rejoin(key) {
+                    return;
+                }
+                self.begin_stream(key, conn, head);
+            }
             Verdict::Pass => {
                 let key = self.part_ways(key, conn);
                 self.end_deleted_session(key, head.status);

@@ -28,6 +28,7 @@ pub(super) mod readers;
 use super::book::account::Account;
 use super::conn::Conn;
 use super::cx::Cx;
+use super::find::vary::varies;
 use super::io::{Close, Output};
 use super::keys::Seat;
 use super::notice::Notice;
@@ -61,6 +62,10 @@ pub(super) struct Stream {
     pub(super) stored: u64,
     /// Lines of upstream's head that later readers need.
     pub(super) head: Option<KeptHead>,
+    /// When upstream last answered the principal with this stream.
+    pub(super) authorized: Tick,
+    /// The names of the request's headers by which upstream's answer varies.
+    pub(super) varies: Option<Box<[u8]>>,
     /// When the last reader left, and the offset at which the whole events ended then.
     pub(super) detached: Option<(Tick, u64)>,
 }
@@ -115,6 +120,8 @@ impl Stream {
             body_began: (cx.now, 0),
             stored: 0,
             head: None,
+            authorized: cx.now,
+            varies: None,
             detached: None,
         }
     }
@@ -128,6 +135,8 @@ impl Stream {
         if !healed && offers {
             self.tracker.offer_ids(cx.secret.token(self.account.number).prefix());
         }
+        self.authorized = cx.now;
+        self.varies = varies(head, self.varies.as_deref());
         self.last_heard = cx.now;
         self.body_began = (cx.now, self.tracker.received().seq);
         self.tracker.begin(healed, self.readers.head_sent);

@@ -17,6 +17,8 @@ mod mutations;
 mod pacing;
 mod passing;
 mod places;
+mod principals;
+mod reauthorizing;
 mod refusing;
 mod repeating;
 mod resuming;
@@ -25,6 +27,7 @@ mod saying;
 mod sharing;
 mod steps;
 mod stored;
+mod varying;
 
 use crate::base::{Count, Span};
 use crate::config::{Config, Limits, Route, Upstream};

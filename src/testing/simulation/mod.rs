@@ -23,11 +23,12 @@ use std::cell::Cell;
 use std::panic;
 
 /// Each known fault, with words from the message of the oracle that must find it.
-const CANARIES: [(Canary, &str); 11] = [
+const CANARIES: [(Canary, &str); 12] = [
     (Canary::Swallowed, "nobody said so"),
     (Canary::NoDedup, "repeated or out of order"),
     (Canary::MuteGaps, "nobody said so"),
     (Canary::OnePrincipal, "got what is another's"),
+    (Canary::GuessedIds, "got what is another's"),
     (Canary::Torn, "is not what was sent"),
     (Canary::MarksAhead, "no client has been given it"),
     (Canary::ForgetfulDisk, "was acknowledged"),

@@ -583,8 +583,13 @@ fn config(random: &mut Random, canary: Option<Canary>) -> Config {
             (route.replay_events, route.replay_bytes, route.max_event_bytes) = (100_000, 1 << 20, 512 << 10);
         }
         if canary == Some(Canary::OnePrincipal) {
-            route.principal = Vec::new();
+            // All requests have the same host.
+            route.principal = vec!["Host".to_owned()];
             route.share = Share::Principal;
+        }
+        if canary == Some(Canary::GuessedIds) {
+            route.principal = vec!["Host".to_owned()];
+            route.share = Share::Off;
         }
         route
     };

@@ -127,9 +127,16 @@ impl Sequence {
         if self.kind.is_call() { 1 + mix(self.call, self.owner) % 25 } else { u64::MAX }
     }
 
-    /// The id of an event as upstream sends it. No other kind or owner has this id, so that a stray event is noticed.
+    /// What the numbers of its ids begin at. No other kind has them, and no other owner but of two kinds, whose ids can be
+    /// guessed: there only the data tells whose an event is.
+    fn base(&self) -> u64 {
+        let owner = if matches!(self.kind, Kind::Ids | Kind::Repeats) { 0 } else { self.owner };
+        (self.kind.number() * 100 + owner) * 1_000_000
+    }
+
+    /// The id of an event as upstream sends it.
     pub(super) fn id(&self, n: u64) -> Option<String> {
-        let base = (self.kind.number() * 100 + self.owner) * 1_000_000;
+        let base = self.base();
         match self.kind {
             Kind::Live | Kind::McpBare | Kind::Stateless | Kind::Llm => None,
             Kind::Opaque => Some(format!("e{:08x}.{}", mix(n, base) & 0xffff_ffff, base + n)),
@@ -141,7 +148,7 @@ impl Sequence {
 
     /// The event that an id names; the first one if several share the id.
     fn named(&self, id: &str) -> Option<u64> {
-        let base = (self.kind.number() * 100 + self.owner) * 1_000_000;
+        let base = self.base();
         let n = id.rsplit('.').next()?.parse::<u64>().ok()?.checked_sub(base)?;
         Some(if self.kind == Kind::Grouped { (n - 1) * GROUP + 1 } else { n })
     }

@@ -12,7 +12,9 @@ fn identity(request: &str, client: IpAddr, adjust: impl FnOnce(&mut Route)) -> I
     let mut route = Route::new(Upstream::parse("http://up").unwrap());
     adjust(&mut route);
     let head = parse_request(request.as_bytes(), HeadLimits::default()).unwrap();
-    Secret::new(5).identity(&head, &head.target, &route, client)
+    let secret = Secret::new(5);
+    let who = secret.principal(&head, &route, client);
+    secret.identity(&who, &head, &head.target, &route)
 }
 
 fn of(lines: &str) -> Identity {
@@ -20,24 +22,51 @@ fn of(lines: &str) -> Identity {
 }
 
 #[test]
-fn other_credentials_make_another_session() {
-    let a = of("Authorization: Bearer a\r\n");
-    assert_eq!(a, of("Authorization: Bearer a\r\nCookie: tab=1\r\nAccept: x\r\n"));
-    for other in [
+fn whatever_goes_upstream_makes_another_principal() {
+    let all = [
         "",
+        "Authorization: Bearer a\r\n",
         "Authorization: Bearer b\r\n",
         "X-Api-Key: Bearer a\r\n",
         "Authorization: Bearer a\r\nX-Api-Key: k\r\n",
         "Authorization: Bearer a\r\nMcp-Session-Id: s\r\n",
-    ] {
-        assert_ne!(a.session, of(other).session, "{other}");
+        "Authorization: Bearer a\r\nMcp-Session-Id: t\r\n",
+        "Authorization: Bearer a\r\nCookie: s=1\r\n",
+        "Authorization: Bearer a\r\nCookie: s=1; s=2\r\n",
+        "Authorization: Bearer a\r\nCookie: s=2; s=1\r\n",
+        "Authorization: Bearer a\r\nCookie: s=1; _gatekeeper=2\r\n",
+        "X-User: a\r\n",
+        "X-User: a\r\nX-User: b\r\n",
+        "X-User: b\r\nX-User: a\r\n",
+        "X-Usera: \r\n",
+        "Sec-Session-Id: a\r\n",
+        "Origin: https://a.example\r\n",
+    ];
+    for (n, a) in all.iter().enumerate() {
+        assert!(all[n + 1..].iter().all(|b| !of(a).owns(&of(b)) && of(a).session != of(b).session), "{a}");
     }
 }
 
 #[test]
-fn cookies_count_only_where_there_is_nothing_better() {
-    assert_ne!(of("Cookie: a=1\r\n").session, of("Cookie: a=2\r\n").session);
-    assert_ne!(of("Cookie: a=1\r\n").session, of("").session);
+fn the_order_of_names_and_of_cookies_says_nothing() {
+    let same = |a: &str, b: &str| of(a) == of(b);
+    assert!(same("X-A: 1\r\nX-B: 2\r\n", "x-b: 2\r\nx-a: 1\r\n"));
+    assert!(same("Cookie: a=1; b=2\r\n", "Cookie: b=2\r\nCookie: a=1\r\n"));
+    assert!(same("Cookie: a=1\r\n", "Cookie: _ga=7; a=1; _pk_id.1=2;; _ga_XY=3\r\n"));
+}
+
+#[test]
+fn a_page_of_the_host_itself_is_no_other_page() {
+    assert_eq!(of(""), of("Origin: https://h\r\n"));
+    assert!(
+        ["https://h.example", "https://h:81", "null", "h"].iter().all(|o| of("") != of(&format!("Origin: {o}\r\n")))
+    );
+}
+
+#[test]
+fn what_does_not_go_upstream_does_not_count() {
+    assert_eq!(of(""), of("Connection: X-Hop, keep-alive\r\nKeep-Alive: 5\r\nX-Hop: 1\r\n"));
+    assert_ne!(of(""), of("X-Hop: 1\r\n"));
 }
 
 #[test]
@@ -48,15 +77,21 @@ fn a_cookie_that_is_named_counts_alone() {
     };
     assert_eq!(with("sid=1; theme=dark"), with("theme=light; sid=1"));
     assert_ne!(with("sid=1"), with("sid=2"));
+    assert_ne!(with("theme=light"), with("theme=dark"));
 }
 
 #[test]
-fn without_credentials_the_address_counts() {
+fn the_address_counts_for_what_can_be_guessed_and_where_there_is_no_credential() {
     let other = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
-    let request = "GET /rooms/1 HTTP/1.1\r\nHost: h\r\n\r\n";
-    assert_ne!(of("").session, identity(request, other, |_| {}).session);
+    let there = |lines: &str| identity(&format!("GET /rooms/1 HTTP/1.1\r\nHost: h\r\n{lines}\r\n"), other, |_| {});
+    for (lines, session) in [("", false), ("Authorization: a\r\n", true), ("Authorization:\r\n", false)] {
+        let (a, b) = (of(lines), there(lines));
+        assert_eq!((a.owns(&b), a.is_at(&b), a.shares(&b)), (true, false, session), "{lines}");
+    }
     let six = IpAddr::V6(Ipv4Addr::LOCALHOST.to_ipv6_mapped());
-    assert_eq!(of("").session, identity(request, six, |_| {}).session);
+    assert_eq!(of(""), identity("GET /rooms/1 HTTP/1.1\r\nHost: h\r\n\r\n", six, |_| {}));
+    let (a, b) = (of("X-Real-IP: 192.0.2.1\r\n"), of("X-Real-IP: 192.0.2.2\r\n"));
+    assert!(a.owns(&b) && !a.is_at(&b) && !a.shares(&b));
 }
 
 #[test]
