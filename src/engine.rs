@@ -16,7 +16,7 @@ mod lookup;
 mod running;
 
 pub use builder::{Builder, opener};
-pub use inline::{InlineTracker, TrackerError};
+pub use inline::{InlineTracker, NotRestored, TrackerError};
 #[cfg(test)]
 pub(crate) use lookup::stored;
 pub use running::{Engine, ReactorFailed};

@@ -30,7 +30,9 @@ fn row(streams: usize, rate: u64) {
     let engine = Engine::builder().config(config).trackers(streams).start().unwrap();
     let open = |n: usize| engine.tracker(format!("stream-{n}").as_bytes(), Span::from_secs(10)).unwrap();
     let mut trackers: Vec<_> = (0..streams).map(open).collect();
-    trackers.iter_mut().for_each(|tracker| tracker.connected());
+    for tracker in &mut trackers {
+        tracker.connected();
+    }
     let (before, begun, mut text, mut events) = (written(), engine.clock().now(), Vec::new(), 0);
     let end = begun + Span::from_secs(SECONDS);
     for round in 0..SECONDS * rate {

@@ -71,6 +71,16 @@ impl Config {
         found
     }
 
+    /// Like [`Config::faults`], for an engine in a library, which may have trackers alone: then there is neither a
+    /// listener nor a route.
+    pub fn faults_in_library(&self) -> Vec<Fault> {
+        let has_trackers_alone = self.listen.is_empty() && self.routes.is_empty();
+        let is_about_those = |fault: &Fault| fault.section == Section::Top && matches!(fault.key, "listen" | "route");
+        let mut faults = self.faults();
+        faults.retain(|fault| !(has_trackers_alone && is_about_those(fault)));
+        faults
+    }
+
     fn top(&self, finder: &mut Finder) {
         if self.listen.is_empty() {
             finder.add("listen", "no address to listen on: give one, such as `127.0.0.1:8080`".to_owned());

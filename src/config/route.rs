@@ -110,11 +110,13 @@ pub struct Route {
     /// Recent event ids kept per stream to know duplicates by. Default 48. Each costs 4 bytes and its share of the
     /// text. Fewer finds fewer duplicates when an upstream replays generously.
     pub window: usize,
-    /// Recent events kept per stream for replay. Default 256. The first of the bounds `replay_events`, `replay_bytes`
-    /// and `replay_age` that is reached rules.
+    /// Recent events kept per stream for replay once clients have acknowledged them. Default 256. What is on its way to
+    /// a client is kept however many events it is. The first of the bounds `replay_events`, `replay_bytes` and
+    /// `replay_age` that is reached rules.
     pub replay_events: usize,
     /// Bytes of recent events kept per stream. Default 1 MiB. More replays further back and tolerates slower readers.
-    /// The worst case in memory is this size times the streams, up to `log_budget`.
+    /// The worst case in memory is this size times the streams, up to `log_budget`; where events have only a few bytes,
+    /// up to twice as much again for the notes on them.
     pub replay_bytes: usize,
     /// Age of the oldest event kept. Default 5 min. Longer serves clients that were away longer.
     pub replay_age: Span,

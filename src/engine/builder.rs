@@ -93,12 +93,17 @@ impl Builder {
         Self { trackers: count, ..self }
     }
 
-    /// Binds the listeners and starts all threads.
+    /// Checks the configuration, binds the listeners and starts all threads. Without a listener and without a route the
+    /// engine is there for trackers alone.
     ///
     /// # Errors
     /// [`StartError`], naming what is missing and what to do.
     pub fn start(self) -> Result<Engine, StartError> {
         let Self { config, seed, open, trackers } = self;
+        let faults = config.faults_in_library();
+        if !faults.is_empty() {
+            return Err(StartError::Config { faults });
+        }
         let seed = seed.unwrap_or_else(random);
         let (metrics, clock) = (Arc::new(Metrics::default()), Clock::start());
         let mut journal = Journal::start(Arc::clone(&metrics)).map_err(StartError::System)?;

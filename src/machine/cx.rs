@@ -73,7 +73,7 @@ impl Cx {
         let mut random = Random::new(seed);
         let limits = &config.limits;
         let queues = Queues::new(&config.routes);
-        let timers = limits.connections.saturating_add(limits.streams).saturating_add(queues.len() + 1);
+        let timers = limits.connections.saturating_add(limits.streams).saturating_add(queues.len() + 2);
         let longest = |of: fn(&Route) -> Span| config.routes.iter().map(of).max().unwrap_or_default();
         Self {
             limits: config.routes.iter().map(track_limits).collect(),
@@ -167,6 +167,7 @@ fn track_limits(route: &Route) -> TrackLimits {
 
 /// How many different event ids can be alive at once: what all windows and logs can hold.
 fn symbols(config: &Config) -> usize {
-    let each = config.routes.iter().map(|r| r.window + r.replay_events + 16).max().unwrap_or(0);
+    let events = |r: &Route| r.replay_events.max(track_limits(r).notes());
+    let each = config.routes.iter().map(|r| r.window + events(r) + 16).max().unwrap_or(0);
     config.limits.streams.saturating_mul(each).min(u32::MAX as usize / 2)
 }

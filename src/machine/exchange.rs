@@ -317,12 +317,11 @@ impl Exchange {
 
     /// A reader leaves, and its connection carries nothing any more. True: it was the last one.
     #[must_use]
-    pub(super) fn leave(&mut self, cx: &mut Cx, conns: &mut Conns, seat: Seat) -> bool {
-        let route = self.route();
+    pub(super) fn leave(&mut self, conns: &mut Conns, seat: Seat) -> bool {
         let Some(reader) = self.readers_mut().leave(seat) else { return false };
         conns.leave(reader.client);
         match &mut self.answer {
-            Answer::Stream(stream) => stream.on_left(cx, route),
+            Answer::Stream(stream) => stream.on_left(),
             Answer::Plain(plain) => plain.readers.is_empty(),
         }
     }
@@ -350,10 +349,9 @@ impl Exchange {
 
     /// Cuts the readers whose next bytes have left the log; see [`Stream::cut_fallen`].
     pub(super) fn cut_fallen(&mut self, cx: &mut Cx, conns: &mut Conns, key: ExchangeKey) {
-        let route = self.route();
         let Self { request, answer, .. } = self;
         if let Answer::Stream(stream) = answer
-            && stream.cut_fallen(cx, conns, route, || request.target())
+            && stream.cut_fallen(cx, conns, || request.target())
         {
             cx.after.push_back(After::Unread(key));
         }

@@ -61,6 +61,14 @@ pub enum Input<'a> {
         /// How many bytes. Fewer than the socket was given (0 is possible) means that the socket is full.
         bytes: usize,
     },
+    /// The client has not acknowledged the last bytes that its socket took. Answers [`Output::AskUnacknowledged`], and
+    /// comes before [`Input::Eof`] and [`Input::Reset`] of a client.
+    Unacknowledged {
+        /// The connection.
+        conn: ConnKey,
+        /// How many bytes, at most.
+        bytes: u64,
+    },
     /// The store has answered an [`Output::Lookup`].
     LookedUp {
         /// The exchange that asked.
@@ -121,6 +129,11 @@ pub enum Output {
         conn: ConnKey,
         /// Whether it may be slow.
         patient: bool,
+    },
+    /// Say how many bytes the client has not acknowledged. Answered by [`Input::Unacknowledged`].
+    AskUnacknowledged {
+        /// The connection.
+        conn: ConnKey,
     },
     /// Nothing more will be sent: shut down our side, and go on reading.
     ShutdownWrite {

@@ -41,6 +41,8 @@ pub(super) enum Timer {
     Queue(usize),
     /// A session may have been idle for too long.
     Sessions,
+    /// Readers may have acknowledged what their sockets took.
+    Marks,
 }
 
 /// A timer that moves to a later time only when it fires, so that a deadline which moves away costs nothing.

@@ -200,6 +200,7 @@ impl Machine {
                 None => {}
             },
             Input::Written { conn, bytes } => self.on_written(conn, bytes),
+            Input::Unacknowledged { conn, bytes } => self.on_unacknowledged(conn, bytes),
             Input::LookedUp { exchange, found } => self.on_looked_up(exchange, found),
             Input::Time => self.on_time(),
             Input::Drain => self.on_drain(),

@@ -119,6 +119,6 @@ impl Exchange {
         let limits = &cx.limits[self.route()];
         let room = stream.tracker.room(limits, &cx.budget);
         // If everything is delivered, there will never be more room than now.
-        room >= LOW_ROOM.min(limits.log_bytes / 4) || room > 0 && stream.is_delivered()
+        room > 0 && (room >= LOW_ROOM.min(limits.in_flight_bytes() / 2) || stream.is_delivered())
     }
 }

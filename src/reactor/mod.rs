@@ -19,6 +19,7 @@
 //!
 //! Other threads reach the loop through `remote` (commands) and `store` (replies) alone.
 
+mod acknowledged;
 pub(crate) mod checkpoints;
 mod connecting;
 mod listeners;

@@ -142,6 +142,7 @@ impl Shell {
             // A client that has reset is gone, also where nothing more is read of it.
             let why = s.stream().take_error();
             self.vanished += u64::from(why.is_ok_and(|why| why.as_ref().is_some_and(has_vanished)));
+            self.tell_unacknowledged(conn);
             return self.tell(Input::Reset { conn });
         }
         #[cfg(feature = "tls")]
@@ -214,6 +215,7 @@ impl Shell {
                     self.connecting.be_patient(s, patient);
                 }
             }
+            Output::AskUnacknowledged { conn } => self.tell_unacknowledged(conn),
             Output::ShutdownWrite { conn } => {
                 if let Some(s) = self.sockets.get(conn) {
                     // A connection that is broken already says so when it is read.
@@ -231,6 +233,12 @@ impl Shell {
             }
             Output::Notice(notice) => self.lines.write(notice, self.now),
         }
+    }
+
+    /// Tells the machine how much of what a client's socket took may still be on its way.
+    fn tell_unacknowledged(&mut self, conn: ConnKey) {
+        let bytes = self.sockets.get_mut(conn).map_or(u64::MAX, |s| s.unacknowledged(self.now));
+        self.machine.handle(Input::Unacknowledged { conn, bytes }, self.now);
     }
 
     fn adopt(&mut self, conn: ConnKey) {
@@ -288,7 +296,17 @@ impl Shell {
         if !s.established || !s.readable || room == 0 {
             return false;
         }
-        match s.read(&mut buffer[..room]) {
+        let read = s.read(&mut buffer[..room]);
+        let is_over = match &read {
+            Ok(n) => *n == 0,
+            Err(e) => e.kind() != io::ErrorKind::WouldBlock || s.broken,
+        };
+        if is_over && !s.is_upstream {
+            // Before its place in the log is given up.
+            let bytes = s.unacknowledged(*now);
+            machine.handle(Input::Unacknowledged { conn, bytes }, *now);
+        }
+        match read {
             Ok(0) if !s.broken => {
                 s.readable = false;
                 machine.handle(Input::Eof { conn }, *now);
@@ -338,6 +356,8 @@ impl Shell {
             Err(e) => {
                 *vanished += u64::from(has_vanished(&e));
                 s.writable = false;
+                let bytes = s.unacknowledged(*now);
+                machine.handle(Input::Unacknowledged { conn, bytes }, *now);
                 return machine.handle(Input::Reset { conn }, *now);
             }
         };

@@ -3,6 +3,7 @@
 //! In: slices to write, room to read into. Out: bytes, and what happened, as plain I/O results.
 //! Law: nothing here waits; a socket that is not ready says so.
 
+use super::acknowledged::Acknowledged;
 #[cfg(feature = "tls")]
 use super::tls::Tls;
 use crate::base::Tick;
@@ -57,6 +58,8 @@ pub(super) struct Socket {
     pub(super) is_upstream: bool,
     /// Waits in the list of connections to read again.
     pub(super) queued: bool,
+    /// Of a client's socket: what has arrived of what it took.
+    pub(super) acknowledged: Acknowledged,
     /// While connecting.
     pub(super) dialing: Option<Box<Dialing>>,
 }
@@ -92,6 +95,7 @@ impl Socket {
             broken: false,
             is_upstream: true,
             queued: false,
+            acknowledged: Acknowledged::default(),
             dialing: None,
         }
     }
@@ -149,8 +153,20 @@ impl Socket {
             };
             match result {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                other => return other,
+                other => {
+                    self.acknowledged.take(*other.as_ref().unwrap_or(&0));
+                    return other;
+                }
             }
+        }
+    }
+
+    /// How many of the last bytes that a client's socket took are not known to have arrived.
+    pub(super) fn unacknowledged(&mut self, now: Tick) -> u64 {
+        match &self.io {
+            Io::Plain(stream) => self.acknowledged.unacknowledged(stream, now),
+            #[cfg(feature = "tls")]
+            Io::Tls(_) => u64::MAX,
         }
     }
 

@@ -7,6 +7,7 @@ use super::store::StoreLink;
 #[cfg(feature = "tls")]
 use super::tls::TlsError;
 use crate::clock::Clock;
+use crate::config::{Fault, Section};
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::slot::SlotWriter;
@@ -36,6 +37,11 @@ pub struct Parts {
 /// Why a reactor cannot start.
 #[derive(Debug)]
 pub enum StartError {
+    /// The configuration cannot run.
+    Config {
+        /// Everything that is wrong with it, and what to do about it.
+        faults: Vec<Fault>,
+    },
     /// The reactor cannot listen on an address.
     Listen {
         /// The address.
@@ -63,6 +69,17 @@ pub enum StartError {
 impl std::fmt::Display for StartError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Config { faults } => {
+                f.write_str("the configuration cannot run")?;
+                for (n, fault) in faults.iter().enumerate() {
+                    let before = if n == 0 { ": " } else { "; " };
+                    match fault.section {
+                        Section::Route(route) => write!(f, "{before}route {}: {fault}", route + 1)?,
+                        Section::Top | Section::Limits => write!(f, "{before}{fault}")?,
+                    }
+                }
+                Ok(())
+            }
             Self::Listen { address, why } => {
                 write!(f, "cannot listen on {address}: {why}; choose another address with `--listen`")
             }

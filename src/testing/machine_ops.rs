@@ -89,6 +89,11 @@ enum Op<'a> {
         first: u8,
     },
     Drain,
+    /// No more than this has arrived of what the end's socket took.
+    Arrives {
+        end: u8,
+        bytes: u16,
+    },
 }
 
 #[derive(Arbitrary, Debug)]
@@ -180,6 +185,7 @@ impl Run {
             }
             Op::Found { what, first } => self.found(what, first),
             Op::Drain => self.w.drain(),
+            Op::Arrives { end, bytes } => self.with(end, |w, end| w.ends[end].arrived = Some(usize::from(bytes))),
         }
     }
 

@@ -48,6 +48,7 @@ impl Trace {
                 self.note(9, question.exchange.to_bits(), &question.log_bytes.to_le_bytes());
                 self.note(9, question.exchange.to_bits(), &question.wanted);
             }
+            Output::AskUnacknowledged { conn } => self.note(10, conn.to_bits(), &[]),
             Output::Notice(notice) => self.notice(notice),
         }
     }

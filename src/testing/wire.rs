@@ -98,6 +98,11 @@ impl World {
         self.pump();
     }
 
+    /// Lets the time pass after which clients are asked what they have acknowledged.
+    pub(crate) fn acknowledged(&mut self) {
+        self.pass_ms(102);
+    }
+
     /// How many bytes an end has sent and the machine has not read.
     pub(crate) fn unread(&self, end: usize) -> usize {
         self.ends[end].said.iter().map(|s| if let Said::Bytes(b) = s { b.len() } else { 0 }).sum()

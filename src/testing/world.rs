@@ -56,6 +56,8 @@ pub(crate) struct End {
     pub(crate) cap: Option<usize>,
     /// It may be slow to take what it is sent.
     pub(crate) patient: bool,
+    /// How many bytes of the wire have arrived, where the rest is on its way and may get lost; `None`: all.
+    pub(crate) arrived: Option<usize>,
 }
 
 pub(crate) struct World {
@@ -79,6 +81,8 @@ pub(crate) struct World {
     pub(crate) news: VecDeque<(ConnKey, Option<ConnectError>)>,
     /// Whether all is checked whenever nothing moves. The cost grows with the number of exchanges.
     pub(crate) checks: bool,
+    /// Ends that the machine asks for what they have not acknowledged.
+    pub(crate) asked: VecDeque<usize>,
     /// What was done so far.
     pub(crate) trace: Trace,
 }
@@ -131,6 +135,7 @@ pub(crate) fn world_from(config: Config, seed: u64) -> World {
         reading: VecDeque::new(),
         news: VecDeque::new(),
         checks: true,
+        asked: VecDeque::new(),
         trace: Trace::default(),
     }
 }
@@ -167,6 +172,8 @@ impl World {
                     Some(why) => Input::ConnectFailed { conn, why },
                 };
                 self.machine.handle(input, self.now);
+            } else if let Some(end) = self.asked.pop_front() {
+                self.acknowledge(end);
             } else if let Some(end) = self.flushing.pop_front() {
                 self.write(end);
             } else {
@@ -198,6 +205,7 @@ impl World {
             Output::ReadAgain { conn } => self.reading.extend(self.by_key.get(&conn.to_bits())),
             Output::CapSendBuffer { conn, bytes } => self.end_of(conn).cap = Some(bytes),
             Output::BePatient { conn, patient } => self.end_of(conn).patient = patient,
+            Output::AskUnacknowledged { conn } => self.asked.extend(self.by_key.get(&conn.to_bits())),
             Output::ShutdownWrite { conn } => self.end_of(conn).state = State::Shut,
             Output::Close { conn, how } => {
                 self.end_of(conn).state = if how == Close::Reset { State::Reset } else { State::Closed };
@@ -225,7 +233,15 @@ impl World {
             established,
             cap: None,
             patient: false,
+            arrived: None,
         });
+    }
+
+    /// Tells the machine how much of what an end's socket took has not arrived.
+    pub(crate) fn acknowledge(&mut self, end: usize) {
+        let End { key, wire, arrived, .. } = &self.ends[end];
+        let bytes = arrived.map_or(0, |arrived| wire.len().saturating_sub(arrived)) as u64;
+        self.machine.handle(Input::Unacknowledged { conn: *key, bytes }, self.now);
     }
 
     pub(crate) fn end_of(&mut self, conn: ConnKey) -> &mut End {
@@ -257,6 +273,9 @@ impl World {
                 Some(Said::Reset) => Input::Reset { conn },
                 _ => Input::Eof { conn },
             };
+            if !self.ups.contains(&end) {
+                self.acknowledge(end);
+            }
             self.machine.handle(input, self.now);
             self.settle();
         }

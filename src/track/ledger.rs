@@ -69,21 +69,15 @@ impl Taken {
 pub(super) struct Ledger {
     pub(super) log: Log,
     pub(super) received: Mark,
+    /// A reference to its id is held, because the block with that id may leave the log before the mark moves.
     pub(super) delivered: Mark,
     pub(super) numbers: NumberRun,
     pub(super) catch_up: Option<Box<CatchUp>>,
     pub(super) own: OwnIds,
-    /// Where the delivered mark has an offset of its own.
-    apart: Option<Box<Apart>>,
-}
-
-/// The delivered mark's own offset, while it differs from the log's delivered offset, up to which the fastest reader
-/// has read. The mark is behind that offset while several read, or nobody does; it is ahead of it while somebody
-/// replays.
-struct Apart {
-    marked: u64,
-    /// A reference to the mark's id, because the block with that id may leave the log before the mark moves.
-    held: Option<Symbol>,
+    /// The offset of the delivered mark. It differs from the log's delivered offset, up to which the fastest reader's
+    /// socket has accepted: it is behind that offset until readers have acknowledged what their sockets accepted, and
+    /// ahead of it while somebody replays.
+    pub(super) marked: u64,
 }
 
 impl Ledger {
@@ -95,7 +89,7 @@ impl Ledger {
             numbers: NumberRun::default(),
             catch_up: None,
             own: OwnIds::default(),
-            apart: None,
+            marked: 0,
         }
     }
 
@@ -287,81 +281,52 @@ impl Ledger {
         self.log.push(LoggedBlock::new(end, kinds, id, cx.now), cx.budget);
     }
 
-    /// The offset of the delivered mark.
-    pub(super) fn marked(&self) -> u64 {
-        self.apart.as_ref().map_or(self.log.delivered(), |apart| apart.marked)
+    /// The only reader has got everything before `offset`.
+    pub(super) fn advance(&mut self, cx: &mut TrackContext<'_>, offset: u64) {
+        self.log.advance(offset);
+        self.log.acknowledge(offset);
+        self.mark(cx, offset);
+        self.evict(cx);
     }
 
-    /// Moves the delivered mark, then evicts what is beyond the bounds.
-    pub(super) fn advance(&mut self, cx: &mut TrackContext<'_>, offset: u64) {
-        let marked = self.marked();
-        if marked < self.log.delivered() {
-            self.log.advance(offset, |_| {});
-            self.mark(cx, offset);
-        } else {
-            let delivered = &mut self.delivered;
-            self.log.advance(offset, |block| {
-                if block.end() <= marked {
-                    return;
-                }
-                delivered.seq += u64::from(block.is(Kinds::EVENT));
-                if block.sets_id() {
-                    delivered.id = block.id;
-                }
-            });
-            if self.log.delivered() >= marked {
-                self.join_mark(cx.interner);
-            }
-        }
-        self.log.evict_beyond(cx.limits.log_events, cx.interner);
+    /// A reader's socket has accepted the bytes before `offset`.
+    #[inline]
+    pub(super) fn accepted(&mut self, cx: &mut TrackContext<'_>, offset: u64) {
+        self.log.advance(offset);
+        self.evict(cx);
     }
 
     /// Allows the bytes before `offset` to leave the log, though the delivered mark may be further back.
     pub(super) fn release_to(&mut self, cx: &mut TrackContext<'_>, offset: u64) {
-        let marked = self.marked();
-        self.log.advance(offset, |_| {});
-        if self.apart.is_none() && marked < self.log.delivered() {
-            self.part_mark(marked, cx.interner);
-        }
-        self.log.evict_beyond(cx.limits.log_events, cx.interner);
+        self.log.advance(offset);
+        self.log.acknowledge(offset);
+        self.evict(cx);
     }
 
-    /// The only reader begins at `offset` again. The mark stays.
-    pub(super) fn rewind(&mut self, offset: u64, interner: &mut Interner) {
-        let marked = self.marked();
-        self.log.rewind(offset);
-        if self.apart.is_none() && marked != self.log.delivered() {
-            self.part_mark(marked, interner);
+    /// Evicts what is beyond the bounds of events, of notes and of age.
+    #[inline]
+    pub(super) fn evict(&mut self, cx: &mut TrackContext<'_>) {
+        self.log.evict_beyond(cx.limits.log_events, cx.limits.notes(), cx.interner);
+        if self.log.has_old(cx.now, cx.limits.log_age) {
+            self.log.evict_older(cx.now, cx.limits.log_age, cx.interner);
         }
     }
 
-    /// Moves the delivered mark alone, where the fastest reader is past it.
+    /// Moves the delivered mark alone, to the end of the last block before `offset`. It stays where it is if that block
+    /// has left the log: the next offset within the log takes it on.
     pub(super) fn mark(&mut self, cx: &mut TrackContext<'_>, offset: u64) {
-        let offset = offset.min(self.log.whole());
-        if offset <= self.marked() {
-            return;
-        }
-        let (after, id) = self.log.mark_at(offset);
-        self.delivered = Mark { seq: (self.received.seq - after).max(self.delivered.seq), id };
-        // Takes the new reference before the old one is given back: both may be to the same id.
-        self.part_mark(offset, cx.interner);
-        if offset == self.log.delivered() {
-            self.join_mark(cx.interner);
-        }
-    }
-
-    /// From now on the mark has an offset of its own, and holds its id itself.
-    fn part_mark(&mut self, marked: u64, interner: &mut Interner) {
-        let held = self.delivered.id;
-        held.into_iter().for_each(|id| interner.retain(id));
-        self.join_mark(interner);
-        self.apart = Some(Box::new(Apart { marked, held }));
-    }
-
-    /// From now on the mark's offset is the log's again, and a logged block or the log's base holds its id.
-    pub(super) fn join_mark(&mut self, interner: &mut Interner) {
-        if let Some(held) = self.apart.take().and_then(|apart| apart.held) {
-            interner.release_later(held);
+        let Some(offset) = self.log.boundary(offset).filter(|offset| *offset > self.marked) else { return };
+        let old = self.delivered.id;
+        self.delivered = if self.log.ends_by(offset) {
+            self.received
+        } else {
+            let (after, id) = self.log.mark_at(offset);
+            Mark { seq: (self.received.seq - after).max(self.delivered.seq), id }
+        };
+        self.marked = offset;
+        if self.delivered.id != old {
+            self.delivered.id.into_iter().for_each(|id| cx.interner.retain(id));
+            old.into_iter().for_each(|id| cx.interner.release_later(id));
         }
     }
 

@@ -4,6 +4,7 @@
 
 use super::budget::Budget;
 use super::interner::Interner;
+use super::log::most_notes;
 use crate::base::{Span, Tick};
 
 /// When an event that was received before is dropped.
@@ -23,7 +24,8 @@ pub enum Dedup {
 pub struct TrackLimits {
     /// Ids remembered for duplicate detection (at least 1, at most 65,535). Four bytes each, and the ids themselves.
     pub window: usize,
-    /// Events in the log, delivered ones included. When this many are undelivered, reading from upstream stops.
+    /// Events in the log that readers have acknowledged, at most. What is still on its way to a reader does not count:
+    /// the bytes bound it.
     pub log_events: usize,
     /// Bytes in the log; rounded down to a power of two, and at least 512.
     pub log_bytes: usize,
@@ -65,6 +67,11 @@ impl TrackLimits {
     /// The most bytes on their way to a reader that a full log still holds, which is half of the log.
     pub fn in_flight_bytes(&self) -> usize {
         self.ring_bytes() / 2
+    }
+
+    /// The most notes on blocks that a log may have.
+    pub fn notes(&self) -> usize {
+        most_notes(self.ring_bytes())
     }
 
     /// The most bytes of an open block that are held back.

@@ -22,8 +22,10 @@
 //! 3. A logged block with an id holds one reference to it. The id of the last block that was evicted stays held
 //!    (`base`), so the delivered mark's id is always held by the base or by a block.
 //! 4. All heap bytes are charged to the budget. A ring grows by doubling, above [`GRANTED`] bytes only when the budget
-//!    grants it. The notes on blocks are charged by force: there are never many more of them than the log's bound of
-//!    events.
+//!    grants it. The notes on blocks are charged by force. They never take many more bytes than the ring may have
+//!    ([`most_notes`]).
+//! 5. The bound of events takes only blocks that are acknowledged to their end. What a reader's socket has accepted may
+//!    still be on its way and get lost with the connection; it leaves for want of bytes alone.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -44,6 +46,12 @@ pub(super) const GRANTED: usize = 4096;
 /// Bytes of a stream's first ring.
 const FIRST_RING: usize = 256;
 
+/// How many notes on blocks a log with a ring of at most this many bytes may have: as many as take as many bytes as the
+/// ring. Where events are smaller than a note, the notes are what fills the log.
+pub(super) const fn most_notes(ring: usize) -> usize {
+    ring / size_of::<LoggedBlock>()
+}
+
 /// The buffer of one stream.
 pub(super) struct Log {
     ring: Ring,
@@ -55,6 +63,8 @@ pub(super) struct Log {
     torn: bool,
     whole: u64,
     delivered: u64,
+    /// Bytes before this offset have been acknowledged by the fastest reader's system.
+    acknowledged: u64,
     /// Bytes before this offset need not be kept as whole blocks. `u64::MAX`: an oversize block is open.
     loose_until: u64,
     blocks: VecDeque<LoggedBlock>,
@@ -65,6 +75,8 @@ pub(super) struct Log {
     base: Option<Symbol>,
     /// Whether only comments lie between the event that set `base` and `start`.
     base_exact: bool,
+    /// The last block that was evicted was too old.
+    aged: bool,
 }
 
 impl Log {
@@ -77,6 +89,8 @@ impl Log {
             torn: false,
             whole: 0,
             delivered: 0,
+            acknowledged: 0,
+            aged: false,
             loose_until: 0,
             blocks: VecDeque::new(),
             evicted: 0,
@@ -95,8 +109,32 @@ impl Log {
         self.delivered
     }
 
+    pub(super) fn acknowledged(&self) -> u64 {
+        self.acknowledged
+    }
+
     pub(super) fn whole(&self) -> u64 {
         self.whole
+    }
+
+    /// The place between two blocks that lies at `offset` or is the last before it. `None`: it has left.
+    pub(super) fn boundary(&self, offset: u64) -> Option<u64> {
+        if offset >= self.whole {
+            return Some(self.whole);
+        }
+        let at = self.blocks.partition_point(|block| block.end() <= offset);
+        let end = at.checked_sub(1).and_then(|before| self.blocks.get(before)).map_or(self.start(), LoggedBlock::end);
+        (end <= offset).then_some(end)
+    }
+
+    /// Whether all blocks end at or before `offset`.
+    pub(super) fn ends_by(&self, offset: u64) -> bool {
+        self.blocks.back().is_none_or(|last| last.end() <= offset)
+    }
+
+    /// Whether what lies just before [`Log::start`] left because it was too old.
+    pub(super) fn has_aged(&self) -> bool {
+        self.aged
     }
 
     pub(super) fn end(&self) -> u64 {
@@ -115,6 +153,10 @@ impl Log {
 
     pub(super) fn slices(&self, range: Range<u64>) -> (&[u8], &[u8]) {
         self.ring.slices(range)
+    }
+
+    pub(super) fn byte(&self, offset: u64) -> Option<u8> {
+        self.ring.byte(offset)
     }
 
     /// Whether two held events have the same bytes.
@@ -217,6 +259,7 @@ impl Log {
     /// Readers begin at `offset` again: everything after it counts as undelivered.
     pub(super) fn rewind(&mut self, offset: u64) {
         self.delivered = offset.clamp(self.start(), self.delivered);
+        self.acknowledged = self.acknowledged.min(self.delivered);
         self.done = self.blocks.partition_point(|block| block.end() <= self.delivered) as u32;
     }
 
@@ -382,21 +425,26 @@ impl Log {
 
 /// Bytes and blocks leave.
 impl Log {
-    /// Moves the delivered offset, never back, and calls `each` with every block it passes.
-    pub(super) fn advance(&mut self, offset: u64, mut each: impl FnMut(&LoggedBlock)) {
+    /// Moves the delivered offset, never back.
+    pub(super) fn advance(&mut self, offset: u64) {
         self.delivered = self.delivered.max(offset.min(self.whole));
-        while let Some(block) = self.blocks.get(self.done as usize)
-            && block.end() <= self.delivered
-        {
-            each(block);
+        while self.blocks.get(self.done as usize).is_some_and(|block| block.end() <= self.delivered) {
             self.done += 1;
         }
     }
 
-    /// Evicts delivered blocks beyond the bound of events, and everything up to the end of an oversize block that is
-    /// delivered.
-    pub(super) fn evict_beyond(&mut self, events: usize, interner: &mut Interner) {
-        while self.blocks.len() > events && self.done > 0 {
+    /// Moves the acknowledged offset, never back, nor past the delivered one.
+    pub(super) fn acknowledge(&mut self, offset: u64) {
+        self.acknowledged = self.acknowledged.max(offset.min(self.delivered));
+    }
+
+    /// Evicts acknowledged blocks beyond `events`, delivered ones beyond `notes`, and everything up to the end of an
+    /// oversize block that is delivered.
+    pub(super) fn evict_beyond(&mut self, events: usize, notes: usize, interner: &mut Interner) {
+        while self.blocks.len() > events
+            && self.done > 0
+            && (self.blocks.len() > notes || self.blocks.front().is_some_and(|r| r.end() <= self.acknowledged))
+        {
             self.evict_one(interner);
         }
         if self.loose_until > 0 && self.loose_until <= self.delivered {
@@ -407,12 +455,19 @@ impl Log {
 
     /// Evicts delivered blocks older than `age`.
     pub(super) fn evict_older(&mut self, now: Tick, age: Span, interner: &mut Interner) {
-        while self.done > 0 && self.blocks.front().is_some_and(|r| r.is_older(now, age)) {
+        while self.has_old(now, age) {
             self.evict_one(interner);
+            self.aged = true;
         }
         if self.blocks.is_empty() {
             self.evict_one(interner);
         }
+    }
+
+    /// Whether the first block is delivered and older than `age`.
+    #[inline]
+    pub(super) fn has_old(&self, now: Tick, age: Span) -> bool {
+        self.done > 0 && self.blocks.front().is_some_and(|r| r.is_older(now, age))
     }
 
     /// Evicts delivered blocks until the log fits into `keep` bytes, and shrinks it. Returns the heap bytes given back.
@@ -450,6 +505,7 @@ impl Log {
     /// Laws that hold between any two calls of the tracker. Checked in tests and debug builds.
     pub(super) fn check(&self) {
         debug_assert!(self.start() <= self.delivered && self.delivered <= self.whole && self.whole <= self.end());
+        debug_assert!(self.acknowledged <= self.delivered);
         debug_assert!(self.ring.len() <= self.ring.capacity());
         debug_assert!(self.done as usize <= self.blocks.len());
         debug_assert!(self.blocks.back().is_none_or(|last| last.end() <= self.whole));
@@ -481,6 +537,7 @@ impl Log {
             self.done -= 1;
             self.evicted += 1;
             self.torn = false;
+            self.aged = false;
             self.ring.forget(block.end());
             if block.sets_id() {
                 self.set_base(block.id, interner);

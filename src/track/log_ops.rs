@@ -8,7 +8,7 @@
 
 use super::budget::Budget;
 use super::interner::{Interner, Symbol};
-use super::log::{GRANTED, Log};
+use super::log::{GRANTED, Log, most_notes};
 use super::logged::{Kinds, LoggedBlock};
 use crate::base::{Span, Tick};
 use arbitrary::{Arbitrary, Unstructured};
@@ -54,6 +54,10 @@ enum Op {
     Pass {
         millis: u16,
     },
+    /// A reader's system acknowledged bytes.
+    Acknowledge {
+        bytes: u16,
+    },
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -93,6 +97,7 @@ struct Model {
     left: usize,
     whole: u64,
     delivered: u64,
+    acknowledged: u64,
     start: u64,
     loose_until: u64,
     base: Option<Symbol>,
@@ -173,17 +178,14 @@ impl Run {
             }
             Op::Advance { bytes } => {
                 let offset = self.log.delivered() + u64::from(bytes);
-                let mut passed = Vec::new();
-                self.log.advance(offset, |block| passed.push(block.end()));
-                let to = offset.min(self.model.whole);
-                let between = |block: &&Ended| block.end > self.model.delivered && block.end <= to;
-                assert_eq!(passed, self.model.held().filter(between).map(|b| b.end).collect::<Vec<_>>());
-                self.model.delivered = to;
+                self.log.advance(offset);
+                self.model.delivered = offset.min(self.model.whole);
             }
             Op::Rewind { bytes } => {
                 let to = self.log.delivered().saturating_sub(u64::from(bytes)).max(self.log.start());
                 self.log.rewind(to);
                 self.model.delivered = to;
+                self.model.acknowledged = self.model.acknowledged.min(to);
             }
             Op::EvictBeyond { events } => self.evict_beyond(usize::from(events)),
             Op::EvictOlder { age } => self.evict_older(Span::from_millis(u64::from(age))),
@@ -192,6 +194,11 @@ impl Run {
                 let given = self.log.trim(usize::from(keep), &mut self.budget, &mut self.interner);
                 assert_eq!(self.log.memory(), before - given);
                 self.bound = self.bound.max(self.log.end().saturating_sub(self.log.start()) as usize);
+            }
+            Op::Acknowledge { bytes } => {
+                let offset = self.log.acknowledged() + u64::from(bytes);
+                self.log.acknowledge(offset);
+                self.model.acknowledged = offset.min(self.model.delivered);
             }
             Op::Pass { millis } => self.now = self.now + Span::from_millis(u64::from(millis)),
             Op::Outside | Op::Open | Op::Truncate { .. } => {}
@@ -245,9 +252,15 @@ impl Run {
     }
 
     fn evict_beyond(&mut self, events: usize) {
-        self.log.evict_beyond(events, &mut self.interner);
+        let (notes, before) = (most_notes(self.ring), self.log.start());
+        self.log.evict_beyond(events, notes, &mut self.interner);
         let held = self.log.next_number() - self.log.first_number();
-        assert!(held as usize <= events || held as usize == self.log.undelivered(), "{held} blocks of {events}");
+        let is_kept = self.model.blocks.get(self.log.first_number() as usize).is_some_and(|first| {
+            first.end > self.model.delivered || first.end > self.model.acknowledged && held as usize <= notes
+        });
+        assert!(held as usize <= events || is_kept, "{held} blocks of {events}");
+        let left = held as usize >= notes.min(events) || self.log.start() == before || self.model.loose_until > 0;
+        assert!(left, "{held} blocks of {events}, and more have left");
         if self.model.loose_until <= self.model.delivered {
             assert!(self.log.start() >= self.model.loose_until, "a block too large to be held is still there");
             self.model.loose_until = 0;
@@ -295,6 +308,7 @@ impl Run {
         log.check();
         assert_eq!((log.start(), log.end()), (model.start, model.end()));
         assert_eq!((log.whole(), log.delivered()), (model.whole, model.delivered));
+        assert_eq!(log.acknowledged(), model.acknowledged);
         let (a, b) = log.slices(log.start()..log.end());
         assert!([a, b].concat() == model.bytes[model.start as usize..], "other bytes than were put in");
         assert_eq!(log.next_number() as usize, model.blocks.len());

@@ -27,7 +27,7 @@ use super::ledger::{Ledger, Run};
 use super::limits::{TrackContext, TrackLimits};
 use super::marks::Mark;
 use super::own::{OWN_PREFIX, OwnIds};
-use crate::base::{EventId, Span};
+use crate::base::{EventId, Span, Tick};
 use crate::sse::{Position, Scan, Scanner};
 
 /// Where an upstream was cut.
@@ -71,7 +71,7 @@ impl Tracker {
         if begun || id.is_empty() || id.len() > cx.limits.max_id_bytes {
             return;
         }
-        if let Some((symbol, _)) = cx.interner.intern_times(id, 2) {
+        if let Some((symbol, _)) = cx.interner.intern_times(id, 3) {
             ledger.log.set_base(Some(symbol), cx.interner);
             if let Some(evicted) = ledger.log.known.window.push(symbol) {
                 cx.interner.release(evicted);
@@ -107,10 +107,9 @@ impl Tracker {
         self.ledger.log.known.window.warm();
     }
 
-    /// How many body bytes may be fed now. 0: as many events as the log may hold wait for readers, or there is no
-    /// space.
+    /// How many body bytes may be fed now. 0: there is no space for more bytes, or for notes on more events.
     pub fn room(&self, limits: &TrackLimits, budget: &Budget) -> usize {
-        if self.ledger.log.undelivered() >= limits.log_events {
+        if self.ledger.log.undelivered() >= limits.notes() {
             return 0;
         }
         self.ledger.log.room(limits.ring_bytes(), budget)
@@ -261,14 +260,14 @@ impl Tracker {
         self.ledger.log.start()
     }
 
-    /// The offset before which all bytes have been delivered.
+    /// The offset before which the socket of some reader has accepted all bytes.
     pub fn delivered_offset(&self) -> u64 {
         self.ledger.log.delivered()
     }
 
     /// The offset of the delivered mark.
     pub fn marked_offset(&self) -> u64 {
-        self.ledger.marked()
+        self.ledger.marked
     }
 
     /// The offset before which readers may have all bytes.
@@ -325,10 +324,25 @@ impl Tracker {
         self.ledger.log.locate_event(seq, self.ledger.received.seq)
     }
 
-    /// All bytes before `offset` have been accepted by the subscriber's socket: moves the delivered mark, never back,
-    /// then evicts what is beyond the bound of events.
+    /// The only subscriber has got all bytes before `offset`: moves the delivered mark, never back, then evicts what is
+    /// beyond the bounds of events and of age. Where a socket lies between, see [`Tracker::accepted`].
     pub fn advance(&mut self, mut cx: TrackContext<'_>, offset: u64) {
         self.ledger.advance(&mut cx, offset);
+        self.ledger.log.check();
+    }
+
+    /// A reader's socket has accepted all bytes before `offset`. They leave for want of bytes, and not for the number of
+    /// events until they are acknowledged. The delivered mark stays.
+    pub fn accepted(&mut self, mut cx: TrackContext<'_>, offset: u64) {
+        self.ledger.accepted(&mut cx, offset);
+        self.ledger.log.check();
+    }
+
+    /// A reader's system has acknowledged all bytes before `offset`: they count in the bound of events from now on. The
+    /// delivered mark stays.
+    pub fn acknowledged(&mut self, mut cx: TrackContext<'_>, offset: u64) {
+        self.ledger.log.acknowledge(offset);
+        self.ledger.evict(&mut cx);
         self.ledger.log.check();
     }
 
@@ -347,9 +361,19 @@ impl Tracker {
 
     /// The only reader begins at `offset` again: nothing after it leaves before that reader has taken it. The delivered
     /// mark stays.
-    pub fn rewind(&mut self, cx: TrackContext<'_>, offset: u64) {
-        self.ledger.rewind(offset, cx.interner);
+    pub fn rewind(&mut self, offset: u64) {
+        self.ledger.log.rewind(offset);
         self.ledger.log.check();
+    }
+
+    /// Whether [`Tracker::expire`] would evict something.
+    pub fn has_expired(&self, limits: &TrackLimits, now: Tick) -> bool {
+        self.ledger.log.has_old(now, limits.log_age)
+    }
+
+    /// Whether the events just before those that are held left because they were too old.
+    pub fn has_aged(&self) -> bool {
+        self.ledger.log.has_aged()
     }
 
     /// Evicts delivered events that are too old, and gives memory back when the log is mostly empty.
@@ -455,7 +479,8 @@ impl Tracker {
     /// for its limits.
     pub fn release(&mut self, interner: &mut Interner, budget: &mut Budget) {
         let ledger = &mut self.ledger;
-        ledger.join_mark(interner);
+        ledger.delivered.id.take().into_iter().for_each(|id| interner.release(id));
+        ledger.marked = 0;
         ledger.log.release(budget, interner);
         interner.settle();
         ledger.received = Mark::default();

@@ -43,6 +43,10 @@ pub(super) fn run(args: &TailArgs) -> Result<(), Stop> {
     let engine = Engine::builder().config(config(args)).start().map_err(|e| Stop::Failed(e.to_string()))?;
     let key = format!("tail {}", args.cursor.as_deref().unwrap_or_default());
     let tracker = engine.tracker(key.as_bytes(), STORE_TIMEOUT).map_err(|e| Stop::Failed(e.to_string()))?;
+    if let Some(why) = tracker.not_restored() {
+        // To begin anew would show everything again, and lose the stored cursor.
+        return Err(Stop::Failed(why.to_string()));
+    }
     let (clock, now) = (engine.clock(), engine.clock().now());
     let mut tail = Tail {
         args,

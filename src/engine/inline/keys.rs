@@ -4,23 +4,19 @@
 //! Laws: a key has one account at a time; the table's lock is never held while the store is asked; an account that goes
 //! retires its slot, and its key stays known until the store has its newest cursor.
 
+use super::state::{ALONE, SHARED, State};
 use crate::base::{Cursor, EventId, Span, StreamName};
 use crate::clock::Clock;
 use crate::persist::{PersistControl, Refused};
-use crate::slot::{CursorHandle, SlotKey, SlotPen, SlotWriter};
+use crate::slot::{CursorHandle, SlotKey, SlotWriter};
 use crate::store::StoreError;
 use crate::sync::{Mutex, MutexGuard};
-use crate::track::{Budget, Dedup, Interner, TrackContext, TrackLimits, Tracker};
+use crate::track::TrackLimits;
 use crossbeam_channel::bounded;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-
-/// Bounds of every inline tracker: several connections of a key may bring the same events at any time. Its log serves
-/// to tell what comes again from what is new, and for what the caller has not forwarded; nobody is replayed from it.
-pub(super) const LIMITS: &TrackLimits =
-    &TrackLimits { dedup: Dedup::Always, log_bytes: 64 << 10, log_events: 64, ..TrackLimits::DEFAULT };
 
 /// The longest key, in bytes.
 const KEY_MAX: usize = 256;
@@ -38,12 +34,6 @@ pub enum TrackerError {
         /// That number.
         limit: usize,
     },
-    /// Too many questions to the store wait.
-    Overrun,
-    /// The store could not say where the stream stands.
-    Store(StoreError),
-    /// The store did not answer in time.
-    TimedOut,
 }
 
 impl fmt::Display for TrackerError {
@@ -53,6 +43,26 @@ impl fmt::Display for TrackerError {
             Self::Full { limit } => {
                 write!(f, "all {limit} places for trackers are taken; drop one, or build with more")
             }
+        }
+    }
+}
+
+impl std::error::Error for TrackerError {}
+
+/// Why a key does not go on from its stored cursor.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NotRestored {
+    /// Too many questions to the store wait.
+    Overrun,
+    /// The store could not say where the stream stands.
+    Store(StoreError),
+    /// The store did not answer in time.
+    TimedOut,
+}
+
+impl fmt::Display for NotRestored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Self::Overrun => write!(f, "the key cannot be restored: {Refused}"),
             Self::Store(why) => write!(f, "the key cannot be restored: {why}"),
             Self::TimedOut => f.write_str("the key cannot be restored: the store did not answer in time; try again"),
@@ -60,7 +70,7 @@ impl fmt::Display for TrackerError {
     }
 }
 
-impl std::error::Error for TrackerError {}
+impl std::error::Error for NotRestored {}
 
 /// All keys that have trackers. The lock is taken only to open and to close one.
 #[derive(Clone, Debug)]
@@ -100,17 +110,8 @@ pub(in crate::engine) struct Account {
     pub(super) handle: CursorHandle,
     trackers: Trackers,
     pub(super) clock: Clock,
+    pub(super) not_restored: Option<NotRestored>,
     state: Mutex<State>,
-}
-
-/// What a read of the upstream connection changes. Its lock is taken once a read.
-pub(super) struct State {
-    pub(super) tracker: Tracker,
-    pub(super) interner: Interner,
-    pub(super) budget: Budget,
-    pub(super) pen: SlotPen,
-    /// Events that were forwarded under accounts before this one. They count, so that sequences of a key only grow.
-    pub(super) before: u64,
 }
 
 impl Trackers {
@@ -143,7 +144,7 @@ impl Trackers {
             drop(open);
             // Not under the lock, since the store may take its time. After the look at the slot, so that a cursor which
             // has left the slot by now is found in the store.
-            let stored = restore(&name, until.since(clock.now()), store)?;
+            let stored = restore(&name, until.since(clock.now()), store);
             let mut open = self.0.lock();
             if let Some(account) = open.account(key) {
                 return Ok(account);
@@ -184,30 +185,35 @@ impl Open {
         &mut self,
         trackers: &Trackers,
         name: Arc<StreamName>,
-        stored: Option<(EventId, u64)>,
+        stored: Result<Option<(EventId, u64)>, NotRestored>,
         unwritten: Option<(CursorHandle, Cursor)>,
         clock: Clock,
     ) -> Result<Arc<Account>, TrackerError> {
         let limit = self.writer.capacity();
         let slot = self.writer.take(Arc::clone(&name)).ok_or(TrackerError::Full { limit })?;
         let pen = self.writer.pen(slot).ok_or(TrackerError::Full { limit })?;
+        // What the process knows by itself is newer than anything that is stored.
+        let (stored, why) = match stored {
+            Ok(stored) => (stored, None),
+            Err(why) => (None, Some(why).filter(|_| unwritten.is_none())),
+        };
         let durable = stored.as_ref().map_or(0, |(_, sequence)| *sequence);
         let (before, newest) = match unwritten.filter(|(_, cursor)| cursor.sequence > durable) {
             Some((slot, cursor)) => (Some(slot), Some((cursor.id, cursor.sequence))),
             None => (None, stored),
         };
-        let (mut interner, mut budget) = (Interner::new(0, 4_096), Budget::new(2 << 20));
-        let mut tracker = Tracker::new(LIMITS);
-        if let Some((id, _)) = &newest {
-            let cx = TrackContext { limits: LIMITS, interner: &mut interner, budget: &mut budget, now: clock.now() };
-            tracker.seed_cursor(cx, id.as_bytes());
-        }
-        let forwarded = newest.map_or(0, |(_, sequence)| sequence);
-        let state = Mutex::new(State { tracker, interner, budget, pen, before: forwarded });
+        let (id, forwarded) = match &newest {
+            Some((id, sequence)) => (Some(id.as_bytes()), *sequence),
+            // A store refuses sequences that go back, and nobody knows the stored one: the time in microseconds is above
+            // every number of events.
+            None if why.is_some() => (None, clock.unix_ms(clock.now()).saturating_mul(1_000)),
+            None => (None, 0),
+        };
+        let state = Mutex::new(State::new(pen, forwarded, id, clock.now()));
         let handle = self.writer.handle(slot);
-        let key = name.session.clone();
+        let (key, trackers) = (name.session.clone(), trackers.clone());
         let account =
-            Arc::new(Account { slot, handle: handle.clone(), trackers: trackers.clone(), name, clock, state });
+            Arc::new(Account { slot, handle: handle.clone(), trackers, name, clock, not_restored: why, state });
         self.sweep(limit);
         self.keys.insert(key, Entry { account: Arc::downgrade(&account), slot, handle, before });
         Ok(account)
@@ -224,19 +230,29 @@ impl Open {
 }
 
 /// What the store knows of a key: its id and sequence.
-fn restore(name: &StreamName, within: Span, store: &PersistControl) -> Result<Option<(EventId, u64)>, TrackerError> {
+fn restore(name: &StreamName, within: Span, store: &PersistControl) -> Result<Option<(EventId, u64)>, NotRestored> {
     let (answer, wait) = bounded(1);
     // The caller may have given up waiting.
     let reply = Box::new(move |found| drop(answer.try_send(found)));
-    store.load(name.clone(), reply).map_err(|Refused| TrackerError::Overrun)?;
+    store.load(name.clone(), reply).map_err(|Refused| NotRestored::Overrun)?;
     match wait.recv_timeout(Duration::from(within)) {
         Ok(Ok(found)) => Ok(found.map(|cursor| (cursor.id, cursor.sequence))),
-        Ok(Err(e)) => Err(TrackerError::Store(e)),
-        Err(_) => Err(TrackerError::TimedOut),
+        Ok(Err(e)) => Err(NotRestored::Store(e)),
+        Err(_) => Err(NotRestored::TimedOut),
     }
 }
 
 impl Account {
+    /// Whether a single tracker has this account.
+    pub(super) fn is_alone(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) == 1
+    }
+
+    /// The bounds that hold now.
+    pub(super) fn limits(self: &Arc<Self>) -> &'static TrackLimits {
+        if self.is_alone() { ALONE } else { SHARED }
+    }
+
     /// A caller that panicked while it forwarded has moved nothing, so its lock is as good as any.
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock()

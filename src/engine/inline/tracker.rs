@@ -2,19 +2,24 @@
 //!
 //! In: body bytes, cut anywhere. Out: whole events to forward, each once; the key's cursor, published once they are
 //! forwarded.
-//! Law: an unfinished event stays with its connection until its end has come, or until it is too large to be held.
+//! Laws: an unfinished event stays with its connection until its end has come, or until it is too large to be held; no
+//! bytes of another connection come between the parts of one event.
 
-use super::keys::{Account, LIMITS, State};
-use crate::base::{Cursor, EventId};
+use super::keys::{Account, NotRestored};
+use super::state::{ALONE, State, UNFORWARDED, UNFORWARDED_EVENTS, add};
+use crate::base::EventId;
 use crate::slot::CursorHandle;
 use crate::sse::{Scan, Scanner};
-use crate::track::{Fed, TrackContext};
+use crate::track::{CutKind, Fed, TrackContext};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-/// What a log may keep of what was forwarded: its ring, and a record for each block in it.
-const KEPT: usize = LIMITS.log_bytes + (8 << 10);
+/// The most bytes that [`InlineTracker::pending`] gives at once.
+const PIECE: usize = 64 << 10;
+
+/// Bytes that the copy of what is pending may keep when nothing is.
+const KEPT_COPY: usize = 4 << 10;
 
 /// One upstream connection of a stream, on the caller's thread.
 ///
@@ -37,9 +42,18 @@ const KEPT: usize = LIMITS.log_bytes + (8 << 10);
 /// ```
 pub struct InlineTracker {
     account: Arc<Account>,
+    /// Tells the trackers of a key apart.
+    number: u64,
     scanner: Scanner,
     /// A block that has not ended yet, of this connection alone.
     partial: Vec<u8>,
+    /// Whole blocks that wait until another connection's large event has ended.
+    waiting: Vec<u8>,
+    /// What became of them, for the next call of `feed`.
+    late: Fed,
+    /// A copy of bytes to forward, and how many of them have been.
+    out: Vec<u8>,
+    done: usize,
 }
 
 impl fmt::Debug for InlineTracker {
@@ -48,10 +62,20 @@ impl fmt::Debug for InlineTracker {
     }
 }
 
+/// From the caller's upstream connection.
 impl InlineTracker {
     pub(in crate::engine) fn new(account: Arc<Account>) -> Self {
-        let scanner = Scanner::new(LIMITS.max_id_bytes);
-        Self { account, scanner, partial: Vec::new() }
+        let scanner = Scanner::new(ALONE.max_id_bytes);
+        let number = account.lock().number();
+        let (partial, waiting, out) = (Vec::new(), Vec::new(), Vec::new());
+        Self { account, number, scanner, partial, waiting, late: Fed::default(), out, done: 0 }
+    }
+
+    /// Why the stream could not go on from its stored cursor: the store was away or took too long when the first
+    /// tracker of the key was opened. The stream begins anew then, and its cursor takes the place of the stored one.
+    /// `None`: the store was asked.
+    pub fn not_restored(&self) -> Option<NotRestored> {
+        self.account.not_restored.clone()
     }
 
     /// The id to send upstream as `Last-Event-ID`: the id of the last event taken from any connection of this key.
@@ -61,41 +85,69 @@ impl InlineTracker {
         EventId::from_bytes(state.tracker.cursor(&state.interner)?)
     }
 
-    /// This connection was opened, or opened again: an unfinished block of the one before is dropped.
+    /// This connection was opened, or opened again: an unfinished block of the one before is dropped. Says where that
+    /// one was cut. After [`CutKind::MidOversize`] the client has a part of an event whose rest will not come: end its
+    /// answer as a cut.
     ///
     /// Where this is the only connection of its key, the stream then catches up as after any cut: what the connection
     /// repeats is dropped, and a gap that can be known is stated.
-    pub fn connected(&mut self) {
-        self.partial = Vec::new();
-        self.scanner = Scanner::new(LIMITS.max_id_bytes);
-        if Arc::strong_count(&self.account) == 1 {
-            let mut state = self.account.lock();
+    pub fn connected(&mut self) -> CutKind {
+        let is_cut = !std::mem::take(&mut self.partial).is_empty();
+        self.scanner = Scanner::new(ALONE.max_id_bytes);
+        let is_alone = self.account.is_alone();
+        let mut state = self.account.lock();
+        let had_open = state.close(self.number);
+        if is_alone {
             let healed = state.tracker.healable();
             state.tracker.begin(healed, healed);
         }
+        match (had_open, is_cut) {
+            (true, _) => CutKind::MidOversize,
+            (false, true) => CutKind::MidBlock,
+            (false, false) => CutKind::Clean,
+        }
     }
 
-    /// Takes body bytes, cut anywhere. Drops an event that was taken before from any connection of this key.
+    /// How many bytes to feed now, at most. 0: forward first, or another connection of this key is inside an event
+    /// above 512 KiB, which ends first. More bytes than this are taken all the same, and then the log grows above its
+    /// bound; beyond 32,768 ids that wait to be forwarded, events are forwarded untracked ([`Fed::ids_refused`]).
+    pub fn room(&self) -> usize {
+        let state = self.account.lock();
+        if state.is_held_back(self.number) || state.tracker.undelivered() >= UNFORWARDED_EVENTS {
+            return 0;
+        }
+        let held = (state.tracker.end() - state.tracker.delivered_offset()) as usize;
+        UNFORWARDED.saturating_sub(held + self.partial.len() + self.waiting.len())
+    }
+
+    /// Takes body bytes, cut anywhere. While the key has several trackers, drops an event that was taken before from any
+    /// of their connections. Else only what is repeated after [`InlineTracker::connected`] is dropped: a stream may
+    /// repeat itself.
     ///
-    /// Bytes of an unfinished event are held back, up to 512 KiB. A larger event is passed on as it comes.
+    /// Bytes of an unfinished event are held back, up to 512 KiB. A larger event is passed on as it comes, and the
+    /// events of other connections wait until it has ended.
     pub fn feed(&mut self, bytes: &[u8]) -> Fed {
-        let Self { account, scanner, partial } = self;
-        if partial.is_empty() && bytes.len() <= LIMITS.max_event_bytes {
+        let Self { account, scanner, partial, waiting, late, number, .. } = self;
+        let limits = account.limits();
+        if partial.is_empty() && waiting.is_empty() && bytes.len() <= limits.max_event_bytes {
             let mut state = account.lock();
+            let is_held_back = state.is_held_back(*number);
             let State { tracker, interner, budget, pen, .. } = &mut *state;
             // With many streams each one's memory is cold.
             tracker.warm();
             interner.warm();
             pen.warm();
-            let cx = TrackContext { limits: LIMITS, interner, budget, now: account.clock.now() };
-            if let Some(fed) = tracker.feed_whole(cx, scanner, bytes) {
-                return fed;
+            let cx = TrackContext { limits, interner, budget, now: account.clock.now() };
+            if !is_held_back && let Some(fed) = tracker.feed_whole(cx, scanner, bytes) {
+                let mut sum = std::mem::take(late);
+                add(&mut sum, &fed);
+                return sum;
             }
         }
         let Ends { first, last } = ends(scanner, bytes);
-        if last == 0 && partial.len() + bytes.len() <= LIMITS.max_event_bytes {
+        if last == 0 && partial.len() + bytes.len() <= limits.max_event_bytes {
             partial.extend_from_slice(bytes);
-            return Fed::default();
+            return std::mem::take(late);
         }
         // What was held back is fed with its end in one piece. A large event that comes without its end looks to the
         // tracker like one that cannot be held, which it passes on without a look at its id.
@@ -107,51 +159,97 @@ impl InlineTracker {
         };
         partial.extend_from_slice(&bytes[..joined]);
         let mut state = account.lock();
-        let State { tracker, interner, budget, .. } = &mut *state;
-        let now = account.clock.now();
-        let mut sum = Fed::default();
-        for part in [&partial[..], &bytes[joined..last]] {
-            if !part.is_empty() {
-                let cx = TrackContext { limits: LIMITS, interner, budget, now };
-                add(&mut sum, &tracker.feed(cx, part));
+        let mut sum = std::mem::take(late);
+        if waiting.is_empty() && !state.is_held_back(*number) {
+            for part in [&partial[..], &bytes[joined..last]] {
+                state.take(limits, account.clock.now(), *number, part, &mut sum);
             }
+        } else {
+            waiting.append(partial);
+            waiting.extend_from_slice(&bytes[joined..last]);
+            state.take_waiting(limits, account.clock.now(), *number, waiting, &mut sum);
         }
         drop(state);
         partial.clear();
         partial.extend_from_slice(&bytes[last..]);
         sum
     }
+}
 
-    /// Calls `write` with what has not been forwarded yet, in one or two pieces, then publishes the cursor of the last
-    /// event in it.
-    ///
-    /// # Errors
-    /// The error of `write`. Then nothing counts as forwarded, and the next call starts with the same bytes.
-    pub fn forward(&mut self, mut write: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
-        let mut state = self.account.lock();
-        let State { tracker, interner, budget, pen, before } = &mut *state;
-        let (from, to) = (tracker.delivered_offset(), tracker.whole());
-        let (a, b) = tracker.slices(from, to);
-        for part in [a, b] {
-            if !part.is_empty() {
-                write(part)?;
+/// To the client.
+impl InlineTracker {
+    /// Bytes to forward, up to 64 KiB of them, as a copy: no lock is held while the caller writes them. Empty: nothing
+    /// waits, or another tracker of this key is forwarding. Say with [`InlineTracker::advance`] how many the client
+    /// took.
+    pub fn pending(&mut self) -> &[u8] {
+        if self.out.is_empty() {
+            let Self { account, number, waiting, late, out, .. } = self;
+            let limits = account.limits();
+            let mut state = account.lock();
+            state.take_waiting(limits, account.clock.now(), *number, waiting, late);
+            if state.forwarding.is_none() {
+                state.fit(limits, account.clock.now());
+                let (from, to) = (state.tracker.delivered_offset(), state.tracker.whole());
+                let (a, b) = state.tracker.slices(from, to.min(from + PIECE as u64));
+                out.extend_from_slice(a);
+                out.extend_from_slice(b);
+                state.forwarding = (!out.is_empty()).then_some(*number);
             }
         }
-        let (old, now) = (tracker.delivered().seq, self.account.clock.now());
-        tracker.advance(TrackContext { limits: LIMITS, interner, budget, now }, to);
-        if budget.used() > KEPT {
-            // A large event has made the log grow above its bound.
-            tracker.trim(TrackContext { limits: LIMITS, interner, budget, now }, LIMITS.log_bytes);
+        &self.out[self.done..]
+    }
+
+    /// The client took the first `n` of the pending bytes: publishes the cursor of the last event that it has whole.
+    pub fn advance(&mut self, n: usize) {
+        let n = n.min(self.out.len() - self.done);
+        if n == 0 {
+            return;
         }
-        let mark = tracker.delivered();
-        if mark.seq > old
-            && let Some(id) = tracker.delivered_id(interner)
-        {
-            pen.publish(&Cursor { sequence: *before + mark.seq, id, at: now });
-        } else if to > from {
-            pen.touch(now);
+        self.done += n;
+        let mut state = self.account.lock();
+        state.forward(self.account.limits(), self.account.clock.now(), n);
+        if self.done == self.out.len() {
+            state.forwarding = None;
+            self.done = 0;
+            self.out.clear();
+            self.out.shrink_to(KEPT_COPY);
         }
-        Ok(())
+    }
+
+    /// Calls `write` with what has not been forwarded yet, in one or more pieces, and publishes the cursor of the last
+    /// event in each. `write` takes all of a piece or none; where the client may take a part, as a socket does, use
+    /// [`InlineTracker::pending`].
+    ///
+    /// While this is the only tracker of its key, `write` is given the log's own bytes, and a tracker of this key that
+    /// another thread opens meanwhile waits until it returns.
+    ///
+    /// # Errors
+    /// The error of `write`. The pieces before it count as forwarded, and the next call starts with the one that was
+    /// refused.
+    pub fn forward(&mut self, mut write: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        if !self.account.is_alone() || !self.out.is_empty() || !self.waiting.is_empty() {
+            loop {
+                let pending = self.pending();
+                let n = pending.len();
+                if n == 0 {
+                    return Ok(());
+                }
+                write(pending)?;
+                self.advance(n);
+            }
+        }
+        let (limits, now) = (self.account.limits(), self.account.clock.now());
+        let mut state = self.account.lock();
+        loop {
+            let (a, _) = state.tracker.slices(state.tracker.delivered_offset(), state.tracker.whole());
+            if a.is_empty() {
+                state.fit(limits, now);
+                return Ok(());
+            }
+            write(a)?;
+            let n = a.len();
+            state.forward(limits, now, n);
+        }
     }
 
     /// Bytes that the stream's log holds now: at most about 64 KiB, and what has not been forwarded.
@@ -162,6 +260,16 @@ impl InlineTracker {
     /// Reads this stream's cursor, without a lock, from any thread.
     pub fn cursor(&self) -> CursorHandle {
         self.account.handle.clone()
+    }
+}
+
+impl Drop for InlineTracker {
+    fn drop(&mut self) {
+        let mut state = self.account.lock();
+        state.close(self.number);
+        if state.forwarding == Some(self.number) {
+            state.forwarding = None;
+        }
     }
 }
 
@@ -193,15 +301,4 @@ fn ends(scanner: &mut Scanner, bytes: &[u8]) -> Ends {
             }
         }
     }
-}
-
-fn add(sum: &mut Fed, fed: &Fed) {
-    sum.events += fed.events;
-    sum.duplicates += fed.duplicates;
-    sum.duplicates_by_id_alone += fed.duplicates_by_id_alone;
-    sum.ids_too_long += fed.ids_too_long;
-    sum.ids_refused += fed.ids_refused;
-    sum.oversize |= fed.oversize;
-    sum.gap = sum.gap.or(fed.gap);
-    sum.retry = fed.retry.or(sum.retry);
 }

@@ -1,7 +1,7 @@
 //! Failed starts, a failed reactor, an engine that is dropped: what is stored, and what is free again.
 
 use super::*;
-use crate::config::Config;
+use crate::config::{Config, Route, Routes, Upstream};
 use crate::persist::Opener;
 use crate::reactor::StartError;
 use crate::store::memory;
@@ -24,10 +24,32 @@ fn ends(alive: &Receiver<()>) -> bool {
     alive.recv_timeout(Duration::from_secs(60)) == Err(RecvTimeoutError::Disconnected)
 }
 
+/// One route, to nowhere.
+fn route() -> Routes {
+    vec![Route::new(Upstream::parse("http://127.0.0.1:9").unwrap())].into()
+}
+
+#[test]
+fn a_configuration_that_cannot_run_is_refused_with_all_its_faults() {
+    let mut route = Route::new(Upstream::parse("http://127.0.0.1:9").unwrap());
+    (route.replay_bytes, route.replay_events) = (0, 0);
+    let listen = vec!["127.0.0.1:0".parse().unwrap()];
+    let config = Config { listen: listen.clone(), routes: vec![route].into(), ..Config::default() };
+    let refused = Engine::builder().config(config).start().unwrap_err().to_string();
+    assert!(
+        refused.starts_with("the configuration cannot run: route 1: `replay_events` is 0: write a number"),
+        "{refused}"
+    );
+    assert!(refused.contains("; route 1: `replay_bytes` is 0"), "{refused}");
+    let no_routes = Config { listen, ..Config::default() };
+    let refused = Engine::builder().config(no_routes).start().unwrap_err().to_string();
+    assert_eq!(refused, "the configuration cannot run: no routes: add a `[[route]]` with an `upstream`");
+}
+
 #[test]
 fn a_start_that_fails_leaves_no_store_open() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let config = Config { listen: vec![taken.local_addr().unwrap()], ..Config::default() };
+    let config = Config { listen: vec![taken.local_addr().unwrap()], routes: route(), ..Config::default() };
     let (open, alive) = store();
     assert!(matches!(Engine::builder().config(config).store(open).start(), Err(StartError::Listen { .. })));
     assert!(ends(&alive));
@@ -53,7 +75,7 @@ fn cursors_that_are_left_are_told_also_when_the_reactor_had_failed() {
 
 #[test]
 fn an_engine_that_is_dropped_stops_and_closes_its_store() {
-    let config = Config { listen: vec!["127.0.0.1:0".parse().unwrap()], ..Config::default() };
+    let config = Config { listen: vec!["127.0.0.1:0".parse().unwrap()], routes: route(), ..Config::default() };
     let (open, alive) = store();
     let engine = Engine::builder().config(config).store(open).start().unwrap();
     let address = engine.addresses()[0];

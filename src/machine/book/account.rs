@@ -19,12 +19,15 @@ pub(in crate::machine) struct Account {
     pub(super) emitted: u64,
     /// The stream is on the list of streams whose mark may have moved.
     pub(super) queued: bool,
+    /// The stream is on the list of streams whose readers are to be asked what they have acknowledged.
+    pub(super) asking: bool,
     /// The end was emitted: nothing more is.
     pub(super) closed: bool,
 }
 
 impl Account {
     pub(super) fn new(session: SessionKey, place: u32, number: u64) -> Self {
-        Self { session: Some(session), place, number, before: 0, emitted: 0, queued: false, closed: false }
+        let session = Some(session);
+        Self { session, place, number, before: 0, emitted: 0, queued: false, asking: false, closed: false }
     }
 }

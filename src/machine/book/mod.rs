@@ -10,7 +10,11 @@
 //! How a delivered mark reaches the store:
 //!
 //! ```text
-//! a socket takes bytes --note_moved--> `moved`: a list that has each stream at most once
+//! a socket takes bytes --note_taken--> `asking`: a list that has each stream at most once
+//!                                         |
+//!   a part of a flush window later, ask_marks: what have its clients acknowledged?
+//!                                         |
+//! they have said --------note_moved--> `moved`: a list that has each stream at most once
 //!                                         |
 //!               once a turn, each stream: drain            the stream ends: close
 //!                                         |                   |
@@ -18,8 +22,7 @@
 //!                                      emit_mark           emit_mark, then Ended
 //! ```
 //!
-//! `emit_mark` first brings the mark up to date: with one reader the tracker has moved it already, with several it
-//! moves to the slowest reader that counts. If the mark has moved, the id of its event goes out as `Delivered`; the
+//! `emit_mark` first brings the mark up to date: it moves to what the slowest reader that counts has got. If the mark has moved, the id of its event goes out as `Delivered`; the
 //! first time `Began` goes before it, with the stream's name. If the mark stands where it was emitted last, `Seen` says
 //! that the stream is still in use. No client can go on from an event without an id, so such a mark is not emitted; a
 //! later one will be. With `durable`, new events go out too. A stream without an emitted mark has no record, and gets
@@ -35,14 +38,23 @@ use super::cx::Cx;
 use super::exchange::{Exchange, Exchanges};
 use super::io::Checkpoint;
 use super::keys::{ExchangeKey, SessionKey, Timer};
-use crate::base::{Count, Cursor, StreamName};
+use crate::base::{Count, Cursor, Span, StreamName};
 use crate::timer::TimerKey;
 use account::Account;
 use sessions::{AllRead, Sessions};
+use std::collections::VecDeque;
 use unread::Unread;
 
 /// The capacity that a list keeps from one turn to the next. After a wave of timers it may need far more for a moment.
 const KEPT: usize = 1_024;
+
+/// Readers that are asked in one go what they have acknowledged, those of one stream always together, and how soon the
+/// next ones are. Each question is a system call, and other connections do not wait for all of them.
+const ASKED_AT_ONCE: usize = 1_024;
+const ASK_NEXT: Span = Span::from_millis(1);
+
+/// How often a stream's readers are asked within a flush window, at most.
+const ASKS_IN_A_WINDOW: u64 = 4;
 
 /// Sessions that are forgotten in one go, so that other connections do not wait for all of them.
 const EXPIRED_AT_ONCE: usize = 256;
@@ -55,6 +67,10 @@ pub(super) struct Book {
     pub(super) streams: usize,
     /// Streams whose delivered mark may have moved since checkpoints were drained.
     moved: Vec<ExchangeKey>,
+    /// Streams whose readers' sockets have taken something that may not be acknowledged, the oldest first.
+    asking: VecDeque<ExchangeKey>,
+    /// When the readers of these streams are asked.
+    asks: Option<TimerKey<Timer>>,
     checkpoints: Vec<Checkpoint>,
     /// When sessions are looked at for those that have been idle for too long.
     timer: Option<TimerKey<Timer>>,
@@ -77,6 +93,8 @@ impl Book {
             unread: Unread::default(),
             streams: 0,
             moved: Vec::new(),
+            asking: VecDeque::new(),
+            asks: None,
             checkpoints: Vec::new(),
             timer: None,
         }
@@ -97,7 +115,42 @@ impl Book {
         self.moved = moved;
     }
 
-    /// The stream's readers have taken something.
+    /// A reader's socket has taken events. The reader is asked a part of a flush window later whether it has got them, so
+    /// that what it has got is stored about a flush window later.
+    #[inline]
+    pub(super) fn note_taken(&mut self, cx: &mut Cx, key: ExchangeKey, account: &mut Account) {
+        if !std::mem::replace(&mut account.asking, true) {
+            self.asking.push_back(key);
+            if self.asks.is_none() {
+                let window = cx.config.persist.flush_window.micros();
+                self.ask_in(cx, Span::from_micros(window / ASKS_IN_A_WINDOW));
+            }
+        }
+    }
+
+    fn ask_in(&mut self, cx: &mut Cx, span: Span) {
+        self.asks = cx.wheel.add(cx.now + span, Timer::Marks).ok();
+    }
+
+    /// Asks the readers of the streams that have waited longest what they have acknowledged.
+    pub(super) fn ask_marks(&mut self, cx: &mut Cx, exchanges: &mut Exchanges) {
+        self.asks = None;
+        let mut asked = 0;
+        while asked < ASKED_AT_ONCE
+            && let Some(key) = self.asking.pop_front()
+        {
+            if let Some(stream) = exchanges.get_mut(key).and_then(Exchange::stream_mut) {
+                stream.account.asking = false;
+                asked += stream.ask_unacknowledged(cx);
+            }
+        }
+        self.asking.shrink_to(KEPT);
+        if !self.asking.is_empty() {
+            self.ask_in(cx, ASK_NEXT);
+        }
+    }
+
+    /// The mark of a stream may have moved, or somebody reads it.
     #[inline]
     pub(super) fn note_moved(&mut self, key: ExchangeKey, account: &mut Account) {
         if !std::mem::replace(&mut account.queued, true) {
@@ -113,12 +166,7 @@ impl Book {
         if stream.account.closed {
             return;
         }
-        if stream.readers.len() > 1 {
-            let stall = cx.route(route).stall;
-            if let Some(at) = stream.readers.slowest(stream.tracker.marked_offset(), stall, cx.now) {
-                stream.tracker.mark(cx.track(route), at);
-            }
-        }
+        stream.mark(cx, route);
         let mark = stream.tracker.delivered();
         if mark.seq <= stream.account.emitted {
             if stream.account.emitted > 0 {

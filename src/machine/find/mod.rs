@@ -32,6 +32,7 @@ pub(super) mod identity;
 pub(super) mod last_event_id;
 mod meta;
 mod principal;
+pub(super) mod session;
 pub(super) mod vary;
 
 use super::book::sessions::Sessions;
@@ -241,7 +242,8 @@ impl<'m> Finder<'m> {
         }
         let Some(offset) = tracker.locate_event(seq) else {
             let start = tracker.replay_start();
-            return start.map_or(Found::Later, |start| Found::joins(key, start, Some(GapReason::Evicted)));
+            let reason = if tracker.has_aged() { GapReason::Expired } else { GapReason::Evicted };
+            return start.map_or(Found::Later, |start| Found::joins(key, start, Some(reason)));
         };
         let has_all = offset == tracker.whole();
         match (x.phase, &x.request.method) {

@@ -4,7 +4,7 @@
 //! Law: a clean end stays a clean end and a cut stays a cut. A client never takes a truncated answer for a whole one:
 //! a cut sends no last chunk, and a reset where the client has no chunks to tell by.
 
-use crate::base::Count;
+use crate::base::{Count, Span, Tick};
 use crate::http;
 use crate::machine::Machine;
 use crate::machine::book::{Book, Left};
@@ -12,9 +12,12 @@ use crate::machine::conn::{ClientState, Peer};
 use crate::machine::cx::{After, Cx};
 use crate::machine::exchange::{Ending, Exchange, Phase};
 use crate::machine::find::Index;
-use crate::machine::io::Close;
+use crate::machine::io::{Close, Output};
 use crate::machine::keys::{ConnKey, ExchangeKey, Seat};
 use crate::machine::notice::Notice;
+
+/// How long a reader that is cut may take to acknowledge what it was sent. What it has got by then is what is stored.
+const LAST_WORDS: Span = Span::from_secs(2);
 
 /// Ends for readers.
 impl Machine {
@@ -54,7 +57,10 @@ impl Machine {
             x.state_gap(cx, crate::track::GapReason::Refused);
             return conns.flush(cx, client);
         }
-        if x.leave(cx, conns, seat) {
+        if ending == Ending::Cut && may_say_more(x, seat, cx.now) {
+            return cx.outputs.push_back(Output::AskUnacknowledged { conn: client });
+        }
+        if x.leave(conns, seat) {
             self.on_unread(key);
         }
         match ending {
@@ -78,7 +84,7 @@ impl Machine {
         if x.stream().is_some() {
             cx.counts.one(Count::StreamsLeft);
         }
-        if x.leave(cx, conns, seat) {
+        if x.leave(conns, seat) {
             self.on_unread(key);
         }
     }
@@ -207,6 +213,13 @@ impl Machine {
             self.cut_readers(key);
         }
     }
+}
+
+/// Whether the reader in this seat is given time to acknowledge what it was sent, before it is cut.
+fn may_say_more(x: &mut Exchange, seat: Seat, now: Tick) -> bool {
+    let is_stream = x.stream().is_some();
+    let reader = x.readers_mut().get_mut(seat).filter(|reader| is_stream && reader.is_owed());
+    reader.is_some_and(|reader| *reader.asked_until.get_or_insert(now + LAST_WORDS) > now)
 }
 
 /// Gives back what a stream has: its log, its ids, its place in its session. The store keeps the stream's record unless

@@ -29,7 +29,7 @@ use crate::machine::exchange::{Ending, Exchange, Phase, Request};
 use crate::machine::find::body::{HeldRequest, Progress};
 use crate::machine::find::era::Era;
 use crate::machine::find::identity::Token;
-use crate::machine::find::{Found, Join};
+use crate::machine::find::{Finder, Found, Join};
 use crate::machine::io::{Close, NotLookedUp, StoredEvents, StoredStream};
 use crate::machine::keys::{ConnKey, ExchangeKey};
 use crate::machine::notice::Notice;
@@ -47,6 +47,34 @@ const PART_AGAIN: Span = Span::from_millis(1);
 
 /// Bytes of a stored log that are taken in at least at a time.
 const PART: usize = 4 << 10;
+
+/// Places in logs.
+impl Machine {
+    /// Before a client begins in a log, its events that are too old leave. If some did, `again` finds its place again.
+    pub(super) fn fresh(&mut self, found: Found, again: impl Fn(Finder<'_>) -> Found) -> Found {
+        let Found::Joins(Join { stream: key, .. }) = found else { return found };
+        let Self { cx, conns, exchanges, .. } = self;
+        let Some(x) = exchanges.get_mut(key) else { return found };
+        let route = x.route();
+        let is_old = |stream: &&mut Stream| stream.tracker.has_expired(&cx.limits[route], cx.now);
+        let Some(stream) = x.stream_mut().filter(is_old) else { return found };
+        stream.tracker.expire(cx.track(route));
+        x.cut_fallen(cx, conns, key);
+        again(self.finder())
+    }
+
+    /// A client that names its session and no event goes on in the log that its session has read last.
+    pub(super) fn in_session(&mut self, request: &Request, route: usize) -> Found {
+        let Some(latest) = self.finder().latest(request, route) else { return Found::New };
+        let again = |finder: Finder<'_>| finder.latest(request, route).map_or(Found::New, |latest| latest.found);
+        let found = self.fresh(latest.found, again);
+        if matches!(found, Found::Joins(_)) {
+            self.cx.counts.one(Count::SessionCursorsUsed);
+            self.cx.counts.add(Count::SessionCursorsAmbiguous, u64::from(latest.is_one_of_several));
+        }
+        found
+    }
+}
 
 /// Streams that are here.
 impl Machine {
@@ -244,7 +272,8 @@ impl Machine {
         let Some(x) = self.exchanges.get(key) else { return true };
         let Some(conn) = x.client() else { return false };
         let request = Request { cursor: Some(id.into()), asked: None, gap: None, ..x.request.clone() };
-        let found = self.finder().find(&request, x.route());
+        let (route, found) = (x.route(), self.finder().find(&request, x.route()));
+        let found = self.fresh(found, |finder| finder.find(&request, route));
         if !matches!(found, Found::Joins(_) | Found::Over | Found::Later) {
             return false;
         }
@@ -286,7 +315,7 @@ impl Machine {
                 }
                 false
             }
-            Found::New | Found::Repeats(..) => false,
+            Found::New | Found::Anew | Found::Repeats(..) => false,
         }
     }
 
@@ -332,7 +361,7 @@ impl Machine {
             x.request.cursor = cursor;
             return self.begin_anew(key, is_own.then_some(reason));
         };
-        stream.tracker.rewind(cx.track(route), offset);
+        stream.tracker.rewind(offset);
         stream.readers.iter_mut().for_each(|reader| reader.begin_at(offset));
         x.request.gap = None;
         cx.counts.one(Count::Rebuilt);
@@ -402,6 +431,7 @@ impl Machine {
         let mut request = x.request.clone();
         request.cursor = request.asked.take();
         let found = finder.by_own_id(&request, held.token, held.seq);
+        let found = self.fresh(found, |finder| finder.by_own_id(&request, held.token, held.seq));
         let overdue = matches!(&found, Found::Joins(join) if self.is_overdue(join));
         if overdue || matches!(found, Found::New | Found::Anew | Found::NewAfter(_)) {
             return false;

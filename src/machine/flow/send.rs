@@ -5,9 +5,9 @@
 
 use crate::base::Count;
 use crate::machine::Machine;
-use crate::machine::conn::{ClientState, HIGH_WATER, UpstreamState};
+use crate::machine::conn::{ClientState, Conn, HIGH_WATER, UpstreamState};
 use crate::machine::exchange::Phase;
-use crate::machine::io::Slices;
+use crate::machine::io::{Output, Slices};
 use crate::machine::keys::{ConnKey, ExchangeKey, Seat};
 use crate::machine::room::room;
 
@@ -63,6 +63,30 @@ impl Machine {
         }
     }
 
+    /// A client has acknowledged all but the last `bytes` bytes that its socket took.
+    pub(in crate::machine) fn on_unacknowledged(&mut self, conn: ConnKey, bytes: u64) {
+        let Self { cx, conns, exchanges, book, .. } = self;
+        let Some((key, seat)) = conns.get(conn).and_then(Conn::seated) else { return };
+        let Some(x) = exchanges.get_mut(key) else { return };
+        let route = x.route();
+        let Some(stream) = x.stream_mut() else { return };
+        let evicted = stream.acknowledge(cx, route, seat, bytes);
+        book.note_moved(key, &mut stream.account);
+        let Some(reader) = stream.readers.get(seat) else { return };
+        let (is_owed, asked_until) = (reader.is_owed(), reader.asked_until);
+        if is_owed {
+            book.note_taken(cx, key, &mut stream.account);
+        }
+        if evicted && stream.readers.len() > 1 {
+            x.cut_fallen(cx, conns, key);
+        }
+        if asked_until.is_some_and(|until| !is_owed || until <= cx.now)
+            && let Phase::Ending(ending) = x.phase
+        {
+            self.on_all_sent(key, seat, ending);
+        }
+    }
+
     fn on_upstream_took(&mut self, key: ExchangeKey, drained: bool) {
         if drained && let Some(client) = self.exchanges.get(key).and_then(|x| x.client()) {
             self.pump_request(client);
@@ -89,7 +113,13 @@ impl Machine {
         if let Some(stream) = x.stream_mut() {
             let took = stream.took(cx, route, seat, of_log, sent);
             (sent, more, evicted) = (took.sent, took.more, took.evicted);
-            book.note_moved(key, &mut stream.account);
+            match of_log {
+                0 => book.note_moved(key, &mut stream.account),
+                _ => book.note_taken(cx, key, &mut stream.account),
+            }
+            if took.ask {
+                cx.outputs.push_back(Output::AskUnacknowledged { conn: client });
+            }
             if sent {
                 c.out.release();
             }

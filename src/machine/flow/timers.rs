@@ -1,4 +1,5 @@
-//! One timer a connection, one an exchange, one the queue of an upstream, one for all sessions: what takes too long.
+//! One timer a connection, one an exchange, one the queue of an upstream, one for all sessions, one for all marks: what
+//! takes too long.
 //!
 //! In: the time. Out: at or after a deadline, what is due is done.
 //! Law: a timer that fired is set again to a later time, or not at all.
@@ -23,6 +24,7 @@ impl Machine {
                     self.cx.queues.at(place).alarm.fired();
                     self.serve(place);
                 }
+                Timer::Marks => self.book.ask_marks(&mut self.cx, &mut self.exchanges),
                 Timer::Sessions => {
                     let gone = self.book.on_timer(&mut self.cx, &mut self.exchanges);
                     gone.into_iter().for_each(|key| self.drop_exchange(key));

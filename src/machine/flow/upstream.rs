@@ -253,6 +253,10 @@ impl Machine {
                 NextRead::Socket => return conns.read_again(cx, conn),
                 NextRead::Input(waiting) => {
                     if self.take_in(key, conn, &waiting) {
+                        // Nothing was taken in, so nothing would be the next time.
+                        if self.conns.get(conn).is_none_or(|c| c.input.len() >= waiting.len()) {
+                            return;
+                        }
                         continue;
                     }
                     if self.conns.get(conn).is_some_and(|c| c.input.is_empty()) {

@@ -37,6 +37,11 @@ impl Exchange {
     /// The last reader has left, and the stream is kept.
     pub(in crate::machine) fn detach(&mut self, now: Tick) {
         if let Some(stream) = self.stream_mut() {
+            // What was on its way to the last reader counts as undelivered again: the reader may come back for it.
+            let marked = stream.tracker.marked_offset();
+            if marked < stream.tracker.delivered_offset() {
+                stream.tracker.rewind(marked);
+            }
             // An event that has not ended does not count, since a cut takes it back.
             stream.detached = Some((now, stream.tracker.whole()));
         }

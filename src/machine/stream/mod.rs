@@ -15,7 +15,8 @@
 //! ```
 //!
 //! With one reader nothing leaves before its socket took it ([`Stream::took`] advances the delivered offset), and a
-//! full log holds the upstream back. With several, the fastest sets the pace: what it took may leave, and a slower
+//! full log holds the upstream back. What the socket took and the client has not acknowledged leaves for want of bytes
+//! alone ([`Stream::acknowledge`]); the delivered mark stands before it. With several, the fastest sets the pace: what it took may leave, and a slower
 //! reader whose next byte has left is cut ([`Stream::cut_fallen`]). When readers leave, the fastest of those that stay
 //! sets the pace from then on ([`Stream::on_left`]). A reader that joins starts at an offset of its own
 //! ([`Stream::join`]).
@@ -44,6 +45,10 @@ use std::borrow::Cow;
 
 /// A comment line and a blank one: nothing is dispatched, and parsers that split at blank lines stay in step.
 const HEARTBEAT: &[u8] = b":\n\n";
+
+/// After so many bytes, what was acknowledged is asked at once: so the log of a fast stream holds what is on its way,
+/// and not all that a window of time brings.
+const ASK_BYTES: usize = 64 << 10;
 
 /// The event stream of an exchange.
 pub(super) struct Stream {
@@ -97,6 +102,8 @@ pub(super) struct Took {
     pub(super) sent: bool,
     /// There is more in the log for this reader.
     pub(super) more: bool,
+    /// So much was taken that it is time to ask what has been acknowledged.
+    pub(super) ask: bool,
     /// Events have left the log, and a reader may not have had them.
     pub(super) evicted: bool,
 }
@@ -317,16 +324,15 @@ impl Stream {
     /// The socket of the reader in this seat took `of_log` bytes of the log. `out_empty`: it has taken all other bytes,
     /// too.
     pub(super) fn took(&mut self, cx: &mut Cx, route: usize, seat: Seat, of_log: usize, out_empty: bool) -> Took {
-        let mut took = Took { sent: out_empty, more: false, evicted: false };
+        let mut took = Took { sent: out_empty, more: false, ask: false, evicted: false };
         let several = self.readers.len() > 1;
         let Some(reader) = self.readers.get_mut(seat) else { return took };
         if of_log > 0 {
             reader.chunk.consume(of_log);
             let start = self.tracker.start();
-            match several {
-                false => self.tracker.advance(cx.track(route), reader.chunk.offset),
-                true => self.tracker.release_to(cx.track(route), reader.chunk.offset),
-            }
+            self.tracker.accepted(cx.track(route), reader.chunk.offset);
+            reader.unasked += of_log;
+            took.ask = reader.unasked >= ASK_BYTES;
             // Faster readers may have left since, so this also applies to a reader that is alone now.
             let now_at = self.tracker.start();
             took.evicted = now_at > start && (several || reader.chunk.offset < now_at);
@@ -334,6 +340,37 @@ impl Stream {
         took.sent &= !reader.chunk.is_open();
         took.more = took.sent && self.tracker.whole() > reader.chunk.offset;
         took
+    }
+
+    /// The reader in this seat has acknowledged all but the last `bytes` bytes that its socket took. `true`: events have
+    /// left the log, and a reader may not have had them.
+    #[must_use]
+    pub(super) fn acknowledge(&mut self, cx: &mut Cx, route: usize, seat: Seat, bytes: u64) -> bool {
+        let Some(reader) = self.readers.get_mut(seat) else { return false };
+        reader.acknowledge(bytes);
+        let start = self.tracker.start();
+        self.tracker.acknowledged(cx.track(route), reader.got);
+        // Of several readers each would look at all others: the book does so once a turn.
+        if self.readers.len() == 1 {
+            self.mark(cx, route);
+        }
+        self.tracker.start() > start
+    }
+
+    /// Moves the delivered mark to what the readers that count have got.
+    pub(super) fn mark(&mut self, cx: &mut Cx, route: usize) {
+        let stall = cx.route(route).stall;
+        if let Some(at) = self.readers.slowest(self.tracker.marked_offset(), stall, cx.now) {
+            self.tracker.mark(cx.track(route), at);
+        }
+    }
+
+    /// Asks the readers for what they have acknowledged that their sockets took. Returns how many are asked.
+    pub(super) fn ask_unacknowledged(&self, cx: &mut Cx) -> usize {
+        let before = cx.outputs.len();
+        let owed = self.readers.iter().filter(|(_, reader)| reader.is_owed());
+        cx.outputs.extend(owed.map(|(_, reader)| Output::AskUnacknowledged { conn: reader.client }));
+        cx.outputs.len() - before
     }
 
     /// Whether a reader's socket has taken all whole events.
@@ -346,13 +383,7 @@ impl Stream {
     ///
     /// Call it wherever events may have left the log before all readers took them.
     #[must_use]
-    pub(super) fn cut_fallen(
-        &mut self,
-        cx: &mut Cx,
-        conns: &mut Conns,
-        route: usize,
-        target: impl Fn() -> Box<str>,
-    ) -> bool {
+    pub(super) fn cut_fallen(&mut self, cx: &mut Cx, conns: &mut Conns, target: impl Fn() -> Box<str>) -> bool {
         let start = self.tracker.start();
         let mut any = false;
         let has_fallen = |reader: &Reader| reader.head_sent && reader.chunk.offset < start;
@@ -363,18 +394,18 @@ impl Stream {
             cx.notice(Notice::NotHealed { target: target(), why });
             conns.close(cx, reader.client, Close::Reset);
         });
-        any && self.on_left(cx, route)
+        any && self.on_left()
     }
 
     /// Readers have left. The fastest reader that stays now decides what may leave the log: events that it has not
     /// taken stay, and upstream waits for room. `true`: no reader stays.
     #[must_use]
-    pub(super) fn on_left(&mut self, cx: &mut Cx, route: usize) -> bool {
+    pub(super) fn on_left(&mut self) -> bool {
         if !self.readers.any_is_at(self.tracker.delivered_offset())
             && let Some(fastest) = self.readers.fastest()
             && (self.tracker.start()..self.tracker.delivered_offset()).contains(&fastest)
         {
-            self.tracker.rewind(cx.track(route), fastest);
+            self.tracker.rewind(fastest);
         }
         self.readers.is_empty()
     }
@@ -383,7 +414,7 @@ impl Stream {
     pub(super) fn join(&mut self, cx: &mut Cx, route: usize, mut reader: Reader, offset: u64) -> Seat {
         reader.begin_at(offset);
         if self.readers.is_empty() {
-            self.tracker.rewind(cx.track(route), offset);
+            self.tracker.rewind(offset);
         }
         // A client may have got more than was delivered here, over another of its connections. Those events are not
         // kept for it; the events after them are.

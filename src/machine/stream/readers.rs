@@ -40,6 +40,12 @@ pub(in crate::machine) struct Reader {
     pub(in crate::machine) chunk: Chunk,
     /// The offset at which the reader began: it was sent no event before that.
     pub(in crate::machine) began: u64,
+    /// The offset up to which the reader can have got everything: its system has acknowledged that.
+    pub(in crate::machine) got: u64,
+    /// Bytes that the socket took since the reader was asked last what it has got.
+    pub(in crate::machine) unasked: usize,
+    /// Everything was sent, and until then the reader is asked what it has got, before its connection is closed.
+    pub(in crate::machine) asked_until: Option<Tick>,
 }
 
 impl Reader {
@@ -57,6 +63,9 @@ impl Reader {
             last_sent: now,
             chunk: Chunk::new(version == Version::Http11, 0),
             began: 0,
+            got: 0,
+            unasked: 0,
+            asked_until: None,
         }
     }
 
@@ -64,6 +73,7 @@ impl Reader {
     pub(in crate::machine) fn begin_at(&mut self, offset: u64) {
         self.chunk.offset = offset;
         self.began = offset;
+        self.got = offset;
     }
 
     /// Writes the answer's head for this reader, and says how its body will be delimited.
@@ -82,6 +92,18 @@ impl Reader {
         self.until_close = framing == ResponseFraming::UntilClose;
         let close = self.until_close || !self.keep_alive;
         http::write_response(head, framing, self.version, close, extra, c.out.end());
+    }
+
+    /// All but the last `bytes` bytes that the socket took have been acknowledged. The framing among them is counted as
+    /// if it were bytes of the log, so this errs towards less.
+    pub(in crate::machine) fn acknowledge(&mut self, unacknowledged: u64) {
+        self.got = self.got.max(self.chunk.offset.saturating_sub(unacknowledged));
+        self.unasked = 0;
+    }
+
+    /// Whether the socket has taken something that is not known to be acknowledged.
+    pub(in crate::machine) fn is_owed(&self) -> bool {
+        self.got < self.chunk.offset
     }
 
     /// Whether the socket has taken all whole events up to here.
@@ -282,15 +304,14 @@ impl Readers {
         self.iter().filter(|(_, reader)| reader.head_sent).map(|(_, reader)| reader.chunk.offset).max()
     }
 
-    /// The least position of the readers that count. A reader that has been stalled for `stall`, or has not reached the
-    /// mark, does not count. `None` if no reader was sent the event before that position: a reader that joins at the
-    /// live edge has taken nothing yet.
+    /// The least position up to which the readers that count have got everything. A reader that has been stalled for
+    /// `stall`, or has not reached the mark, does not count. `None` if no reader was sent the event before that position:
+    /// a reader that joins at the live edge has got nothing yet.
     pub(in crate::machine) fn slowest(&self, marked: u64, stall: Span, now: Tick) -> Option<u64> {
-        let counts =
-            |reader: &&Reader| !(reader.blocked && reader.last_sent + stall <= now) && reader.chunk.offset >= marked;
+        let counts = |reader: &&Reader| !(reader.blocked && reader.last_sent + stall <= now) && reader.got >= marked;
         let all = || self.iter().map(|(_, reader)| reader);
-        let at = all().filter(counts).map(|reader| reader.chunk.offset).min()?;
-        all().any(|reader| reader.began < at && at <= reader.chunk.offset).then_some(at)
+        let at = all().filter(counts).map(|reader| reader.got).min()?;
+        all().any(|reader| reader.began < at && at <= reader.got).then_some(at)
     }
 
     #[cfg(any(test, feature = "fuzzing"))]

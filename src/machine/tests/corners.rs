@@ -239,6 +239,7 @@ fn kept() -> StoredStream {
     let mut w = durable_world(7);
     let (_, u) = w.streaming();
     (2..6).for_each(|n| w.say(u, &chunk(&event(n))));
+    w.acknowledged();
     let (mut stream, mut log, mut id) = (0, None, None);
     w.machine.drain_checkpoints(|c| match c {
         Checkpoint::Began { name, .. } => stream = name.stream,

@@ -7,6 +7,7 @@ mod bodies;
 mod bounds;
 mod chaos;
 mod corners;
+mod delivered;
 mod draining;
 mod eras;
 mod gaps;

@@ -36,13 +36,13 @@ fn a_stream_that_is_cut_inside_an_event_while_nobody_reads_is_healed_and_kept() 
 
 #[test]
 fn a_client_that_has_more_than_was_delivered_here_lets_upstream_go_on() {
-    let mut w = lingering_world(|route, _| route.replay_events = 4);
+    let mut w = lingering_world(|route, _| (route.replay_bytes, route.max_event_bytes) = (512, 256));
     let (c, u) = w.streaming();
     w.rst(c);
-    (2..10).for_each(|n| w.say(u, &chunk(&event(n))));
+    (2..40).for_each(|n| w.say(u, &chunk(&event(n))));
     assert!(w.unread(u) > 0, "nothing waits: the test shows nothing");
     let d = w.client_with(&get("5"));
-    assert_eq!(data(&w, d), ["6", "7", "8", "9"]);
+    assert_eq!(data(&w, d), (6..40).map(|n| n.to_string()).collect::<Vec<_>>());
 }
 
 #[test]

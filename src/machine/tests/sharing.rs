@@ -57,6 +57,7 @@ fn a_reader_that_falls_behind_is_cut_and_the_others_read_on() {
     w.say(u, &format!("{STREAM}{}", chunk(&event(1))));
     w.takes(slow, 0);
     (2..100).for_each(|n| w.say(u, &chunk(&event(n))));
+    w.acknowledged();
     assert_eq!((w.state(slow), data(&w, fast).len(), w.count(Count::ReadersFallenOff)), (State::Reset, 99, 1));
     let back = w.client_with(&get("95"));
     assert_eq!(data(&w, back), ["96", "97", "98", "99"]);
@@ -69,9 +70,10 @@ fn a_reader_whose_next_event_others_have_pushed_out_is_given_nothing_that_comes_
     let u = w.up(0);
     w.say(u, &format!("{STREAM}{}", chunk(&event(1))));
     w.takes(slow, 0);
-    // The second leaves when the sixth has been taken.
+    // The second leaves when the sixth has been acknowledged.
     w.say(u, &(2..=6).map(|n| chunk(&event(n))).collect::<String>());
     assert_eq!(data(&w, fast).len(), 6);
+    w.acknowledged();
     // Nothing comes from upstream that would have anybody look.
     w.takes_all(slow);
     assert_eq!((data(&w, slow), w.state(slow)), (vec!["1".into()], State::Reset));
@@ -131,6 +133,7 @@ fn the_delivered_mark_waits_for_the_slowest_reader() {
     let u = w.up(0);
     w.say(u, &format!("{STREAM}{}", chunk(&event(1))));
     let delivered = |w: &mut World| {
+        w.acknowledged();
         let mut last = 0;
         w.machine.drain_checkpoints(|c| {
             if let Checkpoint::Delivered { cursor, .. } = c {
@@ -154,6 +157,7 @@ fn the_delivered_mark_waits_for_somebody_who_was_given_what_lies_before_it() {
     w.rst(c);
     let mut marks = Vec::new();
     let mut look = |w: &mut World| {
+        w.acknowledged();
         w.machine.drain_checkpoints(|c| {
             if let Checkpoint::Delivered { cursor, .. } = c {
                 marks.push(cursor.sequence);

@@ -16,6 +16,7 @@ fn durable_world(seed: u64) -> World {
 
 /// What a store holds after these checkpoints.
 fn stored(w: &mut World) -> StoredStream {
+    w.acknowledged();
     let (mut number, mut parts, mut id) = (0, Vec::<EventPart>::new(), None);
     w.machine.drain_checkpoints(|c| match c {
         Checkpoint::Began { name, .. } => number = name.stream,
@@ -51,6 +52,7 @@ fn events_are_stored_once_each_and_numbered() {
     w.say(u, &chunk(&event(2)));
     let mut parts = Vec::new();
     let mut drain = |w: &mut World| {
+        w.acknowledged();
         w.machine.drain_checkpoints(|c| {
             if let Checkpoint::Events { part, .. } = c {
                 parts.push((part.first, String::from_utf8(part.bytes.into()).unwrap(), part.ends.len()));
@@ -78,6 +80,7 @@ fn a_stream_of_a_process_before_is_replayed_and_asked_for_behind() {
     next.say(next.up(0), &format!("{STREAM}{}{}", chunk(&event(5)), chunk(&event(6))));
     assert_eq!(data(&next, d), ["4", "5", "6"]);
     // It goes on in the store under its own number.
+    next.acknowledged();
     let (mut number, mut sequence, mut first) = (0, 0, 0);
     next.machine.drain_checkpoints(|c| match c {
         Checkpoint::Began { name, .. } => number = name.stream,
@@ -183,6 +186,7 @@ fn a_part_of_an_event_is_never_stored() {
     let (c, u) = w.streaming();
     let mut parts = Vec::new();
     let mut drain = |w: &mut World| {
+        w.acknowledged();
         w.machine.drain_checkpoints(|c| {
             if let Checkpoint::Events { part, .. } = c {
                 parts.push((part.first, String::from_utf8(part.bytes.into()).unwrap()));

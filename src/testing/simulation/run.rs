@@ -37,7 +37,7 @@ pub(super) struct Run {
     feeds: HashMap<usize, Feed>,
     /// How many events of each sequence exist.
     tops: HashMap<Sequence, u64>,
-    /// Ids that clients' sockets have taken.
+    /// Ids that have arrived at clients.
     given: HashSet<String>,
     /// Ids that this process has looked up in the store: whether a look-up was answered.
     looked_up: HashMap<String, bool>,
@@ -60,7 +60,6 @@ struct Client {
     /// Bytes of the wire that have arrived.
     arrived: usize,
     read: Unframed,
-    taken: Unframed,
     /// The process that gave the client its last event.
     life: u64,
 }
@@ -208,7 +207,10 @@ impl Run {
         );
         c.begin();
         c.joins_live = id.is_empty();
-        self.clients[n].end = Some(self.w.client_with(&request));
+        let end = self.w.client();
+        self.w.ends[end].arrived = self.clients[n].slow.then_some(0);
+        self.w.say(end, &request);
+        self.clients[n].end = Some(end);
     }
 
     /// A slow client's kernel takes as much as it may hold; a fast client takes all.
@@ -217,6 +219,7 @@ impl Run {
         if !self.clients[n].slow {
             return self.w.takes_all(end);
         }
+        self.w.ends[end].arrived = Some(self.clients[n].arrived);
         let holds = self.w.ends[end].cap.map_or(8_192, |cap| 4 * cap);
         let held = self.w.ends[end].wire.len() - self.clients[n].arrived.min(self.w.ends[end].wire.len());
         self.w.takes(end, holds.saturating_sub(held));
@@ -245,19 +248,13 @@ impl Run {
         if *canary == Some(Canary::Torn) && random.below(50) == 0 && wire.len() > c.arrived {
             *wire.last_mut().unwrap_or(&mut 0) ^= 1;
         }
-        c.taken.arrive(wire);
-        while let Some(block) = c.taken.next_block() {
-            given.extend(block.lines().find_map(|line| line.strip_prefix("id: ")).map(str::to_owned));
-            // A client without an id begins after events that it never had, and may be told so by a gap.
-            if c.joins_live {
-                let after = block.split("\"after\":\"").nth(1).and_then(|rest| rest.split('"').next());
-                given.extend(after.map(str::to_owned));
-            }
-        }
         if !c.slow {
             c.arrived = wire.len();
         }
         c.arrived = c.arrived.min(wire.len());
+        // The rest is on its way, and gets lost with the connection.
+        w.ends[end].arrived = c.slow.then_some(c.arrived);
+        let wire = &w.ends[end].wire;
         let had = c.read.status;
         c.read.arrive(&wire[..c.arrived]);
         if *canary == Some(Canary::MuteGaps) {
@@ -268,6 +265,12 @@ impl Run {
         }
         while let Some(block) = c.read.next_block() {
             let before = c.seen.last;
+            given.extend(block.lines().find_map(|line| line.strip_prefix("id: ")).map(str::to_owned));
+            // A client without an id begins after events that it never had, and may be told so by a gap.
+            if c.joins_live {
+                let after = block.split("\"after\":\"").nth(1).and_then(|rest| rest.split('"').next());
+                given.extend(after.map(str::to_owned));
+            }
             if *canary == Some(Canary::Swallowed) && c.seen.sequence.kind == Kind::Anew && random.below(8) == 0 {
                 continue;
             }
@@ -292,7 +295,6 @@ impl Run {
 
 impl Client {
     fn new(sequence: Sequence, old: bool) -> Self {
-        let (read, taken) = (Unframed::default(), Unframed::default());
         Self {
             seen: Seen::new(sequence),
             old,
@@ -301,14 +303,13 @@ impl Client {
             posting: false,
             slow: false,
             arrived: 0,
-            read,
-            taken,
+            read: Unframed::default(),
             life: 0,
         }
     }
 
     fn begin(&mut self) {
-        (self.read, self.taken, self.arrived) = (Unframed::default(), Unframed::default(), 0);
+        (self.read, self.arrived) = (Unframed::default(), 0);
         self.posting = self.seen.sequence.kind.is_call();
     }
 

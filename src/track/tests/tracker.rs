@@ -239,12 +239,14 @@ fn an_evicted_event_is_not_resumed_from_when_one_after_it_is_lost() {
 
 #[test]
 fn a_full_log_holds_upstream_back_until_a_reader_takes_something() {
-    let mut rig = Rig::new(TrackLimits { log_events: 3, ..TrackLimits::default() });
+    let mut rig = Rig::new(TrackLimits { log_bytes: 512, ..TrackLimits::default() });
     rig.tracker.begin(false, false);
     assert!(rig.tracker.room(&rig.limits, &rig.budget) > 0);
-    rig.feed(event(1) + &event(2) + &event(3));
-    assert_eq!(rig.tracker.room(&rig.limits, &rig.budget), 0);
-    rig.take(event(1).len() as u64);
+    // The notes on these events take more bytes than the events.
+    let (event, notes) = ("data\n\n", rig.limits.notes());
+    rig.feed(event.repeat(notes));
+    assert_eq!((notes, rig.tracker.room(&rig.limits, &rig.budget)), (32, 0));
+    rig.take(event.len() as u64);
     assert!(rig.tracker.room(&rig.limits, &rig.budget) > 0);
     assert_eq!(rig.tracker.delivered().seq, 1);
 }
