@@ -344,6 +344,14 @@ impl<'m> Finder<'m> {
         })
     }
 
+    /// The first streams of the request's session that its principal made, at the address that it has now.
+    fn streams_at_its_place(self, request: &Request) -> impl Iterator<Item = (ExchangeKey, &'m Exchange)> {
+        let streams = self.streams_of(request.identity.session).iter().take(LOOKS);
+        streams.filter_map(move |key| {
+            Some((*key, self.open(*key).filter(|x| request.identity.is_at(&x.request.identity))?))
+        })
+    }
+
     /// The stream, if it is of the request's principal and session, wherever that is now, and for its target.
     fn owned(self, key: ExchangeKey, request: &Request) -> Option<&'m Exchange> {
         self.open(key).filter(|x| request.identity.owns(&x.request.identity))

@@ -28,7 +28,7 @@ impl Finder<'_> {
         if !may_begin || !is_read || request.wanted().is_some() || request.era == Era::Stateless {
             return None;
         }
-        let streams = self.readable_streams(request).filter(|(_, x)| may_go_on(x, request));
+        let streams = self.streams_at_its_place(request).filter(|(_, x)| may_go_on(x, request));
         let places = streams.filter_map(|(key, x)| Some((x.readers().last_sent, key, place(x)?)));
         let (mut count, mut latest) = (0, None::<(Tick, ExchangeKey, u64)>);
         for (at, key, offset) in places {

@@ -128,7 +128,7 @@ fn session_world() -> World {
 fn lost(w: &mut World, last: u32) {
     let c = w.client_with(SESSION);
     while let Some(question) = w.lookups.pop() {
-        w.machine.handle(Input::LookedUp { exchange: question.exchange, found: Vec::new() }, w.now);
+        w.machine.handle(Input::LookedUp { exchange: question.exchange, found: Ok(Vec::new()) }, w.now);
         w.pump();
     }
     let u = w.last_up();
@@ -153,7 +153,7 @@ fn a_client_that_names_its_session_alone_goes_on_in_the_live_log() {
 fn of_several_live_logs_of_a_session_the_one_read_last_is_taken_and_that_is_counted() {
     let mut w = session_world();
     let other = w.client_with(SESSION);
-    w.machine.handle(Input::LookedUp { exchange: w.lookups[0].exchange, found: Vec::new() }, w.now);
+    w.machine.handle(Input::LookedUp { exchange: w.lookups[0].exchange, found: Ok(Vec::new()) }, w.now);
     w.lookups.clear();
     w.pump();
     let u = w.last_up();
