@@ -14,6 +14,7 @@
 //! | [`glossary`] | the words that code, metrics and pages share |
 //! | [`comparison`] | how segno differs from other proxies, hubs and stores |
 //! | [`promises`] | each promise, with the tests that hold it |
+//! | [`threats`] | who may try what, and what is promised then |
 //! | [`architecture`] | the first hour in the source |
 //! | [`contributing`] | the commands and the house rules |
 //! | [`coverage`] | what the tests do not run, and why |
@@ -32,6 +33,7 @@ macro_rules! page {
         #[doc = "[operating]: crate::docs::operating"]
         #[doc = "[promises]: crate::docs::promises"]
         #[doc = "[quick start]: crate::docs::quick_start"]
+        #[doc = "[threats]: crate::docs::threats"]
         #[doc = ""]
         // The examples need sockets. Without them they are shown, and not run.
         #[cfg_attr(any(not(doctest), feature = "net"), doc = include_str!(concat!("../docs/", $file)))]
@@ -47,6 +49,7 @@ page!(library, "library.md");
 page!(glossary, "glossary.md");
 page!(comparison, "comparison.md");
 page!(promises, "promises.md");
+page!(threats, "threats.md");
 page!(architecture, "ARCHITECTURE.md");
 page!(contributing, "CONTRIBUTING.md");
 page!(coverage, "coverage.md");

@@ -1,6 +1,6 @@
-//! Every file and function that the pages of promises and of coverage name exists.
+//! Every file and function that the pages of promises, of threats and of coverage name exists.
 //!
-//! In: `docs/promises.md`, `docs/coverage.md`. Out: a failure for each promise without a test that holds it, and for
+//! In: `docs/promises.md`, `docs/threats.md`, `docs/coverage.md`. Out: a failure for each promise without a test that holds it, and for
 //! each file or function that does not exist.
 //! Law: a function belongs to the file that the page names before it.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
@@ -29,7 +29,7 @@ fn missing(root: &Path, text: &str) -> Vec<String> {
     missing
 }
 
-/// The second cell of each row of a table.
+/// The last cell of each row of a table.
 fn holders(page: &str) -> Vec<&str> {
     let rows = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| promise |"));
     rows.map(|row| row.trim_end_matches('|').rsplit('|').next().unwrap()).collect()
@@ -38,12 +38,14 @@ fn holders(page: &str) -> Vec<&str> {
 #[test]
 fn every_promise_has_a_holder_and_every_holder_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let page = fs::read_to_string(root.join("docs/promises.md")).unwrap();
-    let holders = holders(&page);
-    assert!(holders.len() > 20, "{} rows were read", holders.len());
-    for holder in &holders {
-        assert!(!names(holder).is_empty(), "nothing holds it: {holder}");
-        assert_eq!(missing(root, holder), [""; 0]);
+    for page in ["docs/promises.md", "docs/threats.md"] {
+        let text = fs::read_to_string(root.join(page)).unwrap();
+        let holders = holders(&text);
+        assert!(holders.len() > 20, "{} rows were read in {page}", holders.len());
+        for holder in &holders {
+            assert!(!names(holder).is_empty(), "nothing holds it: {holder}");
+            assert_eq!(missing(root, holder), [""; 0], "{page}");
+        }
     }
 }
 
