@@ -184,11 +184,25 @@ fn a_restart_goes_on_where_the_last_process_was() {
         let asked = id(&tracker).map_or(0, |id| id.parse::<u64>().unwrap());
         assert_eq!(asked, life * 10);
         tracker.connected();
-        pass(&mut tracker, &events(asked.max(1)..=asked + 10), &mut client);
+        pass(&mut tracker, &events(asked + 1..=asked + 10), &mut client);
         let left = engine.shutdown(WAIT).unwrap();
         assert_eq!((left.cursors.len(), left.hung), (0, false));
     }
     assert_eq!(String::from_utf8(client).unwrap(), events(1..=50));
+}
+
+#[test]
+fn what_comes_with_the_id_of_the_last_process_is_forwarded_since_it_may_be_another_event() {
+    let store = Shared::new(10);
+    let mut client = Vec::new();
+    for body in [events(1..=3), "id: 3\nevent: done\ndata\n\n".to_owned()] {
+        let engine = engine(&store);
+        let mut tracker = engine.tracker(b"session", WAIT).unwrap();
+        tracker.connected();
+        pass(&mut tracker, &body, &mut client);
+        engine.shutdown(WAIT).unwrap();
+    }
+    assert_eq!(String::from_utf8(client).unwrap(), events(1..=3) + "id: 3\nevent: done\ndata\n\n");
 }
 
 #[test]

@@ -45,7 +45,6 @@
 //! Source: law 9 of `docs/ARCHITECTURE.md`.
 
 use super::gap::GapReason;
-use super::interner::Symbol;
 use super::limits::{Dedup, TrackContext};
 use super::log::Log;
 use super::logged::Kinds;
@@ -126,14 +125,6 @@ impl CatchUp {
             _ if cx.limits.dedup == Dedup::Off => judge_off(past, block),
             BlockId::None => (self.judge_without_id(past, block, own), Next::CatchingUp),
             BlockId::TooLong => (Verdict::Keep, Next::Live),
-            BlockId::Set(id) if own.end - own.start > cx.limits.held_bytes() as u64 => {
-                // It came in one read, and when it was received it may have come in parts.
-                match self.judge_large(past, cx, BlockId::Set(id), own) {
-                    Large::Repeat => self.repeat_large(past, cx.interner.lookup(id)),
-                    Large::New(Some(reason)) => (Verdict::KeepAfter(reason), Next::Live),
-                    Large::New(None) | Large::Unknown => (Verdict::Keep, Next::Live),
-                }
-            }
             BlockId::Set(id) => self.judge_with_id(past, cx, id, own),
         };
         self.discarding = false;
@@ -178,13 +169,13 @@ impl CatchUp {
             // A later line of the block gave it another id.
             return (DROP_AND_STATE, Next::Live);
         };
-        self.repeat_large(past, Some(symbol))
+        self.repeat_large(past, Sought::Id(symbol))
     }
 
     /// An event too large to be held was received before, as far as its id tells.
-    fn repeat_large(&mut self, past: &Past<'_>, id: Option<Symbol>) -> (Verdict, Next) {
+    fn repeat_large(&mut self, past: &Past<'_>, id: Sought) -> (Verdict, Next) {
         self.next = None;
-        self.began_again &= past.received.id != id;
+        self.began_again &= !matches!(id, Sought::Id(id) if past.received.id == Some(id));
         (DROP_BY_ID_ALONE, Next::CatchingUp)
     }
 
@@ -199,10 +190,12 @@ impl CatchUp {
             Sought::Id(id) => (past.received.id == Some(id), past.log.base() == Some(id)),
             Sought::Empty => (false, false),
         };
-        match past.find(cx.interner, sought, own, self.next.unwrap_or(0)) {
+        match past.find(cx.interner, sought, own.clone(), self.next.unwrap_or(0)) {
             Found::Same(number) => self.next = Some(number + 1),
             // What followed the last event that left is what the log begins with.
             Found::Left => self.next = is_base.then(|| past.log.first_number()),
+            // It came in one read here, and may have come in parts when it was received.
+            Found::Other if is_large_repeat(past, cx, sought, own) => return self.repeat_large(past, sought),
             Found::Other if !is_mark && matches!(sought, Sought::Id(_)) => return (RESTARTED, Next::Live),
             Found::Other | Found::Nowhere => return (judge_new(past, id), Next::Live),
         }
@@ -234,10 +227,17 @@ pub(super) fn judge_live(past: &Past<'_>, cx: &TrackContext<'_>, block: &Block<'
     let Some(id) = cx.interner.lookup(id).filter(|&id| past.log.known.window.contains(id)) else {
         return Verdict::Keep;
     };
-    match past.find(cx.interner, Sought::Id(id), own, 0) {
+    match past.find(cx.interner, Sought::Id(id), own.clone(), 0) {
         Found::Same(_) | Found::Left => DROP,
+        Found::Other if is_large_repeat(past, cx, Sought::Id(id), own) => DROP_BY_ID_ALONE,
         Found::Other | Found::Nowhere => Verdict::Keep,
     }
+}
+
+/// Whether a whole event is too large to be held, and one with its id was, too.
+fn is_large_repeat(past: &Past<'_>, cx: &TrackContext<'_>, sought: Sought, own: Range<u64>) -> bool {
+    let is_large = own.end - own.start > cx.limits.held_bytes() as u64;
+    matches!(sought, Sought::Id(id) if is_large && matches!(past.find_large(id, own), Found::Same(_) | Found::Left))
 }
 
 /// Judges a block of a stream that drops nothing.

@@ -83,7 +83,7 @@ pub(super) struct Ledger {
 impl Ledger {
     pub(super) fn new(limits: &TrackLimits) -> Self {
         Self {
-            log: Log::new(limits.window),
+            log: Log::new(limits.window, limits.held_bytes()),
             received: Mark::default(),
             delivered: Mark::default(),
             numbers: NumberRun::default(),

@@ -27,17 +27,17 @@
 //! 5. The bound of events takes only blocks that are acknowledged to their end. What a reader's socket has accepted may
 //!    still be on its way and get lost with the connection; it leaves for want of bytes alone.
 
+mod leaving;
+
 use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::budget::Budget;
-use super::digest::Digest;
 use super::front::first_field_in;
 use super::interner::{Interner, Symbol};
 use super::known::KnownIds;
 use super::logged::{Kinds, LoggedBlock};
 use super::ring::Ring;
-use super::window::Known;
 use crate::base::{Span, Tick, fetch};
 
 /// Ring bytes that every log gets, even when the budget is used up.
@@ -57,6 +57,8 @@ pub(super) struct Log {
     ring: Ring,
     /// What stays known of events when their bytes have left.
     pub(super) known: KnownIds,
+    /// Larger events are known by their ids alone once they have left.
+    held_bytes: u32,
     /// Blocks with ids that are held.
     with_ids: u32,
     /// The first block has lost bytes at its front: it is one around an oversize block.
@@ -80,11 +82,12 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// An empty log, of a stream that remembers so many of its last ids.
-    pub(super) fn new(window: usize) -> Self {
+    /// An empty log, of a stream that remembers so many of its last ids and holds events of at most `held` bytes.
+    pub(super) fn new(window: usize, held: usize) -> Self {
         Self {
             ring: Ring::default(),
             known: KnownIds::new(window),
+            held_bytes: u32::try_from(held).unwrap_or(u32::MAX),
             with_ids: 0,
             torn: false,
             whole: 0,
@@ -164,11 +167,6 @@ impl Log {
         self.ring.same(a, b)
     }
 
-    /// The digest of a held event.
-    pub(super) fn digest(&self, event: Range<u64>, interner: &Interner) -> Digest {
-        interner.digest(self.slices(event))
-    }
-
     /// Bytes on the heap, as they are charged to the budget.
     pub(super) fn memory(&self) -> usize {
         self.ring.capacity() + self.blocks.capacity() * size_of::<LoggedBlock>()
@@ -206,23 +204,6 @@ impl Log {
             Some(before) => Some(before.end()..end),
             None => (!self.torn).then(|| self.start()..end),
         }
-    }
-
-    /// The bytes by which the block with this number is known again; `None` when not all of them are held, or when they
-    /// were too many to be held.
-    pub(super) fn event(&self, number: u64) -> Option<Range<u64>> {
-        let is_large = self.logged(number)?.is(Kinds::LARGE);
-        self.range(number).filter(|_| !is_large).map(|range| self.event_in(range))
-    }
-
-    /// The bytes by which a block is known again, out of all its bytes: without its front, and without the LF of a last
-    /// CRLF, since a block may have ended at a CR whose LF came in the next read.
-    pub(super) fn event_in(&self, block: Range<u64>) -> Range<u64> {
-        let byte = |at| self.ring.byte(at);
-        let from = first_field_in(byte, block.clone());
-        let back = |n: u64| block.end.checked_sub(n).filter(|&at| at >= from).and_then(byte);
-        let is_crlf = back(1) == Some(b'\n') && back(2) == Some(b'\r');
-        from..block.end - u64::from(is_crlf)
     }
 
     /// Where the first field stands of a block that begins at `from` and has not ended.
@@ -499,7 +480,8 @@ impl Log {
         }
         budget.give(self.memory());
         self.known.release(interner);
-        *self = Self { known: std::mem::replace(&mut self.known, KnownIds::new(1)), ..Self::new(1) };
+        let known = std::mem::replace(&mut self.known, KnownIds::new(1));
+        *self = Self { known, ..Self::new(1, self.held_bytes as usize) };
     }
 
     /// Laws that hold between any two calls of the tracker. Checked in tests and debug builds.
@@ -550,35 +532,6 @@ impl Log {
         self.ring.forget(floor);
         self.torn |= floor > start && (self.is_open() || !self.blocks.is_empty());
         floor > start
-    }
-
-    /// The first block, which has this id, is about to leave.
-    #[inline]
-    fn note_left(&mut self, id: Symbol, interner: &Interner) {
-        let number = self.evicted;
-        self.with_ids -= 1;
-        let newer = self.with_ids as usize;
-        if self.known.awaits(number, newer) {
-            let digest = self.event(number).map_or(Digest::TOO_LARGE, |event| self.digest(event, interner));
-            self.known.note_left(id, number, newer, digest);
-        }
-    }
-
-    /// Upstream counts anew, and the next block is the first one that differs; this is its id. The first events of the
-    /// count before it came again, all the same, so they are also the first ones of the new count.
-    pub(super) fn begin_run(&mut self, id: Option<Symbol>, interner: &mut Interner) {
-        let digest_of = |id| {
-            let number = (self.evicted..self.next_number()).find(|n| self.logged(*n).is_some_and(|b| b.id == Some(id)));
-            let event = number.and_then(|number| self.event(number));
-            event.map_or(Digest::TOO_LARGE, |event| self.digest(event, interner))
-        };
-        let known: Vec<Known> = self.known.first.known().collect();
-        let same = known.iter().position(|known| Some(known.id) == id).unwrap_or(known.len());
-        let digest = |known: &Known| if known.digest == Digest::NONE { digest_of(known.id) } else { known.digest };
-        let kept = known[..same].iter().map(|known| Known { digest: digest(known), ..*known }).collect();
-        known[same..].iter().for_each(|known| interner.release_later(known.id));
-        let number = self.next_number();
-        self.known.first.begin_run(number, kept);
     }
 
     fn shrink(&mut self, goal: usize, budget: &mut Budget) -> usize {

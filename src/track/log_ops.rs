@@ -137,7 +137,7 @@ impl Run {
     fn new(setup: &Setup) -> Self {
         let ring = 512 << (setup.ring % 5);
         let mut run = Self {
-            log: Log::new(4),
+            log: Log::new(4, 1 << 20),
             model: Model::default(),
             interner: Interner::new(7, 1 + usize::from(setup.ids % 16)),
             budget: Budget::new(usize::from(setup.budget)),

@@ -10,6 +10,7 @@
 //! `SEGNO_SEED=n` runs one seed, `SEGNO_SEEDS=n` runs n seeds from there on, `SEGNO_STEPS=n` takes n steps in
 //! each. One seed is the same run bit for bit. A run that fails prints a shrunk script.
 
+mod bounds;
 mod client;
 mod disk;
 mod run;

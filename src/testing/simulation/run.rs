@@ -3,12 +3,12 @@
 //! In: actions. Out: a panic if a promise is broken; how many events reached clients.
 //! Law: one seed and one script give the same run.
 
+use super::bounds::{ABOVE, BUDGET, CONNECTIONS, STREAMS, config};
 use super::client::{Seen, Unframed};
 use super::disk::{Disk, Life, MODES, Mode};
 use super::script::{Action, Canary, What};
 use super::source::{Answer, GROUP, KINDS, Kind, Sequence};
 use crate::base::{Random, Span};
-use crate::config::{Config, Dedup, Limits, LingerFull, Persist, Route, Share, Upstream};
 use crate::machine::{Input, NotLookedUp};
 use crate::testing::wire::chunk;
 use crate::testing::world::{Dial, Said, World, world_from};
@@ -17,14 +17,6 @@ use std::collections::{HashMap, HashSet};
 /// Clients of a run. Those with the same owner are one principal.
 const CLIENTS: u64 = 6;
 const OWNERS: u64 = 4;
-
-/// How many bytes all logs may have together, and how many more each stream may add: its first ring, its records, one
-/// event that is on its way.
-const BUDGET: usize = 32 << 10;
-const ABOVE: usize = 16 << 10;
-
-const CONNECTIONS: usize = 60;
-const STREAMS: usize = 14;
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n";
 
@@ -557,48 +549,4 @@ impl Run {
 
 fn framed(chunked: bool, text: &str) -> String {
     if chunked { chunk(text) } else { text.to_owned() }
-}
-
-/// Random bounds, all of them small.
-fn config(random: &mut Random, canary: Option<Canary>) -> Config {
-    let route = |random: &mut Random, kind: Kind| {
-        let mut route = Route::new(Upstream::parse("http://up:9000").unwrap_or_else(|e| panic!("{e}")));
-        route.name = format!("k{}", kind.number());
-        route.path = format!("/k{}/", kind.number());
-        route.replay_events = [4, 16, 256][random.below(3) as usize];
-        route.replay_bytes = [4 << 10, 16 << 10, 64 << 10][random.below(3) as usize];
-        route.max_event_bytes = route.replay_bytes / 2;
-        if kind == Kind::Grouped {
-            (route.replay_events, route.replay_age) = (256, Span::from_secs(86_400));
-        }
-        route.window = 1 + random.below(48) as usize;
-        route.linger = Span::from_secs([0, 5, 30][random.below(3) as usize]);
-        route.linger_full = if random.below(3) == 0 { LingerFull::Evict } else { LingerFull::Pause };
-        route.share = if random.below(4) == 0 { Share::Principal } else { Share::Off };
-        route.upstream_idle = Some(Span::from_secs(20));
-        route.heal_for = Span::from_secs([5, 60][random.below(2) as usize]);
-        if canary == Some(Canary::NoDedup) {
-            route.dedup = Dedup::Off;
-        }
-        if canary == Some(Canary::FatLogs) {
-            (route.replay_events, route.replay_bytes, route.max_event_bytes) = (100_000, 1 << 20, 512 << 10);
-        }
-        if canary == Some(Canary::OnePrincipal) {
-            // All requests have the same host.
-            route.principal = vec!["Host".to_owned()];
-            route.share = Share::Principal;
-        }
-        if canary == Some(Canary::GuessedIds) {
-            route.principal = vec!["Host".to_owned()];
-            route.share = Share::Off;
-        }
-        route
-    };
-    let routes: Vec<Route> = KINDS.iter().map(|kind| route(random, *kind)).collect();
-    let log_budget = if canary == Some(Canary::FatLogs) { 64 << 20 } else { BUDGET };
-    let streams = STREAMS - random.below(12) as usize;
-    let sessions = 2 + random.below(12) as usize;
-    let limits = Limits { streams, sessions, connections: CONNECTIONS, log_budget, ..Limits::default() };
-    let persist = Persist { durable: random.below(2) == 0, ..Persist::default() };
-    Config { routes: routes.into(), limits, persist, ..Config::default() }
 }
