@@ -24,7 +24,7 @@ pub use random::Random;
 pub use shown::{LEFT_OUT, shown};
 pub use slab::{Place, Slab};
 pub(crate) use steps::step;
-#[cfg(test)]
+#[cfg(all(test, feature = "net"))]
 pub(crate) use steps::steps;
 pub use time::{Rough, Span, Tick};
 #[cfg(feature = "net")]

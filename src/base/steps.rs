@@ -16,7 +16,7 @@ pub(crate) fn step() {
 }
 
 /// Steps that this thread has taken so far.
-#[cfg(test)]
+#[cfg(all(test, feature = "net"))]
 pub(crate) fn steps() -> u64 {
     TAKEN.get()
 }

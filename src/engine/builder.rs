@@ -10,7 +10,9 @@ use super::running::{Engine, StopWhenDropped};
 use crate::base::Span;
 use crate::clock::Clock;
 use crate::config::{Config, Limits, StoreConfig};
-use crate::journal::{Journal, Level};
+use crate::journal::Journal;
+#[cfg(feature = "redb")]
+use crate::journal::Level;
 use crate::machine::RECORDS_PER_SESSION;
 use crate::metrics::Metrics;
 use crate::persist::{Opener, PersistConfig, Persister, WorkerConfig};
@@ -157,6 +159,7 @@ fn most_records(limits: &Limits, trackers: usize) -> u64 {
 
 /// The key of the store that the configuration names, which can be read before the store is open, and while another
 /// process has it. `None`: the open store will tell.
+#[cfg_attr(not(feature = "redb"), expect(unused_variables, reason = "a store in memory has nothing to say"))]
 fn known_key(config: &Config, journal: &mut Journal) -> Result<Option<u128>, StartError> {
     match &config.store {
         StoreConfig::Memory => Ok(Some(secret())),

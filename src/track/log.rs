@@ -112,6 +112,7 @@ impl Log {
         self.delivered
     }
 
+    #[cfg(feature = "fuzzing")]
     pub(super) fn acknowledged(&self) -> u64 {
         self.acknowledged
     }
