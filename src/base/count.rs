@@ -50,6 +50,8 @@ counts! {
     Loops = "loops_total",
     /// Requests refused because all streams were taken.
     StreamsRefused = "streams_refused_total",
+    /// Requests that came slowly, refused because `buffer_budget` was used up.
+    RequestsCrowdedOut = "requests_crowded_out_total",
     /// Event streams that found no place in their session, and passed through untracked.
     StreamsUntracked = "streams_untracked_total",
     /// Event streams that nobody read, dropped because no client came back in time or `linger_bytes` was reached.

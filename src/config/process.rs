@@ -117,9 +117,13 @@ pub struct Limits {
     /// Sockets at once, clients' and upstreams' together. Default 250,000: both sides of every stream, and room for
     /// ordinary requests. If the system's limit on open files is lower, that limit rules.
     pub connections: usize,
-    /// Bytes of one message head, request or answer. Default 64 KiB. More allows larger cookies. The worst case in
-    /// memory is this size times the connections with an unfinished head.
+    /// Bytes of one message head, request or answer. Default 64 KiB. More allows larger cookies.
     pub header_bytes: usize,
+    /// Bytes that connections hold beside the logs, together: unfinished heads, bodies on their way, bodies that are
+    /// held back. Default 64 MiB. Above three quarters of it, bodies are read in small parts as their receivers take
+    /// them. Where it is used up, the request that has been coming in for longest is answered 503. More keeps many
+    /// slow clients at full speed.
+    pub buffer_budget: usize,
     /// Bytes of all logs together. Default 256 MiB. More replays further back over many streams. Under load this is
     /// nearly all the memory that segno uses.
     pub log_budget: usize,
@@ -135,6 +139,7 @@ impl Default for Limits {
             lingering_per_address: 10_000,
             connections: 250_000,
             header_bytes: 64 << 10,
+            buffer_budget: 64 << 20,
             log_budget: 256 << 20,
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! In: bytes that came, bytes that are to be sent. Out: the same bytes, until they are used or the socket takes them.
 //! Laws: an idle connection holds no buffer; what is held is bounded by the head limit on the way in and by
-//! [`HIGH_WATER`] and one read on the way out.
+//! [`HIGH_WATER`] and one read on the way out; all connections together keep to `buffer_budget`, but for small parts.
 
 use super::keys::{ExchangeKey, Seat, Timer};
 use crate::base::Tick;
@@ -35,6 +35,12 @@ pub(super) struct Conn {
     /// The shell was told not to read the connection, and will be told when it may.
     pub(super) paused: bool,
     pub(super) flush_queued: bool,
+    /// What it holds is to be recounted.
+    pub(super) touched: bool,
+    /// Bytes that it held when they were counted last.
+    pub(super) charged: u32,
+    /// By what it is found among those that wait for their sender; 0: it does not.
+    pub(super) waits_since: u32,
 }
 
 /// Who is at the other end.
@@ -104,6 +110,9 @@ impl Conn {
             deadline: Tick::NEVER,
             paused: false,
             flush_queued: false,
+            touched: false,
+            charged: 0,
+            waits_since: 0,
         }
     }
 
@@ -157,6 +166,11 @@ impl Conn {
             && self.out.len() < HIGH_WATER
     }
 
+    /// Bytes of memory that its buffers take.
+    pub(super) fn held(&self) -> u32 {
+        u32::try_from(self.input.capacity() + self.out.capacity()).unwrap_or(u32::MAX)
+    }
+
     /// Where the input's first head lies, once it is whole.
     pub(super) fn find_head(&mut self) -> Option<Range<usize>> {
         let mut finder = self.finder.take().unwrap_or_default();
@@ -202,6 +216,10 @@ impl Out {
 
     pub(super) fn pending(&self) -> &[u8] {
         self.0.as_ref().map_or(&[], |p| &p.bytes[p.sent..])
+    }
+
+    fn capacity(&self) -> usize {
+        self.0.as_ref().map_or(0, |p| p.bytes.capacity())
     }
 
     pub(super) fn is_empty(&self) -> bool {

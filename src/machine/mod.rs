@@ -88,6 +88,7 @@
 //! `on_*` are the reactions within.
 
 mod book;
+mod buffers;
 mod conn;
 mod cx;
 mod deadlines;
@@ -162,7 +163,7 @@ impl Machine {
     pub fn new(config: Arc<Config>, seed: u64, secret: u128, now: Tick) -> Self {
         let limits = &config.limits;
         Self {
-            conns: Conns::new(limits.connections, config.routes.len()),
+            conns: Conns::new(limits, config.routes.len()),
             exchanges: Table::new(limits.streams),
             index: Index::default(),
             book: Book::new(limits.sessions),
@@ -208,6 +209,7 @@ impl Machine {
         if !self.cx.after.is_empty() {
             self.finish();
         }
+        self.settle_buffers();
         #[cfg(test)]
         {
             self.most_steps = self.most_steps.max(crate::base::steps() - before);
@@ -293,6 +295,11 @@ impl Machine {
     /// Bytes that all logs hold, in the measure of `log_budget`.
     pub fn log_bytes(&self) -> usize {
         self.cx.budget.used()
+    }
+
+    /// Bytes that connections hold beside the logs, in the measure of `buffer_budget`.
+    pub fn buffer_bytes(&self) -> usize {
+        self.conns.buffers.used()
     }
 
     /// Bytes that streams, sessions and event ids hold beside the logs, about.

@@ -5,11 +5,13 @@
 //! Laws: a connection in the pool carries nothing and has a timer; of the idle ones the latest used is taken first; a
 //! request that must not be sent twice travels only on a connection that upstream has hardly had time to close.
 
+use super::buffers::Buffers;
 use super::conn::{Conn, UpstreamState};
 use super::cx::Cx;
 use super::io::{Close, Output};
 use super::keys::{ConnKey, ConnMark, Timer};
 use crate::base::{Span, Table, Tick};
+use crate::config::Limits;
 
 /// How long an idle connection to upstream is kept. Node's servers close theirs after 5 s, the shortest of the
 /// common ones.
@@ -24,13 +26,15 @@ const POOL_SIZE: usize = 64;
 /// All connections of one reactor.
 pub(super) struct Conns {
     table: Table<Conn, ConnMark>,
+    pub(super) buffers: Buffers,
     /// Idle connections to upstream by route, the latest used last.
     idle: Box<[Vec<ConnKey>]>,
 }
 
 impl Conns {
-    pub(super) fn new(capacity: usize, routes: usize) -> Self {
-        Self { table: Table::new(capacity), idle: vec![Vec::new(); routes].into() }
+    pub(super) fn new(limits: &Limits, routes: usize) -> Self {
+        let buffers = Buffers::new(limits.buffer_budget);
+        Self { table: Table::new(limits.connections), buffers, idle: vec![Vec::new(); routes].into() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -50,15 +54,36 @@ impl Conns {
         self.table.get(conn)
     }
 
+    /// The connection, to be changed. What it holds is recounted behind the input.
     #[inline]
     pub(super) fn get_mut(&mut self, conn: ConnKey) -> Option<&mut Conn> {
-        self.table.get_mut(conn)
+        let c = self.table.get_mut(conn)?;
+        if !std::mem::replace(&mut c.touched, true) {
+            self.buffers.touch(conn);
+        }
+        Some(c)
     }
 
-    /// # Errors
-    /// Hands the connection back when all places are taken.
-    pub(super) fn insert(&mut self, conn: Conn) -> Result<ConnKey, Conn> {
-        self.table.insert(conn)
+    /// Recounts what a connection holds. `waits`: it waits for the rest of what its client sends.
+    #[inline]
+    pub(super) fn recount(&mut self, conn: ConnKey, waits: bool) {
+        let Some(c) = self.table.get_mut(conn) else { return };
+        c.touched = false;
+        let held = c.held();
+        if held != c.charged {
+            self.buffers.recount(c.charged, held);
+            c.charged = held;
+        }
+        match (waits, c.waits_since) {
+            (true, 0) => c.waits_since = self.buffers.wait(conn),
+            (false, 1..) => self.buffers.wait_no_more(std::mem::take(&mut c.waits_since)),
+            _ => {}
+        }
+    }
+
+    /// Gives a connection its place; `None` when all are taken.
+    pub(super) fn insert(&mut self, conn: Conn) -> Option<ConnKey> {
+        self.table.insert(conn).ok()
     }
 
     /// Removes a connection whose socket the shell has closed already.
@@ -67,6 +92,8 @@ impl Conns {
         if let Some(timer) = c.timer {
             cx.wheel.cancel(timer);
         }
+        self.buffers.recount(c.charged, 0);
+        self.buffers.wait_no_more(c.waits_since);
         Some(c)
     }
 
@@ -86,7 +113,7 @@ impl Conns {
 
     /// Leaves bytes in a connection's input.
     pub(super) fn keep_input(&mut self, conn: ConnKey, rest: &[u8]) {
-        if let Some(c) = self.table.get_mut(conn) {
+        if let Some(c) = self.get_mut(conn) {
             c.input = rest.to_vec();
         }
     }
@@ -149,18 +176,21 @@ impl Conns {
     /// A connection to upstream has done its work: keeps it for the next request, or closes it. `whole`: upstream was
     /// sent the whole request, and has answered it.
     pub(super) fn recycle(&mut self, cx: &mut Cx, conn: ConnKey, whole: bool) {
-        let Some(c) = self.table.get_mut(conn) else { return };
+        let Some(c) = self.get_mut(conn) else { return };
         c.exchange = None;
         let clean = c.input.is_empty() && c.out.is_empty();
         let Some(u) = c.upstream_mut() else { return };
-        let idle = &mut self.idle[u.route as usize];
-        if !whole || !u.keep_alive || !clean || idle.len() >= POOL_SIZE || cx.draining {
+        let (route, stays) = (u.route as usize, whole && u.keep_alive && clean && !cx.draining);
+        if !stays || self.idle[route].len() >= POOL_SIZE {
             return self.close(cx, conn, Close::Finish);
         }
-        u.state = UpstreamState::Idle;
-        u.since = cx.now;
-        idle.push(conn);
-        c.out.release();
+        self.idle[route].push(conn);
+        if let Some(c) = self.get_mut(conn) {
+            c.out.release();
+            if let Some(u) = c.upstream_mut() {
+                (u.state, u.since) = (UpstreamState::Idle, cx.now);
+            }
+        }
         let until = cx.now + POOL_IDLE;
         self.set_deadline(cx, conn, until);
         self.read_again(cx, conn);

@@ -3,7 +3,9 @@
 //! In: a connection, its exchange, and what waits on the other side. Out: a number of bytes, or which bytes to read
 //! next.
 //! Laws: a client is read no faster than upstream takes its request body; upstream is read no faster than the log or
-//! the client takes the answer. If there will never be more room than there is now, then any room is enough.
+//! the client takes the answer. If there will never be more room than there is now, then any room is enough. While
+//! `buffer_budget` is nearly used up, a side is read for only when it has taken everything, and then a little; so
+//! everything goes on.
 
 use super::conn::{ClientState, Conn, HIGH_WATER, Peer, UpstreamState};
 use super::cx::Cx;
@@ -14,6 +16,13 @@ use super::pool::Conns;
 
 /// Bytes of a next request that are taken in while one is being served.
 const PIPELINE: usize = 4 << 10;
+
+/// Bytes that are read at a time for a side that has taken everything, while connections hold nearly all of
+/// `buffer_budget`.
+const LITTLE: usize = 4 << 10;
+
+/// The same for a client's head, which nearly always fits into this.
+const LITTLE_HEAD: usize = 16 << 10;
 
 /// Upstream is not read again while a log has less room than this, so that each read is worth its system call.
 const LOW_ROOM: usize = 4 << 10;
@@ -38,12 +47,12 @@ pub(super) fn room(cx: &Cx, conns: &Conns, c: &Conn, x: Option<&Exchange>) -> us
 
 fn client_room(cx: &Cx, conns: &Conns, c: &Conn, state: ClientState, x: Option<&Exchange>) -> usize {
     match state {
-        ClientState::Head => cx.config.limits.header_bytes.saturating_sub(c.input.len()),
+        ClientState::Head => head_room(cx, conns, c, LITTLE_HEAD),
         ClientState::Busy if c.body.is_done() => PIPELINE.saturating_sub(c.input.len()),
         ClientState::Busy => {
             let held = x.filter(|x| x.is_held()).map(|_| HeldRequest::room(c.input.len()));
-            match c.input.is_empty() && upstream_takes(conns, x) {
-                true => HIGH_WATER,
+            match c.input.is_empty() {
+                true => body_room(conns, x).max(held.unwrap_or(0)),
                 false => held.unwrap_or(0),
             }
         }
@@ -51,10 +60,30 @@ fn client_room(cx: &Cx, conns: &Conns, c: &Conn, state: ClientState, x: Option<&
     }
 }
 
+/// How much may be read of a head, and of what comes with it. `little`: the most while buffers are tight.
+fn head_room(cx: &Cx, conns: &Conns, c: &Conn, little: usize) -> usize {
+    let room = cx.config.limits.header_bytes.saturating_sub(c.input.len());
+    if conns.buffers.are_tight() { room.min(little) } else { room }
+}
+
 /// Whether upstream takes more of a request's body.
 pub(super) fn upstream_takes(conns: &Conns, x: Option<&Exchange>) -> bool {
-    let upstream = x.and_then(|x| x.phase.upstream());
-    upstream.and_then(|u| conns.get(u)).is_some_and(Conn::takes_more)
+    body_room(conns, x) > 0
+}
+
+/// How much of a request's body upstream takes.
+fn body_room(conns: &Conns, x: Option<&Exchange>) -> usize {
+    let upstream = x.and_then(|x| x.phase.upstream()).and_then(|u| conns.get(u));
+    upstream.filter(|u| u.takes_more()).map_or(0, |u| side_room(conns, u))
+}
+
+/// How much may be read for a side that still has what is in its `out` to take.
+fn side_room(conns: &Conns, to: &Conn) -> usize {
+    match conns.buffers.are_tight() {
+        true if to.out.is_empty() => LITTLE,
+        false if to.out.len() < HIGH_WATER => HIGH_WATER,
+        _ => 0,
+    }
 }
 
 fn upstream_room(cx: &Cx, conns: &Conns, c: &Conn, state: UpstreamState, x: Option<&Exchange>) -> usize {
@@ -63,7 +92,7 @@ fn upstream_room(cx: &Cx, conns: &Conns, c: &Conn, state: UpstreamState, x: Opti
         (UpstreamState::Idle, _) | (_, None) => 1,
         // Interim answers go to the client, and no faster than it takes them.
         (UpstreamState::Head, Some(x)) if x.stream().is_none() && answer_room(cx, conns, x) == 0 => 0,
-        (UpstreamState::Head, _) => cx.config.limits.header_bytes.saturating_sub(c.input.len()),
+        (UpstreamState::Head, _) => head_room(cx, conns, c, LITTLE),
         (UpstreamState::Body, _) if !c.input.is_empty() => 0,
         (UpstreamState::Body, Some(x)) => match answer_room(cx, conns, x) {
             // Other streams have used up the budget, and the readers of this stream have taken everything, so they will
@@ -81,8 +110,8 @@ fn answer_room(cx: &Cx, conns: &Conns, x: &Exchange) -> usize {
         // Several clients wait for one head; interim ones are passed on to none of them.
         None if x.readers().len() > 1 => HIGH_WATER,
         None => match x.client().and_then(|client| conns.get(client)) {
-            Some(client) if client.out.len() < HIGH_WATER => HIGH_WATER,
-            _ => 0,
+            Some(client) => side_room(conns, client),
+            None => 0,
         },
     }
 }
@@ -114,7 +143,7 @@ impl Exchange {
     /// Whether there is room enough to be worth a read.
     fn has_room(&self, cx: &Cx, conns: &Conns) -> bool {
         let Some(stream) = self.stream() else {
-            return self.client().and_then(|k| conns.get(k)).is_some_and(|client| client.out.len() < HIGH_WATER);
+            return self.client().and_then(|k| conns.get(k)).is_some_and(|client| side_room(conns, client) > 0);
         };
         let limits = &cx.limits[self.route()];
         let room = stream.tracker.room(limits, &cx.budget);

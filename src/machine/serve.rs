@@ -26,13 +26,13 @@ impl Conns {
         }
         let client = Client { address, state: ClientState::Head, seat: 0 };
         match self.insert(Conn::new(Peer::Client(client))) {
-            Ok(conn) => {
+            Some(conn) => {
                 cx.counts.one(Count::ConnectionsAccepted);
                 cx.outputs.push_back(Output::Adopt { conn });
                 let until = cx.now + cx.head_timeout;
                 self.set_deadline(cx, conn, until);
             }
-            Err(_) => {
+            None => {
                 cx.counts.one(Count::ConnectionsRefused);
                 cx.notice(Notice::Full { what: "connection" });
                 cx.outputs.push_back(Output::Refuse);

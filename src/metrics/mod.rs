@@ -21,6 +21,8 @@ pub enum Gauge {
     Sessions,
     /// Event streams, those that linger included.
     Streams,
+    /// Bytes that connections hold beside the logs.
+    BufferBytes,
     /// Bytes that all logs hold.
     LogBytes,
     /// Bytes that streams and sessions hold beside their logs: positions, windows, ids.
@@ -43,6 +45,7 @@ impl Gauge {
         Self::Exchanges,
         Self::Sessions,
         Self::Streams,
+        Self::BufferBytes,
         Self::LogBytes,
         Self::StreamBytes,
         Self::InternHits,
@@ -58,6 +61,7 @@ impl Gauge {
             Self::Exchanges => "Requests being served, event streams among them.",
             Self::Sessions => "Sessions that segno remembers.",
             Self::Streams => "Event streams, those that linger included.",
+            Self::BufferBytes => "Bytes that connections hold beside the logs.",
             Self::LogBytes => "Bytes that all logs hold.",
             Self::StreamBytes => "Bytes that streams and sessions hold beside their logs.",
             Self::InternHits => "Times that an event id was known when segno interned it.",
@@ -74,6 +78,7 @@ impl Gauge {
             Self::Exchanges => "exchanges",
             Self::Sessions => "sessions",
             Self::Streams => "streams",
+            Self::BufferBytes => "buffer_bytes",
             Self::LogBytes => "log_bytes",
             Self::StreamBytes => "stream_bytes",
             Self::InternHits => "string_intern_hits",

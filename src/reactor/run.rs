@@ -188,6 +188,7 @@ impl Reactor {
         metrics.set(Gauge::Exchanges, machine.exchanges() as u64);
         metrics.set(Gauge::Sessions, machine.sessions() as u64);
         metrics.set(Gauge::Streams, machine.streams() as u64);
+        metrics.set(Gauge::BufferBytes, machine.buffer_bytes() as u64);
         metrics.set(Gauge::LogBytes, machine.log_bytes() as u64);
         metrics.set(Gauge::StreamBytes, machine.stream_bytes() as u64);
         let (hits, misses) = machine.interned();

@@ -136,7 +136,10 @@ fn config(setup: &Setup) -> Config {
         limits.streams = 1 + usize::from(setup.streams % 8);
         limits.sessions = 1 + usize::from(setup.streams / 8 % 8);
         limits.streams_per_session = 1 + usize::from(setup.streams / 64);
+        limits.lingering_per_principal = 1 + usize::from(setup.connections / 16);
+        limits.lingering_per_address = 1 + usize::from(setup.connections / 32);
         route.replay_bytes = 1_024 << (setup.replay_bytes % 4);
+        limits.buffer_budget = if setup.streams & 32 == 0 { 64 << 10 } else { 64 << 20 };
         limits.log_budget = route.replay_bytes + usize::from(setup.budget);
         route.replay_events = 1 + usize::from(setup.replay_events % 40);
         route.max_event_bytes = (32 + usize::from(setup.max_event) * 4).min(route.replay_bytes / 2);

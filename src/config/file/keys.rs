@@ -84,6 +84,7 @@ pub(super) const LIMITS: &[Limit] = limits! {
     lingering_per_address: value::count,
     connections: value::count,
     header_bytes: value::size,
+    buffer_budget: value::size,
     log_budget: value::size,
 };
 

@@ -12,7 +12,8 @@
 //! 4. Everything that waits has a timer; so does a full socket.
 //! 5. Upstream is only left unread where a full socket, or the bound of a detached stream, explains it.
 //! 6. The list of streams that nobody reads holds these and no others; each place kept in a session is a request's.
-//! 7. Marks are in order: start <= delivered <= whole <= end of the log, and delivered <= received.
+//! 7. What connections hold is counted, and so are those that wait for their sender.
+//! 8. Marks are in order: start <= delivered <= whole <= end of the log, and delivered <= received.
 
 use crate::machine::Machine;
 use crate::machine::conn::{ClientState, Conn, Peer, UpstreamState};
@@ -22,6 +23,11 @@ use crate::machine::keys::ConnKey;
 use crate::machine::keys::ExchangeKey;
 #[cfg(any(test, feature = "fuzzing"))]
 use crate::machine::{conn::HIGH_WATER, exchange::Phase};
+
+/// What a connection may hold beyond its share of `buffer_budget`: a small part of a body, and what segno says by
+/// itself.
+#[cfg(any(test, feature = "fuzzing"))]
+const PART: usize = 16 << 10;
 
 /// Exchanges and connections up to which a debug build checks everything after each input.
 #[cfg(debug_assertions)]
@@ -46,6 +52,10 @@ impl Machine {
         for (_, c) in self.conns.iter() {
             self.check_conn(c);
         }
+        let held: usize = self.conns.iter().map(|(_, c)| c.charged as usize).sum();
+        assert_eq!(self.buffer_bytes(), held, "what all connections hold");
+        let waiting = self.conns.iter().filter(|(_, c)| c.waits_since > 0).count();
+        assert_eq!(self.conns.buffers.waiting(), waiting, "who waits for its sender");
         let detached = self.exchanges.iter().filter(|(_, x)| x.is_detached()).count();
         assert_eq!(self.book.unread.len(), detached, "streams that nobody reads");
         let reserving = self.exchanges.iter().filter(|(_, x)| x.reserves).count();
@@ -68,6 +78,7 @@ impl Machine {
     }
 
     fn check_conn(&self, c: &Conn) {
+        assert_eq!(c.charged, c.held(), "what {:?} holds", c.peer);
         match &c.peer {
             Peer::Upstream(u) if u.state == UpstreamState::Idle => {
                 assert!(c.timer.is_some() && c.exchange.is_none() && c.out.is_empty(), "an idle connection with work");
@@ -134,6 +145,8 @@ impl Machine {
             assert!(c.input.len() <= most, "{} bytes of input", c.input.len());
             assert!(c.out.len() <= HIGH_WATER + slack, "{} bytes to send", c.out.len());
         }
+        let most = limits.buffer_budget + self.connections() * PART;
+        assert!(self.buffer_bytes() <= most, "{} bytes in buffers, {most} may be", self.buffer_bytes());
         // The ring, and notes on blocks, whose list doubles.
         let per_stream = 4 * route.replay_bytes + (4 << 10) + slack;
         let most = limits.log_budget + self.exchanges() * per_stream;
@@ -143,7 +156,7 @@ impl Machine {
     /// Nothing is left: no connection, exchange, session, log byte, event id or timer.
     pub(crate) fn check_empty(&self) {
         assert_eq!((self.connections(), self.exchanges()), (0, 0));
-        assert_eq!((self.log_bytes(), self.cx.interner.live()), (0, 0));
+        assert_eq!((self.log_bytes(), self.buffer_bytes(), self.cx.interner.live()), (0, 0, 0));
         assert_eq!((self.sessions(), self.streams()), (0, 0));
         assert_eq!(self.conns.pooled(), 0);
         assert_eq!(self.poll_timeout(), None);

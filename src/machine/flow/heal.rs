@@ -147,13 +147,13 @@ impl Machine {
         let mut c = Conn::new(Peer::Upstream(upstream));
         c.exchange = Some(key);
         match conns.insert(c) {
-            Ok(conn) => {
+            Some(conn) => {
                 x.phase = Phase::Connecting { wait, conn };
                 cx.outputs.push_back(Output::Connect { conn, route });
                 let until = cx.now + cx.route(route).connect_timeout;
                 conns.set_deadline(cx, conn, until);
             }
-            Err(_) => {
+            None => {
                 cx.notice(Notice::Full { what: "connection" });
                 // Do not answer here: the next pipelined request would be read in the middle of this reaction.
                 x.phase = Phase::Waiting { wait, at: cx.now + wait.without_place(cx.random.next()) };

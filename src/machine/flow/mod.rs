@@ -8,8 +8,9 @@
 //!
 //! In the order in which a request travels: `client` reads it, `resume` finds whose log it belongs to, `heal` asks
 //! upstream, `upstream` reads the answer, `send` hands it to sockets, `end` ends it, `timers` sees to what takes too
-//! long, and `places` to what is short.
+//! long, `places` and `buffers` to what is short.
 
+mod buffers;
 #[cfg(any(test, feature = "fuzzing", debug_assertions))]
 mod check;
 mod client;

@@ -5,6 +5,7 @@
 mod asking;
 mod bodies;
 mod bounds;
+mod buffers;
 mod chaos;
 mod corners;
 mod delivered;

@@ -11,6 +11,8 @@ use crate::config::{Config, Dedup, Limits, LingerFull, Persist, Route, Share, Up
 /// event that is on its way.
 pub(super) const BUDGET: usize = 32 << 10;
 pub(super) const ABOVE: usize = 16 << 10;
+/// The same for what connections hold.
+pub(super) const BUFFERS: usize = 64 << 10;
 
 pub(super) const CONNECTIONS: usize = 60;
 pub(super) const STREAMS: usize = 14;
@@ -54,7 +56,19 @@ pub(super) fn config(random: &mut Random, canary: Option<Canary>) -> Config {
     let log_budget = if canary == Some(Canary::FatLogs) { 64 << 20 } else { BUDGET };
     let streams = STREAMS - random.below(12) as usize;
     let sessions = 2 + random.below(12) as usize;
-    let limits = Limits { streams, sessions, connections: CONNECTIONS, log_budget, ..Limits::default() };
+    let mut few = || if random.below(2) == 0 { 1 + random.below(3) as usize } else { STREAMS };
+    let (streams_per_session, lingering_per_principal, lingering_per_address) = (few(), few(), few());
+    let limits = Limits {
+        streams,
+        sessions,
+        streams_per_session,
+        lingering_per_principal,
+        lingering_per_address,
+        connections: CONNECTIONS,
+        buffer_budget: BUFFERS,
+        log_budget,
+        ..Limits::default()
+    };
     let persist = Persist { durable: random.below(2) == 0, ..Persist::default() };
     Config { routes: routes.into(), limits, persist, ..Config::default() }
 }

@@ -3,7 +3,7 @@
 //! In: actions. Out: a panic if a promise is broken; how many events reached clients.
 //! Law: one seed and one script give the same run.
 
-use super::bounds::{ABOVE, BUDGET, CONNECTIONS, STREAMS, config};
+use super::bounds::{ABOVE, BUDGET, BUFFERS, CONNECTIONS, STREAMS, config};
 use super::client::{Seen, Unframed};
 use super::disk::{Disk, Life, MODES, Mode};
 use super::script::{Action, Canary, What};
@@ -152,6 +152,9 @@ impl Run {
         let m = &self.w.machine;
         let bound = BUDGET + m.exchanges() * ABOVE;
         assert!(m.log_bytes() <= bound, "{} bytes in logs, {bound} may be", m.log_bytes());
+        let bound = BUFFERS + m.connections() * ABOVE;
+        assert!(m.buffer_bytes() <= bound, "{} bytes in buffers, {bound} may be", m.buffer_bytes());
+        assert!(m.sessions() <= STREAMS && m.exchanges() <= STREAMS, "{} {}", m.sessions(), m.exchanges());
         assert!(m.connections() <= CONNECTIONS && m.streams() <= STREAMS, "{} {}", m.connections(), m.streams());
     }
 

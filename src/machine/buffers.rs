@@ -1,0 +1,80 @@
+//! What connections hold beside the logs: input that is not used yet, and bytes on their way out.
+//!
+//! In: connections whose buffers may have changed. Out: how many bytes all of them hold; whether they are tight; the
+//! connection to give way, if they hold too much.
+//! Laws: an input is followed by a recount of what it touched, so the count is exact between two inputs; of those that
+//! wait for their sender, the one that has waited longest gives way first.
+
+use super::keys::ConnKey;
+use crate::track::Budget;
+use std::collections::BTreeMap;
+
+/// The capacity that the list of touched connections keeps.
+const KEPT: usize = 64;
+
+/// The bytes of all connections.
+pub(super) struct Buffers {
+    budget: Budget,
+    /// Connections to recount.
+    touched: Vec<ConnKey>,
+    /// Connections with a part of a head, or of a body that is held back, by when that began.
+    waiting: BTreeMap<u32, ConnKey>,
+    begun: u32,
+}
+
+impl Buffers {
+    pub(super) fn new(budget: usize) -> Self {
+        Self { budget: Budget::new(budget), touched: Vec::new(), waiting: BTreeMap::new(), begun: 0 }
+    }
+
+    pub(super) fn used(&self) -> usize {
+        self.budget.used()
+    }
+
+    /// Whether so much is held that answers and bodies are read in small parts only. The rest is left to heads.
+    pub(super) fn are_tight(&self) -> bool {
+        self.budget.used() > self.budget.limit() / 4 * 3
+    }
+
+    pub(super) fn touch(&mut self, conn: ConnKey) {
+        self.touched.push(conn);
+    }
+
+    pub(super) fn next_touched(&mut self) -> Option<ConnKey> {
+        let next = self.touched.pop();
+        if next.is_none() {
+            self.touched.shrink_to(KEPT);
+        }
+        next
+    }
+
+    /// A connection that held `charged` bytes holds `now`.
+    pub(super) fn recount(&mut self, charged: u32, now: u32) {
+        self.budget.give(charged as usize);
+        self.budget.force_take(now as usize);
+    }
+
+    /// A connection begins to wait for its sender. Returns by what it is found; not 0.
+    pub(super) fn wait(&mut self, conn: ConnKey) -> u32 {
+        self.begun = self.begun.wrapping_add(1).max(1);
+        self.waiting.insert(self.begun, conn);
+        self.begun
+    }
+
+    pub(super) fn wait_no_more(&mut self, since: u32) {
+        self.waiting.remove(&since);
+    }
+
+    /// If too much is held, the connection that has waited for its sender for longest.
+    pub(super) fn gives_way(&mut self) -> Option<ConnKey> {
+        if !self.budget.is_over() {
+            return None;
+        }
+        self.waiting.first_key_value().map(|(_, conn)| *conn)
+    }
+
+    #[cfg(any(test, feature = "fuzzing", debug_assertions))]
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+}
