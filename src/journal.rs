@@ -2,7 +2,7 @@
 //!
 //! In: what to say, from any thread. Out: lines through `tracing`, written by the journal's own thread.
 //! Laws: saying never waits, takes no lock and formats nothing, whatever the subscriber behind `tracing` does; at most
-//! [`WAITING`] lines wait, and one that finds no room is left out, counted, and told of by the next one; a line has a
+//! 1,024 lines wait, and one that finds no room is left out, counted, and told of by the next one; a line has a
 //! bounded length and no control character. The thread ends with the last handle.
 
 use crate::base::shown;
