@@ -14,7 +14,8 @@ const BACKOFF: Backoff = Backoff::new(Span::from_millis(100), Span::from_secs(5)
 pub(super) const STEADY: Span = Span::from_secs(5);
 
 /// A wait for upstream. It goes on while connections are opened and requests are answered. It ends with `heal_for`, with
-/// a body that brings an event, or with one that lasts for [`STEADY`]. Only the last of these ends its backoff, too.
+/// a body that brings an event, or with one that lasts for [`STEADY`]. Only the last of these ends its backoff, too; a
+/// body that brings several events shortens it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Wait {
     /// When it began: with the request, or with the cut.
@@ -36,10 +37,11 @@ impl Wait {
         Self { since: now, clock: Tick::NEVER, not_before: Tick::ZERO, tries: 0, backoffs: 0, ticket: 0 }
     }
 
-    /// A body was cut that brought events and did not last. What is waited for now is the next one, but upstream is not
-    /// steady.
-    pub(super) fn anew(self, now: Tick) -> Self {
-        Self { backoffs: self.backoffs, ..Self::new(now) }
+    /// A body was cut that brought so many events and did not last. What is waited for now is the next one, but upstream
+    /// is not steady. The more it brought, the sooner it is asked again: one event changes nothing.
+    pub(super) fn anew(self, now: Tick, events: u64) -> Self {
+        let brought = 2 * events.checked_ilog2().unwrap_or(0);
+        Self { backoffs: self.backoffs.saturating_sub(brought), ..Self::new(now) }
     }
 
     /// An attempt is made.

@@ -62,6 +62,7 @@ pub(in crate::machine) struct Unread {
 }
 
 impl Unread {
+    #[cfg(any(test, feature = "fuzzing", debug_assertions))]
     pub(in crate::machine) fn len(&self) -> usize {
         self.links.len()
     }

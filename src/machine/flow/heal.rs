@@ -51,7 +51,10 @@ impl Machine {
         let retry = stream.tracker.retry();
         let (wait, at) = match x.phase {
             Phase::Streaming { wait, .. } if !stream.was_steady(cx.now) => {
-                let mut wait = if stream.brought_events() { wait.anew(cx.now) } else { wait };
+                let mut wait = match stream.events_brought() {
+                    0 => wait,
+                    events => wait.anew(cx.now, events),
+                };
                 let at = wait.back_off(cx.now, wait.ends(cx.now, limit), random, retry);
                 (wait, at)
             }

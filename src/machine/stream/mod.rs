@@ -215,9 +215,9 @@ impl Stream {
         now.since(self.body_began.0) >= STEADY
     }
 
-    /// Whether the body that was cut brought an event.
-    pub(super) fn brought_events(&self) -> bool {
-        self.tracker.received().seq != self.body_began.1
+    /// How many events the body that was cut brought.
+    pub(super) fn events_brought(&self) -> u64 {
+        self.tracker.received().seq - self.body_began.1
     }
 
     /// All readers have everything, and yet there is no room: the budget of all logs is used up, and the log holds a
