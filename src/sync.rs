@@ -1,12 +1,11 @@
 //! With `real` and `model` below it, the only files that name atomics, arc-swap or parking. Everything shared between
 //! threads is built from what stands here, on std or, under `cfg(loom)`, on the model checker's twins.
 //!
-//! In: plain values and `Edge`s, which say what an operation makes visible to whom. Out: cells, bits, a ring, inboxes, a
-//! desk, parking, a lock for cold paths.
-//! Laws: no operation takes a lock, but telling and hearing at a desk, which the store threads alone do, and `Mutex`, which
-//! the reactor's thread never takes; two threads that
-//! each say something and look at what the other said do so by read-modify-write, since loom judges plain sequentially
-//! consistent loads and stores as acquire and release.
+//! In: plain values and `Edge`s, which say what an operation makes visible to whom. Out: cells, bits, a ring, inboxes,
+//! a desk, parking, a lock for cold paths.
+//! Laws: no operation takes a lock, but telling and hearing at a desk, which the store threads alone do, and `Mutex`,
+//! which the reactor's thread never takes; two threads that each say something and look at what the other said do so by
+//! read-modify-write, since loom judges plain sequentially consistent loads and stores as acquire and release.
 //!
 //! # Orderings
 //! Counters and times are `Relaxed`: each is a number of its own, and no other memory is published through it.
@@ -14,8 +13,8 @@
 //! Under loom either end of an edge can be taken away (`weakened`), so that tests show that each is needed.
 //!
 //! # What loom cannot see
-//! arc-swap, crossbeam and `Arc` do not answer to `cfg(loom)`. In their place stand models that promise no more: a release
-//! store and an acquire load of an index, a ring of stamped places, a count of letters, the number of a word.
+//! arc-swap, crossbeam and `Arc` do not answer to `cfg(loom)`. In their place stand models that promise no more: a
+//! release store and an acquire load of an index, a ring of stamped places, a count of letters, the number of a word.
 
 #[cfg(feature = "persist")]
 pub use handover::*;

@@ -1,6 +1,7 @@
 //! The admin address over real sockets: who is let in, and that nobody holds it up.
 //!
-//! In: requests to the admin address of a process or of an engine. Out: statuses, pages, the output of `segno sessions`.
+//! In: requests to the admin address of a process or of an engine. Out: statuses, pages, the output of `segno
+//! sessions`.
 //! Laws: what tells of sessions is for those alone who call the address by its own name and have its token; idle
 //! clients delay nobody; every answer is whole.
 #![cfg(all(feature = "cli", unix))]

@@ -1,7 +1,7 @@
 //! Every file and function that the pages of promises, of threats and of coverage name exists.
 //!
-//! In: `docs/promises.md`, `docs/threats.md`, `docs/coverage.md`. Out: a failure for each promise without a test that holds it, and for
-//! each file or function that does not exist.
+//! In: `docs/promises.md`, `docs/threats.md`, `docs/coverage.md`. Out: a failure for each promise without a test that
+//! holds it, and for each file or function that does not exist.
 //! Law: a function belongs to the file that the page names before it.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
 

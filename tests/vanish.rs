@@ -1,4 +1,5 @@
-//! An upstream and clients that vanish without a word: their packets are dropped on the way, as a broken link drops them.
+//! An upstream and clients that vanish without a word: their packets are dropped on the way, as a broken link drops
+//! them.
 //!
 //! In: the proxy in a network of its own, behind one router towards its upstream and one towards its clients; each of
 //! them stops forwarding for a while. Out: the events that the clients got, and when the proxy noticed.

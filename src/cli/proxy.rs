@@ -1,7 +1,7 @@
 //! `segno proxy`: runs the reverse proxy until it is told to stop.
 //!
-//! In: flags and a configuration file; signals. Out: one line on standard error as soon as the proxy listens, log lines,
-//! and exit code 0 after a drain.
+//! In: flags and a configuration file; signals. Out: one line on standard error as soon as the proxy listens, log
+//! lines, and exit code 0 after a drain.
 //! Laws: the proxy does not listen before it has checked the whole configuration; SIGTERM and SIGINT end it, a second
 //! one at once, and no other signal does that can be caught; a standard error that nobody reads holds nothing up.
 

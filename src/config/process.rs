@@ -34,9 +34,9 @@ pub struct Config {
     pub peer_timeout: Span,
     /// Where cursors are kept. Default: in memory, so a restart forgets them.
     pub store: StoreConfig,
-    /// Whether to start also with a store that cannot be the one that was meant: its path is wrong, or something else is
-    /// there. Default false. With true, streams flow whatever is wrong with the store, and a mistyped path shows only in
-    /// the log and the metrics.
+    /// Whether to start also with a store that cannot be the one that was meant: its path is wrong, or something else
+    /// is there. Default false. With true, streams flow whatever is wrong with the store, and a mistyped path shows
+    /// only in the log and the metrics.
     pub store_optional: bool,
     /// What goes to the store, and when.
     pub persist: Persist,

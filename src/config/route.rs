@@ -34,7 +34,8 @@ pub struct Route {
     /// and a `Segno-Gap` header possible. Shorter lets the client see its stream open sooner.
     pub hold_head: Span,
     /// Attempts to heal per second to one upstream, all its streams together, a second's worth of them at once. Default
-    /// 500. Of several routes with one upstream, the lowest rate rules. More heals a large outage faster. Fewer spares an upstream that has just come back.
+    /// 500. Of several routes with one upstream, the lowest rate rules. More heals a large outage faster. Fewer spares
+    /// an upstream that has just come back.
     pub heal_rate: u32,
     /// Silence after which segno sends a client a comment. Default 15 s; zero sends none. Shorter finds dead clients
     /// sooner and keeps impatient middleboxes open. Longer saves packets.
@@ -61,10 +62,10 @@ pub struct Route {
     /// Whether one upstream request serves several clients with the same target. Default [`Share::Off`]. Sharing saves
     /// upstream connections.
     pub share: Share,
-    /// The request headers that go upstream where all clients of a target share one request ([`Share::Public`]). Default
-    /// `Accept`, `Accept-Language`, `Cache-Control` and `Origin`. The others, credentials among them, and the client's
-    /// address stay here, since upstream's answer is for everybody. A name more lets upstream answer differently by that
-    /// header; if it says so in `Vary`, clients with other values get a request of their own.
+    /// The request headers that go upstream where all clients of a target share one request ([`Share::Public`]).
+    /// Default `Accept`, `Accept-Language`, `Cache-Control` and `Origin`. The others, credentials among them, and the
+    /// client's address stay here, since upstream's answer is for everybody. A name more lets upstream answer
+    /// differently by that header; if it says so in `Vary`, clients with other values get a request of their own.
     pub share_headers: Vec<String>,
     /// Where a client with a session header and without `Last-Event-ID` begins. Default [`ResumeFrom::Id`].
     pub resume_from: ResumeFrom,
@@ -73,11 +74,11 @@ pub struct Route {
     /// guessed. Names let clients be found again whose other headers change. A request that has none of the names is
     /// treated as by default. What is not named here can no longer tell two people apart.
     pub principal: Vec<String>,
-    /// How old upstream's last answer for a stream may be when a client comes back to it. Default none: a log is read by
-    /// the principal that made it for as long as it lasts. With it, upstream is asked first with the client's own
-    /// request, and lets the client go on by an event stream; every other answer goes to the client. That finds a revoked
-    /// token, and costs a request upstream. For streams that a GET began: a POST's is then not replayed after this time
-    /// unless upstream answers a GET there, too. After a restart nothing is replayed from the store.
+    /// How old upstream's last answer for a stream may be when a client comes back to it. Default none: a log is read
+    /// by the principal that made it for as long as it lasts. With it, upstream is asked first with the client's own
+    /// request, and lets the client go on by an event stream; every other answer goes to the client. That finds a
+    /// revoked token, and costs a request upstream. For streams that a GET began: a POST's is then not replayed after
+    /// this time unless upstream answers a GET there, too. After a restart nothing is replayed from the store.
     pub reauthorize: Option<Span>,
     /// The header in which clients name their session. Default `Mcp-Session-Id`.
     pub session_header: String,
@@ -87,12 +88,12 @@ pub struct Route {
     /// A reader that takes nothing for this long no longer holds back the delivered mark. Default 30 s. Such a reader
     /// stays connected until `body_timeout`.
     pub stall: Span,
-    /// Silence of the upstream that counts as a cut. Default none, since a quiet stream may be sound, and `peer_timeout`
-    /// finds connections that died unseen. Set it above the upstream's own ping interval to find an upstream that lives
-    /// and has stopped working.
+    /// Silence of the upstream that counts as a cut. Default none, since a quiet stream may be sound, and
+    /// `peer_timeout` finds connections that died unseen. Set it above the upstream's own ping interval to find an
+    /// upstream that lives and has stopped working.
     pub upstream_idle: Option<Span>,
-    /// How long a connection to the upstream may take, TLS included; its addresses share this time. Default 5 s. Longer suits distant upstreams.
-    /// Shorter finds sooner that one is away.
+    /// How long a connection to the upstream may take, TLS included; its addresses share this time. Default 5 s. Longer
+    /// suits distant upstreams. Shorter finds sooner that one is away.
     pub connect_timeout: Span,
     /// How long a client may take over the head of its request. Default 10 s. Longer suits slow links. Shorter bounds
     /// what slow clients can occupy.

@@ -23,9 +23,9 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::thread;
 
-/// How long the start waits for the first attempt to open the store, and for the key under which principals and sessions
-/// are hashed where only the open store can tell it. An engine that starts without that key draws one of its own, finds
-/// nothing that was stored before, and says so.
+/// How long the start waits for the first attempt to open the store, and for the key under which principals and
+/// sessions are hashed where only the open store can tell it. An engine that starts without that key draws one of its
+/// own, finds nothing that was stored before, and says so.
 const FIRST_OPEN: Span = Span::from_secs(1);
 
 /// Keys that may have trackers at once, by default.

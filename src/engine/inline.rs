@@ -4,8 +4,8 @@
 //! the store.
 //!
 //! Laws: two trackers of one key share one account, so that an event which comes on both is forwarded once; a key is
-//! restored before its first event, from the store or from what the store has not taken yet; a store that is away refuses
-//! no tracker, and the tracker says so; what is published has been forwarded.
+//! restored before its first event, from the store or from what the store has not taken yet; a store that is away
+//! refuses no tracker, and the tracker says so; what is published has been forwarded.
 
 mod keys;
 mod state;

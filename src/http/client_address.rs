@@ -3,7 +3,8 @@
 //! In: a request's headers, the peer's address, whom to trust. Out: one address.
 //! Laws: what a peer that is not trusted says is never believed; the list is read from its end, which the nearest proxy
 //! wrote, and only as far as its writers are trusted.
-//! Source: RFC 7239 section 7.4 (how far such a list is worth believing); `X-Forwarded-For` as proxies commonly write it.
+//! Source: RFC 7239 section 7.4 (how far such a list is worth believing); `X-Forwarded-For` as proxies commonly write
+//! it.
 
 use super::headers::{Headers, trim};
 use std::net::{IpAddr, SocketAddr};

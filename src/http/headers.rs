@@ -62,8 +62,8 @@ impl Headers {
         Ok(())
     }
 
-    /// Gives the lines with this name the values that `change` makes of theirs. A line stays as it is where `change` has
-    /// none, or one that is no value of a header.
+    /// Gives the lines with this name the values that `change` makes of theirs. A line stays as it is where `change`
+    /// has none, or one that is no value of a header.
     pub fn change(&mut self, name: &str, mut change: impl FnMut(&[u8]) -> Option<Vec<u8>>) {
         let old = std::mem::replace(self, Self::with_capacity(self.lines.len(), self.bytes.len()));
         for (n, value) in old.iter() {

@@ -89,8 +89,8 @@ pub(super) struct Request {
 /// How far an exchange has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Phase {
-    /// No connection carries the request; the next attempt is due at this time. [`Tick::NEVER`]: it is due, and waits for
-    /// its turn in the queue of the upstream.
+    /// No connection carries the request; the next attempt is due at this time. [`Tick::NEVER`]: it is due, and waits
+    /// for its turn in the queue of the upstream.
     Waiting { wait: Wait, at: Tick },
     /// The answer cannot be shared. The clients that wait for it are given exchanges of their own, some at a time; the
     /// next of them at this time.

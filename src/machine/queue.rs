@@ -1,7 +1,7 @@
 //! Attempts that wait for their turn at one upstream: those that are due, and those that back off.
 //!
-//! In: exchanges that want to ask again, answers and failures of the upstream, the time. Out: whose turn it is, and when
-//! the next turn comes.
+//! In: exchanges that want to ask again, answers and failures of the upstream, the time. Out: whose turn it is, and
+//! when the next turn comes.
 //! Laws: a place in the pace is taken when it is used, and for an exchange that still waits; who is due first is asked
 //! first; an exchange that ends leaves in constant time, since its entry is passed over when its turn comes.
 //!

@@ -13,9 +13,9 @@ const BACKOFF: Backoff = Backoff::new(Span::from_millis(100), Span::from_secs(5)
 /// An upstream whose body lasts this long is steady: when that body is cut, upstream is asked again at once.
 pub(super) const STEADY: Span = Span::from_secs(5);
 
-/// A wait for upstream. It goes on while connections are opened and requests are answered. It ends with `heal_for`, with
-/// a body that brings an event, or with one that lasts for [`STEADY`]. Only the last of these ends its backoff, too; a
-/// body that brings several events shortens it.
+/// A wait for upstream. It goes on while connections are opened and requests are answered. It ends with `heal_for`,
+/// with a body that brings an event, or with one that lasts for [`STEADY`]. Only the last of these ends its backoff,
+/// too; a body that brings several events shortens it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Wait {
     /// When it began: with the request, or with the cut.
@@ -37,8 +37,8 @@ impl Wait {
         Self { since: now, clock: Tick::NEVER, not_before: Tick::ZERO, tries: 0, backoffs: 0, ticket: 0 }
     }
 
-    /// A body was cut that brought so many events and did not last. What is waited for now is the next one, but upstream
-    /// is not steady. The more it brought, the sooner it is asked again: one event changes nothing.
+    /// A body was cut that brought so many events and did not last. What is waited for now is the next one, but
+    /// upstream is not steady. The more it brought, the sooner it is asked again: one event changes nothing.
     pub(super) fn anew(self, now: Tick, events: u64) -> Self {
         let brought = 2 * events.checked_ilog2().unwrap_or(0);
         Self { backoffs: self.backoffs.saturating_sub(brought), ..Self::new(now) }
@@ -61,8 +61,8 @@ impl Wait {
         self.clock.min(now) + limit
     }
 
-    /// When the next attempt is due, at the end of the wait at the latest. `asked`: what upstream asks for with `retry:`
-    /// or `Retry-After`.
+    /// When the next attempt is due, at the end of the wait at the latest. `asked`: what upstream asks for with
+    /// `retry:` or `Retry-After`.
     pub(super) fn back_off(&mut self, now: Tick, ends: Tick, random: u64, asked: Option<Span>) -> Tick {
         self.not_before = ends.min(now + asked.unwrap_or_default());
         ends.min(now + BACKOFF.delay_at_least(self.backoffs.saturating_sub(1), random, asked))

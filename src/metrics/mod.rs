@@ -162,8 +162,8 @@ impl Metrics {
         self.gauges[gauge as usize].get()
     }
 
-    /// The reactor says by when it is heard of again: [`Tick::NEVER`] where it has nothing to do until somebody wakes it,
-    /// [`Tick::ZERO`] where it ends.
+    /// The reactor says by when it is heard of again: [`Tick::NEVER`] where it has nothing to do until somebody wakes
+    /// it, [`Tick::ZERO`] where it ends.
     pub fn expect_reactor(&self, by: Tick) {
         self.reactor_due.set(by.micros());
     }

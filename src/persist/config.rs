@@ -15,8 +15,8 @@ pub struct PersistConfig {
     pub reopen: Backoff,
     /// A record whose stream was not active for this long is removed. [`Span::MAX`]: none is.
     pub idle: Span,
-    /// Records that stay at most: of more, those go that were active longest ago. What a step finds too many goes in the
-    /// next round, so for some minutes there may be more.
+    /// Records that stay at most: of more, those go that were active longest ago. What a step finds too many goes in
+    /// the next round, so for some minutes there may be more.
     pub records: u64,
     /// The pause between two steps of the search for such records; each step looks at a few hundred of them. The search
     /// begins 60 pauses after the store was opened, and again 600 pauses after it came to the end.

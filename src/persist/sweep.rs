@@ -2,7 +2,8 @@
 //!
 //! In: the store, a page of it at a time; the slots. Out: records and logs removed.
 //! Laws: each step looks at a bounded number of records; a record is removed only if, at that moment, its last activity
-//! is too long ago, or longer ago than that of as many as may stay, and no living stream has its name; what an interrupted step leaves is found by the next round.
+//! is too long ago, or longer ago than that of as many as may stay, and no living stream has its name; what an
+//! interrupted step leaves is found by the next round.
 //!
 //! Most records are removed by tombstones. What is left belongs to earlier processes, and to removals that found no
 //! place on their way. Where a round finds more records than there may be, the next one also removes those that were
@@ -60,7 +61,8 @@ pub(super) struct Shelves<'s> {
 }
 
 impl Sweep {
-    /// Removes what was last active more than `idle` ago, and what is more than `most` records; steps are `pause` apart.
+    /// Removes what was last active more than `idle` ago, and what is more than `most` records; steps are `pause`
+    /// apart.
     pub(super) fn new(idle: Span, most: u64, pause: Span, now: Tick) -> Self {
         let (at, place) = (now + pause.times(FIRST), SweepPosition::Records(None));
         Self { idle, pause, at, place, crowd: Crowd::new(most), too_old_ms: 0 }

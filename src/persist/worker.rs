@@ -20,8 +20,8 @@
 //!
 //! A stream's record may be removed through another slot than the stream had, when the stream retired before. Its own
 //! slot, if that still waits, is then not written any more: a late attempt would bring a dead record back. And where a
-//! stream goes on under the name of one that was removed, a removal that still waits is not made any more: a late attempt
-//! would take the record of a living stream.
+//! stream goes on under the name of one that was removed, a removal that still waits is not made any more: a late
+//! attempt would take the record of a living stream.
 
 mod changes;
 mod entry;

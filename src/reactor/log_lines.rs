@@ -1,7 +1,7 @@
 //! Notices of the machine and troubles of the reactor's own as log lines, at a bounded rate.
 //!
-//! In: notices and warnings. Out: lines for the journal. Lines above the rate are counted, and the next line that passes
-//! tells their number.
+//! In: notices and warnings. Out: lines for the journal. Lines above the rate are counted, and the next line that
+//! passes tells their number.
 //! Law: neither a flood of failures nor whoever reads the lines slows anything: see the laws of the journal.
 
 use crate::base::{Span, Tick};

@@ -1,6 +1,7 @@
 //! A store that lives as long as the process: for tests, and where a restart may forget.
 //!
-//! In: records and log blocks. Out: the same, as long as the process lives. //! Laws: it keeps the promises of
+//! In: records and log blocks. Out: the same, as long as the process lives.
+//! Laws: it keeps the promises of
 //! [`store`](super) by the simplest means, so that other stores can be compared with it; it holds no more records than
 //! its limit.
 

@@ -2,8 +2,8 @@
 //!
 //! In: outputs, bytes that sockets took, checkpoints, as they come. Out: one number; with `SEGNO_TRACE=FILE` a line for
 //! each world at its end, and one for each simulated seed.
-//! Laws: each output is encoded by hand, so that neither a new name in the code nor other words in a log line change the
-//! number; order counts within one connection and within one stream, and not between two of them. Notices count by
+//! Laws: each output is encoded by hand, so that neither a new name in the code nor other words in a log line change
+//! the number; order counts within one connection and within one stream, and not between two of them. Notices count by
 //! their kind and by what they are about, not by their order; notices that something is full do not count.
 
 use crate::base::Cursor;

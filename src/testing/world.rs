@@ -3,8 +3,8 @@
 //! In: what the ends send, and how much they take. Out: bytes on their wires.
 //! Laws: the world keeps to the law of the loop; outputs are drained after each input; nothing is read that
 //! [`Machine::poll_read`] has no room for; a socket that took less than it was given is not written to until it takes
-//! more. Whenever nothing moves, [`Machine::check_settled`] holds. When a world ends, all clients leave, and nothing may
-//! be left.
+//! more. Whenever nothing moves, [`Machine::check_settled`] holds. When a world ends, all clients leave, and nothing
+//! may be left.
 
 use super::trace::Trace;
 use crate::base::{Span, Tick};

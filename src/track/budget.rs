@@ -1,6 +1,7 @@
 //! One global byte budget for the logs of all streams.
 //!
-//! In: bytes taken and given back. Out: whether there is room. //! Law: [`Budget::try_take`] never goes above the
+//! In: bytes taken and given back. Out: whether there is room.
+//! Law: [`Budget::try_take`] never goes above the
 //! limit; [`Budget::force_take`] may, for the small first piece that every log gets so that each stream can make
 //! progress.
 

@@ -7,7 +7,8 @@
 use foldhash::fast::FixedState;
 use std::hash::{BuildHasher, Hasher};
 
-/// The digest of an event's bytes, or why there is none. Two words of 32 bits, so that an id and a digest take 12 bytes.
+/// The digest of an event's bytes, or why there is none. Two words of 32 bits, so that an id and a digest take 12
+/// bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(super) struct Digest([u32; 2]);
 

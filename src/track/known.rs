@@ -21,8 +21,8 @@ impl KnownIds {
         Self { window: Window::new(window), first: FirstIds::default() }
     }
 
-    /// Whether the event of the logged block with this number is remembered when it leaves the log, where `newer` blocks
-    /// with ids stay.
+    /// Whether the event of the logged block with this number is remembered when it leaves the log, where `newer`
+    /// blocks with ids stay.
     #[inline]
     pub(super) fn awaits(&mut self, number: u64, newer: usize) -> bool {
         self.first.awaits(number) || self.window.len() > newer

@@ -165,8 +165,8 @@ impl Ledger {
         self.log.set_whole(run.offset(at, &self.log));
     }
 
-    /// All bytes of a read are in the log: opens the last block for readers, if it has become too large to be held. `id`:
-    /// what the block's lines have set so far.
+    /// All bytes of a read are in the log: opens the last block for readers, if it has become too large to be held.
+    /// `id`: what the block's lines have set so far.
     pub(super) fn settle(&mut self, cx: &mut TrackContext<'_>, id: BlockId<'_>, fed: &mut Fed) {
         let held = self.log.held();
         if held == 0 {

@@ -100,8 +100,8 @@ impl FirstIds {
         known.any(|known| known.id == id) && known.next().is_some()
     }
 
-    /// Upstream counts anew, from the logged block with this number on. `kept`: the first events of the count before that
-    /// came again, all the same; they are references that the caller holds.
+    /// Upstream counts anew, from the logged block with this number on. `kept`: the first events of the count before
+    /// that came again, all the same; they are references that the caller holds.
     pub(super) fn begin_run(&mut self, number: u64, kept: Vec<Known>) {
         self.is_full = kept.len() == FIRST_IDS;
         self.have_left = false;

@@ -1,8 +1,12 @@
 //! What a stream has received and delivered, and the bytes in between.
 //!
 //! In: the bytes of upstream's bodies, cut anywhere; how far readers have read. Out: the bytes to forward, with
-//! duplicates of a healed body taken out and gaps stated; marks to resume from. //! //! ```text //! bytes -> scanner ->
-//! ledger: live? -> log -> slices for readers //! catching up? -> judged against the past -> log, or dropped //! ```
+//! duplicates of a healed body taken out and gaps stated; marks to resume from.
+//!
+//! ```text
+//! bytes -> scanner -> ledger: live?         -> log -> slices for readers
+//!                             catching up?  -> judged against the past -> log, or dropped
+//! ```
 //!
 //! There is one [`Tracker`] for each stream. What streams share, one [`Interner`] and one [`Budget`] per reactor
 //! thread, is lent to each call in a [`TrackContext`]. Nothing here reads a clock, waits, or knows a socket.

@@ -1,8 +1,8 @@
 //! What a stream remembers of its past, to compare a block of a healed body with.
 //!
 //! In: an id, the bytes of a block. Out: whether the stream has had that id, whether that event.
-//! Laws: nothing here changes; an event is the same only if its id and all its bytes are, by the log as long as it holds
-//! them, then by their digest.
+//! Laws: nothing here changes; an event is the same only if its id and all its bytes are, by the log as long as it
+//! holds them, then by their digest.
 
 use super::digest::Digest;
 use super::interner::{Interner, Symbol};

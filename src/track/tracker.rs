@@ -306,8 +306,8 @@ impl Tracker {
     pub fn locate_symbol(&self, id: Symbol) -> Option<u64> {
         let (offset, number) = self.ledger.log.locate(id)?;
         let (log, first) = (&self.ledger.log, &self.ledger.log.known.first);
-        // The id of an event that has left the log may have come again, as a greeting or because upstream counts anew: a
-        // reader that names it may have got either of the two.
+        // The id of an event that has left the log may have come again, as a greeting or because upstream counts anew:
+        // a reader that names it may have got either of the two.
         let is_doubtful = first.is_again(id, number) || first.is_counted_anew(number) && log.first_number() > 0;
         (!is_doubtful).then_some(offset)
     }
@@ -331,8 +331,8 @@ impl Tracker {
         self.ledger.log.check();
     }
 
-    /// A reader's socket has accepted all bytes before `offset`. They leave for want of bytes, and not for the number of
-    /// events until they are acknowledged. The delivered mark stays.
+    /// A reader's socket has accepted all bytes before `offset`. They leave for want of bytes, and not for the number
+    /// of events until they are acknowledged. The delivered mark stays.
     pub fn accepted(&mut self, mut cx: TrackContext<'_>, offset: u64) {
         self.ledger.accepted(&mut cx, offset);
         self.ledger.log.check();

@@ -3,8 +3,8 @@
 //!
 //! In: symbols, in the order in which they were received; digests. Out: whether a symbol is among the last N, and of
 //! which events.
-//! Laws: holds at most its capacity; every symbol that was pushed comes out again exactly once, from [`Window::push`] or
-//! [`Window::drain`], so that the caller can release it; nothing is allocated before the first symbol.
+//! Laws: holds at most its capacity; every symbol that was pushed comes out again exactly once, from [`Window::push`]
+//! or [`Window::drain`], so that the caller can release it; nothing is allocated before the first symbol.
 
 use super::digest::Digest;
 use super::interner::Symbol;

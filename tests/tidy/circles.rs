@@ -1,6 +1,7 @@
 //! The rule that no two files of one layer use each other, directly or through others.
 //!
-//! In: every [`Source`]. Out: for each circle a finding with the shortest way around, and the names that make each step.
+//! In: every [`Source`]. Out: for each circle a finding with the shortest way around, and the names that make each
+//! step.
 //! Laws: tests do not count, neither does `mod x;` nor `pub(in …)`. A name that a module only passes on with a `use`
 //! counts for the file that defines it, through chains and globs.
 

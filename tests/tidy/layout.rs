@@ -1,8 +1,8 @@
 //! The rules on where tests stand: one way, so that nobody has to search.
 //!
 //! In: a [`Source`]. Out: findings.
-//! Laws: tests of a file `x.rs` are an inline `mod tests { … }` of at most [`MAX_INLINE`] lines, else `x/tests.rs` or the
-//! folder `x/tests/`. What only tests compile lies inside of a `tests` module.
+//! Laws: tests of a file `x.rs` are an inline `mod tests { … }` of at most [`MAX_INLINE`] lines, else `x/tests.rs` or
+//! the folder `x/tests/`. What only tests compile lies inside of a `tests` module.
 
 use crate::TEST_ONLY;
 use crate::source::{Finding, Include, Source};

@@ -1,7 +1,8 @@
 //! Reads the names that a file uses, without a parser of the whole language.
 //!
 //! In: the text of a file. Out: every path as written (a `use` tree gives each leaf with its whole path), the modules
-//! around it, the `mod name;` lines, and the modules for tests that are written out. Law: comments, strings, characters and lifetimes hold no names.
+//! around it, the `mod name;` lines, and the modules for tests that are written out. Law: comments, strings, characters
+//! and lifetimes hold no names.
 
 use crate::source::{Include, Inline, Name};
 

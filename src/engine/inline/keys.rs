@@ -204,8 +204,8 @@ impl Open {
         };
         let (id, forwarded) = match &newest {
             Some((id, sequence)) => (Some(id.as_bytes()), *sequence),
-            // A store refuses sequences that go back, and nobody knows the stored one: the time in microseconds is above
-            // every number of events.
+            // A store refuses sequences that go back, and nobody knows the stored one: the time in microseconds is
+            // above every number of events.
             None if why.is_some() => (None, clock.unix_ms(clock.now()).saturating_mul(1_000)),
             None => (None, 0),
         };

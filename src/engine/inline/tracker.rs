@@ -120,8 +120,8 @@ impl InlineTracker {
         UNFORWARDED.saturating_sub(held + self.partial.len() + self.waiting.len())
     }
 
-    /// Takes body bytes, cut anywhere. While the key has several trackers, drops an event that was taken before from any
-    /// of their connections. Else only what is repeated after [`InlineTracker::connected`] is dropped: a stream may
+    /// Takes body bytes, cut anywhere. While the key has several trackers, drops an event that was taken before from
+    /// any of their connections. Else only what is repeated after [`InlineTracker::connected`] is dropped: a stream may
     /// repeat itself.
     ///
     /// Bytes of an unfinished event are held back, up to 512 KiB. A larger event is passed on as it comes, and the

@@ -22,11 +22,11 @@
 //!                                      emit_mark           emit_mark, then Ended
 //! ```
 //!
-//! `emit_mark` first brings the mark up to date: it moves to what the slowest reader that counts has got. If the mark has moved, the id of its event goes out as `Delivered`; the
-//! first time `Began` goes before it, with the stream's name. If the mark stands where it was emitted last, `Seen` says
-//! that the stream is still in use. No client can go on from an event without an id, so such a mark is not emitted; a
-//! later one will be. With `durable`, new events go out too. A stream without an emitted mark has no record, and gets
-//! no `Ended`.
+//! `emit_mark` first brings the mark up to date: it moves to what the slowest reader that counts has got. If the mark
+//! has moved, the id of its event goes out as `Delivered`; the first time `Began` goes before it, with the stream's
+//! name. If the mark stands where it was emitted last, `Seen` says that the stream is still in use. No client can go on
+//! from an event without an id, so such a mark is not emitted; a later one will be. With `durable`, new events go out
+//! too. A stream without an emitted mark has no record, and gets no `Ended`.
 
 pub(super) mod account;
 pub(super) mod ids;
@@ -115,8 +115,8 @@ impl Book {
         self.moved = moved;
     }
 
-    /// A reader's socket has taken events. The reader is asked a part of a flush window later whether it has got them, so
-    /// that what it has got is stored about a flush window later.
+    /// A reader's socket has taken events. The reader is asked a part of a flush window later whether it has got them,
+    /// so that what it has got is stored about a flush window later.
     #[inline]
     pub(super) fn note_taken(&mut self, cx: &mut Cx, key: ExchangeKey, account: &mut Account) {
         if !std::mem::replace(&mut account.asking, true) {

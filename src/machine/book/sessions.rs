@@ -29,7 +29,8 @@ pub(in crate::machine) struct Session {
     newer: Option<SessionKey>,
 }
 
-/// Numbers of streams, each with the last sequence that went to the store. Takes a pointer's place in a session that has none.
+/// Numbers of streams, each with the last sequence that went to the store. Takes a pointer's place in a session that
+/// has none.
 #[derive(Default)]
 struct Records(VecDeque<(u64, u64)>);
 

@@ -2,9 +2,9 @@
 //!
 //! In: exchanges, and what the store knows. Out: questions and events for the store; the one stored stream that a
 //! client may read.
-//! Laws: a look-up is waited for no longer than [`PATIENCE`]; a request with an upstream's id then goes upstream with it,
-//! and one with an id of segno's own asks the store again, since nobody else can tell whether its events are gone; a
-//! stored stream is read by the principal alone whose session it was stored under; a name holds no query, which may
+//! Laws: a look-up is waited for no longer than [`PATIENCE`]; a request with an upstream's id then goes upstream with
+//! it, and one with an id of segno's own asks the store again, since nobody else can tell whether its events are gone;
+//! a stored stream is read by the principal alone whose session it was stored under; a name holds no query, which may
 //! hold a secret.
 
 use crate::base::{Count, EventId, Span, Tick};

@@ -1,9 +1,9 @@
 //! Who asks: what in a request tells one person from another.
 //!
 //! In: a request's headers, the client's address. Out: a [`Principal`].
-//! Laws: it fails closed: every header that goes upstream counts, unless it is known to say nothing of the person, since
-//! a mismatch costs one request to upstream and a wrong match gives somebody else's stream away; no value is kept, only
-//! its hash.
+//! Laws: it fails closed: every header that goes upstream counts, unless it is known to say nothing of the person,
+//! since a mismatch costs one request to upstream and a wrong match gives somebody else's stream away; no value is
+//! kept, only its hash.
 //!
 //! What a route names in `principal` counts instead, and alone, in a request that has it. Otherwise:
 //!

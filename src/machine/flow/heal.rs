@@ -2,10 +2,10 @@
 //!
 //! In: an exchange that waits, and what became of its attempts. Out: connections asked for, requests sent, the time
 //! of the next attempt, or the end of the wait.
-//! Laws: no POST that reached upstream is ever repeated; attempts of all exchanges to one upstream go through one queue at
-//! `heal_rate`, but for the first attempt of a request; the first attempt of a heal is made at once if the body before
-//! had lasted and asked for no `retry:`, later ones after a backoff ([`Wait`]); a wait ends with the first attempt that
-//! fails when `heal_for` is over.
+//! Laws: no POST that reached upstream is ever repeated; attempts of all exchanges to one upstream go through one queue
+//! at `heal_rate`, but for the first attempt of a request; the first attempt of a heal is made at once if the body
+//! before had lasted and asked for no `retry:`, later ones after a backoff ([`Wait`]); a wait ends with the first
+//! attempt that fails when `heal_for` is over.
 //!
 //! How a cut is healed:
 //!
@@ -249,8 +249,8 @@ impl Machine {
         clients.into_iter().for_each(|client| self.conns.answer_and_close(&mut self.cx, client, 502, why, &[]));
     }
 
-    /// An attempt came to nothing, and its connection is gone: plans the next one, or ends the wait. `retry_after`: what
-    /// upstream asked for.
+    /// An attempt came to nothing, and its connection is gone: plans the next one, or ends the wait. `retry_after`:
+    /// what upstream asked for.
     pub(super) fn attempt_failed(&mut self, key: ExchangeKey, why: &str, may_retry: bool, retry_after: Option<Span>) {
         let Self { cx, exchanges, .. } = self;
         let random = cx.random.next();

@@ -192,8 +192,8 @@ impl Machine {
     }
 
     /// `hold_head` is over: the client is told that a stream begins, and gets heartbeats until it does. A page of an
-    /// origin of which upstream has said nothing waits on, since a browser gives up for good on a head without the lines
-    /// that let the page read it.
+    /// origin of which upstream has said nothing waits on, since a browser gives up for good on a head without the
+    /// lines that let the page read it.
     pub(super) fn open_early(&mut self, key: ExchangeKey) {
         let Self { cx, exchanges, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
@@ -492,8 +492,8 @@ impl Machine {
     }
 }
 
-/// Whether upstream asks a client that has no head yet to come back after a longer time than it may be held for. Then it
-/// is told so, as it would be without segno.
+/// Whether upstream asks a client that has no head yet to come back after a longer time than it may be held for. Then
+/// it is told so, as it would be without segno.
 fn cannot_be_held(x: &Exchange, cx: &Cx, status: u16, retry_after: Option<Span>) -> bool {
     let Some(wait) = x.phase.wait() else { return false };
     let ends = wait.ends(cx.now, cx.route(x.route()).heal_for);

@@ -16,10 +16,10 @@
 //!
 //! With one reader nothing leaves before its socket took it ([`Stream::took`] advances the delivered offset), and a
 //! full log holds the upstream back. What the socket took and the client has not acknowledged leaves for want of bytes
-//! alone ([`Stream::acknowledge`]); the delivered mark stands before it. With several, the fastest sets the pace: what it took may leave, and a slower
-//! reader whose next byte has left is cut ([`Stream::cut_fallen`]). When readers leave, the fastest of those that stay
-//! sets the pace from then on ([`Stream::on_left`]). A reader that joins starts at an offset of its own
-//! ([`Stream::join`]).
+//! alone ([`Stream::acknowledge`]); the delivered mark stands before it. With several, the fastest sets the pace: what
+//! it took may leave, and a slower reader whose next byte has left is cut ([`Stream::cut_fallen`]). When readers leave,
+//! the fastest of those that stay sets the pace from then on ([`Stream::on_left`]). A reader that joins starts at an
+//! offset of its own ([`Stream::join`]).
 
 pub(super) mod chunk;
 pub(super) mod head;
@@ -255,7 +255,8 @@ impl Stream {
         self.readers.flush(cx, conns);
     }
 
-    /// Sends a head to the reader in this seat, who came later than the stream's first one. `lead`: bytes that go before the first event.
+    /// Sends a head to the reader in this seat, who came later than the stream's first one. `lead`: bytes that go
+    /// before the first event.
     pub(super) fn send_resumed_head(
         &mut self,
         cx: &mut Cx,
@@ -342,8 +343,8 @@ impl Stream {
         took
     }
 
-    /// The reader in this seat has acknowledged all but the last `bytes` bytes that its socket took. `true`: events have
-    /// left the log, and a reader may not have had them.
+    /// The reader in this seat has acknowledged all but the last `bytes` bytes that its socket took. `true`: events
+    /// have left the log, and a reader may not have had them.
     #[must_use]
     pub(super) fn acknowledge(&mut self, cx: &mut Cx, route: usize, seat: Seat, bytes: u64) -> bool {
         let Some(reader) = self.readers.get_mut(seat) else { return false };

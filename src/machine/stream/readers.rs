@@ -2,8 +2,8 @@
 //!
 //! In: readers as they come, and how much their sockets take. Out: each reader by its seat, which it keeps while it
 //! reads; heads, comments and flushes for readers.
-//! Laws: finding a reader by its seat takes one step, and so do coming and leaving; one reader alone needs no memory of its own on the heap; a head
-//! is written in one place, [`Reader::send_head`].
+//! Laws: finding a reader by its seat takes one step, and so do coming and leaving; one reader alone needs no memory of
+//! its own on the heap; a head is written in one place, [`Reader::send_head`].
 
 use super::chunk::Chunk;
 use crate::base::{Span, Tick, step};
@@ -305,8 +305,8 @@ impl Readers {
     }
 
     /// The least position up to which the readers that count have got everything. A reader that has been stalled for
-    /// `stall`, or has not reached the mark, does not count. `None` if no reader was sent the event before that position:
-    /// a reader that joins at the live edge has got nothing yet.
+    /// `stall`, or has not reached the mark, does not count. `None` if no reader was sent the event before that
+    /// position: a reader that joins at the live edge has got nothing yet.
     pub(in crate::machine) fn slowest(&self, marked: u64, stall: Span, now: Tick) -> Option<u64> {
         let counts = |reader: &&Reader| !(reader.blocked && reader.last_sent + stall <= now) && reader.got >= marked;
         let all = || self.iter().map(|(_, reader)| reader);

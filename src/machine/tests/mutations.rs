@@ -2,8 +2,8 @@
 //!
 //! In: sound requests, each with a few changes that are known to make programs disagree. Out: what upstream got.
 //! Laws: a strict reader, written apart from segno's own, reads everything that goes upstream; where it can read what
-//! the client sent, upstream gets the same methods, targets and bodies; each request that upstream reads gets one answer.
-//! `SEGNO_MUTATIONS` sets how many requests are tried.
+//! the client sent, upstream gets the same methods, targets and bodies; each request that upstream reads gets one
+//! answer. `SEGNO_MUTATIONS` sets how many requests are tried.
 
 use super::*;
 use crate::base::Random;

@@ -1,5 +1,5 @@
-//! What comes as a cursor and is none of segno's, or none at all: it goes upstream as it came or gets a clear status, at
-//! bounded work, with a count, and without a change to any stream.
+//! What comes as a cursor and is none of segno's, or none at all: it goes upstream as it came or gets a clear status,
+//! at bounded work, with a count, and without a change to any stream.
 
 use super::*;
 

@@ -40,8 +40,8 @@ pub(super) struct Entry {
     pub(super) durable_activity: Tick,
     /// When it was last read for a batch, which has everything that was published before.
     pub(super) read_at: Tick,
-    /// The stream has ended, and its name was removed or taken up again since through another slot: nothing is written any
-    /// more.
+    /// The stream has ended, and its name was removed or taken up again since through another slot: nothing is written
+    /// any more.
     pub(super) is_buried: bool,
 }
 

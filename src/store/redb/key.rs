@@ -24,8 +24,8 @@ pub(super) fn file_of(store: &Path) -> PathBuf {
     beside(store, ".key")
 }
 
-/// The key of the store at this path, made from `candidate` where there is neither a key nor a store, and a note that is
-/// worth a log line. No key: there is a store without one, which may hold it inside, as in earlier versions;
+/// The key of the store at this path, made from `candidate` where there is neither a key nor a store, and a note that
+/// is worth a log line. No key: there is a store without one, which may hold it inside, as in earlier versions;
 /// [`SessionStore::secret`] will tell.
 ///
 /// # Errors

@@ -124,8 +124,8 @@ pub(super) struct Seen {
     pub(super) any: bool,
     /// Nothing has come on this connection.
     pub(super) fresh: bool,
-    /// The client asked without an id, and the first event of upstream's count has come. Another client may read a stream
-    /// that the process found in its store, and of which it does not know where a count begins.
+    /// The client asked without an id, and the first event of upstream's count has come. Another client may read a
+    /// stream that the process found in its store, and of which it does not know where a count begins.
     counted: bool,
     pub(super) gaps: u64,
     /// The id of its last request, and whether it was told since that nothing is known of that id.

@@ -216,7 +216,8 @@ impl Life {
         for (name, write) in &batch {
             if let Write::Cursor(cursor) = write {
                 let id = String::from_utf8_lossy(cursor.id.as_bytes());
-                // An event above the bound is forwarded without an id of segno's own, but it is counted and so has a number.
+                // An event above the bound is forwarded without an id of segno's own, but it is counted and so has a
+                // number.
                 let is_given = given.contains(&*id) || id.starts_with("sg-") && canary != Some(Canary::MarksAhead);
                 assert!(is_given, "{name:?}: {id} is to be stored, and no client has been given it");
             }

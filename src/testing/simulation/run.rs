@@ -505,8 +505,8 @@ impl Run {
         self.kill(false);
     }
 
-    /// Nothing fails any more: all clients come back and get the newest event, and it is stored. Returns how many events
-    /// reached clients, and the fingerprint of the run.
+    /// Nothing fails any more: all clients come back and get the newest event, and it is stored. Returns how many
+    /// events reached clients, and the fingerprint of the run.
     pub(super) fn end(&mut self) -> (u64, u64) {
         self.w.dial = Dial::Accept;
         (self.failing, self.disk.mode) = (0, Mode::Works);

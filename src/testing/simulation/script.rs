@@ -15,7 +15,8 @@ pub(super) enum Canary {
     OnePrincipal,
     /// New events of an upstream that counts anew are dropped.
     Swallowed,
-    /// All clients count as one principal, and nothing is shared: only ids that can be guessed lead to another's stream.
+    /// All clients count as one principal, and nothing is shared: only ids that can be guessed lead to another's
+    /// stream.
     GuessedIds,
     /// One byte of an answer is changed.
     Torn,

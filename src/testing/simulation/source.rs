@@ -127,8 +127,8 @@ impl Sequence {
         if self.kind.is_call() { 1 + mix(self.call, self.owner) % 25 } else { u64::MAX }
     }
 
-    /// What the numbers of its ids begin at. No other kind has them, and no other owner but of two kinds, whose ids can be
-    /// guessed: there only the data tells whose an event is.
+    /// What the numbers of its ids begin at. No other kind has them, and no other owner but of two kinds, whose ids can
+    /// be guessed: there only the data tells whose an event is.
     fn base(&self) -> u64 {
         let owner = if matches!(self.kind, Kind::Ids | Kind::Repeats) { 0 } else { self.owner };
         (self.kind.number() * 100 + owner) * 1_000_000
