@@ -17,8 +17,13 @@ pub(super) const BUFFERS: usize = 64 << 10;
 pub(super) const CONNECTIONS: usize = 60;
 pub(super) const STREAMS: usize = 14;
 
+/// How often a second upstream may be asked again.
+pub(super) fn heal_rate(random: &mut Random) -> u32 {
+    [1, 2, 100][random.below(3) as usize]
+}
+
 /// Random bounds, all of them small.
-pub(super) fn config(random: &mut Random, canary: Option<Canary>) -> Config {
+pub(super) fn config(random: &mut Random, heal_rate: u32, canary: Option<Canary>) -> Config {
     let route = |random: &mut Random, kind: Kind| {
         let mut route = Route::new(Upstream::parse("http://up:9000").unwrap_or_else(|e| panic!("{e}")));
         route.name = format!("k{}", kind.number());
@@ -29,6 +34,7 @@ pub(super) fn config(random: &mut Random, canary: Option<Canary>) -> Config {
         if kind == Kind::Grouped {
             (route.replay_events, route.replay_age) = (256, Span::from_secs(86_400));
         }
+        route.heal_rate = if canary == Some(Canary::Unpaced) { 1_000 } else { heal_rate };
         route.window = 1 + random.below(48) as usize;
         route.linger = Span::from_secs([0, 5, 30][random.below(3) as usize]);
         route.linger_full = if random.below(3) == 0 { LingerFull::Evict } else { LingerFull::Pause };

@@ -3,8 +3,8 @@
 //!
 //! In: a seed. Out: nothing, or the first promise that was broken, with a script that breaks it.
 //! The oracles stand outside the system. They check the sequence that each client received against what upstream sent
-//! and which gaps were stated; the content and the owner of each event; the marks; the bounds of memory; that every
-//! request is answered. If an upstream ignores `Last-Event-ID`, nobody can know which event comes next, so only content
+//! and which gaps were stated; the content and the owner of each event; the marks; the bounds of memory; the
+//! pace at which upstream is asked again; that every request is answered. If an upstream ignores `Last-Event-ID`, nobody can know which event comes next, so only content
 //! and owner are checked. The tracker's own simulation checks more of these upstreams.
 //!
 //! `SEGNO_SEED=n` runs one seed, `SEGNO_SEEDS=n` runs n seeds from there on, `SEGNO_STEPS=n` takes n steps in
@@ -13,6 +13,7 @@
 mod bounds;
 mod client;
 mod disk;
+mod pace;
 mod run;
 mod script;
 mod source;
@@ -24,7 +25,7 @@ use std::cell::Cell;
 use std::panic;
 
 /// Each known fault, with words from the message of the oracle that must find it.
-const CANARIES: [(Canary, &str); 12] = [
+const CANARIES: [(Canary, &str); 13] = [
     (Canary::Swallowed, "nobody said so"),
     (Canary::NoDedup, "repeated or out of order"),
     (Canary::MuteGaps, "nobody said so"),
@@ -36,6 +37,7 @@ const CANARIES: [(Canary, &str); 12] = [
     (Canary::NoFencing, "was acknowledged"),
     (Canary::FatLogs, "bytes in logs"),
     (Canary::DeafToErrors, "the store could not tell"),
+    (Canary::Unpaced, "faster than"),
     (Canary::NoTime, ""),
 ];
 

@@ -3,9 +3,10 @@
 //! In: actions. Out: a panic if a promise is broken; how many events reached clients.
 //! Law: one seed and one script give the same run.
 
-use super::bounds::{ABOVE, BUDGET, BUFFERS, CONNECTIONS, STREAMS, config};
+use super::bounds::{ABOVE, BUDGET, BUFFERS, CONNECTIONS, STREAMS, config, heal_rate};
 use super::client::{Seen, Unframed};
 use super::disk::{Disk, Life, MODES, Mode};
+use super::pace::{Asked, NUMBER};
 use super::script::{Action, Canary, What};
 use super::source::{Answer, GROUP, KINDS, Kind, Sequence};
 use crate::base::{Random, Span};
@@ -34,6 +35,9 @@ pub(super) struct Run {
     /// Ids that this process has looked up in the store: whether a look-up was answered.
     looked_up: HashMap<String, bool>,
     failing: u64,
+    /// What this process has asked of upstream, and how many requests clients have made.
+    asked: Asked,
+    requests: u64,
     canary: Option<Canary>,
     events: u64,
     /// Processes so far.
@@ -72,7 +76,8 @@ impl Run {
     pub(super) fn new(seed: u64, canary: Option<Canary>) -> Self {
         let mut random = Random::new(seed ^ 0x5e60);
         let mut disk = Disk::new(canary);
-        let w = world_from(config(&mut random, canary), random.next());
+        let rate = heal_rate(&mut random);
+        let w = world_from(config(&mut random, rate, canary), random.next());
         let life = Life::new(&mut disk, random.next(), w.now);
         let clients = (0..CLIENTS)
             .map(|n| {
@@ -94,6 +99,8 @@ impl Run {
             given,
             looked_up: HashMap::new(),
             failing: 0,
+            asked: Asked::new(rate),
+            requests: 0,
             canary,
             events: 0,
             lives: 1,
@@ -194,11 +201,13 @@ impl Run {
             false => String::new(),
         };
         let version = if c.old { "1.0" } else { "1.1" };
+        self.requests += 1;
         let request = format!(
-            "{method} {} HTTP/{version}\r\nHost: h\r\nConnection: close\r\nAuthorization: {}\r\nAccept: text/event-stream\r\n{}{id}{about}\r\n{body}",
+            "{method} {} HTTP/{version}\r\nHost: h\r\nConnection: close\r\nAuthorization: {}\r\nAccept: text/event-stream\r\n{}{id}{about}{NUMBER}: {}\r\n\r\n{body}",
             sequence.path(),
             sequence.owner,
             sequence.kind.lines(sequence.owner),
+            self.requests,
         );
         c.begin();
         c.joins_live = id.is_empty();
@@ -350,7 +359,7 @@ impl Client {
 impl Run {
     /// Answers the requests that have come.
     fn answer(&mut self) {
-        for u in self.w.ups.clone() {
+        for (at, u) in self.w.ups.clone().into_iter().enumerate() {
             if self.feeds.contains_key(&u) || !self.w.is_live(u) {
                 continue;
             }
@@ -362,6 +371,8 @@ impl Run {
             }
             let id = field("Last-Event-ID: ");
             assert!(id.is_none_or(|id| !id.starts_with("sg-")), "an own id went upstream: {head}");
+            let number = field(NUMBER).and_then(|value| value.strip_prefix(": ")?.parse().ok());
+            self.asked.ask(number.unwrap_or_else(|| panic!("a request of nobody: {head}")), self.w.dialled[at]);
             let sequence = Sequence::of(head).unwrap_or_else(|| panic!("an odd request: {head}"));
             let top = self.tops.get(&sequence).copied().unwrap_or(0);
             let mut answer = sequence.answer(head.starts_with("GET"), id, top);
@@ -486,7 +497,9 @@ impl Run {
         self.looked_up.clear();
         self.lives += 1;
         let (now, seed) = (self.w.now, self.random.next());
-        let config = config(&mut self.random, self.canary);
+        let rate = heal_rate(&mut self.random);
+        let config = config(&mut self.random, rate, self.canary);
+        self.asked = Asked::new(rate);
         let trace = std::mem::take(&mut self.w.trace);
         self.w = world_from(config, seed);
         self.w.trace = trace;

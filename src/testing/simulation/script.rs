@@ -30,6 +30,8 @@ pub(super) enum Canary {
     FatLogs,
     /// An error of the store is taken for the answer that nothing is stored.
     DeafToErrors,
+    /// Upstream is asked again at any rate.
+    Unpaced,
     /// The clock is not told to the machine.
     NoTime,
 }
