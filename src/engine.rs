@@ -7,16 +7,18 @@
 //! fails or an engine is dropped, its threads end and the store is free for the next one.
 //!
 //! `builder` makes an engine of its parts; `link` and `lookup` connect the reactor to the store; `running` is the
-//! engine itself; `inline` has trackers for callers with sockets of their own.
+//! engine itself; `obstacles` says what would keep it from starting; `inline` has trackers for callers with sockets of their own.
 
 mod builder;
 mod inline;
 mod link;
 mod lookup;
+mod obstacles;
 mod running;
 
 pub use builder::{Builder, opener};
 pub use inline::{InlineTracker, NotRestored, TrackerError};
 #[cfg(test)]
 pub(crate) use lookup::stored;
+pub use obstacles::obstacles;
 pub use running::{Engine, ReactorFailed};

@@ -314,6 +314,49 @@ fn check_names_every_problem_of_a_faulty_file() {
     }
 }
 
+/// Both say the same of a configuration that cannot run: `proxy`, which refuses it, and `check`, which names it.
+#[test]
+fn what_proxy_refuses_check_names_in_the_same_words() {
+    let folder = std::env::temp_dir().join(format!("segno-cli-{}-refused", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let at = |name: &str| folder.join(name).display().to_string();
+    std::fs::write(folder.join("empty.pem"), "").unwrap();
+    std::fs::write(folder.join("torn.pem"), "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n").unwrap();
+    std::fs::write(folder.join("thesis"), "my thesis").unwrap();
+    std::fs::write(folder.join("two.token"), "two words").unwrap();
+    let ca =
+        |file: String| format!("store = \"memory\"\n[[route]]\nupstream = \"https://h\"\nupstream_ca = \"{file}\"\n");
+    let store = |store: String| format!("store = \"{store}\"\n[[route]]\nupstream = \"http://h\"\n");
+    let token = |file: String| {
+        let head = "store = \"memory\"\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n";
+        format!("{head}admin_token_file = \"{file}\"\n[[route]]\nupstream = \"http://h\"\n")
+    };
+    let cases = [
+        (ca(at("gone.pem")), ":4:15: "),
+        (ca(at("empty.pem")), ":4:15: "),
+        (ca(at("torn.pem")), ":4:15: "),
+        (store(format!("redb:{}", at("no-such-folder/x.redb"))), ":1:9: "),
+        (store(format!("redb:{}", folder.display())), ":1:9: "),
+        (store(format!("redb:{}", at("thesis"))), ":1:9: "),
+        (store("redis://me:hush@h:1".to_owned()), ":1:9: "),
+        (token(at("gone.token")), ":4:20: "),
+        (token(at("two.token")), ":4:20: "),
+        (format!("{}window = 0\nheartbeet = 1\n", ca(at("gone.pem"))), ":5:10: "),
+    ];
+    for (content, place) in cases {
+        let file = TempFile::new("refused", &content);
+        let (proxy, check) = (segno(&["proxy", "--config", file.path()], ""), segno(&["check", file.path()], ""));
+        let told = text(&check.stderr);
+        assert_eq!((proxy.status.code(), check.status.code()), (Some(2), Some(2)), "{content}{told}");
+        assert_eq!(text(&proxy.stderr), told, "{content}");
+        assert!(told.lines().any(|line| line.starts_with(&(file.path().to_owned() + place))), "{content}{told}");
+        assert!(!told.contains("hush"), "{told}");
+        let piped = segno(&["check", "-"], &content);
+        assert_eq!(text(&piped.stderr), told.replace(file.path(), "<stdin>"), "{content}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
 // segno parse.
 
 #[test]

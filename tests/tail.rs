@@ -161,6 +161,79 @@ fn after_a_clean_end_it_asks_again_and_a_204_ends_it() {
 }
 
 #[test]
+fn the_answer_to_a_post_that_has_ended_is_whole_and_the_post_is_not_repeated() {
+    let chunked = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let body = event(1);
+    let chunks = format!("{chunked}{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    for answer in [chunks, format!("{HEAD}{body}")] {
+        for flags in [&[][..], &["--repeat-post"]] {
+            let upstream = Upstream::start();
+            let mut tail = Tail::start(upstream.address, &[&["--data", "hello"], flags].concat());
+            drop(upstream.answer(&answer));
+            while tail.child.try_wait().unwrap().is_none() {
+                let asked = upstream.asked.recv_timeout(Duration::from_millis(20));
+                assert!(asked.is_err(), "{flags:?}: it asked again");
+            }
+            let (code, out, err) = tail.end();
+            assert_eq!((code, out), (Some(0), event(1)), "{flags:?}: {err}");
+            assert!(!err.contains("--repeat-post"), "{err}");
+        }
+    }
+}
+
+#[test]
+fn a_post_that_is_cut_inside_an_event_has_not_ended() {
+    let upstream = Upstream::start();
+    let tail = Tail::start(upstream.address, &["--data", "hello"]);
+    drop(upstream.answer(&format!("{HEAD}{}data: ha", event(1))));
+    let (code, out, err) = tail.end();
+    assert!(code == Some(1) && out == event(1) && err.contains("cut inside an event"), "{err}");
+}
+
+/// Runs `segno tail` with these arguments to its end. Returns the exit code and standard error.
+fn refused(args: &[&str]) -> (Option<i32>, String) {
+    let out = Command::new(env!("CARGO_BIN_EXE_segno")).arg("tail").args(args).stdin(Stdio::null()).output().unwrap();
+    assert_eq!(out.stdout, b"", "{args:?}");
+    (out.status.code(), String::from_utf8(out.stderr).unwrap())
+}
+
+#[test]
+fn arguments_that_cannot_be_used_end_it_with_2_and_are_shown() {
+    let url = "http://127.0.0.1:9/";
+    let long = "x".repeat(201);
+    for (args, shown) in [
+        (&["localhost:3000/feed"][..], "localhost:3000/feed"),
+        (&["http://h/a b"], "http://h/a b"),
+        (&[url, "--method", "GE T"], "GE T"),
+        (&[url, "--data", "@/nowhere/body"], "/nowhere/body"),
+        (&[url, "--cursor", ""], "--cursor"),
+        (&[url, "--cursor", &long], "201 bytes"),
+        (&[url, "--cursor", "c", "--store", "redb:/nowhere/x.redb"], "/nowhere"),
+        (&[url, "-H", "no colon"], "no colon"),
+    ] {
+        let (code, told) = refused(args);
+        assert!(code == Some(2) && told.contains(shown), "{args:?}: {code:?} {told}");
+        assert!(!told.contains("--store-optional"), "{told}");
+    }
+}
+
+#[test]
+fn without_a_store_flag_the_cursor_lies_in_a_file_of_its_own() {
+    let folder = std::env::temp_dir().join(format!("segno-tail-{}-default", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let upstream = Upstream::start();
+    let url = format!("http://{}/events", upstream.address);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_segno"));
+    let command = command.args(["tail", "--cursor", "c", &url]).current_dir(&folder);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    drop(upstream.answer("HTTP/1.1 204 No Content\r\n\r\n"));
+    assert!(child.wait_with_output().unwrap().status.success());
+    let is_there = |name: &str| folder.join(name).exists();
+    assert!(is_there("segno-tail.redb") && !is_there("segno.redb"));
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
 fn a_cursor_that_upstream_refuses_is_a_failure() {
     let upstream = Upstream::start();
     let tail = Tail::start(upstream.address, &[]);

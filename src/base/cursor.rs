@@ -15,6 +15,17 @@ pub struct StreamName {
     pub stream: u64,
 }
 
+/// How the sessions begin whose record stays however rarely it is used: cursors that a user has named. `segno tail`
+/// makes them.
+pub const NAMED_CURSOR: &[u8] = b"tail ";
+
+impl StreamName {
+    /// Whether this is the record of a cursor that a user has named. It stays until somebody removes it by its name.
+    pub fn is_named_cursor(&self) -> bool {
+        self.stream == 0 && self.session.starts_with(NAMED_CURSOR)
+    }
+}
+
 /// A cursor at the delivered mark.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Cursor {

@@ -16,7 +16,7 @@ mod time;
 mod vocabulary;
 
 pub use count::{Count, Counts};
-pub use cursor::{Cursor, EventId, StreamName};
+pub use cursor::{Cursor, EventId, NAMED_CURSOR, StreamName};
 pub(crate) use fetch::fetch;
 pub use key::{Key, Table};
 pub use pages::Pages;

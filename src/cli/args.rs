@@ -33,7 +33,7 @@ pub(super) enum Command {
     Sessions(SessionsArgs),
     /// Read an event stream on standard input and write its events as JSON lines
     Parse(ParseArgs),
-    /// Check a configuration file, and say what is wrong and where
+    /// Check a configuration file and what it names, and say what is wrong and where
     Check(CheckArgs),
 }
 
@@ -169,9 +169,9 @@ pub(crate) struct TailArgs {
     /// The stream's URL
     pub(crate) url: String,
     /// Remember under this name how far the stream was printed, and go on from there next time
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = cursor_name)]
     pub(crate) cursor: Option<String>,
-    /// Where to keep the cursor: `redb:PATH` or `memory` [default: redb:segno.redb]
+    /// Where to keep the cursor: `redb:PATH` or `memory` [default: redb:segno-tail.redb]
     #[arg(long, value_name = "STORE", value_parser = StoreConfig::parse, requires = "cursor")]
     pub(crate) store: Option<StoreConfig>,
     /// A header to send with the request; may be given several times
@@ -183,7 +183,7 @@ pub(crate) struct TailArgs {
     /// The request's body; @FILE reads the body from a file
     #[arg(long, value_name = "BODY")]
     pub(crate) data: Option<String>,
-    /// Reconnect even if that repeats a POST that upstream has seen and may have acted on
+    /// After a cut, send a POST again that upstream may have acted on and charged for: up to 5 times from the start
     #[arg(long)]
     pub(crate) repeat_post: bool,
     /// Write one JSON line per event instead of the event's own bytes
@@ -209,7 +209,7 @@ pub(crate) struct SessionsArgs {
 
 #[derive(ClapArgs, Debug)]
 pub(crate) struct CheckArgs {
-    /// The configuration file
+    /// The configuration file; `-` reads standard input
     pub(crate) file: PathBuf,
 }
 
@@ -273,9 +273,14 @@ impl From<DedupArg> for Dedup {
     }
 }
 
-/// The store of `proxy`, `tail` and `sessions` without `--store`.
+/// The store of `proxy` and `sessions` without `--store`.
 pub(crate) fn default_store() -> StoreConfig {
     StoreConfig::Redb { path: PathBuf::from("segno.redb") }
+}
+
+/// The store of `tail` without `--store`. It is not the proxy's, because one process at a time may open a file.
+pub(crate) fn default_tail_store() -> StoreConfig {
+    StoreConfig::Redb { path: PathBuf::from("segno-tail.redb") }
 }
 
 /// The setting that a flag makes; `None` if the flag was not given.
@@ -295,6 +300,17 @@ fn header(text: &str) -> Result<(String, String), String> {
     let mut headers = crate::http::Headers::new();
     headers.push(name, value.as_bytes()).map_err(|e| e.to_string())?;
     Ok((name.to_owned(), value.to_owned()))
+}
+
+/// The longest name of a cursor, in bytes. A store's key holds it, with what goes before it.
+const CURSOR_NAME: usize = 200;
+
+fn cursor_name(text: &str) -> Result<String, String> {
+    match text.len() {
+        0 => Err("a cursor needs a name, such as `orders`".to_owned()),
+        len if len > CURSOR_NAME => Err(format!("{len} bytes are more than the {CURSOR_NAME} that a name may have")),
+        _ => Ok(text.to_owned()),
+    }
 }
 
 fn read_size(text: &str) -> Result<usize, String> {

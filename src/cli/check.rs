@@ -1,19 +1,21 @@
 //! `segno check FILE`: checks a configuration file.
 //!
-//! In: a file. Out: `FILE: ok, N routes` on standard output; or each problem with its place on standard error, and exit
-//! code 2.
-//! Law: the command opens the file and nothing else, and connects to nothing.
+//! In: a file, or `-` for standard input. Out: `FILE: ok, N routes` on standard output; or each problem with its place
+//! on standard error, and exit code 2.
+//! Laws: what `proxy --config FILE` refuses, the command names, and all of it at once; it looks at the files that the
+//! configuration names, changes nothing, and connects to nothing.
 
 use std::io::Write;
 
-use super::args::CheckArgs;
+use super::args::{CheckArgs, default_store};
 use super::{Stop, load};
 use crate::config::file::Flags;
 
 /// Reads the file and reports what is wrong with it, or the number of its routes.
 pub(super) fn run(args: &CheckArgs, mut out: impl Write) -> Result<(), Stop> {
-    let config = load::config(Some(&args.file), Flags::default())?;
-    let (file, routes) = (args.file.display(), config.routes.len());
+    let flags = Flags { default_store: Some(default_store()), ..Flags::default() };
+    let config = load::config(Some(&args.file), flags)?;
+    let (file, routes) = (load::name_of(&args.file), config.routes.len());
     let noun = if routes == 1 { "route" } else { "routes" };
     // If standard output is closed, the exit code still shows the result.
     let _ = writeln!(out, "{file}: ok, {routes} {noun}");

@@ -1,43 +1,52 @@
-//! Reads a configuration file from disk.
+//! Reads a configuration file, and looks at what it names.
 //!
-//! In: a path and flags. Out: a [`Config`] without faults, or a [`Stop`] that lists every problem.
-//! Laws: a file is read up to a bound; a file that cannot be read counts as a problem of the configuration.
+//! In: a path, or `-` for standard input; flags. Out: a [`Config`] that the proxy can start with, or a [`Stop`] that
+//! lists every problem.
+//! Laws: `check` and `proxy` both come through here, so that the one names what the other refuses; a file is read up to
+//! a bound; a file that cannot be read counts as a problem of the configuration.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 use super::Stop;
+use super::token::token;
 use crate::config::file::{self, Flags, Problem};
-use crate::config::{Config, StoreConfig};
-use crate::store::StoreError;
+use crate::config::{Config, Fault, Section};
+use crate::engine;
 
 /// The largest configuration file. A thousand routes with every key take less.
 const MAX_FILE_BYTES: u64 = 4 << 20;
 
 /// The configuration that the flags make, together with the file if there is one.
 pub(super) fn config(path: Option<&Path>, flags: Flags) -> Result<Config, Stop> {
-    let name = path.map(|path| path.display().to_string());
+    let name = path.map(name_of);
     let text = match path {
         Some(path) => text_of(path),
         None => Ok(String::new()),
     };
-    let read = text.map_err(|problem| vec![problem]).and_then(|text| file::read(&text, flags));
-    let config = read.and_then(|config| match not_built(&config) {
-        list if list.is_empty() => Ok(config),
-        list => Err(list),
-    });
-    config.map_err(|list| Stop::Problems { file: name, list })
+    let read = text.map_err(|problem| vec![problem]).and_then(|text| file::read_with(&text, flags, obstacles));
+    read.map_err(|list| Stop::Problems { file: name, list })
 }
 
-/// Lists what the configuration asks for and this build lacks.
-fn not_built(config: &Config) -> Vec<Problem> {
-    let mut list = Vec::new();
-    if let StoreConfig::Redis { .. } = config.store {
-        let why = StoreError::NotBuilt { store: config.store.to_string().into() };
-        list.push(Problem::anywhere(format!("`store`: {why}")));
+/// The file as messages name it.
+pub(super) fn name_of(path: &Path) -> String {
+    if is_standard_input(path) { "<stdin>".to_owned() } else { path.display().to_string() }
+}
+
+fn is_standard_input(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// What keeps the proxy from starting, outside of the configuration.
+fn obstacles(config: &Config) -> Vec<Fault> {
+    let mut found = engine::obstacles(config);
+    if config.admin.is_some()
+        && let Err(why) = token(config.admin_token_file.as_deref())
+    {
+        found.push(Fault { section: Section::Top, key: "admin_token_file", other: None, what: why });
     }
-    list
+    found
 }
 
 fn text_of(path: &Path) -> Result<String, Problem> {
@@ -50,7 +59,10 @@ fn text_of(path: &Path) -> Result<String, Problem> {
 
 fn bytes_of(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    match is_standard_input(path) {
+        true => io::stdin().lock().take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?,
+        false => File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?,
+    };
     Ok(bytes)
 }
 

@@ -47,7 +47,7 @@ pub(super) fn run(args: &ProxyArgs) -> Result<(), Stop> {
     let routes: Vec<String> = config.routes.iter().map(|r| format!("{} to {}", r.name, r.upstream)).collect();
     let files = OpenFiles::raise();
     let admin = config.admin.map(|address| access(&config).map(|access| (address, access))).transpose()?;
-    let engine = Engine::start(config, random_seed()).map_err(not_started)?;
+    let engine = Engine::start(config, random_seed()).map_err(|why| not_started(why, WITHOUT_STORE))?;
     let mut journal = engine.journal();
     if let Some((address, access)) = admin {
         start_admin(address, access, &engine)?;
@@ -77,19 +77,20 @@ pub(super) fn run(args: &ProxyArgs) -> Result<(), Stop> {
 /// Who may read the admin pages.
 fn access(config: &Config) -> Result<Access, Stop> {
     let access = Access::default().hosts(config.admin_hosts.clone());
-    match token(config.admin_token_file.as_deref())? {
+    match token(config.admin_token_file.as_deref()).map_err(Stop::Usage)? {
         None => Ok(access),
         Some(token) => access.token(&token).map_err(|e| Stop::Failed(e.to_string())),
     }
 }
 
+/// What to do about a store that cannot be the one that was meant, besides mending its name.
+const WITHOUT_STORE: &str = "; or start with `--store-optional`, and nothing is stored until that is mended";
+
 /// A store that is not the one that was meant is a problem of the configuration.
-fn not_started(why: StartError) -> Stop {
+pub(super) fn not_started(why: StartError, advice: &str) -> Stop {
     match why {
         StartError::Store { why } => {
-            let what =
-                format!("`store`: {why}; or start with `--store-optional`, and nothing is stored until that is mended");
-            Stop::Problems { file: None, list: vec![Problem::anywhere(what)] }
+            Stop::Problems { file: None, list: vec![Problem::anywhere(format!("`store`: {why}{advice}"))] }
         }
         other => Stop::Failed(other.to_string()),
     }

@@ -27,7 +27,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) fn run(args: &SessionsArgs, out: impl Write) -> Result<(), Stop> {
     let mut list = List { out: BufWriter::new(out), json: args.json, any: false };
     let listed = match args.admin {
-        Some(address) => fetch(address, token(args.admin_token_file.as_deref())?, &mut list),
+        Some(address) => fetch(address, token(args.admin_token_file.as_deref()).map_err(Stop::Usage)?, &mut list),
         None => read(&args.store.clone().unwrap_or_else(default_store), &mut list),
     };
     match listed.and_then(|()| list.end().map_err(Failure::Output)) {

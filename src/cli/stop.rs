@@ -1,8 +1,8 @@
 //! Why a command stopped early: one type for all commands.
 //!
-//! In: problems of a configuration, or the error of a failed step. Out: the lines for standard error, and the exit
+//! In: problems of a configuration, bad arguments, or the error of a failed step. Out: the lines for standard error, and the exit
 //! code.
-//! Law: exit code 1 is a failure, 2 a configuration with problems.
+//! Law: exit code 1 is a failure, 2 bad arguments or a configuration with problems.
 
 use std::fmt;
 
@@ -18,6 +18,8 @@ pub(crate) enum Stop {
         /// The problems.
         list: Vec<Problem>,
     },
+    /// The arguments cannot be used. Shows what was given, and says how to write it.
+    Usage(String),
     /// The work failed. Says at what and why.
     Failed(String),
 }
@@ -26,7 +28,7 @@ impl Stop {
     /// The exit code of the program.
     pub(crate) fn code(&self) -> u8 {
         match self {
-            Self::Problems { .. } => 2,
+            Self::Problems { .. } | Self::Usage(_) => 2,
             Self::Failed(_) => 1,
         }
     }
@@ -44,7 +46,7 @@ impl fmt::Display for Stop {
                 list.iter().try_for_each(|problem| writeln!(f, "{}", problem.show(Some(file))))
             }
             Self::Problems { file: None, list } => list.iter().try_for_each(|problem| writeln!(f, "segno: {problem}")),
-            Self::Failed(what) => writeln!(f, "segno: {what}"),
+            Self::Usage(what) | Self::Failed(what) => writeln!(f, "segno: {what}"),
         }
     }
 }

@@ -106,6 +106,13 @@ impl Upstream {
         let authority = authority_of(scheme, &host, port);
         Ok(Self { scheme, host, port, base_path: read_path(path)?, authority })
     }
+
+    /// Stands in for an upstream that could not be read.
+    #[cfg(feature = "file")]
+    pub(super) fn nowhere() -> Self {
+        let (host, authority) = ("nowhere".to_owned(), "nowhere".to_owned());
+        Self { scheme: Scheme::Http, host, port: 80, base_path: String::new(), authority }
+    }
 }
 
 impl fmt::Display for Upstream {

@@ -72,7 +72,8 @@ impl Engine {
 
     /// The tracker of the stream with this key, for use on the caller's own thread. The first one of a key restores
     /// its cursor from the store, which blocks the caller for up to `within`; others share its account. A store that is
-    /// away or slow refuses no tracker: see [`InlineTracker::not_restored`].
+    /// away or slow refuses no tracker: see [`InlineTracker::not_restored`]. The record of a key that begins with
+    /// `tail ` never expires: `segno tail` keeps its cursors so.
     ///
     /// # Errors
     /// [`TrackerError`].

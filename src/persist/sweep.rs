@@ -2,8 +2,8 @@
 //!
 //! In: the store, a page of it at a time; the slots. Out: records and logs removed.
 //! Laws: each step looks at a bounded number of records; a record is removed only if, at that moment, its last activity
-//! is too long ago, or longer ago than that of as many as may stay, and no living stream has its name; what an
-//! interrupted step leaves is found by the next round.
+//! is too long ago, or longer ago than that of as many as may stay, and no living stream has its name; a cursor that a
+//! user has named is never removed, and does not count; what an interrupted step leaves is found by the next round.
 //!
 //! Most records are removed by tombstones. What is left belongs to earlier processes, and to removals that found no
 //! place on their way. Where a round finds more records than there may be, the next one also removes those that were
@@ -128,6 +128,7 @@ fn sweep_records(
 ) -> Result<(Option<StreamName>, Swept), StoreError> {
     let page = shelves.sessions.scan(after, PAGE)?;
     let last = last_of(&page);
+    let page: Vec<_> = page.into_iter().filter(|(name, _)| !name.is_named_cursor()).collect();
     page.iter().filter(|(_, cursor)| cursor.last_seen_ms >= before_ms).for_each(|(_, c)| crowd.note(c.last_seen_ms));
     let old = page.into_iter().filter(|(_, cursor)| cursor.last_seen_ms < before_ms).map(|(name, _)| name);
     let old = without_live(old.collect(), survey);

@@ -38,7 +38,7 @@ mod watch;
 
 pub use remote::{Command, Remote};
 pub use run::Reactor;
-pub use start::{Parts, StartError};
+pub use start::{Parts, StartError, upstream_faults};
 pub use store::{Reply, StoreLink};
 #[cfg(feature = "tls")]
 pub use tls::{TlsError, client_session};

@@ -5,9 +5,9 @@
 
 use super::store::StoreLink;
 #[cfg(feature = "tls")]
-use super::tls::TlsError;
+use super::tls::{TlsError, tls_faults};
 use crate::clock::Clock;
-use crate::config::{Fault, Section};
+use crate::config::{Config, Fault, Section};
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::slot::SlotWriter;
@@ -95,3 +95,19 @@ impl std::fmt::Display for StartError {
 }
 
 impl std::error::Error for StartError {}
+
+/// What is in the way of connections to upstreams: certificates that cannot be used, or no TLS in this build.
+pub fn upstream_faults(config: &Config) -> Vec<Fault> {
+    #[cfg(feature = "tls")]
+    return tls_faults(config);
+    #[cfg(not(feature = "tls"))]
+    {
+        let is_tls = |route: &crate::config::Route| route.upstream.scheme == crate::config::Scheme::Https;
+        let routes = config.routes.iter().enumerate().filter(|(_, route)| is_tls(route));
+        let fault = |(n, route): (usize, &crate::config::Route)| {
+            let what = StartError::NoTls { upstream: route.upstream.to_string() }.to_string();
+            Fault { section: Section::Route(n), key: "upstream", other: None, what }
+        };
+        routes.map(fault).collect()
+    }
+}

@@ -5,7 +5,7 @@
 //! Law: the peer's certificate is checked against the system's roots, or against the certificates of `upstream_ca`
 //! alone.
 
-use crate::config::{Config, Scheme};
+use crate::config::{Config, Fault, Route, Scheme, Section};
 use crate::machine::ConnectError;
 use mio::net::TcpStream;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
@@ -76,11 +76,7 @@ impl Dialer {
     }
 
     pub(super) fn new(host: &str, ca: Option<&Path>) -> Result<Self, TlsError> {
-        let name = ServerName::try_from(host.to_owned()).map_err(|_| TlsError::Name(host.to_owned()))?;
-        let roots = match ca {
-            Some(file) => roots_of_file(file)?,
-            None => system_roots()?,
-        };
+        let (name, roots) = (name_of(host)?, roots(ca)?);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -146,6 +142,38 @@ pub(super) fn in_words(e: &io::Error) -> (ConnectError, String) {
 pub fn client_session(host: &str) -> Result<ClientConnection, TlsError> {
     let dialer = Dialer::new(host, None)?;
     ClientConnection::new(dialer.config, dialer.name).map_err(|e| TlsError::Name(format!("{host}: {e}")))
+}
+
+/// What is wrong with the certificates that routes trust, and with the names of their upstreams.
+pub(super) fn tls_faults(config: &Config) -> Vec<Fault> {
+    // Many routes trust the same certificates.
+    let mut known: Vec<(Option<&Path>, Option<String>)> = Vec::new();
+    let mut found = Vec::new();
+    let is_tls = |route: &Route| route.upstream.scheme == Scheme::Https;
+    for (n, route) in config.routes.iter().enumerate().filter(|(_, route)| is_tls(route)) {
+        let mut add = |key, what| found.push(Fault { section: Section::Route(n), key, other: None, what });
+        if let Err(why) = name_of(&route.upstream.host) {
+            add("upstream", format!("`upstream`: {why}"));
+        }
+        let ca = route.upstream_ca.as_deref();
+        let at = known.iter().position(|(known, _)| *known == ca).unwrap_or_else(|| {
+            known.push((ca, roots(ca).err().map(|why| why.to_string())));
+            known.len() - 1
+        });
+        if let Some(why) = known.get(at).and_then(|(_, why)| why.as_ref()) {
+            let key = if ca.is_some() { "upstream_ca" } else { "upstream" };
+            add(key, format!("`{key}`: {why}"));
+        }
+    }
+    found
+}
+
+fn name_of(host: &str) -> Result<ServerName<'static>, TlsError> {
+    ServerName::try_from(host.to_owned()).map_err(|_| TlsError::Name(host.to_owned()))
+}
+
+fn roots(ca: Option<&Path>) -> Result<RootCertStore, TlsError> {
+    ca.map_or_else(system_roots, roots_of_file)
 }
 
 fn roots_of_file(file: &Path) -> Result<RootCertStore, TlsError> {

@@ -64,6 +64,8 @@ pub(super) enum Progress {
     Nothing,
     /// The body ended as it should.
     End,
+    /// The connection ended, and the body with it: it has no length and no chunks.
+    Closed,
 }
 
 /// An open connection.
@@ -150,6 +152,7 @@ impl Connection {
             match self.fill()? {
                 None => return Ok(Progress::Nothing),
                 Some(0) if self.body.at_eof() == AtEof::Truncated => return Err(ErrorKind::UnexpectedEof.into()),
+                Some(0) if self.body.at_eof() == AtEof::UntilClose => return Ok(Progress::Closed),
                 Some(0) => return Ok(Progress::End),
                 Some(_) => {}
             }

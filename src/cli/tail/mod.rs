@@ -5,7 +5,9 @@
 //! Laws: a cursor is stored only after standard output has taken its event. If a signal ends the command and a user
 //! starts it again with the same `--cursor`, every event is printed exactly once. If the process is killed, no event is
 //! missing, and the events of one flush window may come again. A POST that reached the upstream is not repeated, unless
-//! the user allows it or the upstream says that it did nothing with the POST (425, 429, 503).
+//! the user allows it or the upstream says that it did nothing with the POST (425, 429, 503); whoever allows it sends
+//! the POST at most [`REPEATS`] times again from its start. The answer to a POST that has ended is whole, and so is the
+//! command. An argument that cannot be used is shown, and ends the command with exit code 2.
 //! Source: WHATWG HTML, section 9.2.3, for which answers end a stream and which lead to a reconnect.
 
 mod connection;
@@ -14,12 +16,14 @@ mod pause;
 mod url;
 
 use super::Stop;
-use super::args::{TailArgs, default_store};
-use crate::base::Span;
+use super::args::{TailArgs, default_tail_store};
+use super::proxy::not_started;
+use crate::base::{NAMED_CURSOR, Span};
 use crate::config::{Config, Persist, StoreConfig};
 use crate::engine::{Engine, InlineTracker};
 use crate::http::{self, Method, ResponseHead};
 use crate::sync::park;
+use crate::track::CutKind;
 use connection::{Connection, POLL, Progress, Request};
 use output::{Events, Status};
 use pause::Pause;
@@ -31,18 +35,23 @@ use url::Url;
 /// Redirects that are followed in a row.
 const MAX_REDIRECTS: u32 = 20;
 
+/// How often a POST whose answer cannot be resumed is sent again in a row, where the user allows it. Before each of
+/// these the wait is at least twice the one before, from [`FIRST_REPEAT`] on.
+const REPEATS: u32 = 5;
+const FIRST_REPEAT: Span = Span::from_secs(1);
+
 /// How long the store may take to read the cursor at the start, and to write the last one at the end.
 const STORE_TIMEOUT: Span = Span::from_secs(5);
 
 /// Follows the stream until a signal, the stream's end or a failure.
 pub(super) fn run(args: &TailArgs) -> Result<(), Stop> {
     super::logging::start()?;
-    let url = Url::parse(&args.url).map_err(Stop::Failed)?;
+    let url = Url::parse(&args.url).map_err(Stop::Usage)?;
     let request = request(args)?;
     let signals = Signals::new([SIGTERM, SIGINT]).map_err(|e| Stop::failed("cannot catch signals", e))?;
-    let engine = Engine::builder().config(config(args)).start().map_err(|e| Stop::Failed(e.to_string()))?;
-    let key = format!("tail {}", args.cursor.as_deref().unwrap_or_default());
-    let tracker = engine.tracker(key.as_bytes(), STORE_TIMEOUT).map_err(|e| Stop::Failed(e.to_string()))?;
+    let engine = Engine::builder().config(config(args)).start().map_err(|why| not_started(why, ""))?;
+    let key = [NAMED_CURSOR, args.cursor.as_deref().unwrap_or_default().as_bytes()].concat();
+    let tracker = engine.tracker(&key, STORE_TIMEOUT).map_err(|e| Stop::Failed(e.to_string()))?;
     if let Some(why) = tracker.not_restored() {
         // To begin anew would show everything again, and lose the stored cursor.
         return Err(Stop::Failed(why.to_string()));
@@ -60,6 +69,7 @@ pub(super) fn run(args: &TailArgs) -> Result<(), Stop> {
         random: crate::base::Random::new(super::proxy::random_seed()),
         pause: Pause::default(),
         may_have_acted: false,
+        repeats: 0,
     };
     let followed = tail.follow();
     tail.status.end();
@@ -81,7 +91,7 @@ pub(super) fn run(args: &TailArgs) -> Result<(), Stop> {
 
 fn config(args: &TailArgs) -> Config {
     let store = match args.cursor {
-        Some(_) => args.store.clone().unwrap_or_else(default_store),
+        Some(_) => args.store.clone().unwrap_or_else(default_tail_store),
         None => StoreConfig::Memory,
     };
     // A named cursor does not expire, however rarely its stream is followed.
@@ -93,11 +103,15 @@ fn request(args: &TailArgs) -> Result<Request, Stop> {
     let body = match args.data.as_deref().map(|data| data.strip_prefix('@').ok_or(data)) {
         None => None,
         Some(Err(text)) => Some(text.as_bytes().to_vec()),
-        Some(Ok(file)) => Some(std::fs::read(file).map_err(|e| Stop::failed(&format!("cannot read {file}"), e))?),
+        Some(Ok(file)) => {
+            let wrong = |e| Stop::Usage(format!("`--data @{file}`: this file cannot be read: {e}"));
+            Some(std::fs::read(file).map_err(wrong)?)
+        }
     };
     let name = args.method.as_deref().unwrap_or(if body.is_some() { "POST" } else { "GET" });
-    let method = Method::from_token(name.as_bytes())
-        .ok_or_else(|| Stop::Failed(format!("`{}` is not a method; write GET or POST", name.escape_debug())))?;
+    let method = Method::from_token(name.as_bytes()).ok_or_else(|| {
+        Stop::Usage(format!("`--method {}`: this is not a method: write GET or POST", name.escape_debug()))
+    })?;
     Ok(Request { method, headers: args.header.clone(), body })
 }
 
@@ -112,8 +126,10 @@ struct Tail<'a> {
     status: Status,
     random: crate::base::Random,
     pause: Pause,
-    /// Whether a request that must not be repeated has been sent, so that the upstream may have acted on it.
+    /// Whether the last connection sent a request that must not be repeated, so that the upstream may have acted on it.
     may_have_acted: bool,
+    /// How often in a row such a request was sent again from its start.
+    repeats: u32,
 }
 
 /// What to do after a connection.
@@ -128,17 +144,13 @@ impl Tail<'_> {
     fn follow(&mut self) -> Result<(), Stop> {
         loop {
             self.pause.begin(self.clock.now());
+            self.may_have_acted = false;
             let (why, wait) = match self.connect()? {
                 Next::End => return Ok(()),
                 Next::Reconnect { why, wait } => (why, wait),
             };
-            if self.may_have_acted {
-                return Err(Stop::Failed(format!(
-                    "{why}; a POST that upstream has seen is not repeated: use `--repeat-post` if it may be"
-                )));
-            }
-            let wait = self.pause.end(wait, self.random.next(), self.clock.now());
-            self.status.say(&format!("{why}; asking again in {wait}"));
+            let wait = self.pause.end(wait, self.random.next(), self.clock.now()).max(self.wait_to_repeat(&why)?);
+            self.status.say(&format!("{why}; asking again in {}", wait.rough()));
             let until = self.clock.now() + wait;
             while self.clock.now() < until {
                 if self.has_signal() {
@@ -148,6 +160,31 @@ impl Tail<'_> {
                 self.show(&state);
                 park(Some(POLL.min(until.since(self.clock.now()).into())));
             }
+        }
+    }
+
+    /// How long a request waits at least that upstream may have acted on. Zero for others.
+    ///
+    /// # Errors
+    /// It is not to be sent again.
+    fn wait_to_repeat(&mut self, why: &str) -> Result<Span, Stop> {
+        let method = self.request.method.as_str();
+        match self.may_have_acted {
+            false => return Ok(Span::ZERO),
+            true if !self.args.repeat_post => {
+                return Err(Stop::Failed(format!(
+                    "{why}; the {method} is not sent again, because upstream may have acted on it and charged for it; \
+                     if a repeat does no harm, `--repeat-post` allows {REPEATS}"
+                )));
+            }
+            true => {}
+        }
+        // What can be resumed is not sent again from its start.
+        self.repeats = if self.tracker.last_event_id().is_some() { 0 } else { self.repeats + 1 };
+        match self.repeats {
+            0 => Ok(Span::ZERO),
+            n if n > REPEATS => Err(Stop::Failed(format!("{why}; giving up after {REPEATS} repeats of the {method}"))),
+            n => Ok(FIRST_REPEAT.times(1 << n)),
         }
     }
 
@@ -161,7 +198,7 @@ impl Tail<'_> {
                 Err(e) => return Ok(reconnect(e)),
             };
             let cursor = self.tracker.last_event_id();
-            let must_not_repeat = request.method != Method::Get && !self.args.repeat_post;
+            let must_not_repeat = request.method != Method::Get;
             let sent = connection.send(&request.write(&url, cursor.as_ref().map(|id| id.as_bytes())));
             self.may_have_acted |= must_not_repeat && connection.is_established();
             if let Err(e) = sent {
@@ -253,7 +290,7 @@ impl Tail<'_> {
             if let Some(reason) = gap {
                 self.status.say(&format!("events are missing: {reason}"));
             }
-            if matches!(got, Ok(Progress::Bytes | Progress::End)) {
+            if matches!(got, Ok(Progress::Bytes | Progress::End | Progress::Closed)) {
                 let (tracker, events) = (&mut self.tracker, &mut self.events);
                 match tracker.forward(|bytes| events.write(bytes)) {
                     Ok(()) => {}
@@ -267,7 +304,15 @@ impl Tail<'_> {
             self.show("connected");
             let why = match got {
                 Ok(Progress::Bytes | Progress::Nothing) => continue,
-                Ok(Progress::End) => "the stream ended".to_owned(),
+                // A body without a length and without chunks that ends inside an event was cut.
+                Ok(Progress::Closed) if self.tracker.connected() != CutKind::Clean => {
+                    "the stream was cut inside an event".to_owned()
+                }
+                Ok(Progress::End | Progress::Closed) if self.request.method != Method::Get => {
+                    self.status.say("the answer has ended");
+                    return Ok(Next::End);
+                }
+                Ok(Progress::End | Progress::Closed) => "the stream ended".to_owned(),
                 Err(e) => format!("the stream was cut: {e}"),
             };
             return Ok(Next::Reconnect { why, wait: None });

@@ -4,6 +4,7 @@
 //! Law: user names, passwords and fragments never become part of a request.
 //! Source: RFC 3986, section 5.2, for the forms that `Location` takes in practice.
 
+use crate::base::shown;
 use crate::config::Upstream;
 
 /// A URL in parts.
@@ -19,8 +20,12 @@ impl Url {
     /// Reads `http://host:port/path?query`. A fragment is left out.
     ///
     /// # Errors
-    /// Says what is wrong and how to write the URL.
+    /// Shows the text without its credentials, and says what is wrong and how to write the URL.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
+        Self::read(text).map_err(|why| format!("`{}`: {why}", echo(text)))
+    }
+
+    fn read(text: &str) -> Result<Self, String> {
         let text = text.split('#').next().unwrap_or_default();
         let start = text.find("://").map_or(0, |at| at + 3);
         let at = text[start..].find(['/', '?']).map_or(text.len(), |at| start + at);
@@ -58,9 +63,34 @@ impl Url {
     }
 }
 
+/// The text as a message shows it: without a user's name, a password or a query.
+fn echo(text: &str) -> Box<str> {
+    let start = text.find("://").map_or(0, |at| at + 3);
+    let (scheme, rest) = text.split_at(start);
+    let (rest, query) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
+    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    let left_out = if query.is_empty() { "" } else { "?..." };
+    shown(&format!("{scheme}{host}{left_out}"), SHOWN)
+}
+
+/// Bytes of a URL that a message shows.
+const SHOWN: usize = 200;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_url_that_cannot_be_read_is_shown_without_its_credentials() {
+        for (text, shown) in [
+            ("localhost:80/feed", "`localhost:80/feed`"),
+            ("ftp://me:hush@h/x?token=hush", "`ftp://h/x?...`"),
+            ("http://h/a b#hush", "`http://h/a b?...`"),
+        ] {
+            let told = Url::parse(text).unwrap_err();
+            assert!(told.starts_with(shown) && !told.contains("hush"), "{told}");
+        }
+    }
 
     #[test]
     fn a_url_is_read_in_parts() {

@@ -61,6 +61,18 @@ pub struct Flags {
 /// # Errors
 /// All problems found, in the order of the text; those that lie in the flags come first and have no position.
 pub fn read(text: &str, flags: Flags) -> Result<Config, Vec<Problem>> {
+    read_with(text, flags, |_| Vec::new())
+}
+
+/// The same. `obstacles` says what else is wrong with a configuration, beside what the configuration itself shows.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_with(
+    text: &str,
+    flags: Flags,
+    obstacles: impl FnOnce(&Config) -> Vec<Fault>,
+) -> Result<Config, Vec<Problem>> {
     let mut problems = Problems::new(text);
     let (root, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
@@ -72,9 +84,9 @@ pub fn read(text: &str, flags: Flags) -> Result<Config, Vec<Problem>> {
         // After a mistake in the syntax the parser guesses, and its guesses would only add noise.
         return Err(problems.sorted());
     }
-    let mut reader = Reader { problems, config: Config::default(), spots: Vec::new() };
+    let mut reader = Reader { problems, config: Config::default(), spots: Vec::new(), unread: Vec::new() };
     reader.document(root.get_ref(), flags);
-    reader.finish()
+    reader.finish(obstacles)
 }
 
 /// Where the text is nested deepest, as far as brackets and dots tell without the strings and comments around them.
@@ -109,11 +121,15 @@ struct Reader<'t> {
     problems: Problems<'t>,
     config: Config,
     spots: Vec<Spot>,
+    /// Where values stand that could not be read. A default is in the place of each.
+    unread: Vec<Range<usize>>,
 }
 
 /// The values that all routes begin with.
 struct Defaults {
     upstream: Option<Upstream>,
+    /// `[defaults]` or a flag names an upstream, though it may not be one.
+    names_upstream: bool,
     settings: Vec<Setting>,
     /// Where `[defaults]` gave each key.
     spots: Vec<(String, Range<usize>)>,
@@ -143,15 +159,24 @@ impl Reader<'_> {
         self.config.persist.durable |= flags.durable;
     }
 
-    fn finish(mut self) -> Result<Config, Vec<Problem>> {
-        // A value that could not be read leaves its default behind, so relations are judged only between sound values.
-        if !self.problems.any() {
-            for fault in self.config.faults() {
+    fn finish(mut self, obstacles: impl FnOnce(&Config) -> Vec<Fault>) -> Result<Config, Vec<Problem>> {
+        for fault in self.config.faults().into_iter().chain(obstacles(&self.config)) {
+            if !self.is_about_unread(&fault) {
                 let span = self.spot_of(&fault);
                 self.problems.add(span, &fault.what);
             }
         }
         if self.problems.any() { Err(self.problems.sorted()) } else { Ok(self.config) }
+    }
+
+    /// Whether a fault lies in a default that has taken the place of a value that could not be read.
+    fn is_about_unread(&self, fault: &Fault) -> bool {
+        let at = |section: Section, key: &str| self.spots.iter().find(|s| s.section == section && s.key == key);
+        let keys = [Some(fault.key), fault.other];
+        let mut spots = keys.into_iter().flatten().flat_map(|key| [at(fault.section, key), at(Section::Limits, key)]);
+        let whole = at(fault.section, "");
+        let is_unread = |spot: &Spot| self.unread.contains(&spot.span);
+        whole.is_some_and(is_unread) || spots.any(|spot| spot.is_some_and(is_unread))
     }
 
     /// Where one of the fault's keys stands (the second one may be among the limits), else where the route begins.
@@ -217,10 +242,12 @@ impl Reader<'_> {
     }
 
     fn defaults(&mut self, root: &DeTable<'_>, flags: &Flags) -> Defaults {
-        let mut defaults = Defaults { upstream: None, settings: Vec::new(), spots: Vec::new() };
+        let names_upstream = flags.upstream.is_some();
+        let mut defaults = Defaults { upstream: None, names_upstream, settings: Vec::new(), spots: Vec::new() };
         for (key, given) in self.entries(root, "defaults") {
             defaults.spots.push((key.get_ref().to_string(), given.span()));
             if key.get_ref() == "upstream" {
+                defaults.names_upstream = true;
                 let read = value::upstream(given.get_ref()).map(|upstream| defaults.upstream = Some(upstream));
                 self.note("upstream", given, read);
             } else if let Some(setting) = self.knob(key, given, &["upstream"]) {
@@ -235,19 +262,25 @@ impl Reader<'_> {
     fn routes(&mut self, root: &DeTable<'_>, defaults: &Defaults) -> Vec<Route> {
         let Some(given) = root.get("route") else {
             self.inherited_spots(0, defaults);
-            return defaults.upstream.iter().map(|upstream| make(upstream.clone(), defaults)).collect();
+            return if defaults.names_upstream { vec![make(defaults.upstream.clone(), defaults)] } else { Vec::new() };
         };
         let DeValue::Array(items) = given.get_ref() else {
             self.problems.add(Some(given.span()), "`route` is not a list of tables: write `[[route]]`");
+            self.unread.push(given.span());
             return Vec::new();
         };
-        items.iter().enumerate().filter_map(|(n, item)| self.route(n, item, defaults)).collect()
+        items.iter().enumerate().map(|(n, item)| self.route(n, item, defaults)).collect()
     }
 
-    fn route(&mut self, n: usize, item: &Spanned<DeValue<'_>>, defaults: &Defaults) -> Option<Route> {
+    /// Reads a route. What cannot be read has a default in its place, so that the rest is checked all the same.
+    fn route(&mut self, n: usize, item: &Spanned<DeValue<'_>>, defaults: &Defaults) -> Route {
         let DeValue::Table(table) = item.get_ref() else {
             self.problems.add(Some(item.span()), "a route is a table: write `[[route]]`");
-            return None;
+            self.spot(Section::Route(n), "", item.span());
+            self.unread.push(item.span());
+            // It stands in the way of no other route.
+            let path = format!("/unread/{n}");
+            return Route { name: path.clone(), path, ..make(None, defaults) };
         };
         self.route_spots(n, item, table, defaults);
         let own = self.address(table);
@@ -256,14 +289,14 @@ impl Reader<'_> {
             .filter(|(key, _)| !ROUTE_KEYS.contains(&key.get_ref().as_ref()))
             .filter_map(|(key, given)| self.knob(key, given, ROUTE_KEYS))
             .collect();
-        if defaults.upstream.is_none() && !table.contains_key("upstream") {
+        if !defaults.names_upstream && !table.contains_key("upstream") {
             let what = "this route has no `upstream`: add `upstream = \"http://HOST:PORT\"`";
             self.problems.add(Some(item.span()), what);
         }
-        let mut route = make(own.upstream.clone().or_else(|| defaults.upstream.clone())?, defaults);
+        let mut route = make(own.upstream.clone().or_else(|| defaults.upstream.clone()), defaults);
         own.write(&mut route);
         settings.iter().for_each(|setting| setting(&mut route));
-        Some(route)
+        route
     }
 
     /// A route's own keys come before those of `[defaults]`, as their values do.
@@ -336,6 +369,7 @@ impl Reader<'_> {
     fn note(&mut self, key: &str, given: &Spanned<DeValue<'_>>, read: Result<(), String>) {
         if let Err(what) = read {
             self.problems.add(Some(given.span()), &format!("`{key}`: {what}"));
+            self.unread.push(given.span());
         }
     }
 }
@@ -357,8 +391,9 @@ impl Address {
     }
 }
 
-fn make(upstream: Upstream, defaults: &Defaults) -> Route {
-    let mut route = Route::new(upstream);
+/// A route with the defaults. Without an upstream it only stands in for one with a problem.
+fn make(upstream: Option<Upstream>, defaults: &Defaults) -> Route {
+    let mut route = Route::new(upstream.unwrap_or_else(Upstream::nowhere));
     defaults.settings.iter().for_each(|setting| setting(&mut route));
     route
 }

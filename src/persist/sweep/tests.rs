@@ -35,6 +35,22 @@ fn name(stream: u64) -> StreamName {
     StreamName { session: b"s"[..].into(), stream }
 }
 
+#[test]
+fn a_cursor_that_a_user_has_named_stays_whatever_its_age_and_however_many_records_there_are() {
+    let mut w = world();
+    let id = EventId::from_bytes(b"1").unwrap();
+    let named = StreamName { session: b"tail orders"[..].into(), stream: 0 };
+    w.records.store_last_event_id(&named, &Record { epoch: 1, sequence: 1, id, last_seen_ms: 1 }).unwrap();
+    (1..=2 * MOST).for_each(|n| w.put(n, 1_000_000, 1_000_000));
+    w.now = Tick::from_millis(1_000_000);
+    (0..100).for_each(|_| {
+        w.step();
+    });
+    assert!(w.records.get_last_event_id(&named).unwrap().is_some());
+    let left = (1..=2 * MOST).filter(|n| w.records.get_last_event_id(&name(*n)).unwrap().is_some()).count();
+    assert!((left as u64) <= MOST, "{left}");
+}
+
 impl World {
     fn put(&mut self, stream: u64, last_seen_ms: u64, at_ms: u64) {
         let id = EventId::from_bytes(b"1").unwrap();

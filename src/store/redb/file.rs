@@ -51,6 +51,23 @@ fn open_noting(path: &Path, notes: &mut Vec<String>) -> Result<Opened, StoreErro
     }
 }
 
+/// Why a file cannot be the store that was meant, where a person must do something about it. Nothing is changed, and
+/// nothing that is made stays.
+pub fn obstacle(path: &Path) -> Option<StoreError> {
+    let found = super::key::check(path).and_then(|()| match std::fs::metadata(path) {
+        Ok(meta) if !meta.is_file() => open(path).map(drop),
+        Ok(meta) if meta.len() > 0 => {
+            look(path)?;
+            let opened = File::options().read(true).write(true).open(path);
+            opened.map(drop).map_err(|e| io_error("opening the file", path, &e))
+        }
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(io_error("looking at the file", path, &e)),
+        // A file is made under another name first, and is removed where it does not get its own.
+        _ => Unfinished::begin(path).map(drop).map_err(|e| io_error("making the file", path, &e)),
+    });
+    found.err().filter(StoreError::is_misconfigured)
+}
+
 /// Opens one file as often as it must be opened again. A file that was deleted meanwhile is written again from the one
 /// that was open, so that nothing is lost.
 #[derive(Debug)]

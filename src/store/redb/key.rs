@@ -47,8 +47,24 @@ pub fn key(store: &Path, candidate: u128) -> Result<(Option<u128>, Option<String
     }
 }
 
+/// Whether the key of a store, if there is one, can be used. Changes nothing.
+pub(super) fn check(store: &Path) -> Result<(), StoreError> {
+    find(store).map(drop)
+}
+
 /// The key of a store, if there is one, and whether others could read it until now.
 pub(super) fn read(store: &Path) -> Result<Option<(u128, bool)>, StoreError> {
+    let Some((key, file)) = find(store)? else { return Ok(None) };
+    match tighten(&file) {
+        Ok(closed) => Ok(Some((key, closed))),
+        Err(e) => {
+            let why = format!("others can read it, and that cannot be changed: {e}");
+            Err(StoreError::BadKey { path: file_of(store), why: why.into() })
+        }
+    }
+}
+
+fn find(store: &Path) -> Result<Option<(u128, File)>, StoreError> {
     let path = file_of(store);
     let bad = |why: String| StoreError::BadKey { path: path.clone(), why: why.into() };
     let file = match File::open(&path) {
@@ -60,10 +76,7 @@ pub(super) fn read(store: &Path) -> Result<Option<(u128, bool)>, StoreError> {
     (&file).take(MOST).read_to_end(&mut text).map_err(|e| bad(e.to_string()))?;
     let key =
         parse(&text).ok_or_else(|| bad("it is not one line of `segno-key-1` and 32 hexadecimal digits".into()))?;
-    match tighten(&file) {
-        Ok(closed) => Ok(Some((key, closed))),
-        Err(e) => Err(bad(format!("others can read it, and that cannot be changed: {e}"))),
-    }
+    Ok(Some((key, file)))
 }
 
 fn parse(text: &[u8]) -> Option<u128> {

@@ -25,5 +25,5 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
-pub use file::{FORMAT, Openings, open, open_backend};
+pub use file::{FORMAT, Openings, obstacle, open, open_backend};
 pub use key::key;
