@@ -9,7 +9,7 @@ use super::disk::{Disk, Life, MODES, Mode};
 use super::pace::{Asked, NUMBER};
 use super::script::{Action, Canary, What};
 use super::source::{Answer, GROUP, KINDS, Kind, Sequence};
-use crate::base::{Random, Span};
+use crate::base::{Count, Random, Span};
 use crate::machine::{Input, NotLookedUp};
 use crate::testing::wire::chunk;
 use crate::testing::world::{Dial, Said, World, world_from};
@@ -56,8 +56,10 @@ struct Client {
     /// Bytes of the wire that have arrived.
     arrived: usize,
     read: Unframed,
-    /// The process that gave the client its last event.
+    /// The process that gave the client its last event, and how many sessions that process had forgotten by then: with
+    /// a session, the store forgets what was delivered to it.
     life: u64,
+    forgotten: u64,
 }
 
 /// A connection of an upstream.
@@ -83,7 +85,9 @@ impl Run {
             .map(|n| {
                 let kind = KINDS[random.below(KINDS.len() as u64) as usize];
                 let call = u64::from(kind.is_call()) * (1 + n * 1_000);
-                let sequence = Sequence { kind, owner: n % OWNERS, call };
+                // Where each connection has a count of its own, an id says nothing of another connection's events.
+                let owner = if kind == Kind::Anew { n } else { n % OWNERS };
+                let sequence = Sequence { kind, owner, call };
                 Client::new(sequence, random.below(6) == 0)
             })
             .collect();
@@ -186,6 +190,11 @@ impl Run {
             c.next_call();
         }
         let (sequence, id) = (c.seen.sequence, c.seen.last_id.clone());
+        if id.is_none() {
+            // A reader that joins a stream begins behind its newest event, which counts as delivered from then on.
+            let feeds = self.feeds.values().filter(|feed| feed.sequence == sequence);
+            self.given.extend(feeds.filter_map(|feed| sequence.id(feed.next - 1)));
+        }
         let posts = sequence.kind.is_call() && !resumes;
         c.seen.ask();
         let id = id.filter(|_| !posts).map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
@@ -281,7 +290,7 @@ impl Run {
             c.seen.take(&block, *canary == Some(Canary::MuteGaps));
             if c.seen.last != before {
                 *events += 1;
-                c.life = *lives;
+                (c.life, c.forgotten) = (*lives, w.count(Count::SessionEvictions));
             }
         }
         if let Some(asked) = c.seen.asked.as_ref().filter(|_| c.seen.unknown) {
@@ -309,6 +318,7 @@ impl Client {
             arrived: 0,
             read: Unframed::default(),
             life: 0,
+            forgotten: 0,
         }
     }
 
@@ -554,7 +564,7 @@ impl Run {
                 && let Some(id) = &c.seen.last_id
             {
                 // A stream that finds no slot goes on without being stored, which is counted.
-                let may_lack = self.life.without_slot() > 0;
+                let may_lack = self.life.without_slot() > 0 || self.w.count(Count::SessionEvictions) > c.forgotten;
                 assert!(may_lack || self.disk.holds(id), "{s:?}: {id} was delivered and is not stored");
             }
         }
