@@ -3,9 +3,10 @@
 //! In: a value of `Location`, the `Host` that the upstream was sent, and the path that segno puts before each target.
 //! Out: the value for the client.
 //! Laws: a redirect to somewhere else stays as it is; what the upstream says of itself becomes a reference to the same
-//! scheme and host that the client asked, whatever proxies stand in between; it never becomes one to another host.
+//! scheme and host that the client asked, whatever proxies stand in between; it never becomes one to another host, not
+//! even to a browser, which takes `\\` for `/` and leaves tabs out.
 //! Source: RFC 9110, section 10.2.2 (a relative `Location` is resolved against the request's URI); RFC 3986, sections
-//! 4.2 (`//` begins an authority) and 6.2.3 (default ports).
+//! 4.2 (`//` begins an authority) and 6.2.3 (default ports); URL standard, 4.4 (tabs are left out).
 
 use super::headers::Headers;
 
@@ -29,6 +30,9 @@ pub fn localize(headers: &mut Headers, itself: Itself<'_>) {
 
 /// The value for the client. `None`: as it is.
 fn local(value: &[u8], itself: Itself<'_>) -> Option<Vec<u8>> {
+    if value.contains(&b'\t') {
+        return None;
+    }
     let rest = match after_authority(value) {
         Some((authority, rest)) => Some(rest).filter(|_| is_same(authority, itself.host))?,
         None if value.first() == Some(&b'/') && !itself.base_path.is_empty() => value,

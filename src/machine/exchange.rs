@@ -15,6 +15,7 @@ use super::keys::{Alarm, ConnKey, ExchangeKey, ExchangeMark, Seat};
 use super::notice;
 use super::pool::Conns;
 use super::stream::Stream;
+use super::stream::head::Reads;
 use super::stream::readers::{Reader, Readers};
 use super::wait::{Search, Wait};
 use crate::base::{Count, Table, Tick};
@@ -481,6 +482,11 @@ impl Request {
     pub(super) fn path(&self) -> &[u8] {
         let target = self.asks_for().split(|&b| b == b' ').nth(1).unwrap_or_default();
         target.split(|&b| b == b'?').next().unwrap_or_default()
+    }
+
+    /// The page of another origin that asks, if one does.
+    pub(super) fn page(&self) -> Option<Reads<'_>> {
+        Some(Reads { origin: self.header("Origin")?, path: self.path() })
     }
 
     /// Method and target as they go upstream.

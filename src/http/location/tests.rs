@@ -38,6 +38,9 @@ fn a_redirect_to_somewhere_else_stays() {
         "",
         "/x",
         "///x",
+        "https://up.example/\t/evil.example",
+        "https://up.example\t/x",
+        "//up.example/\t\\evil.example",
     ] {
         assert_eq!(seen(location, "up.example", false, ""), location);
     }

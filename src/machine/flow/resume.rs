@@ -342,7 +342,7 @@ impl Machine {
         let Self { cx, conns, exchanges, book, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
         let route = x.route();
-        let head = cx.heads.own(route, x.request.header("Origin"));
+        let head = cx.heads.own(route, x.request.page());
         let Some(stream) = x.stream_mut() else { return };
         fill(stream, cx, route, &log.bytes);
         stream.account.number = number;

@@ -85,9 +85,9 @@ impl Machine {
         };
         if matches!(head.status, 200..=299)
             && x.request.method != http::Method::Options
-            && let Some(origin) = x.request.header("Origin")
+            && let Some(reads) = x.request.page()
         {
-            cx.heads.learn(x.route(), origin, head);
+            cx.heads.learn(x.route(), reads, head);
         }
         if let Some(c) = conns.get_mut(conn) {
             c.body = BodyDecoder::new(head.body);
@@ -191,13 +191,13 @@ impl Machine {
         x.arm(cx, key);
     }
 
-    /// `hold_head` is over: the client is told that a stream begins, and gets heartbeats until it does. A page of an
-    /// origin of which upstream has said nothing waits on, since a browser gives up for good on a head without the
+    /// `hold_head` is over: the client is told that a stream begins, and gets heartbeats until it does. A page of another
+    /// origin to which upstream has said nothing at this path waits on, since a browser gives up for good on a head without the
     /// lines that let the page read it.
     pub(super) fn open_early(&mut self, key: ExchangeKey) {
         let Self { cx, exchanges, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
-        let Some(head) = cx.heads.own(x.route(), x.request.header("Origin")) else {
+        let Some(head) = cx.heads.own(x.route(), x.request.page()) else {
             x.request.waits_for_head = true;
             return;
         };

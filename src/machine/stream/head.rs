@@ -18,10 +18,11 @@ const HEAD_BYTES: usize = 4 << 10;
 const ALL_BYTES: usize = 64 << 20;
 /// Different heads of one route among which a new one looks for its like.
 const RECENT: usize = 8;
-/// Origins whose `Access-Control-*` lines a route remembers.
-const ORIGINS: usize = 64;
-/// Bytes of an origin, and of its lines.
+/// Pages whose `Access-Control-*` lines a route remembers.
+const PAGES: usize = 128;
+/// Bytes of an origin, of a path, and of the lines.
 const ORIGIN_BYTES: usize = 256;
+const PATH_BYTES: usize = 512;
 const ORIGIN_LINES: usize = 1 << 10;
 
 /// Lines that belong to one client.
@@ -53,13 +54,27 @@ pub(in crate::machine) type KeptHead = Arc<[u8]>;
 #[derive(Default)]
 pub(in crate::machine) struct RouteHeads {
     recent: VecDeque<Weak<[u8]>>,
-    origins: VecDeque<Origin>,
+    pages: VecDeque<Page>,
 }
 
-/// What upstream last answered to an origin.
-struct Origin {
-    name: Box<[u8]>,
+/// A page of another origin that reads what lies at a path. The same origin may read one path and not another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::machine) struct Reads<'a> {
+    pub(in crate::machine) origin: &'a [u8],
+    pub(in crate::machine) path: &'a [u8],
+}
+
+/// What upstream last answered to a page.
+struct Page {
+    origin: Box<[u8]>,
+    path: Box<[u8]>,
     lines: Box<[u8]>,
+}
+
+impl Page {
+    fn is(&self, reads: Reads<'_>) -> bool {
+        *self.path == *reads.path && *self.origin == *reads.origin
+    }
 }
 
 /// What all routes' upstreams have lately said.
@@ -84,14 +99,18 @@ impl Heads {
         let Some(known) = self.routes.get_mut(route) else { return [].into() };
         known.recent.retain(|head| head.strong_count() > 0);
         let like = |kept: &[u8]| known.recent.iter().filter_map(Weak::upgrade).find(|head| **head == *kept);
+        let is_needed = |name: &str| is_about_origins(name) || is_any(name, &["Content-Type"]);
         let is_for_all = |name: &str| !is_any(name, &OF_ONE_CLIENT) && !is_any(name, &OF_ONE_ANSWER);
-        let mut kept = lines(&head.headers, HEAD_BYTES, is_for_all);
+        let is_more = |name: &str| is_for_all(name) && !is_needed(name);
+        // What a browser cannot read a stream without comes first, and so has a place.
+        let mut kept = lines(&head.headers, HEAD_BYTES, is_needed);
+        let left = HEAD_BYTES - kept.len();
+        kept.extend(lines(&head.headers, left, is_more));
         if let Some(same) = like(&kept) {
             return same;
         }
         if self.bytes + kept.len() > ALL_BYTES {
             counts.one(Count::HeadsShortened);
-            let is_needed = |name: &str| is_about_origins(name) || is_any(name, &["Content-Type"]);
             kept = lines(&head.headers, HEAD_BYTES, is_needed);
             if let Some(same) = like(&kept) {
                 return same;
@@ -113,28 +132,30 @@ impl Heads {
         }
     }
 
-    /// Notes what upstream answered to a page of this origin.
-    pub(in crate::machine) fn learn(&mut self, route: usize, origin: &[u8], head: &ResponseHead) {
-        let Some(known) = self.routes.get_mut(route).filter(|_| origin.len() <= ORIGIN_BYTES) else { return };
-        let lines = lines(&head.headers, ORIGIN_LINES, is_about_origins);
-        let at = known.origins.iter().position(|known| *known.name == *origin);
-        let old = at.and_then(|at| known.origins.remove(at));
+    /// Notes what upstream answered to a page.
+    pub(in crate::machine) fn learn(&mut self, route: usize, reads: Reads<'_>, head: &ResponseHead) {
+        let is_short = reads.origin.len() <= ORIGIN_BYTES && reads.path.len() <= PATH_BYTES;
+        let Some(known) = self.routes.get_mut(route).filter(|_| is_short) else { return };
+        let at = known.pages.iter().position(|page| page.is(reads));
+        let old = at.and_then(|at| known.pages.remove(at));
         if !head.headers.contains("Access-Control-Allow-Origin") {
             return;
         }
-        if known.origins.len() == ORIGINS {
-            known.origins.pop_front();
+        if known.pages.len() == PAGES {
+            known.pages.pop_front();
         }
-        let name = old.map_or_else(|| origin.into(), |old| old.name);
-        known.origins.push_back(Origin { name, lines: lines.into() });
+        let new = || Page { origin: reads.origin.into(), path: reads.path.into(), lines: [].into() };
+        let page = old.unwrap_or_else(new);
+        let lines = lines(&head.headers, ORIGIN_LINES, is_about_origins).into();
+        known.pages.push_back(Page { lines, ..page });
     }
 
-    /// The head of an event stream that segno begins itself, for a page of this origin. `None`: it is not known whether
-    /// the page may read it.
-    pub(in crate::machine) fn own(&self, route: usize, origin: Option<&[u8]>) -> Option<ResponseHead> {
+    /// The head of an event stream that segno begins itself, for this page, or for a client that is no page of another
+    /// origin. `None`: it is not known whether the page may read it.
+    pub(in crate::machine) fn own(&self, route: usize, reads: Option<Reads<'_>>) -> Option<ResponseHead> {
         let mut head = own_head();
-        if let Some(origin) = origin {
-            let known = self.routes.get(route)?.origins.iter().find(|known| *known.name == *origin)?;
+        if let Some(reads) = reads {
+            let known = self.routes.get(route)?.pages.iter().find(|page| page.is(reads))?;
             push_lines(&mut head, &known.lines);
         }
         Some(head)

@@ -59,7 +59,7 @@ fn streams_with_the_same_head_share_it_and_the_last_one_gives_it_back() {
 #[test]
 fn kept_heads_are_bounded_one_by_one_and_together() {
     let mut heads = Heads::new(1);
-    let (long, most) = ("x".repeat(HEAD_BYTES), "y".repeat(HEAD_BYTES - 32));
+    let (long, most) = ("x".repeat(HEAD_BYTES), "y".repeat(HEAD_BYTES - 64));
     let first = kept(&mut heads, &[("A", "1"), ("B", &long), ("C", "2")]);
     assert_eq!(text(&first), "A: 1\r\nC: 2\r\n");
     let mut all = vec![first];
@@ -75,30 +75,54 @@ fn kept_heads_are_bounded_one_by_one_and_together() {
     assert_eq!(heads.bytes(), 0);
 }
 
+/// A page of this origin that reads the events.
+fn at(origin: &[u8]) -> Reads<'_> {
+    Reads { origin, path: b"/events" }
+}
+
+#[test]
+fn what_a_browser_needs_is_kept_however_long_the_other_lines_are() {
+    let (mut heads, mut counts) = (Heads::new(1), Counts::default());
+    let long = "x".repeat(HEAD_BYTES - 20);
+    let kept = heads.keep(
+        0,
+        &head(&[("Policy", &long), ("Content-Type", "t"), ("Access-Control-Allow-Origin", "*")]),
+        &mut counts,
+    );
+    assert_eq!(text(&kept), "Content-Type: t\r\nAccess-Control-Allow-Origin: *\r\n");
+}
+
+#[test]
+fn what_an_origin_may_read_at_one_path_says_nothing_of_another() {
+    let mut heads = Heads::new(1);
+    heads.learn(0, at(b"https://a"), &head(&[("Access-Control-Allow-Origin", "*")]));
+    assert!(heads.own(0, Some(Reads { origin: b"https://a", path: b"/private" })).is_none());
+}
+
 #[test]
 fn an_origin_is_told_what_upstream_last_answered_to_it() {
     let mut heads = Heads::new(1);
     let says = |heads: &Heads, origin: &str| {
-        let own = heads.own(0, Some(origin.as_bytes()))?;
+        let own = heads.own(0, Some(at(origin.as_bytes())))?;
         Some(text(own.headers.get("Access-Control-Allow-Origin")?))
     };
     assert_eq!(says(&heads, "https://a"), None);
     heads.learn(
         0,
-        b"https://a",
+        at(b"https://a"),
         &head(&[("access-control-allow-origin", "https://a"), ("Vary", "Origin"), ("B", "c")]),
     );
     assert_eq!((says(&heads, "https://a").as_deref(), says(&heads, "https://b")), (Some("https://a"), None));
-    let own = heads.own(0, Some(b"https://a")).unwrap();
+    let own = heads.own(0, Some(at(b"https://a"))).unwrap();
     assert!(own.headers.contains("Vary") && !own.headers.contains("B"));
-    heads.learn(0, b"https://a", &head(&[("B", "c")]));
+    heads.learn(0, at(b"https://a"), &head(&[("B", "c")]));
     assert_eq!(says(&heads, "https://a"), None, "upstream does not allow it any more");
-    for n in 0..ORIGINS + 1 {
-        heads.learn(0, n.to_string().as_bytes(), &head(&[("Access-Control-Allow-Origin", "*")]));
+    for n in 0..PAGES + 1 {
+        heads.learn(0, at(n.to_string().as_bytes()), &head(&[("Access-Control-Allow-Origin", "*")]));
     }
     assert_eq!((says(&heads, "0"), says(&heads, "1").as_deref()), (None, Some("*")), "the oldest makes room");
     let long = "x".repeat(ORIGIN_BYTES + 1);
-    heads.learn(0, long.as_bytes(), &head(&[("Access-Control-Allow-Origin", "*")]));
+    heads.learn(0, at(long.as_bytes()), &head(&[("Access-Control-Allow-Origin", "*")]));
     assert_eq!(says(&heads, &long), None);
     assert!(heads.own(0, None).is_some());
 }
