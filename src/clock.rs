@@ -1,6 +1,6 @@
 //! The one place that reads the machine's clock.
 //!
-//! In: the operating system's monotonic clock, and its calendar once. Out: [`Tick`]s since the clock was made.
+//! In: the operating system's monotonic clock, and its calendar. Out: [`Tick`]s since the clock was made.
 //! Law: time does not go backwards, and everything above the sockets takes it as an argument.
 
 use crate::base::Tick;
@@ -38,6 +38,14 @@ impl Clock {
     /// go backwards either.
     pub fn unix_ms(&self, at: Tick) -> u64 {
         self.unix_ms.saturating_add(at.micros() / 1_000)
+    }
+
+    /// What the calendar says now, in seconds since the Unix epoch. It may go backwards, as calendars do.
+    pub fn calendar_secs(&self) -> u64 {
+        match self.hands {
+            Hands::Since(_) => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+            Hands::Stopped(_) => 0,
+        }
     }
 
     /// The time since the start.

@@ -10,6 +10,7 @@
 //! | [`behaviour`] | case by case: what a client, an upstream and a returning client see |
 //! | [`configuration`] | every key and every flag, with its default and what it trades |
 //! | [`operating`] | signals, exit codes, logs, metrics, health, stores |
+//! | [`in_front`] | behind nginx, Caddy or HAProxy |
 //! | [`library`] | the engine inside your own program |
 //! | [`glossary`] | the words that code, metrics and pages share |
 //! | [`comparison`] | how segno differs from other proxies, hubs and stores |
@@ -29,6 +30,7 @@ macro_rules! page {
         #[doc = "[contributing]: crate::docs::contributing"]
         #[doc = "[coverage]: crate::docs::coverage"]
         #[doc = "[glossary]: crate::docs::glossary"]
+        #[doc = "[in front]: crate::docs::in_front"]
         #[doc = "[library]: crate::docs::library"]
         #[doc = "[operating]: crate::docs::operating"]
         #[doc = "[promises]: crate::docs::promises"]
@@ -45,6 +47,7 @@ page!(quick_start, "quick-start.md");
 page!(behaviour, "behaviour.md");
 page!(configuration, "configuration.md");
 page!(operating, "operating.md");
+page!(in_front, "in-front.md");
 page!(library, "library.md");
 page!(glossary, "glossary.md");
 page!(comparison, "comparison.md");

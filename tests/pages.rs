@@ -14,7 +14,7 @@ use std::process::Command;
 
 use segno::config::file::{Flags, read};
 
-const KINDS: [&str; 6] = ["sh", "toml", "json", "text", "rust", "rust,no_run"];
+const KINDS: [&str; 9] = ["sh", "toml", "json", "text", "rust", "rust,no_run", "nginx", "caddy", "haproxy"];
 
 struct Page {
     name: String,

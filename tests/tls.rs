@@ -15,13 +15,13 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use segno::base::Count;
 use segno::config::{Route, Upstream};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
-use support::{Door, End, PATIENCE, Proxy, Script, events, noise};
+use support::{Door, End, PATIENCE, Proxy, Script, events, noise, signal};
 
 /// A certificate authority, and a file that holds its certificate.
 struct Authority {
@@ -142,6 +142,50 @@ fn a_name_is_resolved_and_its_addresses_are_tried_in_turn() {
     let mut client = proxy.client();
     client.get("/");
     assert_eq!(client.answer().text(), "ok");
+    script.end();
+}
+
+#[test]
+fn a_tunnel_through_tls_passes_bytes_and_ends() {
+    let authority = Authority::new();
+    let server = authority.server("127.0.0.1");
+    let script = Script::run(move |door| {
+        let mut peer = TlsPeer::accept(door, &server);
+        assert!(peer.head().contains("\r\nUpgrade: x\r\n"));
+        peer.send("HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n");
+        let mut got = Vec::new();
+        // The end comes as `close_notify`: without it, this would be an error.
+        peer.0.read_to_end(&mut got).unwrap();
+        peer.send(&got);
+        peer.notify_and_close();
+    });
+    let proxy = authority.proxy_to("127.0.0.1", script.address().port());
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n");
+    assert!(client.head().starts_with("HTTP/1.1 101 "));
+    client.send(noise(500_000));
+    client.socket().shutdown(Shutdown::Write).unwrap();
+    assert!(client.until_gone() == noise(500_000));
+    script.end();
+}
+
+#[test]
+fn upstream_is_told_by_close_notify_that_its_client_has_left() {
+    let authority = Authority::new();
+    let server = authority.server("127.0.0.1");
+    let (begun, awaited) = signal();
+    let script = Script::run(move |door| {
+        let mut peer = TlsPeer::accept(door, &server);
+        peer.head();
+        peer.begin_stream();
+        begun.give();
+        assert_eq!(peer.0.read_to_end(&mut Vec::new()).unwrap(), 0);
+    });
+    let proxy = authority.proxy_to("127.0.0.1", script.address().port());
+    let mut client = proxy.client();
+    client.open_events("/");
+    awaited.take();
+    client.close();
     script.end();
 }
 

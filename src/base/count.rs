@@ -52,6 +52,12 @@ counts! {
     StreamsRefused = "streams_refused_total",
     /// Requests that came slowly, refused because `buffer_budget` was used up.
     RequestsCrowdedOut = "requests_crowded_out_total",
+    /// Connections that went over to another protocol and pass through as tunnels.
+    TunnelsOpened = "tunnels_opened_total",
+    /// Requests for another protocol refused because all places for tunnels were taken.
+    TunnelsRefused = "tunnels_refused_total",
+    /// Bytes that passed through tunnels, both ways.
+    TunnelBytes = "tunnel_bytes_total",
     /// Event streams that found no place in their session, and passed through untracked.
     StreamsUntracked = "streams_untracked_total",
     /// Event streams that nobody read, dropped because no client came back in time or `linger_bytes` was reached.

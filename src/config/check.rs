@@ -178,6 +178,7 @@ fn limits(limits: &Limits, finder: &mut Finder) {
     finder.count("lingering_per_principal", limits.lingering_per_principal, 1..=10_000_000);
     finder.count("lingering_per_address", limits.lingering_per_address, 1..=10_000_000);
     finder.count("connections", limits.connections, 2..=20_000_000);
+    finder.count("tunnels", limits.tunnels, 0..=10_000_000);
     finder.size("header_bytes", limits.header_bytes, 1 << 10..=16 << 20);
     finder.size("buffer_budget", limits.buffer_budget, 64 << 10..=1 << 40);
     finder.size("log_budget", limits.log_budget, 1 << 10..=1 << 40);

@@ -117,6 +117,10 @@ pub struct Limits {
     /// Sockets at once, clients' and upstreams' together. Default 250,000: both sides of every stream, and room for
     /// ordinary requests. If the system's limit on open files is lower, that limit rules.
     pub connections: usize,
+    /// Tunnels at once: connections that have gone over to another protocol, such as WebSocket. Default 10,000. One
+    /// more is answered 503 before the upstream is asked. Each takes two sockets and up to 256 KiB of `buffer_budget`.
+    /// 0 offers no other protocol to the upstream.
+    pub tunnels: usize,
     /// Bytes of one message head, request or answer. Default 64 KiB. More allows larger cookies.
     pub header_bytes: usize,
     /// Bytes that connections hold beside the logs, together: unfinished heads, bodies on their way, bodies that are
@@ -138,6 +142,7 @@ impl Default for Limits {
             lingering_per_principal: 10_000,
             lingering_per_address: 10_000,
             connections: 250_000,
+            tunnels: 10_000,
             header_bytes: 64 << 10,
             buffer_budget: 64 << 20,
             log_budget: 256 << 20,

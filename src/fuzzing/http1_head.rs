@@ -69,6 +69,7 @@ fn pass_request_on(head: &RequestHead, flags: u8) {
         drop_body: flags & 16 != 0,
         // Another method is sent only to heal a stream, and no stream has the target `*`.
         method: (flags & 32 != 0 && head.target != "*").then_some("GET"),
+        upgrade: flags & 64 != 0,
         only: None,
     };
     let again = |head: &RequestHead, to: &Forwarded<'_>, options| {

@@ -100,13 +100,11 @@ pub enum HeadError {
     ChunkedNotOnce,
     /// There is a `Transfer-Encoding` in HTTP/1.0, which has none.
     TransferEncodingIn10,
-    /// The request offers an upgrade to a protocol other than `h2c`.
-    Upgrade(Box<str>),
     /// `Expect` asks for something other than `100-continue`.
     Expect(Box<str>),
     /// The first line of a response is not `version SP status [SP reason]`.
     StatusLine(Box<str>),
-    /// The response is 101, which switches to another protocol. None was asked for.
+    /// The response is 101, which switches to another protocol, and that one was not asked for.
     SwitchedProtocols,
 }
 
@@ -118,7 +116,7 @@ impl HeadError {
             Self::RequestLineTooLong { .. } => 414,
             Self::Expect(_) => 417,
             Self::TooLong { .. } | Self::TooManyHeaders { .. } | Self::TooManyOptions { .. } => 431,
-            Self::Connect | Self::TransferCoding(_) | Self::Upgrade(_) => 501,
+            Self::Connect | Self::TransferCoding(_) => 501,
             Self::StatusLine(_) | Self::SwitchedProtocols => 502,
             Self::Version(_) => 505,
             _ => 400,
@@ -193,12 +191,9 @@ impl HeadError {
             Self::HostMissing => f.write_str("the HTTP/1.1 request has no Host header; send one"),
             Self::HostRepeated => f.write_str("there is more than one Host header; send one"),
             Self::Host(text) => write!(f, "the host is \"{text}\"; send a name or address and an optional port"),
-            Self::Upgrade(text) => {
-                write!(f, "the request asks to upgrade to \"{text}\", which is not offered here; send plain HTTP")
-            }
             Self::Expect(text) => write!(f, "Expect is \"{text}\"; only 100-continue is understood here"),
             Self::StatusLine(text) => write!(f, "the status line is \"{text}\"; it should be \"HTTP/1.1 200 OK\""),
-            Self::SwitchedProtocols => f.write_str("the response is 101, but no other protocol was asked for"),
+            Self::SwitchedProtocols => f.write_str("the response is 101, but its protocol was not asked for"),
             _ => f.write_str("the head does not end with its empty line; end it with CR LF CR LF"),
         }
     }

@@ -1,17 +1,18 @@
 //! The rules of a gateway: which headers it passes on, and which it writes anew.
 //!
 //! In: a parsed head, and where it goes. Out: the head's bytes, appended to a buffer that the caller keeps.
-//! Laws: hop-by-hop headers are never passed on, and neither are headers that `Connection` names; the headers that
+//! Laws: hop-by-hop headers are never passed on, but for an offer of another protocol where the caller says so, and
+//! neither are headers that `Connection` names; the headers that
 //! frame a body are never copied but written anew; no value from a peer can add a line; what a peer says of the client
 //! is passed on only if the peer is trusted.
-//! Source: RFC 9110 sections 7.6.1 (`Connection`), 7.6.3 (`Via`), 8.6 (`Content-Length`); RFC 9112 sections 6 and
+//! Source: RFC 9110 sections 7.6.1 (`Connection`), 7.6.2 (`Max-Forwards`), 7.6.3 (`Via`), 7.8 (`Upgrade`), 8.6 (`Content-Length`); RFC 9112 sections 6 and
 //! 9.3; RFC 7239 (`Forwarded`). `X-Forwarded-*` as proxies commonly write them.
 
 use super::answer::{push_length, push_line, push_status, push_text};
 use super::headers::{Headers, is_field_value};
 use super::length::BodyLength;
 use super::method::Version;
-use super::request::RequestHead;
+use super::request::{RequestHead, max_forwards};
 use super::response::ResponseHead;
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -51,6 +52,8 @@ pub struct RequestOptions<'a> {
     pub drop_body: bool,
     /// Send this method instead of the client's.
     pub method: Option<&'a str>,
+    /// Pass the client's offer of another protocol on.
+    pub upgrade: bool,
     /// Send on only the headers with these names, and say nothing of the client: the answer is for others, too.
     pub only: Option<&'a [String]>,
 }
@@ -94,8 +97,17 @@ pub fn write_request(head: &RequestHead, to: &Forwarded<'_>, options: RequestOpt
     for (name, value) in head.headers.iter() {
         if is_passed(&head.headers, name) && !is_restated(name, to.trusted) && !is_dropped(name, head.version, options)
         {
-            push_field(out, name, value);
+            let counted = name.eq_ignore_ascii_case("Max-Forwards").then(|| max_forwards(head)).flatten();
+            match counted {
+                // Writing to a `Vec` does not fail.
+                Some(n) => drop(write!(out, "Max-Forwards: {}\r\n", n.saturating_sub(1))),
+                None => push_field(out, name, value),
+            }
         }
+    }
+    if let Some(protocols) = head.upgrade.as_deref().filter(|_| options.upgrade) {
+        push_line(out, "Connection", "Upgrade");
+        push_line(out, "Upgrade", protocols);
     }
     push_forwarded(head, to, options, out);
     push_request_framing(head, options, out);

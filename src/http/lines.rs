@@ -2,7 +2,8 @@
 //!
 //! In: a whole head. Out: its first line, and [`Headers`].
 //! Laws: httparse reads the header lines. What httparse accepts and RFC 9112 forbids (LF alone in requests) is refused
-//! before. If httparse refuses a head, its lines are read again to say which line is wrong and why.
+//! before. If httparse refuses a head, its lines are read again to say which line is wrong and why. A fault of an answer
+//! that the RFC tells a proxy to repair is repaired.
 //! Source: RFC 9112 sections 2.2, 5.1, 5.2; RFC 9110 section 5.5.
 
 use super::error::{HeadError, excerpt_of_name};
@@ -39,8 +40,35 @@ pub(super) fn split_head(head: &[u8], ends: LineEnds, limits: HeadLimits) -> Res
     Ok((line, block))
 }
 
-/// Reads the block of header lines after the first line.
+/// Reads the block of header lines after the first line. Whitespace before a colon is an error in a request, and is
+/// taken out of an answer (RFC 9112 section 5.1), but for the headers that say where the answer ends: those who see such
+/// a line and those who do not would see the end in different places.
 pub(super) fn parse_block(block: &[u8], ends: LineEnds, limits: HeadLimits) -> Result<Headers, HeadError> {
+    match read_block(block, ends, limits) {
+        Err(why @ HeadError::SpaceBeforeColon { .. }) if ends == LineEnds::Lenient => {
+            read_block(&without_spaces(block).ok_or(why)?, ends, limits)
+        }
+        read => read,
+    }
+}
+
+/// The block without the whitespace before each line's first colon; `None` if it stands in a header that frames the body.
+fn without_spaces(block: &[u8]) -> Option<Vec<u8>> {
+    let mut repaired = Vec::with_capacity(block.len());
+    for line in block.split_inclusive(|&b| b == b'\n') {
+        let colon = memchr::memchr(b':', line).unwrap_or(0);
+        let name = line[..colon].trim_ascii_end();
+        let frames = name.eq_ignore_ascii_case(b"Content-Length") || name.eq_ignore_ascii_case(b"Transfer-Encoding");
+        if frames && name.len() < colon {
+            return None;
+        }
+        repaired.extend_from_slice(name);
+        repaired.extend_from_slice(&line[colon..]);
+    }
+    Some(repaired)
+}
+
+fn read_block(block: &[u8], ends: LineEnds, limits: HeadLimits) -> Result<Headers, HeadError> {
     let lines = check_ends(block, ends)?;
     if lines > limits.headers {
         return Err(HeadError::TooManyHeaders { limit: limits.headers });

@@ -2,7 +2,7 @@
 //!
 //! In: the bytes of one whole head. Out: a [`RequestHead`], or why it is refused.
 //! Law: [`super::write_request`] can write every accepted head so that all recipients understand it in the same way.
-//! Source: RFC 9112 sections 3, 6.3, 9.3; RFC 9110 sections 7.2, 7.8, 10.1.1.
+//! Source: RFC 9112 sections 3, 6.3, 9.3; RFC 9110 sections 7.2, 7.6.2, 7.8, 10.1.1.
 
 use super::error::{HeadError, excerpt};
 use super::find::HeadLimits;
@@ -31,6 +31,10 @@ pub struct RequestHead {
     pub keep_alive: bool,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub expect_continue: bool,
+    /// The protocols that the client offers to switch to, as a list; `None` where it offers none that may be passed
+    /// on. `h2c` is never among them: a proxy would lose sight of the requests. An offer in HTTP/1.0, one that
+    /// `Connection` does not name, and one with a body are none.
+    pub upgrade: Option<String>,
 }
 
 /// Reads one request head, with its empty line. Empty lines before the head are skipped.
@@ -45,10 +49,10 @@ pub fn parse_request(head: &[u8], limits: HeadLimits) -> Result<RequestHead, Hea
     let host = parse_host(&headers, version)?;
     let body = request_length(&headers, version)?;
     let keep_alive = keeps_alive(&headers, version)?;
-    check_upgrade(&headers, version)?;
+    let upgrade = parse_upgrade(&headers, version, body);
     let expect_continue = parse_expect(&headers, version)?;
     let host = target.authority.or(host);
-    Ok(RequestHead { method, target: target.path, host, version, headers, body, keep_alive, expect_continue })
+    Ok(RequestHead { method, target: target.path, host, version, headers, body, keep_alive, expect_continue, upgrade })
 }
 
 /// Reads `method SP target SP version`, with single spaces (RFC 9112 section 3).
@@ -82,17 +86,25 @@ fn parse_host(headers: &Headers, version: Version) -> Result<Option<String>, Hea
     Ok(Some(String::from_utf8_lossy(value).into_owned()))
 }
 
-/// Refuses an offer to upgrade to another protocol. An offer of `h2c` is ignored, as RFC 9110 section 7.8 allows, and
-/// so is an offer in HTTP/1.0 or one that `Connection` does not name. A client that offers another protocol needs it,
-/// so the client gets an error.
-fn check_upgrade(headers: &Headers, version: Version) -> Result<(), HeadError> {
-    if version == Version::Http10 || !headers.contains_token("Connection", "upgrade") {
-        return Ok(());
+/// The offer to switch to another protocol. What is no offer for the next hop is ignored, as RFC 9110 section 7.8
+/// allows.
+fn parse_upgrade(headers: &Headers, version: Version, body: BodyLength) -> Option<String> {
+    let bare = matches!(body, BodyLength::None | BodyLength::Length(0));
+    if version == Version::Http10 || !bare || !headers.contains_token("Connection", "upgrade") {
+        return None;
     }
-    match headers.tokens("Upgrade").find(|t| !t.is_empty() && !t.eq_ignore_ascii_case(b"h2c")) {
-        None => Ok(()),
-        Some(protocol) => Err(HeadError::Upgrade(excerpt(protocol))),
-    }
+    let is_offered = |protocol: &&str| !protocol.is_empty() && !protocol.eq_ignore_ascii_case("h2c");
+    let offered: Vec<&str> =
+        headers.tokens("Upgrade").filter_map(|t| std::str::from_utf8(t).ok()).filter(is_offered).collect();
+    (!offered.is_empty()).then(|| offered.join(", "))
+}
+
+/// How many more proxies the request may pass, as `Max-Forwards` says. Only `OPTIONS` and `TRACE` have it (RFC 9110
+/// section 7.6.2).
+pub fn max_forwards(head: &RequestHead) -> Option<u32> {
+    let value = head.headers.get("Max-Forwards").filter(|_| matches!(head.method, Method::Options | Method::Trace))?;
+    let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(value).ok().filter(|_| is_number)?.parse().ok()
 }
 
 /// Whether the client expects `100-continue`, the only expectation there is. HTTP/1.0 has none (RFC 9110 section

@@ -15,7 +15,7 @@ use super::method::{Method, Version};
 /// A response without its body.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ResponseHead {
-    /// 100 to 999, never 101.
+    /// 100 to 999. With 101 the connection carries another protocol behind this head, if the request offered it.
     pub status: u16,
     /// The words after the status; may be empty. Bytes that are not UTF-8 are replaced.
     pub reason: String,
@@ -42,9 +42,18 @@ impl ResponseHead {
         }
     }
 
-    /// Whether the status is 1xx, so that the final response is still to come.
+    /// Whether the final response is still to come: the status is 1xx, and not 101, behind which no response comes.
     pub fn is_interim(&self) -> bool {
-        self.status < 200
+        self.status < 200 && self.status != 101
+    }
+
+    /// Whether the response switches to a protocol of this list, which the request offered (RFC 9110 section 7.8).
+    pub fn switches_to(&self, offered: &str) -> bool {
+        let is_offered = |protocol: &[u8]| {
+            offered.split(',').any(|offer| offer.trim_ascii().as_bytes().eq_ignore_ascii_case(protocol))
+        };
+        let mut protocols = self.headers.tokens("Upgrade").filter(|protocol| !protocol.is_empty()).peekable();
+        self.status == 101 && protocols.peek().is_some() && protocols.all(is_offered)
     }
 }
 
@@ -77,7 +86,6 @@ fn parse_line(line: &[u8]) -> Result<(Version, u16, String), HeadError> {
     }
     let version = Version::from_name(name).ok_or_else(|| HeadError::Version(excerpt(name)))?;
     match digits.iter().fold(0, |sum, b| sum * 10 + u16::from(b - b'0')) {
-        101 => Err(HeadError::SwitchedProtocols),
         0..=99 => Err(refused()),
         status => Ok((version, status, String::from_utf8_lossy(reason).into_owned())),
     }

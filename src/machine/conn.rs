@@ -35,6 +35,8 @@ pub(super) struct Conn {
     /// The shell was told not to read the connection, and will be told when it may.
     pub(super) paused: bool,
     pub(super) flush_queued: bool,
+    /// The other side sends nothing more, and may still read.
+    pub(super) ended: bool,
     /// What it holds is to be recounted.
     pub(super) touched: bool,
     /// Bytes that it held when they were counted last.
@@ -64,6 +66,8 @@ pub(super) enum ClientState {
     Head,
     /// A request is being served.
     Busy,
+    /// The connection carries another protocol from now on.
+    Tunnel,
     /// What is in `out` is sent, then the connection closes; further input is dropped.
     Closing,
     /// Everything is sent and our side is shut; input is dropped until the client closes too, or time is up.
@@ -93,6 +97,8 @@ pub(super) enum UpstreamState {
     Head,
     /// The body of an answer is being read.
     Body,
+    /// The connection carries another protocol from now on.
+    Tunnel,
     /// Kept for the next request.
     Idle,
 }
@@ -110,6 +116,7 @@ impl Conn {
             deadline: Tick::NEVER,
             paused: false,
             flush_queued: false,
+            ended: false,
             touched: false,
             charged: 0,
             waits_since: 0,

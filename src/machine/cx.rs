@@ -14,6 +14,7 @@ use super::queue::Queues;
 use super::stream::head::Heads;
 use crate::base::{Count, Counts, Random, Span, Tick};
 use crate::config::{Config, Route};
+use crate::http::Date;
 use crate::timer::Wheel;
 use crate::track::{Budget, GapReason, Interner, TrackContext, TrackLimits};
 use siphasher::sip128::{Hasher128, SipHasher24};
@@ -60,6 +61,10 @@ pub(super) struct Cx {
     pub(super) counts: Counts,
     pub(super) after: VecDeque<After>,
     pub(super) now: Tick,
+    /// The date for answers that have none.
+    pub(super) date: Date,
+    /// Tunnels that are open.
+    pub(super) tunnels: usize,
     /// No client is accepted, and no cut is healed any more.
     pub(super) draining: bool,
     /// Time limits for connections whose request has not found its route yet: the longest of all routes.
@@ -89,6 +94,8 @@ impl Cx {
             counts: Counts::default(),
             after: VecDeque::new(),
             now,
+            date: Date::default(),
+            tunnels: 0,
             draining: false,
             head_timeout: longest(|r| r.head_timeout),
             keep_alive: longest(|r| r.keep_alive),

@@ -105,8 +105,17 @@ pub(super) enum Phase {
     /// An event stream flows. Its wait goes on if the body is cut before it brought an event, and its backoff
     /// if the body is cut before it lasted for `STEADY`.
     Streaming { wait: Wait, conn: ConnKey },
+    /// Both connections carry another protocol, whose bytes pass through as they are.
+    Tunnel { conn: ConnKey, shut: Shut },
     /// Upstream has done its part. The rest goes to the client, and then the answer ends like this.
     Ending(Ending),
+}
+
+/// Which sides of a tunnel were told that nothing more comes.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) struct Shut {
+    pub(super) client: bool,
+    pub(super) upstream: bool,
 }
 
 /// How an answer ends for the client.
@@ -126,6 +135,7 @@ impl Phase {
             Self::Connecting { conn, .. }
             | Self::Asked { conn, .. }
             | Self::Passing(conn)
+            | Self::Tunnel { conn, .. }
             | Self::Streaming { conn, .. } => Some(conn),
         }
     }
@@ -137,7 +147,7 @@ impl Phase {
             | Self::Connecting { wait, .. }
             | Self::Asked { wait, .. }
             | Self::Streaming { wait, .. } => Some(wait),
-            Self::Parting { .. } | Self::Passing(_) | Self::Ending(_) => None,
+            Self::Parting { .. } | Self::Passing(_) | Self::Tunnel { .. } | Self::Ending(_) => None,
         }
     }
 
@@ -148,7 +158,7 @@ impl Phase {
             | Self::Connecting { wait, .. }
             | Self::Asked { wait, .. }
             | Self::Streaming { wait, .. } => Some(wait),
-            Self::Parting { .. } | Self::Passing(_) | Self::Ending(_) => None,
+            Self::Parting { .. } | Self::Passing(_) | Self::Tunnel { .. } | Self::Ending(_) => None,
         }
     }
 
@@ -246,6 +256,13 @@ impl Exchange {
         if let Answer::Plain(plain) = &mut self.answer {
             plain.search = search;
         }
+    }
+
+    /// Whether its client may read an answer although it sends nothing more. Who closes the connection of an event
+    /// stream, or of a request that a disconnect cancels, is taken at its word, since a close looks no different.
+    pub(super) fn may_outlive_fin(&self, cx: &Cx) -> bool {
+        let cancels = cx.route(self.route()).cancel_on_disconnect || self.request.era == Era::Stateless;
+        !cancels && !self.is_held() && self.stream().is_none() && !self.request.accepts_stream
     }
 
     /// Whether the request is held back until its body shows which stream it belongs to.

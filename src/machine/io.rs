@@ -78,6 +78,11 @@ pub enum Input<'a> {
     },
     /// Time has passed.
     Time,
+    /// What the calendar says. Answers of segno's own have this date; until it is told, none.
+    Calendar {
+        /// Seconds since the Unix epoch.
+        unix_secs: u64,
+    },
     /// Accept no more clients: streams are cut so that their clients go elsewhere, other requests may finish.
     Drain,
 }

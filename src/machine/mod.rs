@@ -119,6 +119,7 @@ mod tests;
 
 use crate::base::{Count, Table, Tick};
 use crate::config::Config;
+use crate::http::Date;
 use book::Book;
 use book::sessions::Session;
 use cx::{After, Cx};
@@ -191,7 +192,7 @@ impl Machine {
                 None => {}
             },
             Input::Eof { conn } => match self.is_client(conn) {
-                Some(true) => self.on_client_gone(conn),
+                Some(true) => self.on_client_end(conn),
                 Some(false) => self.on_upstream_end(conn, false),
                 None => {}
             },
@@ -204,6 +205,7 @@ impl Machine {
             Input::Unacknowledged { conn, bytes } => self.on_unacknowledged(conn, bytes),
             Input::LookedUp { exchange, found } => self.on_looked_up(exchange, found),
             Input::Time => self.on_time(),
+            Input::Calendar { unix_secs } => self.cx.date = Date::at(unix_secs),
             Input::Drain => self.on_drain(),
         }
         if !self.cx.after.is_empty() {
@@ -290,6 +292,16 @@ impl Machine {
     /// Event streams, those that linger included.
     pub fn streams(&self) -> usize {
         self.book.streams
+    }
+
+    /// The date that answers of segno's own have.
+    pub fn date(&self) -> Date {
+        self.cx.date
+    }
+
+    /// Tunnels: connections of clients that carry another protocol.
+    pub fn tunnels(&self) -> usize {
+        self.cx.tunnels
     }
 
     /// Bytes that all logs hold, in the measure of `log_budget`.

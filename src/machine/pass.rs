@@ -42,7 +42,14 @@ impl Exchange {
         let readers = self.readers_mut();
         (readers.head_sent, readers.last_sent) = (true, cx.now);
         let is_stream = http::is_event_stream(&head.headers) && head.body != BodyLength::None;
-        let extra: &[_] = if is_stream { &[UNBUFFERED] } else { &[] };
+        let unbuffered = is_stream.then_some(UNBUFFERED);
+        // A gateway with a clock adds the date where upstream has none (RFC 9110, 6.6.1).
+        let date = cx.date.header().filter(|_| !head.headers.contains("Date"));
+        let extra: &[_] = match (&unbuffered, &date) {
+            (None, None) => &[],
+            (Some(one), None) | (None, Some(one)) => &[*one],
+            (Some(one), Some(other)) => &[*one, *other],
+        };
         let others = readers.iter_mut().any(|reader| !reader.asked).then(|| for_others(head));
         for reader in readers.iter_mut() {
             if let Some(c) = conns.get_mut(reader.client) {

@@ -56,6 +56,7 @@ fn client_room(cx: &Cx, conns: &Conns, c: &Conn, state: ClientState, x: Option<&
                 false => held.unwrap_or(0),
             }
         }
+        ClientState::Tunnel => body_room(conns, x),
         ClientState::Closing | ClientState::HalfClosed => HIGH_WATER,
     }
 }
@@ -93,6 +94,7 @@ fn upstream_room(cx: &Cx, conns: &Conns, c: &Conn, state: UpstreamState, x: Opti
         // Interim answers go to the client, and no faster than it takes them.
         (UpstreamState::Head, Some(x)) if x.stream().is_none() && answer_room(cx, conns, x) == 0 => 0,
         (UpstreamState::Head, _) => head_room(cx, conns, c, LITTLE),
+        (UpstreamState::Tunnel, Some(x)) => answer_room(cx, conns, x),
         (UpstreamState::Body, _) if !c.input.is_empty() => 0,
         (UpstreamState::Body, Some(x)) => match answer_room(cx, conns, x) {
             // Other streams have used up the budget, and the readers of this stream have taken everything, so they will
@@ -122,7 +124,7 @@ impl Exchange {
         let has_input = conns.get(conn).is_some_and(|c| !c.input.is_empty());
         let enough = self.has_room(cx, conns);
         match self.phase {
-            Phase::Asked { .. } if enough => NextRead::Socket,
+            Phase::Asked { .. } | Phase::Tunnel { .. } if enough => NextRead::Socket,
             Phase::Streaming { .. } | Phase::Passing(_) if enough => match conns.get_mut(conn).filter(|_| has_input) {
                 Some(c) => NextRead::Input(std::mem::take(&mut c.input)),
                 None => NextRead::Socket,

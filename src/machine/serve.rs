@@ -6,7 +6,7 @@
 
 use super::conn::{Client, ClientState, Conn, Peer};
 use super::cx::{After, Cx};
-use super::io::Output;
+use super::io::{Close, Output};
 use super::keys::ConnKey;
 use super::notice::Notice;
 use super::pool::Conns;
@@ -57,7 +57,7 @@ impl Conns {
         extra: &[(&str, &str)],
     ) {
         let Some(c) = self.get_mut(conn) else { return };
-        http::write_answer(status, text, extra, true, false, c.out.end());
+        write_own_answer(cx, c, status, text, extra, true, false);
         c.set_client_state(ClientState::Closing);
         c.exchange = None;
         c.input = Vec::new();
@@ -71,6 +71,10 @@ impl Conns {
     /// input would reset the connection before the client has read the answer (RFC 9112, 9.6).
     pub(super) fn on_closing_flushed(&mut self, cx: &mut Cx, conn: ConnKey) {
         let Some(c) = self.get_mut(conn) else { return };
+        if c.ended {
+            // The client has closed its side already.
+            return self.close(cx, conn, Close::Finish);
+        }
         c.set_client_state(ClientState::HalfClosed);
         c.out.release();
         cx.outputs.push_back(Output::ShutdownWrite { conn });
@@ -84,7 +88,8 @@ impl Conns {
         let Some(c) = self.get_mut(conn) else { return };
         c.exchange = None;
         c.out.release();
-        if !keep_alive || cx.draining || !c.body.is_done() {
+        let is_last = c.ended && c.input.is_empty();
+        if !keep_alive || cx.draining || is_last || !c.body.is_done() {
             return self.on_closing_flushed(cx, conn);
         }
         c.set_client_state(ClientState::Head);
@@ -96,4 +101,18 @@ impl Conns {
             cx.after.push_back(After::ReadHead(conn));
         }
     }
+}
+
+/// Writes an answer of segno's own, with the date.
+pub(super) fn write_own_answer(
+    cx: &Cx,
+    c: &mut Conn,
+    status: u16,
+    text: &str,
+    extra: &[(&str, &str)],
+    close: bool,
+    head_only: bool,
+) {
+    let lines: Vec<(&str, &str)> = cx.date.header().into_iter().chain(extra.iter().copied()).collect();
+    http::write_answer(status, text, &lines, close, head_only, c.out.end());
 }

@@ -21,6 +21,8 @@ pub enum Gauge {
     Sessions,
     /// Event streams, those that linger included.
     Streams,
+    /// Tunnels: connections that have gone over to another protocol.
+    Tunnels,
     /// Bytes that connections hold beside the logs.
     BufferBytes,
     /// Bytes that all logs hold.
@@ -45,6 +47,7 @@ impl Gauge {
         Self::Exchanges,
         Self::Sessions,
         Self::Streams,
+        Self::Tunnels,
         Self::BufferBytes,
         Self::LogBytes,
         Self::StreamBytes,
@@ -61,6 +64,7 @@ impl Gauge {
             Self::Exchanges => "Requests being served, event streams among them.",
             Self::Sessions => "Sessions that segno remembers.",
             Self::Streams => "Event streams, those that linger included.",
+            Self::Tunnels => "Tunnels: connections that have gone over to another protocol.",
             Self::BufferBytes => "Bytes that connections hold beside the logs.",
             Self::LogBytes => "Bytes that all logs hold.",
             Self::StreamBytes => "Bytes that streams and sessions hold beside their logs.",
@@ -78,6 +82,7 @@ impl Gauge {
             Self::Exchanges => "exchanges",
             Self::Sessions => "sessions",
             Self::Streams => "streams",
+            Self::Tunnels => "tunnels",
             Self::BufferBytes => "buffer_bytes",
             Self::LogBytes => "log_bytes",
             Self::StreamBytes => "stream_bytes",

@@ -30,6 +30,9 @@ use std::time::Duration;
 /// How late the reactor may be before it counts as stuck. No turn takes as long.
 const GRACE: Span = Span::from_secs(5);
 
+/// How long a date holds.
+const CALENDAR: Span = Span::from_secs(1);
+
 /// Owns the sockets, and runs the machine on the thread that calls [`Reactor::run`].
 #[derive(Debug)]
 pub struct Reactor {
@@ -43,6 +46,8 @@ pub struct Reactor {
     checkpoints: Checkpoints,
     metrics: Arc<Metrics>,
     stop_at: Option<Tick>,
+    /// When the calendar is looked at next.
+    calendar_at: Tick,
     longest_turn: Span,
 }
 
@@ -76,6 +81,7 @@ impl Reactor {
             checkpoints: Checkpoints::new(slots),
             metrics,
             stop_at: None,
+            calendar_at: now,
             longest_turn: Span::ZERO,
         };
         Ok((reactor, remote))
@@ -125,6 +131,10 @@ impl Reactor {
 
     /// One turn of the loop. True when it is the last.
     fn turn(&mut self, events: &Events) -> bool {
+        if self.shell.now >= self.calendar_at {
+            self.calendar_at = self.shell.now + CALENDAR;
+            self.shell.tell(Input::Calendar { unix_secs: self.clock.calendar_secs() });
+        }
         self.shell.read_again();
         for event in events {
             match event.token() {
@@ -188,6 +198,7 @@ impl Reactor {
         metrics.set(Gauge::Exchanges, machine.exchanges() as u64);
         metrics.set(Gauge::Sessions, machine.sessions() as u64);
         metrics.set(Gauge::Streams, machine.streams() as u64);
+        metrics.set(Gauge::Tunnels, machine.tunnels() as u64);
         metrics.set(Gauge::BufferBytes, machine.buffer_bytes() as u64);
         metrics.set(Gauge::LogBytes, machine.log_bytes() as u64);
         metrics.set(Gauge::StreamBytes, machine.stream_bytes() as u64);

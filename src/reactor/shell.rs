@@ -17,7 +17,7 @@ use mio::event::Event;
 use mio::net::TcpStream;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
-use std::net::{IpAddr, Shutdown};
+use std::net::IpAddr;
 
 /// Bytes read at a time, shared by all connections.
 const READ_BUFFER: usize = 128 << 10;
@@ -28,6 +28,9 @@ const READS_PER_TURN: usize = 4;
 /// The answer to a new connection when the machine has no room for it.
 const REFUSAL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+/// Bytes of its first line.
+const REFUSED_LINE: usize = "HTTP/1.1 503 Service Unavailable\r\n".len();
 
 /// The machine and everything that it acts on.
 #[derive(Debug)]
@@ -217,9 +220,8 @@ impl Shell {
             }
             Output::AskUnacknowledged { conn } => self.tell_unacknowledged(conn),
             Output::ShutdownWrite { conn } => {
-                if let Some(s) = self.sockets.get(conn) {
-                    // A connection that is broken already says so when it is read.
-                    let _ = s.stream().shutdown(Shutdown::Write);
+                if let Some(s) = self.sockets.get_mut(conn) {
+                    s.shut_write();
                 }
             }
             Output::Close { conn, how } => self.close(conn, how),
@@ -253,15 +255,20 @@ impl Shell {
     /// Tells a client that all places are taken: one write, as much of it as the socket takes.
     fn refuse(&mut self) {
         if let Some(mut stream) = self.accepted.take() {
-            let _ = stream.write(REFUSAL);
+            let (line, rest) = REFUSAL.split_at(REFUSED_LINE);
+            let date = self.machine.date().text().map(|date| format!("Date: {date}\r\n")).unwrap_or_default();
+            let parts = [line, date.as_bytes(), rest].map(IoSlice::new);
+            let _ = stream.write_vectored(&parts);
         }
     }
 
     fn close(&mut self, conn: ConnKey, how: Close) {
         let socket = self.sockets.take(conn);
         self.connecting.forget(conn, socket.as_ref().and_then(|s| s.dialing.as_deref()));
-        if let Some(socket) = socket.filter(|_| how == Close::Reset) {
-            socket.reset_on_close();
+        match (socket, how) {
+            (Some(socket), Close::Reset) => socket.reset_on_close(),
+            (Some(mut socket), Close::Finish) => socket.say_end(),
+            (None, _) => {}
         }
     }
 

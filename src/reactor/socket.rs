@@ -12,7 +12,7 @@ use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, SockRef, Type};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read, Write};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
 /// Connections that may wait to be accepted; the system may have a lower bound. A crowd that was cut comes back at
@@ -175,6 +175,25 @@ impl Socket {
         self.broken = true;
         self.writable = false;
         self.readable = true;
+    }
+
+    /// Tells the other side that nothing more comes, and goes on reading.
+    pub(super) fn shut_write(&mut self) {
+        // A connection that is broken already says so when it is read.
+        match &mut self.io {
+            Io::Plain(s) => drop(s.shutdown(Shutdown::Write)),
+            // What TLS still holds goes out before that, so the socket stays open.
+            #[cfg(feature = "tls")]
+            Io::Tls(t) => t.say_end(),
+        }
+    }
+
+    /// Says the last word before an ordinary close, where the protocol has one.
+    pub(super) fn say_end(&mut self) {
+        #[cfg(feature = "tls")]
+        if let Io::Tls(t) = &mut self.io {
+            t.say_end();
+        }
     }
 
     /// Makes the close that follows a reset: unsent bytes are dropped, and the other side sees an error.

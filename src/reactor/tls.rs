@@ -263,6 +263,15 @@ impl Tls {
         self.send_ciphertext()
     }
 
+    /// Says `close_notify`: nothing more comes (RFC 8446 section 6.1). The socket takes it now or, if it is full, with
+    /// what is held; a connection that is broken needs no such word.
+    pub(super) fn say_end(&mut self) {
+        if !self.session.is_handshaking() {
+            self.session.send_close_notify();
+            let _ = self.send_ciphertext();
+        }
+    }
+
     fn take_ciphertext(&mut self) -> io::Result<()> {
         match self.session.read_tls(&mut self.stream)? {
             0 => {

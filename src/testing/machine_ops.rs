@@ -134,6 +134,7 @@ fn config(setup: &Setup) -> Config {
     let mut config = one_route(|route, limits| {
         limits.connections = 2 + usize::from(setup.connections % 16);
         limits.streams = 1 + usize::from(setup.streams % 8);
+        limits.tunnels = usize::from(setup.connections % 3);
         limits.sessions = 1 + usize::from(setup.streams / 8 % 8);
         limits.streams_per_session = 1 + usize::from(setup.streams / 64);
         limits.lingering_per_principal = 1 + usize::from(setup.connections / 16);
@@ -235,6 +236,7 @@ impl Run {
             3 => ("GET", "1.0", accept, ""),
             4 => ("POST", "1.1", "Content-Length: 2\r\nAccept: text/event-stream\r\n", "hi"),
             5 => ("POST", "1.1", "Transfer-Encoding: chunked\r\nMcp-Session-Id: s\r\n", "1\r\nx\r\n0\r\n\r\n"),
+            6 if kind & 128 != 0 => ("GET", "1.1", "Connection: Upgrade\r\nUpgrade: x\r\n", ""),
             6 => ("HEAD", "1.1", "", ""),
             _ => ("GET", "1.1", "", ""),
         };
@@ -263,6 +265,8 @@ impl Run {
             6 => OK,
             7 => "HTTP/1.1 204 No Content\r\n\r\n",
             8 => "HTTP/1.1 503 Away\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n",
+            // A tunnel, if there was an offer: other bytes and ends then go both ways.
+            9 if kind & 128 != 0 => "HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n",
             9 => "HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n",
             10 => "HTTP/1.1 401 No\r\nContent-Length: 2\r\n\r\nno",
             _ => "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 100\r\n\r\n",

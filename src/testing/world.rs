@@ -307,6 +307,11 @@ impl Drop for World {
             if self.is_live(end) && !self.ups.contains(&end) {
                 self.machine.handle(Input::Eof { conn: self.ends[end].key }, self.now);
                 self.pump();
+                if self.is_live(end) {
+                    // It has closed its socket, which answers what is still sent to it with a reset.
+                    self.machine.handle(Input::Reset { conn: self.ends[end].key }, self.now);
+                    self.pump();
+                }
             }
         }
         self.pass_secs(40);

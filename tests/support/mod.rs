@@ -52,8 +52,13 @@ impl Proxy {
 
     /// One route.
     pub fn of(route: Route) -> Self {
+        Self::of_config(Config { routes: vec![route].into(), ..Config::default() })
+    }
+
+    /// A configuration, on a port that the system chooses.
+    pub fn of_config(config: Config) -> Self {
         let listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
-        let config = Config { listen, routes: vec![route].into(), ..Config::default() };
+        let config = Config { listen, ..config };
         Self(Some(Engine::start(config, 7).expect("the engine starts")))
     }
 

@@ -83,6 +83,7 @@ pub(super) const LIMITS: &[Limit] = limits! {
     lingering_per_principal: value::count,
     lingering_per_address: value::count,
     connections: value::count,
+    tunnels: value::count,
     header_bytes: value::size,
     buffer_budget: value::size,
     log_budget: value::size,

@@ -69,7 +69,6 @@ fn all() -> Vec<HeadError> {
         HeadError::HostMissing,
         HeadError::HostRepeated,
         HeadError::Host(text()),
-        HeadError::Upgrade(text()),
         HeadError::Expect(text()),
         HeadError::StatusLine(text()),
         HeadError::SwitchedProtocols,

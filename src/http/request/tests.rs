@@ -156,17 +156,34 @@ fn a_request_needs_one_valid_host() {
 }
 
 #[test]
-fn connect_and_upgrades_are_not_offered() {
+fn connect_is_not_offered_and_of_upgrades_those_that_a_proxy_can_pass_on() {
     assert_eq!(parse("CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n"), Err(HeadError::Connect));
-    let websocket = with("Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n");
-    assert_eq!(websocket, Err(HeadError::Upgrade(text("websocket"))));
-    let both = with("Connection: Upgrade\r\nUpgrade: h2c, websocket\r\n");
-    assert_eq!(both, Err(HeadError::Upgrade(text("websocket"))));
-    assert!(with("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n").is_ok());
-    assert!(with("Upgrade: websocket\r\n").is_ok());
-    assert!(with("Connection: Upgrade\r\nUpgrade: , h2c,\r\n").is_ok());
-    assert!(with("Upgrade-Insecure-Requests: 1\r\n").is_ok());
-    assert!(parse("GET / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n").is_ok());
+    let offers = |lines: &str| with(lines).unwrap().upgrade;
+    assert_eq!(offers("Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n").as_deref(), Some("websocket"));
+    assert_eq!(offers("Connection: Upgrade\r\nUpgrade: h2c, a/1,\r\nUpgrade: b\r\n").as_deref(), Some("a/1, b"));
+    for none in [
+        "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: H2C\r\nHTTP2-Settings: AA\r\n",
+        "Upgrade: websocket\r\n",
+        "Connection: Upgrade\r\nUpgrade: , h2c,\r\n",
+        "Connection: Upgrade\r\n",
+        "Upgrade-Insecure-Requests: 1\r\n",
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n",
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n",
+    ] {
+        assert_eq!(offers(none), None, "{none}");
+    }
+    let old = parse("GET / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+    assert_eq!(old.unwrap().upgrade, None);
+}
+
+#[test]
+fn only_options_and_trace_are_counted_down() {
+    let forwards = |method: &str, value: &str| {
+        max_forwards(&parse(&format!("{method} / HTTP/1.1\r\nHost: a\r\nMax-Forwards: {value}\r\n\r\n")).unwrap())
+    };
+    assert_eq!((forwards("TRACE", "0"), forwards("OPTIONS", "12")), (Some(0), Some(12)));
+    assert_eq!((forwards("GET", "0"), forwards("OPTIONS", "-1"), forwards("OPTIONS", "+1")), (None, None, None));
+    assert_eq!((forwards("OPTIONS", ""), forwards("OPTIONS", "99999999999")), (None, None));
 }
 
 #[test]

@@ -54,7 +54,33 @@ fn other_status_lines_are_refused() {
         assert_eq!(head.unwrap_err().status(), 502, "{line:?}");
     }
     assert!(matches!(parse("HTTP/2.0 200 OK\r\n\r\n"), Err(HeadError::Version(_))));
-    assert_eq!(parse("HTTP/1.1 101 Switching\r\n\r\n"), Err(HeadError::SwitchedProtocols));
+}
+
+#[test]
+fn a_switch_to_another_protocol_is_no_interim_response_and_must_have_been_offered() {
+    let head = parse("HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n\r\n").unwrap();
+    assert_eq!((head.is_interim(), head.body), (false, BodyLength::None));
+    assert!(head.switches_to("websocket") && head.switches_to("a, websocket"));
+    assert!(!head.switches_to("web") && !head.switches_to(""));
+    let two = parse("HTTP/1.1 101 Switching\r\nUpgrade: websocket, h2c\r\n\r\n").unwrap();
+    assert!(!two.switches_to("websocket"));
+    assert!(!parse("HTTP/1.1 101 Switching\r\n\r\n").unwrap().switches_to("websocket"));
+    assert!(!parse("HTTP/1.1 200 OK\r\nUpgrade: websocket\r\n\r\n").unwrap().switches_to("websocket"));
+}
+
+#[test]
+fn whitespace_before_a_colon_is_taken_out_before_anything_is_read() {
+    let head = parse("HTTP/1.1 200 OK\r\nX-A : b\r\nContent-Length: 3\r\nX-C\t: d\r\nX-B: c : d\r\n\r\n").unwrap();
+    assert_eq!((head.headers.get("X-A"), head.body), (Some(&b"b"[..]), BodyLength::Length(3)));
+    assert_eq!(head.headers.get("X-B"), Some(&b"c : d"[..]));
+    assert_eq!(head.headers.get("X-C"), Some(&b"d"[..]));
+    // Not every recipient sees such a line, so they would see the end in different places.
+    for framing in ["Content-Length : 3", "transfer-encoding\t: chunked"] {
+        let read = parse(&format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n"));
+        assert_eq!(read, Err(HeadError::SpaceBeforeColon { line: 2 }));
+    }
+    assert!(matches!(parse("HTTP/1.1 200 OK\r\n : b\r\n\r\n"), Err(HeadError::Folded { .. })));
+    assert!(matches!(parse("HTTP/1.1 200 OK\r\nA B : b\r\n\r\n"), Err(HeadError::HeaderName { .. })));
 }
 
 #[test]

@@ -16,13 +16,13 @@
 //! 8. Marks are in order: start <= delivered <= whole <= end of the log, and delivered <= received.
 
 use crate::machine::Machine;
+#[cfg(any(test, feature = "fuzzing"))]
+use crate::machine::conn::HIGH_WATER;
 use crate::machine::conn::{ClientState, Conn, Peer, UpstreamState};
-use crate::machine::exchange::Exchange;
+use crate::machine::exchange::{Exchange, Phase};
 #[cfg(test)]
 use crate::machine::keys::ConnKey;
 use crate::machine::keys::ExchangeKey;
-#[cfg(any(test, feature = "fuzzing"))]
-use crate::machine::{conn::HIGH_WATER, exchange::Phase};
 
 /// What a connection may hold beyond its share of `buffer_budget`: a small part of a body, and what segno says by
 /// itself.
@@ -56,6 +56,8 @@ impl Machine {
         assert_eq!(self.buffer_bytes(), held, "what all connections hold");
         let waiting = self.conns.iter().filter(|(_, c)| c.waits_since > 0).count();
         assert_eq!(self.conns.buffers.waiting(), waiting, "who waits for its sender");
+        let tunnels = self.exchanges.iter().filter(|(_, x)| matches!(x.phase, Phase::Tunnel { .. })).count();
+        assert_eq!(self.tunnels(), tunnels, "open tunnels");
         let detached = self.exchanges.iter().filter(|(_, x)| x.is_detached()).count();
         assert_eq!(self.book.unread.len(), detached, "streams that nobody reads");
         let reserving = self.exchanges.iter().filter(|(_, x)| x.reserves).count();
@@ -84,7 +86,9 @@ impl Machine {
                 assert!(c.timer.is_some() && c.exchange.is_none() && c.out.is_empty(), "an idle connection with work");
             }
             Peer::Upstream(_) => assert!(c.exchange.is_some(), "an upstream connection that nobody knows"),
-            Peer::Client(k) if k.state == ClientState::Busy => assert!(c.exchange.is_some(), "busy with nothing"),
+            Peer::Client(k) if matches!(k.state, ClientState::Busy | ClientState::Tunnel) => {
+                assert!(c.exchange.is_some(), "busy with nothing")
+            }
             Peer::Client(k) => assert!(c.exchange.is_none() && c.timer.is_some(), "{:?}", k.state),
         }
     }
@@ -125,6 +129,8 @@ impl Machine {
                 let explained = !stopped || blocked || x.is_detached();
                 assert!(explained, "upstream is not read, and nothing will change that: {}", what());
             }
+            // Two connections that say when something happens, and nothing to wait for.
+            Phase::Tunnel { .. } => {}
             Phase::Ending(_) => {
                 let asked = x.readers().iter().any(|(_, reader)| reader.asked_until.is_some() && reader.is_owed());
                 assert!(blocked || asked || x.is_detached(), "nothing is left to send, and it goes on: {}", what());

@@ -1,9 +1,9 @@
 //! A client's connection: heads in, request bodies passed on, one request after the other.
 //!
 //! In: what the client's socket says. Out: exchanges, and bytes for upstream.
-//! Laws: a refused request gets a status and a reason, and never reaches upstream; a client that ends its sending while
-//! it waits or reads is gone (proxies and browsers close like that), and upstream is told; input is held back while
-//! upstream does not take it.
+//! Laws: a refused request gets a status and a reason, and never reaches upstream; a client that ends its sending behind
+//! a whole request gets its answer, but for an event stream: there it is gone, as browsers and proxies are that close
+//! one, and upstream is told; input is held back while upstream does not take it.
 
 use crate::base::{Count, Tick};
 use crate::config::{Route, Share};
@@ -32,6 +32,7 @@ impl Machine {
         let Some(c) = conns.get_mut(conn) else { return };
         match c.client_state() {
             Some(ClientState::Closing | ClientState::HalfClosed) => {}
+            Some(ClientState::Tunnel) => self.pass_through(conn, bytes),
             Some(ClientState::Head) => {
                 let first = c.input.is_empty();
                 c.input.extend_from_slice(bytes);
@@ -55,10 +56,16 @@ impl Machine {
         let Some(found) = c.find_head() else {
             if let Err(e) = limits.check_unfinished(&c.input) {
                 self.conns.refuse(&mut self.cx, conn, e.status(), &e.to_string());
+            } else if c.ended {
+                self.conns.close(&mut self.cx, conn, Close::Finish);
             }
             return;
         };
         match http::parse_request(&c.input[found.clone()], limits) {
+            // Who has closed reads no event stream.
+            Ok(head) if c.ended && http::accepts_event_stream(&head.headers) => {
+                self.conns.close(&mut self.cx, conn, Close::Finish);
+            }
             Ok(head) => {
                 c.consume_input(found.end);
                 self.on_request(conn, head);
@@ -70,6 +77,9 @@ impl Machine {
     fn on_request(&mut self, conn: ConnKey, mut head: RequestHead) {
         let Self { cx, conns, .. } = self;
         cx.counts.one(Count::Requests);
+        if http::max_forwards(&head) == Some(0) {
+            return self.answer_for_good(conn, &head);
+        }
         let Some(route) = cx.config.routes.position(head.host.as_deref(), &head.target) else {
             return self.conns.refuse(
                 &mut self.cx,
@@ -88,6 +98,12 @@ impl Machine {
             let why = "the request has come through this process before: its upstream leads back to it";
             return self.conns.refuse(&mut self.cx, conn, 508, why);
         }
+        let offers_tunnel = offers_tunnel(&head, cx);
+        if offers_tunnel && cx.tunnels >= cx.config.limits.tunnels {
+            cx.counts.one(Count::TunnelsRefused);
+            cx.notice(Notice::Full { what: "tunnel" });
+            return self.refuse_for_now(conn, "all tunnels are taken; try again later");
+        }
         let parameter = take_parameter(&mut head.target, settings.last_event_id_param.as_deref());
         let cursor = Cursor::of(&head.headers, parameter.as_deref(), settings.max_id_bytes);
         cx.counts.add(Count::CursorsUntracked, u64::from(cursor.verbatim));
@@ -105,7 +121,8 @@ impl Machine {
         let holders = cx.secret.holders(&who, address);
         let mut request = Request { holders, ..request(&head, cx, settings, client.address, cursor, identity) };
         c.body = BodyDecoder::new(head.body);
-        let mut reader = Reader::new(conn, head.version, head.keep_alive, cx.now);
+        // What follows an offer that upstream refuses may be of either protocol, so it is nobody's request.
+        let mut reader = Reader::new(conn, head.version, head.keep_alive && !offers_tunnel, cx.now);
         // The socket may be full of an answer of segno's own to the request before.
         reader.blocked = !c.out.is_empty();
         let found = self.finder().find(&request, route);
@@ -134,6 +151,17 @@ impl Machine {
             }
             found => self.resume_at(conn, request, reader, found),
         }
+    }
+
+    /// Answers a request that must not be passed on, as its last recipient (RFC 9110 section 7.6.2). What came is not
+    /// sent back to `TRACE`, since it may hold credentials of others.
+    fn answer_for_good(&mut self, conn: ConnKey, head: &RequestHead) {
+        let (status, why) = match head.method {
+            Method::Trace => (405, "`Max-Forwards` is used up, and requests are not traced here"),
+            _ => (204, ""),
+        };
+        let allow = [("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")];
+        self.conns.answer_and_close(&mut self.cx, conn, status, why, &allow);
     }
 
     /// Counts requests for what is another's: a stream of another principal, an id that another segno made.
@@ -322,8 +350,32 @@ impl Machine {
 
 /// Ends of requests.
 impl Machine {
+    /// The client sends nothing more. Behind a whole request it may still read.
+    pub(in crate::machine) fn on_client_end(&mut self, conn: ConnKey) {
+        let Self { cx, conns, exchanges, .. } = self;
+        let Some(c) = conns.get_mut(conn) else { return };
+        let x = c.exchange.and_then(|key| exchanges.get(key));
+        match c.client_state() {
+            Some(ClientState::Tunnel) => self.on_tunnel_end(conn, false),
+            Some(ClientState::Busy) if c.body.is_done() && x.is_some_and(|x| x.may_outlive_fin(cx)) => c.ended = true,
+            _ => self.on_client_gone(conn),
+        }
+    }
+
+    /// An event stream comes. The readers that have ended their side count as gone, since nothing but a write would
+    /// show that they are, and they would keep others from the stream until then.
+    pub(super) fn see_off_ended(&mut self, key: ExchangeKey) {
+        let Some(x) = self.exchanges.get(key) else { return };
+        let ended = |client: &ConnKey| self.conns.get(*client).is_some_and(|c| c.ended);
+        let gone: Vec<ConnKey> = x.readers().iter().map(|(_, reader)| reader.client).filter(ended).collect();
+        gone.into_iter().for_each(|client| self.on_client_gone(client));
+    }
+
     /// The client has closed or lost its connection: nobody reads any more.
     pub(in crate::machine) fn on_client_gone(&mut self, conn: ConnKey) {
+        if self.conns.get(conn).and_then(Conn::client_state) == Some(ClientState::Tunnel) {
+            return self.on_tunnel_end(conn, true);
+        }
         if let Some((key, seat)) = self.conns.get(conn).and_then(Conn::seated) {
             self.on_reader_left(key, seat);
         }
@@ -337,6 +389,11 @@ fn is_for_everybody(head: &RequestHead, route: &Route) -> bool {
     let bare = head.method == Method::Get && matches!(head.body, BodyLength::None | BodyLength::Length(0));
     let reads = bare && http::accepts_event_stream(&head.headers);
     reads && route.share == Share::Public && Era::of(&head.headers, route) == Era::Plain
+}
+
+/// Whether a request's offer of another protocol is passed on. One for an event stream is answered as such.
+fn offers_tunnel(head: &RequestHead, cx: &Cx) -> bool {
+    head.upgrade.is_some() && cx.config.limits.tunnels > 0 && !http::accepts_event_stream(&head.headers)
 }
 
 /// Keeps what is needed of a request's head.
@@ -353,6 +410,7 @@ fn request(head: &RequestHead, cx: &Cx, route: &Route, client: IpAddr, cursor: C
     let options = http::RequestOptions {
         drop_accept_encoding: accepts_stream,
         drop_last_event_id: true,
+        upgrade: offers_tunnel(head, cx),
         only: is_for_everybody(head, route).then_some(&route.share_headers[..]),
         ..Default::default()
     };

@@ -15,6 +15,7 @@ use crate::machine::find::Index;
 use crate::machine::io::{Close, Output};
 use crate::machine::keys::{ConnKey, ExchangeKey, Seat};
 use crate::machine::notice::Notice;
+use crate::machine::serve::write_own_answer;
 
 /// How long a reader that is cut may take to acknowledge what it was sent. What it has got by then is what is stored.
 const LAST_WORDS: Span = Span::from_secs(2);
@@ -102,13 +103,13 @@ impl Machine {
         let Some(x) = self.exchanges.get(key) else { return };
         let Some(reader) = x.readers().only() else { return self.drop_exchange(key) };
         let client = reader.client;
-        let body_sent = self.conns.get(client).is_some_and(|c| c.body.is_done());
+        let body_sent = self.conns.get(client).is_some_and(|c| c.body.is_done() && !c.ended);
         let keep_alive = reader.keep_alive && body_sent && !self.cx.draining;
         let head_only = x.request.method == http::Method::Head;
         self.drop_exchange(key);
         let Self { cx, conns, .. } = self;
         let Some(c) = conns.get_mut(client) else { return };
-        http::write_answer(status, why, &[], !keep_alive, head_only, c.out.end());
+        write_own_answer(cx, c, status, why, &[], !keep_alive, head_only);
         match keep_alive {
             true => self.conns.on_answered(&mut self.cx, client, true),
             false => {
@@ -167,6 +168,7 @@ impl Machine {
         index.await_no_more(&mut x);
         index.forget_waiting(key, &x.request);
         x.alarm.cancel(&mut cx.wheel);
+        cx.tunnels -= usize::from(matches!(x.phase, Phase::Tunnel { .. }));
         if let Some(upstream) = x.phase.upstream() {
             conns.close(cx, upstream, Close::Finish);
         }
@@ -200,8 +202,8 @@ impl Machine {
     fn drain_exchange(&mut self, key: ExchangeKey) {
         let Self { cx, conns, exchanges, .. } = self;
         let Some(x) = exchanges.get(key) else { return };
-        if matches!(x.phase, Phase::Passing(_) | Phase::Ending(_)) {
-            // An answer that is ending already ends as upstream meant it to.
+        if matches!(x.phase, Phase::Passing(_) | Phase::Tunnel { .. } | Phase::Ending(_)) {
+            // An answer that is ending already ends as upstream meant it to, and a tunnel when one of its sides wants.
             return;
         }
         if x.is_open_stream() {

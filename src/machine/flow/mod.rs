@@ -7,7 +7,7 @@
 //! one, and never runs the reaction of another.
 //!
 //! In the order in which a request travels: `client` reads it, `resume` finds whose log it belongs to, `heal` asks
-//! upstream, `upstream` reads the answer, `send` hands it to sockets, `end` ends it, `timers` sees to what takes too
+//! upstream, `upstream` reads the answer, `tunnel` passes on what is no HTTP any more, `send` hands it to sockets, `end` ends it, `timers` sees to what takes too
 //! long, `places` and `buffers` to what is short.
 
 mod buffers;
@@ -20,4 +20,5 @@ mod places;
 mod resume;
 mod send;
 mod timers;
+mod tunnel;
 mod upstream;

@@ -88,6 +88,9 @@ impl Machine {
     }
 
     fn on_upstream_took(&mut self, key: ExchangeKey, drained: bool) {
+        if self.exchanges.get(key).is_some_and(|x| matches!(x.phase, Phase::Tunnel { .. })) {
+            self.settle_tunnel(key);
+        }
         if drained && let Some(client) = self.exchanges.get(key).and_then(|x| x.client()) {
             self.pump_request(client);
             if self.conns.get(client).is_some_and(|c| c.input.is_empty() || c.body.is_done()) {
@@ -142,6 +145,8 @@ impl Machine {
             && self.conns.get(client).is_some_and(|c| c.out.is_empty())
         {
             self.on_all_sent(key, seat, ending);
+        } else if sent && matches!(phase, Phase::Tunnel { .. }) {
+            self.settle_tunnel(key);
         }
     }
 }

@@ -47,7 +47,7 @@ impl Machine {
             Peer::Upstream(u) => match u.state {
                 UpstreamState::Connecting | UpstreamState::Checked => self.on_connect_timeout(conn),
                 UpstreamState::Idle => conns.drop_idle(cx, conn),
-                UpstreamState::Head | UpstreamState::Body => {}
+                UpstreamState::Head | UpstreamState::Body | UpstreamState::Tunnel => {}
             },
             Peer::Client(client) => match client.state {
                 ClientState::Head if c.input.is_empty() => conns.close(cx, conn, Close::Finish),
@@ -55,6 +55,7 @@ impl Machine {
                     self.conns.refuse(&mut self.cx, conn, 408, "the request's head did not arrive in time")
                 }
                 ClientState::Busy => self.on_body_timeout(conn),
+                ClientState::Tunnel => {}
                 ClientState::Closing | ClientState::HalfClosed => conns.close(cx, conn, Close::Finish),
             },
         }

@@ -32,6 +32,7 @@ impl Machine {
         let Peer::Upstream(u) = &c.peer else { return };
         match u.state {
             UpstreamState::Body => self.on_body(conn, bytes),
+            UpstreamState::Tunnel => self.pass_through(conn, bytes),
             UpstreamState::Head => {
                 c.input.extend_from_slice(bytes);
                 self.read_answer(conn);
@@ -62,6 +63,10 @@ impl Machine {
                 Ok(head) if head.is_interim() => {
                     c.consume_input(found.end);
                     x.pass_interim(cx, conns, &head);
+                }
+                Ok(head) if head.status == 101 => {
+                    c.consume_input(found.end);
+                    return self.on_switched(key, conn, &head);
                 }
                 Ok(mut head) => {
                     c.consume_input(found.end);
@@ -141,6 +146,9 @@ impl Machine {
             }
             Verdict::Refused => return self.on_cursor_refused(key, head.status),
             Verdict::Cut => return self.give_up(key, 502, &format!("upstream answered {}", head.status)),
+        }
+        if response.event_stream {
+            self.see_off_ended(key);
         }
         let rest = self.conns.get_mut(conn).map(|c| std::mem::take(&mut c.input)).unwrap_or_default();
         self.on_body(conn, &rest);
@@ -377,6 +385,9 @@ impl Machine {
         if c.upstream().is_some_and(|u| u.state == UpstreamState::Checked) {
             return self.on_stale(conn);
         }
+        if c.upstream().is_some_and(|u| u.state == UpstreamState::Tunnel) {
+            return self.on_tunnel_end(conn, was_reset);
+        }
         let in_body = c.upstream().is_some_and(|u| u.state == UpstreamState::Body);
         match c.body.at_eof() {
             _ if !in_body => self.on_no_answer(key, conn),
@@ -438,7 +449,7 @@ impl Machine {
     }
 
     /// Upstream broke HTTP's rules: takes nothing more from this connection.
-    fn malformed(&mut self, key: ExchangeKey, why: &str) {
+    pub(super) fn malformed(&mut self, key: ExchangeKey, why: &str) {
         let Self { cx, exchanges, .. } = self;
         cx.counts.one(Count::UpstreamMalformed);
         let Some(x) = exchanges.get(key) else { return };

@@ -29,7 +29,7 @@ impl Exchange {
         match self.phase {
             // Clients have everything, and upstream can be asked for it again.
             Phase::Ending(_) if !own && tracker.delivered_offset() == tracker.whole() => false,
-            Phase::Passing(_) => false,
+            Phase::Passing(_) | Phase::Tunnel { .. } => false,
             _ => true,
         }
     }

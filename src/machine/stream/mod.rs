@@ -447,9 +447,15 @@ fn send_head(
     let bytes = cx.limits[route].in_flight_bytes();
     cx.outputs.push_back(Output::CapSendBuffer { conn: reader.client, bytes });
     let Some(c) = conns.get_mut(reader.client) else { return };
-    let lines = [UNBUFFERED, ("Segno-Gap", gap.map_or("", |reason| reason.as_str()))];
-    let lines = if gap.is_some() { &lines[..] } else { &lines[..1] };
-    reader.send_head(c, head, BodyLength::Chunked, lines, cx.now);
+    let date = cx.date.header().filter(|_| !head.headers.contains("Date"));
+    let gap = gap.map(|reason| ("Segno-Gap", reason.as_str()));
+    let mut lines = [UNBUFFERED; 3];
+    let mut said = 1;
+    for line in date.into_iter().chain(gap) {
+        lines[said] = line;
+        said += 1;
+    }
+    reader.send_head(c, head, BodyLength::Chunked, &lines[..said], cx.now);
     if !lead.is_empty() {
         http::write_piece(lead, reader.chunked, c.out.end());
     }

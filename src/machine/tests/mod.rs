@@ -10,6 +10,7 @@ mod chaos;
 mod corners;
 mod delivered;
 mod draining;
+mod ends;
 mod eras;
 mod gaps;
 mod heads;
@@ -29,6 +30,7 @@ mod saying;
 mod sharing;
 mod steps;
 mod stored;
+mod tunnels;
 mod varying;
 
 use crate::base::{Count, Span};

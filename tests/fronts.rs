@@ -1,0 +1,220 @@
+//! segno behind nginx, Caddy and HAProxy, with the configurations that `docs/in-front.md` shows.
+//!
+//! In: the page's blocks, with other ports; an upstream without ids; a client that is cut. Out: when each event arrives,
+//! what is lost or repeated, which address the upstream sees, whether WebSocket passes.
+//! Laws: signals between both sides decide the order of steps, never time; a program that is not installed is said to be
+//! skipped, and `SEGNO_REQUIRE_FRONTS=1` makes that a failure.
+
+#![cfg(all(feature = "net", target_os = "linux"))]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
+#![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+
+mod support;
+
+use segno::config::{Config, Route, Upstream};
+use socket2::{Domain, Socket, Type};
+use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use support::{Client, End, PATIENCE, Proxy, Script, signal, until};
+
+const PAGE: &str = include_str!("../docs/in-front.md");
+
+/// Where the client comes from, so that its address is not the front's.
+const CLIENT: [u8; 4] = [127, 0, 0, 2];
+
+/// A proxy in front, killed when it is dropped, and its files.
+struct Front {
+    child: Child,
+    address: SocketAddr,
+    folder: PathBuf,
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Where a program is installed. `None`: nowhere, which was said.
+fn installed(name: &str) -> Option<PathBuf> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let folders = path.split(':').chain(["/usr/sbin", "/usr/local/sbin", "/usr/bin"]);
+    let found = folders.map(|folder| Path::new(folder).join(name)).find(|file| file.is_file());
+    if found.is_none() {
+        let required = std::env::var("SEGNO_REQUIRE_FRONTS").is_ok_and(|value| value == "1");
+        assert!(!required, "{name} is not installed, and SEGNO_REQUIRE_FRONTS is set");
+        eprintln!("skipped: {name} is not installed");
+    }
+    found
+}
+
+/// The block of the page in this language, with the ports of a test.
+fn block(language: &str, front: u16, segno: u16) -> String {
+    let (_, rest) = PAGE.split_once(&format!("```{language}\n")).expect("the page has such a block");
+    let (block, _) = rest.split_once("```").expect("the block ends");
+    let (with_front, with_segno) = (block.replace("8081", &front.to_string()), "127.0.0.1:8080");
+    assert!(with_front != block && block.contains(with_segno), "both ports stand in the block");
+    with_front.replace(with_segno, &format!("127.0.0.1:{segno}"))
+}
+
+/// Starts a program with a file that `whole` makes of the page's block and a folder of its own.
+fn start(
+    program: &Path,
+    language: &str,
+    segno: u16,
+    whole: impl FnOnce(&str, &str) -> String,
+    args: impl FnOnce(&str) -> Vec<String>,
+) -> Front {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let folder = std::env::temp_dir().join(format!("segno-{language}-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let (file, name) = (folder.join("configuration"), folder.display().to_string());
+    fs::write(&file, whole(&block(language, port, segno), &name)).unwrap();
+    let args = args(&file.display().to_string());
+    let log = fs::File::create(folder.join("log")).unwrap();
+    let mut command = Command::new(program);
+    command.args(args).env("HOME", &folder).env("XDG_DATA_HOME", &folder).env("XDG_CONFIG_HOME", &folder);
+    command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let mut front = Front { child: command.spawn().unwrap(), address, folder };
+    until("the front listens", || {
+        let ended = front.child.try_wait().unwrap();
+        assert!(ended.is_none(), "{}", fs::read_to_string(front.folder.join("log")).unwrap_or_default());
+        TcpStream::connect(address).is_ok()
+    });
+    front
+}
+
+/// A connection to the front from an address of its own.
+fn client(front: SocketAddr) -> Client {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((CLIENT, 0)).into()).unwrap();
+    socket.connect_timeout(&front.into(), PATIENCE).unwrap();
+    Client::over(socket.into())
+}
+
+fn ask(client: &mut Client, id: Option<&str>) {
+    let id = id.map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
+    client.send(format!(
+        "GET /events HTTP/1.1\r\nHost: test\r\nAccept: text/event-stream\r\nX-Forwarded-For: 6.6.6.6\r\n{id}\r\n"
+    ));
+    let head = client.head().to_ascii_lowercase();
+    assert!(head.starts_with("http/1.1 200 ") && head.contains("\r\ntransfer-encoding: chunked\r\n"), "{head}");
+}
+
+/// What came on a stream: the numbers of its events, and the last id.
+fn read(client: &Client) -> (Vec<u32>, String) {
+    let values = |name: &'static str| client.text().lines().filter_map(move |line| line.strip_prefix(name));
+    (values("data: ").map(|n| n.parse().unwrap()).collect(), values("id: ").next_back().unwrap_or_default().to_owned())
+}
+
+/// What must hold behind each of them.
+fn holds_behind(begin: impl FnOnce(u16) -> Front) {
+    let (seen, each) = signal();
+    let (left, gone) = signal();
+    let (returned, back) = signal();
+    let script = Script::run(move |door| {
+        let mut peer = door.accept();
+        let head = peer.head();
+        assert!(head.contains("\r\nX-Forwarded-For: 127.0.0.2, 127.0.0.1\r\n"), "{head}");
+        assert!(!head.contains("6.6.6.6") && head.contains("\r\nHost: test\r\n"), "{head}");
+        peer.begin_stream();
+        // No event is sent before the client has the one before.
+        for n in 1..=20 {
+            peer.send_chunk(format!("data: {n}\n\n"));
+            each.take();
+        }
+        gone.take();
+        (21..=40).for_each(|n| peer.send_chunk(format!("data: {n}\n\n")));
+        back.take();
+        (41..=60).for_each(|n| peer.send_chunk(format!("data: {n}\n\n")));
+        peer.send_last_chunk();
+        // It would be used again.
+        drop(peer);
+        let mut peer = door.accept();
+        let head = peer.head();
+        assert!(head.contains("\r\nUpgrade: websocket\r\n"), "{head}");
+        peer.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n");
+        peer.send("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n");
+        peer.body(4, |to, bytes| std::io::Write::write_all(to, bytes).unwrap());
+        peer.until_gone();
+    });
+    let route = Route::new(Upstream::parse(&format!("http://{}", script.address())).unwrap());
+    let proxy = Proxy::of_config(Config {
+        routes: vec![route].into(),
+        trusted_proxies: ["127.0.0.1".parse().unwrap()].into_iter().collect(),
+        ..Config::default()
+    });
+    let front = begin(proxy.address().port());
+    let mut first = client(front.address);
+    ask(&mut first, None);
+    for n in 1..=20 {
+        first.until(format!("data: {n}\n\n"));
+        seen.give();
+    }
+    let (mut numbers, last) = read(&first);
+    first.close();
+    left.give();
+    let mut second = client(front.address);
+    ask(&mut second, Some(&last));
+    second.until("data: 40\n\n");
+    returned.give();
+    assert_eq!(second.rest(), End::Whole);
+    numbers.extend(read(&second).0);
+    assert_eq!(numbers, (1..=60).collect::<Vec<_>>(), "nothing is lost, and nothing is repeated");
+    let mut third = client(front.address);
+    third.send(
+        "GET /chat HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+    );
+    let head = third.head();
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    third.send("ping");
+    let mut echo = [0; 4];
+    let got = third.read(&mut echo);
+    assert!(got > 0 && echo.starts_with(b"p"), "{got} bytes");
+    third.close();
+    drop(front);
+    script.end();
+}
+
+#[test]
+fn behind_nginx_events_come_one_by_one_and_a_cut_client_goes_on() {
+    let Some(program) = installed("nginx") else { return };
+    holds_behind(|segno| {
+        let whole = |block: &str, folder: &str| {
+            let kinds = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+            let temporary: String = kinds.map(|kind| format!("{kind}_temp_path {folder}/{kind};\n")).concat();
+            format!(
+                "daemon off;\nmaster_process off;\npid {folder}/pid;\nerror_log stderr;\nevents {{}}\n\
+                 http {{\naccess_log off;\n{temporary}{block}}}\n"
+            )
+        };
+        let args = |file: &str| ["-e", "stderr", "-c", file].map(str::to_owned).into();
+        start(&program, "nginx", segno, whole, args)
+    });
+}
+
+#[test]
+fn behind_caddy_events_come_one_by_one_and_a_cut_client_goes_on() {
+    let Some(program) = installed("caddy") else { return };
+    holds_behind(|segno| {
+        let whole = |block: &str, _: &str| format!("{{\nadmin off\n}}\n{block}");
+        let args = |file: &str| ["run", "--adapter", "caddyfile", "--config", file].map(str::to_owned).into();
+        start(&program, "caddy", segno, whole, args)
+    });
+}
+
+#[test]
+fn behind_haproxy_events_come_one_by_one_and_a_cut_client_goes_on() {
+    let Some(program) = installed("haproxy") else { return };
+    holds_behind(|segno| {
+        let args = |file: &str| ["-db", "-f", file].map(str::to_owned).into();
+        start(&program, "haproxy", segno, |block, _| block.to_owned(), args)
+    });
+}
