@@ -71,8 +71,8 @@ impl Past<'_> {
         found
     }
 
-    /// The same for an event of which only the front has come, and its id with that: whether one with this id was too
-    /// large to be held, so that nothing but its id is known. `own`: the bytes so far. `Nowhere`: nobody can tell yet.
+    /// The same for an event of which only the front has come, and its id with that: whether one with this id has the
+    /// same front, or was too large to be held, so that nothing but its id is known. `own`: the bytes so far.
     pub(super) fn find_large(&self, id: Symbol, own: Range<u64>) -> Found {
         let mut found = Found::Nowhere;
         for number in self.numbers_from(0) {
@@ -82,7 +82,7 @@ impl Past<'_> {
             let Some(logged) = self.log.event(number) else { return Found::Same(number) };
             let front = logged.start..(logged.start + (own.end - own.start)).min(logged.end);
             if self.log.same(front, own.clone()) {
-                return Found::Nowhere;
+                return Found::Same(number);
             }
             found = Found::Other;
         }
@@ -109,7 +109,8 @@ impl Past<'_> {
 
     /// Whether the stream has had this id, as far as it remembers.
     pub(super) fn knows(&self, id: Symbol) -> bool {
-        self.log.known.digests(id).next().is_some()
+        let is_logged = |number| self.log.logged(number).is_some_and(|block| block.id == Some(id));
+        self.log.known.digests(id).next().is_some() || self.numbers_from(0).any(is_logged)
     }
 
     /// Whether an id that comes first in a healed body says that upstream begins with the stream's first events. The

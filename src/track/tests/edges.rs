@@ -170,6 +170,19 @@ fn a_large_event_with_a_known_id_of_a_smaller_one_is_new_behind_a_gap() {
 }
 
 #[test]
+fn a_large_event_that_came_in_one_read_is_known_again_when_it_comes_in_parts() {
+    let mut rig = Rig::new(TrackLimits { max_event_bytes: 100, log_bytes: 4096, window: 1, ..TrackLimits::default() });
+    rig.tracker.begin(false, false);
+    let large = "id: big\ndata: ".to_owned() + &"x".repeat(200) + "\n\n";
+    let body: String = (1..12).map(event).chain([large]).chain((12..15).map(event)).collect();
+    assert_eq!(rig.pass(&body), body);
+    rig.heal();
+    let again: String = (body + &event(15)).as_bytes().chunks(120).map(|piece| rig.pass(piece)).collect();
+    assert_eq!(again, event(15));
+    rig.release();
+}
+
+#[test]
 fn a_large_repeat_whose_last_line_gives_it_another_id_is_a_stated_gap() {
     let mut rig = small_rig(1..20);
     let large = |end: &str| format!("id: big\ndata: {}\n{end}\n", "x".repeat(5_000));
