@@ -75,8 +75,9 @@ fn give_up(x: &Exchange, route: &Route) -> Option<Tick> {
     }
     let may_wait = x.can_heal() || x.request.method == Method::Post;
     match x.phase {
-        // An exchange in the queue has no time of its own there: it is asked for when its turn comes.
-        Phase::Waiting { wait, at } if at < Tick::NEVER && wait.tries > 0 => {
+        // A stream in the queue has no time of its own there: it is asked for when its turn comes. A client that has no
+        // head yet is not held for longer than it was told.
+        Phase::Waiting { wait, at } if (at < Tick::NEVER || !x.is_open_stream()) && wait.tries > 0 => {
             Some(wait.clock + if may_wait { route.heal_for } else { route.response_timeout })
         }
         // An upstream that was reached and takes its time over a stream is slow and not away: its connection is watched

@@ -52,18 +52,19 @@ fn send_buffer(stream: &TcpStream) -> u64 {
     socket2::SockRef::from(stream).send_buffer_size().map_or(u64::MAX, |bytes| bytes as u64)
 }
 
-/// What the system says has been acknowledged. `None`: it does not say. Nothing acknowledged so far is as good as that:
-/// some systems leave the field empty.
+/// What the system says has been acknowledged. `None`: it does not say. Some systems leave the fields empty: then the
+/// count of received bytes is empty, too, though a request has come.
 #[cfg(target_os = "linux")]
 fn told(stream: &TcpStream) -> Option<u64> {
     use std::os::fd::AsRawFd;
-    /// Where `tcpi_bytes_acked` lies in `struct tcp_info`, since Linux 4.1.
+    /// Where `tcpi_bytes_acked` and `tcpi_bytes_received` lie in `struct tcp_info`, both since Linux 4.1.
     const ACKED: std::ops::Range<usize> = 120..128;
-    let mut info = [0; ACKED.end];
+    const RECEIVED: std::ops::Range<usize> = 128..136;
+    let mut info = [0; RECEIVED.end];
     let len = uapi::getsockopt(stream.as_raw_fd(), uapi::c::IPPROTO_TCP, uapi::c::TCP_INFO, &mut info[..]).ok()?;
-    let acked = info.get(ACKED).filter(|_| len >= ACKED.end)?;
-    let acked = u64::from_ne_bytes(acked.try_into().ok()?);
-    (acked > 0).then_some(acked)
+    let field = |at| Some(u64::from_ne_bytes(info.get::<std::ops::Range<usize>>(at)?.try_into().ok()?));
+    let (acked, received) = (field(ACKED)?, field(RECEIVED)?);
+    (len >= RECEIVED.end && (acked > 0 || received > 0)).then_some(acked)
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -97,6 +98,18 @@ mod tests {
                 std::thread::yield_now();
             }
         }
+    }
+
+    /// A client that vanished behind its request acknowledges nothing, and time does not change that.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_system_that_has_received_something_says_also_that_nothing_was_acknowledged() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let stream = listener.accept().unwrap().0;
+        client.write_all(b"GET").unwrap();
+        stream.peek(&mut [0; 3]).unwrap();
+        assert_eq!(told(&TcpStream::from_std(stream)), Some(0));
     }
 
     #[test]

@@ -83,6 +83,8 @@ pub(crate) struct World {
     pub(crate) checks: bool,
     /// Ends that the machine asks for what they have not acknowledged.
     pub(crate) asked: VecDeque<usize>,
+    /// How often it has asked.
+    pub(crate) questions: usize,
     /// What was done so far.
     pub(crate) trace: Trace,
 }
@@ -136,6 +138,7 @@ pub(crate) fn world_from(config: Config, seed: u64) -> World {
         news: VecDeque::new(),
         checks: true,
         asked: VecDeque::new(),
+        questions: 0,
         trace: Trace::default(),
     }
 }
@@ -205,7 +208,10 @@ impl World {
             Output::ReadAgain { conn } => self.reading.extend(self.by_key.get(&conn.to_bits())),
             Output::CapSendBuffer { conn, bytes } => self.end_of(conn).cap = Some(bytes),
             Output::BePatient { conn, patient } => self.end_of(conn).patient = patient,
-            Output::AskUnacknowledged { conn } => self.asked.extend(self.by_key.get(&conn.to_bits())),
+            Output::AskUnacknowledged { conn } => {
+                self.questions += 1;
+                self.asked.extend(self.by_key.get(&conn.to_bits()));
+            }
             Output::ShutdownWrite { conn } => self.end_of(conn).state = State::Shut,
             Output::Close { conn, how } => {
                 self.end_of(conn).state = if how == Close::Reset { State::Reset } else { State::Closed };

@@ -19,8 +19,8 @@ pub(in crate::machine) struct Account {
     pub(super) emitted: u64,
     /// The stream is on the list of streams whose mark may have moved.
     pub(super) queued: bool,
-    /// The stream is on the list of streams whose readers are to be asked what they have acknowledged.
-    pub(super) asking: bool,
+    /// The list of [`super::asking::Asking`] that the stream is on, counted from 1; 0: it is on none.
+    pub(super) asking: u8,
     /// The end was emitted: nothing more is.
     pub(super) closed: bool,
 }
@@ -28,6 +28,6 @@ pub(in crate::machine) struct Account {
 impl Account {
     pub(super) fn new(session: SessionKey, place: u32, number: u64) -> Self {
         let session = Some(session);
-        Self { session, place, number, before: 0, emitted: 0, queued: false, asking: false, closed: false }
+        Self { session, place, number, before: 0, emitted: 0, queued: false, asking: 0, closed: false }
     }
 }

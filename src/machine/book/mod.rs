@@ -12,7 +12,8 @@
 //! ```text
 //! a socket takes bytes --note_taken--> `asking`: a list that has each stream at most once
 //!                                         |
-//!   a part of a flush window later, ask_marks: what have its clients acknowledged?
+//!   a part of a flush window later, ask_marks: what have its clients acknowledged? Those that stay silent are asked
+//!                                         |     ever more seldom.
 //!                                         |
 //! they have said --------note_moved--> `moved`: a list that has each stream at most once
 //!                                         |
@@ -29,6 +30,7 @@
 //! too. A stream without an emitted mark has no record, and gets no `Ended`.
 
 pub(super) mod account;
+pub(super) mod asking;
 pub(super) mod ids;
 pub(super) mod sessions;
 pub(super) mod stored;
@@ -38,23 +40,16 @@ use super::cx::Cx;
 use super::exchange::{Exchange, Exchanges};
 use super::io::Checkpoint;
 use super::keys::{ExchangeKey, SessionKey, Timer};
+use super::stream::Stream;
 use crate::base::{Count, Cursor, Span, StreamName};
 use crate::timer::TimerKey;
 use account::Account;
+use asking::{ASK_NEXT, ASKED_AT_ONCE, Asking};
 use sessions::{AllRead, Sessions};
-use std::collections::VecDeque;
 use unread::Unread;
 
 /// The capacity that a list keeps from one turn to the next. After a wave of timers it may need far more for a moment.
 const KEPT: usize = 1_024;
-
-/// Readers that are asked in one go what they have acknowledged, those of one stream always together, and how soon the
-/// next ones are. Each question is a system call, and other connections do not wait for all of them.
-const ASKED_AT_ONCE: usize = 1_024;
-const ASK_NEXT: Span = Span::from_millis(1);
-
-/// How often a stream's readers are asked within a flush window, at most.
-const ASKS_IN_A_WINDOW: u64 = 4;
 
 /// Sessions that are forgotten in one go, so that other connections do not wait for all of them.
 const EXPIRED_AT_ONCE: usize = 256;
@@ -67,10 +62,8 @@ pub(super) struct Book {
     pub(super) streams: usize,
     /// Streams whose delivered mark may have moved since checkpoints were drained.
     moved: Vec<ExchangeKey>,
-    /// Streams whose readers' sockets have taken something that may not be acknowledged, the oldest first.
-    asking: VecDeque<ExchangeKey>,
-    /// When the readers of these streams are asked.
-    asks: Option<TimerKey<Timer>>,
+    /// Streams whose readers' sockets have taken something that may not be acknowledged.
+    asking: Asking,
     checkpoints: Vec<Checkpoint>,
     /// When sessions are looked at for those that have been idle for too long.
     timer: Option<TimerKey<Timer>>,
@@ -93,8 +86,7 @@ impl Book {
             unread: Unread::default(),
             streams: 0,
             moved: Vec::new(),
-            asking: VecDeque::new(),
-            asks: None,
+            asking: Asking::default(),
             checkpoints: Vec::new(),
             timer: None,
         }
@@ -115,39 +107,57 @@ impl Book {
         self.moved = moved;
     }
 
-    /// A reader's socket has taken events. The reader is asked a part of a flush window later whether it has got them,
-    /// so that what it has got is stored about a flush window later.
+    /// A reader's socket has taken events, or has not acknowledged all that it took. The reader is asked a part of a
+    /// flush window later whether it has got them, so that what it has got is stored about a flush window later. `quiet`:
+    /// how often it was asked in vain since it last had got something.
     #[inline]
-    pub(super) fn note_taken(&mut self, cx: &mut Cx, key: ExchangeKey, account: &mut Account) {
-        if !std::mem::replace(&mut account.asking, true) {
-            self.asking.push_back(key);
-            if self.asks.is_none() {
-                let window = cx.config.persist.flush_window.micros();
-                self.ask_in(cx, Span::from_micros(window / ASKS_IN_A_WINDOW));
-            }
+    pub(super) fn note_taken(&mut self, cx: &mut Cx, key: ExchangeKey, account: &mut Account, quiet: u8) {
+        self.asking.wait(key, quiet, &mut account.asking);
+        if self.asking.timer.is_none() {
+            self.ask_in(cx, asking::turn_lasts(cx.config.persist.flush_window));
         }
     }
 
     fn ask_in(&mut self, cx: &mut Cx, span: Span) {
-        self.asks = cx.wheel.add(cx.now + span, Timer::Marks).ok();
+        self.asking.timer = cx.wheel.add(cx.now + span, Timer::Marks).ok();
     }
 
-    /// Asks the readers of the streams that have waited longest what they have acknowledged.
+    /// Asks the readers whose turn it is what they have acknowledged.
     pub(super) fn ask_marks(&mut self, cx: &mut Cx, exchanges: &mut Exchanges) {
-        self.asks = None;
-        let mut asked = 0;
-        while asked < ASKED_AT_ONCE
-            && let Some(key) = self.asking.pop_front()
+        self.asking.timer = None;
+        if self.asking.first().is_none() {
+            self.asking.begin_turn();
+        }
+        let mut most = ASKED_AT_ONCE;
+        while most > 0
+            && let Some(key) = self.asking.first()
         {
             if let Some(stream) = exchanges.get_mut(key).and_then(Exchange::stream_mut) {
-                stream.account.asking = false;
-                asked += stream.ask_unacknowledged(cx);
+                most = self.ask_readers(cx, key, stream, most);
+                if most == 0 {
+                    break;
+                }
             }
+            self.asking.is_done(KEPT);
         }
-        self.asking.shrink_to(KEPT);
-        if !self.asking.is_empty() {
+        if self.asking.first().is_some() {
             self.ask_in(cx, ASK_NEXT);
+        } else if !self.asking.is_empty() {
+            self.ask_in(cx, asking::turn_lasts(cx.config.persist.flush_window));
         }
+    }
+
+    /// Asks the readers of a stream, at most so many. Returns how many may still be asked; 0: there may be more of them.
+    fn ask_readers(&mut self, cx: &mut Cx, key: ExchangeKey, stream: &mut Stream, most: usize) -> usize {
+        if std::mem::take(&mut stream.account.asking) == 0 && self.asking.seat == 0 {
+            return most;
+        }
+        let asked = stream.ask_unacknowledged(cx, self.asking.seat, most, self.asking.turn);
+        self.asking.seat = asked.next;
+        if let Some(quiet) = asked.passed_over {
+            self.asking.wait(key, quiet, &mut stream.account.asking);
+        }
+        most - asked.count
     }
 
     /// The mark of a stream may have moved, or somebody reads it.

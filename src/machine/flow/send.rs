@@ -70,12 +70,17 @@ impl Machine {
         let Some(x) = exchanges.get_mut(key) else { return };
         let route = x.route();
         let Some(stream) = x.stream_mut() else { return };
+        let before = stream.readers.get(seat).map(|reader| reader.got);
         let evicted = stream.acknowledge(cx, route, seat, bytes);
-        book.note_moved(key, &mut stream.account);
         let Some(reader) = stream.readers.get(seat) else { return };
-        let (is_owed, asked_until) = (reader.is_owed(), reader.asked_until);
+        let (is_owed, asked_until, quiet) = (reader.is_owed(), reader.asked_until, reader.quiet);
+        if before != Some(reader.got) {
+            book.note_moved(key, &mut stream.account);
+        }
         if is_owed {
-            book.note_taken(cx, key, &mut stream.account);
+            // Who is about to be cut is asked in every turn.
+            let quiet = if asked_until.is_some() { 0 } else { quiet };
+            book.note_taken(cx, key, &mut stream.account, quiet);
         }
         if evicted && stream.readers.len() > 1 {
             x.cut_fallen(cx, conns, key);
@@ -118,7 +123,7 @@ impl Machine {
             (sent, more, evicted) = (took.sent, took.more, took.evicted);
             match of_log {
                 0 => book.note_moved(key, &mut stream.account),
-                _ => book.note_taken(cx, key, &mut stream.account),
+                _ => book.note_taken(cx, key, &mut stream.account, 0),
             }
             if took.ask {
                 cx.outputs.push_back(Output::AskUnacknowledged { conn: client });

@@ -116,5 +116,8 @@ impl Machine {
             self.on_reader_left(key, seat);
             self.conns.close(&mut self.cx, client, Close::Reset);
         }
+        if let Some(x) = self.exchanges.get_mut(key) {
+            x.readers_mut().look_who_is_blocked();
+        }
     }
 }

@@ -27,6 +27,7 @@ pub(super) mod linger;
 pub(super) mod readers;
 
 use super::book::account::Account;
+use super::book::asking::is_turn_of;
 use super::conn::Conn;
 use super::cx::Cx;
 use super::find::vary::varies;
@@ -106,6 +107,16 @@ pub(super) struct Took {
     pub(super) ask: bool,
     /// Events have left the log, and a reader may not have had them.
     pub(super) evicted: bool,
+}
+
+/// What [`Stream::ask_unacknowledged`] did.
+#[must_use]
+pub(super) struct Asked {
+    pub(super) count: usize,
+    /// The seat to go on from.
+    pub(super) next: Seat,
+    /// The least silent of the readers whose turn it was not.
+    pub(super) passed_over: Option<u8>,
 }
 
 /// From upstream.
@@ -348,7 +359,9 @@ impl Stream {
     #[must_use]
     pub(super) fn acknowledge(&mut self, cx: &mut Cx, route: usize, seat: Seat, bytes: u64) -> bool {
         let Some(reader) = self.readers.get_mut(seat) else { return false };
-        reader.acknowledge(bytes);
+        if !reader.acknowledge(bytes) {
+            return false;
+        }
         let start = self.tracker.start();
         self.tracker.acknowledged(cx.track(route), reader.got);
         // Of several readers each would look at all others: the book does so once a turn.
@@ -366,12 +379,24 @@ impl Stream {
         }
     }
 
-    /// Asks the readers for what they have acknowledged that their sockets took. Returns how many are asked.
-    pub(super) fn ask_unacknowledged(&self, cx: &mut Cx) -> usize {
-        let before = cx.outputs.len();
-        let owed = self.readers.iter().filter(|(_, reader)| reader.is_owed());
-        cx.outputs.extend(owed.map(|(_, reader)| Output::AskUnacknowledged { conn: reader.client }));
-        cx.outputs.len() - before
+    /// Asks the readers from this seat on, at most so many, what they have acknowledged of what their sockets took. A
+    /// reader that was asked in vain is passed over for some turns.
+    pub(super) fn ask_unacknowledged(&self, cx: &mut Cx, from: Seat, most: usize, turn: u32) -> Asked {
+        let mut asked = Asked { count: 0, next: from, passed_over: None };
+        let owed = self.readers.iter_from(from).filter(|(_, reader)| reader.is_owed());
+        for (seat, reader) in owed {
+            if reader.asked_until.is_some() || is_turn_of(reader.quiet, turn) {
+                cx.outputs.push_back(Output::AskUnacknowledged { conn: reader.client });
+                asked.count += 1;
+                asked.next = seat + 1;
+                if asked.count == most {
+                    break;
+                }
+            } else {
+                asked.passed_over = Some(asked.passed_over.unwrap_or(reader.quiet).min(reader.quiet));
+            }
+        }
+        asked
     }
 
     /// Whether a reader's socket has taken all whole events.

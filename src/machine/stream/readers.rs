@@ -8,6 +8,7 @@
 use super::chunk::Chunk;
 use crate::base::{Span, Tick, step};
 use crate::http::{self, BodyLength, ResponseFraming, ResponseHead, Version};
+use crate::machine::book::asking::MOST_QUIET;
 use crate::machine::conn::Conn;
 use crate::machine::cx::Cx;
 use crate::machine::keys::{ConnKey, Seat};
@@ -44,6 +45,8 @@ pub(in crate::machine) struct Reader {
     pub(in crate::machine) got: u64,
     /// Bytes that the socket took since the reader was asked last what it has got.
     pub(in crate::machine) unasked: usize,
+    /// How often in a row the reader had got nothing more when it was asked, up to [`MOST_QUIET`].
+    pub(in crate::machine) quiet: u8,
     /// Everything was sent, and until then the reader is asked what it has got, before its connection is closed.
     pub(in crate::machine) asked_until: Option<Tick>,
 }
@@ -65,6 +68,7 @@ impl Reader {
             began: 0,
             got: 0,
             unasked: 0,
+            quiet: 0,
             asked_until: None,
         }
     }
@@ -95,10 +99,15 @@ impl Reader {
     }
 
     /// All but the last `bytes` bytes that the socket took have been acknowledged. The framing among them is counted as
-    /// if it were bytes of the log, so this errs towards less.
-    pub(in crate::machine) fn acknowledge(&mut self, unacknowledged: u64) {
-        self.got = self.got.max(self.chunk.offset.saturating_sub(unacknowledged));
+    /// if it were bytes of the log, so this errs towards less. Returns whether the reader has got more than was known.
+    #[must_use]
+    pub(in crate::machine) fn acknowledge(&mut self, unacknowledged: u64) -> bool {
+        let got = self.chunk.offset.saturating_sub(unacknowledged);
+        let is_more = got > self.got;
+        self.got = self.got.max(got);
+        self.quiet = if is_more { 0 } else { self.quiet.saturating_add(1).min(MOST_QUIET) };
         self.unasked = 0;
+        is_more
     }
 
     /// Whether the socket has taken something that is not known to be acknowledged.
@@ -126,11 +135,18 @@ pub(in crate::machine) struct Readers {
 }
 
 /// Seats from 1 on. Takes a pointer's place while there are none.
-#[derive(Default)]
 struct More {
     seats: Vec<Option<Reader>>,
     /// Seats that may be free, by their places.
     free: Vec<u32>,
+    /// None of the readers whose sockets are full last took something before this. It may be earlier than need be.
+    full_from: Tick,
+}
+
+impl Default for More {
+    fn default() -> Self {
+        Self { seats: Vec::new(), free: Vec::new(), full_from: Tick::NEVER }
+    }
 }
 
 impl More {
@@ -196,7 +212,10 @@ impl Readers {
             self.first = Some(reader);
             return 0;
         }
-        let More { seats, free } = &mut **self.more.get_or_insert_default();
+        let More { seats, free, full_from } = &mut **self.more.get_or_insert_default();
+        if reader.blocked {
+            *full_from = reader.last_sent.min(*full_from);
+        }
         while let Some(at) = free.pop() {
             step();
             // What is noted here may have been taken off the end and given out again since.
@@ -231,8 +250,14 @@ impl Readers {
     pub(in crate::machine) fn set_blocked(&mut self, seat: Seat, blocked: bool) -> bool {
         let Some(reader) = self.get_mut(seat) else { return true };
         let is_new = std::mem::replace(&mut reader.blocked, blocked) != blocked;
+        let since = reader.last_sent;
         match (is_new, blocked) {
-            (true, true) => self.blocked += 1,
+            (true, true) => {
+                self.blocked += 1;
+                if let Some(more) = &mut self.more {
+                    more.full_from = more.full_from.min(since);
+                }
+            }
             (true, false) => self.blocked -= 1,
             (false, _) => {}
         }
@@ -252,6 +277,11 @@ impl Readers {
             .filter_map(|(i, r)| Some((i as u32 + 1, r.as_ref()?)))
             .inspect(|_| step());
         self.first.iter().map(|r| (0, r)).chain(more)
+    }
+
+    /// The readers from this seat on.
+    pub(in crate::machine) fn iter_from(&self, from: Seat) -> impl Iterator<Item = (Seat, &Reader)> {
+        (from..self.end()).filter_map(|seat| Some((seat, self.get(seat)?)))
     }
 
     pub(in crate::machine) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Reader> {
@@ -314,22 +344,37 @@ impl Readers {
         all().any(|reader| reader.began < at && at <= reader.got).then_some(at)
     }
 
+    /// Whether a socket is full. What is counted and noted of full sockets holds.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(in crate::machine) fn any_blocked(&self) -> bool {
-        self.iter().any(|(_, reader)| reader.blocked)
+        let full = || self.iter().map(|(_, reader)| reader).filter(|reader| reader.blocked);
+        assert_eq!(full().count(), self.blocked as usize);
+        let exact = full().map(|reader| reader.last_sent).min();
+        assert!(exact.is_none() || self.blocked_since() <= exact, "{:?} {exact:?}", self.blocked_since());
+        self.blocked > 0
     }
 
     /// Whether a socket would take a heartbeat.
     pub(in crate::machine) fn any_free(&self) -> bool {
-        self.iter().any(|(_, reader)| !reader.blocked)
+        self.blocked < self.taken
     }
 
-    /// When the reader that has been blocked for longest last took something.
+    /// When the reader that has been blocked for longest last took something, or some time before that.
     pub(in crate::machine) fn blocked_since(&self) -> Option<Tick> {
         if self.blocked == 0 {
             return None;
         }
-        self.iter().filter(|(_, reader)| reader.blocked).map(|(_, reader)| reader.last_sent).min()
+        let first = self.first.iter().filter(|reader| reader.blocked).map(|reader| reader.last_sent);
+        let more = self.more.iter().map(|more| more.full_from);
+        first.chain(more).min()
+    }
+
+    /// Looks at all readers, so that [`Readers::blocked_since`] says when exactly.
+    pub(in crate::machine) fn look_who_is_blocked(&mut self) {
+        if let Some(more) = &mut self.more {
+            let blocked = more.seats.iter().flatten().filter(|reader| reader.blocked);
+            more.full_from = blocked.map(|reader| reader.last_sent).min().unwrap_or(Tick::NEVER);
+        }
     }
 }
 

@@ -69,14 +69,70 @@ fn a_mark_moves_when_the_client_has_acknowledged() {
     // What has arrived of the chunk ends within event 5.
     let head = w.ends[c].arrived.unwrap() + "78\r\n".len();
     w.ends[c].arrived = Some(head + events(2..=5).len() + 3);
-    w.acknowledged();
+    // A reader that was silent is asked again within twice the time that it was silent for.
+    w.pass_ms(500);
     let moved = marks(&mut w);
     assert!(moved == ["5"] || moved == ["4"], "{moved:?}");
     w.ends[c].arrived = None;
-    w.acknowledged();
+    w.pass_ms(500);
     assert_eq!(marks(&mut w), ["9"], "the last event of a stream that is idle since");
     w.pass_secs(2);
     assert!(marks(&mut w).is_empty());
+}
+
+#[test]
+fn a_reader_that_stays_silent_is_asked_ever_more_seldom() {
+    let mut w = world();
+    let (c, u) = w.streaming();
+    w.acknowledged();
+    goes_dark(&mut w, c);
+    w.say(u, &chunk(&event(2)));
+    let mut asked_in = |ms| {
+        let before = w.questions;
+        w.pass_ms(ms);
+        w.questions - before
+    };
+    let soon = asked_in(102);
+    assert!((2..=3).contains(&soon), "{soon}: 4 turns, and each answer in vain lets more of them pass");
+    asked_in(2_000);
+    let in_time = asked_in(10_000);
+    assert!((11..=13).contains(&in_time), "{in_time}: once in 32 turns of 25 ms");
+}
+
+#[test]
+fn the_readers_of_one_stream_are_asked_in_portions() {
+    let mut w = world_with(|r, limits| {
+        r.share = crate::config::Share::Principal;
+        (limits.streams, limits.connections) = (100, 5_000);
+    });
+    let (_, u) = w.streaming();
+    let more: Vec<usize> = (0..2_500).map(|_| w.client_with(GET_STREAM)).collect();
+    w.acknowledged();
+    assert_eq!(w.ups.len(), 1);
+    w.checks = false;
+    more.iter().for_each(|c| goes_dark(&mut w, *c));
+    w.say(u, &chunk(&event(2)));
+    let mut portions = Vec::new();
+    while portions.iter().sum::<usize>() < 2_501 {
+        let before = w.questions;
+        w.pass_ms(1);
+        portions.extend(Some(w.questions - before).filter(|n| *n > 0));
+    }
+    assert_eq!(portions, [1_024, 1_024, 453]);
+}
+
+#[test]
+fn a_reader_that_is_cut_says_its_last_words_however_long_a_window_is() {
+    let mut config = one_route(|route, _| route.heal_for = Span::ZERO);
+    config.persist.flush_window = Span::from_secs(60);
+    let mut w = world_of(config);
+    let (c, u) = w.streaming();
+    w.pass_secs(60);
+    goes_dark(&mut w, c);
+    w.say(u, &chunk(&event(2)));
+    w.rst(u);
+    w.pass_ms(3_000);
+    assert!(!w.is_live(c), "it waits for a turn of the window");
 }
 
 #[test]

@@ -55,6 +55,22 @@ fn a_crowd_that_waits_longer_for_its_turn_than_a_heal_may_take_is_healed() {
 }
 
 #[test]
+fn a_client_that_has_no_head_is_held_for_no_longer_than_heal_for_however_long_the_queue_is() {
+    let mut w = world_with(|r, limits| {
+        (r.heal_rate, r.heal_for) = (1, Span::from_secs(3));
+        (limits.streams, limits.connections) = (300, 700);
+    });
+    let (streams, _) = cut_at_once(&mut w, 100);
+    w.dial = Dial::Refuse;
+    let post = w.client_with("POST /chat HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}");
+    let page = w.client_with(&GET_STREAM.replace("Host", "Origin: https://a.example\r\nHost"));
+    w.pass_secs(4);
+    assert_eq!(w.status(post), 502);
+    assert!(!w.is_live(page) && w.ends[page].wire.is_empty(), "cut without a head");
+    assert!(streams.iter().all(|c| w.is_live(*c)), "streams wait for their turn");
+}
+
+#[test]
 fn streams_that_end_while_they_wait_for_their_turn_take_no_places() {
     let mut w = world_with(|r, _| r.heal_rate = 1);
     let (clients, before) = cut_at_once(&mut w, 20);
