@@ -223,3 +223,46 @@ fn a_silent_upstream_counts_as_cut_where_the_route_says_so() {
     assert_eq!((client.rest(), client.text()), (End::Whole, events(1..=4).as_str()));
     script.end();
 }
+
+/// An MCP client of 2025-11-25 begins its standalone stream, or comes back to it.
+fn standalone(client: &mut support::Client, id: &str) -> String {
+    let id = if id.is_empty() { String::new() } else { format!("Last-Event-ID: {id}\r\n") };
+    client.send(format!(
+        "GET /mcp HTTP/1.1\r\nHost: test\r\nAccept: text/event-stream\r\nMcp-Session-Id: s\r\n\
+         MCP-Protocol-Version: 2025-11-25\r\n{id}\r\n"
+    ));
+    client.head()
+}
+
+#[test]
+fn a_standalone_stream_of_mcp_begins_anew_also_when_it_is_forgotten() {
+    let script = Script::run(|door| {
+        let mut first = door.accept();
+        first.head();
+        first.begin_stream();
+        first.rst();
+        for n in 1..=2 {
+            let mut next = door.accept();
+            assert!(!next.head().to_ascii_lowercase().contains("last-event-id"), "an own id went upstream");
+            next.begin_stream();
+            next.send_chunk(format!("data: notification {n}\n\n"));
+            next.until_gone();
+        }
+    });
+    let proxy = Proxy::with(script.address(), |r| r.linger = Span::ZERO);
+    let mut id = String::new();
+    for n in 0..3 {
+        let mut client = proxy.client();
+        let head = standalone(&mut client, &id);
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        assert_eq!(head.contains("\r\nSegno-Gap: unknown\r\n"), n > 0, "{head}");
+        if n == 0 {
+            assert_eq!(client.rest(), End::Cut);
+        } else {
+            client.until(format!("data: notification {n}\n\n"));
+        }
+        assert!(!client.text().contains("segno.gap"), "{}", client.text());
+        id = client.text().lines().filter_map(|line| line.strip_prefix("id: ")).last().unwrap().to_owned();
+    }
+    script.end();
+}

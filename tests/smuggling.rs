@@ -10,7 +10,7 @@
 mod support;
 
 use support::process::Process;
-use support::{Client, Script};
+use support::{Client, Script, signal};
 
 const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: test\r\n\r\n";
 
@@ -135,4 +135,38 @@ fn an_answer_with_an_ambiguous_end_is_a_502_and_what_follows_it_answers_no_reque
         assert!(!answer.text().contains("hidden"), "{headers:?}: {}", answer.text());
     }
     script.end();
+}
+
+#[test]
+fn what_upstream_says_unasked_on_an_idle_connection_is_nobodys_answer() {
+    const UNASKED: &str = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhidden";
+    // With the answer before, or once the connection is idle.
+    for with_answer in [true, false] {
+        let (say, awaited) = signal();
+        let (said, heard) = signal();
+        let script = Script::run(move |door| {
+            let mut first = door.accept();
+            first.head();
+            if with_answer {
+                first.send(format!("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none{UNASKED}"));
+            } else {
+                first.answer("one");
+                awaited.take();
+                first.send(UNASKED);
+            }
+            said.give();
+            let mut second = door.accept();
+            second.head();
+            second.answer("two");
+        });
+        let process = Process::start(script.address());
+        let mut client = process.client();
+        client.get("/one");
+        assert_eq!(client.answer().text(), "one");
+        say.give();
+        heard.take();
+        client.get("/two");
+        assert_eq!(client.answer().text(), "two", "{with_answer}");
+        script.end();
+    }
 }

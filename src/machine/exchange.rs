@@ -20,7 +20,7 @@ use super::stream::readers::{Reader, Readers};
 use super::wait::{Search, Wait};
 use crate::base::{Count, Table, Tick};
 use crate::http::{Method, ResponseHead};
-use crate::track::GapReason;
+use crate::track::{GapReason, write_gap};
 
 /// All exchanges of one reactor.
 pub(super) type Exchanges = Table<Exchange, ExchangeMark>;
@@ -73,7 +73,8 @@ pub(super) struct Request {
     pub(super) era: Era,
     /// No header gives the era. The body may still give it, until upstream answers.
     pub(super) era_open: bool,
-    /// The client's cursor, if it is one of segno's own and so does not go upstream.
+    /// The client's cursor, if it is one of segno's own and so does not go upstream. Without a gap, a client that has all
+    /// of that stream begins another.
     pub(super) asked: Option<Box<[u8]>>,
     /// Upstream is asked whether the client may still read the stream that it named.
     pub(super) reauthorizes: bool,
@@ -297,6 +298,12 @@ impl Exchange {
         is_stream && self.request.method == Method::Get && !self.request.has_body
     }
 
+    /// Whether a POST began the stream, in this process or in one before.
+    pub(super) fn is_by_post(&self, cx: &Cx) -> bool {
+        let token = self.stream().map(|stream| cx.secret.token(stream.account.number));
+        self.request.method == Method::Post || token.is_some_and(Token::is_by_post)
+    }
+
     /// Whether a reader's socket has taken all that there is.
     pub(super) fn is_delivered(&self) -> bool {
         self.stream().is_none_or(Stream::is_delivered)
@@ -345,13 +352,17 @@ impl Exchange {
     }
 
     /// Sends the stream's head to the readers that have none yet, and with it the gap before the first event, if there
-    /// is one.
+    /// is one. Clients of MCP know no event for it, so there the head alone tells.
     pub(super) fn send_heads(&mut self, cx: &mut Cx, conns: &mut Conns, head: &ResponseHead) {
         let route = self.route();
         let Self { request, answer, .. } = self;
         if let Answer::Stream(stream) = answer {
             let gap = request.gap.take();
-            stream.send_heads(cx, conns, route, head, gap.map(|reason| (reason, request.asked.as_deref())));
+            let mut lead = Vec::new();
+            if let Some(reason) = gap.filter(|_| !request.era.is_resumable_mcp()) {
+                write_gap(&mut lead, reason, request.asked.as_deref(), None);
+            }
+            stream.send_heads(cx, conns, route, head, gap, &lead);
             if let Some(reason) = gap {
                 cx.state_gap(request.target(), reason);
             }
@@ -453,6 +464,12 @@ impl Request {
     pub(super) fn may_repeat(&self) -> bool {
         let idempotent = !matches!(self.method, Method::Post | Method::Patch | Method::Other(_));
         idempotent && !self.has_body
+    }
+
+    /// Whether the request is for the stream that a client of MCP begins by GET, as far as its id tells.
+    pub(super) fn is_standalone(&self) -> bool {
+        let by_post = self.wanted().and_then(Token::parse).is_some_and(|(token, _)| token.is_by_post());
+        self.era.is_resumable_mcp() && self.method == Method::Get && !by_post
     }
 
     /// Whether the request names a session that nobody can guess.

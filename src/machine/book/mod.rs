@@ -220,17 +220,18 @@ impl Book {
 impl Book {
     /// Enters a new stream into the session of its request. `None`: all sessions have readers, or this session has as
     /// many streams as it may; both are counted. `gone` takes the streams that lingered for evicted sessions; the
-    /// caller drops their exchanges.
+    /// caller drops their exchanges. `by_post`: a POST begins the stream.
     pub(super) fn open(
         &mut self,
         cx: &mut Cx,
         exchanges: &mut Exchanges,
         key: ExchangeKey,
         session: u128,
+        by_post: bool,
         gone: &mut Vec<ExchangeKey>,
     ) -> Option<Account> {
         let session = self.open_session(cx, exchanges, session, gone)?;
-        let number = cx.random.next();
+        let number = cx.secret.draw(&mut cx.random, by_post);
         let entry = self.sessions.get_mut(session)?;
         if entry.streams.len() >= cx.config.limits.streams_per_session {
             cx.counts.one(Count::StreamsRefused);

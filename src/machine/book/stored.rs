@@ -14,14 +14,17 @@ use crate::machine::cx::Cx;
 use crate::machine::exchange::{Exchange, Phase, Request};
 use crate::machine::find::Finder;
 use crate::machine::find::identity::Token;
-use crate::machine::io::{EventPart, Lookup, Output, StoredStream};
+use crate::machine::io::{EventPart, Lookup, Output, StoredEvents, StoredStream};
 use crate::machine::keys::ExchangeKey;
 use crate::machine::wait::Search;
 use crate::sse;
 use crate::track::GapReason;
 
-/// Bytes beside a stored log: what the stream was asked for and from where, and whether by GET.
-const META: usize = 17;
+/// Bytes beside a stored log: what the stream was asked for and from where, whether by GET, and else the hash of the
+/// request's body.
+const META: usize = 33;
+const META_GET: usize = 16;
+const META_BODY: usize = 17;
 
 /// How long a look-up may take.
 const PATIENCE: Span = Span::from_secs(1);
@@ -44,6 +47,7 @@ pub(in crate::machine) fn session_name(x: &Exchange, session_header: &str) -> Bo
 /// The events that have come since the last call.
 pub(super) fn next_part(x: &mut Exchange) -> Option<EventPart> {
     let (route, asked, is_get) = (x.route(), x.request.identity.stored(), x.request.method == Method::Get);
+    let body = x.heard_body.as_ref().map(|body| body.hash());
     let stream = x.stream_mut()?;
     // The log may hold only a part of an event above the bound. What is stored then begins after that event, and the
     // number of the first stored event shows it.
@@ -60,7 +64,21 @@ pub(super) fn next_part(x: &mut Exchange) -> Option<EventPart> {
     let mut meta = Vec::with_capacity(META);
     meta.extend_from_slice(&asked);
     meta.push(u8::from(is_get));
+    meta.extend(body.into_iter().flat_map(u128::to_le_bytes));
     Some(EventPart { first, bytes: [a, b].concat().into(), ends: ends.into(), meta: meta.into(), route })
+}
+
+impl StoredEvents {
+    /// Whether a POST began the stream.
+    pub(in crate::machine) fn is_by_post(&self) -> bool {
+        self.meta.get(META_GET) != Some(&1)
+    }
+
+    /// The hash of the body of the POST that began the stream, where it was known.
+    pub(in crate::machine) fn body(&self) -> Option<u128> {
+        let hash = self.meta.get(META_BODY..META)?;
+        Some(u128::from_le_bytes(hash.try_into().ok()?))
+    }
 }
 
 impl Exchange {
@@ -68,12 +86,18 @@ impl Exchange {
     #[must_use]
     pub(in crate::machine) fn look_up(&mut self, cx: &mut Cx, key: ExchangeKey) -> bool {
         let route = cx.route(self.route());
-        let is_read = self.request.method == Method::Get && !self.request.has_body && !cx.draining;
+        let is_read = match self.request.method {
+            // One that has all of its stream needs nothing of the store.
+            Method::Get => !self.request.has_body && (self.request.asked.is_none() || self.request.gap.is_some()),
+            // One that names a stream of segno's own may be the POST that began it.
+            Method::Post => self.request.asked.is_some(),
+            _ => false,
+        };
         // When upstream last let somebody read what is stored is not known.
         let durable = cx.config.persist.durable && route.reauthorize.is_none();
         let wanted = self.request.wanted();
         let by_session = route.resume_from == ResumeFrom::Session && self.request.identity.named && wanted.is_none();
-        if !is_read || self.request.verbatim || !(durable && wanted.is_some() || by_session) {
+        if !is_read || cx.draining || self.request.verbatim || !(durable && wanted.is_some() || by_session) {
             return false;
         }
         self.send_look(cx, key);
@@ -139,7 +163,7 @@ impl Finder<'_> {
             let Some(log) = stored.log.as_ref().filter(|log| log.meta.get(..8) == Some(&asked[..8])) else {
                 return false;
             };
-            let is_get = log.meta.get(16) == Some(&1);
+            let is_get = !log.is_by_post();
             // An id that can be guessed is answered where it was given.
             let is_at = log.meta.get(8..16) == Some(&asked[8..]);
             if self.is_live(request.identity.session, stored.stream) {

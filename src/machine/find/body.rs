@@ -35,9 +35,14 @@ impl HeardBody {
         self.meta.revision()
     }
 
-    /// Whether both bodies are the same. The time of the comparison does not depend on where they differ.
-    fn is_same(&self, other: &Self) -> bool {
-        self.hash.finish128().as_u128() ^ other.hash.finish128().as_u128() == 0
+    /// The hash of what has come of the body.
+    pub(in crate::machine) fn hash(&self) -> u128 {
+        self.hash.finish128().as_u128()
+    }
+
+    /// Whether a body with this hash is the same. The time of the comparison does not depend on where they differ.
+    fn is_same(&self, hash: u128) -> bool {
+        self.hash() ^ hash == 0
     }
 }
 
@@ -93,9 +98,14 @@ impl HeldRequest {
         if self.decoder.is_done() && input.len() <= HELD { Progress::Whole } else { Progress::Unknown }
     }
 
-    /// Whether the body is the same as the body of a request that passed.
-    pub(in crate::machine) fn is_repeat_of(&self, first: &HeardBody) -> bool {
-        first.is_same(&self.heard)
+    /// Whether the body is the same as one with this hash, which came before.
+    pub(in crate::machine) fn is_repeat_of(&self, first: u128) -> bool {
+        self.heard.is_same(first)
+    }
+
+    /// What was learnt from the body.
+    pub(in crate::machine) fn into_heard(self) -> HeardBody {
+        self.heard
     }
 
     /// How many bytes of the input are the body's.

@@ -7,6 +7,7 @@
 //! PRF" (INDOCRYPT 2012), with 128 bits of output.
 
 use super::principal::{Principal, field};
+use crate::base::Random;
 use crate::config::Route;
 use crate::http::RequestHead;
 use crate::machine::book::unread::Holders;
@@ -72,7 +73,8 @@ impl Identity {
     }
 }
 
-/// The name of a stream whose ids are segno's own: 96 random bits, and 32 bits that show that segno made them.
+/// The name of a stream whose ids are segno's own: 95 random bits, one that says whether a POST began the stream, and
+/// 32 bits that show that segno made them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(in crate::machine) struct Token(pub(in crate::machine) u128);
 
@@ -143,9 +145,28 @@ impl Secret {
         Token(chance << 32 | self.mark(chance))
     }
 
+    /// A random number for a stream, whose token says whether a POST began the stream. So that is known of an id also
+    /// when nothing else is.
+    pub(in crate::machine) fn draw(&self, random: &mut Random, by_post: bool) -> u64 {
+        let mut number = random.next();
+        // Every second one will do.
+        for _ in 0..DRAWS {
+            if self.token(number).is_by_post() == by_post {
+                break;
+            }
+            number = random.next();
+        }
+        number
+    }
+
     /// Whether a token was made under this key.
     pub(in crate::machine) fn made(&self, token: Token) -> bool {
         self.mark(token.0 >> 32) ^ (token.0 & 0xffff_ffff) == 0
+    }
+
+    /// Whether an id was made under this key.
+    pub(in crate::machine) fn made_id(&self, id: &[u8]) -> bool {
+        Token::parse(id).is_some_and(|(token, _)| self.made(token))
     }
 
     fn mark(&self, chance: u128) -> u128 {
@@ -172,7 +193,15 @@ impl Secret {
 
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
+/// Random numbers that are drawn for a stream at most.
+const DRAWS: usize = 64;
+
 impl Token {
+    /// Whether a POST began the stream. Nobody vouches for it: a client that changes it in its id deceives itself alone.
+    pub(in crate::machine) fn is_by_post(self) -> bool {
+        self.0 >> 32 & 1 == 1
+    }
+
     /// What every own id of the stream begins with: `sg-`, the token in base64url, a dash.
     pub(in crate::machine) fn prefix(self) -> [u8; OWN_PREFIX] {
         let mut text = [b'-'; OWN_PREFIX];

@@ -234,30 +234,38 @@ impl<'m> Finder<'m> {
         let Some((key, x)) = key.and_then(|key| Some((key, self.owned(key, request)?))) else {
             return Found::NewAfter(GapReason::Unknown);
         };
-        let Some(tracker) = x.stream().map(|stream| &stream.tracker) else {
-            return Found::NewAfter(GapReason::Unknown);
-        };
-        if seq > tracker.received().seq {
+        let Some(stream) = x.stream() else { return Found::NewAfter(GapReason::Unknown) };
+        let (tracker, before) = (&stream.tracker, stream.account.before);
+        if seq > before + tracker.received().seq {
             return Found::NewAfter(GapReason::Unknown);
         }
-        let Some(offset) = tracker.locate_event(seq) else {
-            let start = tracker.replay_start();
-            let reason = if tracker.has_aged() { GapReason::Expired } else { GapReason::Evicted };
-            return start.map_or(Found::Later, |start| Found::joins(key, start, Some(reason)));
+        let Some(offset) = seq.checked_sub(before).and_then(|seq| tracker.locate_event(seq)) else {
+            return behind_a_gap(key, tracker);
         };
         let has_all = offset == tracker.whole();
-        match (x.phase, &x.request.method) {
-            (Phase::Ending(Ending::Clean), Method::Post) if has_all => Found::Over,
-            // A standalone stream of MCP is never refused, and its client has all that came.
-            (Phase::Ending(_), Method::Get) if has_all && request.era.is_resumable_mcp() => Found::Anew,
-            // A GET whose upstream is gone goes upstream as a new stream, which has ids of its own.
-            (Phase::Ending(_), Method::Get) if has_all => Found::NewAfter(GapReason::Restarted),
+        let by_post = x.is_by_post(self.cx);
+        match x.phase {
+            Phase::Ending(Ending::Clean) if has_all && by_post => Found::Over,
             // The client first got what the log holds. Now that it has all of it, it is told that the rest is gone.
-            (Phase::Ending(Ending::Cut), Method::Post) if has_all => {
-                Found::joins(key, offset, Some(GapReason::Refused))
-            }
+            Phase::Ending(Ending::Cut) if has_all && by_post => Found::joins(key, offset, Some(GapReason::Refused)),
+            // A process before may have received more than was stored.
+            Phase::Ending(_) if has_all && seq > 0 && !tracker.has_own_ids() => Found::NewAfter(GapReason::Restarted),
+            // A GET whose upstream is gone goes upstream as a new stream, which has ids of its own. Its client has all
+            // that came.
+            Phase::Ending(_) if has_all => self.begun_anew(request).unwrap_or(Found::Anew),
             _ => Found::joins(key, offset, None),
         }
+    }
+
+    /// The stream that a client began when it last came with this id, if it is here: of that stream the client has no id.
+    fn begun_anew(self, request: &Request) -> Option<Found> {
+        let id = request.cursor.as_deref()?;
+        self.streams_of(request.identity.session).iter().take(LOOKS).find_map(|key| {
+            let x = self.owned(*key, request).filter(|x| x.request.asked.as_deref() == Some(id))?;
+            let tracker = &x.stream()?.tracker;
+            let start = tracker.locate_event(0).map(|offset| Found::joins(*key, offset, None));
+            Some(start.unwrap_or_else(|| behind_a_gap(*key, tracker)))
+        })
     }
 
     /// The stream that an id names which another segno made. If upstream is such a segno, logs here may hold its ids.
@@ -360,6 +368,12 @@ impl<'m> Finder<'m> {
     fn open(self, key: ExchangeKey) -> Option<&'m Exchange> {
         self.exchanges.get(key).filter(|x| x.is_open_stream())
     }
+}
+
+/// A stream whose log has lost the events that a client wants: the client begins with what is left.
+fn behind_a_gap(key: ExchangeKey, tracker: &Tracker) -> Found {
+    let reason = if tracker.has_aged() { GapReason::Expired } else { GapReason::Evicted };
+    tracker.replay_start().map_or(Found::Later, |start| Found::joins(key, start, Some(reason)))
 }
 
 fn locate(x: &Exchange, cx: &Cx, id: &[u8]) -> Option<u64> {

@@ -133,7 +133,10 @@ impl Machine {
         self.count_others(&request, &found);
         match found {
             Found::New => self.open_exchange(conn, route, request, reader),
-            Found::Anew => self.open_exchange(conn, route, Request { cursor: None, ..request }, reader),
+            Found::Anew => {
+                let asked = request.cursor.take();
+                self.open_exchange(conn, route, Request { asked, ..request }, reader);
+            }
             Found::NewAfter(reason) => {
                 let asked = request.cursor.take().filter(|_| request.era != Era::Stateless);
                 let gap = asked.as_ref().filter(|_| request.method == Method::Get).map(|_| reason);

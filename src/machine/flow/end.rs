@@ -53,7 +53,7 @@ impl Machine {
         if ending == Ending::Cut && std::mem::take(&mut reader.owes_gap) {
             // The client has everything of a POST's answer that upstream cut. It is told so, then it is cut, too.
             if let Some(stream) = x.stream() {
-                stream.say_rest_is_gone(conns, seat);
+                stream.say_rest_is_gone(cx, conns, seat);
             }
             x.state_gap(cx, crate::track::GapReason::Refused);
             return conns.flush(cx, client);
@@ -225,7 +225,8 @@ fn may_say_more(x: &mut Exchange, seat: Seat, now: Tick) -> bool {
 }
 
 /// Gives back what a stream has: its log, its ids, its place in its session. The store keeps the stream's record unless
-/// the stream ended cleanly, since then there is nothing left to resume. What it returns is for [`Book::leave`].
+/// the stream ended cleanly and all of it was delivered, since then there is nothing left to resume. What it returns is
+/// for [`Book::leave`].
 #[must_use]
 pub(super) fn close_stream(
     cx: &mut Cx,
@@ -234,8 +235,9 @@ pub(super) fn close_stream(
     key: ExchangeKey,
     x: &mut Exchange,
 ) -> Option<Left> {
-    x.stream()?;
-    let left = book.close(cx, key, x, x.phase != Phase::Ending(Ending::Clean));
+    let tracker = &x.stream()?.tracker;
+    let is_over = x.phase == Phase::Ending(Ending::Clean) && tracker.delivered_offset() >= tracker.whole();
+    let left = book.close(cx, key, x, !is_over);
     if let Some(stream) = x.stream_mut() {
         if stream.has_token {
             index.forget_token(cx.secret.token(stream.account.number));

@@ -6,9 +6,9 @@
 //! concerns it alone is a method of its own; a conductor may drop another exchange or begin a new
 //! one, and never runs the reaction of another.
 //!
-//! In the order in which a request travels: `client` reads it, `resume` finds whose log it belongs to, `heal` asks
-//! upstream, `upstream` reads the answer, `tunnel` passes on what is no HTTP any more, `send` hands it to sockets, `end` ends it, `timers` sees to what takes too
-//! long, `places` and `buffers` to what is short.
+//! In the order in which a request travels: `client` reads it, `resume` finds whose log it belongs to, `rebuild` has one
+//! from the store, `heal` asks upstream, `upstream` reads the answer, `tunnel` passes on what is no HTTP any more, `send`
+//! hands it to sockets, `end` ends it, `timers` sees to what takes too long, `places` and `buffers` to what is short.
 
 mod buffers;
 #[cfg(any(test, feature = "fuzzing", debug_assertions))]
@@ -17,6 +17,7 @@ mod client;
 mod end;
 mod heal;
 mod places;
+mod rebuild;
 mod resume;
 mod send;
 mod timers;

@@ -19,7 +19,6 @@
 //!                                +--> upstream: with its id, or without it and the gap told
 //! ```
 
-use super::end::close_stream;
 use crate::base::{Count, Span, Tick};
 use crate::config::{Gap, Share};
 use crate::http::{BodyDecoder, Method};
@@ -30,7 +29,7 @@ use crate::machine::find::body::{HeldRequest, Progress};
 use crate::machine::find::era::Era;
 use crate::machine::find::identity::Token;
 use crate::machine::find::{Finder, Found, Join};
-use crate::machine::io::{Close, NotLookedUp, StoredEvents, StoredStream};
+use crate::machine::io::{Close, NotLookedUp, StoredStream};
 use crate::machine::keys::{ConnKey, ExchangeKey};
 use crate::machine::notice::Notice;
 use crate::machine::pool::Conns;
@@ -44,9 +43,6 @@ use crate::track::{GapReason, write_gap};
 /// meanwhile.
 const PARTED_AT_ONCE: usize = 64;
 const PART_AGAIN: Span = Span::from_millis(1);
-
-/// Bytes of a stored log that are taken in at least at a time.
-const PART: usize = 4 << 10;
 
 /// Places in logs.
 impl Machine {
@@ -97,15 +93,20 @@ impl Machine {
         let Join { stream: key, offset, gap } = to;
         let Some(x) = exchanges.get_mut(key) else { return };
         let route = x.route();
-        // A standalone stream of MCP is never refused: its head alone tells of the gap.
-        let standalone = request.era.is_resumable_mcp() && x.request.method == Method::Get;
-        let refuses = refuses_gaps(cx, &request, route) && !(standalone && cx.route(route).gap == Gap::Event);
+        let by_post = x.is_by_post(cx);
+        let refuses = refuses_gaps(cx, &request, route, !by_post);
         if gap.is_some() && refuses {
             return refuse_gap(cx, conns, conn, &request, gap);
         }
-        let is_cut = x.phase == Phase::Ending(Ending::Cut) && x.request.method == Method::Post;
+        let is_cut = x.phase == Phase::Ending(Ending::Cut) && by_post;
         let shared = cx.route(route).share != Share::Off;
         let Some(stream) = x.stream_mut() else { return };
+        let Some(head) = cx.heads.later(route, stream.head.as_ref(), request.page()) else {
+            // A browser gives up for good on a head that does not let its page read. By a cut it comes back, and
+            // upstream may have said by then what the page may read.
+            cx.counts.one(Count::StreamsCut);
+            return conns.close(cx, conn, Close::Reset);
+        };
         // The newest connection of an MCP stream wins; with own ids, or where streams are shared, it joins beside.
         if request.era.is_resumable_mcp() || !stream.tracker.has_own_ids() && !shared {
             stream.readers.part(|_| true, |other| conns.close(cx, other.client, Close::Reset));
@@ -124,7 +125,7 @@ impl Machine {
                 book.sessions.read(session);
             }
         }
-        stream.send_resumed_head(cx, conns, route, seat, gap, &lead);
+        stream.send_resumed_head(cx, conns, route, seat, &head, gap, &lead);
         x.cut_fallen(cx, conns, key);
         if let Some(reason) = gap {
             x.state_gap(cx, reason);
@@ -136,12 +137,12 @@ impl Machine {
         self.arm(key);
     }
 
-    /// The answer is no event stream and cannot be shared: one client gets it, and all others ask upstream for
-    /// themselves, some at a time. Returns the exchange that carries the answer from now on.
+    /// The answer is no event stream and cannot be shared: the client whose request it answers gets it, and all others ask
+    /// upstream for themselves, some at a time. Returns the exchange that carries the answer from now on.
     pub(super) fn part_ways(&mut self, key: ExchangeKey, conn: ConnKey) -> ExchangeKey {
         let Some(x) = self.exchanges.get_mut(key).filter(|x| x.readers().len() > 1) else { return key };
         let (request, route, phase) = (x.request.clone(), x.route(), x.phase);
-        let Some(reader) = x.readers_mut().leave_last() else { return key };
+        let Some(reader) = x.readers_mut().leave_asker() else { return key };
         let client = reader.client;
         self.conns.leave(client);
         let Some(own) = self.admit(client, Exchange::new(route, request, reader, self.cx.now)) else {
@@ -208,7 +209,7 @@ impl Machine {
                 let request = self.exchanges.get(key).map(|x| &x.request);
                 let stored = request.and_then(|request| self.finder().pick(request, &id, found));
                 if let Some((number, log)) = stored.and_then(|stored| Some((stored.stream, stored.log?))) {
-                    return self.rebuild(key, &id, number, &log);
+                    return self.rebuild_for(key, &id, number, &log);
                 }
             }
             None => {
@@ -274,6 +275,9 @@ impl Machine {
         let request = Request { cursor: Some(id.into()), asked: None, gap: None, ..x.request.clone() };
         let (route, found) = (x.route(), self.finder().find(&request, x.route()));
         let found = self.fresh(found, |finder| finder.find(&request, route));
+        if matches!(found, Found::Repeats(..)) {
+            return self.held_again(key).is_some_and(|held| self.answer_repeat(conn, key, &held));
+        }
         if !matches!(found, Found::Joins(_) | Found::Over | Found::Later) {
             return false;
         }
@@ -326,66 +330,6 @@ impl Machine {
         self.conns.leave(conn);
         self.resume_at(conn, request, reader, found);
     }
-
-    /// Goes on with a stream of an earlier process: replays its events, then asks upstream for what comes after them.
-    fn rebuild(&mut self, key: ExchangeKey, id: &[u8], number: u64, log: &StoredEvents) {
-        let is_own = Token::parse(id).is_some();
-        // The tracker begins without the cursor: that event is in the stored log, not before it.
-        let cursor = self.exchanges.get_mut(key).and_then(|x| x.request.cursor.take());
-        if !self.create_stream(key) {
-            if let Some(x) = self.exchanges.get_mut(key) {
-                x.request.cursor = cursor;
-            }
-            self.ask(key);
-            return self.arm(key);
-        }
-        let Self { cx, conns, exchanges, book, .. } = self;
-        let Some(x) = exchanges.get_mut(key) else { return };
-        let route = x.route();
-        let head = cx.heads.own(route, x.request.page());
-        let Some(stream) = x.stream_mut() else { return };
-        fill(stream, cx, route, &log.bytes);
-        stream.account.number = number;
-        if let Some(session) = stream.account.session.and_then(|session| book.sessions.get_mut(session)) {
-            session.forget_record(number);
-        }
-        stream.account.before = log.first.saturating_sub(1);
-        let whole = stream.tracker.whole();
-        stream.stored = whole;
-        let located = stream.tracker.locate(&cx.interner, id);
-        let joins = located.filter(|offset| !(is_own && *offset == whole));
-        let Some((offset, head)) = joins.zip(head) else {
-            // The log cannot be joined here, or not by a page of an origin of which upstream has said nothing. So
-            // upstream is asked, and the stream gets a new name.
-            let reason = if located.is_some() { GapReason::Restarted } else { GapReason::Evicted };
-            x.request.cursor = cursor;
-            return self.begin_anew(key, is_own.then_some(reason));
-        };
-        stream.tracker.rewind(offset);
-        stream.readers.iter_mut().for_each(|reader| reader.begin_at(offset));
-        x.request.gap = None;
-        cx.counts.one(Count::Rebuilt);
-        x.send_heads(cx, conns, &head);
-        match is_own {
-            true => self.end_stream(key, Ending::Cut),
-            false => self.heal(key),
-        }
-        self.arm(key);
-    }
-
-    /// Nothing in the store is of use: the request goes upstream as a new one.
-    fn begin_anew(&mut self, key: ExchangeKey, gap: Option<GapReason>) {
-        let Self { cx, exchanges, index, book, .. } = self;
-        let Some(x) = exchanges.get_mut(key) else { return };
-        let left = close_stream(cx, index, book, key, x);
-        x.end_stream(cx.now);
-        x.request.gap = gap.or(x.request.gap);
-        if let Some(left) = left {
-            book.leave(cx, exchanges, left);
-        }
-        self.ask(key);
-        self.arm(key);
-    }
 }
 
 /// POSTs that come again.
@@ -395,7 +339,8 @@ impl Machine {
         let Self { cx, conns, exchanges, .. } = self;
         let (Some(x), Some(c)) = (exchanges.get_mut(key), conns.get(conn)) else { return };
         let Some(mut held) = x.take_held() else { return };
-        match held.hear(&c.input) {
+        let progress = held.hear(&c.input);
+        match progress {
             Progress::Open { came } => {
                 x.hold(held);
                 if came {
@@ -411,12 +356,23 @@ impl Machine {
         let Self { cx, exchanges, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
         // The client will append the answer to what it has, so it is told. MCP has no way to say so on a POST.
-        let told = !refuses_gaps(cx, &x.request, x.route());
+        let told = !refuses_gaps(cx, &x.request, x.route(), false);
         x.request.gap = told.then_some(GapReason::Unknown);
         if let Some(wait) = x.phase.wait_mut() {
             wait.since = cx.now;
         }
-        cx.after.push_back(After::Ask(key));
+        if !(progress == Progress::Whole && x.look_up(cx, key)) {
+            cx.after.push_back(After::Ask(key));
+        }
+    }
+
+    /// The same of a request whose body is here and was held back before.
+    pub(super) fn held_again(&self, key: ExchangeKey) -> Option<HeldRequest> {
+        let x = self.exchanges.get(key)?;
+        let c = self.conns.get(x.client()?)?;
+        let (token, seq) = Token::parse(x.request.wanted()?)?;
+        let mut held = HeldRequest::new(token, seq, c.body.clone(), &self.cx.secret);
+        (held.hear(&c.input) == Progress::Whole).then_some(held)
     }
 
     /// The body is whole: answers from the log of the stream that a POST with the same body began. False: there is no
@@ -424,7 +380,7 @@ impl Machine {
     fn answer_repeat(&mut self, conn: ConnKey, key: ExchangeKey, held: &HeldRequest) -> bool {
         let finder = self.finder();
         let (Some(x), Some(first)) = (self.exchanges.get(key), finder.by_token(held.token)) else { return false };
-        let same = first.heard_body.as_ref().is_some_and(|first| held.is_repeat_of(first));
+        let same = first.heard_body.as_ref().is_some_and(|first| held.is_repeat_of(first.hash()));
         if !same || first.request.method != Method::Post {
             return false;
         }
@@ -452,15 +408,22 @@ impl Machine {
     pub(super) fn refuse_gap_of(&mut self, key: ExchangeKey) -> bool {
         let Some(x) = self.exchanges.get(key) else { return false };
         let is_first = x.stream().is_none() && x.phase.wait().is_some_and(|wait| wait.tries == 0);
-        if !is_first || x.request.gap.is_none() || !refuses_gaps(&self.cx, &x.request, x.route()) {
+        let refuses = refuses_gaps(&self.cx, &x.request, x.route(), x.request.is_standalone());
+        if !is_first || x.request.gap.is_none() || !refuses {
             return false;
         }
+        self.refuse_gap_for(key);
+        true
+    }
+
+    /// Drops an exchange and tells its client of the gap by a status.
+    pub(super) fn refuse_gap_for(&mut self, key: ExchangeKey) {
+        let Some(x) = self.exchanges.get(key) else { return };
         let (request, client) = (x.request.clone(), x.client());
         self.drop_exchange(key);
         if let Some(client) = client {
             refuse_gap(&mut self.cx, &mut self.conns, client, &request, request.gap);
         }
-        true
     }
 }
 
@@ -473,9 +436,10 @@ fn refuse_gap(cx: &mut Cx, conns: &mut Conns, conn: ConnKey, request: &Request, 
     conns.answer_and_close(cx, conn, status, &text, &[("Segno-Gap", reason.as_str())]);
 }
 
-/// Whether a client of this request is told of gaps by a status instead of a stream.
-fn refuses_gaps(cx: &Cx, request: &Request, route: usize) -> bool {
-    request.era.is_resumable_mcp() || cx.route(route).gap == Gap::Status
+/// Whether a client of this request is told of gaps by a status instead of a stream. `standalone`: the stream that it
+/// asks for is none that a POST began. In MCP such a one is never refused: its head alone tells of the gap.
+pub(super) fn refuses_gaps(cx: &Cx, request: &Request, route: usize, standalone: bool) -> bool {
+    request.era.is_resumable_mcp() && !standalone || cx.route(route).gap == Gap::Status
 }
 
 /// Whether a stream that has ended, and that a client has joined, is asked for again after what its log holds: a GET
@@ -509,22 +473,4 @@ fn lead(request: &Request, gap: Option<GapReason>, stream: &Stream, offset: u64)
         lead.extend_from_slice(if primes { b"data:\n\n" } else { b"\n" });
     }
     lead
-}
-
-/// Feeds the events of a stored log to the tracker.
-fn fill(stream: &mut Stream, cx: &mut Cx, route: usize, bytes: &[u8]) {
-    stream.begun = true;
-    stream.tracker.begin(false, true);
-    let mut rest = bytes;
-    loop {
-        let whole = stream.tracker.whole();
-        // No reader waits yet, so old events may leave: the newest ones stay, as many as the present bounds allow.
-        stream.tracker.release_to(cx.track(route), whole);
-        if rest.is_empty() {
-            return;
-        }
-        let room = stream.tracker.room(&cx.limits[route], &cx.budget).max(PART).min(rest.len());
-        stream.tracker.feed(cx.track(route), &rest[..room]);
-        rest = &rest[room..];
-    }
 }

@@ -190,7 +190,8 @@ impl Machine {
             stream.begin(cx, route, head, offers);
         }
         x.send_heads(cx, conns, head);
-        if !healed && offers && era == PRIMED {
+        // Who comes with an id has one to come back with, and upstream knows it.
+        if !healed && offers && era == PRIMED && x.request.cursor.is_none() {
             if let Some(stream) = x.stream() {
                 stream.prime(cx, conns);
             }
@@ -210,7 +211,11 @@ impl Machine {
             return;
         };
         if !self.create_stream(key) {
-            return self.cut_readers(key);
+            // There may be a place by the time that upstream answers.
+            if let Some(x) = self.exchanges.get_mut(key) {
+                x.request.waits_for_head = true;
+            }
+            return;
         }
         let Self { cx, conns, exchanges, .. } = self;
         if let Some(x) = exchanges.get_mut(key) {
@@ -227,9 +232,9 @@ impl Machine {
         if x.stream().is_some() {
             return true;
         }
-        let session = x.request.identity.session;
+        let (session, by_post) = (x.request.identity.session, x.request.method == http::Method::Post);
         let mut gone = Vec::new();
-        let account = book.open(cx, exchanges, key, session, &mut gone);
+        let account = book.open(cx, exchanges, key, session, by_post, &mut gone);
         gone.into_iter().for_each(|key| self.drop_exchange(key));
         let Self { cx, exchanges, index, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return false };

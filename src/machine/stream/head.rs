@@ -150,6 +150,19 @@ impl Heads {
         known.pages.push_back(Page { lines, ..page });
     }
 
+    /// The head for a reader that comes to a stream later. `kept`: lines of upstream's own, if upstream has begun it.
+    pub(in crate::machine) fn later(
+        &self,
+        route: usize,
+        kept: Option<&KeptHead>,
+        reads: Option<Reads<'_>>,
+    ) -> Option<ResponseHead> {
+        let Some(kept) = kept else { return self.own(route, reads) };
+        let mut head = ResponseHead::ok();
+        push_lines(&mut head, kept);
+        Some(head)
+    }
+
     /// The head of an event stream that segno begins itself, for this page, or for a client that is no page of another
     /// origin. `None`: it is not known whether the page may read it.
     pub(in crate::machine) fn own(&self, route: usize, reads: Option<Reads<'_>>) -> Option<ResponseHead> {
@@ -160,14 +173,6 @@ impl Heads {
         }
         Some(head)
     }
-}
-
-/// The head for readers that come to a stream later. `kept`: lines of upstream's own.
-pub(super) fn later_head(kept: Option<&KeptHead>) -> ResponseHead {
-    let Some(kept) = kept else { return own_head() };
-    let mut head = ResponseHead::ok();
-    push_lines(&mut head, kept);
-    head
 }
 
 /// A head without the lines that belong to the client whose request it answers.

@@ -40,7 +40,7 @@ use crate::base::{Count, Counts, EventId, Tick};
 use crate::http::{self, BodyLength, ResponseHead};
 use crate::sse::{Position, write_id};
 use crate::track::{CutKind, Fed, GapReason, Tracker, write_gap};
-use head::{KeptHead, UNBUFFERED, for_others, later_head};
+use head::{KeptHead, UNBUFFERED, for_others};
 use readers::{Reader, Readers};
 use std::borrow::Cow;
 
@@ -210,9 +210,11 @@ impl Stream {
         self.tracker.finish(cx.track(route))
     }
 
-    /// Whether upstream can be asked to go on: the last event has an id, and the id can stand in a header.
+    /// Whether upstream can be asked to go on: the last event has an id, the id can stand in a header, and it is none
+    /// that segno made in a process before.
     pub(super) fn can_go_on(&self, cx: &Cx) -> bool {
-        self.tracker.healable() && self.tracker.cursor(&cx.interner).is_some_and(http::is_field_value)
+        let goes_up = |id| http::is_field_value(id) && !cx.secret.made_id(id);
+        self.tracker.healable() && self.tracker.cursor(&cx.interner).is_some_and(goes_up)
     }
 
     /// Whether what upstream sent so far ends inside an event.
@@ -243,43 +245,41 @@ impl Stream {
 
 /// To readers.
 impl Stream {
-    /// Sends the head to all readers that have none yet, and with it the gap before the first event, if there is one.
+    /// Sends the head to all readers that have none yet. `gap`: what it says of events before the first one. `lead`:
+    /// bytes that go before the first event.
     pub(super) fn send_heads(
         &mut self,
         cx: &mut Cx,
         conns: &mut Conns,
         route: usize,
         head: &ResponseHead,
-        gap: Option<(GapReason, Option<&[u8]>)>,
+        gap: Option<GapReason>,
+        lead: &[u8],
     ) {
         self.readers.head_sent = true;
         self.readers.last_sent = cx.now;
-        let mut lead = Vec::new();
-        if let Some((reason, after)) = gap {
-            write_gap(&mut lead, reason, after, None);
-        }
         let others = self.readers.iter_mut().any(|reader| !reader.asked).then(|| for_others(head));
         for reader in self.readers.iter_mut().filter(|reader| !reader.head_sent) {
             let head = others.as_ref().filter(|_| !reader.asked).unwrap_or(head);
-            send_head(reader, cx, conns, route, head, gap.map(|(reason, _)| reason), &lead);
+            send_head(reader, cx, conns, route, head, gap, lead);
         }
         self.readers.flush(cx, conns);
     }
 
-    /// Sends a head to the reader in this seat, who came later than the stream's first one. `lead`: bytes that go
-    /// before the first event.
+    /// Sends a head to the reader in this seat, who came later than the stream's first one, and whose head it is. `lead`:
+    /// bytes that go before the first event.
     pub(super) fn send_resumed_head(
         &mut self,
         cx: &mut Cx,
         conns: &mut Conns,
         route: usize,
         seat: Seat,
+        head: &ResponseHead,
         gap: Option<GapReason>,
         lead: &[u8],
     ) {
-        let head = later_head(self.head.as_ref());
         if let Some(reader) = self.readers.get_mut(seat) {
-            send_head(reader, cx, conns, route, &head, gap, lead);
+            send_head(reader, cx, conns, route, head, gap, lead);
         }
     }
 
@@ -323,9 +323,9 @@ impl Stream {
     }
 
     /// Tells the reader in this seat that it has the last event of a log that upstream will not complete.
-    pub(super) fn say_rest_is_gone(&self, conns: &mut Conns, seat: Seat) {
+    pub(super) fn say_rest_is_gone(&self, cx: &Cx, conns: &mut Conns, seat: Seat) {
         let Some(reader) = self.readers.get(seat) else { return };
-        let last = self.tracker.own_id(self.tracker.received().seq);
+        let last = self.tracker.received_id(&cx.interner);
         let mut event = Vec::new();
         write_gap(&mut event, GapReason::Refused, last.as_ref().map(EventId::as_bytes), None);
         if let Some(c) = conns.get_mut(reader.client) {

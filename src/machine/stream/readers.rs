@@ -240,6 +240,16 @@ impl Readers {
         Some(left)
     }
 
+    /// The reader whose request went upstream leaves, or the one in the highest seat if that reader is gone; unless it
+    /// is the only one.
+    pub(in crate::machine) fn leave_asker(&mut self) -> Option<Reader> {
+        let asker = self.iter().find(|(_, reader)| reader.asked).map(|(seat, _)| seat);
+        match asker.filter(|_| self.taken > 1) {
+            Some(seat) => self.leave(seat),
+            None => self.leave_last(),
+        }
+    }
+
     /// The reader in the highest seat leaves, unless it is the only one.
     pub(in crate::machine) fn leave_last(&mut self) -> Option<Reader> {
         let last = self.more.as_ref().map_or(0, |more| more.seats.len() as u32);

@@ -1,6 +1,5 @@
 //! The era of a request: its header tells it, else its body as it passes, else it is plain HTTP.
 
-use super::asking::{gap_header, last_id, with};
 use super::*;
 
 /// A POST of JSON whose body tells this revision in its `_meta`.
@@ -87,50 +86,4 @@ fn a_call_that_is_healed_by_get_is_asked_for_again_when_upstream_hangs_up() {
     assert!(w.wire(w.up(2)).starts_with("GET /mcp "), "{}", w.wire(w.up(2)));
     w.say(w.up(2), &format!("{STREAM}{}{LAST}", chunk(&event(2))));
     assert_eq!(w.body(c), (event(1) + &event(2), true));
-}
-
-#[test]
-fn a_standalone_stream_begins_anew_and_is_never_refused() {
-    let mcp = "Mcp-Session-Id: s\r\nMCP-Protocol-Version: 2025-11-25\r\n";
-    let get = |id: &str| with(mcp, id);
-    for (first, whole) in [("", false), ("", true), ("data: a\n\n", false), ("data: a\n\n", true)] {
-        let mut w = lingering_world(|_, _| {});
-        let c = w.client_with(&GET_STREAM.replace("Host", &format!("{mcp}Host")));
-        let u = w.up(0);
-        w.say(u, STREAM);
-        if !first.is_empty() {
-            w.say(u, &chunk(first));
-        }
-        let id = last_id(&w, c);
-        w.rst(c);
-        if whole {
-            w.say(u, LAST);
-        }
-        w.rst(u);
-        let d = w.client_with(&get(&id));
-        assert_eq!(w.ups.len(), 2, "{first:?}, {whole}: {}", w.wire(d));
-        assert!(!w.wire(w.up(1)).contains("Last-Event-ID"));
-        w.say(w.up(1), &format!("{STREAM}{}", chunk("data: new\n\n")));
-        assert_eq!((w.status(d), gap_header(&w, d)), (200, None));
-        assert!(w.body(d).0.ends_with("data: new\n\n"), "{}", w.body(d).0);
-        assert!(!w.body(d).0.contains("segno.gap"));
-    }
-}
-
-#[test]
-fn a_standalone_stream_whose_events_have_left_goes_on_with_the_gap_in_its_head() {
-    let mcp = "Mcp-Session-Id: s\r\nMCP-Protocol-Version: 2025-06-18\r\n";
-    let mut w = lingering_world(|route, _| {
-        route.replay_events = 2;
-        route.linger_full = crate::config::LingerFull::Evict;
-    });
-    let c = w.client_with(&GET_STREAM.replace("Host", &format!("{mcp}Host")));
-    let u = w.up(0);
-    w.say(u, &format!("{STREAM}{}", chunk("data: 1\n\n")));
-    let id = last_id(&w, c);
-    w.rst(c);
-    (2..9).for_each(|n| w.say(u, &chunk(&format!("data: {n}\n\n"))));
-    let d = w.client_with(&with(mcp, &id));
-    assert_eq!((w.status(d), gap_header(&w, d).as_deref()), (200, Some("evicted")));
-    assert!(w.body(d).0.contains("data: 8\n") && !w.body(d).0.contains("segno.gap"), "{}", w.body(d).0);
 }

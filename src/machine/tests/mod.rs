@@ -28,6 +28,7 @@ mod resuming;
 mod returning;
 mod saying;
 mod sharing;
+mod standalone;
 mod steps;
 mod stored;
 mod tunnels;

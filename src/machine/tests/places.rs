@@ -149,3 +149,16 @@ fn a_post_goes_out_on_a_new_connection_where_upstream_has_ended_the_idle_one() {
         assert_eq!(w.wire(d), OK);
     }
 }
+
+#[test]
+fn who_finds_no_place_when_its_head_is_due_waits_on_for_upstream() {
+    let mut w = world_with(|_, limits| limits.sessions = 1);
+    let slow = w.client_with(&GET_STREAM.replace("/events", "/slow"));
+    let (quick, u) = w.streaming();
+    w.pass_secs(4);
+    assert_eq!((w.state(slow), w.wire(slow).as_str()), (State::Open, ""));
+    w.rst(quick);
+    assert_eq!(w.state(u), State::Closed);
+    w.say(w.up(0), &format!("{STREAM}{}", chunk(&event(1))));
+    assert_eq!((w.status(slow), w.events(slow)), (200, event(1)));
+}

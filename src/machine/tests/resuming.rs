@@ -218,17 +218,41 @@ fn an_mcp_post_that_was_cut_gives_what_it_has_and_then_a_status() {
 }
 
 #[test]
-fn a_get_whose_upstream_is_gone_gives_its_log_and_then_a_stream_anew() {
+fn a_get_whose_upstream_is_gone_gives_its_log_and_then_a_stream_anew_without_a_gap() {
+    for whole in [false, true] {
+        let mut w = lingering_world(|_, _| {});
+        let (c, u) = without_ids(&mut w);
+        let id = last_id(&w, c).replace("-2", "-1");
+        w.rst(c);
+        if whole {
+            w.say(u, LAST);
+        }
+        w.rst(u);
+        let d = w.client_with(&get(&id));
+        assert_eq!((data(&w, d), w.body(d).1), (vec!["b".into()], whole));
+        // The client has all that came. Whether upstream would have said more, nobody knows.
+        let e = w.client_with(&get(&last_id(&w, d)));
+        w.say(w.up(1), &format!("{STREAM}{}", chunk("data: new\n\n")));
+        assert_eq!((gap_header(&w, e), data(&w, e)), (None, vec!["new".to_owned()]));
+        assert_eq!(w.count(Count::Gaps), 0);
+    }
+}
+
+#[test]
+fn a_stream_that_began_anew_is_found_by_the_id_that_its_client_came_with() {
     let mut w = lingering_world(|_, _| {});
     let (c, u) = without_ids(&mut w);
-    let id = last_id(&w, c).replace("-2", "-1");
+    let id = last_id(&w, c);
     w.rst(c);
     w.rst(u);
     let d = w.client_with(&get(&id));
-    assert_eq!((data(&w, d), w.body(d).1), (vec!["b".into()], false));
-    let e = w.client_with(&get(&last_id(&w, d)));
-    w.say(w.up(1), &format!("{STREAM}{}", chunk("data: new\n\n")));
-    assert_eq!((gap_header(&w, e).as_deref(), data(&w, e)[1].as_str()), (Some("restarted"), "new"));
+    w.takes(d, 0);
+    w.say(w.up(1), &format!("{STREAM}{}", chunk("data: lost\n\n")));
+    // The client has lost its connection before the first id of the new stream came.
+    w.rst(d);
+    let e = w.client_with(&get(&id));
+    w.say(w.up(1), &chunk("data: more\n\n"));
+    assert_eq!((gap_header(&w, e), data(&w, e), w.ups.len()), (None, vec!["lost".into(), "more".into()], 2));
 }
 
 #[test]

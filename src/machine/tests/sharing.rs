@@ -36,6 +36,17 @@ fn an_answer_that_is_no_stream_is_not_shared() {
 }
 
 #[test]
+fn an_answer_that_is_not_shared_goes_to_the_client_whose_request_it_answers() {
+    let mut w = lingering_world(|route, _| route.share = Share::Principal);
+    let clients: Vec<usize> = (0..3).map(|_| w.client_with(GET_STREAM)).collect();
+    w.say(w.up(0), "HTTP/1.1 401 Unauthorized\r\nSet-Cookie: of=first\r\nContent-Length: 0\r\n\r\n");
+    let status: Vec<u16> = clients.iter().map(|c| w.status(*c)).collect();
+    assert_eq!((status, w.ups.len()), (vec![401, 0, 0], 3));
+    (1..3).for_each(|n| w.say(w.up(n), OK));
+    assert!(clients[1..].iter().all(|c| w.status(*c) == 200 && !w.wire(*c).contains("of=first")));
+}
+
+#[test]
 fn a_public_feed_is_shared_by_all_and_a_private_one_by_nobody_else() {
     for (share, ups) in [(Share::Public, 1), (Share::Principal, 2), (Share::Off, 2)] {
         let mut w = lingering_world(|route, _| route.share = share);

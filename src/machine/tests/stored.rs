@@ -322,3 +322,136 @@ fn a_store_is_waited_for_also_where_cuts_are_not_healed() {
     find(&mut w, Vec::new());
     assert!(w.wire(w.up(0)).contains("Last-Event-ID: 3\r\n"));
 }
+
+/// How the streams that ended since the last call ended for the store: whether their records stay.
+fn ended(w: &mut World) -> Vec<bool> {
+    let mut ended = Vec::new();
+    w.machine.drain_checkpoints(|c| {
+        if let Checkpoint::Ended { keep, .. } = c {
+            ended.push(keep);
+        }
+    });
+    ended
+}
+
+#[test]
+fn a_record_stays_where_a_client_had_not_everything_at_a_clean_end() {
+    for takes_all in [false, true] {
+        let mut w = durable_world(7);
+        let (c, u) = w.streaming();
+        w.acknowledged();
+        if !takes_all {
+            w.takes(c, 0);
+        }
+        w.say(u, &format!("{}{LAST}", chunk(&event(2))));
+        w.rst(c);
+        assert_eq!(ended(&mut w), [!takes_all]);
+    }
+}
+
+/// A POST whose answer has events `a` and `b`, without ids of upstream's. Its client's last id, and what is stored.
+fn answered(lines: &str) -> (String, StoredStream) {
+    let mut w = durable_world(7);
+    let c = w.client_with(&again(lines, "", "hi"));
+    w.say(w.up(0), &format!("{STREAM}{}{}", chunk("data: a\n\n"), chunk("data: b\n\n")));
+    (last_id(&w, c), stored(&mut w))
+}
+
+fn again(lines: &str, id: &str, body: &str) -> String {
+    let id = if id.is_empty() { String::new() } else { format!("Last-Event-ID: {id}\r\n") };
+    let length = body.len();
+    format!(
+        "POST /events HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n{lines}{id}\
+         Content-Length: {length}\r\n\r\n{body}"
+    )
+}
+
+#[test]
+fn a_post_that_comes_again_to_the_next_process_is_answered_from_the_store() {
+    let (last, kept) = answered("");
+    let mut next = durable_world(8);
+    let d = next.client_with(&again("", &last.replace("-2", "-1"), "hi"));
+    assert!(next.ups.is_empty() && next.wire(d).is_empty());
+    find(&mut next, vec![kept.clone()]);
+    // What it missed; then it is told that nobody has the rest.
+    assert_eq!((next.ups.len(), gap_header(&next, d), data(&next, d)[0].as_str()), (0, None, "b"));
+    assert!(data(&next, d)[1].contains("refused") && !next.body(d).1, "{}", next.body(d).0);
+    let e = next.client_with(&again("", &last, "hi"));
+    find(&mut next, vec![kept]);
+    assert_eq!((next.ups.len(), gap_header(&next, e).as_deref(), next.body(e).1), (0, Some("refused"), false));
+}
+
+#[test]
+fn another_post_goes_upstream_and_is_not_told_that_nothing_is_known() {
+    let (last, kept) = answered("");
+    let mut next = durable_world(8);
+    let d = next.client_with(&again("", &last, "ho"));
+    find(&mut next, vec![kept]);
+    assert!(next.wire(next.up(0)).ends_with("\r\n\r\nho") && !next.wire(next.up(0)).contains("sg-"));
+    next.say(next.up(0), &format!("{STREAM}{}", chunk("data: new\n\n")));
+    assert_eq!(gap_header(&next, d).as_deref(), Some("restarted"));
+    let e = next.client_with(&again("", &last, "ho"));
+    find(&mut next, Vec::new());
+    next.say(next.last_up(), &format!("{STREAM}{}", chunk("data: new\n\n")));
+    assert_eq!(gap_header(&next, e).as_deref(), Some("unknown"));
+}
+
+#[test]
+fn a_post_waits_for_a_store_that_fails() {
+    let (last, kept) = answered("");
+    let mut next = durable_world(8);
+    let d = next.client_with(&again("", &last.replace("-2", "-1"), "hi"));
+    fail(&mut next);
+    while next.lookups.is_empty() {
+        next.pass_ms(50);
+    }
+    assert!(next.ups.is_empty() && next.wire(d).is_empty(), "nothing is said while nothing is known");
+    find(&mut next, vec![kept]);
+    assert_eq!((next.ups.len(), data(&next, d)[0].as_str()), (0, "b"));
+}
+
+#[test]
+fn a_get_for_what_a_post_of_a_process_before_began_gets_the_rest_and_is_told_that_it_is_no_more() {
+    let mcp = "Mcp-Session-Id: s\r\n";
+    for lines in ["", mcp] {
+        let (last, kept) = answered(lines);
+        let mut next = durable_world(8);
+        let d = next.client_with(&with(lines, &last.replace("-2", "-1")));
+        find(&mut next, vec![kept.clone()]);
+        assert_eq!((next.ups.len(), data(&next, d)[0].as_str(), next.body(d).1), (0, "b", false));
+        assert_eq!(next.body(d).0.contains("refused"), lines.is_empty());
+        let mut next = durable_world(9);
+        let e = next.client_with(&with(lines, &last));
+        find(&mut next, vec![kept]);
+        let status = if lines.is_empty() { 200 } else { 400 };
+        assert_eq!((next.status(e), gap_header(&next, e).as_deref(), next.ups.len()), (status, Some("refused"), 0));
+    }
+}
+
+#[test]
+fn a_page_that_joins_a_stream_from_the_store_may_read_it() {
+    const PAGE: &str = "Origin: https://app.example\r\n";
+    const ALLOWED: &str = "Access-Control-Allow-Origin: https://app.example\r\n";
+    let mut w = durable_world(7);
+    w.client_with(&GET_STREAM.replace("Host", &format!("{PAGE}Host")));
+    let head = STREAM.replace("\r\n\r\n", &format!("\r\n{ALLOWED}Access-Control-Allow-Credentials: true\r\n\r\n"));
+    w.say(w.up(0), &format!("{head}{}{}", chunk(&event(1)), chunk(&event(2))));
+    let kept = stored(&mut w);
+    let mut route = Route::new(Upstream::parse("http://up:9000").unwrap());
+    route.linger = Span::from_secs(30);
+    let persist = Persist { durable: true, ..Persist::default() };
+    let mut next = world_from(Config { routes: vec![route].into(), persist, ..Config::default() }, 8);
+    // Upstream says to one page what it may read, then it is away.
+    next.client_with(&GET_STREAM.replace("Host", &format!("{PAGE}Host")));
+    next.say(next.up(0), &format!("{head}{}", chunk(&event(9))));
+    next.dial = Dial::Refuse;
+    let d = next.client_with(&with(PAGE, "1"));
+    find(&mut next, vec![kept]);
+    next.rst(d);
+    let e = next.client_with(&with(PAGE, "1"));
+    for end in [d, e] {
+        assert_eq!((next.status(end), data(&next, end)), (200, vec!["2".to_owned()]));
+        assert!(next.wire(end).contains(ALLOWED), "{}", next.wire(end));
+        assert!(next.wire(end).contains("Access-Control-Allow-Credentials: true\r\n"));
+    }
+}

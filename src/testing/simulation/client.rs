@@ -190,6 +190,9 @@ impl Seen {
             let may_share = self.last_id.as_deref() == Some(id);
             self.any |= self.sequence.kind == Kind::Anew && (may_share || !self.counted);
             self.counted |= self.last_id.is_none() && self.sequence.id(1).as_deref() == Some(id);
+            // A client that has all that came begins anew, which is no gap. Whether it had all, other tests look at.
+            let is_anew = |last: &str| id.starts_with("sg-") && last.get(..26) != id.get(..26);
+            self.told |= self.sequence.kind == Kind::Live && self.last_id.as_deref().is_some_and(is_anew);
             self.last_id = Some(id.to_owned());
         }
         if field("event: ") == Some("segno.gap") {

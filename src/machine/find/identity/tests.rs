@@ -132,5 +132,7 @@ fn a_token_is_known_by_its_maker_alone() {
         assert!(here.made(token) && again.made(token) && !there.made(token));
         assert!(!here.made(Token(token.0 ^ 1 << (n % 128))));
         assert_eq!(token, again.token(n), "a token outlives the process");
+        let by_post = n % 2 == 0;
+        assert_eq!(here.token(here.draw(&mut Random::new(n), by_post)).is_by_post(), by_post);
     }
 }

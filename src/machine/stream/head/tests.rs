@@ -37,7 +37,7 @@ fn what_belongs_to_one_client_one_answer_or_one_hop_is_not_kept() {
     );
     let expected = "Content-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-store, private\r\nX-Mine: \r\n";
     assert_eq!(text(&kept), expected);
-    let later = later_head(Some(&kept));
+    let later = heads.later(0, Some(&kept), None).unwrap();
     assert_eq!(later.headers.get("X-Mine"), Some(&b""[..]));
     assert_eq!(later.headers.len(), 3);
 }
