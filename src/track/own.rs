@@ -36,6 +36,8 @@ pub(super) struct OwnIds(Option<Box<Given>>);
 
 struct Given {
     prefix: [u8; OWN_PREFIX],
+    /// Events of the stream before the first that is counted here. Their numbers come first.
+    before: u64,
     /// The first event has got one. Until then they are only offered.
     begun: bool,
     /// The last event that has an own id; `u64::MAX` while upstream sends no ids.
@@ -45,7 +47,13 @@ struct Given {
 impl OwnIds {
     /// Offers own ids: they are given if the first event has no id.
     pub(super) fn offer(prefix: [u8; OWN_PREFIX]) -> Self {
-        Self(Some(Box::new(Given { prefix, begun: false, until: u64::MAX })))
+        Self(Some(Box::new(Given { prefix, before: 0, begun: false, until: u64::MAX })))
+    }
+
+    /// Own ids that were given before the stream came here: to `before` events that are not here, and then up to event
+    /// `until`. No more are given.
+    pub(super) fn given(prefix: [u8; OWN_PREFIX], before: u64, until: u64) -> Self {
+        Self(Some(Box::new(Given { prefix, before, begun: true, until: until.min(u64::MAX - 1) })))
     }
 
     /// Whether the next event gets an own id, if it has none from upstream.
@@ -87,10 +95,10 @@ impl OwnIds {
 }
 
 impl Given {
-    /// The id of event `seq`: the prefix and the event's number.
+    /// The id of event `seq`: the prefix, and the event's number in the whole stream.
     fn id<'i>(&self, seq: u64, id: &'i mut [u8; LONGEST]) -> &'i [u8] {
         let mut digits = [0; DIGITS];
-        let digits = decimal(seq, &mut digits);
+        let digits = decimal(self.before.saturating_add(seq), &mut digits);
         id[..OWN_PREFIX].copy_from_slice(&self.prefix);
         let end = OWN_PREFIX + digits.len();
         id[OWN_PREFIX..end].copy_from_slice(digits);
@@ -138,5 +146,13 @@ mod tests {
         assert_eq!(line, [b"id: ", &[b'p'; OWN_PREFIX][..], b"1\n"].concat());
         own.stop(3);
         assert!(!own.is_giving() && own.id(3).is_some() && own.id(4).is_none() && own.id(0).is_none());
+    }
+
+    #[test]
+    fn ids_that_were_given_elsewhere_keep_their_numbers() {
+        let own = OwnIds::given([b'p'; OWN_PREFIX], 40, 2);
+        let id = |n| own.id(n).map(|id| String::from_utf8_lossy(&id.as_bytes()[OWN_PREFIX..]).into_owned());
+        assert_eq!((id(1).as_deref(), id(2).as_deref(), id(3)), (Some("41"), Some("42"), None));
+        assert!(own.are_given() && !own.is_giving() && !OwnIds::given([b'p'; OWN_PREFIX], 0, u64::MAX).is_giving());
     }
 }

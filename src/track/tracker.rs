@@ -88,6 +88,12 @@ impl Tracker {
         }
     }
 
+    /// The events that were fed so far are of an earlier process, which gave them own ids up to event `until`. `before`
+    /// events of the stream came before them.
+    pub fn had_own_ids(&mut self, prefix: [u8; OWN_PREFIX], before: u64, until: u64) {
+        self.ledger.own = OwnIds::given(prefix, before, until.min(self.ledger.received.seq));
+    }
+
     /// An upstream body begins. `healed`: upstream was asked to go on after the received mark, so what it repeats is
     /// dropped. `strip_bom`: the client has got bytes already, so a byte order mark is taken out.
     pub fn begin(&mut self, healed: bool, strip_bom: bool) {
@@ -437,6 +443,12 @@ impl Tracker {
     /// Whether events have ids of segno's own, or had.
     pub fn has_own_ids(&self) -> bool {
         self.ledger.own.are_given()
+    }
+
+    /// Whether the next event gets an id of segno's own, if it has none from upstream. Not so where those that came have
+    /// theirs from an earlier process.
+    pub fn gives_own_ids(&self) -> bool {
+        self.ledger.own.is_giving()
     }
 
     /// Whether upstream can be asked to go on: there is a cursor, and no oversize block is open.

@@ -235,8 +235,9 @@ impl<'m> Finder<'m> {
             return Found::NewAfter(GapReason::Unknown);
         };
         let Some(stream) = x.stream() else { return Found::NewAfter(GapReason::Unknown) };
+        // Ids count all events of the stream, and the tracker those that have come in this process.
         let (tracker, before) = (&stream.tracker, stream.account.before);
-        if seq > before + tracker.received().seq {
+        if seq > before.saturating_add(tracker.received().seq) {
             return Found::NewAfter(GapReason::Unknown);
         }
         let Some(offset) = seq.checked_sub(before).and_then(|seq| tracker.locate_event(seq)) else {
@@ -249,7 +250,7 @@ impl<'m> Finder<'m> {
             // The client first got what the log holds. Now that it has all of it, it is told that the rest is gone.
             Phase::Ending(Ending::Cut) if has_all && by_post => Found::joins(key, offset, Some(GapReason::Refused)),
             // A process before may have received more than was stored.
-            Phase::Ending(_) if has_all && seq > 0 && !tracker.has_own_ids() => Found::NewAfter(GapReason::Restarted),
+            Phase::Ending(_) if has_all && seq > 0 && !tracker.gives_own_ids() => Found::NewAfter(GapReason::Restarted),
             // A GET whose upstream is gone goes upstream as a new stream, which has ids of its own. Its client has all
             // that came.
             Phase::Ending(_) if has_all => self.begun_anew(request).unwrap_or(Found::Anew),
@@ -332,8 +333,11 @@ impl<'m> Finder<'m> {
         self.exchanges.get(key).filter(joins).filter(|_| !self.cx.draining).map(|_| key)
     }
 
-    /// Whether a stream with this number is here.
+    /// Whether a stream with this number is here, in this session or known by its token.
     pub(super) fn is_live(self, session: u128, number: u64) -> bool {
+        if self.by_token(self.cx.secret.token(number)).is_some() {
+            return true;
+        }
         let number_of = |key: &ExchangeKey| Some(self.exchanges.get(*key)?.stream()?.account.number);
         self.streams_of(session).iter().any(|key| number_of(key) == Some(number))
     }

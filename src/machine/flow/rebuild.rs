@@ -17,6 +17,7 @@ use crate::machine::find::identity::Token;
 use crate::machine::io::StoredEvents;
 use crate::machine::keys::ExchangeKey;
 use crate::machine::stream::Stream;
+use crate::sse;
 use crate::track::GapReason;
 
 /// Bytes of a stored log that are taken in at least at a time.
@@ -73,6 +74,11 @@ impl Machine {
         }
         let before = log.first.saturating_sub(1);
         stream.account.before = before;
+        let last_own = last_own_id(&log.bytes, cx.secret.token(number)).filter(|last| *last > before);
+        if let Some(last) = last_own {
+            stream.tracker.had_own_ids(cx.secret.token(number).prefix(), before, last - before);
+        }
+        let ends_with_own_id = stream.ends_with_own_id();
         let whole = stream.tracker.whole();
         stream.stored = whole;
         let located = match own {
@@ -83,7 +89,8 @@ impl Machine {
         let Some((offset, head)) = joins.zip(head) else {
             // The log cannot be joined here, or not by a page of an origin of which upstream has said nothing. So
             // upstream is asked, and the stream gets a new name.
-            let has_left = located.is_none() && own.is_some_and(|seq| seq < before + stream.tracker.received().seq);
+            let has_left =
+                located.is_none() && own.is_some_and(|seq| seq < before.saturating_add(stream.tracker.received().seq));
             let reason = if has_left { GapReason::Evicted } else { GapReason::Restarted };
             x.request.cursor = cursor;
             return self.begin_anew(key, own.map(|_| reason));
@@ -99,13 +106,14 @@ impl Machine {
             return self.refuse_gap_for(key);
         }
         cx.counts.one(Count::Rebuilt);
-        if own.is_some() {
+        if own.is_some() || last_own.is_some() {
             index.know_token(cx, key, x);
         }
         x.send_heads(cx, conns, &head);
-        match own {
-            Some(_) => self.end_stream(key, Ending::Cut),
-            None => self.heal(key),
+        match ends_here || ends_with_own_id {
+            true => self.end_stream(key, Ending::Cut),
+            // Upstream sends ids, or has begun to.
+            false => self.heal(key),
         }
         self.arm(key);
     }
@@ -123,6 +131,11 @@ impl Machine {
         self.ask(key);
         self.arm(key);
     }
+}
+
+/// The number in the last id of a stored log that has this token.
+fn last_own_id(log: &[u8], token: Token) -> Option<u64> {
+    sse::ids(log).filter_map(Token::parse).filter(|(made, _)| *made == token).map(|(_, number)| number).last()
 }
 
 /// Feeds the events of a stored log to the tracker.

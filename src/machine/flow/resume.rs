@@ -446,7 +446,7 @@ pub(super) fn refuses_gaps(cx: &Cx, request: &Request, route: usize, standalone:
 /// whose upstream has ids.
 fn goes_on_behind_the_end(x: &Exchange, cx: &Cx) -> bool {
     let Some(stream) = x.stream() else { return false };
-    let can_ask = x.request.method == Method::Get && stream.can_go_on(cx) && !stream.tracker.has_own_ids();
+    let can_ask = x.request.method == Method::Get && stream.can_go_on(cx) && !stream.ends_with_own_id();
     can_ask
         && match x.phase {
             // Other readers may have been sent the end already, which cannot be taken back.

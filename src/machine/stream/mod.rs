@@ -30,6 +30,7 @@ use super::book::account::Account;
 use super::book::asking::is_turn_of;
 use super::conn::Conn;
 use super::cx::Cx;
+use super::find::identity::Token;
 use super::find::vary::varies;
 use super::io::{Close, Output};
 use super::keys::Seat;
@@ -215,6 +216,11 @@ impl Stream {
     pub(super) fn can_go_on(&self, cx: &Cx) -> bool {
         let goes_up = |id| http::is_field_value(id) && !cx.secret.made_id(id);
         self.tracker.healable() && self.tracker.cursor(&cx.interner).is_some_and(goes_up)
+    }
+
+    /// Whether the last event has an id of segno's own.
+    pub(super) fn ends_with_own_id(&self) -> bool {
+        self.tracker.own_id(self.tracker.received().seq).is_some()
     }
 
     /// Whether what upstream sent so far ends inside an event.

@@ -22,6 +22,7 @@ mod passing;
 mod places;
 mod principals;
 mod reauthorizing;
+mod rebuilt;
 mod refusing;
 mod repeating;
 mod resuming;

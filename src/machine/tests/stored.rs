@@ -7,7 +7,7 @@ use crate::config::{Persist, ResumeFrom};
 use crate::machine::{Checkpoint, EventPart, NotLookedUp, StoredEvents, StoredStream};
 
 /// A process whose streams are stored. What it draws by chance comes from the seed, as in no process before.
-fn durable_world(seed: u64) -> World {
+pub(super) fn durable_world(seed: u64) -> World {
     let mut route = Route::new(Upstream::parse("http://up:9000").unwrap());
     route.linger = Span::ZERO;
     let persist = Persist { durable: true, ..Persist::default() };
@@ -15,7 +15,7 @@ fn durable_world(seed: u64) -> World {
 }
 
 /// What a store holds after these checkpoints.
-fn stored(w: &mut World) -> StoredStream {
+pub(super) fn stored(w: &mut World) -> StoredStream {
     w.acknowledged();
     let (mut number, mut parts, mut id) = (0, Vec::<EventPart>::new(), None);
     w.machine.drain_checkpoints(|c| match c {
@@ -32,7 +32,7 @@ fn stored(w: &mut World) -> StoredStream {
     StoredStream { stream: number, id: id.unwrap(), last_seen_ms: 1, log: Some(log) }
 }
 
-fn find(w: &mut World, found: Vec<StoredStream>) {
+pub(super) fn find(w: &mut World, found: Vec<StoredStream>) {
     let exchange = w.lookups.pop().unwrap().exchange;
     w.machine.handle(Input::LookedUp { exchange, found: Ok(found) }, w.now);
     w.pump();
