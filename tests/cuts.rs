@@ -262,7 +262,7 @@ fn a_standalone_stream_of_mcp_begins_anew_also_when_it_is_forgotten() {
             client.until(format!("data: notification {n}\n\n"));
         }
         assert!(!client.text().contains("segno.gap"), "{}", client.text());
-        id = client.text().lines().filter_map(|line| line.strip_prefix("id: ")).last().unwrap().to_owned();
+        id = client.text().lines().filter_map(|line| line.strip_prefix("id: ")).next_back().unwrap().to_owned();
     }
     script.end();
 }

@@ -11,6 +11,7 @@ use super::cx::{After, Cx};
 use super::find::body::{HeardBody, HeldRequest};
 use super::find::era::Era;
 use super::find::identity::{Identity, Token};
+use super::find::vary::without_names_of_request;
 use super::keys::{Alarm, ConnKey, ExchangeKey, ExchangeMark, Seat};
 use super::notice;
 use super::pool::Conns;
@@ -444,6 +445,11 @@ impl Request {
         if !self.era.is_resumable_mcp() {
             self.resume_head = None;
         }
+    }
+
+    /// The same request for another client that waited for its answer: without what names the one request.
+    pub(super) fn for_another(&self) -> Self {
+        Self { head: without_names_of_request(&self.head), ..self.clone() }
     }
 
     /// Whether its answer may be another client's too: a GET of an event stream from where upstream begins.

@@ -297,7 +297,7 @@ impl Run {
     fn found(&mut self, what: u8, first: u8) {
         let Some(question) = self.w.lookups.pop() else { return };
         let events: String = (0..u32::from(what % 8)).map(|n| event(u32::from(first) + n)).collect();
-        let mut meta = self.w.machine.asked_of(question.exchange).unwrap_or_default().to_vec();
+        let mut meta = self.w.machine.asked_of(question.exchange).unwrap_or_default();
         meta.push(what >> 3 & 1);
         let log = StoredEvents { meta: meta.into(), first: u64::from(first), bytes: events.into_bytes() };
         let stored = |stream| StoredStream {

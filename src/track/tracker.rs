@@ -445,8 +445,8 @@ impl Tracker {
         self.ledger.own.are_given()
     }
 
-    /// Whether the next event gets an id of segno's own, if it has none from upstream. Not so where those that came have
-    /// theirs from an earlier process.
+    /// Whether the next event gets an id of segno's own, if it has none from upstream. Not so where those that came
+    /// have theirs from an earlier process.
     pub fn gives_own_ids(&self) -> bool {
         self.ledger.own.is_giving()
     }

@@ -45,7 +45,7 @@ use crate::base::{Count, Cursor, Span, StreamName};
 use crate::timer::TimerKey;
 use account::Account;
 use asking::{ASK_NEXT, ASKED_AT_ONCE, Asking};
-use sessions::{AllRead, Sessions};
+use sessions::{AllRead, Kept, Sessions};
 use unread::Unread;
 
 /// The capacity that a list keeps from one turn to the next. After a wave of timers it may need far more for a moment.
@@ -76,6 +76,13 @@ pub(super) struct Left {
     place: u32,
     /// The session counts it among those with readers.
     read: bool,
+}
+
+impl Kept {
+    fn forgotten(self, shown: &[u8]) -> Checkpoint {
+        let name = StreamName { session: stored::name(shown, self.hash), stream: self.stream };
+        Checkpoint::Forgotten { name, sequence: self.sequence }
+    }
 }
 
 /// Marks.
@@ -188,7 +195,7 @@ impl Book {
         let Some(id) = stream.tracker.delivered_id(&cx.interner) else { return };
         let first = stream.account.emitted == 0;
         stream.account.emitted = mark.seq;
-        let cursor = Cursor { sequence: stream.account.before + mark.seq, id, at: cx.now };
+        let cursor = Cursor { sequence: stream.account.before.saturating_add(mark.seq), id, at: cx.now };
         if first && let Some(name) = self.stream_name(cx, x) {
             self.checkpoints.push(Checkpoint::Began { stream: key, name });
         }
@@ -209,10 +216,10 @@ impl Book {
     fn stream_name(&mut self, cx: &Cx, x: &Exchange) -> Option<StreamName> {
         let account = &x.stream()?.account;
         let session = self.sessions.get_mut(account.session?)?;
-        if session.name.is_empty() {
-            session.name = stored::session_name(x, &cx.route(x.route()).session_header);
+        if session.shown.is_empty() {
+            session.shown = stored::shown(x, &cx.route(x.route()).session_header).into();
         }
-        Some(StreamName { session: session.name.clone(), stream: account.number })
+        Some(StreamName { session: stored::name(&session.shown, stored::name_hash(cx, x)), stream: account.number })
     }
 }
 
@@ -286,6 +293,7 @@ impl Book {
 
     fn close_account(&mut self, cx: &mut Cx, key: ExchangeKey, x: &mut Exchange, keep: bool) {
         self.emit_mark(cx, key, x);
+        let hash = stored::name_hash(cx, x);
         let account = x.stream_mut().map(|s| &mut s.account);
         let Some(Account { session, number, before, emitted, closed, .. }) = account else {
             return;
@@ -295,9 +303,10 @@ impl Book {
         }
         self.checkpoints.push(Checkpoint::Ended { stream: key, keep });
         let Some(session) = session.and_then(|session| self.sessions.get_mut(session)).filter(|_| keep) else { return };
-        if let Some((stream, sequence)) = session.note_record(*number, *before + *emitted) {
-            let name = StreamName { session: session.name.clone(), stream };
-            self.checkpoints.push(Checkpoint::Forgotten { name, sequence });
+        let record = Kept { hash, stream: *number, sequence: before.saturating_add(*emitted) };
+        if let Some(record) = session.note_record(record) {
+            let forgotten = record.forgotten(&session.shown);
+            self.checkpoints.push(forgotten);
         }
     }
 
@@ -343,10 +352,8 @@ impl Book {
             }
         }
         if let Some(mut session) = self.sessions.remove(key) {
-            for (stream, sequence) in session.take_records() {
-                let name = StreamName { session: session.name.clone(), stream };
-                self.checkpoints.push(Checkpoint::Forgotten { name, sequence });
-            }
+            let records = session.take_records();
+            self.checkpoints.extend(records.map(|record| record.forgotten(&session.shown)));
         }
         gone
     }

@@ -16,8 +16,8 @@ pub const RECORDS_PER_SESSION: usize = 8;
 pub(in crate::machine) struct Session {
     /// A `u128`, aligned to 8 bytes to save memory: there may be many sessions.
     id: [u8; 16],
-    /// Its name in the store; empty until it has something to store.
-    pub(in crate::machine) name: Box<[u8]>,
+    /// The words by which a person knows it in the store; empty until it has something to store.
+    pub(super) shown: Box<[u8]>,
     pub(in crate::machine) streams: Vec<ExchangeKey>,
     /// Ended streams with a record in the store, the oldest first.
     records: Option<Box<Records>>,
@@ -29,10 +29,19 @@ pub(in crate::machine) struct Session {
     newer: Option<SessionKey>,
 }
 
-/// Numbers of streams, each with the last sequence that went to the store. Takes a pointer's place in a session that
-/// has none.
+/// The record of a stream that has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Kept {
+    /// The end of its name in the store.
+    pub(super) hash: u128,
+    pub(super) stream: u64,
+    /// The last sequence that went to the store.
+    pub(super) sequence: u64,
+}
+
+/// Takes a pointer's place in a session that has none.
 #[derive(Default)]
-struct Records(VecDeque<(u64, u64)>);
+struct Records(VecDeque<Kept>);
 
 /// All sessions of one reactor.
 pub(in crate::machine) struct Sessions {
@@ -83,7 +92,7 @@ impl Sessions {
         }
         let session = Session {
             id: id.to_ne_bytes(),
-            name: Box::default(),
+            shown: Box::default(),
             streams: Vec::new(),
             records: None,
             read: 0,
@@ -178,20 +187,20 @@ impl Session {
     /// The stream goes on under its number, so its record no longer belongs to an ended stream.
     pub(in crate::machine) fn forget_record(&mut self, stream: u64) {
         if let Some(records) = &mut self.records {
-            records.0.retain(|(other, _)| *other != stream);
+            records.0.retain(|record| record.stream != stream);
         }
     }
 
-    /// The numbers of ended streams that still have a record in the store, each with its last sequence.
-    pub(super) fn take_records(&mut self) -> impl Iterator<Item = (u64, u64)> + use<> {
+    /// The records of ended streams that are still in the store.
+    pub(super) fn take_records(&mut self) -> impl Iterator<Item = Kept> + use<> {
         self.records.take().into_iter().flat_map(|records| records.0)
     }
 
     /// Notes that a stream has ended and left a record. Returns the record that must go to make room, if one must.
-    pub(in crate::machine) fn note_record(&mut self, stream: u64, sequence: u64) -> Option<(u64, u64)> {
-        self.forget_record(stream);
+    pub(super) fn note_record(&mut self, record: Kept) -> Option<Kept> {
+        self.forget_record(record.stream);
         let records = &mut self.records.get_or_insert_default().0;
-        records.push_back((stream, sequence));
+        records.push_back(record);
         if records.len() > RECORDS_PER_SESSION { records.pop_front() } else { None }
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! In: exchanges, and what the store knows. Out: questions and events for the store; the one stored stream that a
 //! client may read.
+//! Names: a stream with ids of segno's own is named by its token, all others by session and target.
 //! Laws: a look-up is waited for no longer than [`PATIENCE`]; a request with an upstream's id then goes upstream with
 //! it, and one with an id of segno's own asks the store again, since nobody else can tell whether its events are gone;
-//! a stored stream is read by the principal alone whose session it was stored under; a name holds no query, which may
+//! a stored stream is read by the principal alone that made it; a name holds no query, which may
 //! hold a secret.
 
 use crate::base::{Count, EventId, Span, Tick};
@@ -13,18 +14,18 @@ use crate::http::{self, Method};
 use crate::machine::cx::Cx;
 use crate::machine::exchange::{Exchange, Phase, Request};
 use crate::machine::find::Finder;
-use crate::machine::find::identity::Token;
+use crate::machine::find::identity::{ASKED, Identity, Token};
 use crate::machine::io::{EventPart, Lookup, Output, StoredEvents, StoredStream};
 use crate::machine::keys::ExchangeKey;
 use crate::machine::wait::Search;
 use crate::sse;
 use crate::track::GapReason;
 
-/// Bytes beside a stored log: what the stream was asked for and from where, whether by GET, and else the hash of the
-/// request's body.
-const META: usize = 33;
-const META_GET: usize = 16;
-const META_BODY: usize = 17;
+/// Bytes beside a stored log: for what, from where and by whom the stream was asked, whether by GET, and else the hash
+/// of the request's body.
+const META: usize = META_BODY + 16;
+const META_GET: usize = ASKED;
+const META_BODY: usize = ASKED + 1;
 
 /// How long a look-up may take.
 const PATIENCE: Span = Span::from_secs(1);
@@ -32,16 +33,29 @@ const PATIENCE: Span = Span::from_secs(1);
 /// How long a request waits for the store at least, however short `heal_for` is: a look-up is no heal.
 pub(in crate::machine) const LOOKED_UP: Span = Span::from_secs(2);
 
-/// The most bytes of those words in a session's name.
+/// The most bytes of the words in a stored name.
 const SHOWN: usize = 160;
 
-/// A session's name in the store: words that a person knows it by, and a hash that no other session has.
-pub(in crate::machine) fn session_name(x: &Exchange, session_header: &str) -> Box<[u8]> {
-    let identity = &x.request.identity;
-    let shown = if identity.named { session_header.as_bytes() } else { x.request.path() };
-    let mut name = shown[..shown.len().min(SHOWN)].to_vec();
-    name.extend_from_slice(format!(" {:032x}", identity.session).as_bytes());
+/// The words by which a person knows a session.
+pub(super) fn shown<'x>(x: &'x Exchange, session_header: &'x str) -> &'x [u8] {
+    let words = if x.request.identity.named { session_header.as_bytes() } else { x.request.path() };
+    &words[..words.len().min(SHOWN)]
+}
+
+/// The name under which the store has streams: words for people, and a hash that tells them from all others.
+pub(super) fn name(shown: &[u8], hash: u128) -> Box<[u8]> {
+    let mut name = Vec::with_capacity(shown.len() + 33);
+    name.extend_from_slice(shown);
+    name.extend_from_slice(format!(" {hash:032x}").as_bytes());
     name.into()
+}
+
+/// The hash at the end of a stream's name. It is the same from the stream's first event on.
+pub(super) fn name_hash(cx: &Cx, x: &Exchange) -> u128 {
+    match x.stream().filter(|stream| stream.tracker.has_own_ids()) {
+        Some(stream) => cx.secret.stored_by_token(cx.secret.token(stream.account.number)),
+        None => cx.secret.stored_by_session(&x.request.identity),
+    }
 }
 
 /// The events that have come since the last call.
@@ -58,7 +72,7 @@ pub(super) fn next_part(x: &mut Exchange) -> Option<EventPart> {
     }
     let mark = stream.tracker.received().seq;
     let later = stream.tracker.events_behind(end).1.len() as u64;
-    let first = stream.account.before + mark - later - ends.len() as u64 + 1;
+    let first = stream.account.before.saturating_add(mark - later - ends.len() as u64 + 1);
     stream.stored = end;
     let (a, b) = stream.tracker.slices(from, end);
     let mut meta = Vec::with_capacity(META);
@@ -108,7 +122,12 @@ impl Exchange {
     pub(in crate::machine) fn send_look(&mut self, cx: &mut Cx, key: ExchangeKey) {
         let (route, durable) = (cx.route(self.route()), cx.config.persist.durable);
         let wanted = self.request.wanted();
-        let session = session_name(self, &route.session_header);
+        let own = wanted.and_then(Token::parse).map(|(token, _)| token).filter(|token| cx.secret.made(*token));
+        let hash = match own {
+            Some(token) => cx.secret.stored_by_token(token),
+            None => cx.secret.stored_by_session(&self.request.identity),
+        };
+        let session = name(shown(self, &route.session_header), hash);
         let log_bytes = if durable && wanted.is_some() { route.replay_bytes } else { 0 };
         let wanted = wanted.unwrap_or_default().into();
         if let Some(wait) = self.phase.wait() {
@@ -157,23 +176,24 @@ impl Finder<'_> {
         id: &[u8],
         found: Vec<StoredStream>,
     ) -> Option<StoredStream> {
-        let asked = request.identity.stored();
         let own = Token::parse(id).map(|(token, _)| token);
         let fits = |stored: &StoredStream| {
-            let Some(log) = stored.log.as_ref().filter(|log| log.meta.get(..8) == Some(&asked[..8])) else {
-                return false;
-            };
+            let Some(log) = stored.log.as_ref() else { return false };
+            let Some(made_by) = Identity::of_stored(&log.meta) else { return false };
             let is_get = !log.is_by_post();
-            // An id that can be guessed is answered where it was given.
-            let is_at = log.meta.get(8..16) == Some(&asked[8..]);
             if self.is_live(request.identity.session, stored.stream) {
                 // Another request has gone on with it meanwhile.
                 return false;
             }
             match own {
-                Some(token) => self.cx.secret.token(stored.stream) == token,
-                // A stream that a POST began is only found by something that nobody can guess.
-                None => is_at && (is_get || request.is_secret()) && sse::ids(&log.bytes).any(|found| found == id),
+                Some(token) => self.cx.secret.token(stored.stream) == token && request.identity.owns(&made_by),
+                // An id that can be guessed is answered where it was given. A stream that a POST began is only found by
+                // something that nobody can guess.
+                None => {
+                    request.identity.is_at(&made_by)
+                        && (is_get || request.is_secret())
+                        && sse::ids(&log.bytes).any(|found| found == id)
+                }
             }
         };
         let mut fitting = found.into_iter().filter(|stored| fits(stored));

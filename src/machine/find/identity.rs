@@ -27,7 +27,11 @@ enum Kind {
     Body,
     Place,
     Anonymous,
+    Stored,
 }
+
+/// Bytes of what a stored stream was asked for, from where, and by whom.
+pub(in crate::machine) const ASKED: usize = 48;
 
 /// The key of all hashes.
 #[derive(Clone, Copy)]
@@ -67,14 +71,27 @@ impl Identity {
         self.shares(other) && self.place == other.place
     }
 
-    /// What a stored stream must have been asked for, and from where.
-    pub(in crate::machine) fn stored(&self) -> [u8; 16] {
-        (u128::from(self.place) << 64 | u128::from(self.target)).to_le_bytes()
+    /// What is stored beside a stream's events: for what it was asked, from where, and by whom.
+    pub(in crate::machine) fn stored(&self) -> [u8; ASKED] {
+        let mut asked = [0; ASKED];
+        let fields = [u128::from(self.place) << 64 | u128::from(self.target), self.owner, self.session];
+        for (to, field) in asked.chunks_exact_mut(16).zip(fields) {
+            to.copy_from_slice(&field.to_le_bytes());
+        }
+        asked
+    }
+
+    /// The identity of the request that made a stored stream. `None`: the record does not say so much.
+    pub(in crate::machine) fn of_stored(meta: &[u8]) -> Option<Self> {
+        let field = |n: usize| Some(u128::from_le_bytes(meta.get(16 * n..16 * n + 16)?.try_into().ok()?));
+        let asked = field(0)?;
+        let (place, target) = ((asked >> 64) as u64, asked as u64);
+        Some(Self { place, target, owner: field(1)?, session: field(2)?, named: false })
     }
 }
 
-/// The name of a stream whose ids are segno's own: 95 random bits, one that says whether a POST began the stream, and
-/// 32 bits that show that segno made them.
+/// The name of a stream whose ids are segno's own: 95 bits of a hash that nobody can guess without the key, one that
+/// says whether a POST began the stream, and 32 bits that show that segno made them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(in crate::machine) struct Token(pub(in crate::machine) u128);
 
@@ -157,6 +174,23 @@ impl Secret {
             number = random.next();
         }
         number
+    }
+
+    /// What ends the name under which the store has a stream with ids of segno's own. Its token is in the ids that its
+    /// clients have, so they find it from anywhere, and among any number of others in one step. The name does not give
+    /// the token away.
+    pub(in crate::machine) fn stored_by_token(&self, token: Token) -> u128 {
+        self.hash(Kind::Stored, [&token.0.to_le_bytes()])
+    }
+
+    /// What ends the name under which the store has the other streams of a session. A cursor of one target says nothing
+    /// of another.
+    pub(in crate::machine) fn stored_by_session(&self, identity: &Identity) -> u128 {
+        match identity.named {
+            true => self.hash(Kind::Stored, [&identity.session.to_le_bytes(), &identity.target.to_le_bytes()]),
+            // The target is a part of it.
+            false => identity.session,
+        }
     }
 
     /// Whether a token was made under this key.

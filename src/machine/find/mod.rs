@@ -33,6 +33,7 @@ pub(super) mod last_event_id;
 mod meta;
 mod principal;
 pub(super) mod session;
+mod variants;
 pub(super) mod vary;
 
 use super::book::sessions::Sessions;
@@ -48,6 +49,7 @@ use identity::Token;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::DefaultHasher;
+use variants::Variants;
 
 /// How many streams of a session are searched for an id. Where more of them have no reader, an index is asked.
 pub(super) const LOOKS: usize = 64;
@@ -94,6 +96,8 @@ pub(super) struct Index {
     waiting: HashMap<(u128, u64, u64), ExchangeKey>,
     /// By session: requests that have a place in it in case they become streams.
     awaited: HashMap<u128, usize>,
+    /// Shared streams, by what tells their answers apart.
+    pub(super) variants: Variants,
 }
 
 impl Index {
@@ -283,10 +287,7 @@ impl<'m> Finder<'m> {
         let unread = Holder::session(session);
         if share != Share::Off {
             // Shared streams all carry the same events: any will do.
-            let mut all = self
-                .shared_streams(request)
-                .filter(|(_, x)| answers(x, request))
-                .filter_map(|(key, x)| self.with_id(key, x, request, id));
+            let mut all = self.shared_streams(request).filter_map(|(key, x)| self.with_id(key, x, request, id));
             return all.next().unwrap_or(Found::New);
         }
         let at_its_place = |key: ExchangeKey| {
@@ -318,7 +319,6 @@ impl<'m> Finder<'m> {
         let can_join =
             |x: &Exchange, tracker: &Tracker| !matches!(x.phase, Phase::Ending(_)) && !tracker.is_open_oversize();
         self.shared_streams(request)
-            .filter(|(_, x)| answers(x, request))
             .find_map(|(key, x)| {
                 let tracker = x.stream().map(|stream| &stream.tracker).filter(|tracker| can_join(x, tracker))?;
                 Some(Found::joins(key, tracker.whole(), None))
@@ -347,12 +347,12 @@ impl<'m> Finder<'m> {
         session.map_or(&[], |session| &session.streams)
     }
 
-    /// The first streams of the request's session that it may share.
+    /// Streams that a request may share: the one that the index has for it, then some of its session's.
     fn shared_streams(self, request: &Request) -> impl Iterator<Item = (ExchangeKey, &'m Exchange)> {
-        let streams = self.streams_of(request.identity.session).iter().take(LOOKS);
-        streams.filter_map(move |key| {
-            let x = self.open(*key).filter(|x| request.identity.shares(&x.request.identity))?;
-            Some((*key, x))
+        let some = self.streams_of(request.identity.session).iter().take(LOOKS).copied();
+        self.index.variants.find(request).into_iter().chain(some).filter_map(move |key| {
+            let x = self.open(key).filter(|x| request.identity.shares(&x.request.identity))?;
+            answers(x, request).then_some((key, x))
         })
     }
 

@@ -43,12 +43,34 @@ pub(super) fn say_the_same(a: &[u8], b: &[u8]) -> bool {
     lasting(a).eq(lasting(b))
 }
 
+/// A head that segno wrote, without the lines that name the one request.
+pub(in crate::machine) fn without_names_of_request(head: &[u8]) -> Box<[u8]> {
+    let of_one = |line: &&[u8]| memchr::memchr(b':', line).is_some_and(|at| is_of_one_request(&line[..at]));
+    let mut lines = head.split_inclusive(|&b| b == b'\n');
+    // The request line may have a colon, too.
+    let first = lines.next().unwrap_or_default();
+    let kept: Vec<&[u8]> = std::iter::once(first).chain(lines.filter(|line| !of_one(line))).collect();
+    kept.concat().into()
+}
+
 /// A hash for finding requests that say the same.
 pub(super) fn variant(head: &[u8], mut hash: impl Hasher) -> u64 {
     lines(head).filter(|(name, _)| !is_of_one_request(name)).for_each(|(name, value)| {
         hash.write(name);
         hash.write(value);
     });
+    hash.finish()
+}
+
+/// A hash for finding requests that get the same answer, where answers vary by these names.
+pub(super) fn variant_by(names: &[u8], head: &[u8], mut hash: impl Hasher) -> u64 {
+    for name in names.split(|&b| b == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()) {
+        hash.write(&name.to_ascii_lowercase());
+        for value in values(head, name) {
+            hash.write_usize(value.len());
+            hash.write(value);
+        }
+    }
     hash.finish()
 }
 

@@ -164,6 +164,7 @@ impl Machine {
         assert_eq!((self.connections(), self.exchanges()), (0, 0));
         assert_eq!((self.log_bytes(), self.buffer_bytes(), self.cx.interner.live()), (0, 0, 0));
         assert_eq!((self.sessions(), self.streams()), (0, 0));
+        assert!(self.index.variants.is_empty(), "a shared stream that is over");
         assert_eq!(self.conns.pooled(), 0);
         assert_eq!(self.poll_timeout(), None);
     }
@@ -177,8 +178,8 @@ impl Machine {
     }
 
     /// What an exchange was asked for and from where, as it stands in the store.
-    pub(crate) fn asked_of(&self, key: ExchangeKey) -> Option<[u8; 16]> {
-        self.exchanges.get(key).map(|x| x.request.identity.stored())
+    pub(crate) fn asked_of(&self, key: ExchangeKey) -> Option<Vec<u8>> {
+        self.exchanges.get(key).map(|x| x.request.identity.stored().to_vec())
     }
 
     /// How long a session may be idle.

@@ -126,8 +126,8 @@ impl Machine {
         // The socket may be full of an answer of segno's own to the request before.
         reader.blocked = !c.out.is_empty();
         let found = self.finder().find(&request, route);
-        let found = match self.fresh(found, |finder| finder.find(&request, route)) {
-            Found::New => self.in_session(&request, route),
+        let found = match self.fresh(&request, found, |finder| finder.find(&request, route)) {
+            Found::New => self.in_session(&request, route, true),
             found => found,
         };
         self.count_others(&request, &found);

@@ -237,6 +237,7 @@ pub(super) fn close_stream(
 ) -> Option<Left> {
     let tracker = &x.stream()?.tracker;
     let is_over = x.phase == Phase::Ending(Ending::Clean) && tracker.delivered_offset() >= tracker.whole();
+    index.variants.forget(key);
     let left = book.close(cx, key, x, !is_over);
     if let Some(stream) = x.stream_mut() {
         if stream.has_token {

@@ -45,6 +45,11 @@ impl Machine {
         false
     }
 
+    /// Whether [`Self::insert_exchange`] has a place.
+    pub(super) fn has_place(&self) -> bool {
+        !self.exchanges.is_full() || self.book.unread.len() > 0
+    }
+
     /// Puts an exchange into the table, in the place of a stream that nobody reads if there is no other.
     pub(super) fn insert_exchange(&mut self, exchange: Exchange) -> Option<ExchangeKey> {
         if self.exchanges.is_full()

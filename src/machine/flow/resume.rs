@@ -33,8 +33,8 @@ use crate::machine::io::{Close, NotLookedUp, StoredStream};
 use crate::machine::keys::{ConnKey, ExchangeKey};
 use crate::machine::notice::Notice;
 use crate::machine::pool::Conns;
-use crate::machine::stream::Stream;
 use crate::machine::stream::readers::Reader;
+use crate::machine::stream::{Stream, send_head};
 use crate::machine::wait::{Search, Wait};
 use crate::sse::write_id;
 use crate::track::{GapReason, write_gap};
@@ -47,7 +47,13 @@ const PART_AGAIN: Span = Span::from_millis(1);
 /// Places in logs.
 impl Machine {
     /// Before a client begins in a log, its events that are too old leave. If some did, `again` finds its place again.
-    pub(super) fn fresh(&mut self, found: Found, again: impl Fn(Finder<'_>) -> Found) -> Found {
+    /// A page that could not read the answer goes upstream instead.
+    pub(super) fn fresh(&mut self, request: &Request, found: Found, again: impl Fn(Finder<'_>) -> Found) -> Found {
+        let found = self.without_old(found, again);
+        self.for_page(request, found)
+    }
+
+    fn without_old(&mut self, found: Found, again: impl Fn(Finder<'_>) -> Found) -> Found {
         let Found::Joins(Join { stream: key, .. }) = found else { return found };
         let Self { cx, conns, exchanges, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return found };
@@ -59,12 +65,30 @@ impl Machine {
         again(self.finder())
     }
 
-    /// A client that names its session and no event goes on in the log that its session has read last.
-    pub(super) fn in_session(&mut self, request: &Request, route: usize) -> Found {
+    /// A browser gives up for good on an answer that its page may not read. Where upstream has sent a stream no head,
+    /// and has not lately told this page that it may read what lies here, the request goes upstream and waits, as any
+    /// new one does.
+    fn for_page(&self, request: &Request, found: Found) -> Found {
+        let Found::Joins(join) = &found else { return found };
+        let Some(page) = request.page() else { return found };
+        let Some(x) = self.exchanges.get(join.stream) else { return found };
+        let has_head = x.stream().is_some_and(|stream| stream.head.is_some());
+        if has_head || self.cx.heads.own(x.route(), Some(page)).is_some() {
+            return found;
+        }
+        match request.cursor.as_deref().and_then(Token::parse) {
+            Some(_) => Found::NewAfter(GapReason::Restarted),
+            None => Found::New,
+        }
+    }
+
+    /// A client that names its session and no event goes on in the log that its session has read last. `asks`: not
+    /// before upstream has let it, where its last answer is too old.
+    pub(super) fn in_session(&mut self, request: &Request, route: usize, asks: bool) -> Found {
         let Some(latest) = self.finder().latest(request, route) else { return Found::New };
         let again = |finder: Finder<'_>| finder.latest(request, route).map_or(Found::New, |latest| latest.found);
-        let found = self.fresh(latest.found, again);
-        if matches!(found, Found::Joins(_)) {
+        let found = self.fresh(request, latest.found, again);
+        if matches!(&found, Found::Joins(join) if !(asks && self.is_overdue(join))) {
             self.cx.counts.one(Count::SessionCursorsUsed);
             self.cx.counts.add(Count::SessionCursorsAmbiguous, u64::from(latest.is_one_of_several));
         }
@@ -125,7 +149,9 @@ impl Machine {
                 book.sessions.read(session);
             }
         }
-        stream.send_resumed_head(cx, conns, route, seat, &head, gap, &lead);
+        if let Some(reader) = stream.readers.get_mut(seat) {
+            send_head(reader, cx, conns, route, &head, gap, &lead);
+        }
         x.cut_fallen(cx, conns, key);
         if let Some(reason) = gap {
             x.state_gap(cx, reason);
@@ -137,42 +163,48 @@ impl Machine {
         self.arm(key);
     }
 
-    /// The answer is no event stream and cannot be shared: the client whose request it answers gets it, and all others ask
-    /// upstream for themselves, some at a time. Returns the exchange that carries the answer from now on.
-    pub(super) fn part_ways(&mut self, key: ExchangeKey, conn: ConnKey) -> ExchangeKey {
-        let Some(x) = self.exchanges.get_mut(key).filter(|x| x.readers().len() > 1) else { return key };
-        let (request, route, phase) = (x.request.clone(), x.route(), x.phase);
-        let Some(reader) = x.readers_mut().leave_asker() else { return key };
-        let client = reader.client;
-        self.conns.leave(client);
-        let Some(own) = self.admit(client, Exchange::new(route, request, reader, self.cx.now)) else {
-            // That client was told so. The next one takes its place.
-            return self.part_ways(key, conn);
-        };
-        let Self { cx, conns, exchanges, index, .. } = self;
-        if let Some(c) = conns.get_mut(conn) {
-            c.exchange = Some(own);
-        }
-        if let Some(x) = exchanges.get_mut(own) {
-            x.phase = phase;
-        }
-        if let Some(x) = exchanges.get_mut(key) {
-            index.await_no_more(x);
-            index.forget_waiting(key, &x.request);
-            x.phase = Phase::Parting { at: cx.now };
+    /// The answer is no event stream and cannot be shared: the client whose request it answers gets it, and all others
+    /// ask upstream for themselves, some at a time. Returns the exchange that carries the answer from now on; `None`:
+    /// there is no place for it, so that all ask, and each is told if there is none for it either.
+    pub(super) fn part_ways(&mut self, key: ExchangeKey, conn: ConnKey) -> Option<ExchangeKey> {
+        let Some(x) = self.exchanges.get_mut(key).filter(|x| x.readers().len() > 1) else { return Some(key) };
+        let phase = x.phase;
+        self.index.await_no_more(x);
+        self.index.forget_waiting(key, &x.request);
+        x.phase = Phase::Parting { at: self.cx.now };
+        let own = if self.has_place() { self.part_asker(key) } else { None };
+        match own.and_then(|own| self.exchanges.get_mut(own)) {
+            Some(x) => {
+                x.phase = phase;
+                if let Some(c) = self.conns.get_mut(conn) {
+                    c.exchange = own;
+                }
+            }
+            None => self.conns.close(&mut self.cx, conn, Close::Finish),
         }
         self.part_some(key);
         self.arm(key);
         own
     }
 
-    /// Some more of the clients whose answer could not be shared ask for themselves.
+    /// Gives the client whose request was sent an exchange of its own, or another one if that client has left.
+    fn part_asker(&mut self, key: ExchangeKey) -> Option<ExchangeKey> {
+        let x = self.exchanges.get_mut(key)?;
+        let (request, route) = (x.request.clone(), x.route());
+        let reader = x.readers_mut().leave_asker()?;
+        self.conns.leave(reader.client);
+        self.admit(reader.client, Exchange::new(route, request, reader, self.cx.now))
+    }
+
+    /// Some more of the clients whose answer could not be shared ask for themselves. Their own heads were not kept:
+    /// they say what the first one says, without what names the one request.
     pub(super) fn part_some(&mut self, key: ExchangeKey) {
         for _ in 0..PARTED_AT_ONCE {
             let Some(x) = self.exchanges.get_mut(key) else { return };
             let Some(mut reader) = x.readers_mut().leave_last() else { break };
-            let (request, route, client) = (x.request.clone(), x.route(), reader.client);
+            let (request, route, client) = (x.request.for_another(), x.route(), reader.client);
             reader.last_sent = self.cx.now;
+            reader.asked = true;
             self.conns.leave(client);
             if let Some(own) = self.admit(client, Exchange::new(route, request, reader, self.cx.now)) {
                 self.ask(own);
@@ -184,6 +216,10 @@ impl Machine {
         if x.readers().len() > 1 {
             x.phase = Phase::Parting { at: cx.now + PART_AGAIN };
         } else {
+            if x.readers().iter().any(|(_, reader)| !reader.asked) {
+                x.request = x.request.for_another();
+                x.readers_mut().iter_mut().for_each(|reader| reader.asked = true);
+            }
             x.phase = Phase::Waiting { wait: Wait::new(cx.now), at: cx.now };
             self.ask(key);
         }
@@ -274,7 +310,7 @@ impl Machine {
         let Some(conn) = x.client() else { return false };
         let request = Request { cursor: Some(id.into()), asked: None, gap: None, ..x.request.clone() };
         let (route, found) = (x.route(), self.finder().find(&request, x.route()));
-        let found = self.fresh(found, |finder| finder.find(&request, route));
+        let found = self.fresh(&request, found, |finder| finder.find(&request, route));
         if matches!(found, Found::Repeats(..)) {
             return self.held_again(key).is_some_and(|held| self.answer_repeat(conn, key, &held));
         }
@@ -303,6 +339,10 @@ impl Machine {
         let (Some(conn), route, mut request) = (x.client(), x.route(), x.request.clone()) else { return false };
         request.cursor = request.asked.take().or(request.cursor);
         let found = self.finder().find(&request, route);
+        let found = match self.fresh(&request, found, |finder| finder.find(&request, route)) {
+            Found::New => self.in_session(&request, route, false),
+            found => found,
+        };
         if let Found::Joins(join) = &found
             && let Some(stream) = self.exchanges.get_mut(join.stream).and_then(Exchange::stream_mut)
         {
@@ -387,7 +427,7 @@ impl Machine {
         let mut request = x.request.clone();
         request.cursor = request.asked.take();
         let found = finder.by_own_id(&request, held.token, held.seq);
-        let found = self.fresh(found, |finder| finder.by_own_id(&request, held.token, held.seq));
+        let found = self.fresh(&request, found, |finder| finder.by_own_id(&request, held.token, held.seq));
         let overdue = matches!(&found, Found::Joins(join) if self.is_overdue(join));
         if overdue || matches!(found, Found::New | Found::Anew | Found::NewAfter(_)) {
             return false;

@@ -6,7 +6,7 @@
 //! end.
 
 use crate::base::{Count, Span};
-use crate::config::Ids;
+use crate::config::{Ids, Share};
 use crate::http::{self, AtEof, BodyDecoder, BodyLength, HeadLimits, ResponseHead};
 use crate::machine::Machine;
 use crate::machine::conn::{Conn, Peer, UpstreamState};
@@ -128,7 +128,7 @@ impl Machine {
                 self.begin_stream(key, conn, head);
             }
             Verdict::Pass => {
-                let key = self.part_ways(key, conn);
+                let Some(key) = self.part_ways(key, conn) else { return };
                 self.end_deleted_session(key, head.status);
                 let Self { cx, conns, exchanges, index, .. } = self;
                 let Some(x) = exchanges.get_mut(key) else { return };
@@ -188,6 +188,11 @@ impl Machine {
         let route = x.route();
         if let Some(stream) = x.stream_mut() {
             stream.begin(cx, route, head, offers);
+        }
+        if cx.route(route).share != Share::Off
+            && let Some(stream) = x.stream()
+        {
+            index.variants.enter(key, &x.request, stream.varies.as_deref());
         }
         x.send_heads(cx, conns, head);
         // Who comes with an id has one to come back with, and upstream knows it.

@@ -30,7 +30,6 @@ use super::book::account::Account;
 use super::book::asking::is_turn_of;
 use super::conn::Conn;
 use super::cx::Cx;
-use super::find::identity::Token;
 use super::find::vary::varies;
 use super::io::{Close, Output};
 use super::keys::Seat;
@@ -272,23 +271,6 @@ impl Stream {
         self.readers.flush(cx, conns);
     }
 
-    /// Sends a head to the reader in this seat, who came later than the stream's first one, and whose head it is. `lead`:
-    /// bytes that go before the first event.
-    pub(super) fn send_resumed_head(
-        &mut self,
-        cx: &mut Cx,
-        conns: &mut Conns,
-        route: usize,
-        seat: Seat,
-        head: &ResponseHead,
-        gap: Option<GapReason>,
-        lead: &[u8],
-    ) {
-        if let Some(reader) = self.readers.get_mut(seat) {
-            send_head(reader, cx, conns, route, head, gap, lead);
-        }
-    }
-
     /// Sends MCP clients an id before the first event, so that they can resume even if no event comes.
     pub(super) fn prime(&self, cx: &Cx, conns: &mut Conns) {
         let mut event = Vec::new();
@@ -466,7 +448,7 @@ impl Stream {
 
 /// Sends a reader the head of an event stream. The kernel's send buffer is bounded, so that everything in it can be
 /// replayed.
-fn send_head(
+pub(super) fn send_head(
     reader: &mut Reader,
     cx: &mut Cx,
     conns: &mut Conns,

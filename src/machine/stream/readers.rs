@@ -240,20 +240,17 @@ impl Readers {
         Some(left)
     }
 
-    /// The reader whose request went upstream leaves, or the one in the highest seat if that reader is gone; unless it
-    /// is the only one.
-    pub(in crate::machine) fn leave_asker(&mut self) -> Option<Reader> {
-        let asker = self.iter().find(|(_, reader)| reader.asked).map(|(seat, _)| seat);
-        match asker.filter(|_| self.taken > 1) {
-            Some(seat) => self.leave(seat),
-            None => self.leave_last(),
-        }
-    }
-
     /// The reader in the highest seat leaves, unless it is the only one.
     pub(in crate::machine) fn leave_last(&mut self) -> Option<Reader> {
         let last = self.more.as_ref().map_or(0, |more| more.seats.len() as u32);
         if self.taken > 1 { self.leave(last) } else { None }
+    }
+
+    /// The reader leaves whose own request was sent upstream, or the one in the highest seat if that one has left.
+    pub(in crate::machine) fn leave_asker(&mut self) -> Option<Reader> {
+        // It came first.
+        let is_here = self.first.as_ref().is_some_and(|first| first.asked);
+        if is_here { self.leave(0) } else { self.leave_last() }
     }
 
     /// The reader's socket is full, or takes more again. Returns whether that is new.

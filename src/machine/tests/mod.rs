@@ -18,6 +18,7 @@ mod healing;
 mod holding;
 mod mutations;
 mod pacing;
+mod parting;
 mod passing;
 mod places;
 mod principals;

@@ -2,6 +2,8 @@
 
 use super::asking::*;
 use super::*;
+use crate::config::ResumeFrom;
+use crate::machine::NotLookedUp;
 
 /// A world that asks after a minute, with a client that got `a` and `b` and left long ago, and its last id.
 fn long_ago() -> (World, String) {
@@ -69,4 +71,37 @@ fn an_own_id_whose_stream_is_gone_meanwhile_is_a_gap() {
     assert_eq!((w.state(w.up(0)), w.wire(d).is_empty()), (State::Closed, true));
     w.say(w.up(1), &format!("{STREAM}{}", chunk("data: new\n\n")));
     assert_eq!((gap_header(&w, d).as_deref(), data(&w, d)[1].as_str()), (Some("unknown"), "new"));
+}
+
+#[test]
+fn a_client_that_names_its_session_alone_reads_on_in_the_log_once_upstream_has_let_it_in() {
+    for ids in [false, true] {
+        let mut w = lingering_world(|route, _| {
+            route.reauthorize = Some(Span::from_secs(60));
+            route.linger = Span::from_secs(600);
+            route.resume_from = ResumeFrom::Session;
+        });
+        let named = GET_STREAM.replace("Host", "Mcp-Session-Id: s\r\nHost");
+        let unknown = |w: &mut World| {
+            while let Some(question) = w.lookups.pop() {
+                w.machine.handle(Input::LookedUp { exchange: question.exchange, found: Err(NotLookedUp) }, w.now);
+                w.pump();
+            }
+        };
+        let event = |n: u32| if ids { event(n) } else { format!("data: {n}\n\n") };
+        let c = w.client_with(&named);
+        unknown(&mut w);
+        w.say(w.up(0), &format!("{STREAM}{}", chunk(&event(1))));
+        w.rst(c);
+        w.pass_secs(61);
+        w.say(w.up(0), &chunk(&event(2)));
+        let d = w.client_with(&named);
+        unknown(&mut w);
+        assert!(w.wire(d).is_empty());
+        assert_eq!((w.ups.len(), w.count(Count::SessionCursorsUsed)), (2, 0), "nothing was used yet");
+        w.say(w.up(1), &format!("{STREAM}{}", chunk("id: 99\ndata: other\n\n")));
+        w.say(w.up(0), &chunk(&event(3)));
+        assert_eq!(data(&w, d), ["2", "3"], "ids: {ids}");
+        assert_eq!((w.count(Count::SessionCursorsUsed), w.state(w.up(1))), (1, State::Closed));
+    }
 }

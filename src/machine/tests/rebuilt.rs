@@ -1,10 +1,12 @@
-//! Streams of a process before, once they are here again: for others that come for them, and for clients that break off.
+//! Streams of a process before, once they are here again: for others that come, and for clients that break off.
 
 use super::asking::{data, gap_header, get, last_id, with};
 use super::stored::{find, stored};
 use super::*;
+use crate::base::EventId;
 use crate::config::{Persist, ResumeFrom};
-use crate::machine::StoredStream;
+use crate::machine::{Checkpoint, StoredEvents, StoredStream};
+use std::net::{IpAddr, Ipv4Addr};
 
 /// A process whose streams are stored, and wait for their clients.
 fn durable_and_lingering(seed: u64, adjust: impl FnOnce(&mut Route)) -> World {
@@ -94,6 +96,7 @@ fn an_own_id_in_a_log_of_a_process_before_never_goes_upstream() {
     let (kept, id) = {
         let mut w = durable_and_lingering(7, settings);
         let c = w.client_with(&GET_STREAM.replace("Host", &format!("{named}Host")));
+        find(&mut w, Vec::new());
         w.say(w.up(0), STREAM);
         (1..=20).for_each(|n| w.say(w.up(0), &chunk(&format!("data: {n}\n\n"))));
         (stored(&mut w), last_id(&w, c).replace("-20", "-10"))
@@ -128,4 +131,137 @@ fn a_stream_whose_upstream_began_to_send_ids_is_asked_for_behind_them() {
     // Its first events are found by their own ids.
     let e = next.client_with(&get(&id));
     assert_eq!(data(&next, e), ["b", "7", "8"]);
+}
+
+/// A client with this address.
+fn from(w: &mut World, address: [u8; 4], request: &str) -> usize {
+    let c = w.ends.len();
+    w.machine.handle(Input::Accepted { peer: IpAddr::V4(Ipv4Addr::from(address)) }, w.now);
+    w.pump();
+    w.say(c, request);
+    c
+}
+
+/// What a store with these names says to a question.
+fn asked(w: &mut World, names: &[(Box<[u8]>, StoredStream)]) -> usize {
+    let session = &w.lookups.last().unwrap().session;
+    let found: Vec<StoredStream> =
+        names.iter().filter(|(name, _)| name == session).map(|(_, stored)| stored.clone()).collect();
+    let count = found.len();
+    find(w, found);
+    count
+}
+
+/// The name of the stream that began since the last call, and what is stored of it.
+fn named(w: &mut World) -> (Box<[u8]>, StoredStream) {
+    w.acknowledged();
+    let (mut name, mut found) = (None, None);
+    let mut all = Vec::new();
+    w.machine.drain_checkpoints(|c| all.push(c));
+    for c in all {
+        match c {
+            Checkpoint::Began { name: began, .. } => name = Some(began),
+            Checkpoint::Delivered { cursor, .. } => found = Some(cursor.id),
+            _ => {}
+        }
+    }
+    let name = name.unwrap();
+    let stored = StoredStream { stream: name.stream, id: found.unwrap(), last_seen_ms: 1, log: None };
+    (name.session, stored)
+}
+
+#[test]
+fn own_ids_are_found_in_the_store_from_anywhere_and_by_nobody_else() {
+    let cookie = "Cookie: sid=1\r\n";
+    for (lines, address, other) in [(cookie, [10, 0, 0, 2], false), ("Cookie: sid=2\r\n", [10, 0, 0, 1], true)] {
+        let mut w = durable_and_lingering(7, |_| {});
+        let request = GET_STREAM.replace("Host", &format!("{cookie}Host"));
+        let c = from(&mut w, [10, 0, 0, 1], &request);
+        w.say(w.up(0), &format!("{STREAM}{}{}", chunk("data: a\n\n"), chunk("data: b\n\n")));
+        let id = last_id(&w, c).replace("-2", "-1");
+        let mut name = None;
+        w.acknowledged();
+        let (mut part, mut all) = (None, Vec::new());
+        w.machine.drain_checkpoints(|c| all.push(c));
+        for c in all {
+            match c {
+                Checkpoint::Began { name: began, .. } => name = Some(began),
+                Checkpoint::Events { part: new, .. } => part = Some(new),
+                _ => {}
+            }
+        }
+        let (name, part) = (name.unwrap(), part.unwrap());
+        let log = StoredEvents { meta: part.meta, first: part.first, bytes: part.bytes.to_vec() };
+        let id_of = EventId::from_bytes(id.as_bytes()).unwrap();
+        let kept = StoredStream { stream: name.stream, id: id_of, last_seen_ms: 1, log: Some(log) };
+        let token = &id.as_bytes()[3..25];
+        assert!(!name.session.windows(22).any(|w| w == token), "the store gives no token away");
+        let mut next = durable_and_lingering(8, |_| {});
+        let d = from(&mut next, address, &with(lines, &id));
+        assert_eq!(asked(&mut next, &[(name.session, kept)]), 1, "one name, one stream");
+        assert_eq!((data(&next, d).is_empty(), next.ups.len()), (other, usize::from(other)), "{lines:?}");
+    }
+}
+
+#[test]
+fn an_upstreams_id_is_found_in_the_store_only_where_it_was_given() {
+    for address in [[10, 0, 0, 1], [10, 0, 0, 2]] {
+        let mut w = durable_and_lingering(7, |_| {});
+        from(&mut w, [10, 0, 0, 1], GET_STREAM);
+        w.say(w.up(0), &format!("{STREAM}{}{}", chunk(&event(1)), chunk(&event(2))));
+        let (name, mut kept) = named(&mut w);
+        kept.log = Some(StoredEvents { meta: Box::default(), first: 1, bytes: (event(1) + &event(2)).into_bytes() });
+        let mut next = durable_and_lingering(8, |_| {});
+        from(&mut next, address, &get("1"));
+        // Its record does not say who made it, so nobody reads it.
+        assert_eq!(asked(&mut next, &[(name, kept)]), usize::from(address[3] == 1));
+        assert_eq!((next.ups.len(), next.count(Count::Rebuilt)), (1, 0));
+    }
+}
+
+#[test]
+fn the_cursor_of_one_target_is_not_used_for_another() {
+    let settings = |route: &mut Route| route.resume_from = ResumeFrom::Session;
+    let of = |path: &str| GET_STREAM.replace("Host", "Mcp-Session-Id: s\r\nHost").replace("/events", path);
+    let mut w = durable_and_lingering(7, settings);
+    let mut names = Vec::new();
+    for (path, id) in [("/a", 100), ("/b", 5000)] {
+        w.client_with(&of(path));
+        find(&mut w, Vec::new());
+        w.say(w.last_up(), &format!("{STREAM}{}", chunk(&event(id))));
+        let (name, mut stored) = named(&mut w);
+        stored.last_seen_ms = u64::from(id);
+        names.push((name, stored));
+    }
+    assert_ne!(names[0].0, names[1].0);
+    let mut next = durable_and_lingering(8, settings);
+    for (path, id) in [("/a", Some("100")), ("/b", Some("5000")), ("/c", None)] {
+        next.client_with(&of(path));
+        asked(&mut next, &names);
+        let asked = next.wire(next.last_up());
+        let sent = asked.lines().find_map(|line| line.strip_prefix("Last-Event-ID: "));
+        assert_eq!(sent, id, "{path}");
+    }
+}
+
+#[test]
+fn a_page_that_comes_for_a_stream_before_upstream_has_said_anything_of_it_may_read_it() {
+    let origin = "Origin: https://a.example\r\n";
+    let allowed = "Access-Control-Allow-Origin: https://a.example\r\n";
+    let answer = format!("{}{allowed}\r\n", &STREAM[..STREAM.len() - 2]);
+    let mut w = durable_and_lingering(7, |_| {});
+    w.client_with(&GET_STREAM.replace("Host", &format!("{origin}Host")));
+    w.say(w.up(0), &format!("{answer}{}{}", chunk(&event(1)), chunk(&event(2))));
+    let kept = stored(&mut w);
+    let mut next = durable_and_lingering(8, |_| {});
+    // The page is known from another stream.
+    next.client_with(&GET_STREAM.replace("Host", &format!("{origin}Host")));
+    next.say(next.up(0), &format!("{answer}{}", chunk(&event(9))));
+    next.dial = Dial::Refuse;
+    let d = next.client_with(&with(origin, "1"));
+    find(&mut next, vec![kept]);
+    assert!(next.wire(d).contains(allowed), "{}", next.wire(d));
+    next.rst(d);
+    let e = next.client_with(&with(origin, "1"));
+    assert!(next.wire(e).contains(allowed) && data(&next, e) == ["2"], "{}", next.wire(e));
 }

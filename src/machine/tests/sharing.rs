@@ -185,3 +185,30 @@ fn the_delivered_mark_waits_for_somebody_who_was_given_what_lies_before_it() {
     w.say(u, &chunk(&event(3)));
     assert_eq!(look(&mut w), [1, 3]);
 }
+
+#[test]
+fn a_page_that_joins_before_upstream_has_answered_may_read_the_stream_or_asks_for_itself() {
+    let origin = "Origin: https://a.example\r\n";
+    let allowed = "Access-Control-Allow-Origin: https://a.example\r\n";
+    let page = GET_STREAM.replace("Host", &format!("{origin}Host"));
+    let mut w = lingering_world(|route, _| (route.share, route.linger) = (Share::Principal, Span::ZERO));
+    let c = w.client_with(&page);
+    w.say(w.up(0), &format!("{}{allowed}\r\n{LAST}", &STREAM[..STREAM.len() - 2]));
+    assert_eq!(w.body(c), (String::new(), true));
+    // Upstream is slow now, so the page is told that its stream begins.
+    let first = w.client_with(&page);
+    w.pass_secs(4);
+    let second = w.client_with(&page);
+    assert_eq!((w.status(first), w.status(second), w.ups.len()), (200, 200, 1));
+    assert!(w.wire(first).contains(allowed) && w.wire(second).contains(allowed), "{}", w.wire(second));
+    // Other pages have been answered since, so that nothing is known of this one any more.
+    for n in 0..128 {
+        let other = w.client_with(&GET_STREAM.replace("Host", &format!("Origin: https://{n}.example\r\nHost")));
+        w.say(w.last_up(), &format!("{}Access-Control-Allow-Origin: *\r\n\r\n{LAST}", &STREAM[..STREAM.len() - 2]));
+        w.rst(other);
+    }
+    let before = w.wire(w.last_up()).matches(origin).count();
+    let third = w.client_with(&page);
+    let asked = w.wire(w.last_up()).matches(origin).count() - before;
+    assert_eq!((w.wire(third).as_str(), asked), ("", 1), "it waits, as any new request does");
+}

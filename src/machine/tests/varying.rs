@@ -72,3 +72,24 @@ fn the_origin_of_one_page_is_not_answered_to_another() {
     w.client_with(&asks("Origin: https://a.example\r\n"));
     assert_eq!(w.ups.len(), 2);
 }
+
+#[test]
+fn a_variant_is_found_among_any_number_of_others() {
+    for share in [Share::Principal, Share::Public] {
+        let mut w = lingering_world(|route, _| route.share = share);
+        for n in 0..90 {
+            w.client_with(&asks(&format!("Accept-Language: x-{n}\r\n")));
+            w.say(w.last_up(), &answer("Vary: accept-language\r\n"));
+        }
+        for n in [0, 63, 64, 70, 89] {
+            // In what the answer does not vary by, it may differ.
+            let other = w.client_with(&asks(&format!("Accept-Language: x-{n}\r\nCache-Control: no-cache\r\n")));
+            w.say(w.up(n), &chunk(&event(2)));
+            assert_eq!((w.ups.len(), data(&w, other).len()), (90, 1), "{share:?} {n}");
+        }
+        // One whose stream is over is asked for anew.
+        w.say(w.up(70), LAST);
+        w.client_with(&asks("Accept-Language: x-70\r\n"));
+        assert_eq!(w.wire(w.up(70)).matches("Accept-Language: x-70").count(), 2, "{share:?}");
+    }
+}

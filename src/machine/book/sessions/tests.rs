@@ -27,13 +27,17 @@ fn a_full_table_names_the_one_idle_longest_or_none_when_all_are_read() {
     assert!(matches!(s.open(3, at(2)), Err(Err(AllRead))));
 }
 
+fn kept(stream: u64) -> Kept {
+    Kept { hash: 0, stream, sequence: 1 }
+}
+
 #[test]
 fn at_most_so_many_records_are_kept() {
     let mut s = Sessions::new(1);
     let a = s.open(1, at(0)).ok().unwrap();
     let session = s.get_mut(a).unwrap();
     let gone: Vec<u64> =
-        (0..RECORDS_PER_SESSION as u64 + 2).filter_map(|n| Some(session.note_record(n, n)?.0)).collect();
+        (0..RECORDS_PER_SESSION as u64 + 2).filter_map(|n| Some(session.note_record(kept(n))?.stream)).collect();
     assert_eq!((gone, session.records.as_ref().unwrap().0.len()), (vec![0, 1], RECORDS_PER_SESSION));
 }
 
