@@ -10,11 +10,14 @@ use super::step;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
+use std::num::NonZeroU32;
 
 /// Names one value in a [`Table`], for as long as it lives there. `T` says which kind of table: the type of its values,
 /// or a marker of its own, so that a file which only passes keys on need not know the values.
 pub struct Key<T> {
-    index: u32,
+    /// The place in the table, with all bits turned: no table has a place `u32::MAX`, so this is never 0, and an
+    /// `Option` of a key takes no more bytes than the key.
+    turned: NonZeroU32,
     generation: u32,
     of: PhantomData<fn() -> T>,
 }
@@ -22,17 +25,26 @@ pub struct Key<T> {
 impl<T> Key<T> {
     /// The place in the table; places are reused, keys are not.
     pub const fn index(self) -> usize {
-        self.index as usize
+        !self.turned.get() as usize
+    }
+
+    const fn new(index: u32, generation: u32) -> Self {
+        // The last place but one is no table's either.
+        let turned = match NonZeroU32::new(!index) {
+            Some(turned) => turned,
+            None => NonZeroU32::MIN,
+        };
+        Self { turned, generation, of: PhantomData }
     }
 
     /// Both halves in one number, for a log line or a poll token.
     pub const fn to_bits(self) -> u64 {
-        (self.generation as u64) << 32 | self.index as u64
+        (self.generation as u64) << 32 | !self.turned.get() as u64
     }
 
-    /// The key that [`Key::to_bits`] came from.
+    /// The key that [`Key::to_bits`] came from. Other numbers give some key, which may open nothing.
     pub const fn from_bits(bits: u64) -> Self {
-        Self { index: bits as u32, generation: (bits >> 32) as u32, of: PhantomData }
+        Self::new(bits as u32, (bits >> 32) as u32)
     }
 }
 
@@ -46,7 +58,7 @@ impl<T> Copy for Key<T> {}
 
 impl<T> PartialEq for Key<T> {
     fn eq(&self, other: &Self) -> bool {
-        self.index == other.index && self.generation == other.generation
+        self.turned == other.turned && self.generation == other.generation
     }
 }
 
@@ -60,7 +72,7 @@ impl<T> Hash for Key<T> {
 
 impl<T> fmt::Debug for Key<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.index, self.generation)
+        write!(f, "{}.{}", self.index(), self.generation)
     }
 }
 
@@ -128,13 +140,12 @@ impl<T, M> Table<T, M> {
             return Err(value);
         }
         self.len += 1;
-        let mut key = Key { index: 0, generation: 0, of: PhantomData };
+        let mut of_place = 0;
         let index = self.places.insert(|generation| {
-            key.generation = generation;
+            of_place = generation;
             Entry::Taken { generation, value }
         });
-        key.index = index as u32;
-        Ok(key)
+        Ok(Key::new(index as u32, of_place))
     }
 
     /// Takes the value out; `None` when the key is stale. The key opens nothing from then on.
@@ -169,9 +180,7 @@ impl<T, M> Table<T, M> {
     /// The key of the value at a place, if there is one.
     pub fn key_at(&self, index: usize) -> Option<Key<M>> {
         match self.places.get(index)? {
-            Entry::Taken { generation, .. } => {
-                Some(Key { index: index as u32, generation: *generation, of: PhantomData })
-            }
+            Entry::Taken { generation, .. } => Some(Key::new(index as u32, *generation)),
             Entry::Free { .. } => None,
         }
     }
@@ -184,9 +193,7 @@ impl<T, M> Table<T, M> {
     /// All keys with their values, by place.
     pub fn iter(&self) -> impl Iterator<Item = (Key<M>, &T)> {
         self.places.iter().filter_map(|(index, place)| match place {
-            Entry::Taken { generation, value } => {
-                Some((Key { index: index as u32, generation: *generation, of: PhantomData }, value))
-            }
+            Entry::Taken { generation, value } => Some((Key::new(index as u32, *generation), value)),
             Entry::Free { .. } => None,
         })
     }

@@ -6,7 +6,10 @@
 //! Source: RFC 9112 section 7.1.
 
 /// The longest size line that [`chunk_head`] writes.
-pub const CHUNK_HEAD: usize = 10;
+pub const CHUNK_HEAD: usize = MOST_DIGITS + CHUNK_END.len();
+
+/// Hexadecimal digits of the largest size.
+const MOST_DIGITS: usize = 8;
 
 /// The bytes after the data of a chunk.
 pub const CHUNK_END: &[u8] = b"\r\n";
@@ -14,19 +17,17 @@ pub const CHUNK_END: &[u8] = b"\r\n";
 /// The end of a chunked body, without trailers. A body without it is cut.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-/// Writes the size line of a chunk, such as `1f4` CR LF, into `out`, and returns the part that it wrote.
+/// Writes the size line of a chunk, such as `1f4` CR LF, to the end of `out`, and returns the line.
 ///
 /// `len` must not be 0: an empty chunk ends the body.
 pub fn chunk_head(len: u32, out: &mut [u8; CHUNK_HEAD]) -> &[u8] {
     debug_assert!(len > 0, "an empty chunk ends the body");
     let digits = (u32::BITS - len.leading_zeros()).div_ceil(4).max(1) as usize;
-    for (n, byte) in out.iter_mut().take(digits).enumerate() {
-        let nibble = len >> (4 * (digits - 1 - n)) & 0xf;
-        *byte = b"0123456789abcdef"[nibble as usize];
+    for (n, byte) in out[..MOST_DIGITS].iter_mut().enumerate() {
+        *byte = b"0123456789abcdef"[(len >> (4 * (MOST_DIGITS - 1 - n)) & 0xf) as usize];
     }
-    out[digits] = b'\r';
-    out[digits + 1] = b'\n';
-    &out[..digits + 2]
+    out[MOST_DIGITS..].copy_from_slice(CHUNK_END);
+    &out[MOST_DIGITS - digits..]
 }
 
 /// Appends a piece of a body, as a chunk if the body is chunked. An empty piece appends nothing, since an empty chunk

@@ -24,8 +24,8 @@ pub enum Method {
     Options,
     /// `TRACE`
     Trace,
-    /// Any other token. It is passed on unchanged.
-    Other(Box<str>),
+    /// Any other token. It is passed on unchanged. Boxed twice, since it is rare and methods are kept for long.
+    Other(Box<Box<str>>),
 }
 
 impl Method {
@@ -55,7 +55,7 @@ impl Method {
             b"DELETE" => Self::Delete,
             b"OPTIONS" => Self::Options,
             b"TRACE" => Self::Trace,
-            _ if is_token(token) => Self::Other(std::str::from_utf8(token).ok()?.into()),
+            _ if is_token(token) => Self::Other(Box::new(std::str::from_utf8(token).ok()?.into())),
             _ => return None,
         })
     }

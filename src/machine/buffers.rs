@@ -7,7 +7,7 @@
 
 use super::keys::ConnKey;
 use crate::track::Budget;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// The capacity that the list of touched connections keeps.
 const KEPT: usize = 64;
@@ -18,13 +18,21 @@ pub(super) struct Buffers {
     /// Connections to recount.
     touched: Vec<ConnKey>,
     /// Connections with a part of a head, or of a body that is held back, by when that began.
-    waiting: BTreeMap<u32, ConnKey>,
-    begun: u32,
+    waiting: BTreeMap<u64, ConnKey>,
+    /// By what each of them is found there.
+    since: HashMap<ConnKey, u64>,
+    begun: u64,
 }
 
 impl Buffers {
     pub(super) fn new(budget: usize) -> Self {
-        Self { budget: Budget::new(budget), touched: Vec::new(), waiting: BTreeMap::new(), begun: 0 }
+        Self {
+            budget: Budget::new(budget),
+            touched: Vec::new(),
+            waiting: BTreeMap::new(),
+            since: HashMap::new(),
+            begun: 0,
+        }
     }
 
     pub(super) fn used(&self) -> usize {
@@ -36,13 +44,19 @@ impl Buffers {
         self.budget.used() > self.budget.limit() / 4 * 3
     }
 
+    /// Whether a connection is to be recounted, or too much is held.
+    #[inline]
+    pub(super) fn are_unsettled(&self) -> bool {
+        !self.touched.is_empty() || self.budget.is_over()
+    }
+
     pub(super) fn touch(&mut self, conn: ConnKey) {
         self.touched.push(conn);
     }
 
     pub(super) fn next_touched(&mut self) -> Option<ConnKey> {
         let next = self.touched.pop();
-        if next.is_none() {
+        if next.is_none() && self.touched.capacity() > KEPT {
             self.touched.shrink_to(KEPT);
         }
         next
@@ -54,15 +68,17 @@ impl Buffers {
         self.budget.force_take(now as usize);
     }
 
-    /// A connection begins to wait for its sender. Returns by what it is found; not 0.
-    pub(super) fn wait(&mut self, conn: ConnKey) -> u32 {
-        self.begun = self.begun.wrapping_add(1).max(1);
+    /// A connection begins to wait for its sender.
+    pub(super) fn wait(&mut self, conn: ConnKey) {
+        self.begun += 1;
         self.waiting.insert(self.begun, conn);
-        self.begun
+        self.since.insert(conn, self.begun);
     }
 
-    pub(super) fn wait_no_more(&mut self, since: u32) {
-        self.waiting.remove(&since);
+    pub(super) fn wait_no_more(&mut self, conn: ConnKey) {
+        if let Some(since) = self.since.remove(&conn) {
+            self.waiting.remove(&since);
+        }
     }
 
     /// If too much is held, the connection that has waited for its sender for longest.

@@ -9,7 +9,7 @@ use crate::base::Tick;
 use crate::http::{BodyDecoder, HeadFinder};
 use crate::timer::TimerKey;
 use std::net::IpAddr;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 
 /// Bytes waiting to be sent above which the other side is not read any more.
 pub(super) const HIGH_WATER: usize = 64 << 10;
@@ -24,8 +24,7 @@ pub(super) struct Conn {
     pub(super) peer: Peer,
     pub(super) exchange: Option<ExchangeKey>,
     /// Bytes read and not used yet: an unfinished head, a pipelined request, what the log had no room for.
-    pub(super) input: Vec<u8>,
-    finder: Option<Box<HeadFinder>>,
+    pub(super) input: Unused,
     /// The body that is being read: of the request on a client's connection, of the answer on upstream's.
     pub(super) body: BodyDecoder,
     pub(super) out: Out,
@@ -41,8 +40,8 @@ pub(super) struct Conn {
     pub(super) touched: bool,
     /// Bytes that it held when they were counted last.
     pub(super) charged: u32,
-    /// By what it is found among those that wait for their sender; 0: it does not.
-    pub(super) waits_since: u32,
+    /// It is among those that wait for their sender.
+    pub(super) waits: bool,
 }
 
 /// Who is at the other end.
@@ -108,8 +107,7 @@ impl Conn {
         Self {
             peer,
             exchange: None,
-            input: Vec::new(),
-            finder: None,
+            input: Unused::default(),
             body: BodyDecoder::new(crate::http::BodyLength::None),
             out: Out::default(),
             timer: None,
@@ -119,7 +117,7 @@ impl Conn {
             ended: false,
             touched: false,
             charged: 0,
-            waits_since: 0,
+            waits: false,
         }
     }
 
@@ -180,24 +178,62 @@ impl Conn {
 
     /// Where the input's first head lies, once it is whole.
     pub(super) fn find_head(&mut self) -> Option<Range<usize>> {
-        let mut finder = self.finder.take().unwrap_or_default();
-        match finder.find(&self.input) {
-            Some(end) => Some(finder.skip()..end),
-            None => {
-                self.finder = Some(finder);
-                None
-            }
-        }
+        let Read { bytes, finder } = self.input.0.as_deref_mut()?;
+        let end = finder.find(bytes)?;
+        Some(finder.skip()..end)
     }
 
     /// Takes the first `n` bytes off the input; gives the buffer back when nothing is left.
     pub(super) fn consume_input(&mut self, n: usize) {
-        if n >= self.input.len() {
-            self.input = Vec::new();
-        } else {
-            self.input.drain(..n);
+        match &mut self.input.0 {
+            Some(read) if n < read.bytes.len() => {
+                read.bytes.drain(..n);
+                read.finder = HeadFinder::default();
+            }
+            _ => self.input = Unused::default(),
         }
-        self.finder = None;
+    }
+}
+
+/// Bytes that were read and not used yet. Takes a pointer's place while there are none.
+#[derive(Default, Debug)]
+pub(super) struct Unused(Option<Box<Read>>);
+
+#[derive(Default, Debug)]
+struct Read {
+    bytes: Vec<u8>,
+    /// How far the bytes have been looked through for the end of a head.
+    finder: HeadFinder,
+}
+
+impl Unused {
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.0.get_or_insert_default().bytes.extend_from_slice(bytes);
+        }
+    }
+
+    /// Takes everything out.
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        self.0.take().map_or_else(Vec::new, |read| read.bytes)
+    }
+
+    fn capacity(&self) -> usize {
+        self.0.as_ref().map_or(0, |read| read.bytes.capacity())
+    }
+}
+
+impl From<Vec<u8>> for Unused {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self((!bytes.is_empty()).then(|| Box::new(Read { bytes, finder: HeadFinder::default() })))
+    }
+}
+
+impl Deref for Unused {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.0.as_ref().map_or(&[], |read| &read.bytes)
     }
 }
 
@@ -227,6 +263,11 @@ impl Out {
 
     fn capacity(&self) -> usize {
         self.0.as_ref().map_or(0, |p| p.bytes.capacity())
+    }
+
+    /// Whether it has memory of its own.
+    pub(super) fn is_held(&self) -> bool {
+        self.0.is_some()
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -19,7 +19,7 @@ use super::stream::Stream;
 use super::stream::head::Reads;
 use super::stream::readers::{Reader, Readers};
 use super::wait::{Search, Wait};
-use crate::base::{Count, Table, Tick};
+use crate::base::{Count, Rare, Table, Tick};
 use crate::http::{Method, ResponseHead};
 use crate::track::{GapReason, write_gap};
 
@@ -61,7 +61,7 @@ pub(super) struct Request {
     /// The head for upstream, without `Last-Event-ID` and without the blank line that ends it.
     pub(super) head: Box<[u8]>,
     /// The client's own `Last-Event-ID`; where no log can hold it, the header lines for upstream.
-    pub(super) cursor: Option<Box<[u8]>>,
+    pub(super) cursor: Rare,
     /// The cursor is header lines, which go upstream as they came until the stream has an id.
     pub(super) verbatim: bool,
     pub(super) method: Method,
@@ -76,13 +76,13 @@ pub(super) struct Request {
     pub(super) era_open: bool,
     /// The client's cursor, if it is one of segno's own and so does not go upstream. Without a gap, a client that has all
     /// of that stream begins another.
-    pub(super) asked: Option<Box<[u8]>>,
+    pub(super) asked: Rare,
     /// Upstream is asked whether the client may still read the stream that it named.
     pub(super) reauthorizes: bool,
     /// Why events before the first one are gone. The client is told with the head.
     pub(super) gap: Option<GapReason>,
     /// The head of the GET that asks for the rest after a cut of this POST, if the protocol has one.
-    pub(super) resume_head: Option<Box<[u8]>>,
+    pub(super) resume_head: Rare,
     /// No head of segno's own suits the client: it waits for upstream's.
     pub(super) waits_for_head: bool,
     /// The body is sent on in chunks, since its length is not known.
@@ -443,7 +443,7 @@ impl Request {
         }
         self.era_open = false;
         if !self.era.is_resumable_mcp() {
-            self.resume_head = None;
+            self.resume_head = Rare::NONE;
         }
     }
 
@@ -462,7 +462,7 @@ impl Request {
     /// segno's own.
     pub(super) fn reauthorizing(mut self) -> Self {
         let is_own = self.cursor.as_deref().is_some_and(|id| Token::parse(id).is_some());
-        let asked = if is_own { self.cursor.take() } else { None };
+        let asked = if is_own { self.cursor.take() } else { Rare::NONE };
         Self { asked, reauthorizes: true, ..self }
     }
 

@@ -211,7 +211,9 @@ impl Machine {
         if !self.cx.after.is_empty() {
             self.finish();
         }
-        self.settle_buffers();
+        if self.conns.buffers.are_unsettled() {
+            self.settle_buffers();
+        }
         #[cfg(test)]
         {
             self.most_steps = self.most_steps.max(crate::base::steps() - before);
@@ -245,11 +247,13 @@ impl Machine {
     /// The next thing to do outside, if there is one.
     pub fn poll_output(&mut self) -> Option<Output> {
         let Some(output) = self.cx.outputs.pop_front() else {
-            self.cx.outputs.shrink_to(KEPT_OUTPUTS);
+            if self.cx.outputs.capacity() > KEPT_OUTPUTS {
+                self.cx.outputs.shrink_to(KEPT_OUTPUTS);
+            }
             return None;
         };
         if let Output::Flush { conn } = output
-            && let Some(c) = self.conns.get_mut(conn)
+            && let Some(c) = self.conns.beside_buffers(conn)
         {
             c.flush_queued = false;
         }

@@ -64,6 +64,22 @@ impl Conns {
         Some(c)
     }
 
+    /// The connection, to be changed in all but its buffers and what it waits for. An event on its way needs no recount.
+    #[inline]
+    pub(super) fn beside_buffers(&mut self, conn: ConnKey) -> Option<&mut Conn> {
+        self.table.get_mut(conn)
+    }
+
+    /// The connection, whose socket has taken something. It is recounted if it has a buffer for what it sends.
+    #[inline]
+    pub(super) fn on_sent(&mut self, conn: ConnKey) -> Option<&mut Conn> {
+        let c = self.table.get_mut(conn)?;
+        if c.out.is_held() && !std::mem::replace(&mut c.touched, true) {
+            self.buffers.touch(conn);
+        }
+        Some(c)
+    }
+
     /// Recounts what a connection holds. `waits`: it waits for the rest of what its client sends.
     #[inline]
     pub(super) fn recount(&mut self, conn: ConnKey, waits: bool) {
@@ -74,10 +90,12 @@ impl Conns {
             self.buffers.recount(c.charged, held);
             c.charged = held;
         }
-        match (waits, c.waits_since) {
-            (true, 0) => c.waits_since = self.buffers.wait(conn),
-            (false, 1..) => self.buffers.wait_no_more(std::mem::take(&mut c.waits_since)),
-            _ => {}
+        if waits != c.waits {
+            c.waits = waits;
+            match waits {
+                true => self.buffers.wait(conn),
+                false => self.buffers.wait_no_more(conn),
+            }
         }
     }
 
@@ -93,7 +111,9 @@ impl Conns {
             cx.wheel.cancel(timer);
         }
         self.buffers.recount(c.charged, 0);
-        self.buffers.wait_no_more(c.waits_since);
+        if c.waits {
+            self.buffers.wait_no_more(conn);
+        }
         Some(c)
     }
 
@@ -114,7 +134,7 @@ impl Conns {
     /// Leaves bytes in a connection's input.
     pub(super) fn keep_input(&mut self, conn: ConnKey, rest: &[u8]) {
         if let Some(c) = self.get_mut(conn) {
-            c.input = rest.to_vec();
+            c.input = rest.to_vec().into();
         }
     }
 

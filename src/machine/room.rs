@@ -126,7 +126,7 @@ impl Exchange {
         match self.phase {
             Phase::Asked { .. } | Phase::Tunnel { .. } if enough => NextRead::Socket,
             Phase::Streaming { .. } | Phase::Passing(_) if enough => match conns.get_mut(conn).filter(|_| has_input) {
-                Some(c) => NextRead::Input(std::mem::take(&mut c.input)),
+                Some(c) => NextRead::Input(c.input.take()),
                 None => NextRead::Socket,
             },
             Phase::Streaming { .. } => {

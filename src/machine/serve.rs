@@ -4,7 +4,7 @@
 //! In: accepts, answers of segno's own, answers that have been sent. Out: the next head, or the connection's end.
 //! Laws: what is refused gets a status and a reason; a client reads its last answer before it sees the close.
 
-use super::conn::{Client, ClientState, Conn, Peer};
+use super::conn::{Client, ClientState, Conn, Peer, Unused};
 use super::cx::{After, Cx};
 use super::io::{Close, Output};
 use super::keys::ConnKey;
@@ -60,7 +60,7 @@ impl Conns {
         write_own_answer(cx, c, status, text, extra, true, false);
         c.set_client_state(ClientState::Closing);
         c.exchange = None;
-        c.input = Vec::new();
+        c.input = Unused::default();
         let until = cx.now + cx.body_timeout;
         self.set_deadline(cx, conn, until);
         self.flush(cx, conn);

@@ -17,6 +17,7 @@ pub(super) const STEADY: Span = Span::from_secs(5);
 /// with a body that brings an event, or with one that lasts for [`STEADY`]. Only the last of these ends its backoff,
 /// too; a body that brings several events shortens it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(packed(4))]
 pub(super) struct Wait {
     /// When it began: with the request, or with the cut.
     pub(super) since: Tick,
@@ -174,7 +175,7 @@ mod tests {
         assert_eq!(ends, now + limit);
         assert_eq!(wait.back_off(later, ends, u64::MAX, Some(Span::from_secs(3))), later + Span::from_millis(3_100));
         assert_eq!(wait.back_off(later, ends, 0, Some(Span::from_secs(300))), ends);
-        assert_eq!(wait.not_before, ends);
+        assert_eq!({ wait.not_before }, ends);
         assert_eq!(Wait::new(now).begin(now, limit, 9, None), now);
         assert_eq!(Wait::new(now).begin(now, limit, 0, Some(Span::from_secs(3))), now + Span::from_secs(3));
     }

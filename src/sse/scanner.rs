@@ -11,15 +11,10 @@
 
 use super::line::{self, CR, Field, Head, LF, line_end, work};
 
-/// The state between two inputs: 56 bytes, and the id of an unfinished block on the heap.
+/// The state between two inputs: 24 bytes, and on the heap what the unfinished lines of a block have set.
 pub struct Scanner {
-    /// The id of the open block, if `id` is `Held`. After it, from `held` on, the value of an unfinished id line.
-    bytes: Vec<u8>,
-    retry: u64,
-    /// The digits so far of an unfinished `retry` line.
-    number: u64,
+    kept: Option<Box<Kept>>,
     max_id_bytes: u32,
-    held: u32,
     head: Head,
     id: Carried,
     /// Whether a field line of the block is complete.
@@ -28,6 +23,19 @@ pub struct Scanner {
     has_retry: bool,
     /// Whether the unfinished `retry` line has a digit, or the unfinished id line more bytes than the cap.
     flagged: bool,
+}
+
+/// Values of lines and blocks that span inputs. In a box of its own, since nearly all streams wait between blocks.
+#[derive(Default)]
+struct Kept {
+    /// The id that [`Carried::Held`] is about, and behind it the value of the unfinished id line.
+    bytes: Vec<u8>,
+    /// Where in `bytes` the value of the unfinished id line begins.
+    held: usize,
+    /// What the finished `retry` lines of an open block have set.
+    retry: u64,
+    /// The digits of the unfinished `retry` line.
+    number: u64,
 }
 
 /// The id that the finished lines of an open block in earlier inputs have set.
@@ -114,11 +122,8 @@ impl Scanner {
     #[must_use]
     pub fn resumed(max_id_bytes: usize) -> Self {
         Self {
-            bytes: Vec::new(),
-            retry: 0,
-            number: 0,
+            kept: None,
             max_id_bytes: u32::try_from(max_id_bytes).unwrap_or(u32::MAX),
-            held: 0,
             head: Head::Start,
             id: Carried::None,
             open: false,
@@ -158,16 +163,27 @@ impl Scanner {
         match self.id {
             Carried::TooLong => BlockId::TooLong,
             // The value of an unfinished id line lies behind the id.
-            Carried::Held if self.head == Head::Value(Field::Id) => BlockId::Set(&self.bytes[..self.held as usize]),
-            Carried::Held => BlockId::Set(&self.bytes),
+            Carried::Held if self.head == Head::Value(Field::Id) => {
+                BlockId::Set(&self.bytes()[..self.kept.as_ref().map_or(0, |kept| kept.held)])
+            }
+            Carried::Held => BlockId::Set(self.bytes()),
             Carried::None => BlockId::None,
         }
     }
 
     /// Heap bytes in use.
+    /// What is kept of ids.
+    fn bytes(&self) -> &[u8] {
+        self.kept.as_ref().map_or(&[], |kept| &kept.bytes)
+    }
+
+    fn kept_mut(&mut self) -> &mut Kept {
+        self.kept.get_or_insert_default()
+    }
+
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
-        self.bytes.capacity()
+        self.kept.as_ref().map_or(0, |kept| kept.bytes.capacity())
     }
 
     /// Scans to the end of the next block, or to the end of `input`. After [`Scan::Block`], call again with the bytes
@@ -289,7 +305,7 @@ impl Scanner {
             FoundId::TooLong => BlockId::TooLong,
             FoundId::Carried => match carried.0 {
                 Carried::None => BlockId::None,
-                Carried::Held => BlockId::Set(&self.bytes),
+                Carried::Held => BlockId::Set(self.bytes()),
                 Carried::TooLong => BlockId::TooLong,
             },
         };
@@ -298,7 +314,7 @@ impl Scanner {
 
     #[cold]
     fn take_carried(&mut self) -> (Carried, bool, Option<u64>) {
-        let carried = (self.id, self.has_data, self.has_retry.then_some(self.retry));
+        let carried = (self.id, self.has_data, self.kept.as_ref().filter(|_| self.has_retry).map(|kept| kept.retry));
         self.id = Carried::None;
         self.open = false;
         self.has_data = false;
@@ -312,7 +328,7 @@ impl Scanner {
         self.open = open;
         self.has_data |= facts.has_data;
         if let Some(retry) = facts.retry {
-            self.retry = retry;
+            self.kept_mut().retry = retry;
             self.has_retry = true;
         }
         match facts.id {
@@ -320,8 +336,9 @@ impl Scanner {
             FoundId::TooLong => self.id = Carried::TooLong,
             FoundId::Set(id) => {
                 self.id = Carried::Held;
-                self.bytes.clear();
-                self.bytes.extend_from_slice(id);
+                let bytes = &mut self.kept_mut().bytes;
+                bytes.clear();
+                bytes.extend_from_slice(id);
                 work::count(id.len());
             }
         }
@@ -340,7 +357,7 @@ impl Scanner {
             }
             Head::Value(Field::Retry) => {
                 if before != self.head {
-                    (self.number, self.flagged) = (0, false);
+                    (self.kept_mut().number, self.flagged) = (0, false);
                 }
                 self.read_retry(&piece[at..]);
             }
@@ -349,25 +366,28 @@ impl Scanner {
     }
 
     fn begin_id(&mut self) {
-        if self.id != Carried::Held {
-            self.bytes.clear();
+        let is_held = self.id == Carried::Held;
+        let kept = self.kept_mut();
+        if !is_held {
+            kept.bytes.clear();
         }
-        self.held = self.bytes.len() as u32;
+        kept.held = kept.bytes.len();
         self.flagged = false;
     }
 
     fn read_id(&mut self, piece: &[u8]) {
         work::count(piece.len());
+        let kept = self.kept.get_or_insert_default();
         if !line::is_id(piece) {
             self.head = Head::Other;
-            self.bytes.truncate(self.held as usize);
+            kept.bytes.truncate(kept.held);
             return;
         }
-        let so_far = self.bytes.len() - self.held as usize;
+        let so_far = kept.bytes.len() - kept.held;
         if self.flagged || piece.len() > self.max_id_bytes as usize - so_far {
             self.flagged = true;
         } else {
-            self.bytes.extend_from_slice(piece);
+            kept.bytes.extend_from_slice(piece);
             work::count(piece.len());
         }
     }
@@ -375,8 +395,9 @@ impl Scanner {
     fn read_retry(&mut self, piece: &[u8]) {
         for &byte in piece {
             work::count(1);
-            match line::push_digit(self.number, byte) {
-                Some(number) => (self.number, self.flagged) = (number, true),
+            let kept = self.kept.get_or_insert_default();
+            match line::push_digit(kept.number, byte) {
+                Some(number) => (kept.number, self.flagged) = (number, true),
                 None => {
                     self.head = Head::Other;
                     return;
@@ -401,7 +422,8 @@ impl Scanner {
                 self.end_id();
             }
             Some(Field::Retry) if head == Head::Value(Field::Retry) && self.flagged => {
-                self.retry = self.number;
+                let kept = self.kept_mut();
+                kept.retry = kept.number;
                 self.has_retry = true;
             }
             _ => {}
@@ -409,12 +431,13 @@ impl Scanner {
     }
 
     fn end_id(&mut self) {
+        let kept = self.kept.get_or_insert_default();
         if self.flagged {
-            self.bytes.clear();
+            kept.bytes.clear();
             self.id = Carried::TooLong;
         } else {
-            self.bytes.drain(..self.held as usize);
-            work::count(self.bytes.len());
+            kept.bytes.drain(..kept.held);
+            work::count(kept.bytes.len());
             self.id = Carried::Held;
         }
     }

@@ -14,7 +14,7 @@ use super::interner::{Interner, Symbol};
 use super::limits::{Dedup, TrackContext, TrackLimits};
 use super::log::Log;
 use super::logged::{Kinds, LoggedBlock};
-use super::marks::{Mark, NumberRun};
+use super::marks::{KeptMark, NumberRun};
 use super::own::{OWN_LINE, OwnIds};
 use super::past::Past;
 use crate::sse::{Block, BlockId};
@@ -68,9 +68,9 @@ impl Taken {
 
 pub(super) struct Ledger {
     pub(super) log: Log,
-    pub(super) received: Mark,
+    pub(super) received: KeptMark,
     /// A reference to its id is held, because the block with that id may leave the log before the mark moves.
-    pub(super) delivered: Mark,
+    pub(super) delivered: KeptMark,
     pub(super) numbers: NumberRun,
     pub(super) catch_up: Option<Box<CatchUp>>,
     pub(super) own: OwnIds,
@@ -84,8 +84,8 @@ impl Ledger {
     pub(super) fn new(limits: &TrackLimits) -> Self {
         Self {
             log: Log::new(limits.window, limits.held_bytes()),
-            received: Mark::default(),
-            delivered: Mark::default(),
+            received: KeptMark::default(),
+            delivered: KeptMark::default(),
             numbers: NumberRun::default(),
             catch_up: None,
             own: OwnIds::default(),
@@ -190,7 +190,7 @@ impl Ledger {
     fn open_large(&mut self, cx: &mut TrackContext<'_>, id: BlockId<'_>, fed: &mut Fed) {
         if let Some(state) = &mut self.catch_up {
             let from = self.log.first_field(self.log.whole());
-            let past = Past { log: &self.log, received: self.received, numbers: self.numbers };
+            let past = Past { log: &self.log, received: self.received.get(), numbers: self.numbers };
             match state.judge_large(&past, cx, id, from..self.log.end()) {
                 Large::Repeat => {
                     state.discarding = true;
@@ -321,7 +321,7 @@ impl Ledger {
             self.received
         } else {
             let (after, id) = self.log.mark_at(offset);
-            Mark { seq: (self.received.seq - after).max(self.delivered.seq), id }
+            KeptMark { seq: (self.received.seq - after).max(self.delivered.seq), id }
         };
         self.marked = offset;
         if self.delivered.id != old {
@@ -375,7 +375,7 @@ impl Ledger {
     fn verdict(&mut self, cx: &TrackContext<'_>, block: &Block<'_>, own: Range<u64>) -> Verdict {
         let Self { log, received, numbers, catch_up, .. } = self;
         let own = log.event_in(own);
-        let past = Past { log, received: *received, numbers: *numbers };
+        let past = Past { log, received: received.get(), numbers: *numbers };
         let Some(state) = catch_up else { return judge_live(&past, cx, block, own) };
         let (verdict, goes_on) = state.judge(&past, cx, block, own);
         if !goes_on {

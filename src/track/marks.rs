@@ -15,6 +15,20 @@ pub struct Mark {
     pub id: Option<Symbol>,
 }
 
+/// A [`Mark`] as a stream keeps it, in 12 bytes.
+#[derive(Clone, Copy, Default)]
+#[repr(packed(4))]
+pub(super) struct KeptMark {
+    pub(super) seq: u64,
+    pub(super) id: Option<Symbol>,
+}
+
+impl KeptMark {
+    pub(super) fn get(self) -> Mark {
+        Mark { seq: self.seq, id: self.id }
+    }
+}
+
 /// How many of its first ids a stream remembers.
 const FIRST_IDS: usize = 8;
 
@@ -120,6 +134,7 @@ const LONG_RUN: u8 = 16;
 
 /// The run of consecutive integers that the last ids are.
 #[derive(Clone, Copy, Default)]
+#[repr(packed(4))]
 pub(super) struct NumberRun {
     last: u64,
     length: u8,

@@ -25,7 +25,7 @@ use super::gap::GapReason;
 use super::interner::{Interner, Symbol};
 use super::ledger::{Ledger, Run};
 use super::limits::{TrackContext, TrackLimits};
-use super::marks::Mark;
+use super::marks::{KeptMark, Mark};
 use super::own::{OWN_PREFIX, OwnIds};
 use crate::base::{EventId, Span, Tick};
 use crate::sse::{Position, Scan, Scanner};
@@ -404,12 +404,12 @@ impl Tracker {
 impl Tracker {
     /// The mark after the last event taken from upstream.
     pub fn received(&self) -> Mark {
-        self.ledger.received
+        self.ledger.received.get()
     }
 
     /// The mark after the last event delivered.
     pub fn delivered(&self) -> Mark {
-        self.ledger.delivered
+        self.ledger.delivered.get()
     }
 
     /// The id that upstream is asked to go on after. `None`: there never was one, an empty id reset it, or it was too
@@ -420,12 +420,12 @@ impl Tracker {
 
     /// The id of the last event delivered, as clients know it. `None`: that event has no known id.
     pub fn delivered_id(&self, interner: &Interner) -> Option<EventId> {
-        self.id_at(self.ledger.delivered, interner)
+        self.id_at(self.delivered(), interner)
     }
 
     /// The id of the last event taken, as clients know it.
     pub fn received_id(&self, interner: &Interner) -> Option<EventId> {
-        self.id_at(self.ledger.received, interner)
+        self.id_at(self.received(), interner)
     }
 
     fn id_at(&self, mark: Mark, interner: &Interner) -> Option<EventId> {
@@ -495,8 +495,8 @@ impl Tracker {
         ledger.marked = 0;
         ledger.log.release(budget, interner);
         interner.settle();
-        ledger.received = Mark::default();
-        ledger.delivered = Mark::default();
+        ledger.received = KeptMark::default();
+        ledger.delivered = KeptMark::default();
         ledger.catch_up = None;
         ledger.own = OwnIds::default();
     }

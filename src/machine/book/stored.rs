@@ -164,7 +164,7 @@ impl Exchange {
         let goes_up = |id: &EventId| Token::parse(id.as_bytes()).is_none() && http::is_field_value(id.as_bytes());
         let Some(id) = latest.map(|stored| stored.id).filter(goes_up) else { return };
         cx.counts.one(Count::SessionCursorsUsed);
-        self.request.cursor = Some(id.as_bytes().into());
+        self.request.cursor = id.as_bytes().into();
     }
 }
 

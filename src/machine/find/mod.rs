@@ -190,7 +190,7 @@ impl<'m> Finder<'m> {
         }
         let may_read = request.method == Method::Get && !request.has_body && !self.cx.draining;
         let share = self.cx.route(route).share;
-        match &request.cursor {
+        match request.cursor.as_deref() {
             _ if !may_read && own.is_some() => {
                 match own.filter(|_| request.method == Method::Post && !self.cx.draining) {
                     Some((token, seq)) => Found::Repeats(token, seq),

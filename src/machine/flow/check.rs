@@ -15,6 +15,7 @@
 //! 7. What connections hold is counted, and so are those that wait for their sender.
 //! 8. Marks are in order: start <= delivered <= whole <= end of the log, and delivered <= received.
 
+use crate::base::Tick;
 use crate::machine::Machine;
 #[cfg(any(test, feature = "fuzzing"))]
 use crate::machine::conn::HIGH_WATER;
@@ -54,7 +55,7 @@ impl Machine {
         }
         let held: usize = self.conns.iter().map(|(_, c)| c.charged as usize).sum();
         assert_eq!(self.buffer_bytes(), held, "what all connections hold");
-        let waiting = self.conns.iter().filter(|(_, c)| c.waits_since > 0).count();
+        let waiting = self.conns.iter().filter(|(_, c)| c.waits).count();
         assert_eq!(self.conns.buffers.waiting(), waiting, "who waits for its sender");
         let tunnels = self.exchanges.iter().filter(|(_, x)| matches!(x.phase, Phase::Tunnel { .. })).count();
         assert_eq!(self.tunnels(), tunnels, "open tunnels");
@@ -132,7 +133,7 @@ impl Machine {
             // Two connections that say when something happens, and nothing to wait for.
             Phase::Tunnel { .. } => {}
             Phase::Ending(_) => {
-                let asked = x.readers().iter().any(|(_, reader)| reader.asked_until.is_some() && reader.is_owed());
+                let asked = x.readers().iter().any(|(_, reader)| reader.asked_until < Tick::NEVER && reader.is_owed());
                 assert!(blocked || asked || x.is_detached(), "nothing is left to send, and it goes on: {}", what());
             }
         }

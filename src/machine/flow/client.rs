@@ -5,7 +5,7 @@
 //! a whole request gets its answer, but for an event stream: there it is gone, as browsers and proxies are that close
 //! one, and upstream is told; input is held back while upstream does not take it.
 
-use crate::base::{Count, Tick};
+use crate::base::{Count, Rare, Tick};
 use crate::config::{Route, Share};
 use crate::http::{self, BodyDecoder, BodyLength, HeadError, HeadLimits, Method, Piece, RequestHead};
 use crate::machine::Machine;
@@ -35,7 +35,7 @@ impl Machine {
             Some(ClientState::Tunnel) => self.pass_through(conn, bytes),
             Some(ClientState::Head) => {
                 let first = c.input.is_empty();
-                c.input.extend_from_slice(bytes);
+                c.input.push(bytes);
                 if first {
                     let until = cx.now + cx.head_timeout;
                     conns.set_deadline(cx, conn, until);
@@ -43,7 +43,7 @@ impl Machine {
                 self.read_head(conn);
             }
             _ => {
-                c.input.extend_from_slice(bytes);
+                c.input.push(bytes);
                 self.pump_request(conn);
             }
         }
@@ -139,7 +139,7 @@ impl Machine {
             }
             Found::NewAfter(reason) => {
                 let asked = request.cursor.take().filter(|_| request.era != Era::Stateless);
-                let gap = asked.as_ref().filter(|_| request.method == Method::Get).map(|_| reason);
+                let gap = (asked.is_some() && request.method == Method::Get).then_some(reason);
                 self.open_exchange(conn, route, Request { gap, asked, ..request }, reader);
             }
             Found::Repeats(token, seq) => {
@@ -282,7 +282,7 @@ impl Machine {
             return self.hear_body(conn, key);
         }
         let Some(upstream) = x.phase.upstream() else { return };
-        let input = std::mem::take(&mut c.input);
+        let input = c.input.take();
         let mut body = std::mem::replace(&mut c.body, BodyDecoder::new(BodyLength::None));
         let passed = match conns.get_mut(upstream).filter(|u| u.takes_more()) {
             Some(u) => {
@@ -295,9 +295,9 @@ impl Machine {
         let Some(c) = conns.get_mut(conn) else { return };
         c.body = body;
         match passed {
-            Ok(0) => c.input = input,
+            Ok(0) => c.input = input.into(),
             Ok(used) => {
-                c.input = input[used..].to_vec();
+                c.input = input[used..].to_vec().into();
                 if !x.is_stream_request()
                     && let Some(wait) = x.phase.wait_mut()
                 {
@@ -428,7 +428,7 @@ fn request(head: &RequestHead, cx: &Cx, route: &Route, client: IpAddr, cursor: C
     let resume = http::RequestOptions { drop_body: true, method: Some("GET"), ..options };
     Request {
         head: write(options),
-        cursor: cursor.bytes,
+        cursor: cursor.bytes.into(),
         verbatim: cursor.verbatim,
         method: head.method.clone(),
         accepts_stream,
@@ -438,11 +438,11 @@ fn request(head: &RequestHead, cx: &Cx, route: &Route, client: IpAddr, cursor: C
         holders: Holders::default(),
         era,
         era_open,
-        asked: None,
+        asked: Rare::NONE,
         reauthorizes: false,
         gap: None,
         waits_for_head: false,
-        resume_head: resumes.then(|| write(resume)),
+        resume_head: resumes.then(|| write(resume)).into(),
     }
 }
 

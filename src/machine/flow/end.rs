@@ -221,7 +221,10 @@ impl Machine {
 fn may_say_more(x: &mut Exchange, seat: Seat, now: Tick) -> bool {
     let is_stream = x.stream().is_some();
     let reader = x.readers_mut().get_mut(seat).filter(|reader| is_stream && reader.is_owed());
-    reader.is_some_and(|reader| *reader.asked_until.get_or_insert(now + LAST_WORDS) > now)
+    reader.is_some_and(|reader| {
+        reader.asked_until = reader.asked_until.min(now + LAST_WORDS);
+        reader.asked_until > now
+    })
 }
 
 /// Gives back what a stream has: its log, its ids, its place in its session. The store keeps the stream's record unless

@@ -315,14 +315,14 @@ fn is_waiting(exchanges: &Exchanges, entry: Entry) -> bool {
 /// Whether upstream has not asked an exchange to wait for longer.
 fn asks_no_time(exchanges: &Exchanges, key: ExchangeKey, now: Tick) -> bool {
     let wait = exchanges.get(key).and_then(|x| x.phase.wait());
-    wait.is_some_and(|wait| wait.not_before <= now)
+    wait.is_some_and(|wait| { wait.not_before } <= now)
 }
 
 fn write_request(x: &Exchange, cx: &Cx, c: &mut Conn) {
     let reached = x.stream().and_then(|stream| stream.tracker.cursor(&cx.interner));
-    let resume_head = x.request.resume_head.as_ref().filter(|_| x.has_begun());
+    let resume_head = x.request.resume_head.as_deref().filter(|_| x.has_begun());
     c.out.push(resume_head.unwrap_or(&x.request.head));
-    match (reached, &x.request.cursor) {
+    match (reached, x.request.cursor.as_deref()) {
         (None, Some(lines)) if x.request.verbatim && !x.has_begun() => c.out.push(lines),
         _ => {
             let id = if x.stream().is_some() { reached } else { x.request.known_cursor() };

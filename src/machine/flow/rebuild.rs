@@ -53,7 +53,7 @@ impl Machine {
         let own = Token::parse(id).map(|(_, seq)| seq);
         let ends_here = own.is_some() && log.is_by_post();
         // The tracker begins without the cursor: that event is in the stored log, not before it.
-        let cursor = self.exchanges.get_mut(key).and_then(|x| x.request.cursor.take());
+        let cursor = self.exchanges.get_mut(key).map(|x| x.request.cursor.take()).unwrap_or_default();
         if !self.create_stream(key) {
             if let Some(x) = self.exchanges.get_mut(key) {
                 x.request.cursor = cursor;

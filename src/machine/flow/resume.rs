@@ -19,7 +19,7 @@
 //!                                +--> upstream: with its id, or without it and the gap told
 //! ```
 
-use crate::base::{Count, Span, Tick};
+use crate::base::{Count, Rare, Span, Tick};
 use crate::config::{Gap, Share};
 use crate::http::{BodyDecoder, Method};
 use crate::machine::Machine;
@@ -308,7 +308,7 @@ impl Machine {
     fn join_meanwhile(&mut self, key: ExchangeKey, id: &[u8]) -> bool {
         let Some(x) = self.exchanges.get(key) else { return true };
         let Some(conn) = x.client() else { return false };
-        let request = Request { cursor: Some(id.into()), asked: None, gap: None, ..x.request.clone() };
+        let request = Request { cursor: id.into(), asked: Rare::NONE, gap: None, ..x.request.clone() };
         let (route, found) = (x.route(), self.finder().find(&request, x.route()));
         let found = self.fresh(&request, found, |finder| finder.find(&request, route));
         if matches!(found, Found::Repeats(..)) {
@@ -499,7 +499,7 @@ fn goes_on_behind_the_end(x: &Exchange, cx: &Cx) -> bool {
 /// What a resumed stream begins with: the gap event, or the client's last id if no event would carry one soon.
 fn lead(request: &Request, gap: Option<GapReason>, stream: &Stream, offset: u64) -> Vec<u8> {
     let mut lead = Vec::new();
-    let Some(id) = &request.cursor else { return lead };
+    let Some(id) = request.cursor.as_deref() else { return lead };
     if gap.is_some() && request.era.is_resumable_mcp() {
         return lead;
     }

@@ -3,7 +3,8 @@
 //! In: how much sockets took. Out: slices to write, in order, none of them copied; how much may be read.
 //! Law: bytes of segno's own stand only where no chunk is open, which is at event boundaries.
 
-use crate::base::Count;
+use crate::base::{Count, Tick};
+use crate::http::Version;
 use crate::machine::Machine;
 use crate::machine::conn::{ClientState, Conn, HIGH_WATER, UpstreamState};
 use crate::machine::exchange::Phase;
@@ -19,7 +20,7 @@ impl Machine {
         let x = c.exchange.and_then(|key| self.exchanges.get(key));
         let room = room(&self.cx, &self.conns, c, x);
         if room == 0
-            && let Some(c) = self.conns.get_mut(conn)
+            && let Some(c) = self.conns.beside_buffers(conn)
             && !std::mem::replace(&mut c.paused, true)
             && c.upstream().is_some_and(|u| u.state == UpstreamState::Body)
         {
@@ -36,7 +37,7 @@ impl Machine {
         let stream = c.seated().and_then(|(key, seat)| Some((self.exchanges.get_mut(key)?.stream_mut()?, seat)));
         let Some((stream, seat)) = stream else { return [pending, &[], &[], &[], &[]] };
         let Some(reader) = stream.readers.get_mut(seat) else { return [pending, &[], &[], &[], &[]] };
-        reader.chunk.open(stream.tracker.whole());
+        reader.chunk.open(stream.tracker.whole(), reader.version == Version::Http11);
         let (lead, range, tail) = reader.chunk.pending();
         let (a, b) = stream.tracker.slices(range.start, range.end);
         [pending, lead, a, b, tail]
@@ -44,7 +45,7 @@ impl Machine {
 
     /// The socket took `bytes`; fewer than it was given (none, too) means that it is full.
     pub(in crate::machine) fn on_written(&mut self, conn: ConnKey, bytes: usize) {
-        let Some(c) = self.conns.get_mut(conn) else { return };
+        let Some(c) = self.conns.on_sent(conn) else { return };
         let of_log = bytes - c.out.consume(bytes);
         let drained = c.out.len() < HIGH_WATER;
         match (c.exchange, c.client_state()) {
@@ -85,7 +86,8 @@ impl Machine {
         if evicted && stream.readers.len() > 1 {
             x.cut_fallen(cx, conns, key);
         }
-        if asked_until.is_some_and(|until| !is_owed || until <= cx.now)
+        if asked_until < Tick::NEVER
+            && (!is_owed || asked_until <= cx.now)
             && let Phase::Ending(ending) = x.phase
         {
             self.on_all_sent(key, seat, ending);
@@ -112,7 +114,7 @@ impl Machine {
         let readers = x.readers_mut();
         let Some(reader) = readers.get_mut(seat) else { return };
         let client = reader.client;
-        let Some(c) = conns.get_mut(client) else { return };
+        let Some(c) = conns.on_sent(client) else { return };
         if bytes > 0 {
             reader.last_sent = cx.now;
             readers.last_sent = cx.now;
@@ -133,7 +135,11 @@ impl Machine {
             }
         }
         let has_changed = x.readers_mut().set_blocked(seat, !sent);
-        let (phase, upstream) = (x.phase, x.phase.upstream());
+        let upstream = x.phase.upstream();
+        let ending = match x.phase {
+            Phase::Ending(ending) => Some(ending),
+            _ => None,
+        };
         if evicted {
             x.cut_fallen(cx, conns, key);
         }
@@ -146,7 +152,7 @@ impl Machine {
         if more {
             self.conns.flush(&mut self.cx, client);
         } else if sent
-            && let Phase::Ending(ending) = phase
+            && let Some(ending) = ending
             && self.conns.get(client).is_some_and(|c| c.out.is_empty())
         {
             self.on_all_sent(key, seat, ending);

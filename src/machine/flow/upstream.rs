@@ -28,13 +28,15 @@ const PRIMED: Era = Era::Resumable { primes: true };
 /// Heads.
 impl Machine {
     pub(in crate::machine) fn on_upstream_data(&mut self, conn: ConnKey, bytes: &[u8]) {
-        let Some(c) = self.conns.get_mut(conn) else { return };
+        let Some(c) = self.conns.get(conn) else { return };
         let Peer::Upstream(u) = &c.peer else { return };
         match u.state {
             UpstreamState::Body => self.on_body(conn, bytes),
             UpstreamState::Tunnel => self.pass_through(conn, bytes),
             UpstreamState::Head => {
-                c.input.extend_from_slice(bytes);
+                if let Some(c) = self.conns.get_mut(conn) {
+                    c.input.push(bytes);
+                }
                 self.read_answer(conn);
             }
             // No request is open, so these bytes answer nothing. They must not be taken for the next answer.
@@ -150,7 +152,7 @@ impl Machine {
         if response.event_stream {
             self.see_off_ended(key);
         }
-        let rest = self.conns.get_mut(conn).map(|c| std::mem::take(&mut c.input)).unwrap_or_default();
+        let rest = self.conns.get_mut(conn).map(|c| c.input.take()).unwrap_or_default();
         self.on_body(conn, &rest);
     }
 
@@ -318,7 +320,9 @@ impl Machine {
     /// Feeds a part of an event stream to the log and has its readers flushed.
     fn feed(&mut self, key: ExchangeKey, conn: ConnKey, bytes: &[u8]) -> (usize, Body) {
         let Self { cx, conns, exchanges, index, book, .. } = self;
-        let (Some(x), Some(c)) = (exchanges.get_mut(key), conns.get_mut(conn)) else { return (0, Body::Open) };
+        let (Some(x), Some(c)) = (exchanges.get_mut(key), conns.beside_buffers(conn)) else {
+            return (0, Body::Open);
+        };
         let route = x.route();
         let Some(stream) = x.stream_mut() else { return (0, Body::Open) };
         let taken = stream.feed(cx, c, route, bytes);

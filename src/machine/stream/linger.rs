@@ -43,7 +43,7 @@ impl Exchange {
                 stream.tracker.rewind(marked);
             }
             // An event that has not ended does not count, since a cut takes it back.
-            stream.detached = Some((now, stream.tracker.whole()));
+            stream.detached = Some(Box::new((now, stream.tracker.whole())));
         }
     }
 
@@ -53,7 +53,7 @@ impl Exchange {
     pub(in crate::machine) fn make_room(&mut self, cx: &mut Cx) -> bool {
         let route = self.route();
         let Some(stream) = self.stream_mut() else { return false };
-        let Some((_, at)) = stream.detached else { return false };
+        let Some((_, at)) = stream.detached.as_deref().copied() else { return false };
         let over = stream.tracker.end() - at > cx.route(route).linger_bytes as u64;
         if cx.route(route).linger_full == LingerFull::Evict {
             let whole = stream.tracker.whole();
@@ -64,7 +64,7 @@ impl Exchange {
 
     /// When the stream is dropped, if nobody comes back to it.
     pub(in crate::machine) fn lingers_until(&self, route: &Route) -> Option<Tick> {
-        let (since, _) = self.stream()?.detached?;
+        let (since, _) = **self.stream()?.detached.as_ref()?;
         Some(since + self.linger(route))
     }
 }

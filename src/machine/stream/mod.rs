@@ -36,7 +36,7 @@ use super::keys::Seat;
 use super::notice::Notice;
 use super::pool::Conns;
 use super::wait::STEADY;
-use crate::base::{Count, Counts, EventId, Tick};
+use crate::base::{Count, Counts, EventId, Rare, Tick};
 use crate::http::{self, BodyLength, ResponseHead};
 use crate::sse::{Position, write_id};
 use crate::track::{CutKind, Fed, GapReason, Tracker, write_gap};
@@ -49,7 +49,7 @@ const HEARTBEAT: &[u8] = b":\n\n";
 
 /// After so many bytes, what was acknowledged is asked at once: so the log of a fast stream holds what is on its way,
 /// and not all that a window of time brings.
-const ASK_BYTES: usize = 64 << 10;
+const ASK_BYTES: u32 = 64 << 10;
 
 /// The event stream of an exchange.
 pub(super) struct Stream {
@@ -71,9 +71,9 @@ pub(super) struct Stream {
     /// When upstream last answered the principal with this stream.
     pub(super) authorized: Tick,
     /// The names of the request's headers by which upstream's answer varies.
-    pub(super) varies: Option<Box<[u8]>>,
+    pub(super) varies: Rare,
     /// When the last reader left, and the offset at which the whole events ended then.
-    pub(super) detached: Option<(Tick, u64)>,
+    pub(super) detached: Option<Box<(Tick, u64)>>,
 }
 
 /// How far an upstream's body has come.
@@ -139,7 +139,7 @@ impl Stream {
             stored: 0,
             head: None,
             authorized: cx.now,
-            varies: None,
+            varies: Rare::NONE,
             detached: None,
         }
     }
@@ -154,7 +154,7 @@ impl Stream {
             self.tracker.offer_ids(cx.secret.token(self.account.number).prefix());
         }
         self.authorized = cx.now;
-        self.varies = varies(head, self.varies.as_deref());
+        self.varies = varies(head, self.varies.as_deref()).into();
         self.last_heard = cx.now;
         self.body_began = (cx.now, self.tracker.received().seq);
         self.tracker.begin(healed, self.readers.head_sent);
@@ -331,7 +331,7 @@ impl Stream {
             reader.chunk.consume(of_log);
             let start = self.tracker.start();
             self.tracker.accepted(cx.track(route), reader.chunk.offset);
-            reader.unasked += of_log;
+            reader.unasked = reader.unasked.saturating_add(u32::try_from(of_log).unwrap_or(u32::MAX));
             took.ask = reader.unasked >= ASK_BYTES;
             // Faster readers may have left since, so this also applies to a reader that is alone now.
             let now_at = self.tracker.start();
@@ -476,6 +476,10 @@ pub(super) fn send_head(
 
 fn count_fed(counts: &mut Counts, fed: &Fed) {
     counts.add(Count::Events, u64::from(fed.events));
+    let seldom = fed.duplicates | fed.duplicates_by_id_alone | fed.ids_too_long | fed.ids_refused;
+    if seldom == 0 && !fed.oversize {
+        return;
+    }
     counts.add(Count::Duplicates, u64::from(fed.duplicates));
     counts.add(Count::DuplicatesByIdAlone, u64::from(fed.duplicates_by_id_alone));
     counts.add(Count::IdsTooLong, u64::from(fed.ids_too_long));

@@ -44,11 +44,12 @@ pub(in crate::machine) struct Reader {
     /// The offset up to which the reader can have got everything: its system has acknowledged that.
     pub(in crate::machine) got: u64,
     /// Bytes that the socket took since the reader was asked last what it has got.
-    pub(in crate::machine) unasked: usize,
+    pub(in crate::machine) unasked: u32,
     /// How often in a row the reader had got nothing more when it was asked, up to [`MOST_QUIET`].
     pub(in crate::machine) quiet: u8,
     /// Everything was sent, and until then the reader is asked what it has got, before its connection is closed.
-    pub(in crate::machine) asked_until: Option<Tick>,
+    /// [`Tick::NEVER`] before that.
+    pub(in crate::machine) asked_until: Tick,
 }
 
 impl Reader {
@@ -64,12 +65,12 @@ impl Reader {
             blocked: false,
             owes_gap: false,
             last_sent: now,
-            chunk: Chunk::new(version == Version::Http11, 0),
+            chunk: Chunk::new(0),
             began: 0,
             got: 0,
             unasked: 0,
             quiet: 0,
-            asked_until: None,
+            asked_until: Tick::NEVER,
         }
     }
 

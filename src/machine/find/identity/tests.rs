@@ -98,7 +98,7 @@ fn the_address_counts_for_what_can_be_guessed_and_where_there_is_no_credential()
 fn another_target_makes_another_session_unless_the_client_names_it() {
     let get =
         |path: &str, lines: &str| identity(&format!("GET {path} HTTP/1.1\r\nHost: h\r\n{lines}\r\n"), HOME, |_| {});
-    assert_ne!(get("/rooms/1", "").session, get("/rooms/2", "").session);
+    assert_ne!({ get("/rooms/1", "").session }, { get("/rooms/2", "").session });
     let (a, b) = (get("/a", "Mcp-Session-Id: s\r\n"), get("/b", "Mcp-Session-Id: s\r\n"));
     assert_eq!((a.session, a.named), (b.session, true));
     assert_ne!(a.target, b.target);
