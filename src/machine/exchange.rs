@@ -28,13 +28,10 @@ pub(super) type Exchanges = Table<Exchange, ExchangeMark>;
 
 /// A request, its answer, and who reads it.
 pub(super) struct Exchange {
-    route: u32,
     pub(super) request: Request,
     pub(super) phase: Phase,
     answer: Answer,
     pub(super) alarm: Alarm,
-    /// It has a place in its session in case it becomes a stream.
-    pub(super) reserves: bool,
     /// What was learnt from the body of a POST: whether a later POST is the same, and its protocol revision.
     pub(super) heard_body: Option<Box<HeardBody>>,
 }
@@ -58,6 +55,8 @@ struct Plain {
 /// What is needed to ask upstream, also again.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
+    /// The place of its route in the configuration.
+    pub(super) route: u32,
     /// The head for upstream, without `Last-Event-ID` and without the blank line that ends it.
     pub(super) head: Box<[u8]>,
     /// The client's own `Last-Event-ID`; where no log can hold it, the header lines for upstream.
@@ -85,6 +84,8 @@ pub(super) struct Request {
     pub(super) resume_head: Rare,
     /// No head of segno's own suits the client: it waits for upstream's.
     pub(super) waits_for_head: bool,
+    /// Its exchange has a place in its session in case it becomes a stream.
+    pub(super) reserves: bool,
     /// The body is sent on in chunks, since its length is not known.
     pub(super) chunked_body: bool,
 }
@@ -173,19 +174,17 @@ impl Phase {
 impl Exchange {
     pub(super) fn new(route: usize, request: Request, reader: Reader, now: Tick) -> Self {
         Self {
-            route: route as u32,
-            request,
+            request: Request { route: route as u32, reserves: false, ..request },
             phase: Phase::Waiting { wait: Wait::new(now), at: now },
             answer: Answer::Plain(Box::new(Plain { readers: Readers::one(reader, now), held: None, search: None })),
             alarm: Alarm::default(),
-            reserves: false,
             heard_body: None,
         }
     }
 
     /// The place of its route in the configuration.
     pub(super) fn route(&self) -> usize {
-        self.route as usize
+        self.request.route as usize
     }
 
     #[inline]

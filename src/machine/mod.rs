@@ -120,6 +120,7 @@ mod tests;
 use crate::base::{Count, Table, Tick};
 use crate::config::Config;
 use crate::http::Date;
+use crate::track::Window;
 use book::Book;
 use book::sessions::Session;
 use cx::{After, Cx};
@@ -320,7 +321,7 @@ impl Machine {
 
     /// Bytes that streams, sessions and event ids hold beside the logs, about.
     pub fn stream_bytes(&self) -> usize {
-        let window = self.cx.config.routes.iter().map(|r| r.window).max().unwrap_or_default() * 4;
+        let window = self.cx.config.routes.iter().map(|r| r.window).max().unwrap_or_default() * Window::PLACE;
         self.exchanges.len() * size_of::<Exchange>()
             + self.streams() * (size_of::<Stream>() + window)
             + self.sessions() * size_of::<Session>()

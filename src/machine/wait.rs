@@ -17,7 +17,7 @@ pub(super) const STEADY: Span = Span::from_secs(5);
 /// with a body that brings an event, or with one that lasts for [`STEADY`]. Only the last of these ends its backoff,
 /// too; a body that brings several events shortens it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(packed(4))]
+#[repr(C, packed(4))]
 pub(super) struct Wait {
     /// When it began: with the request, or with the cut.
     pub(super) since: Tick,

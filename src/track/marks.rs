@@ -17,7 +17,7 @@ pub struct Mark {
 
 /// A [`Mark`] as a stream keeps it, in 12 bytes.
 #[derive(Clone, Copy, Default)]
-#[repr(packed(4))]
+#[repr(C, packed(4))]
 pub(super) struct KeptMark {
     pub(super) seq: u64,
     pub(super) id: Option<Symbol>,
@@ -134,7 +134,7 @@ const LONG_RUN: u8 = 16;
 
 /// The run of consecutive integers that the last ids are.
 #[derive(Clone, Copy, Default)]
-#[repr(packed(4))]
+#[repr(C, packed(4))]
 pub(super) struct NumberRun {
     last: u64,
     length: u8,

@@ -23,33 +23,41 @@ pub(super) struct Known {
 
 /// A bounded ring of symbols, the newest pushing out the oldest.
 pub struct Window {
-    ring: Vec<Known>,
+    /// Places. The first `len` of them are taken.
+    ring: Box<[Option<Known>]>,
+    len: u16,
     /// The oldest symbol's place, once the ring is full.
     oldest: u16,
     capacity: u16,
 }
 
 impl Window {
+    /// Bytes of one place.
+    pub const PLACE: usize = size_of::<Option<Known>>();
+
     /// An empty window of `capacity` symbols, at least one and at most `u16::MAX`.
     pub fn new(capacity: usize) -> Self {
         let capacity = u16::try_from(capacity).unwrap_or(u16::MAX).max(1);
-        Self { ring: Vec::new(), oldest: 0, capacity }
+        Self { ring: Box::default(), len: 0, oldest: 0, capacity }
     }
 
     /// Puts the newest symbol in. Returns the oldest where it was pushed out: the caller releases it.
     pub fn push(&mut self, symbol: Symbol) -> Option<Symbol> {
-        let capacity = usize::from(self.capacity);
-        if self.ring.len() < capacity {
-            if self.ring.len() == self.ring.capacity() {
-                let places = (self.ring.len() * 4).max(FIRST).min(capacity);
-                self.ring.reserve_exact(places - self.ring.len());
+        let newest = Known { id: symbol, digest: Digest::NONE };
+        if self.len < self.capacity {
+            let len = self.len();
+            if len == self.ring.len() {
+                let places = (len * 4).max(FIRST).min(usize::from(self.capacity));
+                let free = std::iter::repeat_n(None, places - len);
+                self.ring = self.ring.iter().copied().chain(free).collect();
             }
-            self.ring.push(Known { id: symbol, digest: Digest::NONE });
+            *self.ring.get_mut(len)? = Some(newest);
+            self.len += 1;
             return None;
         }
         let place = self.ring.get_mut(usize::from(self.oldest))?;
         self.oldest = if self.oldest + 1 == self.capacity { 0 } else { self.oldest + 1 };
-        Some(std::mem::replace(place, Known { id: symbol, digest: Digest::NONE }).id)
+        place.replace(newest).map(|known| known.id)
     }
 
     /// Fetches the memory that the next [`Window::push`] touches, once the window is full.
@@ -70,36 +78,37 @@ impl Window {
 
     /// What is known of the last events with ids, newest first.
     pub(super) fn known(&self) -> impl Iterator<Item = Known> {
-        let (newer, older) = self.ring.split_at(usize::from(self.oldest).min(self.ring.len()));
-        newer.iter().rev().chain(older.iter().rev()).copied()
+        let taken = &self.ring[..self.len()];
+        let (newer, older) = taken.split_at(usize::from(self.oldest).min(taken.len()));
+        newer.iter().rev().chain(older.iter().rev()).copied().flatten()
     }
 
     /// The place after which `newer` symbols were pushed, if it is still held.
     pub(super) fn place_before(&mut self, newer: usize) -> Option<&mut Known> {
-        let (len, oldest) = (self.ring.len(), usize::from(self.oldest));
+        let (len, oldest) = (self.len(), usize::from(self.oldest));
         let back = len.checked_sub(newer + 1)?;
-        self.ring.get_mut((oldest + back) % len)
+        self.ring.get_mut((oldest + back) % len)?.as_mut()
     }
 
     /// Symbols held.
     pub fn len(&self) -> usize {
-        self.ring.len()
+        usize::from(self.len)
     }
 
     /// Whether no symbol is held.
     pub fn is_empty(&self) -> bool {
-        self.ring.is_empty()
+        self.len == 0
     }
 
     /// Bytes on the heap.
     pub fn memory(&self) -> usize {
-        self.ring.capacity() * size_of::<Known>()
+        size_of_val(&*self.ring)
     }
 
     /// Takes all symbols out and gives the memory back.
     pub fn drain(&mut self) -> impl Iterator<Item = Symbol> {
-        self.oldest = 0;
-        std::mem::take(&mut self.ring).into_iter().map(|known| known.id)
+        (self.len, self.oldest) = (0, 0);
+        std::mem::take(&mut self.ring).into_iter().flatten().map(|known| known.id)
     }
 }
 

@@ -244,8 +244,6 @@ impl Book {
             cx.counts.one(Count::StreamsRefused);
             return None;
         }
-        // Nearly all sessions have one.
-        entry.streams.reserve_exact(usize::from(entry.streams.is_empty()));
         let place = entry.streams.len() as u32;
         entry.streams.push(key);
         self.sessions.read(session);
@@ -342,7 +340,7 @@ impl Book {
     pub(super) fn end_session(&mut self, cx: &mut Cx, exchanges: &mut Exchanges, key: SessionKey) -> Vec<ExchangeKey> {
         let mut gone = Vec::new();
         let Some(entry) = self.sessions.get_mut(key) else { return gone };
-        for key in std::mem::take(&mut entry.streams) {
+        for &key in std::mem::take(&mut entry.streams).iter() {
             let Some(x) = exchanges.get_mut(key) else { continue };
             if x.readers().is_empty() {
                 self.close_account(cx, key, x, false);

@@ -8,6 +8,7 @@ use crate::base::{Span, Table, Tick};
 use crate::machine::keys::{ExchangeKey, SessionKey, SessionMark};
 use hashbrown::HashTable;
 use std::collections::VecDeque;
+use std::ops::Deref;
 
 /// Streams of a session that have ended and whose records are still in the store. Older ones are removed.
 pub const RECORDS_PER_SESSION: usize = 8;
@@ -18,7 +19,7 @@ pub(in crate::machine) struct Session {
     id: [u8; 16],
     /// The words by which a person knows it in the store; empty until it has something to store.
     pub(super) shown: Box<[u8]>,
-    pub(in crate::machine) streams: Vec<ExchangeKey>,
+    pub(in crate::machine) streams: Streams,
     /// Ended streams with a record in the store, the oldest first.
     records: Option<Box<Records>>,
     /// Streams of it that have readers.
@@ -27,6 +28,52 @@ pub(in crate::machine) struct Session {
     /// Neighbours in the list of idle sessions; `None` at its ends, and in a session that is not idle.
     older: Option<SessionKey>,
     newer: Option<SessionKey>,
+}
+
+/// The streams of a session. Nearly all sessions have one, which needs no memory on the heap.
+#[derive(Default)]
+pub(in crate::machine) enum Streams {
+    #[default]
+    None,
+    One(ExchangeKey),
+    #[allow(clippy::box_collection, reason = "a bare `Vec` would make every session 8 bytes larger")]
+    More(Box<Vec<ExchangeKey>>),
+}
+
+impl Streams {
+    pub(super) fn push(&mut self, stream: ExchangeKey) {
+        match self {
+            Self::None => *self = Self::One(stream),
+            Self::One(first) => *self = Self::More(Box::new(vec![*first, stream])),
+            Self::More(all) => all.push(stream),
+        }
+    }
+
+    /// Takes out the stream at this place. The last one gets its place.
+    pub(super) fn swap_remove(&mut self, place: usize) {
+        match self {
+            Self::More(all) if place < all.len() => {
+                all.swap_remove(place);
+                if let [only] = all[..] {
+                    *self = Self::One(only);
+                }
+            }
+            Self::One(_) if place == 0 => *self = Self::None,
+            _ => {}
+        }
+    }
+}
+
+impl Deref for Streams {
+    type Target = [ExchangeKey];
+
+    fn deref(&self) -> &[ExchangeKey] {
+        match self {
+            Self::None => &[],
+            Self::One(stream) => std::slice::from_ref(stream),
+            Self::More(all) => all,
+        }
+    }
 }
 
 /// The record of a stream that has ended.
@@ -93,7 +140,7 @@ impl Sessions {
         let session = Session {
             id: id.to_ne_bytes(),
             shown: Box::default(),
-            streams: Vec::new(),
+            streams: Streams::None,
             records: None,
             read: 0,
             last_seen: now,

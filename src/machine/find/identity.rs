@@ -41,7 +41,7 @@ pub(in crate::machine) struct Secret {
 
 /// Who sent a request, and what it asks for. Aligned to 8 bytes, as all around it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(packed(8))]
+#[repr(C, packed(8))]
 pub(in crate::machine) struct Identity {
     /// The session: by the session header, else by principal and target, and by the address where there is no
     /// credential. It is always of one principal and one route.

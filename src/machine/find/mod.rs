@@ -142,7 +142,7 @@ impl Index {
 
     /// The request has become a stream, or will not become one.
     pub(super) fn await_no_more(&mut self, x: &mut Exchange) {
-        if std::mem::take(&mut x.reserves)
+        if std::mem::take(&mut x.request.reserves)
             && let Entry::Occupied(mut count) = self.awaited.entry(x.request.identity.session)
         {
             *count.get_mut() -= 1;

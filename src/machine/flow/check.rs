@@ -61,7 +61,7 @@ impl Machine {
         assert_eq!(self.tunnels(), tunnels, "open tunnels");
         let detached = self.exchanges.iter().filter(|(_, x)| x.is_detached()).count();
         assert_eq!(self.book.unread.len(), detached, "streams that nobody reads");
-        let reserving = self.exchanges.iter().filter(|(_, x)| x.reserves).count();
+        let reserving = self.exchanges.iter().filter(|(_, x)| x.request.reserves).count();
         assert_eq!(self.index.all_awaited(), reserving, "places that requests have in their sessions");
     }
 

@@ -194,7 +194,7 @@ impl Machine {
         }
         let hears = request.method == Method::Post && request.accepts_stream;
         let mut exchange = Exchange::new(route, request, reader, self.cx.now);
-        exchange.reserves = exchange.request.accepts_stream;
+        exchange.request.reserves = exchange.request.accepts_stream;
         exchange.heard_body = hears.then(|| Box::new(HeardBody::new(&self.cx.secret)));
         let Some(key) = self.admit(conn, exchange) else { return };
         let Self { cx, conns, exchanges, index, .. } = self;
@@ -226,7 +226,7 @@ impl Machine {
         }
         let expects = request.take_expectation();
         let mut exchange = Exchange::new(route, request, reader, self.cx.now);
-        exchange.reserves = exchange.request.accepts_stream;
+        exchange.request.reserves = exchange.request.accepts_stream;
         exchange.heard_body = Some(Box::new(HeardBody::new(&self.cx.secret)));
         if let Some(held) = held {
             exchange.hold(Box::new(held));
@@ -442,6 +442,8 @@ fn request(head: &RequestHead, cx: &Cx, route: &Route, client: IpAddr, cursor: C
         reauthorizes: false,
         gap: None,
         waits_for_head: false,
+        reserves: false,
+        route: 0,
         resume_head: resumes.then(|| write(resume)).into(),
     }
 }

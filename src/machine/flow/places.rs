@@ -57,7 +57,7 @@ impl Machine {
         {
             self.crowd_out(key, Count::StreamsCrowdedOut);
         }
-        let reserves = exchange.reserves.then_some(exchange.request.identity.session);
+        let reserves = exchange.request.reserves.then_some(exchange.request.identity.session);
         let key = self.exchanges.insert(exchange).ok()?;
         if let Some(session) = reserves {
             self.index.await_stream(session);

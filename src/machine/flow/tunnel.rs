@@ -45,13 +45,13 @@ impl Machine {
         let mut sent = Vec::new();
         if let Some(c) = conns.get_mut(client) {
             c.set_client_state(ClientState::Tunnel);
-            sent = std::mem::take(&mut c.input);
+            sent = c.input.take();
             let lines = [("Connection", "Upgrade"), ("Upgrade", protocol.as_str())];
             http::write_response(head, ResponseFraming::None, Version::Http11, false, &lines, c.out.end());
         }
         let mut answered = Vec::new();
         if let Some(u) = conns.get_mut(conn) {
-            answered = std::mem::take(&mut u.input);
+            answered = u.input.take();
             if let Some(u) = u.upstream_mut() {
                 (u.state, u.keep_alive) = (UpstreamState::Tunnel, false);
             }

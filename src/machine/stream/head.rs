@@ -48,12 +48,12 @@ const OF_ONE_ANSWER: [&str; 12] = [
 pub(in crate::machine) const UNBUFFERED: (&str, &str) = ("X-Accel-Buffering", "no");
 
 /// The lines of upstream's head that every later reader of a stream gets.
-pub(in crate::machine) type KeptHead = Arc<[u8]>;
+pub(in crate::machine) type KeptHead = Arc<Box<[u8]>>;
 
 /// What one route's upstream has lately said in its heads.
 #[derive(Default)]
 pub(in crate::machine) struct RouteHeads {
-    recent: VecDeque<Weak<[u8]>>,
+    recent: VecDeque<Weak<Box<[u8]>>>,
     pages: VecDeque<Page>,
 }
 
@@ -96,9 +96,9 @@ impl Heads {
 
     /// Keeps the lines of a head that later readers need.
     pub(in crate::machine) fn keep(&mut self, route: usize, head: &ResponseHead, counts: &mut Counts) -> KeptHead {
-        let Some(known) = self.routes.get_mut(route) else { return [].into() };
+        let Some(known) = self.routes.get_mut(route) else { return KeptHead::default() };
         known.recent.retain(|head| head.strong_count() > 0);
-        let like = |kept: &[u8]| known.recent.iter().filter_map(Weak::upgrade).find(|head| **head == *kept);
+        let like = |kept: &[u8]| known.recent.iter().filter_map(Weak::upgrade).find(|head| ***head == *kept);
         let is_needed = |name: &str| is_about_origins(name) || is_any(name, &["Content-Type"]);
         let is_for_all = |name: &str| !is_any(name, &OF_ONE_CLIENT) && !is_any(name, &OF_ONE_ANSWER);
         let is_more = |name: &str| is_for_all(name) && !is_needed(name);
@@ -116,7 +116,7 @@ impl Heads {
                 return same;
             }
         }
-        let kept: KeptHead = kept.into();
+        let kept: KeptHead = Arc::new(kept.into());
         self.bytes += kept.len();
         if known.recent.len() == RECENT {
             known.recent.pop_front();
