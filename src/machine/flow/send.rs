@@ -135,7 +135,7 @@ impl Machine {
             }
         }
         let has_changed = x.readers_mut().set_blocked(seat, !sent);
-        let upstream = x.phase.upstream();
+        let (upstream, is_tunnel) = (x.phase.upstream(), matches!(x.phase, Phase::Tunnel { .. }));
         let ending = match x.phase {
             Phase::Ending(ending) => Some(ending),
             _ => None,
@@ -156,7 +156,7 @@ impl Machine {
             && self.conns.get(client).is_some_and(|c| c.out.is_empty())
         {
             self.on_all_sent(key, seat, ending);
-        } else if sent && matches!(phase, Phase::Tunnel { .. }) {
+        } else if sent && is_tunnel {
             self.settle_tunnel(key);
         }
     }
