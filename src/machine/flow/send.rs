@@ -80,7 +80,7 @@ impl Machine {
         }
         if is_owed {
             // Who is about to be cut is asked in every turn.
-            let quiet = if asked_until.is_some() { 0 } else { quiet };
+            let quiet = if asked_until < Tick::NEVER { 0 } else { quiet };
             book.note_taken(cx, key, &mut stream.account, quiet);
         }
         if evicted && stream.readers.len() > 1 {

@@ -373,7 +373,7 @@ impl Stream {
         let mut asked = Asked { count: 0, next: from, passed_over: None };
         let owed = self.readers.iter_from(from).filter(|(_, reader)| reader.is_owed());
         for (seat, reader) in owed {
-            if reader.asked_until.is_some() || is_turn_of(reader.quiet, turn) {
+            if reader.asked_until < Tick::NEVER || is_turn_of(reader.quiet, turn) {
                 cx.outputs.push_back(Output::AskUnacknowledged { conn: reader.client });
                 asked.count += 1;
                 asked.next = seat + 1;
