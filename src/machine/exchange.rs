@@ -15,9 +15,9 @@ use super::find::vary::without_names_of_request;
 use super::keys::{Alarm, ConnKey, ExchangeKey, ExchangeMark, Seat};
 use super::notice::{self, Subject};
 use super::pool::Conns;
-use super::stream::Stream;
 use super::stream::head::Reads;
 use super::stream::readers::{Reader, Readers};
+use super::stream::{Greeting, Stream};
 use super::visits::REQUEST_ID;
 use super::wait::{Search, Wait};
 use crate::base::{Count, Rare, Table, Tick};
@@ -370,7 +370,7 @@ impl Exchange {
             if let Some(reason) = gap.filter(|_| !request.era.is_resumable_mcp()) {
                 write_gap(&mut lead, reason, request.asked.as_deref(), None);
             }
-            stream.send_heads(cx, conns, route, head, gap, &lead, request.id());
+            stream.send_heads(cx, conns, route, head, Greeting { gap, lead: &lead, id: request.id() });
             if let Some(reason) = gap {
                 cx.state_gap(request.subject(Some(stream.account.number)), reason);
             }

@@ -251,26 +251,23 @@ impl Stream {
 
 /// To readers.
 impl Stream {
-    /// Sends the head to all readers that have none yet. `gap`: what it says of events before the first one. `lead`:
-    /// bytes that go before the first event.
+    /// Sends the head to all readers that have none yet. The greeting has the id of the request that went upstream; who
+    /// waited for the same answer gets its own.
     pub(super) fn send_heads(
         &mut self,
         cx: &mut Cx,
         conns: &mut Conns,
         route: usize,
         head: &ResponseHead,
-        gap: Option<GapReason>,
-        lead: &[u8],
-        id: Option<&str>,
+        greeting: Greeting<'_>,
     ) {
         self.readers.head_sent = true;
         self.readers.last_sent = cx.now;
         let others = self.readers.iter_mut().any(|reader| !reader.asked).then(|| for_others(head));
         for reader in self.readers.iter_mut().filter(|reader| !reader.head_sent) {
             let head = others.as_ref().filter(|_| !reader.asked).unwrap_or(head);
-            let own = if reader.asked { id } else { cx.visits.id_of(reader.client) }.map(Box::from);
-            let greeting = Greeting { gap, lead, id: own.as_deref() };
-            send_head(reader, cx, conns, route, head, greeting);
+            let own = if reader.asked { greeting.id } else { cx.visits.id_of(reader.client) }.map(Box::from);
+            send_head(reader, cx, conns, route, head, Greeting { id: own.as_deref(), ..greeting });
         }
         self.tell_begins(cx);
         self.readers.flush(cx, conns);
@@ -483,6 +480,7 @@ impl Stream {
 }
 
 /// What a reader is sent with the head, beside what others are sent.
+#[derive(Clone, Copy)]
 pub(super) struct Greeting<'a> {
     /// Why events are gone.
     pub(super) gap: Option<GapReason>,
