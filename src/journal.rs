@@ -5,7 +5,7 @@
 //! 1,024 lines wait, and one that finds no room is left out, counted, and told of by the next one; a line has a
 //! bounded length and no control character. The thread ends with the last handle.
 
-use crate::base::shown;
+use crate::base::{Access, shown};
 use crate::metrics::Metrics;
 use crate::sync::{Sleeper, park};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
@@ -14,6 +14,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
+use tracing::field::display;
 
 /// Lines that may wait to be written.
 const WAITING: usize = 1_024;
@@ -34,6 +35,15 @@ pub enum Level {
     Debug,
 }
 
+/// The stream and the request that a line is about, if it is about one.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct About {
+    /// The stream's number.
+    pub stream: Option<u64>,
+    /// The request's id; empty: none.
+    pub request: Box<str>,
+}
+
 /// What a line says. It becomes text on the journal's thread.
 type What = Box<dyn fmt::Display + Send>;
 
@@ -41,9 +51,12 @@ enum Entry {
     Line {
         level: Level,
         what: What,
+        about: About,
         /// Lines of the same handle that were left out before this one.
         left_out: u64,
     },
+    /// A line of the access log.
+    Served(Box<Access>),
     /// All lines before this one have been written.
     Mark(Sender<()>),
 }
@@ -85,10 +98,23 @@ impl Journal {
 
     /// Says something.
     pub fn say(&mut self, level: Level, what: impl fmt::Display + Send + 'static) {
+        self.say_about(level, what, About::default());
+    }
+
+    /// Says something about a stream or a request.
+    pub fn say_about(&mut self, level: Level, what: impl fmt::Display + Send + 'static, about: About) {
         let Some(link) = &self.link else { return };
-        match link.pass(Entry::Line { level, what: Box::new(what), left_out: self.left_out }) {
+        match link.pass(Entry::Line { level, what: Box::new(what), about, left_out: self.left_out }) {
             true => self.left_out = 0,
             false => self.leave_out(),
+        }
+    }
+
+    /// Tells the access log of a request.
+    pub fn served(&mut self, access: Box<Access>) {
+        let Some(link) = &self.link else { return };
+        if !link.pass(Entry::Served(access)) {
+            self.leave_out();
         }
     }
 
@@ -151,7 +177,8 @@ impl Drop for Link {
 fn write(entries: &Receiver<Entry>) {
     loop {
         match entries.try_recv() {
-            Ok(Entry::Line { level, what, left_out }) => write_line(level, &*what, left_out),
+            Ok(Entry::Line { level, what, about, left_out }) => write_line(level, &*what, &about, left_out),
+            Ok(Entry::Served(access)) => write_access(&access),
             // Nobody may wait for it any more.
             Ok(Entry::Mark(mark)) => drop(mark.try_send(())),
             Err(TryRecvError::Empty) => park(None),
@@ -160,17 +187,40 @@ fn write(entries: &Receiver<Entry>) {
     }
 }
 
-fn write_line(level: Level, what: &dyn fmt::Display, left_out: u64) {
+fn write_line(level: Level, what: &dyn fmt::Display, about: &About, left_out: u64) {
     if left_out > 0 {
         tracing::warn!("left out {left_out} log lines: there were too many at once");
     }
     let line = shown(&what.to_string(), LONGEST);
+    let stream = about.stream.map(|stream| display(format!("{stream:x}")));
+    let request = Some(&about.request).filter(|id| !id.is_empty()).map(display);
     match level {
-        Level::Error => tracing::error!("{line}"),
-        Level::Warn => tracing::warn!("{line}"),
-        Level::Info => tracing::info!("{line}"),
-        Level::Debug => tracing::debug!("{line}"),
+        Level::Error => tracing::error!(stream, request, "{line}"),
+        Level::Warn => tracing::warn!(stream, request, "{line}"),
+        Level::Info => tracing::info!(stream, request, "{line}"),
+        Level::Debug => tracing::debug!(stream, request, "{line}"),
     }
+}
+
+/// The target of the access log's lines, by which their level can be chosen.
+const ACCESS: &str = "access";
+
+fn write_access(access: &Access) {
+    let (method, path) = access.target.split_once(' ').unwrap_or(("", &access.target));
+    let Access { bytes, events, .. } = *access;
+    tracing::info!(
+        target: ACCESS,
+        client = %access.client.to_canonical(),
+        method,
+        "target" = path,
+        status = access.status.map(u64::from),
+        bytes,
+        events,
+        ms = access.took.millis(),
+        stream = access.stream.map(|stream| display(format!("{stream:x}"))),
+        request = %access.request,
+        "access"
+    );
 }
 
 #[cfg(test)]

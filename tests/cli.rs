@@ -58,12 +58,129 @@ impl Drop for TempFile {
 // segno proxy.
 
 #[test]
-fn a_proxy_without_traffic_ends_with_0_after_sigterm_and_writes_one_line() {
+fn a_proxy_without_traffic_ends_with_0_after_sigterm_and_says_when_it_starts_and_stops() {
     let script = Script::run(|_| {});
     let proxy = Process::start(script.address());
+    let start = proxy.listening().to_owned();
+    for part in ["segno: listening on http://127.0.0.1:", "store memory", "version 0.", "; / to http://127.0.0.1:"] {
+        assert!(start.contains(part), "{start}");
+    }
     proxy.signal("TERM");
     let (status, lines) = proxy.end();
-    assert_eq!((status.code(), lines), (Some(0), Vec::new()));
+    assert_eq!((status.code(), lines.len()), (Some(0), 2), "{lines:#?}");
+    assert!(lines[0].contains("SIGTERM: stopping") && lines[1].contains("stopped after "), "{lines:#?}");
+    assert!(lines[1].contains("not stored: 0"), "{lines:#?}");
+}
+
+/// Serves one answer of two bytes, then an event stream of two events that ends.
+fn two_answers() -> Script {
+    Script::run(|door| {
+        let mut peer = door.accept();
+        peer.head();
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+        drop(peer);
+        let mut peer = door.accept();
+        peer.head();
+        peer.send(format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n{}{}", event(1), event(2)));
+    })
+}
+
+#[test]
+fn as_json_every_line_is_an_object_the_access_log_too() {
+    let script = two_answers();
+    let upstream = format!("http://{}", script.address());
+    let proxy = Process::with_flags(&["--upstream", &upstream, "--log-format", "json", "--access-log"]);
+    let mut client = proxy.client();
+    client.send("GET /a/b;hush?hush HTTP/1.1\r\nHost: h\r\nX-Request-Id: mine-1\r\n\r\n");
+    assert_eq!(client.answer().text(), "ok");
+    drop(client);
+    let mut client = proxy.client();
+    client.open_events("/feed");
+    client.until(event(2));
+    assert_eq!(client.rest(), End::Whole);
+    drop(client);
+    let start = proxy.listening().to_owned();
+    proxy.signal("TERM");
+    let (status, lines) = proxy.end();
+    let objects: Vec<Value> = std::iter::once(&start)
+        .chain(&lines)
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
+        .collect();
+    assert_eq!(status.code(), Some(0), "{lines:#?}");
+    assert!(objects.iter().all(|o| o["ts"].is_string() && o["level"].is_string() && o["what"].is_string()));
+    assert!(objects[0]["what"].as_str().unwrap().starts_with("listening on http://"), "{start}");
+    let served: Vec<&Value> = objects.iter().filter(|object| object["what"] == "access").collect();
+    assert_eq!(served.len(), 2, "{lines:#?}");
+    let (plain, stream) = (served[0], served[1]);
+    assert_eq!((&plain["target"], &plain["request"]), (&"/a/b;...".into(), &"mine-1".into()));
+    assert_eq!(
+        (&plain["client"], &plain["method"], &plain["status"]),
+        (&"127.0.0.1".into(), &"GET".into(), &200.into())
+    );
+    assert_eq!((&stream["target"], &stream["events"]), (&"/feed".into(), &2.into()));
+    assert!(stream["stream"].is_string() && stream["request"].is_string() && stream["ms"].is_u64(), "{stream}");
+    script.end();
+}
+
+#[test]
+fn as_text_the_access_log_is_off_by_default_and_a_level_of_its_own() {
+    for (flags, level, served) in
+        [(&[][..], "info", 0), (&["--access-log"], "warn", 0), (&["--access-log"], "warn,access=info", 1)]
+    {
+        let script = Script::run(|door| {
+            let mut peer = door.accept();
+            peer.head();
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        });
+        let upstream = format!("http://{}", script.address());
+        let args = [&["--upstream", &upstream, "--store", "memory"], flags].concat();
+        let proxy = Process::with_env(&args, &[("SEGNO_LOG", level)]);
+        let mut client = proxy.client();
+        client.get("/x");
+        assert_eq!(client.answer().text(), "ok");
+        drop(client);
+        proxy.signal("TERM");
+        let (_, lines) = proxy.end();
+        let told: Vec<&String> = lines.iter().filter(|line| line.contains("access client=127.0.0.1")).collect();
+        assert_eq!(told.len(), served, "{lines:#?}");
+        assert!(told.iter().all(|line| line.contains("status=200 ") && line.contains("request=")), "{lines:#?}");
+        script.end();
+    }
+}
+
+#[test]
+fn an_upstream_that_is_away_for_a_while_is_two_lines_of_the_log() {
+    let (go, awaited) = signal();
+    let script = Script::run(move |door| {
+        let mut peer = door.accept();
+        peer.head();
+        peer.begin_stream();
+        peer.send_chunk(event(1));
+        door.close();
+        peer.fin();
+        awaited.take();
+        door.open();
+        let mut peer = door.accept();
+        peer.head();
+        peer.begin_stream();
+        peer.send_chunk(event(2));
+        peer.until_gone();
+    });
+    let mut proxy = Process::start(script.address());
+    let mut client = proxy.client();
+    client.open_events("/feed");
+    client.until(event(1));
+    let away = proxy.until_said(" is away (");
+    assert!(away.contains("connection refused"), "{away}");
+    go.give();
+    client.until(event(2));
+    let back = proxy.until_said(" is back after ");
+    assert!(!back.contains("us;"), "a time that a person reads: {back}");
+    drop(client);
+    proxy.signal("TERM");
+    let (_, lines) = proxy.end();
+    assert!(lines.iter().all(|line| !line.contains("trying again")), "{lines:#?}");
+    script.end();
 }
 
 #[test]
@@ -404,4 +521,29 @@ fn the_demo_loses_nothing_and_says_so_in_one_object() {
     }
     assert_eq!(report["ok"], true, "{said}");
     assert!(report["events"].as_u64().unwrap() > 0 && report["healed"].as_u64().unwrap() > 0, "{said}");
+    assert!(report["without"]["lost"].as_u64().unwrap() > 0, "{said}");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_demo_gives_the_counts_so_far() {
+    use std::io::{BufRead, BufReader, Read};
+    let mut child = Command::new(env!("CARGO_BIN_EXE_segno"))
+        .args(["demo", "--duration", "10m", "--json"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("segno demo: "), "{line}");
+    support::rest(std::time::Duration::from_secs(1));
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let mut said = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    let report: Value = serde_json::from_str(&said).unwrap_or_else(|e| panic!("{e}: {said}"));
+    assert_eq!((child.wait().unwrap().code(), &report["interrupted"]), (Some(0), &true.into()), "{said}");
+    assert!(report["events"].as_u64().unwrap() > 0 && report["without"]["events"].as_u64().unwrap() > 0, "{said}");
 }

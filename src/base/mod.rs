@@ -2,6 +2,7 @@
 //!
 //! Law: no layer of segno is imported here.
 
+mod access;
 mod count;
 mod cursor;
 mod fetch;
@@ -15,6 +16,7 @@ mod time;
 #[cfg(feature = "net")]
 mod vocabulary;
 
+pub use access::Access;
 pub use count::{Count, Counts};
 pub use cursor::{Cursor, EventId, NAMED_CURSOR, StreamName};
 pub(crate) use fetch::fetch;

@@ -11,7 +11,7 @@ use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::base::Span;
 use crate::config::file::{Flags, Setting};
-use crate::config::{Dedup, Ids, Route, Share, StoreConfig, Upstream, parse_size, parse_span};
+use crate::config::{Dedup, Ids, LogFormat, Route, Share, StoreConfig, Upstream, parse_size, parse_span};
 
 /// Server-Sent Events that resume.
 #[derive(Parser, Debug)]
@@ -25,7 +25,8 @@ pub(super) struct Args {
 pub(super) enum Command {
     /// Run the reverse proxy: heal the cuts of event streams and state their gaps
     Proxy(Box<ProxyArgs>),
-    /// Run a flaky upstream, the proxy and clients in one process, and count lost and repeated events
+    /// Run a flaky upstream, the proxy and clients in one process, and count lost and repeated events with segno and
+    /// without
     Demo(DemoArgs),
     /// Follow an event stream across cuts and restarts, until stopped
     Tail(TailArgs),
@@ -66,6 +67,12 @@ pub(crate) struct ProxyArgs {
     /// SEGNO_ADMIN_TOKEN, else none]
     #[arg(long, value_name = "FILE")]
     pub(crate) admin_token_file: Option<PathBuf>,
+    /// Write a log line for each request once it is over
+    #[arg(long)]
+    pub(crate) access_log: bool,
+    /// How log lines are written [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) log_format: Option<LogFormatArg>,
     /// A configuration file. A flag overrides the file, except for keys that a route sets itself
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -120,6 +127,14 @@ pub(crate) struct KnobArgs {
     /// When to drop a repeated event [default: resume]
     #[arg(long, value_name = "WHEN")]
     dedup: Option<DedupArg>,
+}
+
+#[derive(Clone, Copy, ValueEnum, Debug)]
+pub(crate) enum LogFormatArg {
+    /// For people
+    Text,
+    /// One JSON object on each line
+    Json,
 }
 
 #[derive(Clone, Copy, ValueEnum, Debug)]
@@ -225,6 +240,8 @@ impl ProxyArgs {
             default_store: Some(default_store()),
             store_optional: self.store_optional,
             durable: self.durable,
+            access_log: self.access_log,
+            log_format: self.log_format.map(LogFormat::from),
             upstream: self.upstream.clone(),
             settings: self.knobs.settings(),
         }
@@ -251,6 +268,15 @@ impl KnobArgs {
         .into_iter()
         .flatten()
         .collect()
+    }
+}
+
+impl From<LogFormatArg> for LogFormat {
+    fn from(arg: LogFormatArg) -> Self {
+        match arg {
+            LogFormatArg::Text => Self::Text,
+            LogFormatArg::Json => Self::Json,
+        }
     }
 }
 

@@ -1,11 +1,15 @@
-//! Log lines on standard error.
+//! Log lines on standard error, as text or as JSON.
 //!
 //! In: events of `tracing`. Out: log lines. The variable `SEGNO_LOG` chooses the level (`warn`, `info`, `debug`); the
 //! default is `info`.
 //! Laws: a level that is none ends the program, for a fault that goes unlogged is a fault that nobody sees; whoever
 //! must not wait for standard error says its lines through the journal.
 
+mod json;
+
 use super::Stop;
+use super::say::say;
+use crate::config::LogFormat;
 use crate::config::file::Problem;
 use std::env::{self, VarError};
 use std::io::{self, IsTerminal};
@@ -18,7 +22,7 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 ///
 /// # Errors
 /// [`Stop`], when `SEGNO_LOG` is not a level.
-pub(super) fn start() -> Result<(), Stop> {
+pub(super) fn start(format: LogFormat) -> Result<(), Stop> {
     let chosen = match env::var(VARIABLE) {
         Ok(text) => filter(&text),
         Err(VarError::NotPresent) => filter(""),
@@ -32,8 +36,19 @@ pub(super) fn start() -> Result<(), Stop> {
     let lines =
         tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(colour).with_target(false).with_env_filter(filter);
     // A second start in one process keeps the first one's writer.
-    let _ = lines.try_init();
+    let _ = match format {
+        LogFormat::Text => lines.try_init(),
+        LogFormat::Json => lines.with_ansi(false).event_format(json::Json).try_init(),
+    };
     Ok(())
+}
+
+/// Says something that is shown at every level.
+pub(super) fn announce(format: LogFormat, level: &str, what: &str) {
+    match format {
+        LogFormat::Text => say(format!("segno: {what}\n")),
+        LogFormat::Json => say(json::line(level, what)),
+    }
 }
 
 /// Reads a level, or a list of levels for parts of the program such as `segno=debug`.

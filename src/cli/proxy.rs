@@ -1,28 +1,30 @@
 //! `segno proxy`: runs the reverse proxy until it is told to stop.
 //!
 //! In: flags and a configuration file; signals. Out: one line on standard error as soon as the proxy listens, log
-//! lines, and exit code 0 after a drain.
+//! lines, one of them when it is told to stop and one when it has stopped, and exit code 0 after a drain.
 //! Laws: the proxy does not listen before it has checked the whole configuration; SIGTERM and SIGINT end it, a second
 //! one at once, and no other signal does that can be caught; a standard error that nobody reads holds nothing up.
 
 use super::args::ProxyArgs;
 use super::files::OpenFiles;
-use super::say::say;
 use super::token::token;
 use super::{Stop, load, logging};
 use crate::admin::{Access, Admin, Source};
 use crate::base::Span;
-use crate::config::Config;
 use crate::config::file::Problem;
+use crate::config::{Config, LogFormat};
 use crate::engine::Engine;
 use crate::journal::{Journal, Level};
+use crate::metrics::Gauge;
 use crate::persist::Unflushed;
 use crate::reactor::{Command, Remote, StartError};
+use crossbeam_channel::bounded;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -41,21 +43,48 @@ const SIGNALS: [i32; 5] = [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2];
 /// Reads the configuration and runs the proxy with it.
 pub(super) fn run(args: &ProxyArgs) -> Result<(), Stop> {
     let config = load::config(args.config.as_deref(), args.flags())?;
-    logging::start()?;
+    let format = config.log_format;
+    logging::start(format)?;
+    let ended = serve(config);
+    match (ended, format) {
+        (Err(stop), LogFormat::Json) => {
+            logging::announce(format, "error", stop.to_string().trim_end());
+            Err(Stop::Said(stop.code()))
+        }
+        (ended, _) => ended,
+    }
+}
+
+/// Runs the proxy until it is told to stop.
+fn serve(config: Config) -> Result<(), Stop> {
     // Signals are caught before anything listens, so that none ends the process in between.
     let signals = Signals::new(SIGNALS).map_err(|e| Stop::failed("cannot catch signals", e))?;
     let routes: Vec<String> = config.routes.iter().map(|r| format!("{} to {}", r.name, r.upstream)).collect();
-    let files = OpenFiles::raise();
+    let (files, format, store) = (OpenFiles::raise(), config.log_format, config.store.to_string());
     let admin = config.admin.map(|address| access(&config).map(|access| (address, access))).transpose()?;
     let engine = Engine::start(config, random_seed()).map_err(|why| not_started(why, WITHOUT_STORE))?;
     let mut journal = engine.journal();
     if let Some((address, access)) = admin {
         start_admin(address, access, &engine)?;
     }
-    obey(signals, engine.remote(), engine.journal())
+    let (clock, metrics) = (engine.clock(), Arc::clone(engine.metrics()));
+    let (tell, told) = bounded(1);
+    let asked = move |signal: &str, journal: &mut Journal| {
+        let streams = metrics.gauge(Gauge::Streams);
+        let what = format!(
+            "{signal}: stopping; event streams that are cut: {streams}; other answers have {} to end",
+            DRAIN_FOR.rough()
+        );
+        journal.say(Level::Info, what);
+        // Only the first signal is told.
+        let _ = tell.try_send(clock.now());
+    };
+    obey(signals, engine.remote(), engine.journal(), asked)
         .map_err(|e| Stop::failed("cannot start a thread for signals", e))?;
     let listens: Vec<String> = engine.addresses().iter().map(|a| format!("http://{a}")).collect();
-    say(format!("segno: listening on {}; {}; {files}\n", listens.join(", "), routes.join(", ")));
+    let (listens, routes, version) = (listens.join(", "), routes.join(", "), env!("CARGO_PKG_VERSION"));
+    let what = format!("listening on {listens}; {routes}; store {store}; {files}; version {version}");
+    logging::announce(format, "info", &what);
     let (left, failed) = match engine.join(FLUSH_FOR) {
         Ok(left) => (left, None),
         Err(e) => {
@@ -64,6 +93,11 @@ pub(super) fn run(args: &ProxyArgs) -> Result<(), Stop> {
         }
     };
     tell_unflushed(&left, &mut journal);
+    if failed.is_none() {
+        let after = told.try_recv().map(|at| format!(" after {}", clock.now().since(at).rough())).unwrap_or_default();
+        let cursors = left.cursors.len();
+        journal.say(Level::Info, format!("stopped{after}; cursors that are not stored: {cursors}"));
+    }
     journal.flush(LAST_LINES);
     match (failed, left.cursors.len()) {
         (Some(why), _) => Err(Stop::Failed(why)),
@@ -118,14 +152,22 @@ fn tell_unflushed(left: &Unflushed, journal: &mut Journal) {
 
 /// Drains at the first signal that asks for an end, and stops at the second. Other signals are told of and change
 /// nothing.
-fn obey(mut signals: Signals, remote: Remote, mut journal: Journal) -> std::io::Result<()> {
+fn obey(
+    mut signals: Signals,
+    remote: Remote,
+    mut journal: Journal,
+    asked_by: impl Fn(&str, &mut Journal) + Send + 'static,
+) -> std::io::Result<()> {
     thread::Builder::new().name("segno-signals".to_owned()).spawn(move || {
         let mut asked = false;
         for signal in signals.forever() {
+            let name = signal_name(signal).unwrap_or("a signal");
             if let Some(what) = what_of(signal) {
-                let name = signal_name(signal).unwrap_or("a signal");
                 journal.say(Level::Info, format!("{name}: {what}; going on as before"));
                 continue;
+            }
+            if !asked {
+                asked_by(name, &mut journal);
             }
             let command = if asked { Command::Stop } else { Command::Drain(DRAIN_FOR) };
             if !remote.send(command) && asked {

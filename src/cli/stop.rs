@@ -20,6 +20,8 @@ pub(crate) enum Stop {
     },
     /// The arguments cannot be used. Shows what was given, and says how to write it.
     Usage(String),
+    /// The reason was told already. The exit code is left.
+    Said(u8),
     /// The work failed. Says at what and why.
     Failed(String),
 }
@@ -30,6 +32,7 @@ impl Stop {
         match self {
             Self::Problems { .. } | Self::Usage(_) => 2,
             Self::Failed(_) => 1,
+            Self::Said(code) => *code,
         }
     }
 
@@ -46,6 +49,7 @@ impl fmt::Display for Stop {
                 list.iter().try_for_each(|problem| writeln!(f, "{}", problem.show(Some(file))))
             }
             Self::Problems { file: None, list } => list.iter().try_for_each(|problem| writeln!(f, "segno: {problem}")),
+            Self::Said(_) => Ok(()),
             Self::Usage(what) | Self::Failed(what) => writeln!(f, "segno: {what}"),
         }
     }

@@ -32,6 +32,11 @@ pub struct Config {
     /// quarter of an hour to for ever. Longer rides out longer breaks of the network without a cut. Shorter finds
     /// sooner that a peer has vanished. A client has at least `body_timeout`.
     pub peer_timeout: Span,
+    /// Whether each request is told of in the log once it is over. Default false. With true, a busy proxy writes a line
+    /// for each request, and what stands in paths is in the log.
+    pub access_log: bool,
+    /// How log lines are written. Default: text for people. JSON is for programs.
+    pub log_format: LogFormat,
     /// Where cursors are kept. Default: in memory, so a restart forgets them.
     pub store: StoreConfig,
     /// Whether to start also with a store that cannot be the one that was meant: its path is wrong, or something else
@@ -46,6 +51,16 @@ pub struct Config {
     pub routes: Routes,
 }
 
+/// How log lines are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object on each line.
+    Json,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -55,6 +70,8 @@ impl Default for Config {
             admin_token_file: None,
             trusted_proxies: Networks::default(),
             peer_timeout: Span::from_secs(60),
+            access_log: false,
+            log_format: LogFormat::Text,
             store: StoreConfig::Memory,
             store_optional: false,
             persist: Persist::default(),

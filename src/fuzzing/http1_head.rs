@@ -71,6 +71,7 @@ fn pass_request_on(head: &RequestHead, flags: u8) {
         method: (flags & 32 != 0 && head.target != "*").then_some("GET"),
         upgrade: flags & 64 != 0,
         only: None,
+        request_id: None,
     };
     let again = |head: &RequestHead, to: &Forwarded<'_>, options| {
         let mut out = Vec::new();

@@ -199,6 +199,13 @@ impl HeadError {
     }
 }
 
+impl HeadError {
+    /// The target leads out of what is served. Shows no more of it than may be shown.
+    pub fn climbs(target: &str) -> Self {
+        Self::Climbs(excerpt(target.as_bytes()))
+    }
+}
+
 impl fmt::Display for HeadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_limit(f)
@@ -210,9 +217,9 @@ impl std::error::Error for HeadError {}
 /// The first bytes of what the peer sent, escaped and short enough for one line.
 pub(super) fn excerpt(bytes: &[u8]) -> Box<str> {
     const LONGEST: usize = 60;
-    // A query may hold a token, and what stands before an `@` a password.
+    // A query and what follows a `;` may hold a token, and what stands before an `@` a password.
     let names_user = bytes.contains(&b'@');
-    let secret = bytes.iter().position(|&b| b == b'?' || names_user && b == b':');
+    let secret = bytes.iter().position(|&b| matches!(b, b'?' | b';') || names_user && b == b':');
     cut(bytes, secret.unwrap_or(bytes.len()).min(LONGEST))
 }
 

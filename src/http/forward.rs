@@ -56,6 +56,8 @@ pub struct RequestOptions<'a> {
     pub upgrade: bool,
     /// Send on only the headers with these names, and say nothing of the client: the answer is for others, too.
     pub only: Option<&'a [String]>,
+    /// Send this as `X-Request-Id` in place of what the client sent. It must be a field's value.
+    pub request_id: Option<&'a str>,
 }
 
 /// How the body of a response to the client is delimited.
@@ -109,6 +111,9 @@ pub fn write_request(head: &RequestHead, to: &Forwarded<'_>, options: RequestOpt
         push_line(out, "Connection", "Upgrade");
         push_line(out, "Upgrade", protocols);
     }
+    if let Some(id) = options.request_id {
+        push_line(out, "X-Request-Id", id);
+    }
     push_forwarded(head, to, options, out);
     push_request_framing(head, options, out);
 }
@@ -139,6 +144,7 @@ fn is_dropped(name: &str, version: Version, options: RequestOptions<'_>) -> bool
         || (options.drop_last_event_id && is("Last-Event-ID"))
         || ((options.drop_expect || options.drop_body || version == Version::Http10) && is("Expect"))
         || (options.drop_body && describes_body)
+        || (options.request_id.is_some() && is("X-Request-Id"))
         || options.only.is_some_and(|only| !only.iter().any(|other| is(other)))
 }
 

@@ -132,6 +132,14 @@ impl Conn {
         }
     }
 
+    /// The client's address.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        match &self.peer {
+            Peer::Client(c) => Some(c.address),
+            Peer::Upstream(_) => None,
+        }
+    }
+
     pub(super) fn client_state(&self) -> Option<ClientState> {
         match &self.peer {
             Peer::Client(c) => Some(c.state),

@@ -9,9 +9,10 @@
 use super::find::identity::Secret;
 use super::io::Output;
 use super::keys::{ConnKey, ExchangeKey, Timer};
-use super::notice::Notice;
+use super::notice::{Notice, Subject};
 use super::queue::Queues;
 use super::stream::head::Heads;
+use super::visits::Visits;
 use crate::base::{Count, Counts, Random, Span, Tick};
 use crate::config::{Config, Route};
 use crate::http::Date;
@@ -53,6 +54,8 @@ pub(super) struct Cx {
     pub(super) name: Box<str>,
     /// What upstreams have lately said in the heads of their answers.
     pub(super) heads: Heads,
+    /// Ids of requests, and what the access log is told.
+    pub(super) visits: Visits,
     pub(super) wheel: Wheel<Timer>,
     pub(super) interner: Interner,
     pub(super) budget: Budget,
@@ -86,6 +89,7 @@ impl Cx {
             secret: Secret::new(secret),
             name: own_name(seed, secret),
             heads: Heads::new(config.routes.len()),
+            visits: Visits::new(config.access_log, seed, secret),
             wheel: Wheel::new(timers, now),
             interner: Interner::new(random.next(), symbols(&config)),
             budget: Budget::new(limits.log_budget),
@@ -129,9 +133,16 @@ impl Cx {
     }
 
     /// A gap is stated to the clients of a stream.
-    pub(super) fn state_gap(&mut self, target: Box<str>, reason: GapReason) {
+    pub(super) fn state_gap(&mut self, target: Subject, reason: GapReason) {
         self.counts.one(Count::Gaps);
         self.notice(Notice::Gap { target, reason });
+    }
+
+    /// A client's request is over. `owed`: bytes of its answer that the socket will still take.
+    pub(super) fn end_visit(&mut self, conn: ConnKey, owed: usize) {
+        if let Some(access) = self.visits.end(conn, owed, self.now) {
+            self.outputs.push_back(Output::Served(access));
+        }
     }
 
     pub(super) fn pop_after(&mut self) -> Option<After> {

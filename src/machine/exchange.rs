@@ -12,11 +12,12 @@ use super::find::body::{HeardBody, HeldRequest};
 use super::find::era::Era;
 use super::find::identity::{Identity, Token};
 use super::keys::{Alarm, ConnKey, ExchangeKey, ExchangeMark, Seat};
-use super::notice;
+use super::notice::{self, Subject};
 use super::pool::Conns;
 use super::stream::Stream;
 use super::stream::head::Reads;
 use super::stream::readers::{Reader, Readers};
+use super::visits::REQUEST_ID;
 use super::wait::{Search, Wait};
 use crate::base::{Count, Table, Tick};
 use crate::http::{Method, ResponseHead};
@@ -328,9 +329,9 @@ impl Exchange {
         self.phase.awaits_head() && !self.readers().head_sent
     }
 
-    /// Method and target, for log lines.
-    pub(super) fn target(&self) -> Box<str> {
-        self.request.target()
+    /// The request, for log lines.
+    pub(super) fn target(&self) -> Subject {
+        self.request.subject(self.stream().map(|stream| stream.account.number))
     }
 
     /// A reader leaves, and its connection carries nothing any more. True: it was the last one.
@@ -351,9 +352,10 @@ impl Exchange {
         let Self { request, answer, .. } = self;
         if let Answer::Stream(stream) = answer {
             let gap = request.gap.take();
-            stream.send_heads(cx, conns, route, head, gap.map(|reason| (reason, request.asked.as_deref())));
+            let after = gap.map(|reason| (reason, request.asked.as_deref()));
+            stream.send_heads(cx, conns, route, head, after, request.id());
             if let Some(reason) = gap {
-                cx.state_gap(request.target(), reason);
+                cx.state_gap(request.subject(Some(stream.account.number)), reason);
             }
         }
     }
@@ -369,7 +371,7 @@ impl Exchange {
     pub(super) fn cut_fallen(&mut self, cx: &mut Cx, conns: &mut Conns, key: ExchangeKey) {
         let Self { request, answer, .. } = self;
         if let Answer::Stream(stream) = answer
-            && stream.cut_fallen(cx, conns, || request.target())
+            && stream.cut_fallen(cx, conns, |stream| request.subject(Some(stream)))
         {
             cx.after.push_back(After::Unread(key));
         }
@@ -395,13 +397,23 @@ impl Exchange {
         conn: ConnKey,
         key: ExchangeKey,
         reader: Reader,
+        id: &str,
     ) {
         cx.counts.one(Count::Resumes);
+        cx.visits.wait_beside(conn, id, cx.now);
         let seat = self.readers_mut().take(Reader { asked: false, ..reader });
         if let Some(c) = conns.get_mut(conn) {
             c.sit(key, seat);
         }
         conns.set_deadline(cx, conn, Tick::NEVER);
+    }
+
+    /// Events that are lost if the exchange is dropped now: how many are in the log that no client has got. `None`:
+    /// nothing is lost, since all that came was delivered, and upstream can be asked for more.
+    pub(super) fn unread_events(&self) -> Option<usize> {
+        let events = self.stream().map_or(0, |stream| stream.tracker.undelivered());
+        let can_ask_again = self.request.method == Method::Get || matches!(self.phase, Phase::Ending(_));
+        (events > 0 || !can_ask_again).then_some(events)
     }
 
     /// A gap was stated to the clients.
@@ -490,9 +502,15 @@ impl Request {
         })
     }
 
-    /// Method and target, for log lines.
-    pub(super) fn target(&self) -> Box<str> {
-        notice::target(&String::from_utf8_lossy(self.asks_for()))
+    /// The request, for log lines. `stream`: the number of the stream that it made.
+    pub(super) fn subject(&self, stream: Option<u64>) -> Subject {
+        let target = notice::target(&String::from_utf8_lossy(self.asks_for()));
+        Subject { target, stream, request: self.id().unwrap_or_default().into() }
+    }
+
+    /// The request's id.
+    pub(super) fn id(&self) -> Option<&str> {
+        self.header(REQUEST_ID).and_then(|id| std::str::from_utf8(id).ok())
     }
 
     /// The path, without its query.

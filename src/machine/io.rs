@@ -6,7 +6,7 @@
 
 use super::keys::{ConnKey, ExchangeKey};
 use super::notice::{ConnectError, Notice};
-use crate::base::{Cursor, EventId, StreamName, Tick};
+use crate::base::{Access, Cursor, EventId, StreamName, Tick};
 use std::net::IpAddr;
 
 /// Something that happened outside.
@@ -156,6 +156,8 @@ pub enum Output {
     Lookup(Lookup),
     /// Log this.
     Notice(Notice),
+    /// A client's request is over: tell the access log. Comes only if there is one.
+    Served(Box<Access>),
 }
 
 /// How a socket is closed.

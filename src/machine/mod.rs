@@ -105,6 +105,7 @@ mod room;
 mod serve;
 mod stream;
 mod verdict;
+mod visits;
 mod wait;
 
 pub use book::sessions::RECORDS_PER_SESSION;
@@ -112,7 +113,7 @@ pub use book::sessions::RECORDS_PER_SESSION;
 pub use find::last_event_id::last_event_id;
 pub use io::{Checkpoint, Close, EventPart, Input, Lookup, NotLookedUp, Output, Slices, StoredEvents, StoredStream};
 pub use keys::{ConnKey, ConnMark, ExchangeKey, ExchangeMark};
-pub use notice::{ConnectError, Notice};
+pub use notice::{ConnectError, Notice, Subject};
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,8 @@
 //!
 //! In: what a reaction found. Out: one line of text for each notice.
 //! Laws: each says what was being done, to what, and what happens next; notices are rare, and none is made per event;
-//! none holds a query, which may hold a credential, nor a control character, and each has a bounded size.
+//! none holds a query, which may hold a credential, nor what follows a `;`, nor a control character, and each has a
+//! bounded size.
 
 use crate::base::{LEFT_OUT, Span, shown};
 use crate::track::GapReason;
@@ -11,11 +12,41 @@ use std::fmt;
 /// Bytes of a target in a notice, and of any other text.
 const TARGET: usize = 200;
 
-/// Method and target of a request as notices show them: without the query.
+/// Method and target of a request as notices show them: without the query, and without parameters of a path segment.
 pub(super) fn target(line: &str) -> Box<str> {
-    match line.split_once('?') {
-        Some((path, _)) => format!("{}?{LEFT_OUT}", shown(path, TARGET)).into(),
+    match line.find(['?', ';']).map(|at| line.split_at(at)) {
+        Some((path, rest)) => format!("{}{}{LEFT_OUT}", shown(path, TARGET), &rest[..1]).into(),
         None => shown(line, TARGET),
+    }
+}
+
+/// What a notice is about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Subject {
+    /// Method and target of a request.
+    pub target: Box<str>,
+    /// The number of the event stream, if the answer is one.
+    pub stream: Option<u64>,
+    /// The id of the request.
+    pub request: Box<str>,
+}
+
+impl Subject {
+    /// Method and target, in bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.target.as_bytes()
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.target)
+    }
+}
+
+impl From<&str> for Subject {
+    fn from(target: &str) -> Self {
+        Self { target: target.into(), stream: None, request: "".into() }
     }
 }
 
@@ -73,13 +104,13 @@ impl fmt::Display for ConnectError {
 pub enum Notice {
     /// An event stream has lost its upstream, and its rest will be asked for.
     HealBegan {
-        /// Method and target.
-        target: Box<str>,
+        /// The request.
+        target: Subject,
     },
     /// Upstream has answered with the rest of the stream.
     Healed {
-        /// Method and target.
-        target: Box<str>,
+        /// The request.
+        target: Subject,
         /// Attempts it took.
         tries: u32,
         /// From the cut to the answer.
@@ -87,46 +118,67 @@ pub enum Notice {
     },
     /// A client of a stream is cut, since the stream cannot go on for it.
     NotHealed {
-        /// Method and target.
-        target: Box<str>,
+        /// The request.
+        target: Subject,
         /// Why.
         why: Box<str>,
     },
-    /// A stream is dropped: no client came back before its time or its bytes ran out.
+    /// A stream is dropped with something that no client has got: nobody came back before its time or its bytes ran
+    /// out.
     LetGo {
-        /// Method and target.
-        target: Box<str>,
+        /// The request.
+        target: Subject,
+        /// Events in its log that no client has got.
+        events: usize,
     },
     /// A stream that nobody reads is dropped: places are short, or its principal or address has too many.
     CrowdedOut {
-        /// Method and target.
-        target: Box<str>,
+        /// The request.
+        target: Subject,
     },
     /// An attempt to reach upstream failed. Another follows, or the client is answered or cut.
     AttemptFailed {
-        /// Method and target.
-        target: Box<str>,
+        /// The request.
+        target: Subject,
         /// What went wrong.
         why: Box<str>,
         /// Time to the next attempt; `None` when there is none.
         next: Option<Span>,
+        /// Another notice tells why already.
+        is_known: bool,
+    },
+    /// An upstream cannot be reached, or answers no attempt. Whatever waits for it is held.
+    UpstreamAway {
+        /// Its host and port.
+        upstream: Box<str>,
+        /// What went wrong first.
+        why: Box<str>,
+    },
+    /// An upstream that was away answers again.
+    UpstreamBack {
+        /// Its host and port.
+        upstream: Box<str>,
+        /// How long it was away.
+        after: Span,
+        /// Streams and requests that were held.
+        held: usize,
     },
     /// A gap was stated to a client.
     Gap {
-        /// Method and target.
-        target: Box<str>,
+        /// The request.
+        target: Subject,
         /// Why events are gone.
         reason: GapReason,
     },
     /// An event stream came in a content coding and passes untracked.
     EncodedStream {
-        /// Method and target.
-        target: Box<str>,
+        /// The request.
+        target: Subject,
     },
     /// Upstream broke HTTP's rules.
     Malformed {
-        /// Method and target.
-        target: Box<str>,
+        /// The request.
+        target: Subject,
         /// What it did.
         why: Box<str>,
     },
@@ -145,6 +197,35 @@ pub enum Notice {
 }
 
 impl Notice {
+    /// What it is about, if that is a request.
+    pub fn subject(&self) -> Option<&Subject> {
+        match self {
+            Self::HealBegan { target }
+            | Self::Healed { target, .. }
+            | Self::NotHealed { target, .. }
+            | Self::LetGo { target, .. }
+            | Self::CrowdedOut { target }
+            | Self::AttemptFailed { target, .. }
+            | Self::Gap { target, .. }
+            | Self::EncodedStream { target }
+            | Self::Malformed { target, .. } => Some(target),
+            Self::UpstreamAway { .. } | Self::UpstreamBack { .. } | Self::RequestRefused { .. } | Self::Full { .. } => {
+                None
+            }
+        }
+    }
+
+    /// Whether it is for those who search for a fault: one of many that an outage leads to, or the beginning of what
+    /// another notice ends.
+    pub fn is_detail(&self) -> bool {
+        match self {
+            Self::HealBegan { .. } => true,
+            Self::Healed { tries, .. } => *tries > 1,
+            Self::AttemptFailed { is_known, .. } => *is_known,
+            _ => false,
+        }
+    }
+
     /// Whether somebody should act on it.
     pub fn is_warning(&self) -> bool {
         !matches!(
@@ -153,6 +234,7 @@ impl Notice {
                 | Self::Healed { .. }
                 | Self::LetGo { .. }
                 | Self::CrowdedOut { .. }
+                | Self::UpstreamBack { .. }
                 | Self::RequestRefused { .. }
         )
     }
@@ -168,16 +250,27 @@ impl fmt::Display for Notice {
                 write!(f, "{target}: healed after {}, attempts: {tries}; the event stream goes on", took.rough())
             }
             Self::NotHealed { target, why } => write!(f, "{target}: {why}; the client is cut and may come back"),
-            Self::LetGo { target } => {
-                write!(f, "{target}: nobody came back to the event stream within its `linger` bounds; dropping it")
+            Self::LetGo { target, events } => {
+                write!(
+                    f,
+                    "{target}: nobody came back to the event stream within its `linger` bounds; dropping it with \
+                     {events} events that no client has got, and with what upstream would still have sent"
+                )
+            }
+            Self::UpstreamAway { upstream, why } => {
+                write!(f, "upstream {upstream} is away ({why}); what can wait for it is held and tried again")
+            }
+            Self::UpstreamBack { upstream, after, held } => {
+                let after = after.rough();
+                write!(f, "upstream {upstream} is back after {after}; {held} streams and requests were held")
             }
             Self::CrowdedOut { target } => {
                 write!(f, "{target}: nobody reads the event stream and its place is needed; dropping it")
             }
-            Self::AttemptFailed { target, why, next: Some(next) } => {
+            Self::AttemptFailed { target, why, next: Some(next), .. } => {
                 write!(f, "{target}: {why}; trying again in {}", next.rough())
             }
-            Self::AttemptFailed { target, why, next: None } => {
+            Self::AttemptFailed { target, why, next: None, .. } => {
                 write!(f, "{target}: {why}; giving up, with no further attempt")
             }
             Self::Gap { target, reason } => {
@@ -208,17 +301,26 @@ mod tests {
 
     #[test]
     fn each_notice_has_words_of_its_own_and_names_what_it_is_about() {
-        let (target, why) = (|| "GET /feed".into(), || "it broke".into());
+        let (target, why) = (|| Subject::from("GET /feed"), || "it broke".into());
+        let is_known = false;
         let (next, took) = (Some(Span::from_secs(7)), Span::from_secs(8));
         let reason = GapReason::Refused;
         let all = [
             (Notice::HealBegan { target: target() }, vec!["GET /feed"]),
             (Notice::Healed { target: target(), tries: 3, took }, vec!["GET /feed", "3", "8"]),
             (Notice::NotHealed { target: target(), why: why() }, vec!["GET /feed", "it broke"]),
-            (Notice::LetGo { target: target() }, vec!["GET /feed"]),
+            (Notice::LetGo { target: target(), events: 12 }, vec!["GET /feed", "12 events"]),
+            (Notice::UpstreamAway { upstream: "h:80".into(), why: why() }, vec!["h:80", "it broke"]),
+            (Notice::UpstreamBack { upstream: "h:80".into(), after: took, held: 9 }, vec!["h:80", "8s", "9 streams"]),
             (Notice::CrowdedOut { target: target() }, vec!["GET /feed", "place"]),
-            (Notice::AttemptFailed { target: target(), why: why(), next }, vec!["GET /feed", "it broke", "7"]),
-            (Notice::AttemptFailed { target: target(), why: why(), next: None }, vec!["GET /feed", "giving up"]),
+            (
+                Notice::AttemptFailed { target: target(), why: why(), next, is_known },
+                vec!["GET /feed", "it broke", "7"],
+            ),
+            (
+                Notice::AttemptFailed { target: target(), why: why(), next: None, is_known },
+                vec!["GET /feed", "giving up"],
+            ),
             (Notice::Gap { target: target(), reason }, vec!["GET /feed", "refused"]),
             (Notice::EncodedStream { target: target() }, vec!["GET /feed"]),
             (Notice::Malformed { target: target(), why: why() }, vec!["GET /feed", "it broke"]),
@@ -237,6 +339,8 @@ mod tests {
     fn a_target_is_shown_without_its_query_and_cut() {
         assert_eq!(&*target("GET /feed"), "GET /feed");
         assert_eq!(&*target("GET /feed?access_token=secret"), "GET /feed?...");
+        assert_eq!(&*target("GET /feed;jsessionid=secret/x?y"), "GET /feed;...");
+        assert_eq!(&*target("GET /feed?a;b"), "GET /feed?...");
         let long = target(&format!("GET /{}\u{20ac}?t=secret", "x".repeat(193)));
         assert_eq!(&*long, format!("GET /{}...?...", "x".repeat(193)));
         assert_eq!(&*target("GET /a\u{202e}b"), "GET /a\\u{202e}b");

@@ -11,6 +11,7 @@ use super::keys::ConnKey;
 use super::pool::Conns;
 use super::stream::Body;
 use super::stream::head::{UNBUFFERED, for_others};
+use super::visits::REQUEST_ID;
 use crate::http::{self, BodyDecoder, BodyLength, Piece, ResponseFraming, ResponseHead, Version};
 
 impl Exchange {
@@ -39,23 +40,27 @@ impl Exchange {
     /// Sends the head of the answer on.
     pub(super) fn begin_pass(&mut self, cx: &mut Cx, conns: &mut Conns, conn: ConnKey, head: &ResponseHead) {
         self.phase = Phase::Passing(conn);
-        let readers = self.readers_mut();
-        (readers.head_sent, readers.last_sent) = (true, cx.now);
         let is_stream = http::is_event_stream(&head.headers) && head.body != BodyLength::None;
-        let unbuffered = is_stream.then_some(UNBUFFERED);
         // A gateway with a clock adds the date where upstream has none (RFC 9110, 6.6.1).
         let date = cx.date.header().filter(|_| !head.headers.contains("Date"));
-        let extra: &[_] = match (&unbuffered, &date) {
-            (None, None) => &[],
-            (Some(one), None) | (None, Some(one)) => &[*one],
-            (Some(one), Some(other)) => &[*one, *other],
-        };
+        let own = self.request.id().filter(|_| !head.headers.contains(REQUEST_ID)).map(Box::<str>::from);
+        let readers = self.readers_mut();
+        (readers.head_sent, readers.last_sent) = (true, cx.now);
         let others = readers.iter_mut().any(|reader| !reader.asked).then(|| for_others(head));
         for reader in readers.iter_mut() {
             if let Some(c) = conns.get_mut(reader.client) {
                 reader.keep_alive &= c.body.is_done() && !cx.draining;
                 let head = others.as_ref().filter(|_| !reader.asked).unwrap_or(head);
-                reader.send_head(c, head, head.body, extra, cx.now);
+                cx.visits.answer(reader.client, head.status);
+                // Who gave its request no id gets upstream's answer as it is.
+                let given = if reader.asked { own.as_deref() } else { cx.visits.id_of(reader.client) };
+                let given = given.filter(|id| !cx.visits.has_made(id));
+                let (mut lines, mut said) = ([UNBUFFERED; 3], usize::from(is_stream));
+                for line in [date, given.map(|id| (REQUEST_ID, id))].into_iter().flatten() {
+                    lines[said] = line;
+                    said += 1;
+                }
+                reader.send_head(c, head, head.body, &lines[..said], cx.now);
             }
         }
         readers.flush(cx, conns);

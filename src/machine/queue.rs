@@ -26,6 +26,9 @@ use std::collections::VecDeque;
 /// The time within which calling up begins.
 const CALL_WITHIN: Span = Span::from_millis(100);
 
+/// How often it is told, at most, that an upstream is away: one that comes and goes fills no log.
+const QUIET: Span = Span::from_secs(10);
+
 /// Entries of ended exchanges that are kept beside those of exchanges that live.
 const SLACK: usize = 64;
 
@@ -39,8 +42,21 @@ pub(super) struct Queue {
     asleep: VecDeque<Entry>,
     /// From when on those that back off are called up.
     calls_from: Option<Tick>,
+    /// No attempt is answered.
+    away: Option<Away>,
+    /// When it was last told that upstream is away.
+    told_at: Option<Tick>,
     pub(super) alarm: Alarm,
     tickets: u32,
+}
+
+/// A row of attempts without an answer.
+#[derive(Debug)]
+struct Away {
+    since: Tick,
+    was_told: bool,
+    /// Exchanges that had to wait.
+    held: usize,
 }
 
 /// An exchange in one of the two lists. Its last entry counts, whose ticket is the one that it holds.
@@ -105,6 +121,8 @@ impl Queue {
             line: VecDeque::new(),
             asleep: VecDeque::new(),
             calls_from: None,
+            away: None,
+            told_at: None,
             alarm: Alarm::default(),
             tickets: 0,
         }
@@ -140,6 +158,33 @@ impl Queue {
     /// An attempt has failed: whoever backs off goes on doing so.
     pub(super) fn on_failure(&mut self) {
         self.calls_from = None;
+    }
+
+    /// Upstream may be away. `held`: exchanges that have to wait for it from now on. Returns whether that is worth
+    /// telling: the row of failures begins, and no other was told of just before.
+    pub(super) fn seems_away(&mut self, now: Tick, held: usize) -> bool {
+        if let Some(away) = &mut self.away {
+            away.held += held;
+            return false;
+        }
+        let was_told = self.told_at.is_none_or(|at| now.since(at) >= QUIET);
+        self.away = Some(Away { since: now, was_told, held });
+        if was_told {
+            self.told_at = Some(now);
+        }
+        was_told
+    }
+
+    /// An attempt was answered. If that ends a row of failures that was told of: how long it lasted, and how many
+    /// exchanges had to wait.
+    pub(super) fn came_back(&mut self, now: Tick) -> Option<(Span, usize)> {
+        let away = self.away.take().filter(|away| away.was_told)?;
+        Some((now.since(away.since), away.held))
+    }
+
+    /// Whether attempts fail, and that was told.
+    pub(super) fn is_known_away(&self) -> bool {
+        self.away.as_ref().is_some_and(|away| away.was_told)
     }
 
     /// The exchange whose turn it is now, if there is one. `waits`: whether an entry's exchange still waits for it.

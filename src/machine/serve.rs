@@ -57,6 +57,7 @@ impl Conns {
         extra: &[(&str, &str)],
     ) {
         let Some(c) = self.get_mut(conn) else { return };
+        cx.visits.answer(conn, status);
         write_own_answer(cx, c, status, text, extra, true, false);
         c.set_client_state(ClientState::Closing);
         c.exchange = None;
@@ -76,6 +77,7 @@ impl Conns {
             return self.close(cx, conn, Close::Finish);
         }
         c.set_client_state(ClientState::HalfClosed);
+        cx.end_visit(conn, c.out.len());
         c.out.release();
         cx.outputs.push_back(Output::ShutdownWrite { conn });
         let until = cx.now + HALF_CLOSED_FOR;
@@ -87,6 +89,7 @@ impl Conns {
     pub(super) fn on_answered(&mut self, cx: &mut Cx, conn: ConnKey, keep_alive: bool) {
         let Some(c) = self.get_mut(conn) else { return };
         c.exchange = None;
+        cx.end_visit(conn, c.out.len());
         c.out.release();
         let is_last = c.ended && c.input.is_empty();
         if !keep_alive || cx.draining || is_last || !c.body.is_done() {

@@ -1,13 +1,14 @@
 //! Notices of the machine and troubles of the reactor's own as log lines, at a bounded rate.
 //!
 //! In: notices and warnings. Out: lines for the journal. Lines above the rate are counted, and the next line that
-//! passes tells their number.
+//! passes tells their number. Details that nobody wants to read do not count.
 //! Law: neither a flood of failures nor whoever reads the lines slows anything: see the laws of the journal.
 
-use crate::base::{Span, Tick};
-use crate::journal::{Journal, Level};
-use crate::machine::Notice;
+use crate::base::{Access, Span, Tick};
+use crate::journal::{About, Journal, Level};
+use crate::machine::{Notice, Subject};
 use std::fmt;
+use tracing::level_filters::LevelFilter;
 
 /// Lines in one period.
 const LINES: u32 = 100;
@@ -30,11 +31,25 @@ impl LogLines {
 
     /// Says what the machine has noticed.
     pub(super) fn write(&mut self, notice: Notice, now: Tick) {
-        let level = if notice.is_warning() { Level::Warn } else { Level::Info };
+        let level = match (notice.is_detail(), notice.is_warning()) {
+            (true, _) if LevelFilter::current() < LevelFilter::DEBUG => return,
+            (true, _) => Level::Debug,
+            (false, true) => Level::Warn,
+            (false, false) => Level::Info,
+        };
+        let about = |subject: &Subject| About { stream: subject.stream, request: subject.request.clone() };
         match self.may_write(now) {
-            true => self.journal.say(level, notice),
+            true => {
+                let about = notice.subject().map(about).unwrap_or_default();
+                self.journal.say_about(level, notice, about);
+            }
             false => self.journal.leave_out(),
         }
+    }
+
+    /// Tells the access log of a request. There is a line for each, whatever the rate of others.
+    pub(super) fn served(&mut self, access: Box<Access>) {
+        self.journal.served(access);
     }
 
     /// Says what went wrong outside of the machine.

@@ -234,6 +234,7 @@ impl Shell {
                 }
             }
             Output::Notice(notice) => self.lines.write(notice, self.now),
+            Output::Served(access) => self.lines.served(access),
         }
     }
 

@@ -50,6 +50,8 @@ impl Trace {
             }
             Output::AskUnacknowledged { conn } => self.note(10, conn.to_bits(), &[]),
             Output::Notice(notice) => self.notice(notice),
+            // The log has the notices, and the clients have the rest.
+            Output::Served(_) => {}
         }
     }
 
@@ -62,7 +64,7 @@ impl Trace {
                 note(&mut one, 21, took.micros(), &[]);
             }
             Notice::NotHealed { target, .. } => note(&mut one, 22, 0, target.as_bytes()),
-            Notice::LetGo { target } => note(&mut one, 23, 0, target.as_bytes()),
+            Notice::LetGo { target, .. } => note(&mut one, 23, 0, target.as_bytes()),
             Notice::AttemptFailed { target, next, .. } => {
                 note(&mut one, 24, next.map_or(u64::MAX, |next| next.micros()), target.as_bytes());
             }
@@ -73,7 +75,8 @@ impl Trace {
             Notice::EncodedStream { target } => note(&mut one, 26, 0, target.as_bytes()),
             Notice::Malformed { target, .. } => note(&mut one, 27, 0, target.as_bytes()),
             Notice::RequestRefused { status, .. } => note(&mut one, 28, u64::from(*status), &[]),
-            Notice::Full { .. } => return,
+            // What these tell is of the whole machine, and not of one stream.
+            Notice::Full { .. } | Notice::UpstreamAway { .. } | Notice::UpstreamBack { .. } => return,
             Notice::CrowdedOut { target } => note(&mut one, 29, 0, target.as_bytes()),
         }
         self.notices = self.notices.wrapping_add(one.finish());

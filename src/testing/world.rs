@@ -7,7 +7,7 @@
 //! may be left.
 
 use super::trace::Trace;
-use crate::base::{Span, Tick};
+use crate::base::{Access, Span, Tick};
 use crate::config::{Config, Limits, Route, Upstream};
 use crate::machine::{Close, ConnKey, ConnectError, Input, Lookup, Machine, Notice, Output};
 use std::collections::{HashMap, VecDeque};
@@ -72,6 +72,8 @@ pub(crate) struct World {
     pub(crate) dial: Dial,
     pub(crate) counts: HashMap<&'static str, u64>,
     pub(crate) notices: Vec<Notice>,
+    /// What the access log was told.
+    pub(crate) served: Vec<Access>,
     pub(crate) lookups: Vec<Lookup>,
     pub(crate) refused: usize,
     /// What the test is doing, for messages.
@@ -130,6 +132,7 @@ pub(crate) fn world_from(config: Config, seed: u64) -> World {
         dial: Dial::Accept,
         counts: HashMap::new(),
         notices: Vec::new(),
+        served: Vec::new(),
         lookups: Vec::new(),
         refused: 0,
         what: String::new(),
@@ -224,6 +227,7 @@ impl World {
                 assert!(is_sound, "no line for a log: {line:?}");
                 self.notices.push(notice);
             }
+            Output::Served(access) => self.served.push(*access),
         }
     }
 

@@ -49,6 +49,12 @@ impl Process {
         Self::of(Command::new(env!("CARGO_BIN_EXE_segno")).arg("proxy").args(args))
     }
 
+    /// The same with variables of the environment.
+    pub fn with_env(args: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_segno"));
+        Self::of(command.arg("proxy").args(args).envs(variables.iter().copied()))
+    }
+
     /// The same under a limit of the system, given as arguments of the shell's `ulimit`.
     pub fn limited(limit: &str, args: &[&str]) -> Self {
         let script = format!("ulimit {limit} && exec \"$0\" proxy \"$@\"");
@@ -69,7 +75,7 @@ impl Process {
         let mut before = Vec::new();
         let (address, listening) = loop {
             let Ok(line) = lines.recv_timeout(PATIENCE) else { panic!("it does not say where it listens: {before:?}") };
-            if line.starts_with("segno: listening on ") {
+            if line.contains("listening on http://") {
                 break (address_in(&line).unwrap_or_else(|| panic!("no address in {line:?}")), line);
             }
             before.push(line);

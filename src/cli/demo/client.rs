@@ -60,9 +60,7 @@ impl Job {
 
     /// Reads streams until the demo ends or a stream breaks its promise.
     pub(super) fn run(self, world: &World, streams: &Streams, addr: SocketAddr) {
-        // The clients of one rule start at different times.
-        let offset = Span::from_millis(7 * self.client as u64 % 40);
-        if !world.sleep_until(world.start + offset) {
+        if !world.sleep_until(world.start + self.offset()) {
             return;
         }
         for episode in 0.. {
@@ -77,8 +75,13 @@ impl Job {
         }
     }
 
+    /// The clients of one rule start at different times.
+    pub(super) fn offset(self) -> Span {
+        Span::from_millis(7 * self.client as u64 % 40)
+    }
+
     /// The script of the next stream, if enough time is left for it.
-    fn script(self, world: &World, episode: usize) -> Option<Script> {
+    pub(super) fn script(self, world: &World, episode: usize) -> Option<Script> {
         let count = |time: Span| usize::try_from(time.micros() / self.rule.period().micros()).unwrap_or(usize::MAX);
         let left = count(world.end.since(world.now()));
         let (len, least) = match self.rule {
@@ -112,7 +115,7 @@ fn follow(world: &World, addr: SocketAddr, stream: &Stream) -> Verdict {
 }
 
 /// Sends the request. Each stream has its own credentials, as if each belonged to another person.
-fn ask(addr: SocketAddr, script: &Script, last_id: Option<&str>) -> io::Result<TcpStream> {
+pub(super) fn ask(addr: SocketAddr, script: &Script, last_id: Option<&str>) -> io::Result<TcpStream> {
     let mut socket = TcpStream::connect_timeout(&addr, CONNECT)?;
     socket.set_nodelay(true)?;
     socket.set_read_timeout(Some(POLL))?;

@@ -12,6 +12,8 @@ use crate::clock::Clock;
 use crate::config::file::Problem;
 use crate::config::{Config, Route, Routes, Scheme, Upstream};
 use crate::engine::Engine;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -37,7 +39,10 @@ pub(crate) fn command(args: &DemoArgs) -> Result<(), Stop> {
     }
     let options = Options::new(duration, args.json);
     let (mut out, mut err) = (io::stdout().lock(), io::stderr());
-    let report = run(&options, now, start_proxy, &mut out, &mut err).map_err(|e| Stop::Failed(e.to_string()))?;
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|e| Stop::failed("cannot catch signals", e))?;
+    let mut is_interrupted = move || signals.pending().next().is_some();
+    let report = run(&options, now, start_proxy, &mut is_interrupted, &mut out, &mut err)
+        .map_err(|e| Stop::Failed(e.to_string()))?;
     if report.ok { Ok(()) } else { Err(Stop::Failed("segno broke a promise; see the report".to_owned())) }
 }
 

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::kind::Kind;
-use super::world::Tally;
+use super::world::{Tally, World};
 use crate::base::Span;
 
 /// A run of the demo in numbers.
@@ -43,10 +43,40 @@ pub(crate) struct Report {
     pub(crate) came_back: u64,
     /// The time from the upstream's write to the client's read, minus the same time without the proxy.
     pub(crate) added_latency_us: Latency,
+    /// The same faults and scripts without segno.
+    pub(crate) without: Without,
+    /// Whether the run was interrupted: streams that had not ended are not judged.
+    pub(crate) interrupted: bool,
     /// Whether segno kept every promise: nothing was lost, repeated or out of order.
     pub(crate) ok: bool,
     /// Descriptions of the first broken promises.
     pub(crate) failures: Vec<String>,
+}
+
+/// What clients without segno saw: a browser's `EventSource`, and POSTs that are sent once.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub(crate) struct Without {
+    /// Streams that have ended for their clients.
+    pub(crate) streams: u64,
+    /// Events that clients got, without repeats.
+    pub(crate) events: u64,
+    /// Events that a client never got.
+    pub(crate) lost: u64,
+    /// Events that a client got more than once.
+    pub(crate) duplicated: u64,
+    /// Events that a client got after a later one.
+    pub(crate) reordered: u64,
+    /// Streams whose client cannot know whether it has all.
+    pub(crate) unknown: u64,
+}
+
+impl Without {
+    fn of(world: &World) -> Self {
+        let tally = world.tally();
+        let Tally { streams, events, lost, duplicated, reordered, unknown, .. } = *tally;
+        Self { streams, events, lost, duplicated, reordered, unknown }
+    }
 }
 
 /// Microseconds, at the median and at the 99th percentile. Both are 0 if nothing was measured.
@@ -60,8 +90,10 @@ pub(crate) struct Latency {
 }
 
 impl Report {
-    pub(super) fn new(duration: Span, tally: &mut Tally) -> Self {
+    pub(super) fn new(duration: Span, tally: &mut Tally, without: &World) -> Self {
         Self {
+            without: Without::of(without),
+            interrupted: false,
             duration_s: duration.millis() as f64 / 1_000.0,
             streams: tally.streams,
             events: tally.events,
@@ -106,7 +138,20 @@ impl Report {
         let Latency { p50, p99 } = self.added_latency_us;
         writeln!(out, "\nadded latency: {p50} us at the median, {p99} us at the 99th percentile")?;
         let (lost, duplicated, reordered) = (self.lost, self.duplicated, self.reordered);
-        writeln!(out, "lost {lost}, duplicated {duplicated}, reordered {reordered}")?;
+        let plain = &self.without;
+        writeln!(out, "\n{:>14}  {:>14}", "with segno", "without")?;
+        for (with, without, what) in [
+            (lost, plain.lost, "events lost"),
+            (duplicated, plain.duplicated, "events repeated"),
+            (reordered, plain.reordered, "events out of order"),
+            (0, plain.unknown, "streams whose client cannot know whether it has all"),
+        ] {
+            writeln!(out, "{with:>14}  {without:>14}  {what}")?;
+        }
+        if self.interrupted {
+            writeln!(out, "\ninterrupted: streams that had not ended are not judged")?;
+        }
+        writeln!(out, "\nlost {lost}, duplicated {duplicated}, reordered {reordered}")?;
         for failure in &self.failures {
             writeln!(out, "failed: {failure}")?;
         }
@@ -151,11 +196,17 @@ pub(super) fn write_live(err: &mut dyn Write, elapsed: Span, tally: &Tally, colo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+
+    fn report(tally: &mut Tally) -> Report {
+        let world = World::new(Arc::new(|| crate::base::Tick::ZERO), Span::from_secs(20), 1);
+        Report::new(Span::from_secs(20), tally, &world)
+    }
 
     #[test]
     fn the_json_object_is_one_line_in_the_order_of_its_fields() {
         let mut out = Vec::new();
-        Report::new(Span::from_secs(20), &mut Tally::default()).write_json(&mut out).unwrap();
+        report(&mut Tally::default()).write_json(&mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert_eq!(text.lines().count(), 1);
         assert!(text.starts_with(r#"{"duration_s":20.0,"streams":0,"events":0,"cuts":{"#), "{text}");
@@ -165,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_lost_event_or_a_broken_promise_is_not_ok() {
-        let ok = |mut tally: Tally| Report::new(Span::ZERO, &mut tally).ok;
+        let ok = |mut tally: Tally| report(&mut tally).ok;
         assert!(ok(Tally::default()));
         assert!(!ok(Tally { lost: 1, ..Tally::default() }));
         assert!(!ok(Tally { failed: 1, ..Tally::default() }));
@@ -174,7 +225,7 @@ mod tests {
     #[test]
     fn the_latency_without_the_proxy_is_subtracted() {
         let mut tally = Tally { through: (0..100).map(|n| n + 10).collect(), direct: vec![5; 9], ..Tally::default() };
-        assert_eq!(Report::new(Span::ZERO, &mut tally).added_latency_us, Latency { p50: 55, p99: 104 });
+        assert_eq!(report(&mut tally).added_latency_us, Latency { p50: 55, p99: 104 });
     }
 
     #[test]

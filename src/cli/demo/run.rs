@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use super::client::{GRACE, Job};
+use super::kind::Rule;
 use super::report::{self, Report};
 use super::stream::Streams;
 use super::upstream::{LOOPBACK, Upstream};
@@ -89,7 +90,8 @@ impl std::error::Error for Error {
     }
 }
 
-/// Runs the demo. Writes the result to `out` and the progress to `err`.
+/// Runs the demo. Writes the result to `out` and the progress to `err`. Once `is_interrupted` says so, the run ends and
+/// the result has the counts so far.
 ///
 /// `start_proxy` gets the upstream's address. It returns the proxy's address and a function that stops the proxy.
 ///
@@ -100,43 +102,89 @@ pub(super) fn run(
     options: &Options,
     now: Now,
     start_proxy: impl FnOnce(SocketAddr) -> Result<(SocketAddr, EndProxy), Error>,
+    is_interrupted: &mut dyn FnMut() -> bool,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Result<Report, Error> {
     let duration = options.duration;
     // Progress is a courtesy: the demo runs even if this cannot be written.
     let _ = writeln!(err, "segno demo: {} clients for {duration}, seed {:#x}", jobs(options).count(), options.seed);
-    let world = Arc::new(World::new(now, duration, options.seed));
-    let streams = Arc::new(Streams::default());
-    let known = Arc::clone(&streams);
-    let find = Arc::new(move |name: &str, _: Option<&str>| known.find(name));
-    let upstream = Upstream::start(LOOPBACK, Arc::clone(&world), find).map_err(Error::Upstream)?;
-    let played = play(options, (&world, &streams), upstream.addr, start_proxy, err);
-    world.stop();
-    upstream.join();
-    played?;
-    let report = Report::new(duration, &mut world.tally());
+    let side = Side::start(&now, options)?;
+    let without = match Side::start(&now, options) {
+        Ok(without) => without,
+        Err(error) => {
+            side.end();
+            return Err(error);
+        }
+    };
+    let played = play(options, (&side, &without), start_proxy, is_interrupted, err);
+    let (world, plain) = (side.end(), without.end());
+    let report = played?.unwrap_or_else(|| Report::new(duration, &mut world.tally(), &plain));
     let written = if options.json { report.write_json(out) } else { report.write_table(out) };
     written.and_then(|()| out.flush()).map_err(Error::Write)?;
     Ok(report)
 }
 
-/// Starts the proxy and the clients, waits for the clients, and stops the proxy.
+/// An upstream, the streams that it plays, and the world of both. There is one with segno before it and one without,
+/// and both play the same scripts.
+struct Side {
+    world: Arc<World>,
+    streams: Arc<Streams>,
+    upstream: Upstream,
+}
+
+impl Side {
+    fn start(now: &Now, options: &Options) -> Result<Self, Error> {
+        let world = Arc::new(World::new(Arc::clone(now), options.duration, options.seed));
+        let streams = Arc::new(Streams::default());
+        let known = Arc::clone(&streams);
+        let find = Arc::new(move |name: &str, _: Option<&str>| known.find(name));
+        let upstream = Upstream::start(LOOPBACK, Arc::clone(&world), find).map_err(Error::Upstream)?;
+        Ok(Self { world, streams, upstream })
+    }
+
+    /// Starts the thread of a client.
+    fn client(&self, job: Job, run: impl FnOnce(Job, &World, &Streams) + Send + 'static) -> io::Result<Client> {
+        let name = format!("{}-{}", job.rule.name(), job.client);
+        let (world, streams) = (Arc::clone(&self.world), Arc::clone(&self.streams));
+        let thread = thread::Builder::new().name(name.clone()).spawn(move || run(job, &world, &streams))?;
+        Ok((name, thread))
+    }
+
+    /// Ends all threads of the upstream.
+    fn end(self) -> Arc<World> {
+        self.world.stop();
+        self.upstream.join();
+        self.world
+    }
+}
+
+/// Starts the proxy and the clients, waits for the clients, and stops the proxy. Returns a report if the run was
+/// interrupted.
 fn play(
     options: &Options,
-    (world, streams): (&Arc<World>, &Arc<Streams>),
-    upstream: SocketAddr,
+    (side, without): (&Side, &Side),
     start_proxy: impl FnOnce(SocketAddr) -> Result<(SocketAddr, EndProxy), Error>,
+    is_interrupted: &mut dyn FnMut() -> bool,
     err: &mut dyn Write,
-) -> Result<(), Error> {
+) -> Result<Option<Report>, Error> {
+    let upstream = side.upstream.addr;
     let (proxy, stop) = start_proxy(upstream)?;
     let start = |job: Job| {
         let addr = if job.rule.is_direct() { upstream } else { proxy };
-        start_client(world, streams, job, addr)
+        side.client(job, move |job, world, streams| job.run(world, streams, addr))
     };
+    let plain = without.upstream.addr;
+    let start_plain = |job: Job| without.client(job, move |job, world, streams| job.run_without(world, streams, plain));
     let clients: Result<Vec<_>, _> = jobs(options).map(start).collect();
-    let watched = clients.map(|clients| watch(options, world, clients, err));
-    world.stop();
+    let others: Result<Vec<_>, _> = jobs(options).filter(|job| job.rule != Rule::Direct).map(start_plain).collect();
+    let watched = clients.and_then(|clients| {
+        let report = watch(options, (&side.world, &without.world), (&clients, &others?), is_interrupted, err);
+        judge(&side.world, clients);
+        Ok(report)
+    });
+    side.world.stop();
+    without.world.stop();
     stop();
     watched.map_err(Error::Client)
 }
@@ -150,17 +198,27 @@ fn jobs(options: &Options) -> impl Iterator<Item = Job> {
 /// A client's thread, and the name that reports give it.
 type Client = (String, JoinHandle<()>);
 
-fn start_client(world: &Arc<World>, streams: &Arc<Streams>, job: Job, addr: SocketAddr) -> io::Result<Client> {
-    let name = format!("{}-{}", job.rule.name(), job.client);
-    let (world, streams) = (Arc::clone(world), Arc::clone(streams));
-    let thread = thread::Builder::new().name(name.clone()).spawn(move || job.run(&world, &streams, addr))?;
-    Ok((name, thread))
-}
-
-/// Waits until all clients are done. Reports those that are not done by the deadline, and those that panicked.
-fn watch(options: &Options, world: &World, clients: Vec<Client>, err: &mut dyn Write) {
+/// Waits until all clients are done, or until it is too late for them. Returns the counts so far if the run was
+/// interrupted, and ends it.
+fn watch(
+    options: &Options,
+    (world, plain): (&World, &World),
+    (clients, others): (&[Client], &[Client]),
+    is_interrupted: &mut dyn FnMut() -> bool,
+    err: &mut dyn Write,
+) -> Option<Report> {
     let deadline = world.end + GRACE + LAST_WAIT;
-    while clients.iter().any(|(_, thread)| !thread.is_finished()) && world.now() < deadline {
+    let mut report = None;
+    while clients.iter().chain(others).any(|(_, thread)| !thread.is_finished()) && world.now() < deadline {
+        if is_interrupted() {
+            let so_far = world.now().since(world.start);
+            let counts = Report::new(so_far, &mut world.tally(), plain);
+            report = Some(Report { interrupted: true, ..counts });
+            // What happens from now on is in no report.
+            world.stop();
+            plain.stop();
+            break;
+        }
         if options.live {
             let _ = report::write_live(err, world.now().since(world.start), &world.tally(), options.colour);
         }
@@ -170,6 +228,11 @@ fn watch(options: &Options, world: &World, clients: Vec<Client>, err: &mut dyn W
     if options.live {
         let _ = writeln!(err);
     }
+    report
+}
+
+/// Reports the clients that are not done, and those that panicked.
+fn judge(world: &World, clients: Vec<Client>) {
     for (name, thread) in clients {
         if !thread.is_finished() {
             world.fail(format!("{name}: hangs"));

@@ -210,7 +210,7 @@ fn demo(duration: Span, flaw: toy::Flaw) -> serde_json::Value {
     let options = Options { duration, json: true, both_sides: false, seed: 1, live: false, colour: false };
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let start = |upstream| Ok(toy::start(upstream, flaw));
-    let report = run(&options, clock(), start, &mut out, &mut err).unwrap();
+    let report = run(&options, clock(), start, &mut || false, &mut out, &mut err).unwrap();
     let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
     assert_eq!(json["ok"], report.ok);
     assert_eq!(err.iter().filter(|&&byte| byte == b'\n').count(), 1);
@@ -231,17 +231,43 @@ fn a_proxy_that_repeats_is_found() {
 }
 
 #[test]
+fn the_same_faults_without_segno_lose_repeat_and_leave_in_doubt() {
+    let json = demo(Span::from_secs(2), toy::Flaw::None);
+    let without = &json["without"];
+    for what in ["streams", "events", "lost", "unknown"] {
+        assert!(without[what].as_u64().unwrap() > 0, "{what}: {json:#}");
+    }
+}
+
+#[test]
+fn an_interrupt_gives_the_counts_so_far() {
+    let options =
+        Options { duration: Span::from_secs(60), json: true, both_sides: false, seed: 1, live: false, colour: false };
+    let (mut out, mut err, mut looks) = (Vec::new(), Vec::new(), 0);
+    let mut interrupted = || {
+        looks += 1;
+        looks > 5
+    };
+    let start = |upstream| Ok(toy::start(upstream, toy::Flaw::None));
+    let report = run(&options, clock(), start, &mut interrupted, &mut out, &mut err).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    assert!(json["interrupted"] == true && json["events"].as_u64().unwrap() > 0, "{json:#}");
+    assert!(report.duration_s < 30.0 && report.ok, "{report:?}");
+}
+
+#[test]
 fn a_table_is_written_for_people() {
     let mut options =
         Options { duration: Span::from_secs(1), json: false, both_sides: false, seed: 2, live: true, colour: true };
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let start = |upstream| Ok(toy::start(upstream, toy::Flaw::None));
-    let report = run(&options, clock(), start, &mut out, &mut err).unwrap();
+    let report = run(&options, clock(), start, &mut || false, &mut out, &mut err).unwrap();
     let text = String::from_utf8(out).unwrap();
     assert!(text.ends_with("lost 0, duplicated 0, reordered 0\nok\n"), "{text}");
     assert_eq!(report.duration_s, 1.0);
     assert!(err.starts_with(b"segno demo: ") && err.contains(&b'\r'));
     options.live = false;
-    let refused = run(&options, clock(), |_| Err(Error::Proxy("no".into())), &mut Vec::new(), &mut Vec::new());
+    let refused =
+        run(&options, clock(), |_| Err(Error::Proxy("no".into())), &mut || false, &mut Vec::new(), &mut Vec::new());
     assert_eq!(refused.unwrap_err().to_string(), "cannot start the proxy: no");
 }

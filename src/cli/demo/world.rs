@@ -45,6 +45,8 @@ pub(super) struct Tally {
     pub(super) reordered: u64,
     /// Missing events that a gap announced.
     pub(super) stated: u64,
+    /// Streams whose client cannot know whether it has all.
+    pub(super) unknown: u64,
     pub(super) ended: BTreeMap<&'static str, u64>,
     pub(super) gaps: BTreeMap<&'static str, u64>,
     /// Descriptions of broken promises, at most [`MAX_DESCRIBED`].

@@ -19,7 +19,7 @@ use super::Stop;
 use super::args::{TailArgs, default_tail_store};
 use super::proxy::not_started;
 use crate::base::{NAMED_CURSOR, Span};
-use crate::config::{Config, Persist, StoreConfig};
+use crate::config::{Config, LogFormat, Persist, StoreConfig};
 use crate::engine::{Engine, InlineTracker};
 use crate::http::{self, Method, ResponseHead};
 use crate::sync::park;
@@ -45,7 +45,7 @@ const STORE_TIMEOUT: Span = Span::from_secs(5);
 
 /// Follows the stream until a signal, the stream's end or a failure.
 pub(super) fn run(args: &TailArgs) -> Result<(), Stop> {
-    super::logging::start()?;
+    super::logging::start(LogFormat::Text)?;
     let url = Url::parse(&args.url).map_err(Stop::Usage)?;
     let request = request(args)?;
     let signals = Signals::new([SIGTERM, SIGINT]).map_err(|e| Stop::failed("cannot catch signals", e))?;

@@ -64,6 +64,8 @@ pub(super) const TOP_KEYS: &[&str] = &[
     "peer_timeout",
     "store",
     "store_optional",
+    "access_log",
+    "log_format",
     "flush_window",
     "activity_window",
     "session_idle",

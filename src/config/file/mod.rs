@@ -26,7 +26,7 @@ use toml::de::{DeTable, DeValue};
 use self::keys::{KNOBS, LIMITS, ROUTE_KEYS, TOP_KEYS};
 use self::problem::Problems;
 use super::check::{Fault, Section};
-use super::process::Config;
+use super::process::{Config, LogFormat};
 use super::route::Route;
 use super::store::StoreConfig;
 use super::upstream::Upstream;
@@ -50,6 +50,10 @@ pub struct Flags {
     pub store_optional: bool,
     /// Whether recent events are stored as well as cursors.
     pub durable: bool,
+    /// Whether each request is told of in the log.
+    pub access_log: bool,
+    /// How log lines are written.
+    pub log_format: Option<LogFormat>,
     /// The upstream of routes that name none. If the file has no route, this makes one for every request.
     pub upstream: Option<Upstream>,
     /// Settings for all routes.
@@ -157,6 +161,8 @@ impl Reader<'_> {
         }
         self.config.store_optional |= flags.store_optional;
         self.config.persist.durable |= flags.durable;
+        self.config.access_log |= flags.access_log;
+        self.config.log_format = flags.log_format.unwrap_or(self.config.log_format);
     }
 
     fn finish(mut self, obstacles: impl FnOnce(&Config) -> Vec<Fault>) -> Result<Config, Vec<Problem>> {
@@ -199,6 +205,8 @@ impl Reader<'_> {
                 "admin_hosts" => value::names(given.get_ref()).map(|hosts| self.config.admin_hosts = hosts),
                 "admin_token_file" => value::path(given.get_ref()).map(|file| self.config.admin_token_file = file),
                 "store" => value::store(given.get_ref()).map(|store| self.config.store = store),
+                "access_log" => value::switch(given.get_ref()).map(|on| self.config.access_log = on),
+                "log_format" => value::log_format(given.get_ref()).map(|format| self.config.log_format = format),
                 "store_optional" => value::switch(given.get_ref()).map(|on| self.config.store_optional = on),
                 "flush_window" => value::span(given.get_ref()).map(|span| self.config.persist.flush_window = span),
                 "activity_window" => {

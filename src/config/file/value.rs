@@ -11,6 +11,7 @@ use toml::de::DeValue;
 use super::problem::nearest;
 use crate::base::Span;
 use crate::config::networks::{Network, Networks};
+use crate::config::process::LogFormat;
 use crate::config::route::{Dedup, Gap, HostSent, Ids, LingerFull, ResumeFrom, Share};
 use crate::config::store::StoreConfig;
 use crate::config::units::{parse_size, parse_span};
@@ -68,6 +69,10 @@ pub(super) fn path(given: &DeValue<'_>) -> Read<Option<PathBuf>> {
 
 pub(super) fn dedup(given: &DeValue<'_>) -> Read<Dedup> {
     one_of(given, &[("resume", Dedup::Resume), ("always", Dedup::Always), ("off", Dedup::Off)])
+}
+
+pub(super) fn log_format(given: &DeValue<'_>) -> Read<LogFormat> {
+    one_of(given, &[("text", LogFormat::Text), ("json", LogFormat::Json)])
 }
 
 pub(super) fn linger_full(given: &DeValue<'_>) -> Read<LingerFull> {

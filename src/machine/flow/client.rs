@@ -23,6 +23,7 @@ use crate::machine::keys::{ConnKey, ExchangeKey};
 use crate::machine::notice::Notice;
 use crate::machine::room::upstream_takes;
 use crate::machine::stream::readers::Reader;
+use crate::machine::visits::given_id;
 use std::net::IpAddr;
 
 /// Heads.
@@ -77,6 +78,14 @@ impl Machine {
     fn on_request(&mut self, conn: ConnKey, mut head: RequestHead) {
         let Self { cx, conns, .. } = self;
         cx.counts.one(Count::Requests);
+        let made = cx.visits.make_id();
+        let peer = conns.get(conn).and_then(Conn::address);
+        let trusted = |address| cx.config.trusted_proxies.contains(address);
+        let address = peer.map(|peer| http::client_address(&head.headers, peer, trusted));
+        if let Some(address) = address {
+            let id = given_id(&head.headers).unwrap_or(made.as_str());
+            cx.visits.begin(conn, address, &head, id, cx.now);
+        }
         if http::max_forwards(&head) == Some(0) {
             return self.answer_for_good(conn, &head);
         }
@@ -90,7 +99,7 @@ impl Machine {
         };
         let settings = &cx.config.routes[route];
         if http::leads_out(&head.target, &settings.path) {
-            let why = HeadError::Climbs(head.target.as_str().into());
+            let why = HeadError::climbs(&head.target);
             return self.conns.refuse(&mut self.cx, conn, why.status(), &why.to_string());
         }
         if http::came_through(&head.headers, &cx.name) {
@@ -111,15 +120,15 @@ impl Machine {
         let Peer::Client(client) = &mut c.peer else { return };
         client.state = ClientState::Busy;
         client.seat = 0;
-        let trusted = |address| cx.config.trusted_proxies.contains(address);
-        let address = http::client_address(&head.headers, client.address, trusted);
+        let address = address.unwrap_or(client.address);
         let who = cx.secret.principal(&head, settings, address);
         let mut identity = cx.secret.identity(&who, &head, &head.target, settings);
         if is_for_everybody(&head, settings) {
             identity = cx.secret.public(settings, identity);
         }
         let holders = cx.secret.holders(&who, address);
-        let mut request = Request { holders, ..request(&head, cx, settings, client.address, cursor, identity) };
+        let mut request =
+            Request { holders, ..request(&head, cx, settings, client.address, cursor, identity, made.as_str()) };
         c.body = BodyDecoder::new(head.body);
         // What follows an offer that upstream refuses may be of either protocol, so it is nobody's request.
         let mut reader = Reader::new(conn, head.version, head.keep_alive && !offers_tunnel, cx.now);
@@ -182,7 +191,7 @@ impl Machine {
         if may_share && let Some(key) = self.finder().waiting(&request) {
             let Self { cx, conns, exchanges, .. } = self;
             if let Some(x) = exchanges.get_mut(key) {
-                x.wait_beside(cx, conns, conn, key, reader);
+                x.wait_beside(cx, conns, conn, key, reader, request.id().unwrap_or_default());
             }
             return;
         }
@@ -397,7 +406,16 @@ fn offers_tunnel(head: &RequestHead, cx: &Cx) -> bool {
 }
 
 /// Keeps what is needed of a request's head.
-fn request(head: &RequestHead, cx: &Cx, route: &Route, client: IpAddr, cursor: Cursor, identity: Identity) -> Request {
+fn request(
+    head: &RequestHead,
+    cx: &Cx,
+    route: &Route,
+    client: IpAddr,
+    cursor: Cursor,
+    identity: Identity,
+    made_id: &str,
+) -> Request {
+    let is_public = is_for_everybody(head, route);
     let accepts_stream = http::accepts_event_stream(&head.headers);
     let to = http::Forwarded {
         client,
@@ -411,7 +429,9 @@ fn request(head: &RequestHead, cx: &Cx, route: &Route, client: IpAddr, cursor: C
         drop_accept_encoding: accepts_stream,
         drop_last_event_id: true,
         upgrade: offers_tunnel(head, cx),
-        only: is_for_everybody(head, route).then_some(&route.share_headers[..]),
+        only: is_public.then_some(&route.share_headers[..]),
+        // What a client has chosen does not go upstream for others.
+        request_id: Some(given_id(&head.headers).filter(|_| !is_public).unwrap_or(made_id)),
         ..Default::default()
     };
     let write = |options| {

@@ -16,6 +16,7 @@ use crate::machine::io::{Close, Output};
 use crate::machine::keys::{ConnKey, ExchangeKey, Seat};
 use crate::machine::notice::Notice;
 use crate::machine::serve::write_own_answer;
+use crate::machine::visits::REQUEST_ID;
 
 /// How long a reader that is cut may take to acknowledge what it was sent. What it has got by then is what is stored.
 const LAST_WORDS: Span = Span::from_secs(2);
@@ -106,10 +107,14 @@ impl Machine {
         let body_sent = self.conns.get(client).is_some_and(|c| c.body.is_done() && !c.ended);
         let keep_alive = reader.keep_alive && body_sent && !self.cx.draining;
         let head_only = x.request.method == http::Method::Head;
+        let id = x.request.id().map(Box::<str>::from);
         self.drop_exchange(key);
         let Self { cx, conns, .. } = self;
         let Some(c) = conns.get_mut(client) else { return };
-        write_own_answer(cx, c, status, why, &[], !keep_alive, head_only);
+        cx.visits.answer(client, status);
+        let id = id.as_deref().map(|id| [(REQUEST_ID, id)]);
+        let lines = id.as_ref().map_or(&[][..], |id| &id[..]);
+        write_own_answer(cx, c, status, why, lines, !keep_alive, head_only);
         match keep_alive {
             true => self.conns.on_answered(&mut self.cx, client, true),
             false => {
@@ -151,8 +156,10 @@ impl Machine {
     /// Nobody came back in time, or upstream has sent more than may be kept waiting.
     pub(super) fn let_go(&mut self, key: ExchangeKey) {
         self.cx.counts.one(Count::StreamsLetGo);
-        if let Some(x) = self.exchanges.get(key) {
-            self.cx.notice(Notice::LetGo { target: x.target() });
+        if let Some(x) = self.exchanges.get(key)
+            && let Some(events) = x.unread_events()
+        {
+            self.cx.notice(Notice::LetGo { target: x.target(), events });
         }
         self.drop_exchange(key);
     }

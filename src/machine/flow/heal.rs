@@ -75,7 +75,7 @@ impl Machine {
             0 => Notice::HealBegan { target },
             _ => {
                 let (why, next) = ("upstream cut the stream again before an event came".into(), at.since(cx.now));
-                Notice::AttemptFailed { target, why, next: Some(next) }
+                Notice::AttemptFailed { target, why, next: Some(next), is_known: true }
             }
         });
         match at <= cx.now {
@@ -239,7 +239,7 @@ impl Machine {
     /// stream that has begun is kept for as long as a heal may take, since a certificate may be on its way.
     fn refuse(&mut self, key: ExchangeKey, why: &str) {
         let Some(x) = self.exchanges.get(key) else { return };
-        self.cx.notice(Notice::AttemptFailed { target: x.target(), why: why.into(), next: None });
+        self.cx.notice(Notice::AttemptFailed { target: x.target(), why: why.into(), next: None, is_known: false });
         self.cx.counts.one(Count::UpstreamFailures);
         if x.readers().only().is_some() {
             return self.fail(key, 502, why);
@@ -262,13 +262,26 @@ impl Machine {
         let at = wait.back_off(cx.now, ends, random, retry.max(retry_after));
         let next = (may_retry && cx.now < ends).then(|| at.since(cx.now));
         let queue = cx.queues.at(cx.queues.of(route));
+        // A request that was sent and may not be repeated says nothing of other requests.
+        let is_away = may_retry || matches!(x.phase, Phase::Connecting { .. });
         queue.on_failure();
+        let held = usize::from(next.is_some() && wait.tries <= 1);
+        let is_news = is_away && queue.seems_away(cx.now, held);
+        let is_known = is_away && queue.is_known_away();
         if next.is_some() {
             wait.ticket = queue.fall_asleep(key, live, |entry| is_waiting(exchanges, entry));
         }
         let Some(x) = exchanges.get_mut(key) else { return };
         x.phase = Phase::Waiting { wait, at };
-        cx.notice(Notice::AttemptFailed { target: x.target(), why: why.into(), next });
+        let target = x.target();
+        if is_news {
+            let host = cx.route(route).upstream.authority.as_str();
+            let why =
+                why.strip_prefix("upstream ").and_then(|why| why.strip_prefix(host)?.strip_prefix(": ")).unwrap_or(why);
+            let notice = Notice::UpstreamAway { upstream: host.into(), why: why.into() };
+            cx.notice(notice);
+        }
+        cx.notice(Notice::AttemptFailed { target, why: why.into(), next, is_known });
         match next {
             Some(_) => x.arm(cx, key),
             None => self.give_up(key, 502, why),
@@ -279,6 +292,12 @@ impl Machine {
     pub(super) fn upstream_is_back(&mut self, route: usize) {
         let Self { cx, .. } = self;
         let place = cx.queues.of(route);
+        let queue = cx.queues.at(place);
+        let back = queue.came_back(cx.now);
+        if let Some((after, held)) = back {
+            let upstream = cx.route(route).upstream.authority.as_str().into();
+            cx.notice(Notice::UpstreamBack { upstream, after, held });
+        }
         let queue = cx.queues.at(place);
         if queue.anyone_sleeps() {
             queue.on_answer(cx.now, cx.random.next());

@@ -34,8 +34,8 @@ use crate::machine::io::{Close, NotLookedUp, StoredEvents, StoredStream};
 use crate::machine::keys::{ConnKey, ExchangeKey};
 use crate::machine::notice::Notice;
 use crate::machine::pool::Conns;
-use crate::machine::stream::Stream;
 use crate::machine::stream::readers::Reader;
+use crate::machine::stream::{Greeting, Stream};
 use crate::machine::wait::{Search, Wait};
 use crate::sse::write_id;
 use crate::track::{GapReason, write_gap};
@@ -124,7 +124,7 @@ impl Machine {
                 book.sessions.read(session);
             }
         }
-        stream.send_resumed_head(cx, conns, route, seat, gap, &lead);
+        stream.send_resumed_head(cx, conns, route, seat, Greeting { gap, lead: &lead, id: request.id() });
         x.cut_fallen(cx, conns, key);
         if let Some(reason) = gap {
             x.state_gap(cx, reason);
@@ -242,7 +242,7 @@ impl Machine {
             x.phase = Phase::Waiting { wait, at: cx.now + next };
         }
         let why = "the store could not be asked for the events behind the client's id".into();
-        cx.notice(Notice::AttemptFailed { target: x.target(), why, next: Some(next) });
+        cx.notice(Notice::AttemptFailed { target: x.target(), why, next: Some(next), is_known: false });
         x.arm(cx, key);
     }
 
@@ -468,7 +468,7 @@ impl Machine {
 fn refuse_gap(cx: &mut Cx, conns: &mut Conns, conn: ConnKey, request: &Request, gap: Option<GapReason>) {
     let status = if request.era.is_resumable_mcp() { 400 } else { 410 };
     let reason = gap.unwrap_or(GapReason::Unknown);
-    cx.state_gap(request.target(), reason);
+    cx.state_gap(request.subject(None), reason);
     let text = format!("events behind this Last-Event-ID are gone ({reason}); begin without it");
     conns.answer_and_close(cx, conn, status, &text, &[("Segno-Gap", reason.as_str())]);
 }

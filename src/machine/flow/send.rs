@@ -45,6 +45,7 @@ impl Machine {
     /// The socket took `bytes`; fewer than it was given (none, too) means that it is full.
     pub(in crate::machine) fn on_written(&mut self, conn: ConnKey, bytes: usize) {
         let Some(c) = self.conns.get_mut(conn) else { return };
+        self.cx.visits.took(conn, bytes);
         let of_log = bytes - c.out.consume(bytes);
         let drained = c.out.len() < HIGH_WATER;
         match (c.exchange, c.client_state()) {
@@ -124,6 +125,11 @@ impl Machine {
             match of_log {
                 0 => book.note_moved(key, &mut stream.account),
                 _ => book.note_taken(cx, key, &mut stream.account, 0),
+            }
+            if cx.visits.is_told()
+                && let Some(reader) = stream.readers.get(seat)
+            {
+                cx.visits.took_events(client, stream.events_before(reader.chunk.offset));
             }
             if took.ask {
                 cx.outputs.push_back(Output::AskUnacknowledged { conn: client });

@@ -47,6 +47,7 @@ impl Machine {
             c.set_client_state(ClientState::Tunnel);
             sent = std::mem::take(&mut c.input);
             let lines = [("Connection", "Upgrade"), ("Upgrade", protocol.as_str())];
+            cx.visits.answer(client, head.status);
             http::write_response(head, ResponseFraming::None, Version::Http11, false, &lines, c.out.end());
         }
         let mut answered = Vec::new();

@@ -9,6 +9,7 @@
 
 use crate::base::{Count, Counts};
 use crate::http::{self, Headers, ResponseHead};
+use crate::machine::visits::REQUEST_ID;
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
@@ -174,7 +175,8 @@ pub(super) fn later_head(kept: Option<&KeptHead>) -> ResponseHead {
 pub(in crate::machine) fn for_others(head: &ResponseHead) -> ResponseHead {
     let mut others = head.clone();
     others.headers = Headers::new();
-    for (name, value) in head.headers.iter().filter(|(name, _)| !is_any(name, &OF_ONE_CLIENT)) {
+    let is_theirs = |name: &str| is_any(name, &OF_ONE_CLIENT) || name.eq_ignore_ascii_case(REQUEST_ID);
+    for (name, value) in head.headers.iter().filter(|(name, _)| !is_theirs(name)) {
         // It was a header before.
         let _ = others.headers.push(name, value);
     }

@@ -33,8 +33,9 @@ use super::cx::Cx;
 use super::find::vary::varies;
 use super::io::{Close, Output};
 use super::keys::Seat;
-use super::notice::Notice;
+use super::notice::{Notice, Subject};
 use super::pool::Conns;
+use super::visits::REQUEST_ID;
 use super::wait::STEADY;
 use crate::base::{Count, Counts, EventId, Tick};
 use crate::http::{self, BodyLength, ResponseHead};
@@ -251,6 +252,7 @@ impl Stream {
         route: usize,
         head: &ResponseHead,
         gap: Option<(GapReason, Option<&[u8]>)>,
+        id: Option<&str>,
     ) {
         self.readers.head_sent = true;
         self.readers.last_sent = cx.now;
@@ -261,26 +263,43 @@ impl Stream {
         let others = self.readers.iter_mut().any(|reader| !reader.asked).then(|| for_others(head));
         for reader in self.readers.iter_mut().filter(|reader| !reader.head_sent) {
             let head = others.as_ref().filter(|_| !reader.asked).unwrap_or(head);
-            send_head(reader, cx, conns, route, head, gap.map(|(reason, _)| reason), &lead);
+            let own = if reader.asked { id } else { cx.visits.id_of(reader.client) }.map(Box::from);
+            let greeting = Greeting { gap: gap.map(|(reason, _)| reason), lead: &lead, id: own.as_deref() };
+            send_head(reader, cx, conns, route, head, greeting);
         }
+        self.tell_begins(cx);
         self.readers.flush(cx, conns);
     }
 
-    /// Sends a head to the reader in this seat, who came later than the stream's first one. `lead`: bytes that go
-    /// before the first event.
+    /// Sends a head to the reader in this seat, who came later than the stream's first one.
     pub(super) fn send_resumed_head(
         &mut self,
         cx: &mut Cx,
         conns: &mut Conns,
         route: usize,
         seat: Seat,
-        gap: Option<GapReason>,
-        lead: &[u8],
+        greeting: Greeting<'_>,
     ) {
         let head = later_head(self.head.as_ref());
         if let Some(reader) = self.readers.get_mut(seat) {
-            send_head(reader, cx, conns, route, &head, gap, lead);
+            send_head(reader, cx, conns, route, &head, greeting);
         }
+        self.tell_begins(cx);
+    }
+
+    /// Tells the access log where readers begin that it does not know of.
+    fn tell_begins(&self, cx: &mut Cx) {
+        if cx.visits.is_told() {
+            for (_, reader) in self.readers.iter() {
+                cx.visits.read_stream(reader.client, self.account.number, self.events_before(reader.began));
+            }
+        }
+    }
+
+    /// How many events stand before an offset between two events.
+    pub(super) fn events_before(&self, offset: u64) -> u64 {
+        let (_, behind) = self.tracker.events_behind(offset);
+        self.tracker.received().seq.saturating_sub(behind.len() as u64)
     }
 
     /// Sends MCP clients an id before the first event, so that they can resume even if no event comes.
@@ -409,15 +428,15 @@ impl Stream {
     ///
     /// Call it wherever events may have left the log before all readers took them.
     #[must_use]
-    pub(super) fn cut_fallen(&mut self, cx: &mut Cx, conns: &mut Conns, target: impl Fn() -> Box<str>) -> bool {
-        let start = self.tracker.start();
+    pub(super) fn cut_fallen(&mut self, cx: &mut Cx, conns: &mut Conns, target: impl Fn(u64) -> Subject) -> bool {
+        let (start, number) = (self.tracker.start(), self.account.number);
         let mut any = false;
         let has_fallen = |reader: &Reader| reader.head_sent && reader.chunk.offset < start;
         self.readers.part(has_fallen, |reader| {
             any = true;
             cx.counts.one(Count::ReadersFallenOff);
             let why = "it fell behind what the log holds, and others read on".into();
-            cx.notice(Notice::NotHealed { target: target(), why });
+            cx.notice(Notice::NotHealed { target: target(number), why });
             conns.close(cx, reader.client, Close::Reset);
         });
         any && self.on_left()
@@ -458,6 +477,16 @@ impl Stream {
     }
 }
 
+/// What a reader is sent with the head, beside what others are sent.
+pub(super) struct Greeting<'a> {
+    /// Why events are gone.
+    pub(super) gap: Option<GapReason>,
+    /// Bytes that go before the first event.
+    pub(super) lead: &'a [u8],
+    /// The id of its request.
+    pub(super) id: Option<&'a str>,
+}
+
 /// Sends a reader the head of an event stream. The kernel's send buffer is bounded, so that everything in it can be
 /// replayed.
 fn send_head(
@@ -466,17 +495,19 @@ fn send_head(
     conns: &mut Conns,
     route: usize,
     head: &ResponseHead,
-    gap: Option<GapReason>,
-    lead: &[u8],
+    greeting: Greeting<'_>,
 ) {
+    let Greeting { gap, lead, id } = greeting;
     let bytes = cx.limits[route].in_flight_bytes();
     cx.outputs.push_back(Output::CapSendBuffer { conn: reader.client, bytes });
     let Some(c) = conns.get_mut(reader.client) else { return };
+    cx.visits.answer(reader.client, head.status);
     let date = cx.date.header().filter(|_| !head.headers.contains("Date"));
+    let id = id.filter(|_| !head.headers.contains(REQUEST_ID)).map(|id| (REQUEST_ID, id));
     let gap = gap.map(|reason| ("Segno-Gap", reason.as_str()));
-    let mut lines = [UNBUFFERED; 3];
+    let mut lines = [UNBUFFERED; 4];
     let mut said = 1;
-    for line in date.into_iter().chain(gap) {
+    for line in [date, gap, id].into_iter().flatten() {
         lines[said] = line;
         said += 1;
     }

@@ -32,6 +32,7 @@ mod steps;
 mod stored;
 mod tunnels;
 mod varying;
+mod visiting;
 
 use crate::base::{Count, Span};
 use crate::config::{Config, Limits, Route, Upstream};
