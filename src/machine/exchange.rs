@@ -318,6 +318,13 @@ impl Exchange {
         self.stream().is_some_and(|stream| stream.begun)
     }
 
+    /// Whether a GET's stream has ended, and in the middle of an event. In this body, nothing may follow what readers may
+    /// have of that event; upstream can be asked for all of it.
+    pub(super) fn ends_inside_event(&self) -> bool {
+        let is_over = self.request.method == Method::Get && self.phase == Phase::Ending(Ending::Clean);
+        is_over && self.stream().is_some_and(Stream::is_inside_event)
+    }
+
     /// Whether upstream can be asked to go on after a cut: a GET of an event stream, or a POST whose protocol has a
     /// GET for it.
     pub(super) fn can_heal(&self) -> bool {

@@ -268,7 +268,7 @@ impl Shell {
         self.connecting.forget(conn, socket.as_ref().and_then(|s| s.dialing.as_deref()));
         match (socket, how) {
             (Some(socket), Close::Reset) => socket.reset_on_close(),
-            (Some(mut socket), Close::Finish) => socket.say_end(),
+            (Some(socket), Close::Finish) => socket.close(),
             (None, _) => {}
         }
     }

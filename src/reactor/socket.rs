@@ -188,11 +188,12 @@ impl Socket {
         }
     }
 
-    /// Says the last word before an ordinary close, where the protocol has one.
-    pub(super) fn say_end(&mut self) {
-        #[cfg(feature = "tls")]
-        if let Io::Tls(t) = &mut self.io {
-            t.say_end();
+    /// Closes in the ordinary way, with a last word where the protocol has one.
+    pub(super) fn close(self) {
+        match self.io {
+            Io::Plain(s) => drop(s),
+            #[cfg(feature = "tls")]
+            Io::Tls(mut t) => t.say_end(),
         }
     }
 

@@ -300,7 +300,7 @@ impl<'m> Finder<'m> {
         let may_find = x.request.method == Method::Get || request.is_secret();
         // What is left of a session that was deleted is found no more.
         let is_known = x.stream().is_some_and(|stream| stream.account.session.is_some());
-        let offset = locate(x, self.cx, id).filter(|_| may_find && is_known)?;
+        let offset = locate(x, self.cx, id).filter(|_| may_find && is_known && !x.ends_inside_event())?;
         Some(Found::joins(key, offset, None))
     }
 

@@ -89,7 +89,7 @@ impl Machine {
         if http::max_forwards(&head) == Some(0) {
             return self.answer_for_good(conn, &head);
         }
-        let Some(route) = cx.config.routes.position(head.host.as_deref(), &head.target) else {
+        let Some(route) = cx.config.routes.position(head.host.as_deref(), asks_for(&head)) else {
             return self.conns.refuse(
                 &mut self.cx,
                 conn,
@@ -398,6 +398,11 @@ fn is_for_everybody(head: &RequestHead, route: &Route) -> bool {
     let bare = head.method == Method::Get && matches!(head.body, BodyLength::None | BodyLength::Length(0));
     let reads = bare && http::accepts_event_stream(&head.headers);
     reads && route.share == Share::Public && Era::of(&head.headers, route) == Era::Plain
+}
+
+/// The target by which a route is chosen. `OPTIONS *` asks the server as a whole, which is whoever has the root.
+fn asks_for(head: &RequestHead) -> &str {
+    if head.target == "*" { "/" } else { &head.target }
 }
 
 /// Whether a request's offer of another protocol is passed on. One for an event stream is answered as such.

@@ -486,7 +486,7 @@ fn goes_on_behind_the_end(x: &Exchange, cx: &Cx) -> bool {
     can_ask
         && match x.phase {
             // Other readers may have been sent the end already, which cannot be taken back.
-            Phase::Ending(Ending::Clean) => stream.readers.len() == 1,
+            Phase::Ending(Ending::Clean) => stream.readers.len() == 1 && !x.ends_inside_event(),
             Phase::Ending(Ending::Cut) => true,
             _ => false,
         }

@@ -91,6 +91,8 @@ fn a_request_that_may_pass_no_further_proxy_is_answered_here() {
     assert!(!w.wire(c).contains(SECRET));
     w.client_with(&format!("{OPTIONS}3\r\n\r\n").replace('*', "/"));
     assert!(w.wire(w.up(0)).contains("\r\nMax-Forwards: 2\r\n"));
+    w.client_with(&format!("{OPTIONS}3\r\n\r\n"));
+    assert!(w.wire(w.last_up()).starts_with("OPTIONS * HTTP/1.1\r\n"));
     // Other methods do not count.
     w.client_with("GET / HTTP/1.1\r\nHost: h\r\nMax-Forwards: 0\r\n\r\n");
     assert!(w.wire(w.last_up()).contains("\r\nMax-Forwards: 0\r\n"));
@@ -129,6 +131,18 @@ fn an_old_upstream_and_an_old_client_are_as_they_would_be_without_segno() {
         assert_eq!((body.as_str(), whole), ("data: a\n\ndata: [DONE]\n", !old));
         assert_eq!(w.state(c), if old { State::Shut } else { State::Open }, "{}", w.wire(c));
     }
+}
+
+#[test]
+fn an_event_without_its_blank_line_is_never_joined_with_what_follows() {
+    let mut w = lingering_world(|_, _| {});
+    let (c, u) = w.streaming();
+    w.takes(c, 0);
+    w.say(u, &format!("{}{LAST}", chunk("id: 2\ndata: 2\n")));
+    w.rst(c);
+    let d = w.client_with(&GET_STREAM.replace("\r\n\r\n", "\r\nLast-Event-ID: 1\r\n\r\n"));
+    w.say(w.last_up(), &format!("{STREAM}{}", chunk(&event(2))));
+    assert_eq!(w.events(d), event(2));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! In: the bytes that have arrived on a client's wire. Out: a panic if these bytes break a promise.
 //! Law: nothing here knows the system under test: it has its own readers of HTTP and of event streams.
 
-use super::source::{GROUP, Kind, REPEATED, Sequence};
+use super::source::{GROUP, Kind, REPEATED, Sequence, THERE};
 use std::collections::VecDeque;
 
 /// Takes the framing off an answer, as it arrives.
@@ -13,6 +13,7 @@ pub(super) struct Unframed {
     state: Framing,
     pub(super) status: u16,
     pub(super) gap: Option<String>,
+    pub(super) location: Option<String>,
     /// The part of the body that has arrived and was not taken out yet.
     pub(super) body: Vec<u8>,
 }
@@ -87,6 +88,7 @@ impl Unframed {
         let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
         self.status = head.get(9..12).and_then(|text| text.parse().ok()).unwrap_or(0);
         self.gap = field("Segno-Gap: ");
+        self.location = field("Location: ");
         self.state = match (field("Content-Length: "), field("Transfer-Encoding: ")) {
             _ if self.status == 204 => Framing::Whole,
             (Some(n), _) => Framing::Length(n.parse().unwrap_or(0)),
@@ -240,5 +242,91 @@ impl Seen {
             self.history.pop_front();
         }
         self.history.push_back(what);
+    }
+}
+
+/// A client, from its first connection to its last.
+pub(super) struct Client {
+    pub(super) seen: Seen,
+    pub(super) old: bool,
+    pub(super) end: Option<usize>,
+    /// The client asked for new events alone.
+    pub(super) joins_live: bool,
+    /// The client was redirected: its next request goes there.
+    pub(super) there: bool,
+    /// The client has a POST on this connection whose answer has not come yet.
+    pub(super) posting: bool,
+    pub(super) slow: bool,
+    /// Bytes of the wire that have arrived.
+    pub(super) arrived: usize,
+    pub(super) read: Unframed,
+    /// The process that gave the client its last event, and how many sessions that process had forgotten by then: with
+    /// a session, the store forgets what was delivered to it.
+    pub(super) life: u64,
+    pub(super) forgotten: u64,
+}
+
+impl Client {
+    pub(super) fn new(sequence: Sequence, old: bool) -> Self {
+        Self {
+            seen: Seen::new(sequence),
+            old,
+            end: None,
+            joins_live: false,
+            there: false,
+            posting: false,
+            slow: false,
+            arrived: 0,
+            read: Unframed::default(),
+            life: 0,
+            forgotten: 0,
+        }
+    }
+
+    pub(super) fn begin(&mut self) {
+        (self.read, self.arrived) = (Unframed::default(), 0);
+        self.posting = self.seen.sequence.kind.is_call();
+    }
+
+    pub(super) fn next_call(&mut self) {
+        let sequence = Sequence { call: self.seen.sequence.call + 1, ..self.seen.sequence };
+        self.seen = Seen::new(sequence);
+        self.posting = false;
+    }
+
+    /// An answer has begun. False: there is nothing to read.
+    pub(super) fn head(&mut self) -> bool {
+        let is_call = self.seen.sequence.kind.is_call();
+        if let Some(reason) = self.read.gap.take() {
+            self.seen.tell(&reason);
+        }
+        match self.read.status {
+            200 => return true,
+            307 => {
+                let there = format!("http://h{}{THERE}", self.seen.sequence.path());
+                assert_eq!(self.read.location.as_ref(), Some(&there), "a redirect to somewhere else");
+                self.there = true;
+            }
+            204 if is_call => self.finish(),
+            502..=504 | 408 | 429 if !is_call => {}
+            _ if is_call => self.next_call(),
+            _ => {
+                self.seen.last_id = None;
+                self.seen.told = true;
+            }
+        }
+        self.end = None;
+        false
+    }
+
+    /// An answer has ended as it should.
+    pub(super) fn finish(&mut self) {
+        self.end = None;
+        let Seen { sequence, last, told, .. } = self.seen;
+        if sequence.kind.is_call() {
+            let all = sequence.length();
+            assert!(last == all || told, "{sequence:?}: a clean end after {last} of {all} events");
+            self.next_call();
+        }
     }
 }

@@ -4,11 +4,11 @@
 //! Law: one seed and one script give the same run.
 
 use super::bounds::{ABOVE, BUDGET, BUFFERS, CONNECTIONS, STREAMS, config, heal_rate};
-use super::client::{Seen, Unframed};
+use super::client::Client;
 use super::disk::{Disk, Life, MODES, Mode};
 use super::pace::{Asked, NUMBER};
 use super::script::{Action, Canary, What};
-use super::source::{Answer, GROUP, KINDS, Kind, Sequence};
+use super::source::{Answer, GROUP, KINDS, Kind, Sequence, THERE};
 use crate::base::{Count, Random, Span};
 use crate::machine::{Input, NotLookedUp};
 use crate::testing::wire::chunk;
@@ -44,24 +44,6 @@ pub(super) struct Run {
     lives: u64,
 }
 
-struct Client {
-    seen: Seen,
-    old: bool,
-    end: Option<usize>,
-    /// The client asked for new events alone.
-    joins_live: bool,
-    /// The client has a POST on this connection whose answer has not come yet.
-    posting: bool,
-    slow: bool,
-    /// Bytes of the wire that have arrived.
-    arrived: usize,
-    read: Unframed,
-    /// The process that gave the client its last event, and how many sessions that process had forgotten by then: with
-    /// a session, the store forgets what was delivered to it.
-    life: u64,
-    forgotten: u64,
-}
-
 /// A connection of an upstream.
 struct Feed {
     sequence: Sequence,
@@ -70,6 +52,8 @@ struct Feed {
     /// The body ends cleanly after this event.
     until: u64,
     chunked: bool,
+    /// Nobody can read it.
+    zipped: bool,
     silent: bool,
     done: bool,
 }
@@ -210,9 +194,10 @@ impl Run {
             false => String::new(),
         };
         let version = if c.old { "1.0" } else { "1.1" };
+        let there = if std::mem::take(&mut c.there) { THERE } else { "" };
         self.requests += 1;
         let request = format!(
-            "{method} {} HTTP/{version}\r\nHost: h\r\nConnection: close\r\nAuthorization: {}\r\nAccept: text/event-stream\r\n{}{id}{about}{NUMBER}: {}\r\n\r\n{body}",
+            "{method} {}{there} HTTP/{version}\r\nHost: h\r\nConnection: close\r\nAuthorization: {}\r\nAccept: text/event-stream\r\n{}{id}{about}{NUMBER}: {}\r\n\r\n{body}",
             sequence.path(),
             sequence.owner,
             sequence.kind.lines(sequence.owner),
@@ -306,65 +291,6 @@ impl Run {
     }
 }
 
-impl Client {
-    fn new(sequence: Sequence, old: bool) -> Self {
-        Self {
-            seen: Seen::new(sequence),
-            old,
-            end: None,
-            joins_live: false,
-            posting: false,
-            slow: false,
-            arrived: 0,
-            read: Unframed::default(),
-            life: 0,
-            forgotten: 0,
-        }
-    }
-
-    fn begin(&mut self) {
-        (self.read, self.arrived) = (Unframed::default(), 0);
-        self.posting = self.seen.sequence.kind.is_call();
-    }
-
-    fn next_call(&mut self) {
-        let sequence = Sequence { call: self.seen.sequence.call + 1, ..self.seen.sequence };
-        self.seen = Seen::new(sequence);
-        self.posting = false;
-    }
-
-    /// An answer has begun. False: there is nothing to read.
-    fn head(&mut self) -> bool {
-        let is_call = self.seen.sequence.kind.is_call();
-        if let Some(reason) = self.read.gap.take() {
-            self.seen.tell(&reason);
-        }
-        match self.read.status {
-            200 => return true,
-            204 if is_call => self.finish(),
-            502..=504 | 408 | 429 if !is_call => {}
-            _ if is_call => self.next_call(),
-            _ => {
-                self.seen.last_id = None;
-                self.seen.told = true;
-            }
-        }
-        self.end = None;
-        false
-    }
-
-    /// An answer has ended as it should.
-    fn finish(&mut self) {
-        self.end = None;
-        let Seen { sequence, last, told, .. } = self.seen;
-        if sequence.kind.is_call() {
-            let all = sequence.length();
-            assert!(last == all || told, "{sequence:?}: a clean end after {last} of {all} events");
-            self.next_call();
-        }
-    }
-}
-
 /// Upstreams.
 impl Run {
     /// Answers the requests that have come.
@@ -386,25 +312,41 @@ impl Run {
             let sequence = Sequence::of(head).unwrap_or_else(|| panic!("an odd request: {head}"));
             let top = self.tops.get(&sequence).copied().unwrap_or(0);
             let mut answer = sequence.answer(head.starts_with("GET"), id, top);
+            if sequence.kind == Kind::Redirects && !head.contains(&format!("{THERE} HTTP/")) {
+                answer = Answer::Status(307);
+            }
             if self.failing > 0 {
                 self.failing -= 1;
                 answer = Answer::Status(503);
             }
-            let mut feed =
-                Feed { sequence, first: 1, next: 1, until: u64::MAX, chunked: true, silent: false, done: false };
+            let mut feed = Feed {
+                sequence,
+                first: 1,
+                next: 1,
+                until: u64::MAX,
+                chunked: true,
+                zipped: false,
+                silent: false,
+                done: false,
+            };
             match answer {
                 Answer::Status(status) => {
                     feed.done = true;
-                    self.w.say(u, &format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"));
+                    let location = format!("Location: http://h{}{THERE}\r\n", sequence.path());
+                    let lines = if status == 307 { location.as_str() } else { "" };
+                    let head = format!("HTTP/1.1 {status} No\r\n{lines}Content-Length: 0\r\nConnection: close\r\n\r\n");
+                    self.w.say(u, &head);
                 }
                 Answer::From(next) => {
                     (feed.first, feed.next) = (next, next);
                     feed.chunked = self.random.below(8) > 0;
-                    if sequence.kind == Kind::Ends {
+                    if sequence.kind.ends() {
                         feed.until = next + 2 + self.random.below(8);
                     }
                     let framing = if feed.chunked { "Transfer-Encoding: chunked\r\n" } else { "" };
-                    self.w.say(u, &format!("{HEAD}{framing}\r\n"));
+                    feed.zipped = field("Accept-Encoding: ").is_some_and(|codings| codings.contains("gzip"));
+                    let coding = if feed.zipped { "Content-Encoding: gzip\r\n" } else { "" };
+                    self.w.say(u, &format!("{HEAD}{framing}{coding}\r\n"));
                     if sequence.kind == Kind::Greets && next > 1 && self.w.is_live(u) {
                         self.w.say(u, &framed(feed.chunked, &sequence.event(1, 1)));
                     }
@@ -449,7 +391,14 @@ impl Run {
                 return;
             }
             feed.next += 1;
-            self.w.say(u, &framed(chunked, &s.event(n, first)));
+            let mut text = s.event(n, first);
+            if s.kind == Kind::Bare && n == feed.until {
+                text.pop();
+            }
+            if feed.zipped {
+                text = text.replace(|c: char| c.is_ascii_alphanumeric(), "?");
+            }
+            self.w.say(u, &framed(chunked, &text));
         }
     }
 

@@ -37,9 +37,16 @@ pub(super) enum Kind {
     Llm,
     /// Numbers each connection from 1, whatever is asked for, and sends what is new.
     Anew,
+    /// Like [`Kind::Ids`], and compresses for whoever says that it takes gzip, as all its clients do. Nobody can go on
+    /// in the middle of that, and the clients' readers cannot read it: segno must not pass their word on.
+    Zips,
+    /// Like [`Kind::Ids`], and redirects each request for its path to the same path with a query.
+    Redirects,
+    /// Like [`Kind::Ends`], and leaves out the blank line behind the last event of each body.
+    Bare,
 }
 
-pub(super) const KINDS: [Kind; 14] = [
+pub(super) const KINDS: [Kind; 17] = [
     Kind::Ids,
     Kind::Repeats,
     Kind::Ends,
@@ -54,7 +61,13 @@ pub(super) const KINDS: [Kind; 14] = [
     Kind::Stateless,
     Kind::Llm,
     Kind::Anew,
+    Kind::Zips,
+    Kind::Redirects,
+    Kind::Bare,
 ];
+
+/// Where [`Kind::Redirects`] has its events.
+pub(super) const THERE: &str = "?there";
 
 /// Events that [`Kind::Forgets`] knows.
 const KNOWN: u64 = 12;
@@ -102,8 +115,19 @@ impl Kind {
             Self::McpIds | Self::McpBare => {
                 format!("Mcp-Session-Id: s{owner}\r\nMCP-Protocol-Version: 2025-11-25\r\n")
             }
+            Self::Zips => "Accept-Encoding: gzip, br\r\n".to_owned(),
             _ => String::new(),
         }
+    }
+
+    /// Whether all owners' events have the same ids.
+    fn is_guessable(self) -> bool {
+        matches!(self, Self::Ids | Self::Repeats | Self::Ends | Self::Zips | Self::Redirects | Self::Bare)
+    }
+
+    /// Whether its bodies end by themselves.
+    pub(super) fn ends(self) -> bool {
+        matches!(self, Self::Ends | Self::Bare)
     }
 }
 
@@ -116,7 +140,7 @@ impl Sequence {
     /// What a request asks for.
     pub(super) fn of(head: &str) -> Option<Self> {
         let path = head.split(' ').nth(1)?.strip_prefix("/k")?;
-        let (kind, call) = path.split_once("/c")?;
+        let (kind, call) = path.strip_suffix(THERE).unwrap_or(path).split_once("/c")?;
         let owner = head.lines().find_map(|line| line.strip_prefix("Authorization: "))?;
         let kind = KINDS.get(kind.parse::<usize>().ok()?)?;
         Some(Self { kind: *kind, owner: owner.parse().ok()?, call: call.parse().ok()? })
@@ -127,10 +151,10 @@ impl Sequence {
         if self.kind.is_call() { 1 + mix(self.call, self.owner) % 25 } else { u64::MAX }
     }
 
-    /// What the numbers of its ids begin at. No other kind has them, and no other owner but of two kinds, whose ids can
+    /// What the numbers of its ids begin at. No other kind has them, and no other owner but of some kinds, whose ids can
     /// be guessed: there only the data tells whose an event is.
     fn base(&self) -> u64 {
-        let owner = if matches!(self.kind, Kind::Ids | Kind::Repeats) { 0 } else { self.owner };
+        let owner = if self.kind.is_guessable() { 0 } else { self.owner };
         (self.kind.number() * 100 + owner) * 1_000_000
     }
 
