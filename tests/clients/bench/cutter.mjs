@@ -79,14 +79,18 @@ export class Cutter {
     this.#cuts.shift();
     this.done += 1;
     pair.seen = '';
-    // What was forwarded gets a moment to arrive, since a reset takes it along otherwise.
-    setTimeout(() => {
+    const breaks = () => {
       this.#break(pair, cut.how);
       if (cut.down > 0) this.away(cut.down);
-    }, cut.after ? 20 : 0);
+    };
+    // At once, so that nothing behind the dropped bytes gets through. What was forwarded gets a moment to arrive, since
+    // a reset takes it along otherwise.
+    if (cut.after) setTimeout(breaks, 20);
+    else breaks();
   }
 
   #break({ client, server }, how) {
+    server.removeAllListeners('data').resume();
     for (const socket of [client, server]) {
       if (how === 'close') socket.end();
       else socket.resetAndDestroy();
