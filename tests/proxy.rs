@@ -115,7 +115,7 @@ fn heartbeats_fill_the_silence_between_events() {
     let proxy = Proxy::with(script.address(), |r| r.heartbeat = Span::from_millis(50));
     let mut client = proxy.client();
     client.open_events("/events");
-    client.until(event(1) + ":\n\n:\n\n");
+    client.until(event(1) + ":\n:\n");
     seen.give();
     assert_eq!(client.rest(), End::Whole);
     script.end();

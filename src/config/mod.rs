@@ -19,7 +19,7 @@ mod upstream;
 pub use check::{Fault, Section};
 pub use networks::{Network, NetworkError, Networks};
 pub use process::{Config, Limits, LogFormat, Persist};
-pub use route::{Dedup, Gap, HostSent, Ids, LingerFull, ResumeFrom, Route, Share};
+pub use route::{AcceptEncoding, Dedup, Gap, HostSent, Ids, LingerFull, ResumeFrom, Route, Share};
 pub use routes::Routes;
 pub use store::StoreConfig;
 pub use units::{UnitError, parse_size, parse_span, show_size};

@@ -45,7 +45,8 @@ pub struct Route {
     /// once.
     pub linger: Span,
     /// The same for streams that a POST began, except in MCP up to 2025-11-25, where a disconnect is not a cancel.
-    /// Default 10 s; never longer than `linger`.
+    /// Default 10 s; nothing lingers where `linger` is zero. It also bounds how long a finished answer can be fetched
+    /// by a client that lost it. Longer serves clients that were away longer; upstream may be paid for longer.
     pub linger_post: Span,
     /// Bytes that segno takes from the upstream while nobody reads the stream; then it drops the stream. Default 16
     /// MiB. More serves clients that were away longer. Less bounds what a stream without clients costs.
@@ -57,6 +58,9 @@ pub struct Route {
     pub cancel_on_disconnect: bool,
     /// Whether segno adds ids of its own to events without ids. Default [`Ids::Auto`].
     pub ids: Ids,
+    /// Whether upstream is asked for what it can compress. Default [`AcceptEncoding::Identity`]: `Accept-Encoding` is
+    /// taken off what may be answered by an event stream, since a compressed one can be neither healed nor resumed.
+    pub accept_encoding: AcceptEncoding,
     /// How a client learns that events which it asks for are gone. Default [`Gap::Event`].
     pub gap: Gap,
     /// Whether one upstream request serves several clients with the same target. Default [`Share::Off`]. Sharing saves
@@ -161,6 +165,7 @@ impl Route {
             linger_full: LingerFull::Pause,
             cancel_on_disconnect: false,
             ids: Ids::Auto,
+            accept_encoding: AcceptEncoding::Identity,
             gap: Gap::Event,
             share: Share::Off,
             share_headers: SHARED.iter().map(|&name| name.to_owned()).collect(),
@@ -220,6 +225,17 @@ pub enum Ids {
     Auto,
     /// No: such streams cannot be resumed.
     Off,
+}
+
+/// What becomes of a request's `Accept-Encoding`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum AcceptEncoding {
+    /// It is taken off requests that name `text/event-stream` in `Accept`, and off every POST. Their answers come
+    /// uncompressed.
+    #[default]
+    Identity,
+    /// It goes upstream as it came. An event stream that upstream compresses passes through untracked.
+    Pass,
 }
 
 /// How a client learns that events which it asks for are gone.

@@ -495,6 +495,17 @@ impl Request {
         self.era.is_resumable_mcp() && self.method == Method::Get && !by_post
     }
 
+    /// Whether the client asked for an event stream by name, and so can read what segno adds to one.
+    pub(super) fn is_by_name(&self) -> bool {
+        self.accepts_stream || self.era.is_resumable_mcp()
+    }
+
+    /// Whether the client asks by GET for the rest of what a POST began. Upstream knows no such GET.
+    pub(super) fn asks_for_a_post(&self) -> bool {
+        let token = self.asked.as_deref().and_then(Token::parse).map(|(token, _)| token);
+        self.method == Method::Get && token.is_some_and(Token::is_by_post)
+    }
+
     /// Whether the request names a session that nobody can guess.
     pub(super) fn is_secret(&self) -> bool {
         self.era.is_resumable_mcp() && self.identity.named

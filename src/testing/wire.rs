@@ -140,11 +140,11 @@ impl World {
 
     /// The events an end got, without heartbeats.
     pub(crate) fn events(&self, end: usize) -> String {
-        self.body(end).0.replace(":\n\n", "")
+        without_heartbeats(&self.body(end).0)
     }
 
     pub(crate) fn heartbeats(&self, end: usize) -> usize {
-        self.body(end).0.matches(":\n\n").count()
+        self.body(end).0.lines().filter(|line| *line == ":").count()
     }
 
     pub(crate) fn count(&mut self, count: Count) -> u64 {
@@ -180,6 +180,20 @@ impl World {
     pub(crate) fn has_notice(&self, what: &str) -> bool {
         self.notices.iter().any(|n| n.to_string().contains(what))
     }
+}
+
+/// A stream without heartbeats: without each line that is an empty comment, and the blank line that may follow it.
+pub(crate) fn without_heartbeats(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut was_heartbeat = false;
+    for line in text.split_inclusive('\n') {
+        let is_heartbeat = line == ":\n";
+        if !is_heartbeat && !(was_heartbeat && line == "\n") {
+            kept.push_str(line);
+        }
+        was_heartbeat = is_heartbeat;
+    }
+    kept
 }
 
 /// Takes chunks off; whether the last one came.

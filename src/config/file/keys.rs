@@ -104,6 +104,7 @@ pub(super) const KNOBS: &[Knob] = knobs! {
     linger_full: value::linger_full,
     cancel_on_disconnect: value::switch,
     ids: value::ids,
+    accept_encoding: value::accept_encoding,
     gap: value::gap,
     share: value::share,
     share_headers: value::names,

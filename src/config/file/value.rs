@@ -12,7 +12,7 @@ use super::problem::nearest;
 use crate::base::Span;
 use crate::config::networks::{Network, Networks};
 use crate::config::process::LogFormat;
-use crate::config::route::{Dedup, Gap, HostSent, Ids, LingerFull, ResumeFrom, Share};
+use crate::config::route::{AcceptEncoding, Dedup, Gap, HostSent, Ids, LingerFull, ResumeFrom, Share};
 use crate::config::store::StoreConfig;
 use crate::config::units::{parse_size, parse_span};
 use crate::config::upstream::Upstream;
@@ -85,6 +85,10 @@ pub(super) fn host_sent(given: &DeValue<'_>) -> Read<HostSent> {
 
 pub(super) fn ids(given: &DeValue<'_>) -> Read<Ids> {
     one_of(given, &[("auto", Ids::Auto), ("off", Ids::Off)])
+}
+
+pub(super) fn accept_encoding(given: &DeValue<'_>) -> Read<AcceptEncoding> {
+    one_of(given, &[("identity", AcceptEncoding::Identity), ("pass", AcceptEncoding::Pass)])
 }
 
 pub(super) fn gap(given: &DeValue<'_>) -> Read<Gap> {

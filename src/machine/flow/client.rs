@@ -6,7 +6,7 @@
 //! one, and upstream is told; input is held back while upstream does not take it.
 
 use crate::base::{Count, Rare, Tick};
-use crate::config::{Route, Share};
+use crate::config::{AcceptEncoding, Route, Share};
 use crate::http::{self, BodyDecoder, BodyLength, HeadError, HeadLimits, Method, Piece, RequestHead};
 use crate::machine::Machine;
 use crate::machine::book::unread::Holders;
@@ -22,7 +22,7 @@ use crate::machine::io::Close;
 use crate::machine::keys::{ConnKey, ExchangeKey};
 use crate::machine::notice::Notice;
 use crate::machine::room::upstream_takes;
-use crate::machine::stream::readers::Reader;
+use crate::machine::stream::readers::{Reader, Words};
 use crate::machine::visits::given_id;
 use std::net::IpAddr;
 
@@ -134,6 +134,7 @@ impl Machine {
         let mut reader = Reader::new(conn, head.version, head.keep_alive && !offers_tunnel, cx.now);
         // The socket may be full of an answer of segno's own to the request before.
         reader.blocked = !c.out.is_empty();
+        reader.words = if request.is_by_name() { Words::Own } else { Words::None };
         let found = self.finder().find(&request, route);
         let found = match self.fresh(&request, found, |finder| finder.find(&request, route)) {
             Found::New => self.in_session(&request, route, true),
@@ -148,7 +149,7 @@ impl Machine {
             }
             Found::NewAfter(reason) => {
                 let asked = request.cursor.take().filter(|_| request.era != Era::Stateless);
-                let gap = (asked.is_some() && request.method == Method::Get).then_some(reason);
+                let gap = (asked.is_some() && is_told(&request)).then_some(reason);
                 self.open_exchange(conn, route, Request { gap, asked, ..request }, reader);
             }
             Found::Repeats(token, seq) => {
@@ -201,7 +202,7 @@ impl Machine {
         if !self.has_place_in_session(conn, &request) {
             return;
         }
-        let hears = request.method == Method::Post && request.accepts_stream;
+        let hears = request.method == Method::Post;
         let mut exchange = Exchange::new(route, request, reader, self.cx.now);
         exchange.request.reserves = exchange.request.accepts_stream;
         exchange.heard_body = hears.then(|| Box::new(HeardBody::new(&self.cx.secret)));
@@ -395,6 +396,16 @@ impl Machine {
     }
 }
 
+/// Whether the client of a request that goes upstream is told of the gap before the answer. MCP has no way to say so on
+/// a POST.
+fn is_told(request: &Request) -> bool {
+    match request.method {
+        Method::Get => true,
+        Method::Post => !request.era.is_resumable_mcp(),
+        _ => false,
+    }
+}
+
 /// Whether a request asks for what all clients of its target share: a GET of an event stream, on a route that says so.
 /// What MCP sends belongs to one session.
 fn is_for_everybody(head: &RequestHead, route: &Route) -> bool {
@@ -425,6 +436,9 @@ fn request(
 ) -> Request {
     let is_public = is_for_everybody(head, route);
     let accepts_stream = http::accepts_event_stream(&head.headers);
+    let era = Era::of(&head.headers, route);
+    // Clients of an LLM do not ask for its stream by name, but in the body.
+    let may_be_stream = (accepts_stream || head.method == Method::Post) && era != Era::Stateless;
     let to = http::Forwarded {
         client,
         trusted: cx.config.trusted_proxies.contains(client),
@@ -434,7 +448,7 @@ fn request(
         base_path: &route.upstream.base_path,
     };
     let options = http::RequestOptions {
-        drop_accept_encoding: accepts_stream,
+        drop_accept_encoding: route.accept_encoding == AcceptEncoding::Identity && may_be_stream,
         drop_last_event_id: true,
         upgrade: offers_tunnel(head, cx),
         only: is_public.then_some(&route.share_headers[..]),
@@ -447,7 +461,6 @@ fn request(
         http::write_request(head, &to, options, &mut bytes);
         bytes.into()
     };
-    let era = Era::of(&head.headers, route);
     let era_open = !Era::is_told(&head.headers) && head.method == Method::Post && http::is_json(&head.headers);
     let resumes = (era.is_resumable_mcp() || era_open) && head.method == Method::Post && accepts_stream;
     let resume = http::RequestOptions { drop_body: true, method: Some("GET"), ..options };

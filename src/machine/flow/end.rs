@@ -16,6 +16,7 @@ use crate::machine::io::{Close, Output};
 use crate::machine::keys::{ConnKey, ExchangeKey, Seat};
 use crate::machine::notice::Notice;
 use crate::machine::serve::write_own_answer;
+use crate::machine::stream::readers::Words;
 use crate::machine::visits::REQUEST_ID;
 
 /// How long a reader that is cut may take to acknowledge what it was sent. What it has got by then is what is stored.
@@ -51,7 +52,8 @@ impl Machine {
             }
             return conns.flush(cx, client);
         }
-        if ending == Ending::Cut && std::mem::take(&mut reader.owes_gap) {
+        if ending == Ending::Cut && reader.words == Words::OwnAndGap {
+            reader.words = Words::Own;
             // The client has everything of a POST's answer that upstream cut. It is told so, then it is cut, too.
             if let Some(stream) = x.stream() {
                 stream.say_rest_is_gone(cx, conns, seat);

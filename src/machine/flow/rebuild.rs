@@ -17,6 +17,7 @@ use crate::machine::find::identity::Token;
 use crate::machine::io::StoredEvents;
 use crate::machine::keys::ExchangeKey;
 use crate::machine::stream::Stream;
+use crate::machine::stream::readers::Words;
 use crate::sse;
 use crate::track::GapReason;
 
@@ -99,7 +100,9 @@ impl Machine {
         let has_all = offset == whole;
         stream.readers.iter_mut().for_each(|reader| {
             reader.begin_at(offset);
-            reader.owes_gap = ends_here && !has_all && !refuses;
+            if ends_here && !has_all && !refuses && reader.words != Words::None {
+                reader.words = Words::OwnAndGap;
+            }
         });
         x.request.gap = (ends_here && has_all).then_some(GapReason::Refused);
         if x.request.gap.is_some() && refuses {

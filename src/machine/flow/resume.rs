@@ -33,7 +33,7 @@ use crate::machine::io::{Close, NotLookedUp, StoredStream};
 use crate::machine::keys::{ConnKey, ExchangeKey};
 use crate::machine::notice::Notice;
 use crate::machine::pool::Conns;
-use crate::machine::stream::readers::Reader;
+use crate::machine::stream::readers::{Reader, Words};
 use crate::machine::stream::{Greeting, Stream};
 use crate::machine::wait::{Search, Wait};
 use crate::sse::write_id;
@@ -136,8 +136,9 @@ impl Machine {
             stream.readers.part(|_| true, |other| conns.close(cx, other.client, Close::Reset));
         }
         cx.counts.one(Count::Resumes);
-        let owes_gap = is_cut && gap.is_none() && !refuses;
-        let seat = stream.join(cx, route, Reader { owes_gap, ..reader }, offset);
+        let owes_gap = is_cut && gap.is_none() && !refuses && reader.words != Words::None;
+        let words = if owes_gap { Words::OwnAndGap } else { reader.words };
+        let seat = stream.join(cx, route, Reader { words, ..reader }, offset);
         let lead = lead(&request, gap, stream, offset);
         if let Some(c) = conns.get_mut(conn) {
             c.sit(key, seat);
@@ -394,7 +395,7 @@ impl Machine {
         let Self { cx, exchanges, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
         // The client will append the answer to what it has, so it is told. MCP has no way to say so on a POST.
-        let told = !refuses_gaps(cx, &x.request, x.route(), false);
+        let told = !x.request.era.is_resumable_mcp();
         x.request.gap = told.then_some(GapReason::Unknown);
         if let Some(wait) = x.phase.wait_mut() {
             wait.since = cx.now;
@@ -442,11 +443,12 @@ impl Machine {
 /// Gaps that are told by a status.
 impl Machine {
     /// A request is about to go upstream although the events that it asks for are gone. If its client is told of gaps
-    /// by a status, answers with that status. True: it was answered.
+    /// by a status, or asks by GET for what a POST began, answers with a status. True: it was answered.
     pub(super) fn refuse_gap_of(&mut self, key: ExchangeKey) -> bool {
         let Some(x) = self.exchanges.get(key) else { return false };
         let is_first = x.stream().is_none() && x.phase.wait().is_some_and(|wait| wait.tries == 0);
-        let refuses = refuses_gaps(&self.cx, &x.request, x.route(), x.request.is_standalone());
+        let refuses =
+            refuses_gaps(&self.cx, &x.request, x.route(), x.request.is_standalone()) || x.request.asks_for_a_post();
         if !is_first || x.request.gap.is_none() || !refuses {
             return false;
         }
@@ -497,7 +499,7 @@ fn goes_on_behind_the_end(x: &Exchange, cx: &Cx) -> bool {
 /// What a resumed stream begins with: the gap event, or the client's last id if no event would carry one soon.
 fn lead(request: &Request, gap: Option<GapReason>, stream: &Stream, offset: u64) -> Vec<u8> {
     let mut lead = Vec::new();
-    let Some(id) = request.cursor.as_deref() else { return lead };
+    let Some(id) = request.cursor.as_deref().filter(|_| request.is_by_name()) else { return lead };
     if gap.is_some() && request.era.is_resumable_mcp() {
         return lead;
     }

@@ -186,7 +186,7 @@ impl Machine {
         }
         x.phase = Phase::Streaming { wait, conn };
         let era = x.request.era;
-        let offers = cx.route(x.route()).ids == Ids::Auto && era != Era::Stateless;
+        let offers = cx.route(x.route()).ids == Ids::Auto && era != Era::Stateless && x.request.is_by_name();
         let route = x.route();
         if let Some(stream) = x.stream_mut() {
             stream.begin(cx, route, head, offers);

@@ -23,7 +23,9 @@ impl Exchange {
         let tracker = &stream.tracker;
         // A client that was primed has an own id before any event has come.
         let own = tracker.has_own_ids() || stream.has_token;
-        if tracker.replay_start().is_none() || !(own || tracker.healable()) {
+        // What a POST began is found by something that nobody can guess, or not at all.
+        let is_found = own || tracker.healable() && (self.request.method == Method::Get || self.request.is_secret());
+        if tracker.replay_start().is_none() || !is_found {
             return false;
         }
         match self.phase {
@@ -75,6 +77,8 @@ fn linger(request: &Request, route: &Route) -> Span {
         (true, _) => Span::ZERO,
         (_, Method::Get) => route.linger,
         _ if request.era.is_resumable_mcp() => route.linger,
-        _ => route.linger.min(route.linger_post),
+        // The switch that turns lingering off holds for all streams.
+        _ if route.linger.is_zero() => Span::ZERO,
+        _ => route.linger_post,
     }
 }

@@ -42,11 +42,13 @@ use crate::http::{self, BodyLength, ResponseHead};
 use crate::sse::{Position, write_id};
 use crate::track::{CutKind, Fed, GapReason, Tracker, write_gap};
 use head::{KeptHead, UNBUFFERED, for_others};
-use readers::{Reader, Readers};
+use readers::{Reader, Readers, Words};
 use std::borrow::Cow;
 
-/// A comment line and a blank one: nothing is dispatched, and parsers that split at blank lines stay in step.
+/// A comment line. In a stream without ids a blank line follows, for parsers that split at blank lines; behind an id
+/// some parsers take a blank line for an empty event.
 const HEARTBEAT: &[u8] = b":\n\n";
+const HEARTBEAT_AMONG_IDS: &[u8] = b":\n";
 
 /// After so many bytes, what was acknowledged is asked at once: so the log of a fast stream holds what is on its way,
 /// and not all that a window of time brings.
@@ -253,6 +255,7 @@ impl Stream {
 impl Stream {
     /// Sends the head to all readers that have none yet. The greeting has the id of the request that went upstream; who
     /// waited for the same answer gets its own.
+    /// Those that did not ask for an event stream by name read of a gap in the head alone.
     pub(super) fn send_heads(
         &mut self,
         cx: &mut Cx,
@@ -267,7 +270,8 @@ impl Stream {
         for reader in self.readers.iter_mut().filter(|reader| !reader.head_sent) {
             let head = others.as_ref().filter(|_| !reader.asked).unwrap_or(head);
             let own = if reader.asked { greeting.id } else { cx.visits.id_of(reader.client) }.map(Box::from);
-            send_head(reader, cx, conns, route, head, Greeting { id: own.as_deref(), ..greeting });
+            let lead = if reader.words == Words::None { &[] } else { greeting.lead };
+            send_head(reader, cx, conns, route, head, Greeting { lead, id: own.as_deref(), ..greeting });
         }
         self.tell_begins(cx);
         self.readers.flush(cx, conns);
@@ -316,14 +320,16 @@ impl Stream {
     pub(super) fn heartbeat(&mut self, cx: &mut Cx, conns: &mut Conns) {
         self.readers.last_sent = cx.now;
         let (whole, open) = (self.tracker.whole(), self.tracker.is_open_oversize());
+        let has_ids = self.has_token || self.tracker.received().id.is_some();
+        let heartbeat = if has_ids { HEARTBEAT_AMONG_IDS } else { HEARTBEAT };
         let counts = &mut cx.counts;
         self.readers.say(conns, |reader, c| {
             let behind = reader.chunk.is_open() || reader.chunk.offset < whole;
-            if behind || !c.out.is_empty() && reader.blocked || open {
+            if behind || !c.out.is_empty() && reader.blocked || open || reader.words == Words::None {
                 return None;
             }
             counts.one(Count::Heartbeats);
-            Some(Cow::Borrowed(HEARTBEAT))
+            Some(Cow::Borrowed(heartbeat))
         });
         self.readers.flush(cx, conns);
     }
@@ -335,7 +341,7 @@ impl Stream {
         }
         let whole = self.tracker.whole();
         self.readers.say(conns, |reader, _| {
-            if reader.chunk.is_open() || reader.chunk.offset != whole {
+            if reader.chunk.is_open() || reader.chunk.offset != whole || reader.words == Words::None {
                 return None;
             }
             let wait = 500 + cx.random.below(2_500);

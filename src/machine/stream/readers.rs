@@ -33,8 +33,8 @@ pub(in crate::machine) struct Reader {
     pub(in crate::machine) until_close: bool,
     /// The socket is full.
     pub(in crate::machine) blocked: bool,
-    /// The log is incomplete: send this reader a gap event at the end.
-    pub(in crate::machine) owes_gap: bool,
+    /// What the reader is sent beside upstream's bytes.
+    pub(in crate::machine) words: Words,
     /// When the socket last took something.
     pub(in crate::machine) last_sent: Tick,
     /// The reader's position in the log of an event stream.
@@ -52,6 +52,17 @@ pub(in crate::machine) struct Reader {
     pub(in crate::machine) asked_until: Tick,
 }
 
+/// What a reader is sent beside upstream's bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::machine) enum Words {
+    /// Nothing: it did not ask for an event stream by name, and may not read one as the standard says.
+    None,
+    /// What segno says by itself: heartbeats, gap events, `retry:`.
+    Own,
+    /// The same; and the log is incomplete, so it is sent a gap event at the end.
+    OwnAndGap,
+}
+
 impl Reader {
     pub(in crate::machine) fn new(client: ConnKey, version: Version, keep_alive: bool, now: Tick) -> Self {
         Self {
@@ -63,7 +74,7 @@ impl Reader {
             chunked: false,
             until_close: false,
             blocked: false,
-            owes_gap: false,
+            words: Words::None,
             last_sent: now,
             chunk: Chunk::new(0),
             began: 0,

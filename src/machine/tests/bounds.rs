@@ -173,7 +173,7 @@ fn a_heartbeat_is_no_part_of_an_event_that_comes_in_pieces() {
     w.say(u, &chunk("id: 2\nda"));
     w.pass_secs(16);
     w.say(u, &chunk("ta: 2\n\n"));
-    assert_eq!(w.body(c).0, format!("{}:\n\n{}", event(1), event(2)));
+    assert_eq!(w.body(c).0, format!("{}:\n{}", event(1), event(2)));
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod gaps;
 mod heads;
 mod healing;
 mod holding;
+mod llm;
 mod mutations;
 mod pacing;
 mod parting;

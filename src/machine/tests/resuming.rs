@@ -171,7 +171,7 @@ fn a_second_reader_with_an_own_id_joins_beside_the_first() {
 #[test]
 fn an_answer_to_a_post_is_resumed_by_a_get_and_ends_with_204() {
     let mut w = lingering_world(|_, _| {});
-    let c = w.client_with(&POST.replace("/llm", "/events"));
+    let c = w.client_with(&POST.replace("/llm", "/events").replace("Host", "Accept: text/event-stream\r\nHost"));
     let u = w.up(0);
     w.say(u, &format!("{STREAM}{}", chunk("data: a\n\n")));
     let id = last_id(&w, c);
@@ -186,7 +186,7 @@ fn an_answer_to_a_post_is_resumed_by_a_get_and_ends_with_204() {
 #[test]
 fn a_post_that_was_cut_gives_what_it_has_and_a_gap_and_a_cut() {
     let mut w = lingering_world(|_, _| {});
-    let c = w.client_with(&POST.replace("/llm", "/events"));
+    let c = w.client_with(&POST.replace("/llm", "/events").replace("Host", "Accept: text/event-stream\r\nHost"));
     let u = w.up(0);
     w.say(u, &format!("{STREAM}{}", chunk("data: a\n\n")));
     let id = last_id(&w, c);
