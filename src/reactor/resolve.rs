@@ -1,4 +1,4 @@
-//! The addresses of upstreams. A helper thread looks names up, since the system's resolver may take seconds.
+//! The addresses of upstreams. Helper threads look names up, since the system's resolver may take seconds.
 //!
 //! In: routes to resolve. Out: their addresses, through a bounded channel and a wake-up of the reactor.
 //! Laws: the reactor's thread never calls the system's resolver; a host that is written as an address needs no thread;
@@ -20,6 +20,9 @@ const REFRESH: Span = Span::from_secs(30);
 
 /// Addresses of a name that are used. The system orders them, and another look-up may give others.
 const ADDRESSES: usize = 16;
+
+/// Threads that look names up, at most. A name whose look-up hangs keeps one of them, and others find their addresses.
+const THREADS: usize = 4;
 
 /// The addresses of all upstreams, as far as they are known. Routes with the same upstream share them.
 #[derive(Debug)]
@@ -43,7 +46,7 @@ struct Addresses {
     bad: Vec<SocketAddr>,
     /// The time to look the name up again; never for a host that is written as an address.
     stale_at: Tick,
-    /// The helper thread has the question.
+    /// A helper thread has the question.
     asked: bool,
 }
 
@@ -60,16 +63,24 @@ pub(super) enum Known {
     Addresses(VecDeque<SocketAddr>),
     /// Wait for [`Resolver::take_answers`].
     Asked,
-    /// The helper thread has ended, or too many questions wait.
+    /// The helper threads have ended, or too many questions wait.
     Unavailable,
 }
 
 impl Resolver {
-    /// A resolver for a configuration's upstreams; starts a thread when one of them is a name.
+    /// A resolver for a configuration's upstreams; starts threads when some of them are names.
     ///
     /// # Errors
-    /// When the thread cannot be started.
+    /// When a thread cannot be started.
     pub(super) fn start(config: &Config, waker: Arc<Waker>) -> io::Result<Self> {
+        Self::start_with(config, waker, system)
+    }
+
+    fn start_with(
+        config: &Config,
+        waker: Arc<Waker>,
+        resolve: impl Fn(&str) -> Vec<SocketAddr> + Clone + Send + 'static,
+    ) -> io::Result<Self> {
         let mut names = Vocabulary::new(config.routes.len());
         let (mut routes, mut upstreams) = (Vec::new(), Vec::new());
         for route in config.routes.iter() {
@@ -82,12 +93,15 @@ impl Resolver {
         }
         let (questions, to_do) = bounded(upstreams.len().max(1));
         let (done, answers) = bounded(upstreams.len().max(1));
-        let has_names = upstreams.iter().any(|addresses| addresses.known.is_empty());
-        if has_names {
+        let to_resolve = upstreams.iter().filter(|addresses| addresses.known.is_empty()).count();
+        let names = Arc::new(names);
+        for _ in 0..to_resolve.min(THREADS) {
+            let (names, to_do, done) = (Arc::clone(&names), to_do.clone(), done.clone());
+            let (waker, resolve) = (Arc::clone(&waker), resolve.clone());
             let helper = thread::Builder::new().name("segno-resolver".to_owned());
-            helper.spawn(move || work(&names, &to_do, &done, &waker))?;
+            helper.spawn(move || work(&names, &to_do, &done, &waker, resolve))?;
         }
-        Ok(Self { routes, upstreams, questions: has_names.then_some(questions), answers })
+        Ok(Self { routes, upstreams, questions: (to_resolve > 0).then_some(questions), answers })
     }
 
     /// The addresses of a route's upstream. Looks the name up where they are unknown or old.
@@ -142,7 +156,7 @@ impl Resolver {
         }
     }
 
-    /// Takes in what the helper thread found. Returns the routes whose look-up has ended, well or not.
+    /// Takes in what the helper threads found. Returns the routes whose look-up has ended, well or not.
     pub(super) fn take_answers(&mut self, now: Tick) -> Vec<usize> {
         let mut answered = Vec::new();
         while let Ok(answer) = self.answers.try_recv() {
@@ -192,14 +206,59 @@ fn name(upstream: &Upstream) -> String {
     format!("{}:{}", upstream.host, upstream.port)
 }
 
-/// The helper thread. It ends when the reactor does.
-fn work(names: &Vocabulary, questions: &Receiver<Word>, answers: &Sender<Resolved>, waker: &Waker) {
+/// What the system's resolver says. A name that cannot be resolved has no addresses: the machine decides what happens
+/// next.
+fn system(name: &str) -> Vec<SocketAddr> {
+    name.to_socket_addrs().map(|found| found.take(ADDRESSES).collect()).unwrap_or_default()
+}
+
+/// A helper thread. It ends when the reactor does.
+fn work(
+    names: &Vocabulary,
+    questions: &Receiver<Word>,
+    answers: &Sender<Resolved>,
+    waker: &Waker,
+    resolve: impl Fn(&str) -> Vec<SocketAddr>,
+) {
     while let Ok(upstream) = questions.recv() {
-        // A name that cannot be resolved has no addresses: the machine decides what happens next.
-        let addresses = names.text(upstream).to_socket_addrs().map(|found| found.take(ADDRESSES).collect());
-        let addresses: Vec<SocketAddr> = addresses.unwrap_or_default();
+        let addresses = resolve(names.text(upstream));
         if answers.send(Resolved { upstream, addresses }).is_err() || waker.wake().is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Route;
+    use mio::{Events, Poll, Token};
+    use std::time::Duration;
+
+    #[test]
+    fn a_name_whose_look_up_hangs_does_not_hold_up_another() {
+        let routes: Vec<Route> =
+            ["hangs", "quick"].map(|host| Route::new(Upstream::parse(&format!("http://{host}:1")).unwrap())).into();
+        let config = Config { routes: routes.into(), ..Config::default() };
+        let mut poll = Poll::new().unwrap();
+        let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
+        // The look-up of `hangs` ends with the test.
+        let (hold, held) = bounded::<()>(0);
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let resolve = move |name: &str| {
+            if name.starts_with("hangs") {
+                let _ = held.recv();
+            }
+            vec![address]
+        };
+        let mut resolver = Resolver::start_with(&config, waker, resolve).unwrap();
+        for route in 0..2 {
+            assert!(matches!(resolver.addresses(route, Tick::ZERO), Known::Asked));
+        }
+        let mut events = Events::with_capacity(1);
+        poll.poll(&mut events, Some(Duration::from_secs(60))).unwrap();
+        assert_eq!(resolver.take_answers(Tick::ZERO), [1]);
+        assert!(matches!(resolver.addresses(1, Tick::ZERO), Known::Addresses(known) if known == [address]));
+        drop(hold);
     }
 }
