@@ -188,7 +188,7 @@ pub(crate) fn without_heartbeats(text: &str) -> String {
     let mut was_heartbeat = false;
     for line in text.split_inclusive('\n') {
         let is_heartbeat = line == ":\n";
-        if !is_heartbeat && !(was_heartbeat && line == "\n") {
+        if !(is_heartbeat || was_heartbeat && line == "\n") {
             kept.push_str(line);
         }
         was_heartbeat = is_heartbeat;
