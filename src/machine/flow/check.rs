@@ -15,7 +15,6 @@
 //! 7. What connections hold is counted, and so are those that wait for their sender.
 //! 8. Marks are in order: start <= delivered <= whole <= end of the log, and delivered <= received.
 
-use crate::base::Tick;
 use crate::machine::Machine;
 #[cfg(any(test, feature = "fuzzing"))]
 use crate::machine::conn::HIGH_WATER;
@@ -133,7 +132,10 @@ impl Machine {
             // Two connections that say when something happens, and nothing to wait for.
             Phase::Tunnel { .. } => {}
             Phase::Ending(_) => {
-                let asked = x.readers().iter().any(|(_, reader)| reader.asked_until < Tick::NEVER && reader.is_owed());
+                let asked = x
+                    .readers()
+                    .iter()
+                    .any(|(_, reader)| reader.asked_until < crate::base::Tick::NEVER && reader.is_owed());
                 assert!(blocked || asked || x.is_detached(), "nothing is left to send, and it goes on: {}", what());
             }
         }
