@@ -48,6 +48,7 @@ page!(behaviour, "behaviour.md");
 page!(configuration, "configuration.md");
 page!(operating, "operating.md");
 page!(in_front, "in-front.md");
+page!(llm, "llm.md");
 page!(library, "library.md");
 page!(glossary, "glossary.md");
 page!(comparison, "comparison.md");

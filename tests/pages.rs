@@ -14,7 +14,20 @@ use std::process::Command;
 
 use segno::config::file::{Flags, read};
 
-const KINDS: [&str; 9] = ["sh", "toml", "json", "text", "rust", "rust,no_run", "nginx", "caddy", "haproxy"];
+const KINDS: [&str; 12] = [
+    "sh",
+    "toml",
+    "json",
+    "text",
+    "rust",
+    "rust,no_run",
+    "nginx",
+    "caddy",
+    "haproxy",
+    "python",
+    "typescript",
+    "shellscript",
+];
 
 struct Page {
     name: String,

@@ -62,7 +62,6 @@ pub(in crate::machine) struct Unread {
 }
 
 impl Unread {
-    #[cfg(any(test, feature = "fuzzing", debug_assertions))]
     pub(in crate::machine) fn len(&self) -> usize {
         self.links.len()
     }
