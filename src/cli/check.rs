@@ -1,7 +1,7 @@
 //! `segno check FILE`: checks a configuration file.
 //!
-//! In: a file, or `-` for standard input. Out: `FILE: ok, N routes` on standard output; or each problem with its place
-//! on standard error, and exit code 2.
+//! In: a file, or `-` for standard input. Out: `FILE: ok, N routes` on standard output, and where one setting makes
+//! another one useless; or each problem with its place on standard error, and exit code 2.
 //! Laws: what `proxy --config FILE` refuses, the command names, and all of it at once; it looks at the files that the
 //! configuration names, changes nothing, and connects to nothing.
 
@@ -9,6 +9,7 @@ use std::io::Write;
 
 use super::args::{CheckArgs, default_store};
 use super::{Stop, load};
+use crate::config::Route;
 use crate::config::file::Flags;
 
 /// Reads the file and reports what is wrong with it, or the number of its routes.
@@ -19,7 +20,30 @@ pub(super) fn run(args: &CheckArgs, mut out: impl Write) -> Result<(), Stop> {
     let noun = if routes == 1 { "route" } else { "routes" };
     // If standard output is closed, the exit code still shows the result.
     let _ = writeln!(out, "{file}: ok, {routes} {noun}");
+    for route in config.routes.iter() {
+        for caution in cautions(route) {
+            let _ = writeln!(out, "{file}: note: route `{}`: {caution}", route.name);
+        }
+    }
     Ok(())
+}
+
+/// Where one setting of a route keeps another one from doing what it says.
+fn cautions(route: &Route) -> Vec<String> {
+    let mut found = Vec::new();
+    let usual = Route::new(route.upstream.clone()).linger_post;
+    let times = [("linger", route.linger), ("linger_post", route.linger_post)];
+    for (key, time) in times.into_iter().filter(|(_, time)| *time > route.replay_age) {
+        let age = route.replay_age;
+        found.push(format!("`{key}` is {time}, but events older than `replay_age` ({age}) are gone before that"));
+    }
+    if route.linger.is_zero() && route.linger_post != usual && !route.linger_post.is_zero() {
+        found.push(format!("`linger_post` is {}, but nothing lingers with `linger = \"0s\"`", route.linger_post));
+    }
+    if route.cancel_on_disconnect && route.linger_post != usual {
+        found.push("`linger_post` is set, but nothing lingers with `cancel_on_disconnect = true`".to_owned());
+    }
+    found
 }
 
 #[cfg(test)]
@@ -32,6 +56,27 @@ mod tests {
         let path = std::env::temp_dir().join(format!("segno-{}-{name}.toml", std::process::id()));
         std::fs::write(&path, text).unwrap();
         path
+    }
+
+    #[test]
+    fn a_setting_that_another_one_cuts_short_is_noted() {
+        let route = |lines: &str| format!("[[route]]\nupstream = \"http://h\"\n{lines}\n");
+        for (lines, notes) in [
+            ("linger_post = \"60s\"", vec![]),
+            ("linger = \"0s\"", vec![]),
+            ("linger_post = \"10m\"", vec!["`replay_age`"]),
+            ("linger = \"10m\"\nlinger_post = \"10m\"", vec!["`linger` is", "`linger_post` is"]),
+            ("linger = \"0s\"\nlinger_post = \"60s\"", vec!["nothing lingers with `linger"]),
+            ("cancel_on_disconnect = true\nlinger_post = \"60s\"", vec!["`cancel_on_disconnect"]),
+        ] {
+            let path = file("notes", &route(lines));
+            let mut out = Vec::new();
+            run(&CheckArgs { file: path.clone() }, &mut out).unwrap();
+            let out = String::from_utf8(out).unwrap();
+            assert_eq!(out.lines().count(), 1 + notes.len(), "{lines}: {out}");
+            assert!(notes.iter().all(|note| out.contains(note)), "{lines}: {out}");
+            std::fs::remove_file(path).unwrap();
+        }
     }
 
     #[test]
