@@ -10,6 +10,7 @@
 mod support;
 
 use segno::base::{Count, Span};
+use segno::config::Ids;
 use support::{End, Proxy, Script, event, events, signal};
 
 /// The first half of an event.
@@ -249,7 +250,7 @@ fn a_standalone_stream_of_mcp_begins_anew_also_when_it_is_forgotten() {
             next.until_gone();
         }
     });
-    let proxy = Proxy::with(script.address(), |r| r.linger = Span::ZERO);
+    let proxy = Proxy::with(script.address(), |r| (r.ids, r.linger) = (Ids::Auto, Span::ZERO));
     let mut id = String::new();
     for n in 0..3 {
         let mut client = proxy.client();
