@@ -6,10 +6,12 @@
 //! concerns it alone is a method of its own; a conductor may drop another exchange or begin a new
 //! one, and never runs the reaction of another.
 //!
-//! In the order in which a request travels: `client` reads it, `resume` finds whose log it belongs to, `rebuild` has one
-//! from the store, `heal` asks upstream, `upstream` reads the answer, `tunnel` passes on what is no HTTP any more, `send`
-//! hands it to sockets, `end` ends it, `timers` sees to what takes too long, `places` and `buffers` to what is short.
+//! In the order in which a request travels: `client` reads it, `request` takes it down and finds its place, `resume`
+//! gives it one in a stream that is here, `rebuild` has one from the store, `heal` asks upstream, `upstream` reads the
+//! answer, `answer` does what it means, `tunnel` passes on what is no HTTP any more, `send` hands it to sockets, `end`
+//! ends it, `timers` sees to what takes too long, `places` and `buffers` to what is short.
 
+mod answer;
 mod buffers;
 #[cfg(any(test, feature = "fuzzing", debug_assertions))]
 mod check;
@@ -18,6 +20,7 @@ mod end;
 mod heal;
 mod places;
 mod rebuild;
+mod request;
 mod resume;
 mod send;
 mod timers;

@@ -1,29 +1,21 @@
 //! A connection to upstream: heads of answers in, bodies passed on or tracked.
 //!
-//! In: what upstream's socket says. Out: heads and bodies for clients, and events for trackers.
-//! Laws: an answer that is not an event stream passes through as it is; reading stops while the client does not take
-//! what has come; a breach of HTTP by upstream is logged and counted, and ends as a failure or a cut, never as a clean
-//! end.
+//! In: what upstream's socket says. Out: heads of answers, bodies for clients, and events for trackers.
+//! Laws: reading stops while the client does not take what has come; a breach of HTTP by upstream is logged and counted,
+//! and ends as a failure or a cut, never as a clean end.
 
-use crate::base::{Count, Span};
-use crate::config::{Ids, Share};
-use crate::http::{self, AtEof, BodyDecoder, BodyLength, HeadLimits, ResponseHead};
+use crate::base::Count;
+use crate::http::{self, AtEof, HeadLimits};
 use crate::machine::Machine;
 use crate::machine::conn::{Conn, Peer, UpstreamState};
-use crate::machine::cx::Cx;
-use crate::machine::exchange::{Ending, Exchange, Phase};
-use crate::machine::find::era::Era;
+use crate::machine::exchange::{Ending, Phase};
 use crate::machine::io::Close;
 use crate::machine::keys::{ConnKey, ExchangeKey};
 use crate::machine::notice::Notice;
 use crate::machine::room::NextRead;
 use crate::machine::stream::{Body, Stream};
-use crate::machine::verdict::{Response, Situation, Verdict, verdict};
 use crate::machine::wait::STEADY;
 use crate::track::GapReason;
-
-/// MCP whose clients understand an event with an id and no data.
-const PRIMED: Era = Era::Resumable { primes: true };
 
 /// Heads.
 impl Machine {
@@ -79,184 +71,12 @@ impl Machine {
             }
         }
     }
-
-    fn on_answer(&mut self, key: ExchangeKey, conn: ConnKey, head: &ResponseHead) {
-        let Self { cx, conns, exchanges, .. } = self;
-        let Some(x) = exchanges.get_mut(key) else { return };
-        x.request.settle_era(x.heard_body.as_ref().and_then(|body| body.revision()));
-        let response = Response {
-            status: head.status,
-            // The answer to a HEAD has the headers of a stream and no body.
-            event_stream: http::is_event_stream(&head.headers) && head.body != BodyLength::None,
-            encoded: http::is_encoded(&head.headers),
-        };
-        if matches!(head.status, 200..=299)
-            && x.request.method != http::Method::Options
-            && let Some(reads) = x.request.page()
-        {
-            cx.heads.learn(x.route(), reads, head);
-        }
-        if let Some(c) = conns.get_mut(conn) {
-            c.body = BodyDecoder::new(head.body);
-            if let Some(u) = c.upstream_mut() {
-                u.state = UpstreamState::Body;
-                u.keep_alive = head.keep_alive;
-            }
-        }
-        let (route, retry_after) = (x.route(), http::retry_after(&head.headers));
-        let is_held_too_long = cannot_be_held(x, cx, head.status, retry_after);
-        let verdict = match judge(x, response) {
-            Verdict::Retry if is_held_too_long => Verdict::Pass,
-            Verdict::Stream if self.create_stream(key) => Verdict::Stream,
-            // Who asked for a stream by name may be owed a gap or ids.
-            Verdict::Stream if self.exchanges.get(key).is_some_and(|x| x.request.accepts_stream) => {
-                return self.refuse_readers(key, "all sessions have streams; try again later");
-            }
-            Verdict::Stream => {
-                self.cx.counts.one(Count::StreamsUntracked);
-                Verdict::Pass
-            }
-            verdict => verdict,
-        };
-        if verdict != Verdict::Retry && head.status < 500 {
-            self.upstream_is_back(route);
-        }
-        let Self { cx, conns, .. } = self;
-        match verdict {
-            Verdict::Stream => {
-                if self.rejoin(key) {
-                    return;
-                }
-                self.begin_stream(key, conn, head);
-            }
-            Verdict::Pass => {
-                let Some(key) = self.part_ways(key, conn) else { return };
-                self.end_deleted_session(key, head.status);
-                let Self { cx, conns, exchanges, index, .. } = self;
-                let Some(x) = exchanges.get_mut(key) else { return };
-                index.await_no_more(x);
-                if response.event_stream && response.encoded {
-                    cx.counts.one(Count::StreamsEncoded);
-                    cx.notice(Notice::EncodedStream { target: x.target() });
-                }
-                x.begin_pass(cx, conns, conn, head);
-            }
-            Verdict::End => return self.end_stream(key, Ending::Clean),
-            Verdict::Retry => {
-                conns.close(cx, conn, Close::Finish);
-                return self.attempt_failed(key, &format!("upstream answered {}", head.status), true, retry_after);
-            }
-            Verdict::Refused => return self.on_cursor_refused(key, head.status),
-            Verdict::Cut => return self.give_up(key, 502, &format!("upstream answered {}", head.status)),
-        }
-        if response.event_stream {
-            self.see_off_ended(key);
-        }
-        let rest = self.conns.get_mut(conn).map(|c| c.input.take()).unwrap_or_default();
-        self.on_body(conn, &rest);
-    }
-
-    /// Upstream has ended a session that its client deleted: drops its streams and records.
-    fn end_deleted_session(&mut self, key: ExchangeKey, status: u16) {
-        let Self { cx, exchanges, book, .. } = self;
-        let Some(x) = exchanges.get(key) else { return };
-        let identity = x.request.identity;
-        let is_delete = x.request.method == http::Method::Delete && identity.named && x.request.era.is_resumable_mcp();
-        if is_delete
-            && matches!(status, 200..=299 | 404 | 410)
-            && let Some(session) = book.sessions.find(identity.session)
-        {
-            let gone = book.end_session(cx, exchanges, session);
-            gone.into_iter().for_each(|key| self.drop_exchange(key));
-        }
-    }
-}
-
-/// Streams that begin.
-impl Machine {
-    /// An event stream comes from upstream: the first time, or to go on after a cut.
-    fn begin_stream(&mut self, key: ExchangeKey, conn: ConnKey, head: &ResponseHead) {
-        let healed = self.exchanges.get(key).is_some_and(Exchange::has_begun);
-        let Self { cx, conns, exchanges, index, .. } = self;
-        let Some(x) = exchanges.get_mut(key) else { return };
-        let Some(wait) = x.phase.wait() else { return };
-        if healed {
-            cx.counts.one(Count::Heals);
-            cx.notice(Notice::Healed { target: x.target(), tries: wait.tries, took: cx.now.since(wait.since) });
-        }
-        x.phase = Phase::Streaming { wait, conn };
-        let era = x.request.era;
-        let offers = cx.route(x.route()).ids == Ids::Auto && era != Era::Stateless && x.request.is_by_name();
-        let route = x.route();
-        if let Some(stream) = x.stream_mut() {
-            stream.begin(cx, route, head, offers);
-        }
-        if cx.route(route).share != Share::Off
-            && let Some(stream) = x.stream()
-        {
-            index.variants.enter(key, &x.request, stream.varies.as_deref());
-        }
-        x.send_heads(cx, conns, head);
-        // Who comes with an id has one to come back with, and upstream knows it.
-        if !healed && offers && era == PRIMED && x.request.cursor.is_none() {
-            if let Some(stream) = x.stream() {
-                stream.prime(cx, conns);
-            }
-            index.know_token(cx, key, x);
-        }
-        x.arm(cx, key);
-    }
-
-    /// `hold_head` is over: the client is told that a stream begins, and gets heartbeats until it does. A page of another
-    /// origin to which upstream has said nothing at this path waits on, since a browser gives up for good on a head without the
-    /// lines that let the page read it.
-    pub(super) fn open_early(&mut self, key: ExchangeKey) {
-        let Self { cx, exchanges, .. } = self;
-        let Some(x) = exchanges.get_mut(key) else { return };
-        let Some(head) = cx.heads.own(x.route(), x.request.page()) else {
-            x.request.waits_for_head = true;
-            return;
-        };
-        if !self.create_stream(key) {
-            // There may be a place by the time that upstream answers.
-            if let Some(x) = self.exchanges.get_mut(key) {
-                x.request.waits_for_head = true;
-            }
-            return;
-        }
-        let Self { cx, conns, exchanges, .. } = self;
-        if let Some(x) = exchanges.get_mut(key) {
-            x.send_heads(cx, conns, &head);
-            x.heartbeat(cx, conns, key);
-        }
-    }
-
-    /// Makes an exchange a stream of its session, unless it is one. False: the session has no place.
-    #[must_use]
-    pub(super) fn create_stream(&mut self, key: ExchangeKey) -> bool {
-        let Self { cx, exchanges, book, .. } = self;
-        let Some(x) = exchanges.get(key) else { return false };
-        if x.stream().is_some() {
-            return true;
-        }
-        let (session, by_post) = (x.request.identity.session, x.request.method == http::Method::Post);
-        let mut gone = Vec::new();
-        let account = book.open(cx, exchanges, key, session, by_post, &mut gone);
-        gone.into_iter().for_each(|key| self.drop_exchange(key));
-        let Self { cx, exchanges, index, .. } = self;
-        let Some(x) = exchanges.get_mut(key) else { return false };
-        let Some(account) = account else { return false };
-        index.await_no_more(x);
-        index.forget_waiting(key, &x.request);
-        x.become_stream(cx, account);
-        true
-    }
 }
 
 /// Bodies.
 impl Machine {
     /// Takes in bytes of a body as far as there is room; the rest waits in the connection's input.
-    fn on_body(&mut self, conn: ConnKey, bytes: &[u8]) {
+    pub(super) fn on_body(&mut self, conn: ConnKey, bytes: &[u8]) {
         let Some(key) = self.conns.get(conn).and_then(|c| c.exchange) else { return };
         if self.take_in(key, conn, bytes) {
             self.read_on(key, conn);
@@ -501,7 +321,7 @@ impl Machine {
     }
 
     /// Upstream does not know the cursor any more: states the gap to the client, then cuts it.
-    fn on_cursor_refused(&mut self, key: ExchangeKey, status: u16) {
+    pub(super) fn on_cursor_refused(&mut self, key: ExchangeKey, status: u16) {
         let Self { cx, conns, exchanges, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
         let route = x.route();
@@ -515,25 +335,4 @@ impl Machine {
         cx.notice(Notice::NotHealed { target: x.target(), why });
         self.end_stream(key, Ending::Cut);
     }
-}
-
-/// Whether upstream asks a client that has no head yet to come back after a longer time than it may be held for. Then
-/// it is told so, as it would be without segno.
-fn cannot_be_held(x: &Exchange, cx: &Cx, status: u16, retry_after: Option<Span>) -> bool {
-    let Some(wait) = x.phase.wait() else { return false };
-    let ends = wait.ends(cx.now, cx.route(x.route()).heal_for);
-    status == 503 && x.stream().is_none() && retry_after.is_some_and(|asked| asked > ends.since(cx.now))
-}
-
-/// What a response means for an exchange.
-fn judge(x: &Exchange, response: Response) -> Verdict {
-    let situation = match x.stream() {
-        Some(stream) if stream.begun || x.request.cursor.is_some() => Situation::Healing,
-        Some(_) => Situation::Opened,
-        None if x.is_stream_request() => Situation::Held,
-        None => Situation::Plain,
-    };
-    // An MCP server answers 409 until it has noticed that the stream was cut.
-    let conflict = response.status == 409 && situation == Situation::Healing && x.request.era.is_resumable_mcp();
-    if conflict { Verdict::Retry } else { verdict(situation, response) }
 }
