@@ -21,10 +21,10 @@ const SAMPLE: &str = include_str!("../examples/segno.toml");
 
 /// The keys that a route must set or may set for itself alone; every other key has a default.
 const ADDRESS: [&str; 4] = ["name", "host", "path", "upstream"];
-const COMMANDS: [&str; 6] = ["proxy", "demo", "tail", "sessions", "parse", "check"];
+const COMMANDS: [&str; 7] = ["proxy", "demo", "tail", "sessions", "parse", "check", "config"];
 
 fn config(text: &str) -> Config {
-    read(text, Flags::default()).unwrap_or_else(|problems| panic!("{problems:#?}\n{text}"))
+    read(text, &Flags::default()).unwrap_or_else(|problems| panic!("{problems:#?}\n{text}"))
 }
 
 fn default_route() -> Route {
@@ -149,6 +149,17 @@ fn the_page_leaves_no_flag_out() {
         for flag in flags(&help) {
             assert!(told.contains(flag), "docs/configuration.md: no `{command} --{flag}`");
         }
+    }
+}
+
+#[test]
+fn the_page_names_the_variable_of_each_flag() {
+    for key in segno::config::file::keys() {
+        let is_told = |row: Vec<&str>| {
+            let flag = row[0].trim_start_matches("`--").split(['`', '[', ' ']).next();
+            flag == Some(key.flag.as_str()) && row[1] == format!("`{}`", key.variable)
+        };
+        assert!(rows(CONFIGURATION).any(is_told), "docs/configuration.md: no `--{}` with {}", key.flag, key.variable);
     }
 }
 

@@ -3,15 +3,17 @@
 //! In: the words of the command line. Out: [`Args`], with every value parsed.
 //! Law: users' scripts depend on these names, so they do not change.
 
+mod keys;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::rc::Rc;
 
-use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{Args as ClapArgs, Parser, Subcommand};
 
+use self::keys::KeyArgs;
 use crate::base::Span;
-use crate::config::file::{Flags, Setting};
-use crate::config::{Dedup, Ids, LogFormat, Route, Share, StoreConfig, Upstream, parse_size, parse_span};
+use crate::config::file::Flags;
+use crate::config::{StoreConfig, parse_size, parse_span};
 
 /// Server-Sent Events that resume.
 #[derive(Parser, Debug)]
@@ -36,123 +38,28 @@ pub(super) enum Command {
     Parse(ParseArgs),
     /// Check a configuration file and what it names, and say what is wrong and where
     Check(CheckArgs),
+    /// Print the configuration that `proxy` would run with the same flags, and where each value comes from
+    Config(Box<ConfigArgs>),
 }
 
-#[derive(ClapArgs, Debug)]
-#[command(group = ArgGroup::new("routes").args(["upstream", "config"]).required(true).multiple(true))]
+/// What `proxy` and `config` are given. Flags beat environment variables, those beat the file, and a key that a route
+/// sets itself beats them all.
+#[derive(ClapArgs, Default, Debug)]
 pub(crate) struct ProxyArgs {
-    /// The upstream's URL, for every route that does not name an upstream of its own
-    #[arg(long, value_name = "URL", value_parser = Upstream::parse)]
-    pub(crate) upstream: Option<Upstream>,
-    /// The address where clients connect; may be given several times [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDR", value_parser = address)]
-    pub(crate) listen: Vec<SocketAddr>,
-    /// Where cursors are kept: `redb:PATH` is a file and survives a restart, `memory` does not [default:
-    /// redb:segno.redb]
-    #[arg(long, value_name = "STORE", value_parser = StoreConfig::parse)]
-    pub(crate) store: Option<StoreConfig>,
-    /// Start also if the store's path is wrong or something else is there: streams flow, and nothing is stored
-    #[arg(long)]
-    pub(crate) store_optional: bool,
-    /// Store recent events too: replay then survives a restart, at the price of more disk writes
-    #[arg(long)]
-    pub(crate) durable: bool,
-    /// The address that serves metrics, health and stored cursors [default: none]
-    #[arg(long, value_name = "ADDR", value_parser = address)]
-    pub(crate) admin: Option<SocketAddr>,
-    /// A name by which --admin may be called, beside `localhost` and addresses; may be given several times
-    #[arg(long, value_name = "NAME")]
-    pub(crate) admin_host: Vec<String>,
-    /// A file with a token that requests to --admin must send, but for /health [default: the variable
-    /// SEGNO_ADMIN_TOKEN, else none]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) admin_token_file: Option<PathBuf>,
-    /// Write a log line for each request once it is over
-    #[arg(long)]
-    pub(crate) access_log: bool,
-    /// How log lines are written [default: text]
-    #[arg(long, value_name = "FORMAT")]
-    pub(crate) log_format: Option<LogFormatArg>,
-    /// A configuration file. A flag overrides the file, except for keys that a route sets itself
+    /// A configuration file. A flag overrides the file, except for keys that a route sets itself [env: SEGNO_CONFIG]
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) knobs: KnobArgs,
+    pub(crate) keys: KeyArgs,
 }
 
-/// Knobs for all routes.
 #[derive(ClapArgs, Debug)]
-#[command(next_help_heading = "For all routes")]
-pub(crate) struct KnobArgs {
-    /// How long to keep reading upstream after the last client left; 0s stops at once. Longer lets clients come back to
-    /// an unbroken stream, but upstream keeps working, which may cost money [default: 30s]
-    #[arg(long, value_name = "TIME", value_parser = parse_span)]
-    linger: Option<Span>,
-    /// Send clients a comment after this much silence; 0s sends none. Shorter finds dead clients sooner, longer saves
-    /// packets [default: 15s]
-    #[arg(long, value_name = "TIME", value_parser = parse_span)]
-    heartbeat: Option<Span>,
-    /// How many recent events to keep per stream. More replays further back and takes more memory [default: 256]
-    #[arg(long, value_name = "N")]
-    replay_events: Option<usize>,
-    /// How many bytes of recent events to keep per stream. More replays further back and takes more memory [default:
-    /// 1MiB]
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    replay_bytes: Option<usize>,
-    /// How long to try to heal a cut stream; 0s heals none. Longer rides out longer outages, shorter tells clients
-    /// sooner [default: 60s]
-    #[arg(long, value_name = "TIME", value_parser = parse_span)]
-    heal_for: Option<Span>,
-    /// How long to hold back the head of an answer while upstream is away. Longer keeps an error status possible,
-    /// shorter shows clients an open stream sooner [default: 3s]
-    #[arg(long, value_name = "TIME", value_parser = parse_span)]
-    hold_head: Option<Span>,
-    /// Treat this much silence from upstream as a cut; 0s never does. Set it above the interval of upstream's pings
-    /// [default: 0s]
-    #[arg(long, value_name = "TIME", value_parser = parse_span)]
-    upstream_idle: Option<Span>,
-    /// The largest event to keep whole, at most half of --replay-bytes. A cut inside a larger event cannot be healed
-    /// [default: 512KiB]
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    max_event_bytes: Option<usize>,
-    /// A file of certificates (PEM) to trust for upstreams instead of the system's
-    #[arg(long, value_name = "FILE")]
-    upstream_ca: Option<PathBuf>,
-    /// When to add ids to events. Streams without ids cannot be resumed [default: auto]
-    #[arg(long, value_name = "WHEN")]
-    ids: Option<IdsArg>,
-    /// Make one upstream request for all clients with the same target and credentials. Saves upstream connections
+pub(crate) struct ConfigArgs {
+    #[command(flatten)]
+    pub(crate) proxy: ProxyArgs,
+    /// Write one JSON object instead of TOML
     #[arg(long)]
-    share: bool,
-    /// When to drop a repeated event [default: resume]
-    #[arg(long, value_name = "WHEN")]
-    dedup: Option<DedupArg>,
-}
-
-#[derive(Clone, Copy, ValueEnum, Debug)]
-pub(crate) enum LogFormatArg {
-    /// For people
-    Text,
-    /// One JSON object on each line
-    Json,
-}
-
-#[derive(Clone, Copy, ValueEnum, Debug)]
-enum IdsArg {
-    /// If the first event of a stream has no id
-    Auto,
-    /// Never
-    Off,
-}
-
-#[derive(Clone, Copy, ValueEnum, Debug)]
-enum DedupArg {
-    /// While catching up after a cut: a legal stream may repeat an id at other times
-    Resume,
-    /// Always: for an upstream that repeats itself and whose ids are unique
-    Always,
-    /// Never
-    Off,
+    pub(crate) json: bool,
 }
 
 #[derive(ClapArgs, Debug)]
@@ -231,71 +138,7 @@ pub(crate) struct CheckArgs {
 impl ProxyArgs {
     /// The settings that the flags make.
     pub(crate) fn flags(&self) -> Flags {
-        Flags {
-            listen: self.listen.clone(),
-            admin: self.admin,
-            admin_hosts: self.admin_host.clone(),
-            admin_token_file: self.admin_token_file.clone(),
-            store: self.store.clone(),
-            default_store: Some(default_store()),
-            store_optional: self.store_optional,
-            durable: self.durable,
-            access_log: self.access_log,
-            log_format: self.log_format.map(LogFormat::from),
-            upstream: self.upstream.clone(),
-            settings: self.knobs.settings(),
-        }
-    }
-}
-
-impl KnobArgs {
-    fn settings(&self) -> Vec<Setting> {
-        let ca = self.upstream_ca.clone();
-        [
-            given(self.linger, |route, span| route.linger = span),
-            given(self.heartbeat, |route, span| route.heartbeat = span),
-            given(self.replay_events, |route, count| route.replay_events = count),
-            given(self.replay_bytes, |route, size| route.replay_bytes = size),
-            given(self.heal_for, |route, span| route.heal_for = span),
-            given(self.hold_head, |route, span| route.hold_head = span),
-            given(self.upstream_idle, |route, span| route.upstream_idle = (!span.is_zero()).then_some(span)),
-            given(self.max_event_bytes, |route, size| route.max_event_bytes = size),
-            given(ca, |route, path| route.upstream_ca = Some(path)),
-            given(self.ids, |route, ids| route.ids = ids.into()),
-            given(self.share.then_some(Share::Principal), |route, share| route.share = share),
-            given(self.dedup, |route, dedup| route.dedup = dedup.into()),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
-    }
-}
-
-impl From<LogFormatArg> for LogFormat {
-    fn from(arg: LogFormatArg) -> Self {
-        match arg {
-            LogFormatArg::Text => Self::Text,
-            LogFormatArg::Json => Self::Json,
-        }
-    }
-}
-
-impl From<IdsArg> for Ids {
-    fn from(arg: IdsArg) -> Self {
-        match arg {
-            IdsArg::Auto => Self::Auto,
-            IdsArg::Off => Self::Off,
-        }
-    }
-}
-
-impl From<DedupArg> for Dedup {
-    fn from(arg: DedupArg) -> Self {
-        match arg {
-            DedupArg::Resume => Self::Resume,
-            DedupArg::Always => Self::Always,
-            DedupArg::Off => Self::Off,
-        }
+        self.keys.flags().or_store(default_store())
     }
 }
 
@@ -307,12 +150,6 @@ pub(crate) fn default_store() -> StoreConfig {
 /// The store of `tail` without `--store`. It is not the proxy's, because one process at a time may open a file.
 pub(crate) fn default_tail_store() -> StoreConfig {
     StoreConfig::Redb { path: PathBuf::from("segno-tail.redb") }
-}
-
-/// The setting that a flag makes; `None` if the flag was not given.
-fn given<T: Clone + 'static>(value: Option<T>, set: fn(&mut Route, T)) -> Option<Setting> {
-    let value = value?;
-    Some(Rc::new(move |route: &mut Route| set(route, value.clone())))
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

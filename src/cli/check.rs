@@ -14,8 +14,8 @@ use crate::config::file::Flags;
 
 /// Reads the file and reports what is wrong with it, or the number of its routes.
 pub(super) fn run(args: &CheckArgs, mut out: impl Write) -> Result<(), Stop> {
-    let flags = Flags { default_store: Some(default_store()), ..Flags::default() };
-    let config = load::config(Some(&args.file), flags)?;
+    let flags = Flags::default().or_store(default_store());
+    let config = load::effective(Some(&args.file), &flags)?.config;
     let (file, routes) = (load::name_of(&args.file), config.routes.len());
     let noun = if routes == 1 { "route" } else { "routes" };
     // If standard output is closed, the exit code still shows the result.

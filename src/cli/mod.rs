@@ -8,6 +8,7 @@
 
 mod args;
 mod check;
+mod config;
 mod demo;
 mod files;
 mod load;
@@ -63,6 +64,7 @@ fn dispatch(command: Command) -> Result<(), Stop> {
         Command::Sessions(args) => sessions::run(&args, io::stdout().lock()),
         Command::Parse(args) => parse::run(&args, io::stdin().lock(), io::stdout().lock(), io::stderr().lock()),
         Command::Check(args) => check::run(&args, io::stdout().lock()),
+        Command::Config(args) => config::run(&args, io::stdout().lock()),
     }
 }
 

@@ -7,8 +7,9 @@
 
 use super::args::ProxyArgs;
 use super::files::OpenFiles;
+use super::load::Sources;
 use super::token::token;
-use super::{Stop, load, logging};
+use super::{Stop, logging};
 use crate::admin::{Access, Admin, Source};
 use crate::base::Span;
 use crate::config::file::Problem;
@@ -42,9 +43,11 @@ const SIGNALS: [i32; 5] = [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2];
 
 /// Reads the configuration and runs the proxy with it.
 pub(super) fn run(args: &ProxyArgs) -> Result<(), Stop> {
-    let config = load::config(args.config.as_deref(), args.flags())?;
+    let (sources, warnings) = Sources::of(args);
+    let config = sources.read()?.config;
     let format = config.log_format;
     logging::start(format)?;
+    warnings.iter().for_each(|what| logging::announce(format, "warn", what));
     let ended = serve(config);
     match (ended, format) {
         (Err(stop), LogFormat::Json) => {

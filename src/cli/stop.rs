@@ -46,7 +46,8 @@ impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Problems { file: Some(file), list } => {
-                list.iter().try_for_each(|problem| writeln!(f, "{}", problem.show(Some(file))))
+                let beside = |problem: &Problem| if problem.is_beside { "segno: " } else { "" };
+                list.iter().try_for_each(|problem| writeln!(f, "{}{}", beside(problem), problem.show(Some(file))))
             }
             Self::Problems { file: None, list } => list.iter().try_for_each(|problem| writeln!(f, "segno: {problem}")),
             Self::Said(_) => Ok(()),

@@ -25,7 +25,7 @@ const MAX_ADMIN_HOSTS: usize = 64;
 const MIN_HEARTBEAT: Span = Span::from_millis(10);
 
 /// The part of the configuration that a fault lies in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Section {
     /// The top level.
     Top,

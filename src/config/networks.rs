@@ -43,6 +43,11 @@ impl Networks {
         self.0.len()
     }
 
+    /// The blocks, as they are written.
+    pub fn iter(&self) -> impl Iterator<Item = &Network> {
+        self.0.iter()
+    }
+
     /// Whether there is no block.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -10,10 +10,10 @@ use crate::config::file::{Flags, Problem, read};
 /// The target's body.
 pub fn config_toml(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    let found = read(&text, Flags::default());
+    let found = read(&text, &Flags::default());
     match found {
         Ok(config) => {
-            assert_eq!(read(&text, Flags::default()).as_ref(), Ok(&config), "the same text twice");
+            assert_eq!(read(&text, &Flags::default()).as_ref(), Ok(&config), "the same text twice");
             assert_eq!(config.faults(), [], "a configuration with faults was accepted");
             for route in config.routes.iter() {
                 assert_eq!(Upstream::parse(&route.upstream.to_string()).as_ref(), Ok(&route.upstream));

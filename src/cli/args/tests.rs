@@ -1,10 +1,10 @@
 //! Arguments as users write them, and the configuration that they make.
 
 use clap::CommandFactory;
-use clap::error::ErrorKind;
 
 use super::*;
 use crate::config::file;
+use crate::config::{Dedup, Route, Share, Upstream};
 
 fn proxy(words: &[&str]) -> ProxyArgs {
     let all = ["segno", "proxy"].iter().chain(words);
@@ -38,7 +38,7 @@ fn every_flag_reaches_the_configuration() {
         "--upstream-ca=ca.pem",
         "--dedup=always",
     ]);
-    let config = file::read("", args.flags()).unwrap();
+    let config = file::read("", &args.flags()).unwrap();
     assert_eq!((config.listen.len(), config.admin.map(|a| a.port())), (2, Some(3)));
     assert_eq!(config.store, StoreConfig::Redb { path: "x".into() });
     let mut expected = Route::new(Upstream::parse("http://h:1/b").unwrap());
@@ -57,16 +57,29 @@ fn every_flag_reaches_the_configuration() {
 
 #[test]
 fn flags_that_are_not_given_leave_the_defaults() {
-    let config = file::read("", proxy(&["--upstream", "http://h"]).flags()).unwrap();
+    let config = file::read("", &proxy(&["--upstream", "http://h"]).flags()).unwrap();
     let routes = vec![Route::new(Upstream::parse("http://h").unwrap())].into();
     assert_eq!(config, crate::config::Config { routes, store: default_store(), ..Default::default() });
 }
 
 #[test]
-fn a_proxy_needs_an_upstream_or_a_file() {
-    let error = Args::try_parse_from(["segno", "proxy"]).unwrap_err();
-    assert_eq!((error.kind(), error.exit_code()), (ErrorKind::MissingRequiredArgument, 2));
-    assert!(proxy(&["--config", "x"]).upstream.is_none());
+fn every_key_but_those_of_one_route_has_a_flag_that_takes_its_default() {
+    for key in file::keys() {
+        let Some(default) = key.default else { continue };
+        let flag = format!("--{}={default}", key.flag);
+        let config = file::read("", &proxy(&["--upstream=http://h", &flag]).flags()).unwrap();
+        let routes = vec![Route::new(Upstream::parse("http://h").unwrap())].into();
+        let store = if key.name == "store" { config.store.clone() } else { default_store() };
+        assert_eq!(config, crate::config::Config { routes, store, ..Default::default() }, "{flag}");
+    }
+}
+
+#[test]
+fn a_switch_is_on_without_a_value_and_off_with_false() {
+    let on = |word: &str| file::read("", &proxy(&["--upstream=http://h", word]).flags()).unwrap();
+    assert_eq!([on("--access-log"), on("--access-log=false")].map(|config| config.access_log), [true, false]);
+    let shares = [on("--share"), on("--share=public")].map(|config| config.routes[0].share);
+    assert_eq!(shares, [Share::Principal, Share::Public]);
 }
 
 #[test]

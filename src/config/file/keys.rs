@@ -1,133 +1,224 @@
-//! The keys that a file may hold, and what each of them sets.
+//! Every key there is, once: what it is called, how its value is written, what it sets and what it trades.
 //!
-//! In: a key and its value. Out: a [`Setting`] to apply, or the reason why the value does not fit.
-//! Law: each key stands here once; the file, its messages and their suggestions all read these tables.
+//! In: the name of a key and a value for it. Out: a [`Change`] to apply, or the reason why the value does not fit; and
+//! back: what a configuration has at the key.
+//! Law: the file, the flags of the command line, the environment variables, their help, and the print-out of the
+//! effective configuration all read these tables. There is no second list.
 
 use std::rc::Rc;
 
 use toml::de::DeValue;
 
 use super::problem::nearest;
-use super::value;
-use crate::config::process::Limits;
+use super::shown::Shown;
+use super::value::{self, Form};
+use crate::config::process::Config;
 use crate::config::route::Route;
 
-/// A change to a route, kept until the route is made.
-pub type Setting = Rc<dyn Fn(&mut Route)>;
+/// A change to what a key belongs to: to the configuration, or to a route.
+pub(super) type Change<T> = Rc<dyn Fn(&mut T)>;
 
-/// A change to the limits.
-pub(super) type LimitSetting = Box<dyn FnOnce(&mut Limits)>;
-
-/// One key of a route or of `[defaults]`.
-pub(super) struct Knob {
-    pub(super) key: &'static str,
-    pub(super) read: fn(&DeValue<'_>) -> Result<Setting, String>,
+/// One key.
+pub(super) struct Key<T: 'static> {
+    /// Its name in the file.
+    pub(super) name: &'static str,
+    /// How its value is written where there is only text.
+    pub(super) form: Form,
+    /// What stands for its value in a help text.
+    pub(super) place: &'static str,
+    pub(super) help: Help,
+    pub(super) read: fn(&DeValue<'_>) -> Result<Change<T>, String>,
+    pub(super) show: fn(&T) -> Shown,
 }
 
-/// One key of `[limits]`.
-pub(super) struct Limit {
-    pub(super) key: &'static str,
-    pub(super) read: fn(&DeValue<'_>) -> Result<LimitSetting, String>,
+/// What the help of the command line says of a key.
+#[derive(Clone, Copy)]
+pub(super) struct Help {
+    pub(super) text: &'static str,
+    /// Whether the short help has it, too.
+    pub(super) is_common: bool,
 }
 
-/// Makes a table row of each field. The key is the field's name.
-macro_rules! knobs {
-    ($($field:ident: $read:path),* $(,)?) => {
-        &[$(Knob {
-            key: stringify!($field),
+/// The help of a key that many will set.
+const fn common(text: &'static str) -> Help {
+    Help { text, is_common: true }
+}
+
+/// The help of a key that few will set.
+const fn rare(text: &'static str) -> Help {
+    Help { text, is_common: false }
+}
+
+/// Makes a row of each key: its name, the field that it sets, how the value is read and shown, and its help.
+macro_rules! keys {
+    ($of:ty; $($name:ident: $($field:ident).+, $kind:expr, $help:expr;)*) => {
+        &[$(Key::<$of> {
+            name: stringify!($name),
+            form: ($kind).form,
+            place: ($kind).place,
+            help: $help,
             read: |given| {
-                let value = $read(given)?;
-                Ok(Rc::new(move |route: &mut Route| route.$field = value.clone()))
+                let value = (($kind).read)(given)?;
+                Ok(Rc::new(move |of: &mut $of| of.$($field).+ = value.clone()))
             },
+            show: |of| (($kind).show)(&of.$($field).+),
         }),*]
     };
 }
 
-macro_rules! limits {
-    ($($field:ident: $read:path),* $(,)?) => {
-        &[$(Limit {
-            key: stringify!($field),
-            read: |given| {
-                let value = $read(given)?;
-                Ok(Box::new(move |limits: &mut Limits| limits.$field = value))
-            },
-        }),*]
-    };
-}
-
-pub(super) const TOP_KEYS: &[&str] = &[
-    "listen",
-    "admin",
-    "admin_hosts",
-    "admin_token_file",
-    "trusted_proxies",
-    "peer_timeout",
-    "store",
-    "store_optional",
-    "access_log",
-    "log_format",
-    "flush_window",
-    "activity_window",
-    "session_idle",
-    "replay",
-    "limits",
-    "defaults",
-    "route",
-];
+/// Tables at the top of a file.
+pub(super) const TABLES: [&str; 4] = ["replay", "limits", "defaults", "route"];
 
 /// Keys of a route alone. `upstream` may stand in `[defaults]` too.
 pub(super) const ROUTE_KEYS: &[&str] = &["name", "host", "path", "upstream"];
 
-pub(super) const LIMITS: &[Limit] = limits! {
-    streams: value::count,
-    sessions: value::count,
-    streams_per_session: value::count,
-    lingering_per_principal: value::count,
-    lingering_per_address: value::count,
-    connections: value::count,
-    tunnels: value::count,
-    header_bytes: value::size,
-    buffer_budget: value::size,
-    log_budget: value::size,
+/// The key `upstream`, which is a route's own and yet has a flag.
+pub(super) const UPSTREAM: &Key<Route> = &keys! { Route;
+    upstream: upstream, value::UPSTREAM, common("The upstream's URL, for every route that does not name an upstream of \
+        its own");
+}[0];
+
+/// Keys at the top of a file.
+pub(super) const TOP: &[Key<Config>] = keys! { Config;
+    listen: listen, value::ADDRESSES, common("The address where clients connect; may be given several times");
+    store: store, value::STORE, common("Where cursors are kept: `redb:PATH` is a file and survives a restart, `memory` \
+        does not");
+    store_optional: store_optional, value::SWITCH, common("Start also if the store's path is wrong or something else \
+        is there: streams flow, and nothing is stored");
+    admin: admin, value::ADDRESS_OR_NONE, common("The address that serves metrics, health and stored cursors");
+    admin_hosts: admin_hosts, value::NAMES, common("A name by which --admin may be called, beside `localhost` and \
+        addresses; may be given several times. Each name lets in pages of browsers that come from that name");
+    admin_token_file: admin_token_file, value::PATH, common("A file with a token that requests to --admin must send, \
+        but for /health; without it, the variable SEGNO_ADMIN_TOKEN may hold the token. With one, everything that \
+        reads metrics has to know it");
+    trusted_proxies: trusted_proxies, value::NETWORKS, rare("Addresses and blocks of the proxies in front of segno, \
+        whose X-Forwarded-* and Forwarded are believed. An address that is trusted wrongly can name any client");
+    peer_timeout: peer_timeout, value::SPAN, rare("How long a peer may be unreachable before its connection counts as \
+        broken; 0s leaves it to the system. Longer rides out longer breaks of the network, shorter finds sooner that a \
+        peer has vanished");
+    access_log: access_log, value::SWITCH, common("Write a log line for each request once it is over. A busy proxy \
+        then writes many, and what stands in paths is in the log");
+    log_format: log_format, value::LOG_FORMAT, common("How log lines are written: for people, or one JSON object on \
+        each line");
+    flush_window: persist.flush_window, value::SPAN, rare("Time between two writes of all cursors that changed. Longer \
+        writes less, shorter repeats less after a crash");
+    activity_window: persist.activity_window, value::SPAN, rare("Least time between two writes for a session that is \
+        read but has no new event. Longer writes less, shorter keeps last-seen times closer to the truth");
+    session_idle: persist.session_idle, value::SPAN, rare("A session that nobody reads is forgotten after this time. \
+        Longer lets clients come back later, shorter keeps the store small");
 };
 
-pub(super) const KNOBS: &[Knob] = knobs! {
-    upstream_ca: value::path,
-    upstream_host: value::host_sent,
-    heal_for: value::span,
-    hold_head: value::span,
-    heal_rate: value::small_count,
-    heartbeat: value::span,
-    linger: value::span,
-    linger_post: value::span,
-    linger_bytes: value::size,
-    linger_full: value::linger_full,
-    cancel_on_disconnect: value::switch,
-    ids: value::ids,
-    accept_encoding: value::accept_encoding,
-    gap: value::gap,
-    share: value::share,
-    share_headers: value::names,
-    resume_from: value::resume_from,
-    principal: value::names,
-    reauthorize: value::span_or_off,
-    session_header: value::name,
-    last_event_id_param: value::name_or_none,
-    stall: value::span,
-    upstream_idle: value::span_or_off,
-    connect_timeout: value::span,
-    head_timeout: value::span,
-    body_timeout: value::span,
-    keep_alive: value::span,
-    response_timeout: value::span,
-    window: value::count,
-    replay_events: value::count,
-    replay_bytes: value::size,
-    replay_age: value::span,
-    max_event_bytes: value::size,
-    max_id_bytes: value::size,
-    dedup: value::dedup,
+/// Keys of `[replay]`.
+pub(super) const REPLAY: &[Key<Config>] = keys! { Config;
+    durable: persist.durable, value::SWITCH, common("Store recent events too: replay then survives a restart, at the \
+        price of more disk writes");
 };
+
+/// Keys of `[limits]`.
+pub(super) const LIMITS: &[Key<Config>] = keys! { Config;
+    streams: limits.streams, value::COUNT, rare("Requests being served at once, lingering streams included. More takes \
+        up to 5 KB each beside the log");
+    sessions: limits.sessions, value::COUNT, rare("Sessions that are remembered. More lets more clients come back, and \
+        takes more memory");
+    streams_per_session: limits.streams_per_session, value::COUNT, rare("Streams of one session at once. Fewer bounds \
+        what one client can take, and can hit people who share an address");
+    lingering_per_principal: limits.lingering_per_principal, value::COUNT, rare("Streams of one principal that nobody \
+        reads. More lets a large deployment behind one key come back, fewer bounds what upstreams do for nobody");
+    lingering_per_address: limits.lingering_per_address, value::COUNT, rare("The same for one address of clients. \
+        Behind a proxy that is not trusted, all clients have its address");
+    connections: limits.connections, value::COUNT, rare("Sockets at once, clients' and upstreams' together. More \
+        takes more memory, and more of the system's open files");
+    tunnels: limits.tunnels, value::COUNT, rare("Connections at once that have gone over to another protocol; 0 offers \
+        none. Each takes two sockets and up to 256 KiB");
+    header_bytes: limits.header_bytes, value::SIZE, rare("The largest head of a message. More allows larger cookies");
+    buffer_budget: limits.buffer_budget, value::SIZE, rare("What connections hold beside the logs, together. More \
+        keeps many slow clients at full speed");
+    log_budget: limits.log_budget, value::SIZE, rare("All logs together: nearly all the memory that segno uses under \
+        load. More replays further back over many streams");
+};
+
+/// Keys of a route that `[defaults]` may hold for all routes.
+pub(super) const KNOBS: &[Key<Route>] = keys! { Route;
+    linger: linger, value::SPAN, common("How long to keep reading upstream after the last client left; 0s stops at \
+        once. Longer lets clients come back to an unbroken stream, but upstream keeps working, which may cost money");
+    linger_post: linger_post, value::SPAN, rare("The same for streams that a POST began. Longer serves clients that \
+        were away longer, and upstream may be paid for longer");
+    linger_bytes: linger_bytes, value::SIZE, rare("Bytes taken from upstream while nobody reads the stream, before it \
+        is dropped. More serves clients that were away longer, less bounds what such a stream costs");
+    linger_full: linger_full, value::LINGER_FULL, rare("What happens when the log is full and nobody reads: `pause` \
+        loses nothing, and upstream waits; `evict` drops the oldest events, for live feeds");
+    cancel_on_disconnect: cancel_on_disconnect, value::SWITCH, rare("Cancel a request upstream as soon as its client \
+        leaves. Saves upstream's work, and the stream cannot be resumed");
+    heartbeat: heartbeat, value::SPAN, common("Send clients a comment after this much silence; 0s sends none. Shorter \
+        finds dead clients sooner, longer saves packets");
+    replay_events: replay_events, value::COUNT, common("How many recent events to keep per stream. More replays \
+        further back and takes more memory");
+    replay_bytes: replay_bytes, value::SIZE, common("How many bytes of recent events to keep per stream. More replays \
+        further back and takes more memory");
+    replay_age: replay_age, value::SPAN, rare("How old the oldest event kept may be. Longer serves clients that were \
+        away longer");
+    heal_for: heal_for, value::SPAN, common("How long to try to heal a cut stream; 0s heals none. Longer rides out \
+        longer outages, shorter tells clients sooner");
+    heal_rate: heal_rate, value::SMALL_COUNT, rare("Attempts to heal per second to one upstream. More heals a large \
+        outage faster, fewer spares an upstream that has just come back");
+    hold_head: hold_head, value::SPAN, common("How long to hold back the head of an answer while upstream is away. \
+        Longer keeps an error status possible, shorter shows clients an open stream sooner");
+    upstream_idle: upstream_idle, value::SPAN_OR_OFF, common("Treat this much silence from upstream as a cut; 0s never \
+        does. Set it above the interval of upstream's pings");
+    upstream_host: upstream_host, value::HOST_SENT, rare("Which Host upstream is sent. The client's keeps redirects \
+        right, upstream's own is what a service with a name of its own wants");
+    upstream_ca: upstream_ca, value::PATH, common("A file of certificates (PEM) to trust for upstreams instead of the \
+        system's");
+    max_event_bytes: max_event_bytes, value::SIZE, common("The largest event to keep whole, at most half of \
+        --replay-bytes. A cut inside a larger event cannot be healed");
+    max_id_bytes: max_id_bytes, value::SIZE, rare("The longest event id that is tracked. A stream with a longer one \
+        cannot be resumed");
+    window: window, value::COUNT, rare("Recent event ids kept per stream to know repeated events by. Fewer miss more \
+        repeats, more take more memory");
+    ids: ids, value::IDS, common("Whether to add ids to events where the first of a stream has none. Streams without \
+        ids cannot be resumed");
+    accept_encoding: accept_encoding, value::ACCEPT_ENCODING, rare("What becomes of Accept-Encoding: `identity` takes \
+        it off where a stream may come, `pass` sends it on; a compressed stream can be neither healed nor resumed");
+    gap: gap, value::GAP, rare("How a client learns that events are gone: by an event, or by the status 410 instead of \
+        a stream");
+    share: share, value::SHARE, common("Make one upstream request for all clients with the same target and \
+        credentials; `public` for all clients of a target, whoever they are. Saves upstream connections");
+    share_headers: share_headers, value::NAMES, rare("With --share=public: the request headers that go upstream. A \
+        name more lets upstream answer differently by it, and its clients share less");
+    resume_from: resume_from, value::RESUME_FROM, rare("Where a client with a session header and without Last-Event-ID \
+        begins: where upstream begins, or where its session was");
+    principal: principal, value::NAMES, rare("Headers (and `cookie:NAME`) that alone say who asks. Clients are found \
+        again whose other headers change; what is not named can no longer tell two people apart");
+    reauthorize: reauthorize, value::SPAN_OR_OFF, rare("Ask upstream first if its last answer for a stream is older \
+        than this when a client comes back; 0s never asks. Finds a revoked token, and costs a request");
+    session_header: session_header, value::NAME, rare("The header in which clients name their session");
+    last_event_id_param: last_event_id_param, value::NAME_OR_NONE, rare("A query parameter that stands for \
+        Last-Event-ID, for clients that cannot set headers");
+    stall: stall, value::SPAN, rare("A client that takes nothing for this long no longer holds back the delivered \
+        mark. Longer keeps more for slow clients, shorter frees logs sooner");
+    connect_timeout: connect_timeout, value::SPAN, rare("How long a connection to upstream may take. Longer suits \
+        distant upstreams, shorter finds sooner that one is away");
+    head_timeout: head_timeout, value::SPAN, rare("How long a client may take over the head of its request. Longer \
+        suits slow links, shorter bounds what slow heads hold");
+    body_timeout: body_timeout, value::SPAN, rare("How long a client may be silent within a body, or take nothing of \
+        its answer. Longer tolerates slower clients, shorter frees sockets and logs sooner");
+    keep_alive: keep_alive, value::SPAN, rare("How long an idle client connection is kept. Longer saves handshakes, \
+        shorter saves sockets");
+    response_timeout: response_timeout, value::SPAN, rare("How long upstream may take over the head of an ordinary \
+        answer. Longer suits slow upstreams, shorter tells clients sooner");
+    dedup: dedup, value::DEDUP, common("When to drop a repeated event: while catching up after a cut; always, for an \
+        upstream that repeats itself and whose ids are unique; or never");
+};
+
+/// The key of this name of the whole configuration, outside of the routes.
+pub(super) fn of_config(name: &str) -> Option<&'static Key<Config>> {
+    [TOP, REPLAY, LIMITS].into_iter().flatten().find(|key| key.name == name)
+}
+
+/// The key of this name of a route.
+pub(super) fn of_route(name: &str) -> Option<&'static Key<Route>> {
+    std::iter::once(UPSTREAM).chain(KNOBS).find(|key| key.name == name)
+}
 
 /// The message for an unknown key: the nearest key of this table, or the table that the key belongs to, or all keys.
 pub(super) fn unknown(key: &str, known: impl Iterator<Item = &'static str>) -> String {
@@ -145,24 +236,31 @@ pub(super) fn unknown(key: &str, known: impl Iterator<Item = &'static str>) -> S
     format!("unknown key `{shown}`: take it out, or use one of {}", known.join(", "))
 }
 
+/// Names of keys and tables that may stand at the top of a file.
+pub(super) fn at_top() -> impl Iterator<Item = &'static str> {
+    names(TOP).chain(TABLES)
+}
+
+pub(super) fn names<T>(keys: &'static [Key<T>]) -> impl Iterator<Item = &'static str> {
+    keys.iter().map(|key| key.name)
+}
+
 /// The nearest key of any table, and the table that it belongs to.
 fn nearest_elsewhere(key: &str) -> Option<(&'static str, &'static str)> {
-    let knobs = KNOBS.iter().map(|knob| knob.key).chain(LIMITS.iter().map(|limit| limit.key));
-    let all: Vec<&'static str> = knobs.chain(ROUTE_KEYS.iter().chain(TOP_KEYS).copied()).collect();
+    let knobs = names(KNOBS).chain(names(LIMITS)).chain(names(REPLAY));
+    let all: Vec<&'static str> = knobs.chain(ROUTE_KEYS.iter().copied()).chain(at_top()).collect();
     let near = nearest(key, &all)?;
     Some((near, home(near)?))
 }
 
 fn home(key: &str) -> Option<&'static str> {
-    if KNOBS.iter().any(|knob| knob.key == key) {
-        Some("under `[defaults]` or `[[route]]`")
-    } else if LIMITS.iter().any(|limit| limit.key == key) {
-        Some("under `[limits]`")
-    } else if ROUTE_KEYS.contains(&key) {
-        Some("under `[[route]]`")
-    } else if TOP_KEYS.contains(&key) {
-        Some("at the top, before the first table")
-    } else {
-        None
-    }
+    let mut places = [
+        (names(KNOBS).any(|name| name == key), "under `[defaults]` or `[[route]]`"),
+        (names(LIMITS).any(|name| name == key), "under `[limits]`"),
+        (names(REPLAY).any(|name| name == key), "under `[replay]`"),
+        (ROUTE_KEYS.contains(&key), "under `[[route]]`"),
+        (at_top().any(|name| name == key), "at the top, before the first table"),
+    ]
+    .into_iter();
+    places.find(|(is_here, _)| *is_here).map(|(_, home)| home)
 }

@@ -1,82 +1,61 @@
-//! A configuration file in TOML, and the flags that go with it.
+//! A configuration file in TOML, and the flags and variables that go with it.
 //!
-//! In: the text and the [`Flags`]. Out: a [`Config`] without faults, or every [`Problem`] with its line and column.
-//! Laws: a route's own key beats a flag, a flag beats `[defaults]`, `[defaults]` beats what is built in; at the top
-//! level a flag beats the file; no key and no value is ignored in silence; the text is read to its end whatever is
-//! wrong.
+//! In: the text and the [`Flags`]. Out: a [`Config`] without faults, with the origin of each value, or every
+//! [`Problem`] with its line and column.
+//! Laws: a route's own key beats a flag, a flag beats a variable, a variable beats `[defaults]`, `[defaults]` beats what
+//! is built in; at the top level a flag beats a variable, and a variable beats the file; no key and no value is ignored
+//! in silence; the text is read to its end whatever is wrong.
 //! Source: TOML 1.1, <https://toml.io/en/v1.1.0>.
 
+mod flags;
 mod keys;
+mod origin;
 mod problem;
+mod shown;
 #[cfg(test)]
 mod tests;
 mod value;
 
-pub use keys::Setting;
+pub use flags::{Flags, KeyHelp, check, keys};
+pub use origin::{Effective, Origin, Table};
 pub use problem::{Problem, nearest};
+pub use shown::Shown;
+pub use value::Form;
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
+use std::collections::HashMap;
 use std::ops::Range;
-use std::path::PathBuf;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use self::keys::{KNOBS, LIMITS, ROUTE_KEYS, TOP_KEYS};
+use self::flags::Given;
+use self::keys::{Change, KNOBS, Key, LIMITS, REPLAY, ROUTE_KEYS, TABLES, TOP, UPSTREAM};
+use self::origin::{Place, Places};
 use self::problem::Problems;
 use super::check::{Fault, Section};
-use super::process::{Config, LogFormat};
+use super::process::Config;
 use super::route::Route;
-use super::store::StoreConfig;
 use super::upstream::Upstream;
-
-/// The settings of the command line. Each beats the file, but not a route's own key.
-#[derive(Default)]
-pub struct Flags {
-    /// Addresses to listen on. Empty: the addresses of the file.
-    pub listen: Vec<SocketAddr>,
-    /// The admin address.
-    pub admin: Option<SocketAddr>,
-    /// Names by which the admin address may be called. Empty: those of the file.
-    pub admin_hosts: Vec<String>,
-    /// The file of the admin token.
-    pub admin_token_file: Option<PathBuf>,
-    /// The store.
-    pub store: Option<StoreConfig>,
-    /// The store where neither the command line nor the file names one.
-    pub default_store: Option<StoreConfig>,
-    /// Whether to start also with a store whose path is wrong.
-    pub store_optional: bool,
-    /// Whether recent events are stored as well as cursors.
-    pub durable: bool,
-    /// Whether each request is told of in the log.
-    pub access_log: bool,
-    /// How log lines are written.
-    pub log_format: Option<LogFormat>,
-    /// The upstream of routes that name none. If the file has no route, this makes one for every request.
-    pub upstream: Option<Upstream>,
-    /// Settings for all routes.
-    pub settings: Vec<Setting>,
-}
 
 /// Reads a configuration. An empty text is valid; then the flags alone decide.
 ///
 /// # Errors
 /// All problems found, in the order of the text; those that lie in the flags come first and have no position.
-pub fn read(text: &str, flags: Flags) -> Result<Config, Vec<Problem>> {
-    read_with(text, flags, |_| Vec::new())
+pub fn read(text: &str, flags: &Flags) -> Result<Config, Vec<Problem>> {
+    read_with(text, flags, |_| Vec::new()).map(|effective| effective.config)
 }
 
-/// The same. `obstacles` says what else is wrong with a configuration, beside what the configuration itself shows.
+/// The same, with the origin of each value. `obstacles` says what else is wrong with a configuration, beside what the
+/// configuration itself shows.
 ///
 /// # Errors
 /// As [`read`].
 pub fn read_with(
     text: &str,
-    flags: Flags,
+    flags: &Flags,
     obstacles: impl FnOnce(&Config) -> Vec<Fault>,
-) -> Result<Config, Vec<Problem>> {
+) -> Result<Effective, Vec<Problem>> {
     let mut problems = Problems::new(text);
     let (root, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
@@ -88,7 +67,7 @@ pub fn read_with(
         // After a mistake in the syntax the parser guesses, and its guesses would only add noise.
         return Err(problems.sorted());
     }
-    let mut reader = Reader { problems, config: Config::default(), spots: Vec::new(), unread: Vec::new() };
+    let mut reader = Reader { problems, config: Config::default(), places: Places::default(), unread: Vec::new() };
     reader.document(root.get_ref(), flags);
     reader.finish(obstacles)
 }
@@ -114,167 +93,164 @@ fn deepest(text: &str) -> Range<usize> {
 /// A key and its value.
 type Entry<'t> = (&'t Spanned<Cow<'t, str>>, &'t Spanned<DeValue<'t>>);
 
-/// Where a key stands in the text, for a message about its value.
-struct Spot {
-    section: Section,
-    key: String,
-    span: Range<usize>,
-}
-
 struct Reader<'t> {
     problems: Problems<'t>,
     config: Config,
-    spots: Vec<Spot>,
+    places: Places,
     /// Where values stand that could not be read. A default is in the place of each.
-    unread: Vec<Range<usize>>,
+    unread: Vec<Place>,
 }
 
 /// The values that all routes begin with.
 struct Defaults {
     upstream: Option<Upstream>,
-    /// `[defaults]` or a flag names an upstream, though it may not be one.
+    /// `[defaults]`, a flag or a variable names an upstream, though it may not be one.
     names_upstream: bool,
-    settings: Vec<Setting>,
-    /// Where `[defaults]` gave each key.
-    spots: Vec<(String, Range<usize>)>,
+    settings: Vec<Change<Route>>,
+    /// Where each key was given; of several places the last one rules.
+    places: Vec<(String, Place)>,
 }
 
 impl Reader<'_> {
-    fn document(&mut self, root: &DeTable<'_>, flags: Flags) {
+    fn document(&mut self, root: &DeTable<'_>, flags: &Flags) {
         self.top(root);
-        self.limits(root);
-        self.replay(root);
-        let defaults = self.defaults(root, &flags);
-        let routes = self.routes(root, &defaults);
-        self.config.routes = routes.into();
-        if !flags.listen.is_empty() {
-            self.config.listen = flags.listen;
+        self.table(root, "limits", LIMITS, Section::Limits);
+        self.table(root, "replay", REPLAY, Section::Top);
+        for name in flags.unread() {
+            self.problems.add_beside(&format!("`{name}`: this is not UTF-8"));
         }
-        self.config.admin = flags.admin.or(self.config.admin);
-        if !flags.admin_hosts.is_empty() {
-            self.config.admin_hosts = flags.admin_hosts;
-        }
-        self.config.admin_token_file = flags.admin_token_file.or(self.config.admin_token_file.take());
-        let unsaid = flags.default_store.filter(|_| !root.contains_key("store"));
-        if let Some(store) = flags.store.or(unsaid) {
-            self.config.store = store;
-        }
-        self.config.store_optional |= flags.store_optional;
-        self.config.persist.durable |= flags.durable;
-        self.config.access_log |= flags.access_log;
-        self.config.log_format = flags.log_format.unwrap_or(self.config.log_format);
-    }
-
-    fn finish(mut self, obstacles: impl FnOnce(&Config) -> Vec<Fault>) -> Result<Config, Vec<Problem>> {
-        for fault in self.config.faults().into_iter().chain(obstacles(&self.config)) {
-            if !self.is_about_unread(&fault) {
-                let span = self.spot_of(&fault);
-                self.problems.add(span, &fault.what);
+        for given in flags.given() {
+            if let Some(key) = keys::of_config(given.key) {
+                let section =
+                    if LIMITS.iter().any(|limit| limit.name == key.name) { Section::Limits } else { Section::Top };
+                let place = place_of(given);
+                self.places.set(section, key.name, place.clone());
+                if let Some(change) = self.beside(key, given, place) {
+                    change(&mut self.config);
+                }
             }
         }
-        if self.problems.any() { Err(self.problems.sorted()) } else { Ok(self.config) }
+        if let Some(store) = flags.default_store.clone().filter(|_| self.places.get(Section::Top, "store").is_none()) {
+            self.config.store = store;
+        }
+        let defaults = self.defaults(root, flags);
+        let routes = self.routes(root, &defaults);
+        self.config.routes = routes.into();
+    }
+
+    fn finish(mut self, obstacles: impl FnOnce(&Config) -> Vec<Fault>) -> Result<Effective, Vec<Problem>> {
+        for fault in self.config.faults().into_iter().chain(obstacles(&self.config)) {
+            if self.is_about_unread(&fault) {
+                continue;
+            }
+            match self.place_of_fault(&fault).cloned() {
+                Some(Place::Text(span)) => self.problems.add(Some(span), &fault.what),
+                Some(beside) => {
+                    let name = beside.beside().unwrap_or_default();
+                    self.problems.add_beside(&format!("`{name}`: {}", fault.what));
+                }
+                None => self.problems.add(None, &fault.what),
+            }
+        }
+        if self.problems.any() {
+            return Err(self.problems.sorted());
+        }
+        let origins: HashMap<_, _> = self.places.into_origins(|offset| self.problems.place(offset));
+        Ok(Effective { config: self.config, origins })
     }
 
     /// Whether a fault lies in a default that has taken the place of a value that could not be read.
     fn is_about_unread(&self, fault: &Fault) -> bool {
-        let at = |section: Section, key: &str| self.spots.iter().find(|s| s.section == section && s.key == key);
+        let at = |section: Section, key: &str| self.places.get(section, key);
         let keys = [Some(fault.key), fault.other];
-        let mut spots = keys.into_iter().flatten().flat_map(|key| [at(fault.section, key), at(Section::Limits, key)]);
-        let whole = at(fault.section, "");
-        let is_unread = |spot: &Spot| self.unread.contains(&spot.span);
-        whole.is_some_and(is_unread) || spots.any(|spot| spot.is_some_and(is_unread))
+        let mut places = keys.into_iter().flatten().flat_map(|key| [at(fault.section, key), at(Section::Limits, key)]);
+        let is_unread = |place: &Place| self.unread.contains(place);
+        at(fault.section, "").is_some_and(is_unread) || places.any(|place| place.is_some_and(is_unread))
     }
 
     /// Where one of the fault's keys stands (the second one may be among the limits), else where the route begins.
-    fn spot_of(&self, fault: &Fault) -> Option<Range<usize>> {
-        let at = |section: Section, key: &str| self.spots.iter().find(|s| s.section == section && s.key == key);
+    fn place_of_fault(&self, fault: &Fault) -> Option<&Place> {
+        let at = |section: Section, key: &str| self.places.get(section, key);
         let other = || at(fault.section, fault.other?).or_else(|| at(Section::Limits, fault.other?));
-        at(fault.section, fault.key).or_else(other).or_else(|| at(fault.section, "")).map(|spot| spot.span.clone())
+        at(fault.section, fault.key).or_else(other).or_else(|| at(fault.section, ""))
     }
 
     fn top(&mut self, root: &DeTable<'_>) {
         for (key, given) in root.iter() {
-            self.spot(Section::Top, key.get_ref(), given.span());
-            let read = match key.get_ref().as_ref() {
-                "listen" => value::addresses(given.get_ref()).map(|listen| self.config.listen = listen),
-                "admin" => value::address(given.get_ref()).map(|admin| self.config.admin = Some(admin)),
-                "trusted_proxies" => {
-                    value::networks(given.get_ref()).map(|networks| self.config.trusted_proxies = networks)
-                }
-                "peer_timeout" => value::span(given.get_ref()).map(|span| self.config.peer_timeout = span),
-                "admin_hosts" => value::names(given.get_ref()).map(|hosts| self.config.admin_hosts = hosts),
-                "admin_token_file" => value::path(given.get_ref()).map(|file| self.config.admin_token_file = file),
-                "store" => value::store(given.get_ref()).map(|store| self.config.store = store),
-                "access_log" => value::switch(given.get_ref()).map(|on| self.config.access_log = on),
-                "log_format" => value::log_format(given.get_ref()).map(|format| self.config.log_format = format),
-                "store_optional" => value::switch(given.get_ref()).map(|on| self.config.store_optional = on),
-                "flush_window" => value::span(given.get_ref()).map(|span| self.config.persist.flush_window = span),
-                "activity_window" => {
-                    value::span(given.get_ref()).map(|span| self.config.persist.activity_window = span)
-                }
-                "session_idle" => value::span(given.get_ref()).map(|span| self.config.persist.session_idle = span),
-                "replay" | "limits" | "defaults" | "route" => Ok(()),
-                unknown => {
-                    let message = keys::unknown(unknown, TOP_KEYS.iter().copied());
-                    self.problems.add(Some(key.span()), &message);
-                    Ok(())
-                }
-            };
-            self.note(key.get_ref(), given, read);
-        }
-    }
-
-    fn limits(&mut self, root: &DeTable<'_>) {
-        for (key, given) in self.entries(root, "limits") {
-            self.spot(Section::Limits, key.get_ref(), given.span());
-            let Some(limit) = LIMITS.iter().find(|limit| limit.key == key.get_ref().as_ref()) else {
-                let message = keys::unknown(key.get_ref(), LIMITS.iter().map(|limit| limit.key));
-                self.problems.add(Some(key.span()), &message);
-                continue;
-            };
-            let read = (limit.read)(given.get_ref()).map(|set| set(&mut self.config.limits));
-            self.note(key.get_ref(), given, read);
-        }
-    }
-
-    fn replay(&mut self, root: &DeTable<'_>) {
-        for (key, given) in self.entries(root, "replay") {
-            if key.get_ref() != "durable" {
-                let message = keys::unknown(key.get_ref(), std::iter::once("durable"));
-                self.problems.add(Some(key.span()), &message);
+            let name = key.get_ref().as_ref();
+            self.places.set(Section::Top, name, Place::Text(given.span()));
+            if TABLES.contains(&name) {
                 continue;
             }
-            let read = value::switch(given.get_ref()).map(|durable| self.config.persist.durable = durable);
-            self.note(key.get_ref(), given, read);
+            let Some(known) = TOP.iter().find(|known| known.name == name) else {
+                let message = keys::unknown(name, keys::at_top());
+                self.problems.add(Some(key.span()), &message);
+                continue;
+            };
+            match (known.read)(given.get_ref()) {
+                Ok(change) => change(&mut self.config),
+                Err(what) => self.misread(known.name, given, &what),
+            }
+        }
+    }
+
+    /// Reads a table whose keys are the configuration's.
+    fn table(&mut self, root: &DeTable<'_>, table: &str, keys: &'static [Key<Config>], section: Section) {
+        for (key, given) in self.entries(root, table) {
+            let Some(known) = keys.iter().find(|known| known.name == key.get_ref().as_ref()) else {
+                let message = keys::unknown(key.get_ref(), keys::names(keys));
+                self.problems.add(Some(key.span()), &message);
+                continue;
+            };
+            self.places.set(section, known.name, Place::Text(given.span()));
+            match (known.read)(given.get_ref()) {
+                Ok(change) => change(&mut self.config),
+                Err(what) => self.misread(known.name, given, &what),
+            }
         }
     }
 
     fn defaults(&mut self, root: &DeTable<'_>, flags: &Flags) -> Defaults {
-        let names_upstream = flags.upstream.is_some();
-        let mut defaults = Defaults { upstream: None, names_upstream, settings: Vec::new(), spots: Vec::new() };
+        let mut defaults = Defaults { upstream: None, names_upstream: false, settings: Vec::new(), places: Vec::new() };
         for (key, given) in self.entries(root, "defaults") {
-            defaults.spots.push((key.get_ref().to_string(), given.span()));
-            if key.get_ref() == "upstream" {
+            defaults.places.push((key.get_ref().to_string(), Place::Text(given.span())));
+            if key.get_ref() == UPSTREAM.name {
                 defaults.names_upstream = true;
-                let read = value::upstream(given.get_ref()).map(|upstream| defaults.upstream = Some(upstream));
-                self.note("upstream", given, read);
-            } else if let Some(setting) = self.knob(key, given, &["upstream"]) {
+                match value::upstream(given.get_ref()) {
+                    Ok(upstream) => defaults.upstream = Some(upstream),
+                    Err(what) => self.misread(UPSTREAM.name, given, &what),
+                }
+            } else if let Some(setting) = self.knob(key, given, &[UPSTREAM.name]) {
                 defaults.settings.push(setting);
             }
         }
-        defaults.settings.extend(flags.settings.iter().cloned());
-        defaults.upstream = flags.upstream.clone().or(defaults.upstream);
+        for given in flags.given() {
+            let Some(key) = keys::of_route(given.key) else { continue };
+            let place = place_of(given);
+            defaults.places.push((key.name.to_owned(), place.clone()));
+            let change = self.beside(key, given, place);
+            if key.name != UPSTREAM.name {
+                defaults.settings.extend(change);
+                continue;
+            }
+            defaults.names_upstream = true;
+            if let Some(change) = change {
+                let mut route = Route::new(Upstream::nowhere());
+                change(&mut route);
+                defaults.upstream = Some(route.upstream);
+            }
+        }
         defaults
     }
 
     fn routes(&mut self, root: &DeTable<'_>, defaults: &Defaults) -> Vec<Route> {
         let Some(given) = root.get("route") else {
-            self.inherited_spots(0, defaults);
+            self.inherited_places(0, defaults);
             return if defaults.names_upstream { vec![make(defaults.upstream.clone(), defaults)] } else { Vec::new() };
         };
         let DeValue::Array(items) = given.get_ref() else {
             self.problems.add(Some(given.span()), "`route` is not a list of tables: write `[[route]]`");
-            self.unread.push(given.span());
+            self.unread.push(Place::Text(given.span()));
             return Vec::new();
         };
         items.iter().enumerate().map(|(n, item)| self.route(n, item, defaults)).collect()
@@ -284,15 +260,15 @@ impl Reader<'_> {
     fn route(&mut self, n: usize, item: &Spanned<DeValue<'_>>, defaults: &Defaults) -> Route {
         let DeValue::Table(table) = item.get_ref() else {
             self.problems.add(Some(item.span()), "a route is a table: write `[[route]]`");
-            self.spot(Section::Route(n), "", item.span());
-            self.unread.push(item.span());
+            self.places.set(Section::Route(n), "", Place::Text(item.span()));
+            self.unread.push(Place::Text(item.span()));
             // It stands in the way of no other route.
             let path = format!("/unread/{n}");
             return Route { name: path.clone(), path, ..make(None, defaults) };
         };
-        self.route_spots(n, item, table, defaults);
+        self.route_places(n, item, table, defaults);
         let own = self.address(table);
-        let settings: Vec<Setting> = table
+        let settings: Vec<Change<Route>> = table
             .iter()
             .filter(|(key, _)| !ROUTE_KEYS.contains(&key.get_ref().as_ref()))
             .filter_map(|(key, given)| self.knob(key, given, ROUTE_KEYS))
@@ -307,19 +283,19 @@ impl Reader<'_> {
         route
     }
 
-    /// A route's own keys come before those of `[defaults]`, as their values do.
-    fn route_spots(&mut self, n: usize, item: &Spanned<DeValue<'_>>, table: &DeTable<'_>, defaults: &Defaults) {
+    /// A route's own keys come before what it inherits, as their values do.
+    fn route_places(&mut self, n: usize, item: &Spanned<DeValue<'_>>, table: &DeTable<'_>, defaults: &Defaults) {
         let section = Section::Route(n);
-        self.spot(section, "", item.span());
+        self.places.set(section, "", Place::Text(item.span()));
         for (key, given) in table.iter() {
-            self.spot(section, key.get_ref(), given.span());
+            self.places.set(section, key.get_ref(), Place::Text(given.span()));
         }
-        self.inherited_spots(n, defaults);
+        self.inherited_places(n, defaults);
     }
 
-    fn inherited_spots(&mut self, n: usize, defaults: &Defaults) {
-        for (key, span) in &defaults.spots {
-            self.spot(Section::Route(n), key, span.clone());
+    fn inherited_places(&mut self, n: usize, defaults: &Defaults) {
+        for (key, place) in defaults.places.iter().rev() {
+            self.places.set_if_unset(Section::Route(n), key, place.clone());
         }
     }
 
@@ -333,7 +309,9 @@ impl Reader<'_> {
                 "upstream" => value::upstream(given.get_ref()).map(|upstream| own.upstream = Some(upstream)),
                 _ => Ok(()),
             };
-            self.note(key.get_ref(), given, read);
+            if let Err(what) = read {
+                self.misread(key.get_ref(), given, &what);
+            }
         }
         own
     }
@@ -344,20 +322,25 @@ impl Reader<'_> {
         key: &Spanned<Cow<'_, str>>,
         given: &Spanned<DeValue<'_>>,
         others: &[&'static str],
-    ) -> Option<Setting> {
-        let Some(knob) = KNOBS.iter().find(|knob| knob.key == key.get_ref().as_ref()) else {
-            let known = KNOBS.iter().map(|knob| knob.key).chain(others.iter().copied());
-            let message = keys::unknown(key.get_ref(), known);
+    ) -> Option<Change<Route>> {
+        let Some(knob) = KNOBS.iter().find(|knob| knob.name == key.get_ref().as_ref()) else {
+            let message = keys::unknown(key.get_ref(), keys::names(KNOBS).chain(others.iter().copied()));
             self.problems.add(Some(key.span()), &message);
             return None;
         };
-        match (knob.read)(given.get_ref()) {
-            Ok(setting) => Some(setting),
-            Err(what) => {
-                self.note(knob.key, given, Err(what));
-                None
-            }
-        }
+        let read = (knob.read)(given.get_ref());
+        read.inspect_err(|what| self.misread(knob.name, given, what)).ok()
+    }
+
+    /// Reads a flag or a variable. `None` where it is wrong, which is then a problem.
+    fn beside<T>(&mut self, key: &Key<T>, given: &Given, place: Place) -> Option<Change<T>> {
+        let read = value::of_text(key.form, &given.text).and_then(|value| (key.read)(&value));
+        read.inspect_err(|what| {
+            let name = place.beside().unwrap_or_default();
+            self.problems.add_beside(&format!("`{name}`: {what}"));
+            self.unread.push(place);
+        })
+        .ok()
     }
 
     /// The entries of a table at the top level. Empty where there is no such table.
@@ -370,16 +353,16 @@ impl Reader<'_> {
         table.iter().collect()
     }
 
-    fn spot(&mut self, section: Section, key: &str, span: Range<usize>) {
-        self.spots.push(Spot { section, key: key.to_owned(), span });
+    /// A value of the file could not be read.
+    fn misread(&mut self, key: &str, given: &Spanned<DeValue<'_>>, what: &str) {
+        self.problems.add(Some(given.span()), &format!("`{key}`: {what}"));
+        self.unread.push(Place::Text(given.span()));
     }
+}
 
-    fn note(&mut self, key: &str, given: &Spanned<DeValue<'_>>, read: Result<(), String>) {
-        if let Err(what) = read {
-            self.problems.add(Some(given.span()), &format!("`{key}`: {what}"));
-            self.unread.push(given.span());
-        }
-    }
+/// Where a flag or a variable stands.
+fn place_of(given: &Given) -> Place {
+    if given.is_flag { Place::Flag(given.key) } else { Place::Variable(given.key) }
 }
 
 /// The keys that only a route has.

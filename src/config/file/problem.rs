@@ -15,6 +15,8 @@ const MAX_PROBLEMS: usize = 100;
 pub struct Problem {
     /// Line and column. `None`: the problem does not lie in the text.
     pub at: Option<(usize, usize)>,
+    /// The problem lies in a flag or a variable, which the text names; no file is at fault.
+    pub is_beside: bool,
     /// What is wrong and what to do, in one line.
     pub what: String,
 }
@@ -22,12 +24,18 @@ pub struct Problem {
 impl Problem {
     /// A problem that does not lie in the text.
     pub fn anywhere(what: String) -> Self {
-        Self { at: None, what }
+        Self { at: None, is_beside: false, what }
     }
 
-    /// The problem as `FILE:LINE:COLUMN: what`, or `FILE: what`. Without a file's name: `what` alone.
+    /// A problem of a flag or a variable.
+    pub fn beside(what: String) -> Self {
+        Self { at: None, is_beside: true, what }
+    }
+
+    /// The problem as `FILE:LINE:COLUMN: what`, or `FILE: what`. Without a file's name, or where no file is at fault:
+    /// `what` alone.
     pub fn show(&self, file: Option<&str>) -> String {
-        match (file, self.at) {
+        match (file.filter(|_| !self.is_beside), self.at) {
             (Some(file), Some((line, column))) => format!("{file}:{line}:{column}: {}", self.what),
             (Some(file), None) => format!("{file}: {}", self.what),
             (None, _) => self.what.clone(),
@@ -53,7 +61,21 @@ impl<'t> Problems<'t> {
 
     pub(super) fn add(&mut self, span: Option<Range<usize>>, what: &str) {
         let offset = span.map(|span| span.start);
-        let problem = Problem { at: offset.map(|offset| line_and_column(self.text, offset)), what: one_line(what) };
+        let at = offset.map(|offset| self.place(offset));
+        self.push(offset, Problem { at, is_beside: false, what: one_line(what) });
+    }
+
+    /// Adds a problem of a flag or a variable.
+    pub(super) fn add_beside(&mut self, what: &str) {
+        self.push(None, Problem::beside(one_line(what)));
+    }
+
+    /// Line and column of an offset.
+    pub(super) fn place(&self, offset: usize) -> (usize, usize) {
+        line_and_column(self.text, offset)
+    }
+
+    fn push(&mut self, offset: Option<usize>, problem: Problem) {
         if self.list.len() < MAX_PROBLEMS && !self.list.iter().any(|(_, known)| *known == problem) {
             self.list.push((offset.map_or(0, |offset| offset + 1), problem));
         }

@@ -1,8 +1,10 @@
 //! What a whole file comes to, and what is said of its mistakes.
 
+mod beside;
+
 use super::*;
 use crate::base::{Random, Span};
-use crate::config::{Dedup, Limits, Scheme};
+use crate::config::{Dedup, Limits, Scheme, StoreConfig};
 
 const FULL: &str = r#"
 listen = ["127.0.0.1:8080", "[::1]:8080"]
@@ -36,17 +38,13 @@ upstream = "http://127.0.0.1:9000"
 "#;
 
 fn fine(text: &str) -> Config {
-    read(text, Flags::default()).unwrap()
+    read(text, &Flags::default()).unwrap()
 }
 
 /// Each problem as `LINE:COLUMN: what`.
 fn problems(text: &str) -> Vec<String> {
-    let problems = read(text, Flags::default()).unwrap_err();
+    let problems = read(text, &Flags::default()).unwrap_err();
     problems.iter().map(|problem| problem.show(Some("f"))).collect()
-}
-
-fn flags(setting: impl Fn(&mut Route) + 'static) -> Flags {
-    Flags { settings: vec![std::rc::Rc::new(setting)], ..Flags::default() }
 }
 
 #[test]
@@ -98,44 +96,36 @@ fn a_routes_key_beats_a_flag_and_a_flag_beats_the_defaults() {
         defaults.heal_for = "1s"
         route = [{ upstream = "http://h", heartbeat = "3s" }]
     "#;
-    let flags = flags(|route| {
-        route.heartbeat = Span::from_secs(2);
-        route.linger = Span::from_secs(2);
-    });
-    let route = &read(text, flags).unwrap().routes[0];
+    let flags = Flags::default().with("heartbeat", "2s").with("linger", "2s");
+    let route = &read(text, &flags).unwrap().routes[0];
     let secs = [3, 2, 1, 3].map(Span::from_secs);
     assert_eq!([route.heartbeat, route.linger, route.heal_for, route.hold_head], secs);
 }
 
 #[test]
 fn flags_alone_make_one_route_for_everything() {
-    let flags = Flags {
-        upstream: Some(Upstream::parse("http://h:1").unwrap()),
-        listen: vec!["0.0.0.0:1".parse().unwrap()],
-        ..Flags::default()
-    };
-    let config = read("", flags).unwrap();
+    let flags = Flags::default().with("upstream", "http://h:1").with("listen", "0.0.0.0:1");
+    let config = read("", &flags).unwrap();
     assert_eq!(config.routes[0].upstream.authority, "h:1");
     assert_eq!(config.listen[0].port(), 1);
 }
 
 #[test]
 fn the_flags_upstream_serves_routes_that_name_none() {
-    let flags = Flags { upstream: Some(Upstream::parse("http://flag").unwrap()), ..Flags::default() };
+    let flags = Flags::default().with("upstream", "http://flag");
     let text =
         "[defaults]\nupstream = \"http://file\"\n[[route]]\npath = \"/a\"\n[[route]]\nupstream = \"http://own\"\n";
-    let config = read(text, flags).unwrap();
+    let config = read(text, &flags).unwrap();
     let hosts: Vec<_> = config.routes.iter().map(|route| route.upstream.host.as_str()).collect();
     assert_eq!(hosts, ["flag", "own"]);
 }
 
 #[test]
-fn a_fault_in_the_flags_has_no_place_in_the_text() {
-    let flags = Flags { upstream: Some(Upstream::parse("http://h").unwrap()), ..flags(|route| route.window = 0) };
-    let problems = read("", flags).unwrap_err();
-    assert_eq!(problems.len(), 1);
-    assert_eq!(problems[0].at, None);
-    assert!(problems[0].show(None).starts_with("`window` is 0"));
+fn a_fault_in_a_flag_names_the_flag_and_no_file() {
+    let flags = Flags::default().with("upstream", "http://h").with("window", "0");
+    let problems = read("", &flags).unwrap_err();
+    assert_eq!((problems.len(), problems[0].at), (1, None));
+    assert!(problems[0].show(Some("f")).starts_with("`--window`: `window` is 0"), "{problems:?}");
 }
 
 #[test]
@@ -236,7 +226,7 @@ fn what_lies_outside_is_told_at_the_key_that_leads_there() {
         let what = "gone.pem is not there".to_owned();
         vec![Fault { section: Section::Route(0), key: "upstream_ca", other: None, what }]
     };
-    let found = read_with(text, Flags::default(), outside).unwrap_err();
+    let found = read_with(text, &Flags::default(), outside).unwrap_err();
     let places: Vec<_> = found.iter().map(|problem| problem.at).collect();
     assert_eq!(places, [Some((3, 15)), Some((4, 10))], "{found:?}");
 }
@@ -322,7 +312,7 @@ fn a_problem_is_one_line_whatever_it_quotes() {
 fn a_text_cut_or_garbled_anywhere_never_panics() {
     let mut r = Random::new(11);
     for end in 0..FULL.len() {
-        let _ = read(&FULL[..end], Flags::default());
+        let _ = read(&FULL[..end], &Flags::default());
     }
     for _ in 0..2_000 {
         let mut bytes = FULL.as_bytes().to_vec();
@@ -330,7 +320,7 @@ fn a_text_cut_or_garbled_anywhere_never_panics() {
             let at = r.below(bytes.len() as u64) as usize;
             bytes[at] = b"\"[]={}.,#\n x0\\\xc3"[r.below(15) as usize];
         }
-        let _ = read(&String::from_utf8_lossy(&bytes), Flags::default());
+        let _ = read(&String::from_utf8_lossy(&bytes), &Flags::default());
     }
 }
 
