@@ -79,7 +79,8 @@ pub(super) struct Request {
     pub(super) asked: Rare,
     /// Upstream is asked whether the client may still read the stream that it named.
     pub(super) reauthorizes: bool,
-    /// Why events before the first one are gone. The client is told with the head.
+    /// Why events before the first one are gone. The client is told with the head, and by an event if it has asked for
+    /// what follows one of segno's own ids.
     pub(super) gap: Option<GapReason>,
     /// The head of the GET that asks for the rest after a cut of this POST, if the protocol has one.
     pub(super) resume_head: Rare,
@@ -367,7 +368,8 @@ impl Exchange {
         if let Answer::Stream(stream) = answer {
             let gap = request.gap.take();
             let mut lead = Vec::new();
-            if let Some(reason) = gap.filter(|_| !request.era.is_resumable_mcp()) {
+            // Who names no event behind which it wants to go on was sent the event for this gap before.
+            if let Some(reason) = gap.filter(|_| !request.era.is_resumable_mcp() && request.asked.is_some()) {
                 write_gap(&mut lead, reason, request.asked.as_deref(), None);
             }
             stream.send_heads(cx, conns, route, head, Greeting { gap, lead: &lead, id: request.id() });

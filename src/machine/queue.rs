@@ -18,7 +18,7 @@
 //! called up: evenly spaced and behind all that are due, beginning at a random time, and only until an attempt fails.
 
 use super::keys::{Alarm, ExchangeKey};
-use super::wait::Pace;
+use super::wait::{Pace, USUAL_RETRY};
 use crate::base::{Span, Tick};
 use crate::config::Route;
 use std::collections::VecDeque;
@@ -46,6 +46,8 @@ pub(super) struct Queue {
     away: Option<Away>,
     /// When it was last told that upstream is away.
     told_at: Option<Tick>,
+    /// What streams of this upstream have said last about when clients come back.
+    retry: Option<Span>,
     pub(super) alarm: Alarm,
     tickets: u32,
 }
@@ -123,6 +125,7 @@ impl Queue {
             calls_from: None,
             away: None,
             told_at: None,
+            retry: None,
             alarm: Alarm::default(),
             tickets: 0,
         }
@@ -140,6 +143,16 @@ impl Queue {
         self.tickets = self.tickets.wrapping_add(1);
         push(&mut self.asleep, Entry { key, ticket: self.tickets }, live, waits);
         self.tickets
+    }
+
+    /// A stream that ends has said with `retry:` when its clients come back.
+    pub(super) fn hear_retry(&mut self, retry: Option<Span>) {
+        self.retry = retry.or(self.retry);
+    }
+
+    /// After which time a client would come back by itself whose stream has not begun yet.
+    pub(super) fn usual_retry(&self) -> Span {
+        self.retry.map_or(USUAL_RETRY, |retry| retry.min(USUAL_RETRY))
     }
 
     /// Whether anyone backs off and can be called up.

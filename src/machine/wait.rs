@@ -2,13 +2,18 @@
 //!
 //! In: attempts, and what upstream asks for. Out: when the next attempt is due.
 //! Laws: attempts follow an exponential backoff with full jitter, never sooner than upstream's `retry:` or
-//! `Retry-After` asks, unless `heal_for` ends before that: then the last attempt is made at its end; attempts to one
-//! upstream keep to `heal_rate`.
+//! `Retry-After` asks, unless `heal_for` ends before that: then the last attempt is made at its end; while upstream is
+//! away, no attempt is later than clients would make it by themselves; attempts to one upstream keep to `heal_rate`.
 
 use crate::base::{Span, Tick};
 use crate::timer::Backoff;
 
-const BACKOFF: Backoff = Backoff::new(Span::from_millis(100), Span::from_secs(5));
+const BACKOFF: Backoff = Backoff::new(SHORTEST, Span::from_secs(5));
+/// The bound of the first backoff, which no `retry:` shortens.
+const SHORTEST: Span = Span::from_millis(100);
+
+/// After this time browsers come back by themselves, where no `retry:` has said otherwise.
+pub(super) const USUAL_RETRY: Span = Span::from_secs(3);
 
 /// An upstream whose body lasts this long is steady: when that body is cut, upstream is asked again at once.
 pub(super) const STEADY: Span = Span::from_secs(5);
@@ -67,6 +72,24 @@ impl Wait {
     pub(super) fn back_off(&mut self, now: Tick, ends: Tick, random: u64, asked: Option<Span>) -> Tick {
         self.not_before = ends.min(now + asked.unwrap_or_default());
         ends.min(now + BACKOFF.delay_at_least(self.backoffs.saturating_sub(1), random, asked))
+    }
+
+    /// When the next attempt is due after one that found upstream away. Clients without a proxy would come back every
+    /// `retry`, so the backoff is no longer than that. `retry`: what this stream has said, and so keeps to. `usual`:
+    /// where it has said nothing, what its clients would do.
+    pub(super) fn back_off_as_clients(
+        &mut self,
+        now: Tick,
+        ends: Tick,
+        random: u64,
+        retry: Option<Span>,
+        usual: Span,
+    ) -> Tick {
+        self.not_before = ends.min(now + retry.unwrap_or_default());
+        // A stream that keeps to `retry:` waits a little longer, so that streams that failed together spread.
+        let most = retry.map_or(usual, |retry| Span::from_micros(retry.micros() / 4));
+        let backoff = BACKOFF.at_most(most.max(SHORTEST));
+        ends.min(now + backoff.delay_at_least(self.backoffs.saturating_sub(1), random, retry))
     }
 
     /// When the first attempt is due after a body that lasted: at once, unless upstream asks for time with `retry:`.

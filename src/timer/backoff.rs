@@ -21,6 +21,12 @@ impl Backoff {
         Self { base, ceiling }
     }
 
+    /// The same rule with a ceiling of at most `most`.
+    pub const fn at_most(self, most: Span) -> Self {
+        let ceiling = if most.micros() < self.ceiling.micros() { most } else { self.ceiling };
+        Self { ceiling, ..self }
+    }
+
     /// Time to wait before an attempt, counted from 0: uniform in `[0, min(ceiling, base * 2^attempt)]`, both ends
     /// included. `random` is 64 uniform bits.
     pub const fn delay(&self, attempt: u32, random: u64) -> Span {

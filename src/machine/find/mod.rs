@@ -58,7 +58,7 @@ pub(super) const LOOKS: usize = 64;
 pub(super) enum Found {
     /// Nowhere yet: it goes upstream.
     New,
-    /// It goes upstream without its cursor, and nothing is missing.
+    /// It goes upstream without its cursor, and nothing is missing that its client was not told of.
     Anew,
     /// It goes upstream without its cursor, and the client is told of the gap.
     NewAfter(GapReason),
@@ -251,6 +251,12 @@ impl<'m> Finder<'m> {
         let by_post = x.is_by_post(self.cx);
         match x.phase {
             Phase::Ending(Ending::Clean) if has_all && by_post => Found::Over,
+            // It was told that the rest is gone. The same POST once more is a new order, as it would be without segno,
+            // and upstream knows no GET for it.
+            Phase::Ending(Ending::Cut) if has_all && by_post && stream.has_told_end => match request.method {
+                Method::Post => Found::Anew,
+                _ => Found::NewAfter(GapReason::Refused),
+            },
             // The client first got what the log holds. Now that it has all of it, it is told that the rest is gone.
             Phase::Ending(Ending::Cut) if has_all && by_post => Found::joins(key, offset, Some(GapReason::Refused)),
             // A process before may have received more than was stored.

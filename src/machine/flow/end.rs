@@ -55,7 +55,7 @@ impl Machine {
         if ending == Ending::Cut && reader.words == Words::OwnAndGap {
             reader.words = Words::Own;
             // The client has everything of a POST's answer that upstream cut. It is told so, then it is cut, too.
-            if let Some(stream) = x.stream() {
+            if let Some(stream) = x.stream_mut() {
                 stream.say_rest_is_gone(cx, conns, seat);
             }
             x.state_gap(cx, crate::track::GapReason::Refused);

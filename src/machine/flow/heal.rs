@@ -259,7 +259,11 @@ impl Machine {
         let (route, live) = (x.route(), exchanges.len());
         let retry = x.stream().and_then(|stream| stream.tracker.retry());
         let ends = wait.ends(cx.now, cx.route(route).heal_for);
-        let at = wait.back_off(cx.now, ends, random, retry.max(retry_after));
+        let usual = cx.queues.at(cx.queues.of(route)).usual_retry();
+        let at = match retry_after {
+            None => wait.back_off_as_clients(cx.now, ends, random, retry, usual),
+            Some(_) => wait.back_off(cx.now, ends, random, retry.max(retry_after)),
+        };
         let next = (may_retry && cx.now < ends).then(|| at.since(cx.now));
         let queue = cx.queues.at(cx.queues.of(route));
         // A request that was sent and may not be repeated says nothing of other requests.

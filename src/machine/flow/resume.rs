@@ -125,6 +125,7 @@ impl Machine {
         let is_cut = x.phase == Phase::Ending(Ending::Cut) && by_post;
         let shared = cx.route(route).share != Share::Off;
         let Some(stream) = x.stream_mut() else { return };
+        stream.has_told_end |= is_cut && gap == Some(GapReason::Refused);
         let Some(head) = cx.heads.later(route, stream.head.as_ref(), request.page()) else {
             // A browser gives up for good on a head that does not let its page read. By a cut it comes back, and
             // upstream may have said by then what the page may read.
@@ -311,7 +312,7 @@ impl Machine {
         let (route, found) = (x.route(), self.finder().find(&request, x.route()));
         let found = self.fresh(&request, found, |finder| finder.find(&request, route));
         if matches!(found, Found::Repeats(..)) {
-            return self.held_again(key).is_some_and(|held| self.answer_repeat(conn, key, &held));
+            return self.held_again(key).is_some_and(|held| self.answer_repeat(conn, key, &held) == Repeat::Answered);
         }
         if !matches!(found, Found::Joins(_) | Found::Over | Found::Later) {
             return false;
@@ -379,6 +380,7 @@ impl Machine {
         let (Some(x), Some(c)) = (exchanges.get_mut(key), conns.get(conn)) else { return };
         let Some(mut held) = x.take_held() else { return };
         let progress = held.hear(&c.input);
+        let mut repeat = Repeat::Unknown;
         match progress {
             Progress::Open { came } => {
                 x.hold(held);
@@ -389,14 +391,25 @@ impl Machine {
                 }
                 return;
             }
-            Progress::Whole if self.answer_repeat(conn, key, &held) => return,
-            Progress::Whole | Progress::Unknown => {}
+            Progress::Whole => repeat = self.answer_repeat(conn, key, &held),
+            Progress::Unknown => {}
+        }
+        if repeat == Repeat::Answered {
+            return;
         }
         let Self { cx, exchanges, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
         // The client will append the answer to what it has, so it is told. MCP has no way to say so on a POST.
         let told = !x.request.era.is_resumable_mcp();
-        x.request.gap = told.then_some(GapReason::Unknown);
+        let reason = match repeat {
+            Repeat::Anew => GapReason::Refused,
+            _ => GapReason::Unknown,
+        };
+        x.request.gap = told.then_some(reason);
+        if repeat == Repeat::Anew {
+            // It has read the event for it. So this answer tells it in its head, and begins like any other.
+            x.request.asked = Rare::NONE;
+        }
         if let Some(wait) = x.phase.wait_mut() {
             wait.since = cx.now;
         }
@@ -414,30 +427,45 @@ impl Machine {
         (held.hear(&c.input) == Progress::Whole).then_some(held)
     }
 
-    /// The body is whole: answers from the log of the stream that a POST with the same body began. False: there is no
-    /// such stream.
-    fn answer_repeat(&mut self, conn: ConnKey, key: ExchangeKey, held: &HeldRequest) -> bool {
+    /// The body is whole: answers from the log of the stream that a POST with the same body began.
+    fn answer_repeat(&mut self, conn: ConnKey, key: ExchangeKey, held: &HeldRequest) -> Repeat {
         let finder = self.finder();
-        let (Some(x), Some(first)) = (self.exchanges.get(key), finder.by_token(held.token)) else { return false };
+        let (Some(x), Some(first)) = (self.exchanges.get(key), finder.by_token(held.token)) else {
+            return Repeat::Unknown;
+        };
         let same = first.heard_body.as_ref().is_some_and(|first| held.is_repeat_of(first.hash()));
         if !same || first.request.method != Method::Post {
-            return false;
+            return Repeat::Unknown;
         }
         let mut request = x.request.clone();
         request.cursor = request.asked.take();
         let found = finder.by_own_id(&request, held.token, held.seq);
         let found = self.fresh(&request, found, |finder| finder.by_own_id(&request, held.token, held.seq));
         let overdue = matches!(&found, Found::Joins(join) if self.is_overdue(join));
-        if overdue || matches!(found, Found::New | Found::Anew | Found::NewAfter(_)) {
-            return false;
+        match found {
+            Found::Anew => return Repeat::Anew,
+            Found::New | Found::NewAfter(_) => return Repeat::Unknown,
+            _ if overdue => return Repeat::Unknown,
+            _ => {}
         }
         if let Some(c) = self.conns.get_mut(conn) {
             c.consume_input(held.len());
             c.body = BodyDecoder::Done;
         }
         self.move_reader(key, conn, request, found);
-        true
+        Repeat::Answered
     }
+}
+
+/// What became of a POST that names a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Repeat {
+    /// It reads the stream that its like began.
+    Answered,
+    /// It goes upstream as a new one: upstream has cut the answer to its like, and its client was told so.
+    Anew,
+    /// No such stream is here that a POST with this body began.
+    Unknown,
 }
 
 /// Gaps that are told by a status.

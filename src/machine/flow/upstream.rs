@@ -202,6 +202,7 @@ impl Machine {
         conns.recycle(cx, conn, asked_whole);
         let route = x.route();
         let Some(stream) = x.stream_mut() else { return x.end(cx, conns, Ending::Clean) };
+        cx.queues.at(cx.queues.of(route)).hear_retry(stream.tracker.retry());
         if let Some(reason) = stream.finish(cx, route) {
             x.state_gap(cx, reason);
         }
@@ -302,10 +303,12 @@ impl Machine {
         if let Some(upstream) = x.phase.upstream() {
             conns.close(cx, upstream, Close::Finish);
         }
-        let (can_ask, draining) = (x.can_heal() && !cx.route(x.route()).heal_for.is_zero(), cx.draining);
+        let route = x.route();
+        let (can_ask, draining) = (x.can_heal() && !cx.route(route).heal_for.is_zero(), cx.draining);
         let Some(stream) = x.stream_mut() else { return x.end(cx, conns, Ending::Cut) };
         cx.counts.one(Count::UpstreamCuts);
         let holds_all = stream.cut();
+        cx.queues.at(cx.queues.of(route)).hear_retry(stream.tracker.retry());
         if can_ask && holds_all && stream.can_go_on(cx) && !draining {
             return self.heal(key);
         }

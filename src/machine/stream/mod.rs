@@ -63,6 +63,8 @@ pub(super) struct Stream {
     pub(super) begun: bool,
     /// Clients know the stream's token.
     pub(super) has_token: bool,
+    /// The answer to a POST was cut, and a client that came back was told that the rest is gone.
+    pub(super) has_told_end: bool,
     /// When upstream last sent something.
     pub(super) last_heard: Tick,
     /// When the present body began, and how many events the stream had received then.
@@ -137,6 +139,7 @@ impl Stream {
             account,
             begun: false,
             has_token: false,
+            has_told_end: false,
             last_heard: cx.now,
             body_began: (cx.now, 0),
             stored: 0,
@@ -350,7 +353,8 @@ impl Stream {
     }
 
     /// Tells the reader in this seat that it has the last event of a log that upstream will not complete.
-    pub(super) fn say_rest_is_gone(&self, cx: &Cx, conns: &mut Conns, seat: Seat) {
+    pub(super) fn say_rest_is_gone(&mut self, cx: &Cx, conns: &mut Conns, seat: Seat) {
+        self.has_told_end = true;
         let Some(reader) = self.readers.get(seat) else { return };
         let last = self.tracker.received_id(&cx.interner);
         let mut event = Vec::new();

@@ -196,3 +196,54 @@ fn ten_thousand_streams_that_are_cut_at_once_are_healed_in_time_and_at_the_rate(
     check_rate(&w.dialled[before..], 500);
     assert!(clients.iter().all(|c| w.events(*c) == event(1) + &event(2)));
 }
+
+/// The longest time between two attempts from the place `from` on.
+fn longest_pause(w: &World, from: usize) -> Span {
+    let pauses = w.dialled[from..].windows(2).map(|pair| pair[1].since(pair[0]));
+    pauses.max().expect("upstream is asked again")
+}
+
+#[test]
+fn an_upstream_that_is_away_is_asked_as_soon_as_its_clients_would_ask_it() {
+    let mut w = world_with(|r, _| r.linger = Span::from_secs(30));
+    let (c, u) = (w.client_with(GET_STREAM), w.last_up());
+    w.say(u, &format!("{STREAM}{}", chunk("retry: 300\n\ndata: a\n\n")));
+    let id = super::asking::last_id(&w, c);
+    w.dial = Dial::Refuse;
+    w.hear(u, Said::Eof);
+    assert!(!w.is_live(c), "without ids of upstream's, the cut is passed on");
+    // Its client comes back after 300 ms, and would go on doing so.
+    w.pass_ms(300);
+    let from = w.dialled.len();
+    w.client_with(&GET_STREAM.replace("Host", &format!("Last-Event-ID: {id}\r\nHost")));
+    w.pass_secs(40);
+    assert!(longest_pause(&w, from) <= Span::from_millis(302), "{:?}", longest_pause(&w, from));
+}
+
+#[test]
+fn a_stream_that_is_healed_keeps_to_its_retry_and_waits_little_longer() {
+    let mut w = world();
+    let (_, u) = (w.client_with(GET_STREAM), w.last_up());
+    w.say(u, &format!("{STREAM}{}", chunk(&format!("retry: 400\n\n{}", event(1)))));
+    w.pass_secs(5);
+    w.dial = Dial::Refuse;
+    let from = w.dialled.len();
+    w.hear(u, Said::Eof);
+    w.pass_secs(40);
+    assert!(longest_pause(&w, from) <= Span::from_millis(502), "{:?}", longest_pause(&w, from));
+    let shortest = w.dialled[from..].windows(2).map(|pair| pair[1].since(pair[0])).min();
+    assert!(shortest >= Some(Span::from_millis(400)), "{shortest:?}");
+}
+
+#[test]
+fn without_retry_an_upstream_that_is_away_is_asked_as_soon_as_browsers_would() {
+    let mut w = world();
+    let (_, u) = w.streaming();
+    w.pass_secs(5);
+    w.dial = Dial::Refuse;
+    let from = w.dialled.len();
+    w.hear(u, Said::Eof);
+    w.pass_secs(58);
+    assert!(longest_pause(&w, from) <= Span::from_millis(3_002), "{:?}", longest_pause(&w, from));
+    assert!(longest_pause(&w, from) > Span::from_secs(1), "it backs off: {:?}", longest_pause(&w, from));
+}
