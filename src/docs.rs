@@ -10,6 +10,7 @@
 //! | [`behaviour`] | case by case: what a client, an upstream and a returning client see |
 //! | [`configuration`] | every key and every flag, with its default and what it trades |
 //! | [`operating`] | signals, exit codes, logs, metrics, health, stores |
+//! | [`many`] | several instances over one store on Redis |
 //! | [`in_front`] | behind nginx, Caddy or HAProxy |
 //! | [`library`] | the engine inside your own program |
 //! | [`glossary`] | the words that code, metrics and pages share |
@@ -32,6 +33,7 @@ macro_rules! page {
         #[doc = "[glossary]: crate::docs::glossary"]
         #[doc = "[in front]: crate::docs::in_front"]
         #[doc = "[library]: crate::docs::library"]
+        #[doc = "[many]: crate::docs::many"]
         #[doc = "[operating]: crate::docs::operating"]
         #[doc = "[promises]: crate::docs::promises"]
         #[doc = "[quick start]: crate::docs::quick_start"]
@@ -47,6 +49,7 @@ page!(quick_start, "quick-start.md");
 page!(behaviour, "behaviour.md");
 page!(configuration, "configuration.md");
 page!(operating, "operating.md");
+page!(many, "many.md");
 page!(in_front, "in-front.md");
 page!(llm, "llm.md");
 page!(library, "library.md");

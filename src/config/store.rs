@@ -1,7 +1,7 @@
 //! Where cursors are kept, as the command line and the file write it.
 //!
 //! In: `memory`, `redb:PATH`, `redis://…`. Out: a [`StoreConfig`]. The engine, which opens it, refuses what is not
-//! built in.
+//! built in, and a URL that it cannot read.
 //! Law: a password in a URL is never shown.
 
 use std::fmt;
@@ -18,7 +18,8 @@ pub enum StoreConfig {
         /// The file. It is created where there is none.
         path: PathBuf,
     },
-    /// A Redis server: cursors are shared by several machines. Each flush is a round trip.
+    /// A Redis server, a master that Sentinels name, or a Cluster: cursors are shared by several machines. Each flush is
+    /// a round trip.
     Redis {
         /// The whole URL, credentials included.
         url: String,
@@ -26,7 +27,7 @@ pub enum StoreConfig {
 }
 
 impl StoreConfig {
-    /// Reads `memory`, `redb:PATH`, `redis://…` or `rediss://…`.
+    /// Reads `memory`, `redb:PATH`, or a URL whose scheme begins with `redis`.
     ///
     /// # Errors
     /// A line that gives the forms there are.
@@ -37,10 +38,10 @@ impl StoreConfig {
         if let Some(path) = text.strip_prefix("redb:").filter(|path| !path.is_empty()) {
             return Ok(Self::Redb { path: PathBuf::from(path) });
         }
-        if ["redis://", "rediss://"].iter().any(|scheme| text.len() > scheme.len() && text.starts_with(scheme)) {
+        if text.split_once("://").is_some_and(|(scheme, rest)| scheme.starts_with("redis") && !rest.is_empty()) {
             return Ok(Self::Redis { url: text.to_owned() });
         }
-        Err("not a store: write `memory` or `redb:PATH`".to_owned())
+        Err("not a store: write `memory`, `redb:PATH` or `redis://HOST`".to_owned())
     }
 }
 

@@ -123,7 +123,8 @@ impl Builder {
             journal: journal.clone(),
             ..PersistConfig::new(candidate, seed)
         };
-        let open = open.unwrap_or_else(|| opener_with(&config.store, config.limits.streams, journal.clone()));
+        let idle = config.persist.session_idle;
+        let open = open.unwrap_or_else(|| opener_with(&config.store, config.limits.streams, idle, journal.clone()));
         let persister =
             Persister::start(persist, drain, open, Arc::clone(&metrics), clock).map_err(StartError::System)?;
         let opened = persister.first_open(FIRST_OPEN, known.is_some());
@@ -186,11 +187,13 @@ fn not_usable(why: &StoreError) -> StartError {
 
 /// Opens the store that a configuration names. A store in memory holds at most twice `limit` records.
 pub fn opener(store: &StoreConfig, limit: usize) -> Opener {
-    opener_with(store, limit, Journal::unheard())
+    opener_with(store, limit, Span::MAX, Journal::unheard())
 }
 
-/// The same. What is worth a log line at an opening goes to the journal.
-fn opener_with(store: &StoreConfig, limit: usize, journal: Journal) -> Opener {
+/// The same. Where a store forgets records by itself, it does so after `idle`. What is worth a log line at an opening
+/// goes to the journal.
+#[cfg_attr(not(feature = "redis"), expect(unused_variables, reason = "no other store forgets by itself"))]
+fn opener_with(store: &StoreConfig, limit: usize, idle: Span, journal: Journal) -> Opener {
     match store {
         StoreConfig::Memory => {
             let memory = memory::Shared::new(limit.saturating_mul(2));
@@ -205,6 +208,13 @@ fn opener_with(store: &StoreConfig, limit: usize, journal: Journal) -> Opener {
                 opened
             })
         }
+        #[cfg(feature = "redis")]
+        StoreConfig::Redis { url } => {
+            drop(journal);
+            let (address, idle) = (crate::store::redis::Address::parse(url), (idle < Span::MAX).then(|| idle.into()));
+            Box::new(move || crate::store::redis::open(address.as_ref().map_err(Clone::clone)?, idle))
+        }
+        #[allow(unreachable_patterns, reason = "stores that this build leaves out")]
         other => {
             drop(journal);
             let store: Box<str> = other.to_string().into();

@@ -26,6 +26,15 @@ fn store_fault(config: &Config) -> Option<Fault> {
             let advice = "or start with `--store-optional`, and nothing is stored until that is mended";
             format!("{why}; {advice}")
         }
+        #[cfg(feature = "redis")]
+        StoreConfig::Redis { url } => match crate::store::redis::Address::parse(url) {
+            Ok(address) if address.tls && !cfg!(feature = "tls") => {
+                StoreError::NotBuilt { store: config.store.to_string().into() }.to_string()
+            }
+            Ok(_) => return None,
+            Err(e) => e.to_string(),
+        },
+        #[allow(unreachable_patterns, reason = "stores that this build leaves out")]
         other => StoreError::NotBuilt { store: other.to_string().into() }.to_string(),
     };
     Some(Fault { section: Section::Top, key: "store", other: None, what: format!("`store`: {why}") })

@@ -77,6 +77,20 @@ pub enum StoreError {
     },
     /// The store was closed, or has failed for good: drop both halves and open it again.
     Closed,
+    /// The address of a store on a server cannot be understood.
+    BadAddress {
+        /// What is wrong with it. Shows no password.
+        why: Box<str>,
+    },
+    /// The server that keeps the store did not do what it was asked.
+    Server {
+        /// Where it is, without a user and a password.
+        server: Box<str>,
+        /// What kind of trouble it is.
+        fault: ServerFault,
+        /// What the server or the system says.
+        why: Box<str>,
+    },
     /// This build has no such store.
     NotBuilt {
         /// What was asked for.
@@ -86,6 +100,51 @@ pub enum StoreError {
     Refused(Box<str>),
 }
 
+/// The kinds of trouble with a server that keeps a store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum ServerFault {
+    /// It cannot be reached, or did not answer in time.
+    Away,
+    /// It is there, and cannot serve for now: it loads its data, runs a script, or its cluster is not whole.
+    Busy,
+    /// It is a replica, or no master any more: another one must be asked.
+    Replaced,
+    /// It has no room, or may not write for another reason of its own.
+    Full,
+    /// It does not let this user in, or not do this.
+    Denied,
+    /// Its keys with this prefix are not a store of segno, or one of a newer version.
+    Foreign,
+    /// The address names a server or a database that cannot be the one that was meant.
+    Misnamed,
+    /// It refuses for another reason.
+    Refused,
+}
+
+impl ServerFault {
+    /// What helps.
+    fn advice(self) -> &'static str {
+        match self {
+            Self::Away => "start it, or correct its address",
+            Self::Busy => "it is asked again later",
+            Self::Replaced => "name the master, or Sentinels that know it",
+            Self::Full => "give it room, as its own message says",
+            Self::Denied => "correct the user and the password, or what this user may do there",
+            Self::Foreign => "use another `prefix` or another database",
+            Self::Misnamed => "correct the address",
+            Self::Refused => "look into the server's own log",
+        }
+    }
+}
+
+impl ServerFault {
+    /// Whether a person must do something about the address, the user or the prefix.
+    fn is_misconfigured(self) -> bool {
+        matches!(self, Self::Denied | Self::Foreign | Self::Misnamed)
+    }
+}
+
 impl StoreError {
     /// Whether trying again may help, without anybody doing something about the cause.
     pub fn is_transient(&self) -> bool {
@@ -93,19 +152,24 @@ impl StoreError {
             Self::Io { .. } | Self::Locked { .. } | Self::Closed | Self::Refused(_) | Self::Full { .. } => true,
             // A directory may be mounted later.
             Self::Misplaced { .. } | Self::Gone { .. } => true,
+            Self::Server { fault, .. } => !fault.is_misconfigured(),
             _ => false,
         }
     }
 
     /// Whether the store's name or path is wrong, so that a person must say what was meant: no store was ever there.
     pub fn is_misconfigured(&self) -> bool {
-        let no_place = matches!(self, Self::Misplaced { .. } | Self::BadKey { .. });
+        if let Self::Server { fault, .. } = self {
+            return fault.is_misconfigured();
+        }
+        let no_place = matches!(self, Self::Misplaced { .. } | Self::BadKey { .. } | Self::BadAddress { .. });
         no_place || matches!(self, Self::Foreign { .. } | Self::Newer { .. } | Self::NotBuilt { .. })
     }
 
     /// Whether this opening of the store can do nothing more, while the next one may.
     pub fn ends_the_opening(&self) -> bool {
-        matches!(self, Self::Closed | Self::Gone { .. })
+        let is_lost = |fault: &ServerFault| matches!(fault, ServerFault::Away | ServerFault::Replaced);
+        matches!(self, Self::Closed | Self::Gone { .. }) || matches!(self, Self::Server { fault, .. } if is_lost(fault))
     }
 }
 
@@ -141,9 +205,12 @@ impl fmt::Display for StoreError {
             ),
             Self::Damaged { why } => write!(f, "the record is damaged: {why}; it will be replaced by the next write"),
             Self::Closed => f.write_str("the store is closed and must be opened again"),
+            Self::BadAddress { why } => write!(f, "the address of the store cannot be read: {why}"),
+            Self::Server { server, fault, why } => write!(f, "{server}: {why}; {}", fault.advice()),
             Self::NotBuilt { store } => write!(
                 f,
-                "this build has no store `{store}`; `memory` is in every build, `redb:PATH` in those with the feature `redb`"
+                "this build has no store `{store}`; `memory` is in every build, `redb:PATH` and `redis://HOST` in those with \
+                 the features `redb` and `redis`"
             ),
             Self::Refused(why) => f.write_str(why),
         }

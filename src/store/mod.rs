@@ -32,11 +32,13 @@ mod opened;
 mod record;
 #[cfg(feature = "redb")]
 pub mod redb;
+#[cfg(feature = "redis")]
+pub mod redis;
 #[doc(hidden)]
 pub mod scripted;
 mod session;
 
-pub use error::StoreError;
+pub use error::{ServerFault, StoreError};
 pub use log::{LogBlock, LogBounds, LogStore, LogWrite, StoredLog};
 pub use memory::MemoryStore;
 pub use opened::Opened;

@@ -10,6 +10,8 @@
 pub mod client;
 #[cfg(feature = "cli")]
 pub mod process;
+#[cfg(feature = "redis")]
+pub mod redis;
 #[cfg(feature = "cli")]
 pub mod store;
 pub mod upstream;

@@ -1,0 +1,55 @@
+//! A store on a Redis server, which several machines share: one server, a master that Sentinels name, or a Cluster.
+//!
+//! In: a URL. Out: an [`Opened`] store.
+//!
+//! # Layout
+//! With the prefix `segno`, which a URL may change:
+//!
+//! | key | what it holds |
+//! |---|---|
+//! | `segno:{meta}:format` | the number of this layout |
+//! | `segno:{meta}:epoch` | the epoch that was handed out last |
+//! | `segno:{meta}:key` | the key that names are hashed with, as 32 hexadecimal digits |
+//! | `segno:{BB}:names` | a sorted set, all scores 0: the names of the records in one of 64 buckets |
+//! | `segno:{BB}:SESSION.STREAM` | a record, as [`encoding`](super::encoding) writes it, with its version first |
+//!
+//! `SESSION` is the session in hexadecimal digits, `STREAM` the stream's number in 16 of them, `BB` the bucket: a hash
+//! of the session, so all of a session lies in one slot of a Cluster. Members of a sorted set with one score are in the
+//! order of their bytes, which is the order of names.
+//!
+//! Records expire by themselves, `session_idle` after their last write, but those of cursors that a user has named. The
+//! sorted sets do not expire; the sweep takes names out whose record is gone.
+//!
+//! # Epochs
+//! An epoch is the server's time in microseconds, or one more than the last epoch where that is greater. So it grows
+//! also where a server comes back empty, or a replica takes over that had not heard of the last ones.
+//!
+//! # Laws
+//! Comparing and writing happen in one script, so no write can come in between. A batch costs one round trip. Every call
+//! has a time-out. A connection that is lost ends the opening; the next one asks the Sentinels again, and offers the key
+//! again to a server that came back empty. A password is never shown.
+
+mod address;
+mod fault;
+mod link;
+mod names;
+mod sessions;
+#[cfg(test)]
+mod tests;
+
+pub use address::{Address, Kind};
+
+use super::error::StoreError;
+use super::opened::Opened;
+use sessions::Sessions;
+use std::time::Duration;
+
+/// Opens the store at an address. A record expires `expiry` after its last write; `None`: none does.
+///
+/// # Errors
+/// [`StoreError::Server`], which names the server and never the password.
+pub fn open(address: &Address, expiry: Option<Duration>) -> Result<Opened, StoreError> {
+    let sessions = Sessions::open(address, expiry, true)?;
+    let lookup = Sessions::open(address, expiry, false)?;
+    Ok(Opened { sessions: Box::new(sessions), lookup: Box::new(lookup), logs: None, log_lookup: None })
+}

@@ -1,0 +1,445 @@
+//! Cursors on the server.
+//!
+//! In: items to write, names to look up. Out: records.
+//! Laws: a batch and a page of records cost a bounded number of round trips, commands and bytes; a connection that the
+//! server has closed meanwhile is made again once within a call, and only to a server that has the same key.
+
+use super::address::Address;
+use super::fault::{of, of_text, server};
+use super::link::{Answers, Link};
+use super::names::{BUCKETS, Names, bucket, member, name};
+use crate::base::StreamName;
+use crate::store::encoding::{decode_record, encode_record};
+use crate::store::error::{ServerFault, StoreError};
+use crate::store::{Outcome, Record, SessionStore, Write};
+use ::redis::{Cmd, RedisError, ServerErrorKind, Value, cmd};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The number of the layout.
+const FORMAT: u64 = 1;
+
+/// Items of one batch, which is one round trip.
+const BATCH: usize = 512;
+
+/// Items of one call of the script: while it runs, the server does nothing else.
+const CALL: usize = 128;
+
+/// The least and most names that are asked of a bucket at a time.
+const NAMES: (usize, usize) = (8, 256);
+
+/// The scripts: what writes, what cleans, what hands out epochs.
+const SCRIPTS: [&str; 3] = [include_str!("write.lua"), include_str!("clean.lua"), include_str!("epoch.lua")];
+const WRITE: usize = 0;
+const CLEAN: usize = 1;
+const EPOCH: usize = 2;
+
+pub(super) struct Sessions {
+    address: Address,
+    names: Names,
+    /// Milliseconds; 0: records do not expire.
+    expiry: u64,
+    /// Whether names are taken out whose record has expired.
+    cleans: bool,
+    link: Link,
+    /// The names of the scripts on the server. Empty: not loaded.
+    scripts: [String; 3],
+    /// The key that the server had, once it was asked.
+    key: Option<u128>,
+    /// Where records are encoded.
+    record: Vec<u8>,
+}
+
+impl Sessions {
+    pub(super) fn open(address: &Address, expiry: Option<Duration>, cleans: bool) -> Result<Self, StoreError> {
+        let expiry = expiry.map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX).clamp(1, LONGEST));
+        let mut sessions = Self {
+            link: Link::connect(address)?,
+            names: Names::new(&address.prefix),
+            address: address.clone(),
+            expiry,
+            cleans,
+            scripts: Default::default(),
+            key: None,
+            record: Vec::new(),
+        };
+        sessions.check_format()?;
+        Ok(sessions)
+    }
+
+    /// The keys with this prefix are ours, and of a layout that is known.
+    fn check_format(&mut self) -> Result<(), StoreError> {
+        let mut get = cmd("GET");
+        get.arg(self.names.meta("format"));
+        let what = "the key of its layout holds something else";
+        match text(self.one(&get)?) {
+            Some(None) => Ok(()),
+            Some(Some(format)) => match format.parse::<u64>() {
+                Ok(FORMAT) => Ok(()),
+                Ok(found) if found > FORMAT => {
+                    let why = format!("it has layout {found}, and this version knows {FORMAT}");
+                    Err(server(&self.address, ServerFault::Foreign, &why))
+                }
+                _ => Err(server(&self.address, ServerFault::Foreign, what)),
+            },
+            None => Err(server(&self.address, ServerFault::Foreign, what)),
+        }
+    }
+
+    /// Sends commands. A connection that turns out to be closed is made again once, for servers and what lies between
+    /// close those that are idle.
+    fn ask(&mut self, commands: &[Cmd]) -> Result<Answers, StoreError> {
+        match self.link.run(commands) {
+            Ok(answers) => Ok(answers),
+            Err(e) if e.is_connection_dropped() && !e.is_timeout() => {
+                self.reconnect()?;
+                self.link.run(commands).map_err(|e| of(&self.address, &e))
+            }
+            Err(e) => Err(of(&self.address, &e)),
+        }
+    }
+
+    fn reconnect(&mut self) -> Result<(), StoreError> {
+        self.link = Link::connect(&self.address)?;
+        let Some(key) = self.key else { return Ok(()) };
+        let mut get = cmd("GET");
+        get.arg(self.names.meta("key"));
+        let answers = self.link.run(&[get]).map_err(|e| of(&self.address, &e))?;
+        let found = answers.into_iter().next().and_then(Result::ok).and_then(text).flatten();
+        match found.and_then(|digits| u128::from_str_radix(&digits, 16).ok()) {
+            Some(found) if found == key => Ok(()),
+            // The next opening offers the key again.
+            _ => Err(server(&self.address, ServerFault::Replaced, "it has come back without the key of the store")),
+        }
+    }
+
+    /// Sends one command.
+    fn one(&mut self, command: &Cmd) -> Result<Value, StoreError> {
+        let answer = self.ask(std::slice::from_ref(command))?.pop();
+        answer.unwrap_or_else(|| Err(missing())).map_err(|e| of(&self.address, &e))
+    }
+
+    /// Calls a script, each call with its keys and arguments. A script that a server does not have is loaded.
+    fn call(&mut self, script: usize, calls: &[Call]) -> Result<Answers, StoreError> {
+        let mut is_loaded = false;
+        loop {
+            if self.scripts.get(script).is_none_or(String::is_empty) {
+                self.load(script)?;
+                is_loaded = true;
+            }
+            let name = self.scripts.get(script).map_or("", String::as_str);
+            let commands: Vec<Cmd> = calls.iter().map(|call| call.command(name)).collect();
+            let answers = self.ask(&commands);
+            let unknown = |e: &RedisError| e.kind() == ::redis::ErrorKind::Server(ServerErrorKind::NoScript);
+            let is_unknown = match &answers {
+                Ok(answers) => answers.iter().any(|answer| answer.as_ref().is_err_and(unknown)),
+                // A Cluster tells one error for all commands.
+                Err(StoreError::Server { why, .. }) => why.contains("NOSCRIPT") || why.contains("No matching script"),
+                Err(_) => false,
+            };
+            if !is_unknown || is_loaded {
+                return answers;
+            }
+            // Those that were known have run: to run them again changes nothing.
+            if let Some(name) = self.scripts.get_mut(script) {
+                name.clear();
+            }
+        }
+    }
+
+    fn load(&mut self, script: usize) -> Result<(), StoreError> {
+        let text = SCRIPTS.get(script).copied().unwrap_or_default();
+        let loaded = match self.link.load(text) {
+            Err(e) if e.is_connection_dropped() && !e.is_timeout() => {
+                self.reconnect()?;
+                self.link.load(text)
+            }
+            loaded => loaded,
+        };
+        let name = loaded.map_err(|e| of(&self.address, &e))?;
+        if let Some(place) = self.scripts.get_mut(script) {
+            *place = name;
+        }
+        Ok(())
+    }
+
+    /// The arguments of an item, after the place of its sorted set.
+    fn value(&mut self, write: &Write) -> (&'static str, Vec<u8>) {
+        match write {
+            Write::Cursor(record) => {
+                encode_record(record, &mut self.record);
+                ("c", self.record.clone())
+            }
+            Write::Activity { last_seen_ms } => ("a", last_seen_ms.to_le_bytes().into()),
+            Write::Remove { epoch, sequence } => ("r", [epoch.to_le_bytes(), sequence.to_le_bytes()].concat()),
+            Write::Expire { before_ms } => ("x", before_ms.to_le_bytes().into()),
+        }
+    }
+
+    /// One call for these items, which have one hash tag where the server is a Cluster.
+    fn call_for(&mut self, items: &[(Arc<StreamName>, Write)], places: &[usize]) -> Call {
+        let mut call = Call::default();
+        let mut indices: Vec<u8> = Vec::new();
+        for (name, write) in places.iter().filter_map(|at| items.get(*at)) {
+            let (bucket, member) = (bucket(&name.session), member(name));
+            let place = indices.iter().position(|known| *known == bucket).unwrap_or_else(|| {
+                indices.push(bucket);
+                indices.len() - 1
+            });
+            let (what, value) = self.value(write);
+            let expiry = if name.is_named_cursor() { 0 } else { self.expiry };
+            call.keys.push(self.names.record(bucket, &member));
+            let arguments = [what.into(), (places.len() + 1 + place).to_string().into_bytes(), member.into_bytes()];
+            call.arguments.extend(arguments);
+            call.arguments.extend([value, expiry.to_string().into_bytes()]);
+        }
+        call.keys.extend(indices.into_iter().map(|bucket| self.names.index(bucket)));
+        call
+    }
+
+    /// The results of a call for so many items.
+    fn results(&self, answer: Result<Value, RedisError>, count: usize) -> Vec<Result<Outcome, StoreError>> {
+        let result = |value: &Value| match value {
+            Value::Int(1) => Ok(Outcome::Written),
+            Value::Int(_) => Ok(Outcome::Stale),
+            Value::BulkString(text) => Err(of_text(&self.address, &String::from_utf8_lossy(text))),
+            _ => Err(of(&self.address, &missing())),
+        };
+        match answer {
+            Ok(Value::Array(values)) if values.len() == count => values.iter().map(result).collect(),
+            Ok(_) => vec![Err(of(&self.address, &missing())); count],
+            Err(e) => vec![Err(of(&self.address, &e)); count],
+        }
+    }
+
+    /// Reads on in some buckets: the names, then their records.
+    fn fetch(&mut self, shelves: &mut [Shelf], count: usize) -> Result<(), StoreError> {
+        let hungry = |shelf: &Shelf| !shelf.is_done && shelf.found.is_empty();
+        let wanted: Vec<usize> = (0..shelves.len()).filter(|at| shelves.get(*at).is_some_and(hungry)).collect();
+        let asked: Vec<&Shelf> = wanted.iter().filter_map(|at| shelves.get(*at)).collect();
+        let commands: Vec<Cmd> = asked.iter().map(|shelf| shelf.command(&self.names, count)).collect();
+        let mut members: Vec<(usize, Vec<u8>)> = Vec::new();
+        for (at, answer) in wanted.into_iter().zip(self.ask(&commands)?) {
+            let Value::Array(found) = answer.map_err(|e| of(&self.address, &e))? else { continue };
+            let Some(shelf) = shelves.get_mut(at) else { continue };
+            shelf.is_done = found.len() < count;
+            for member in found {
+                let Value::BulkString(member) = member else { continue };
+                shelf.from = format!("({}", String::from_utf8_lossy(&member));
+                members.push((at, member));
+            }
+        }
+        let get = |(at, member): &(usize, Vec<u8>)| {
+            let bucket = shelves.get(*at).map_or(0, |shelf| shelf.bucket);
+            let mut get = cmd("GET");
+            get.arg(self.names.record(bucket, &String::from_utf8_lossy(member)));
+            get
+        };
+        let commands: Vec<Cmd> = members.iter().map(get).collect();
+        let mut gone: Vec<(u8, Vec<u8>)> = Vec::new();
+        for ((at, member), answer) in members.into_iter().zip(self.ask(&commands)?) {
+            let Some(shelf) = shelves.get_mut(at) else { continue };
+            match answer.map_err(|e| of(&self.address, &e))? {
+                // A damaged record is skipped: the others are sound.
+                Value::BulkString(bytes) => {
+                    let found = name(&member).zip(decode_record(&bytes).ok());
+                    shelf.found.extend(found.map(|(name, record)| (member, name, record)));
+                }
+                _ => gone.push((shelf.bucket, member)),
+            }
+        }
+        self.clean(&gone)
+    }
+
+    /// Takes names out whose record is gone.
+    fn clean(&mut self, gone: &[(u8, Vec<u8>)]) -> Result<(), StoreError> {
+        if !self.cleans || gone.is_empty() {
+            return Ok(());
+        }
+        let mut calls: Vec<(u8, Call)> = Vec::new();
+        for (bucket, member) in gone {
+            let at = calls.iter().position(|(of, call)| of == bucket && call.arguments.len() < CALL);
+            let at = at.unwrap_or_else(|| {
+                let keys = vec![self.names.index(*bucket)];
+                calls.push((*bucket, Call { keys, arguments: Vec::new() }));
+                calls.len() - 1
+            });
+            let Some((_, call)) = calls.get_mut(at) else { continue };
+            call.keys.push(self.names.record(*bucket, &String::from_utf8_lossy(member)));
+            call.arguments.push(member.clone());
+        }
+        let calls: Vec<Call> = calls.into_iter().map(|(_, call)| call).collect();
+        let answers = self.call(CLEAN, &calls)?;
+        answers.into_iter().try_for_each(|answer| answer.map(drop).map_err(|e| of(&self.address, &e)))
+    }
+
+    /// Up to `limit` records of some buckets, in the order of their names.
+    fn merge(&mut self, mut shelves: Vec<Shelf>, limit: usize) -> Result<Vec<(StreamName, Record)>, StoreError> {
+        let count = (4 * limit / shelves.len().max(1)).clamp(NAMES.0, NAMES.1);
+        let mut found = Vec::new();
+        while found.len() < limit {
+            if shelves.iter().any(|shelf| !shelf.is_done && shelf.found.is_empty()) {
+                self.fetch(&mut shelves, count)?;
+                continue;
+            }
+            let first = shelves.iter_mut().filter(|shelf| !shelf.found.is_empty());
+            let first = first.min_by(|a, b| a.first().cmp(&b.first()));
+            let Some((_, name, record)) = first.and_then(|shelf| shelf.found.pop_front()) else { break };
+            found.push((name, record));
+        }
+        Ok(found)
+    }
+}
+
+/// The longest expiry, in milliseconds: a hundred years.
+const LONGEST: u64 = 100 * 365 * 24 * 3_600_000;
+
+/// The keys and arguments of a call of a script.
+#[derive(Default)]
+struct Call {
+    keys: Vec<String>,
+    arguments: Vec<Vec<u8>>,
+}
+
+impl Call {
+    fn command(&self, script: &str) -> Cmd {
+        let mut command = cmd("EVALSHA");
+        command.arg(script).arg(self.keys.len()).arg(&self.keys).arg(&self.arguments);
+        command
+    }
+}
+
+/// A bucket of which records are read.
+struct Shelf {
+    bucket: u8,
+    /// Where to read on, and up to where, as `ZRANGEBYLEX` takes it.
+    from: String,
+    to: String,
+    /// What was read and not taken yet, with the members.
+    found: VecDeque<(Vec<u8>, StreamName, Record)>,
+    is_done: bool,
+}
+
+impl Shelf {
+    fn new(bucket: u8, from: String, to: String) -> Self {
+        Self { bucket, from, to, found: VecDeque::new(), is_done: false }
+    }
+
+    fn command(&self, names: &Names, count: usize) -> Cmd {
+        let mut command = cmd("ZRANGEBYLEX");
+        command.arg(names.index(self.bucket)).arg(&self.from).arg(&self.to).arg("LIMIT").arg(0).arg(count);
+        command
+    }
+
+    fn first(&self) -> Option<&[u8]> {
+        self.found.front().map(|(member, ..)| &**member)
+    }
+}
+
+fn missing() -> RedisError {
+    (::redis::ErrorKind::UnexpectedReturnType, "the server's answer is none that was expected").into()
+}
+
+/// The text of an answer, if there is one. `None`: it is something else.
+fn text(value: Value) -> Option<Option<String>> {
+    match value {
+        Value::Nil => Some(None),
+        Value::BulkString(bytes) => String::from_utf8(bytes).ok().map(Some),
+        Value::SimpleString(text) => Some(Some(text)),
+        _ => None,
+    }
+}
+
+impl SessionStore for Sessions {
+    fn next_epoch(&mut self) -> Result<u64, StoreError> {
+        let call = Call { keys: vec![self.names.meta("epoch")], arguments: Vec::new() };
+        let answer = self.call(EPOCH, &[call])?.pop().unwrap_or_else(|| Err(missing()));
+        let value = match answer {
+            Err(e) if e.to_string().contains("overflow") => return Err(StoreError::OutOfEpochs),
+            answer => answer.map_err(|e| of(&self.address, &e))?,
+        };
+        let epoch = text(value).flatten().and_then(|digits| digits.parse().ok());
+        epoch.ok_or_else(|| server(&self.address, ServerFault::Foreign, "the key of its epoch holds something else"))
+    }
+
+    fn secret(&mut self, candidate: u128) -> Result<u128, StoreError> {
+        let (format, key) = (self.names.meta("format"), self.names.meta("key"));
+        let (mut keep_format, mut keep_key, mut get) = (cmd("SET"), cmd("SET"), cmd("GET"));
+        keep_format.arg(format).arg(FORMAT).arg("NX");
+        keep_key.arg(&key).arg(format!("{candidate:032x}")).arg("NX");
+        get.arg(&key);
+        let mut answers = self.ask(&[keep_format, keep_key, get])?;
+        let found = answers.pop().unwrap_or_else(|| Err(missing())).map_err(|e| of(&self.address, &e))?;
+        answers.into_iter().try_for_each(|answer| answer.map(drop).map_err(|e| of(&self.address, &e)))?;
+        let digits = text(found).flatten().filter(|digits| digits.len() == 32);
+        let key = digits.and_then(|digits| u128::from_str_radix(&digits, 16).ok());
+        let what = "its key is not 32 hexadecimal digits";
+        let key = key.ok_or_else(|| server(&self.address, ServerFault::Foreign, what))?;
+        self.key = Some(key);
+        Ok(key)
+    }
+
+    fn get_last_event_id(&mut self, name: &StreamName) -> Result<Option<Record>, StoreError> {
+        let mut get = cmd("GET");
+        get.arg(self.names.record(bucket(&name.session), &member(name)));
+        match self.one(&get)? {
+            Value::BulkString(bytes) => decode_record(&bytes).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn store_event_ids_batch(
+        &mut self,
+        items: &[(Arc<StreamName>, Write)],
+    ) -> Result<Vec<Result<Outcome, StoreError>>, StoreError> {
+        let mut groups: Vec<Vec<usize>> = vec![Vec::new(); usize::from(BUCKETS)];
+        for (at, (name, _)) in items.iter().enumerate() {
+            // One server takes all of them in one call.
+            let group = if self.link.is_cluster() { usize::from(bucket(&name.session)) } else { 0 };
+            if let Some(group) = groups.get_mut(group) {
+                group.push(at);
+            }
+        }
+        let parts: Vec<&[usize]> = groups.iter().flat_map(|group| group.chunks(CALL)).collect();
+        let calls: Vec<Call> = parts.iter().map(|places| self.call_for(items, places)).collect();
+        let mut results: Vec<Result<Outcome, StoreError>> = vec![Err(StoreError::Closed); items.len()];
+        for (places, answer) in parts.into_iter().zip(self.call(WRITE, &calls)?) {
+            for (at, result) in places.iter().zip(self.results(answer, places.len())) {
+                if let Some(place) = results.get_mut(*at) {
+                    *place = result;
+                }
+            }
+        }
+        // Where nothing was written, that is the server's state and says nothing of the items.
+        match results.iter().find_map(|result| result.as_ref().err()) {
+            Some(e) if results.iter().all(Result::is_err) => Err(e.clone()),
+            _ => Ok(results),
+        }
+    }
+
+    fn store_last_event_id(&mut self, name: &StreamName, cursor: &Record) -> Result<Outcome, StoreError> {
+        let item = (Arc::new(name.clone()), Write::Cursor(cursor.clone()));
+        self.store_event_ids_batch(&[item])?.pop().unwrap_or(Err(StoreError::Closed))
+    }
+
+    fn remove(&mut self, name: &StreamName) -> Result<(), StoreError> {
+        let item = (Arc::new(name.clone()), Write::Remove { epoch: u64::MAX, sequence: u64::MAX });
+        self.store_event_ids_batch(&[item])?.pop().unwrap_or(Err(StoreError::Closed)).map(drop)
+    }
+
+    fn scan(&mut self, after: Option<&StreamName>, limit: usize) -> Result<Vec<(StreamName, Record)>, StoreError> {
+        let from = after.map_or_else(|| "-".to_owned(), |name| format!("({}", member(name)));
+        self.merge((0..BUCKETS).map(|bucket| Shelf::new(bucket, from.clone(), "+".to_owned())).collect(), limit)
+    }
+
+    fn session(&mut self, session: &[u8], limit: usize) -> Result<Vec<(StreamName, Record)>, StoreError> {
+        let of = |stream| member(&StreamName { session: session.into(), stream });
+        let shelf = Shelf::new(bucket(session), format!("[{}", of(0)), format!("[{}", of(u64::MAX)));
+        self.merge(vec![shelf], limit)
+    }
+
+    fn batch_limit(&self) -> usize {
+        BATCH
+    }
+}
