@@ -115,10 +115,25 @@ fn a_body_with_malformed_chunks_is_refused_and_nothing_after_it_is_read_as_a_req
     script.end();
 }
 
+/// Those among them by which clients see the same end, so that an answer with them is read. Its connection ends with it.
+const UNDERSTOOD: &[&str] = &[
+    "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+    "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+    "Content-Length: 5\r\nContent-Length: 5\r\n",
+    "X: 1\0\r\nContent-Length: 5\r\n",
+    "Transfer-Encoding: chunked, identity\r\n",
+    "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+    "Transfer-Encoding: chunked, chunked\r\n",
+];
+
+/// What leaves the end of an answer to the end of the connection, so that nothing can follow it.
+const UNTIL_CLOSE: &str = "Transfer-Encoding: identity\r\n";
+
 #[test]
 fn an_answer_with_an_ambiguous_end_is_a_502_and_what_follows_it_answers_no_request() {
-    let script = Script::run(|door| {
-        for headers in HEADERS {
+    let headers = || HEADERS.iter().filter(|headers| **headers != UNTIL_CLOSE);
+    let script = Script::run(move |door| {
+        for headers in headers() {
             let mut peer = door.accept();
             peer.head();
             let hidden = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhidden";
@@ -127,11 +142,12 @@ fn an_answer_with_an_ambiguous_end_is_a_502_and_what_follows_it_answers_no_reque
         }
     });
     let proxy = Process::start(script.address());
-    for headers in HEADERS {
+    for headers in headers() {
         let mut client = proxy.client();
         client.get("/");
         let answer = client.answer();
-        assert_eq!(answer.status, 502, "{headers:?} is passed on as {}", answer.head);
+        let expected = if UNDERSTOOD.contains(headers) { 200 } else { 502 };
+        assert_eq!(answer.status, expected, "{headers:?} is passed on as {}", answer.head);
         assert!(!answer.text().contains("hidden"), "{headers:?}: {}", answer.text());
     }
     script.end();

@@ -115,7 +115,7 @@ mod tests {
         metrics.persistence().store_open.set(1);
         let (status, text) = health(&metrics, now + Span::from_secs(7));
         assert_eq!(status, 503);
-        assert_eq!(text, "failing\nreactor: stuck: it should have been heard of 7s ago\nstore: open\n");
+        assert_eq!(text, "failing\nreactor: stuck: it should have been heard of 7 s ago\nstore: open\n");
         metrics.expect_reactor(Tick::ZERO);
         assert_eq!(health(&metrics, now), (503, "failing\nreactor: ended\nstore: open\n".to_owned()));
         metrics.expect_reactor(Tick::NEVER);

@@ -141,20 +141,20 @@ impl fmt::Display for Rough {
         // A number below ten keeps its first decimal, unless that is a zero.
         let decimal = |f: &mut fmt::Formatter<'_>, n: u64, unit: u64, name: &str| match (n / unit, n % unit * 10 / unit)
         {
-            (whole, 0) => write!(f, "{whole}{name}"),
-            (whole, _) if whole >= 10 => write!(f, "{whole}{name}"),
-            (whole, tenths) => write!(f, "{whole}.{tenths}{name}"),
+            (whole, 0) => write!(f, "{whole} {name}"),
+            (whole, _) if whole >= 10 => write!(f, "{whole} {name}"),
+            (whole, tenths) => write!(f, "{whole}.{tenths} {name}"),
         };
         let pair = |f: &mut fmt::Formatter<'_>, n: u64, names: [&str; 2]| match (n / 60, n % 60) {
-            (whole, 0) => write!(f, "{whole}{}", names[0]),
-            (whole, rest) => write!(f, "{whole}{} {rest}{}", names[0], names[1]),
+            (whole, 0) => write!(f, "{whole} {}", names[0]),
+            (whole, rest) => write!(f, "{whole} {} {rest} {}", names[0], names[1]),
         };
         match self.0.0 {
-            n if n < 1_000 => write!(f, "{n}us"),
+            n if n < 1_000 => write!(f, "{n} us"),
             n if n < 1_000_000 => decimal(f, n, 1_000, "ms"),
             n if n < 60_000_000 => decimal(f, n, 1_000_000, "s"),
-            n if n < 3_600_000_000 => pair(f, n / 1_000_000, ["m", "s"]),
-            n => pair(f, n / 60_000_000, ["h", "m"]),
+            n if n < 3_600_000_000 => pair(f, n / 1_000_000, ["min", "s"]),
+            n => pair(f, n / 60_000_000, ["h", "min"]),
         }
     }
 }
@@ -187,18 +187,18 @@ mod tests {
     #[test]
     fn a_rough_span_has_the_unit_that_people_would_choose() {
         for (micros, said) in [
-            (0, "0us"),
-            (850, "850us"),
-            (2_298, "2.2ms"),
-            (12_345, "12ms"),
-            (340_000, "340ms"),
-            (1_000_000, "1s"),
-            (1_549_000, "1.5s"),
-            (59_999_999, "59s"),
-            (60_000_000, "1m"),
-            (250_000_000, "4m 10s"),
-            (3_600_000_000, "1h"),
-            (93_780_000_000, "26h 3m"),
+            (0, "0 us"),
+            (850, "850 us"),
+            (2_298, "2.2 ms"),
+            (12_345, "12 ms"),
+            (340_000, "340 ms"),
+            (1_000_000, "1 s"),
+            (1_549_000, "1.5 s"),
+            (59_999_999, "59 s"),
+            (60_000_000, "1 min"),
+            (250_000_000, "4 min 10 s"),
+            (3_600_000_000, "1 h"),
+            (93_780_000_000, "26 h 3 min"),
         ] {
             assert_eq!(Span::from_micros(micros).rough().to_string(), said);
         }

@@ -80,6 +80,8 @@ impl BodyDecoder {
         match self {
             Self::UntilClose => AtEof::UntilClose,
             _ if self.is_done() => AtEof::Clean,
+            // The last chunk has come, and with it the whole body (RFC 9112 section 8).
+            Self::Chunked(chunked) if chunked.has_last_chunk() => AtEof::Clean,
             _ => AtEof::Truncated,
         }
     }

@@ -86,6 +86,11 @@ impl ChunkedDecoder {
         matches!(self.state, State::Done)
     }
 
+    /// Whether the last chunk has been seen. Some servers close the connection behind it, without the empty line.
+    pub const fn has_last_chunk(&self) -> bool {
+        matches!(self.state, State::TrailerStart | State::Trailer | State::TrailerFeed | State::LastFeed | State::Done)
+    }
+
     /// Gives the bytes of the present chunk that lie in the input. Takes the CR LF after the chunk too, if it is there.
     fn data<'a>(&mut self, input: &'a [u8], at: usize) -> (usize, Piece<'a>) {
         let rest = &input[at..];

@@ -73,6 +73,19 @@ impl Headers {
         }
     }
 
+    /// Puts one line with this value in the place of all lines with this name, at the end. `None`: no such line is left.
+    /// A value that is none of a header leaves none, too.
+    pub fn set(&mut self, name: &str, value: Option<&[u8]>) {
+        let old = std::mem::replace(self, Self::with_capacity(self.lines.len(), self.bytes.len()));
+        for (n, value) in old.iter().filter(|(n, _)| !n.eq_ignore_ascii_case(name)) {
+            // A line is left out only where all together would be over 4 GiB.
+            let _ = self.push_checked(n, value);
+        }
+        if let Some(value) = value {
+            let _ = self.push(name, value);
+        }
+    }
+
     /// The number of lines.
     pub fn len(&self) -> usize {
         self.lines.len()

@@ -36,11 +36,40 @@ pub(super) fn response_length(
     status: u16,
     method: &Method,
 ) -> Result<BodyLength, HeadError> {
-    let stated = stated_length(headers, version)?;
     if *method == Method::Head || matches!(status, 100..=199 | 204 | 304) {
+        // A length is passed on as it stands, so there may be no doubt of it.
+        content_length(headers)?;
         return Ok(BodyLength::None);
     }
+    let mut codings = headers.tokens("Transfer-Encoding").filter(|coding| !coding.eq_ignore_ascii_case(b"identity"));
+    let stated = match codings.next() {
+        None => same_length(headers)?.map(BodyLength::Length),
+        Some(_) => {
+            // It overrules a length. Said twice, it says the same.
+            let all = headers.tokens("Transfer-Encoding");
+            check_codings(all.filter(|coding| !coding.eq_ignore_ascii_case(b"identity")), version)?;
+            Some(BodyLength::Chunked)
+        }
+    };
     Ok(stated.unwrap_or(BodyLength::UntilClose))
+}
+
+/// Whether an answer says where it ends in a way that is not quite right. It is read as clients read it (RFC 9112 section
+/// 6.3), and its connection is used for nothing else.
+pub(super) fn is_doubtful(headers: &Headers) -> bool {
+    let lengths = headers.tokens("Content-Length").count();
+    let codings = headers.tokens("Transfer-Encoding").count();
+    lengths + codings > 1 || headers.contains_token("Transfer-Encoding", "identity")
+}
+
+/// The length, if it is said once or several times alike.
+fn same_length(headers: &Headers) -> Result<Option<u64>, HeadError> {
+    let mut values = headers.tokens("Content-Length");
+    let Some(first) = values.next() else { return Ok(None) };
+    if values.any(|value| value != first) {
+        return Err(HeadError::ContentLengthRepeated);
+    }
+    length(first).map(Some)
 }
 
 fn stated_length(headers: &Headers, version: Version) -> Result<Option<BodyLength>, HeadError> {
@@ -57,21 +86,33 @@ fn content_length(headers: &Headers) -> Result<Option<u64>, HeadError> {
     if values.next().is_some() {
         return Err(HeadError::ContentLengthRepeated);
     }
+    length(value).map(Some)
+}
+
+fn length(value: &[u8]) -> Result<u64, HeadError> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return Err(HeadError::ContentLength(excerpt(value)));
     }
     let mut digits = value.iter().map(|b| u64::from(b - b'0'));
     let length = digits.try_fold(0u64, |sum, digit| sum.checked_mul(10)?.checked_add(digit));
-    length.map(Some).ok_or(HeadError::ContentLengthTooLarge)
+    length.ok_or(HeadError::ContentLengthTooLarge)
 }
 
 /// `Transfer-Encoding` must name `chunked` once, and nothing else.
 fn chunked(headers: &Headers, version: Version) -> Result<BodyLength, HeadError> {
+    match check_codings(headers.tokens("Transfer-Encoding"), version)? {
+        1 => Ok(BodyLength::Chunked),
+        _ => Err(HeadError::ChunkedNotOnce),
+    }
+}
+
+/// How often `chunked` is named, where nothing else is.
+fn check_codings<'a>(codings: impl Iterator<Item = &'a [u8]>, version: Version) -> Result<usize, HeadError> {
     if version == Version::Http10 {
         return Err(HeadError::TransferEncodingIn10);
     }
     let mut count = 0;
-    for coding in headers.tokens("Transfer-Encoding") {
+    for coding in codings {
         if coding.is_empty() {
             return Err(HeadError::ChunkedNotOnce);
         }
@@ -80,7 +121,7 @@ fn chunked(headers: &Headers, version: Version) -> Result<BodyLength, HeadError>
         }
         count += 1;
     }
-    if count == 1 { Ok(BodyLength::Chunked) } else { Err(HeadError::ChunkedNotOnce) }
+    Ok(count)
 }
 
 /// Whether the sender wants to keep the connection open (RFC 9112 section 9.3).

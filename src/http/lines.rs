@@ -40,32 +40,79 @@ pub(super) fn split_head(head: &[u8], ends: LineEnds, limits: HeadLimits) -> Res
     Ok((line, block))
 }
 
-/// Reads the block of header lines after the first line. Whitespace before a colon is an error in a request, and is
-/// taken out of an answer (RFC 9112 section 5.1), but for the headers that say where the answer ends: those who see such
-/// a line and those who do not would see the end in different places.
+/// Reads the block of header lines after the first line. A line that breaks the rules is an error in a request. In an
+/// answer it is repaired, since clients read such answers, too: see [`repaired`].
 pub(super) fn parse_block(block: &[u8], ends: LineEnds, limits: HeadLimits) -> Result<Headers, HeadError> {
     match read_block(block, ends, limits) {
-        Err(why @ HeadError::SpaceBeforeColon { .. }) if ends == LineEnds::Lenient => {
-            read_block(&without_spaces(block).ok_or(why)?, ends, limits)
-        }
+        Err(
+            why @ (HeadError::SpaceBeforeColon { .. }
+            | HeadError::Folded { .. }
+            | HeadError::HeaderName { .. }
+            | HeadError::Control { .. }),
+        ) if ends == LineEnds::Lenient => read_block(&repaired(block).ok_or(why)?, ends, limits),
         read => read,
     }
 }
 
-/// The block without the whitespace before each line's first colon; `None` if it stands in a header that frames the body.
-fn without_spaces(block: &[u8]) -> Option<Vec<u8>> {
-    let mut repaired = Vec::with_capacity(block.len());
+/// The block in order: without whitespace before a line's first colon (RFC 9112 section 5.1); folded lines joined by a
+/// space (section 5.2); a space for each control byte of a value (RFC 9110 section 5.5); and without lines that are no
+/// header. `None` if one of this befalls a header that says where the answer ends: those who see such a line and those
+/// who do not would see the end in different places.
+fn repaired(block: &[u8]) -> Option<Vec<u8>> {
+    let mut repaired: Vec<u8> = Vec::with_capacity(block.len());
+    let (mut last_frames, mut was_kept) = (true, false);
     for line in block.split_inclusive(|&b| b == b'\n') {
+        if line.trim_ascii().is_empty() && !matches!(line, [b' ' | b'\t', ..]) {
+            repaired.extend_from_slice(line);
+            continue;
+        }
+        if let [b' ' | b'\t', ..] = line {
+            // What goes before the first header, or on with one that frames the body, or may be one.
+            if last_frames || names_framing(line) {
+                return None;
+            }
+            if was_kept {
+                repaired.truncate(repaired.trim_ascii_end().len());
+                repaired.push(b' ');
+                push_clean(&mut repaired, line.trim_ascii_start());
+                if !repaired.ends_with(b"\n") {
+                    repaired.extend_from_slice(b"\r\n");
+                }
+            }
+            continue;
+        }
         let colon = memchr::memchr(b':', line).unwrap_or(0);
         let name = line[..colon].trim_ascii_end();
-        let frames = name.eq_ignore_ascii_case(b"Content-Length") || name.eq_ignore_ascii_case(b"Transfer-Encoding");
-        if frames && name.len() < colon {
+        last_frames = names_framing(line);
+        let is_sound = is_token(name) && name.len() == colon && !holds_control(line);
+        if last_frames && !is_sound {
             return None;
         }
-        repaired.extend_from_slice(name);
-        repaired.extend_from_slice(&line[colon..]);
+        was_kept = is_token(name);
+        if was_kept {
+            repaired.extend_from_slice(name);
+            push_clean(&mut repaired, &line[colon..]);
+        }
     }
     Some(repaired)
+}
+
+/// Whether a line begins with the letters of a header that frames the body, whatever stands among them.
+fn names_framing(line: &[u8]) -> bool {
+    let letters = line.iter().filter(|b| b.is_ascii_alphabetic()).map(u8::to_ascii_lowercase);
+    let letters: Vec<u8> = letters.take(16).collect();
+    letters.starts_with(b"contentlength") || letters.starts_with(b"transferencoding")
+}
+
+/// Appends a part of a line, with a space for each control byte that may not stand there. A carriage return alone stays,
+/// and is refused later.
+fn push_clean(out: &mut Vec<u8>, line: &[u8]) {
+    out.extend(line.iter().map(|&b| if is_forbidden(b) && !matches!(b, b'\r' | b'\n') { b' ' } else { b }));
+}
+
+fn holds_control(line: &[u8]) -> bool {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line).iter().any(|&b| is_forbidden(b))
 }
 
 fn read_block(block: &[u8], ends: LineEnds, limits: HeadLimits) -> Result<Headers, HeadError> {

@@ -8,7 +8,7 @@
 use super::error::{HeadError, excerpt};
 use super::find::HeadLimits;
 use super::headers::Headers;
-use super::length::{BodyLength, keeps_alive, response_length};
+use super::length::{BodyLength, is_doubtful, keeps_alive, response_length};
 use super::lines::{LineEnds, parse_block, split_head};
 use super::method::{Method, Version};
 
@@ -66,7 +66,7 @@ pub fn parse_response(head: &[u8], request_method: &Method, limits: HeadLimits) 
     let (version, status, reason) = parse_line(line)?;
     let headers = parse_block(block, LineEnds::Lenient, limits)?;
     let body = response_length(&headers, version, status, request_method)?;
-    let keep_alive = keeps_alive(&headers, version)? && body != BodyLength::UntilClose;
+    let keep_alive = keeps_alive(&headers, version)? && body != BodyLength::UntilClose && !is_doubtful(&headers);
     Ok(ResponseHead { status, reason, version, headers, body, keep_alive })
 }
 

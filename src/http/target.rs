@@ -9,6 +9,7 @@
 
 use super::error::{HeadError, excerpt};
 use super::method::Method;
+use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
 /// A target in the form that goes upstream.
@@ -20,8 +21,9 @@ pub(super) struct Target {
 /// Reads a target in origin-form, in absolute-form (`http` or `https`), or, for `OPTIONS`, in asterisk-form.
 pub(super) fn parse_target(method: &Method, raw: &[u8]) -> Result<Target, HeadError> {
     let refused = || HeadError::Target(excerpt(raw));
-    let text = std::str::from_utf8(raw).map_err(|_| refused())?;
-    if !raw.iter().all(u8::is_ascii_graphic) || text.contains('#') {
+    let encoded = encode_beyond_ascii(raw);
+    let text = std::str::from_utf8(&encoded).map_err(|_| refused())?;
+    if !encoded.iter().all(u8::is_ascii_graphic) || text.contains('#') {
         return Err(refused());
     }
     if text == "*" && *method == Method::Options {
@@ -33,6 +35,19 @@ pub(super) fn parse_target(method: &Method, raw: &[u8]) -> Result<Target, HeadEr
     };
     let path = without_dots(target.path).ok_or_else(|| HeadError::Climbs(excerpt(raw)))?;
     Ok(Target { path, ..target })
+}
+
+/// The target with bytes beyond ASCII as browsers send them: percent-encoded (RFC 3986 section 2.5).
+fn encode_beyond_ascii(raw: &[u8]) -> Cow<'_, [u8]> {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    if raw.is_ascii() {
+        return Cow::Borrowed(raw);
+    }
+    let encoded = raw.iter().flat_map(|&b| match b {
+        0x80.. => [Some(b'%'), Some(DIGITS[usize::from(b >> 4)]), Some(DIGITS[usize::from(b & 15)])],
+        _ => [Some(b), None, None],
+    });
+    Cow::Owned(encoded.flatten().collect())
 }
 
 /// Resolves the segments `.` and `..` of a path with its query (RFC 3986 section 5.2.4). `None`: it leads above the

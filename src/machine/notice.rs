@@ -311,7 +311,7 @@ mod tests {
             (Notice::NotHealed { target: target(), why: why() }, vec!["GET /feed", "it broke"]),
             (Notice::LetGo { target: target(), events: 12 }, vec!["GET /feed", "12 events"]),
             (Notice::UpstreamAway { upstream: "h:80".into(), why: why() }, vec!["h:80", "it broke"]),
-            (Notice::UpstreamBack { upstream: "h:80".into(), after: took, held: 9 }, vec!["h:80", "8s", "9 streams"]),
+            (Notice::UpstreamBack { upstream: "h:80".into(), after: took, held: 9 }, vec!["h:80", "8 s", "9 streams"]),
             (Notice::CrowdedOut { target: target() }, vec!["GET /feed", "place"]),
             (
                 Notice::AttemptFailed { target: target(), why: why(), next, is_known },

@@ -12,7 +12,8 @@ use super::pool::Conns;
 use super::stream::Body;
 use super::stream::head::{UNBUFFERED, for_others};
 use super::visits::REQUEST_ID;
-use crate::http::{self, BodyDecoder, BodyLength, Piece, ResponseFraming, ResponseHead, Version};
+use crate::config::Ids;
+use crate::http::{self, BodyDecoder, BodyLength, Method, Piece, ResponseFraming, ResponseHead, Version};
 
 impl Exchange {
     /// Sends an interim answer on to the client, if the client understands interim answers and still waits.
@@ -35,6 +36,20 @@ impl Exchange {
         let host = self.request.header("Host").and_then(|host| std::str::from_utf8(host).ok()).unwrap_or_default();
         let itself = http::Itself { host, is_clients: host != upstream.authority, base_path: &upstream.base_path };
         http::localize(&mut head.headers, itself);
+    }
+
+    /// Lets a page of another origin send `Last-Event-ID`, where upstream lets it ask at all: clients send ids of segno's
+    /// own there, of which upstream does not know. Browsers let every page send it that uses `EventSource`.
+    pub(super) fn allow_cursor(&self, cx: &Cx, head: &mut ResponseHead) {
+        const ALLOWED: &str = "Access-Control-Allow-Headers";
+        let is_preflight = self.request.method == Method::Options
+            && self.request.header("Access-Control-Request-Method").is_some()
+            && cx.route(self.route()).ids == Ids::Auto;
+        let allows = matches!(head.status, 200..=299) && head.headers.contains("Access-Control-Allow-Origin");
+        if is_preflight && allows && !head.headers.contains_token(ALLOWED, "Last-Event-ID") {
+            // Lists may be given in several lines (RFC 9110 section 5.3).
+            let _ = head.headers.push(ALLOWED, b"Last-Event-ID");
+        }
     }
 
     /// Sends the head of the answer on.

@@ -10,6 +10,9 @@ use crate::http::{self, Headers, LastEventId};
 
 const NAME: &str = "Last-Event-ID";
 
+/// What an id of segno's own begins with, in a query.
+const OWN: &str = "=sg-";
+
 /// Where a request wants to go on.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(in crate::machine) struct Cursor {
@@ -43,6 +46,17 @@ impl Cursor {
         }
         Self { bytes: Some(lines.into()), verbatim: true }
     }
+}
+
+/// Takes an id of segno's own off the target's query, whatever its parameter is called: some clients that cannot set
+/// headers send the last id there, and upstream has never seen this one.
+pub(in crate::machine) fn take_own_id(target: &mut String) -> Option<Vec<u8>> {
+    let (path, query) = target.split_once('?').filter(|(_, query)| query.contains(OWN))?;
+    let is_own = |pair: &&str| pair.split_once('=').is_some_and(|(_, value)| Token::parse(value.as_bytes()).is_some());
+    let id = query.split('&').find(is_own)?.split_once('=')?.1.as_bytes().to_vec();
+    let rest: Vec<&str> = query.split('&').filter(|pair| !is_own(pair)).collect();
+    *target = if rest.is_empty() { path.to_owned() } else { format!("{path}?{}", rest.join("&")) };
+    Some(id)
 }
 
 /// Takes the parameter that stands for `Last-Event-ID` off the target. Where its value cannot stand in a header, it
@@ -80,6 +94,19 @@ mod tests {
         let other = [&Token(8).prefix()[..], b"1"].concat();
         assert_eq!(of(&[&own, &other], None), (own.clone(), false));
         assert_eq!(of(&[], Some(&own)), (own.clone(), false), "longer than what a log holds");
+    }
+
+    #[test]
+    fn an_id_of_segnos_own_is_taken_off_a_query_whatever_its_name() {
+        let own = String::from_utf8([&Token(7).prefix()[..], b"12"].concat()).unwrap();
+        for (before, after) in [("/a?lastEventId=ID", "/a"), ("/a?b=c&x=ID&d", "/a?b=c&d"), ("/a?x=ID&y=ID", "/a")] {
+            let mut target = before.replace("ID", &own);
+            assert_eq!((take_own_id(&mut target), target.as_str()), (Some(own.clone().into_bytes()), after));
+        }
+        for other in ["/a", "/a?x=sg-7", "/a?x=sg-", "/a=sg-?x"] {
+            let mut target = other.to_owned();
+            assert_eq!((take_own_id(&mut target), target.as_str()), (None, other));
+        }
     }
 
     #[test]

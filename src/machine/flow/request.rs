@@ -5,7 +5,7 @@
 //! once, before it is known where the request belongs; where it belongs is decided by `find` alone.
 
 use crate::base::{Count, Rare, Tick};
-use crate::config::{AcceptEncoding, Route, Share};
+use crate::config::{AcceptEncoding, Ids, Route, Share};
 use crate::http::{self, BodyDecoder, BodyLength, HeadError, Method, RequestHead};
 use crate::machine::Machine;
 use crate::machine::book::unread::Holders;
@@ -14,7 +14,7 @@ use crate::machine::cx::Cx;
 use crate::machine::exchange::{Exchange, Request};
 use crate::machine::find::Found;
 use crate::machine::find::body::{HeardBody, HeldRequest};
-use crate::machine::find::cursor::{Cursor, take_parameter};
+use crate::machine::find::cursor::{Cursor, take_own_id, take_parameter};
 use crate::machine::find::era::Era;
 use crate::machine::find::identity::{Identity, Token};
 use crate::machine::keys::{ConnKey, ExchangeKey};
@@ -99,7 +99,11 @@ impl Machine {
     ) -> Option<(Request, Reader)> {
         let Self { cx, conns, .. } = self;
         let settings = &cx.config.routes[route];
-        let parameter = take_parameter(&mut head.target, settings.last_event_id_param.as_deref());
+        let own = take_own_id(&mut head.target);
+        let parameter = take_parameter(&mut head.target, settings.last_event_id_param.as_deref()).or(own);
+        if settings.ids == Ids::Auto {
+            ask_without_cursor(head);
+        }
         let cursor = Cursor::of(&head.headers, parameter.as_deref(), settings.max_id_bytes);
         cx.counts.add(Count::CursorsUntracked, u64::from(cursor.verbatim));
         let c = conns.get_mut(conn)?;
@@ -283,6 +287,18 @@ fn is_for_everybody(head: &RequestHead, route: &Route) -> bool {
     let bare = head.method == Method::Get && matches!(head.body, BodyLength::None | BodyLength::Length(0));
     let reads = bare && http::accepts_event_stream(&head.headers);
     reads && route.share == Share::Public && Era::of(&head.headers, route) == Era::Plain
+}
+
+/// A browser asks upstream first whether a page of another origin may send `Last-Event-ID`. Where upstream sends no ids it
+/// has never seen that header, and would say no. So segno does not ask for it, and allows it in the answer.
+fn ask_without_cursor(head: &mut RequestHead) {
+    const ASKED: &str = "Access-Control-Request-Headers";
+    if head.method != Method::Options || !head.headers.contains_token(ASKED, "Last-Event-ID") {
+        return;
+    }
+    let others: Vec<&[u8]> = head.headers.tokens(ASKED).filter(|n| !n.eq_ignore_ascii_case(b"Last-Event-ID")).collect();
+    let others = others.join(&b","[..]);
+    head.headers.set(ASKED, (!others.is_empty()).then_some(&others));
 }
 
 /// The target by which a route is chosen. `OPTIONS *` asks the server as a whole, which is whoever has the root.

@@ -65,6 +65,7 @@ impl Machine {
                 Ok(mut head) => {
                     c.consume_input(found.end);
                     x.localize(cx, &mut head);
+                    x.allow_cursor(cx, &mut head);
                     return self.on_answer(key, conn, &head);
                 }
                 Err(e) => return self.malformed(key, &e.to_string()),
@@ -228,8 +229,17 @@ impl Machine {
             _ if !in_body => self.on_no_answer(key, conn),
             _ if was_reset => self.on_upstream_lost(key, "its connection broke"),
             AtEof::UntilClose => self.on_close_delimited_end(key, conn),
+            AtEof::Clean => self.on_unfinished_trailers(key, conn),
             _ => self.on_upstream_lost(key, "its connection ended in the middle"),
         }
+    }
+
+    /// The connection ended behind the last chunk, without the empty line that follows it. The body is whole.
+    fn on_unfinished_trailers(&mut self, key: ExchangeKey, conn: ConnKey) {
+        if let Some(u) = self.conns.get_mut(conn).and_then(Conn::upstream_mut) {
+            u.keep_alive = false;
+        }
+        self.on_body_end(key, conn);
     }
 
     fn on_close_delimited_end(&mut self, key: ExchangeKey, conn: ConnKey) {

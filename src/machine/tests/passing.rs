@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::Ids;
+use crate::testing::world::Said;
 
 fn answered(w: &mut World, u: usize, text: &str) {
     w.say(u, &format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len()));
@@ -288,4 +289,63 @@ fn every_cut_of_the_reads_gives_the_same() {
     }
     assert!(seen.windows(2).all(|s| s[0] == s[1]), "{seen:#?}");
     assert_eq!(seen[0].2, (event(1) + &event(2), true));
+}
+
+#[test]
+fn an_answer_whose_upstream_closes_behind_the_last_chunk_is_whole() {
+    let mut w = world();
+    let c = w.client_with(GET);
+    w.say(w.up(0), &format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{}0\r\n", chunk("all")));
+    w.hear(w.up(0), Said::Eof);
+    assert_eq!(w.body(c), ("all".to_owned(), true));
+    // The same of an event stream, whose end is not taken for a cut: upstream is not asked again.
+    let c = w.client_with(GET_STREAM);
+    let u = w.last_up();
+    w.say(u, &format!("{STREAM}{}0\r\n", chunk(&event(1))));
+    w.hear(u, Said::Eof);
+    assert_eq!((w.body(c), w.count(Count::UpstreamCuts), w.ups.len()), ((event(1), true), 0, 2));
+}
+
+/// What a browser asks before a page of another origin sends `lines` with a GET.
+fn preflight(lines: &str) -> String {
+    format!(
+        "OPTIONS /events HTTP/1.1\r\nHost: h\r\nOrigin: https://a.example\r\nAccess-Control-Request-Method: GET\r\n\
+         Access-Control-Request-Headers: {lines}\r\n\r\n"
+    )
+}
+
+#[test]
+fn a_page_may_send_the_ids_that_segno_has_made_though_upstream_knows_no_such_header() {
+    let allowed = |lines: &str| format!("HTTP/1.1 204 No Content\r\nAccess-Control-Allow-Origin: *\r\n{lines}\r\n");
+    for (asked, sent) in [
+        ("last-event-id", None),
+        ("authorization,last-event-id", Some("authorization")),
+        ("x-a, Last-Event-ID ,x-b", Some("x-a,x-b")),
+        ("authorization", Some("authorization")),
+    ] {
+        let mut w = world();
+        let c = w.client_with(&preflight(asked));
+        let head = w.wire(w.up(0));
+        let line = head.lines().find_map(|line| line.strip_prefix("Access-Control-Request-Headers: "));
+        assert_eq!(line, sent, "{asked}");
+        w.say(w.up(0), &allowed("Access-Control-Allow-Headers: authorization\r\n"));
+        assert!(w.wire(c).contains("\r\nAccess-Control-Allow-Headers: Last-Event-ID\r\n"), "{}", w.wire(c));
+    }
+    // Upstream's own word is enough, and a refusal stays one.
+    for (answer, times) in [
+        (allowed("Access-Control-Allow-Headers: LAST-EVENT-ID\r\n"), 1),
+        ("HTTP/1.1 204 No Content\r\n\r\n".to_owned(), 0),
+        ("HTTP/1.1 403 Forbidden\r\nAccess-Control-Allow-Origin: *\r\nContent-Length: 0\r\n\r\n".to_owned(), 0),
+    ] {
+        let mut w = world();
+        let c = w.client_with(&preflight("last-event-id"));
+        w.say(w.up(0), &answer);
+        assert_eq!(w.wire(c).to_ascii_lowercase().matches("last-event-id").count(), times, "{answer}");
+    }
+    // Where segno makes no ids, upstream is asked for what the page asks for.
+    let mut w = world_with(|route, _| route.ids = Ids::Off);
+    let c = w.client_with(&preflight("last-event-id"));
+    assert!(w.wire(w.up(0)).contains("Access-Control-Request-Headers: last-event-id\r\n"));
+    w.say(w.up(0), &allowed(""));
+    assert!(!w.wire(c).contains("Last-Event-ID"), "{}", w.wire(c));
 }

@@ -42,7 +42,7 @@ fn an_upstream_that_cannot_be_asked_is_told_of_without_the_query() {
     assert_shown(&w, 1);
     w.dial = Dial::Accept;
     w.pass_secs(2);
-    w.say(w.last_up(), "HTTP/1.1 200 OK\r\nbroken head\r\n\r\n");
+    w.say(w.last_up(), "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n");
     assert_shown(&w, 2);
 }
 
