@@ -1,6 +1,6 @@
-// Chromium's `EventSource`, from a page of another origin than the feed.
+// Chromium's `EventSource` and `fetch`, from a page of another origin than the feed.
 //
-// In: `{ url, pad, ms }`; the browser's path in `SEGNO_CHROMIUM`. Out: the ticks until the event `end`.
+// In: `{ url, by, pad, ms }`; the browser's path in `SEGNO_CHROMIUM`. Out: the ticks until the event `end`.
 // Law: one browser with one page serves all jobs. The page asks this process for jobs and reports back, so nothing
 // drives it from outside.
 
@@ -26,13 +26,14 @@ const FLAGS = [
 
 // Runs in the page.
 async function page() {
-  const read = ({ id, url, ms }) => {
+  const report = (outcome) => fetch('/outcome', { method: 'POST', body: JSON.stringify(outcome) });
+  const byEventSource = ({ id, url, ms }) => {
     const texts = [];
     const source = new EventSource(url);
     const end = (finished) => {
       const error = finished ? '' : `readyState ${source.readyState}`;
       source.close();
-      fetch('/outcome', { method: 'POST', body: JSON.stringify({ id, texts, finished, error }) });
+      report({ id, texts, finished, error });
     };
     const late = setTimeout(() => end(false), ms);
     source.onmessage = ({ data }) => texts.push([performance.now(), data]);
@@ -41,9 +42,38 @@ async function page() {
       end(true);
     });
   };
+  // As libraries on `fetch` do it: they come back with the last id in a header.
+  const byFetch = async ({ id, url, ms }) => {
+    const texts = [];
+    let [last, error, finished] = ['', '', false];
+    for (const end = performance.now() + ms; performance.now() < end && !finished; ) {
+      try {
+        const headers = { Accept: 'text/event-stream', ...(last === '' ? {} : { 'Last-Event-ID': last }) };
+        const answer = await fetch(url, { headers, signal: AbortSignal.timeout(end - performance.now()) });
+        const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+        let rest = '';
+        for (let part = await reader.read(); !part.done; part = await reader.read()) {
+          const blocks = (rest + part.value).split('\n\n');
+          rest = blocks.pop();
+          for (const block of blocks) {
+            last = /^id: ?(.*)$/m.exec(block)?.[1] ?? last;
+            finished ||= /^event: end$/m.test(block);
+            if (!/^event:/m.test(block)) texts.push([performance.now(), block]);
+          }
+        }
+      } catch (fault) {
+        error = String(fault);
+      }
+      if (!finished) await new Promise((resolve) => setTimeout(resolve, 300));
+    }
+    report({ id, texts, finished, error: finished ? '' : error });
+  };
   for (;;) {
     const answer = await fetch('/job');
-    if (answer.status === 200) read(await answer.json());
+    if (answer.status !== 200) continue;
+    const job = await answer.json();
+    if (job.by === 'fetch') byFetch(job);
+    else byEventSource(job);
   }
 }
 
@@ -98,7 +128,7 @@ serve({
     const id = next;
     const { texts, finished, error } = await new Promise((resolve) => {
       reports.set(id, resolve);
-      jobs.push({ id, url: job.url, ms: job.ms });
+      jobs.push({ id, url: job.url, by: job.by, ms: job.ms });
       hand();
     });
     const ticks = new Ticks(job.pad);

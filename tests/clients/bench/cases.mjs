@@ -35,7 +35,7 @@ function spec(name, actor, server, path, fields) {
     through: 'clean',
     forgets: false,
     ...rest,
-    job: { pad: '', ms: 15_000, every: EVERY, n: rest.n ?? N, transport: 'http', mode: 'legacy', ...job },
+    job: { pad: '', ms: 15_000, every: EVERY, n: rest.n ?? N, transport: 'http', mode: 'legacy', method: 'GET', by: 'EventSource', ...job },
   };
 }
 
@@ -86,6 +86,7 @@ function feeds(actor) {
     read('ids with gzip', '/ids', { gzip: 1 }),
     read('no ids', '/bare', {}),
     read('ids of 1,500 bytes', '/ids', long),
+    ...cut('ids with gzip', '/ids', { gzip: 1 }, both(MIDDLE)),
     read('ids while upstream is away', '/ids', {}, { away: 2_000, through: 'direct' }),
     ...cut('ids', '/ids', {}, both(MIDDLE)),
     ...cut('ids, closed', '/ids', {}, both(MIDDLE, { how: 'close' })),
@@ -95,6 +96,33 @@ function feeds(actor) {
     ...cut('ids in Latin-1', '/ids', latin, both(MIDDLE), { through: 'direct' }),
     ...cut('no ids', '/bare', {}, { client: client(MIDDLE) }),
     ...cut('no ids', '/bare', {}, { upstream: upstream(MIDDLE) }, { through: 'direct', forgets: true }),
+    ...cut('no ids, away for 1 s', '/bare', {}, both(MIDDLE, { down: 1_000 }), { n: 60, through: 'direct', forgets: true }),
+  ];
+}
+
+// A client that repeats its POST by itself: each time upstream is asked anew, as it is without segno.
+function postedFeeds(actor) {
+  const post = (name, path, fields) =>
+    spec(`POST, ${name}`, actor, 'feed', path, { query: { retry: 300 }, ...fields, job: { do: 'read', method: 'POST' } });
+  const forgotten = { n: 60, through: 'direct', forgets: true };
+  return [
+    post('ids', '/ids', {}),
+    post('no ids', '/bare', {}),
+    ...Object.entries(both(MIDDLE)).map(([side, cut]) => post(`ids, cut at ${side}`, '/ids', { cuts: [cut] })),
+    post('no ids, cut at client', '/bare', { cuts: [client(MIDDLE)] }),
+    post('no ids, cut at upstream', '/bare', { cuts: [upstream(MIDDLE)], ...forgotten }),
+    post('no ids, away for 1 s, cut at upstream', '/bare', { cuts: [upstream(MIDDLE, { down: 1_000 })], ...forgotten }),
+  ];
+}
+
+// A page that reads with `fetch` sends `Last-Event-ID` only if the browser is told that it may.
+function fetched(actor) {
+  const read = (name, path, fields) =>
+    spec(`fetch, ${name}`, actor, 'feed', path, { query: { retry: 300 }, ...fields, job: { do: 'read', by: 'fetch' } });
+  return [
+    read('no ids', '/bare', {}),
+    read('no ids, cut at client', '/bare', { cuts: [client(MIDDLE)] }),
+    read('no ids, cut at upstream', '/bare', { cuts: [upstream(MIDDLE)], n: 60, through: 'direct', forgets: true }),
   ];
 }
 
@@ -170,7 +198,9 @@ const deleted = (actor, server) =>
 export const CASES = [
   ...outages('Chromium'),
   ...['OpenAI for Node', 'OpenAI for Python'].flatMap(completions),
-  ...['Chromium', 'npm eventsource', 'httpx-sse'].flatMap(feeds),
+  ...['Chromium', 'npm eventsource', 'fetch-event-source', 'httpx-sse'].flatMap(feeds),
+  ...postedFeeds('fetch-event-source'),
+  ...fetched('Chromium'),
   ...calls('MCP for TypeScript', 'mcp-typescript', true),
   ...calls('MCP for Python', 'mcp-python', false),
   ...olderTransport('MCP for TypeScript', 'mcp-typescript'),

@@ -40,6 +40,7 @@ const ACTORS = {
   'MCP for TypeScript': () => inNode('mcp.mjs'),
   'MCP for Python': () => inPython('mcp_sdk.py'),
   'npm eventsource': () => inNode('eventsource.mjs'),
+  'fetch-event-source': () => inNode('fetch-event-source.mjs'),
   'httpx-sse': () => inPython('httpx_events.py'),
   Chromium: () => [...inNode('browser.mjs'), { SEGNO_CHROMIUM: chromium }],
 };

@@ -1,6 +1,6 @@
 // An event feed as small services write it.
 //
-// In: `GET /ids` or `GET /bare` with `key`, `n`, `every` (ms), `pad`, `before` (of each id), `retry`, `length`. Out: ticks,
+// In: `/ids` or `/bare`, by GET or POST, with `key`, `n`, `every` (ms), `pad`, `before` (of each id), `retry`, `length`. Out: ticks,
 // then the event `end`, for any origin.
 // Laws: there is one clock for each key, started by the first request. `/ids` sends what follows `Last-Event-ID`, and
 // answers 204 to who has everything. `/bare` forgets: who comes late gets what comes from then on.
@@ -27,6 +27,9 @@ export class Feed {
 
   #answer(request, response) {
     response.setHeader('Access-Control-Allow-Origin', '*');
+    // It has never heard of headers that pages would have to ask for.
+    if (request.method === 'OPTIONS') return response.writeHead(204).end();
+    request.resume();
     const url = new URL(request.url, 'http://feed');
     const wants = Object.fromEntries(url.searchParams);
     const n = Number(wants.n);
