@@ -24,9 +24,16 @@ pub enum StoreConfig {
         /// The whole URL, credentials included.
         url: String,
     },
+    /// The store that the embedding program opens itself, which may outlive the process. No file can name it.
+    Own,
 }
 
 impl StoreConfig {
+    /// Whether what is stored may outlive this process.
+    pub(crate) fn may_outlive(&self) -> bool {
+        *self != Self::Memory
+    }
+
     /// Reads `memory`, `redb:PATH`, or a URL whose scheme begins with `redis`.
     ///
     /// # Errors
@@ -51,6 +58,7 @@ impl fmt::Display for StoreConfig {
             Self::Memory => f.write_str("memory"),
             Self::Redb { path } => write!(f, "redb:{}", path.display()),
             Self::Redis { url } => f.write_str(&without_credentials(url)),
+            Self::Own => f.write_str("a store of the program's own"),
         }
     }
 }

@@ -101,7 +101,10 @@ impl Builder {
     /// # Errors
     /// [`StartError`], naming what is missing and what to do.
     pub fn start(self) -> Result<Engine, StartError> {
-        let Self { config, seed, open, trackers } = self;
+        let Self { mut config, seed, open, trackers } = self;
+        if open.is_some() {
+            config.store = StoreConfig::Own;
+        }
         let faults = config.faults_in_library();
         if !faults.is_empty() {
             return Err(StartError::Config { faults });

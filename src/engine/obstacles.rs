@@ -19,7 +19,7 @@ pub fn obstacles(config: &Config) -> Vec<Fault> {
 
 fn store_fault(config: &Config) -> Option<Fault> {
     let why = match &config.store {
-        StoreConfig::Memory => return None,
+        StoreConfig::Memory | StoreConfig::Own => return None,
         #[cfg(feature = "redb")]
         StoreConfig::Redb { path } => {
             let why = crate::store::redb::obstacle(path).filter(|_| !config.store_optional)?;

@@ -169,7 +169,7 @@ impl Machine {
             conns: Conns::new(limits, config.routes.len()),
             exchanges: Table::new(limits.streams),
             index: Index::default(),
-            book: Book::new(limits.sessions),
+            book: Book::new(&config),
             reclaimed_at: 0,
             #[cfg(test)]
             most_steps: 0,

@@ -8,7 +8,7 @@
 
 use super::trace::Trace;
 use crate::base::{Access, Span, Tick};
-use crate::config::{Config, Limits, Route, Upstream};
+use crate::config::{Config, Limits, Route, StoreConfig, Upstream};
 use crate::machine::{Close, ConnKey, ConnectError, Input, Lookup, Machine, Notice, Output};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -112,7 +112,7 @@ pub(crate) fn one_route(adjust: impl FnOnce(&mut Route, &mut Limits)) -> Config 
     let mut route = Route::new(Upstream::parse("http://up:9000").unwrap());
     let mut limits = Limits { streams: 100, connections: 300, ..Limits::default() };
     adjust(&mut route, &mut limits);
-    Config { routes: vec![route].into(), limits, ..Config::default() }
+    Config { routes: vec![route].into(), limits, store: StoreConfig::Own, ..Config::default() }
 }
 
 pub(crate) fn world_of(config: Config) -> World {

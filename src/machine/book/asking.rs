@@ -4,6 +4,9 @@
 //! Laws: a stream that waits for its turn is asked in it; each entry is looked at once; no list holds more than a few
 //! entries of one stream.
 //!
+//! What is stored soon after it was delivered has to be known soon. Where nothing outlives the process, a reader that has
+//! taken something waits for a later turn, and one question answers for many events.
+//!
 //! A turn comes [`ASKS_IN_A_WINDOW`] times in a flush window. The list of level `n` has its turn every 2^`n` turns. A
 //! stream that is wanted sooner than it is due goes on the list of the lower level, too; its older entry is passed over.
 
@@ -28,6 +31,10 @@ pub(in crate::machine) const MOST_QUIET: u8 = 5;
 /// Streams that wait for their turn.
 #[derive(Debug, Default)]
 pub(super) struct Asking {
+    /// The time between two turns.
+    turn_lasts: Span,
+    /// The list of those whose readers have just taken something.
+    soonest: u8,
     levels: [VecDeque<ExchangeKey>; MOST_QUIET as usize + 1],
     /// Streams whose turn it is.
     due: VecDeque<ExchangeKey>,
@@ -43,12 +50,25 @@ pub(in crate::machine) fn is_turn_of(quiet: u8, turn: u32) -> bool {
     turn.is_multiple_of(1 << quiet.min(MOST_QUIET))
 }
 
-/// The time between two turns.
-pub(super) fn turn_lasts(flush_window: Span) -> Span {
-    Span::from_micros(flush_window.micros() / ASKS_IN_A_WINDOW).min(LONGEST_TURN)
-}
-
 impl Asking {
+    /// Nobody waits. `is_stored`: what was delivered is stored, and may outlive this process.
+    pub(super) fn new(flush_window: Span, is_stored: bool) -> Self {
+        let turn_lasts = Span::from_micros(flush_window.micros() / ASKS_IN_A_WINDOW).min(LONGEST_TURN);
+        let in_longest = LONGEST_TURN.micros() / turn_lasts.micros().max(1);
+        let soonest = if is_stored { 0 } else { in_longest.max(1).ilog2().min(MOST_QUIET.into()) as u8 };
+        Self { turn_lasts, soonest, ..Self::default() }
+    }
+
+    /// When the next turn comes.
+    pub(super) fn next_turn(&self) -> Span {
+        self.turn_lasts
+    }
+
+    /// The list of a reader that has just taken something.
+    pub(super) fn soonest(&self) -> u8 {
+        self.soonest
+    }
+
     /// A stream waits for a turn. `place`: the list that its newest entry is on, counted from 1; 0: it is on none.
     #[inline]
     pub(super) fn wait(&mut self, key: ExchangeKey, quiet: u8, place: &mut u8) {

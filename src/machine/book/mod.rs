@@ -42,6 +42,7 @@ use super::io::Checkpoint;
 use super::keys::{ExchangeKey, SessionKey, Timer};
 use super::stream::Stream;
 use crate::base::{Count, Cursor, Span, StreamName};
+use crate::config::Config;
 use crate::timer::TimerKey;
 use account::Account;
 use asking::{ASK_NEXT, ASKED_AT_ONCE, Asking};
@@ -87,13 +88,13 @@ impl Kept {
 
 /// Marks.
 impl Book {
-    pub(super) fn new(sessions: usize) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         Self {
-            sessions: Sessions::new(sessions),
+            sessions: Sessions::new(config.limits.sessions),
             unread: Unread::default(),
             streams: 0,
             moved: Vec::new(),
-            asking: Asking::default(),
+            asking: Asking::new(config.persist.flush_window, config.store.may_outlive()),
             checkpoints: Vec::new(),
             timer: None,
         }
@@ -114,14 +115,20 @@ impl Book {
         self.moved = moved;
     }
 
-    /// A reader's socket has taken events, or has not acknowledged all that it took. The reader is asked a part of a
-    /// flush window later whether it has got them, so that what it has got is stored about a flush window later. `quiet`:
-    /// how often it was asked in vain since it last had got something.
+    /// A reader's socket has taken events. The reader is asked a part of a flush window later whether it has got them, so
+    /// that what it has got is stored about a flush window later.
     #[inline]
-    pub(super) fn note_taken(&mut self, cx: &mut Cx, key: ExchangeKey, account: &mut Account, quiet: u8) {
+    pub(super) fn note_taken(&mut self, cx: &mut Cx, key: ExchangeKey, account: &mut Account) {
+        self.ask_again(cx, key, account, self.asking.soonest());
+    }
+
+    /// A reader has not acknowledged all that its socket took. `quiet`: how often it was asked in vain since it last had
+    /// got something.
+    #[inline]
+    pub(super) fn ask_again(&mut self, cx: &mut Cx, key: ExchangeKey, account: &mut Account, quiet: u8) {
         self.asking.wait(key, quiet, &mut account.asking);
         if self.asking.timer.is_none() {
-            self.ask_in(cx, asking::turn_lasts(cx.config.persist.flush_window));
+            self.ask_in(cx, self.asking.next_turn());
         }
     }
 
@@ -150,7 +157,7 @@ impl Book {
         if self.asking.first().is_some() {
             self.ask_in(cx, ASK_NEXT);
         } else if !self.asking.is_empty() {
-            self.ask_in(cx, asking::turn_lasts(cx.config.persist.flush_window));
+            self.ask_in(cx, self.asking.next_turn());
         }
     }
 

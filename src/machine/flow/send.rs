@@ -82,7 +82,7 @@ impl Machine {
         if is_owed {
             // Who is about to be cut is asked in every turn.
             let quiet = if asked_until < Tick::NEVER { 0 } else { quiet };
-            book.note_taken(cx, key, &mut stream.account, quiet);
+            book.ask_again(cx, key, &mut stream.account, quiet);
         }
         if evicted && stream.readers.len() > 1 {
             x.cut_fallen(cx, conns, key);
@@ -126,7 +126,7 @@ impl Machine {
             (sent, more, evicted) = (took.sent, took.more, took.evicted);
             match of_log {
                 0 => book.note_moved(key, &mut stream.account),
-                _ => book.note_taken(cx, key, &mut stream.account, 0),
+                _ => book.note_taken(cx, key, &mut stream.account),
             }
             if cx.visits.is_told()
                 && let Some(reader) = stream.readers.get(seat)

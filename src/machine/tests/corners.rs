@@ -4,7 +4,7 @@
 use super::asking::{data, gap_header, get, last_id, without_ids};
 use super::*;
 use crate::base::EventId;
-use crate::config::{Dedup, Persist, ResumeFrom, Share};
+use crate::config::{Dedup, Persist, ResumeFrom, Share, StoreConfig};
 use crate::machine::{Checkpoint, StoredEvents, StoredStream};
 
 const EVENTS_POST: &str = "POST /events HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n";
@@ -231,7 +231,7 @@ fn a_delete_of_something_else_ends_no_session() {
 fn durable_world(seed: u64) -> World {
     let route = Route::new(Upstream::parse("http://up:9000").unwrap());
     let persist = Persist { durable: true, ..Persist::default() };
-    world_from(Config { routes: vec![route].into(), persist, ..Config::default() }, seed)
+    world_from(Config { routes: vec![route].into(), persist, store: StoreConfig::Own, ..Config::default() }, seed)
 }
 
 /// What the store has of a stream with events 1 to 5.

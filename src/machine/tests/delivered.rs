@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::base::EventId;
-use crate::config::{Ids, ResumeFrom};
+use crate::config::{Config, Ids, ResumeFrom, StoreConfig};
 use crate::machine::Checkpoint;
 
 fn get_after(id: &str) -> String {
@@ -97,6 +97,39 @@ fn a_reader_that_stays_silent_is_asked_ever_more_seldom() {
     asked_in(2_000);
     let in_time = asked_in(10_000);
     assert!((11..=13).contains(&in_time), "{in_time}: once in 32 turns of 25 ms");
+}
+
+#[test]
+fn where_nothing_outlives_the_process_one_question_answers_for_many_events() {
+    let questions = |store| {
+        let mut w = world_of(Config { store, ..one_route(|_, _| {}) });
+        let (_, u) = w.streaming();
+        w.acknowledged();
+        let before = w.questions;
+        for n in 2..=101 {
+            w.say(u, &chunk(&event(n)));
+            w.pass_ms(100);
+        }
+        w.questions - before
+    };
+    assert_eq!(questions(StoreConfig::Own), 100);
+    let few = questions(StoreConfig::Memory);
+    assert!((20..=26).contains(&few), "{few} in 10 s: one in 16 turns of 25 ms");
+}
+
+#[test]
+fn a_cut_does_not_wait_for_a_late_turn() {
+    let mut w = world_of(Config { store: StoreConfig::Memory, ..one_route(|route, _| route.heal_for = Span::ZERO) });
+    let (c, u) = w.streaming();
+    w.acknowledged();
+    goes_dark(&mut w, c);
+    w.say(u, &chunk(&event(2)));
+    w.rst(u);
+    w.pass_ms(30);
+    assert!(w.is_live(c), "the client has not got everything");
+    w.ends[c].arrived = None;
+    w.pass_ms(30);
+    assert!(!w.is_live(c));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::asking::{data, gap_header, get, last_id, with};
 use super::stored::{find, stored};
 use super::*;
 use crate::base::EventId;
-use crate::config::{Persist, ResumeFrom};
+use crate::config::{Persist, ResumeFrom, StoreConfig};
 use crate::machine::{Checkpoint, StoredEvents, StoredStream};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -13,7 +13,7 @@ fn durable_and_lingering(seed: u64, adjust: impl FnOnce(&mut Route)) -> World {
     let mut route = Route::new(Upstream::parse("http://up:9000").unwrap());
     adjust(&mut route);
     let persist = Persist { durable: true, ..Persist::default() };
-    world_from(Config { routes: vec![route].into(), persist, ..Config::default() }, seed)
+    world_from(Config { routes: vec![route].into(), persist, store: StoreConfig::Own, ..Config::default() }, seed)
 }
 
 /// What a store has of a stream without ids, of which the first events are gone, and the id of event `n`.

@@ -3,7 +3,7 @@
 
 use super::asking::{data, gap_header, get, last_id, with, without_ids};
 use super::*;
-use crate::config::{Gap, Persist};
+use crate::config::{Gap, Persist, StoreConfig};
 
 const NEWEST: &str = "Mcp-Session-Id: s\r\nMCP-Protocol-Version: 2025-11-25\r\n";
 const OLDER: &str = "Mcp-Session-Id: s\r\nMCP-Protocol-Version: 2025-06-18\r\n";
@@ -86,7 +86,8 @@ fn one_that_the_store_does_not_know_begins_anew() {
     let persist = Persist { durable: true, ..Persist::default() };
     let route = Route::new(Upstream::parse("http://up:9000").unwrap());
     let id = forgotten(&mut lingering_world(|_, _| {}), &first(NEWEST), "data: a\n\n", false);
-    let mut w = world_from(Config { routes: vec![route].into(), persist, ..Config::default() }, 8);
+    let mut w =
+        world_from(Config { routes: vec![route].into(), persist, store: StoreConfig::Own, ..Config::default() }, 8);
     let d = w.client_with(&with(NEWEST, &id));
     assert!(w.ups.is_empty() && w.wire(d).is_empty());
     let exchange = w.lookups.pop().unwrap().exchange;

@@ -3,7 +3,7 @@
 use super::asking::{data, gap_header, get, last_id, with, without_ids};
 use super::*;
 use crate::base::EventId;
-use crate::config::{Persist, ResumeFrom};
+use crate::config::{Persist, ResumeFrom, StoreConfig};
 use crate::machine::{Checkpoint, EventPart, NotLookedUp, StoredEvents, StoredStream};
 
 /// A process whose streams are stored. What it draws by chance comes from the seed, as in no process before.
@@ -11,7 +11,7 @@ pub(super) fn durable_world(seed: u64) -> World {
     let mut route = Route::new(Upstream::parse("http://up:9000").unwrap());
     route.linger = Span::ZERO;
     let persist = Persist { durable: true, ..Persist::default() };
-    world_from(Config { routes: vec![route].into(), persist, ..Config::default() }, seed)
+    world_from(Config { routes: vec![route].into(), persist, store: StoreConfig::Own, ..Config::default() }, seed)
 }
 
 /// What a store holds after these checkpoints.
@@ -182,7 +182,7 @@ fn a_part_of_an_event_is_never_stored() {
     let mut route = Route::new(Upstream::parse("http://up:9000").unwrap());
     (route.replay_bytes, route.max_event_bytes) = (16 << 10, 4 << 10);
     let persist = Persist { durable: true, ..Persist::default() };
-    let mut w = world_of(Config { routes: vec![route].into(), persist, ..Config::default() });
+    let mut w = world_of(Config { routes: vec![route].into(), persist, store: StoreConfig::Own, ..Config::default() });
     let (c, u) = w.streaming();
     let mut parts = Vec::new();
     let mut drain = |w: &mut World| {
@@ -316,7 +316,7 @@ fn a_store_is_waited_for_also_where_cuts_are_not_healed() {
     let mut route = Route::new(Upstream::parse("http://up:9000").unwrap());
     route.heal_for = Span::ZERO;
     let persist = Persist { durable: true, ..Persist::default() };
-    let mut w = world_of(Config { routes: vec![route].into(), persist, ..Config::default() });
+    let mut w = world_of(Config { routes: vec![route].into(), persist, store: StoreConfig::Own, ..Config::default() });
     w.client_with(&get("3"));
     w.pass_ms(900);
     find(&mut w, Vec::new());
@@ -440,7 +440,8 @@ fn a_page_that_joins_a_stream_from_the_store_may_read_it() {
     let mut route = Route::new(Upstream::parse("http://up:9000").unwrap());
     route.linger = Span::from_secs(30);
     let persist = Persist { durable: true, ..Persist::default() };
-    let mut next = world_from(Config { routes: vec![route].into(), persist, ..Config::default() }, 8);
+    let mut next =
+        world_from(Config { routes: vec![route].into(), persist, store: StoreConfig::Own, ..Config::default() }, 8);
     // Upstream says to one page what it may read, then it is away.
     next.client_with(&GET_STREAM.replace("Host", &format!("{PAGE}Host")));
     next.say(next.up(0), &format!("{head}{}", chunk(&event(9))));

@@ -5,7 +5,7 @@
 use super::script::Canary;
 use super::source::{KINDS, Kind};
 use crate::base::{Random, Span};
-use crate::config::{Config, Dedup, Limits, LingerFull, Persist, Route, Share, Upstream};
+use crate::config::{Config, Dedup, Limits, LingerFull, Persist, Route, Share, StoreConfig, Upstream};
 
 /// How many bytes all logs may have together, and how many more each stream may add: its first ring, its records, one
 /// event that is on its way.
@@ -76,5 +76,6 @@ pub(super) fn config(random: &mut Random, heal_rate: u32, canary: Option<Canary>
         ..Limits::default()
     };
     let persist = Persist { durable: random.below(2) == 0, ..Persist::default() };
-    Config { routes: routes.into(), limits, persist, ..Config::default() }
+    let store = if streams.is_multiple_of(2) { StoreConfig::Memory } else { StoreConfig::Own };
+    Config { routes: routes.into(), limits, persist, store, ..Config::default() }
 }
