@@ -60,12 +60,15 @@ impl Access {
         if is_sound { Ok(Self { token: Some(token.into()), ..self }) } else { Err(TokenError) }
     }
 
+    /// Whether a request names this address as its owner does, which is all that a page without numbers asks for.
+    pub(super) fn check_host(&self, head: &RequestHead) -> Result<(), Shut> {
+        // A browser always sends a `Host`, and so does everything that speaks HTTP/1.1.
+        if head.host.as_deref().is_none_or(|host| self.knows(host)) { Ok(()) } else { Err(Shut::Foreign) }
+    }
+
     /// Whether a request is let in.
     pub(super) fn check(&self, head: &RequestHead) -> Result<(), Shut> {
-        // A browser always sends a `Host`, and so does everything that speaks HTTP/1.1.
-        if !head.host.as_deref().is_none_or(|host| self.knows(host)) {
-            return Err(Shut::Foreign);
-        }
+        self.check_host(head)?;
         match &self.token {
             Some(token) if !sends(head, token) => Err(Shut::NoToken),
             _ => Ok(()),

@@ -1,10 +1,12 @@
 //! What a request to the admin address gets.
 //!
-//! In: a request's head, counters, the time. Out: a whole answer, or the word that a list is wanted.
-//! Laws: no path but `/health` answers a request that [`Access`] does not let in; `/health` says 200 only while new
-//! requests are served.
+//! In: a request's head, counters, the time. Out: a whole answer, or the word that a list or the live stream is wanted.
+//! Laws: no path but `/health` answers a request that [`Access`] does not let in; the dashboard's page, which holds no
+//! number, wants a known `Host` and no token, since a browser cannot send one with a link; `/health` says 200 only while
+//! new requests are served.
 
 use super::access::{Access, Shut};
+use super::dashboard;
 use super::page::metrics_page;
 use crate::base::{Count, Tick};
 use crate::http::{HeadError, Method, RequestHead, write_answer};
@@ -16,6 +18,8 @@ pub(super) enum Answer {
     Whole(Vec<u8>),
     /// The stored cursors; for HEAD the head alone.
     List { head_only: bool },
+    /// The dashboard's event stream, after the event with this id; for HEAD the head alone.
+    Live { last: Option<Box<[u8]>>, head_only: bool },
 }
 
 /// Answers a request.
@@ -33,7 +37,11 @@ pub(super) fn answer(head: &Result<RequestHead, HeadError>, access: &Access, met
         let (status, text) = health(metrics, now);
         return Answer::Whole(page(status, &text, "text/plain; charset=utf-8", head_only));
     }
-    if let Err(shut) = access.check(head) {
+    let may = match path {
+        "/" => access.check_host(head),
+        _ => access.check(head),
+    };
+    if let Err(shut) = may {
         metrics.add(Count::AdminRequestsRefused, 1);
         return match shut {
             Shut::Foreign => {
@@ -47,12 +55,17 @@ pub(super) fn answer(head: &Result<RequestHead, HeadError>, access: &Access, met
         };
     }
     match path {
+        "/" => Answer::Whole(dashboard::page(head_only)),
+        "/events" => {
+            let last = head.headers.get("Last-Event-ID").map(Into::into);
+            Answer::Live { last, head_only }
+        }
         "/metrics" => {
             let text = metrics_page(metrics, now);
             Answer::Whole(page(200, &text, "text/plain; version=0.0.4; charset=utf-8", head_only))
         }
         "/sessions" => Answer::List { head_only },
-        _ => refusal(404, "known here: /metrics, /health, /sessions", &[], head_only),
+        _ => refusal(404, "known here: / (the dashboard), /events, /metrics, /health, /sessions", &[], head_only),
     }
 }
 

@@ -1,14 +1,16 @@
 //! One connection to the admin address: a request, its answer, the end.
 //!
-//! In: readiness of the socket, pages of the store, the time. Out: what to wait for, as a [`Step`].
+//! In: readiness of the socket, pages of the store, live events, the time. Out: what to wait for, as a [`Step`].
 //! Laws: nothing here waits; a client has [`PATIENCE`] for its request and for each page of the answer, and [`LONGEST`]
-//! for everything, however it spreads its bytes; a client reads its answer before it sees the close.
+//! for everything, however it spreads its bytes; a viewer of the live stream has no such end, but is given up if it
+//! takes nothing for [`SLOW`]; a client reads its answer before it sees the close.
 
 use super::access::Access;
 use super::answer::{Answer, answer};
 use super::list::{Found, List};
+use super::live::{Live, Place};
 use crate::base::{Span, StreamName, Tick};
-use crate::http::{HeadError, HeadFinder, HeadLimits, RequestHead, parse_request};
+use crate::http::{HeadError, HeadFinder, HeadLimits, RequestHead, parse_request, write_answer};
 use crate::metrics::Metrics;
 use mio::net::TcpStream;
 use std::io::{self, ErrorKind, Read, Write};
@@ -19,6 +21,9 @@ pub(super) const PATIENCE: Span = Span::from_secs(1);
 
 /// How long a client may take in all.
 const LONGEST: Span = Span::from_secs(60);
+
+/// How long a viewer of the live stream may take nothing of what waits for it.
+pub(super) const SLOW: Span = Span::from_secs(10);
 
 /// How long a question waits that the store had no room for.
 const AGAIN: Span = Span::from_millis(20);
@@ -37,8 +42,19 @@ pub(super) enum Step {
     Ask(Option<StreamName>),
     /// Nothing: it has had its answer.
     Done,
+    /// A place among the viewers of the live stream.
+    Watch,
     /// Nothing: it was given up.
     Failed(io::Error),
+}
+
+/// What all connections are lent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lent<'a> {
+    pub(super) metrics: &'a Metrics,
+    pub(super) access: &'a Access,
+    pub(super) live: &'a Live,
+    pub(super) now: Tick,
 }
 
 #[derive(Debug)]
@@ -58,6 +74,16 @@ enum State {
         out: Vec<u8>,
         sent: usize,
         list: Option<List>,
+    },
+    /// The live stream is wanted.
+    Entering {
+        last: Option<Box<[u8]>>,
+    },
+    /// The live stream is on its way. All up to the place is in `out`.
+    Watching {
+        out: Vec<u8>,
+        sent: usize,
+        place: Place,
     },
     /// The answer is whole, and the client has so many bytes left to say before it closes.
     Leaving {
@@ -101,24 +127,32 @@ impl Conn {
         matches!(self.state, State::Asking { .. } | State::Writing { list: Some(_), .. })
     }
 
-    /// Goes on as far as the socket and the store let it.
-    pub(super) fn go_on(&mut self, metrics: &Metrics, access: &Access, now: Tick) -> Step {
-        self.try_go_on(metrics, access, now).unwrap_or_else(Step::Failed)
+    /// Whether it is sent the live stream.
+    pub(super) fn is_watching(&self) -> bool {
+        matches!(self.state, State::Watching { .. })
     }
 
-    fn try_go_on(&mut self, metrics: &Metrics, access: &Access, now: Tick) -> io::Result<Step> {
+    /// Goes on as far as the socket and the store let it.
+    pub(super) fn go_on(&mut self, lent: Lent<'_>) -> Step {
+        self.try_go_on(lent).unwrap_or_else(Step::Failed)
+    }
+
+    fn try_go_on(&mut self, lent: Lent<'_>) -> io::Result<Step> {
+        let Lent { metrics, access, live, now } = lent;
         loop {
             if self.until.min(self.end) <= now {
                 self.on_late(now)?;
             }
-            let Self { stream, state, until, .. } = self;
+            let Self { stream, state, until, end } = self;
             match state {
                 State::Reading { finder, input } => {
                     let Some(head) = read_head(stream, finder, input)? else { return Ok(Step::Wait) };
                     *until = now + PATIENCE;
                     *state = match answer(&head, access, metrics, now) {
-                        Answer::Whole(out) => State::Writing { out, sent: 0, list: None },
+                        Answer::Whole(out) => writing(out),
                         Answer::List { head_only } => asking(List::new(head_only), now),
+                        Answer::Live { head_only: true, .. } => writing(LIVE_HEAD.to_vec()),
+                        Answer::Live { last, .. } => State::Entering { last },
                     };
                 }
                 State::Asking { asked: true, .. } => return Ok(Step::Wait),
@@ -139,9 +173,50 @@ impl Conn {
                         }
                     };
                 }
+                State::Entering { .. } => return Ok(Step::Watch),
+                State::Watching { out, sent, place } => {
+                    if has_left(stream)? {
+                        return Ok(Step::Done);
+                    }
+                    let before = *sent;
+                    let all = write(stream, out, sent)?;
+                    if *sent > before {
+                        *until = now + SLOW;
+                    }
+                    if !all {
+                        return Ok(Step::Wait);
+                    }
+                    (*until, *end, *sent) = (Tick::NEVER, Tick::NEVER, 0);
+                    out.clear();
+                    if !live.has(*place) {
+                        return Ok(Step::Wait);
+                    }
+                    live.go_on(place, out);
+                    *until = now + SLOW;
+                }
                 State::Leaving { left } => return Ok(if leave(stream, left) { Step::Done } else { Step::Wait }),
             }
         }
+    }
+
+    /// It has a place among the viewers, or there is none.
+    pub(super) fn on_place(&mut self, granted: bool, live: &Live, now: Tick) {
+        let State::Entering { last } = &self.state else { return };
+        self.state = match granted {
+            true => {
+                let (place, mut first) = live.enter(last.as_deref());
+                first.splice(..0, LIVE_HEAD.iter().copied());
+                self.end = Tick::NEVER;
+                self.until = now + SLOW;
+                State::Watching { out: first, sent: 0, place }
+            }
+            false => {
+                let mut out = Vec::new();
+                let why = "too many watch the dashboard; try again later";
+                write_answer(503, why, &[("Retry-After", "10")], true, false, &mut out);
+                writing(out)
+            }
+        };
     }
 
     /// The store has taken the question, or had no room for it.
@@ -183,6 +258,14 @@ impl Conn {
             _ => Err(ErrorKind::TimedOut.into()),
         }
     }
+}
+
+/// The head of the live stream. Its end is the end of the connection, which a client takes for a cut, and comes back.
+const LIVE_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n\
+    X-Accel-Buffering: no\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n";
+
+fn writing(out: Vec<u8>) -> State {
+    State::Writing { out, sent: 0, list: None }
 }
 
 fn asking(list: List, now: Tick) -> State {
@@ -228,6 +311,22 @@ fn write(stream: &mut TcpStream, out: &[u8], sent: &mut usize) -> io::Result<boo
     Ok(true)
 }
 
+/// Reads what a viewer says, which counts for nothing, but for its end.
+fn has_left(stream: &mut TcpStream) -> io::Result<bool> {
+    let mut buffer = [0; 2_048];
+    // One that does not stop is read again with the next event.
+    for _ in 0..16 {
+        match stream.read(&mut buffer) {
+            Ok(0) => return Ok(true),
+            Ok(_) => {}
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(false),
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(false)
+}
+
 /// Reads on until the client closes. True: it has, or has said too much.
 fn leave(stream: &mut TcpStream, left: &mut usize) -> bool {
     let mut buffer = [0; 2_048];
@@ -241,3 +340,6 @@ fn leave(stream: &mut TcpStream, left: &mut usize) -> bool {
     }
     true
 }
+
+#[cfg(test)]
+mod tests;

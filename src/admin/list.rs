@@ -82,7 +82,7 @@ pub(crate) fn write_json(name: &StreamName, cursor: &Record, out: &mut Vec<u8>) 
     out.extend_from_slice(rest.as_bytes());
 }
 
-fn write_text(text: &[u8], out: &mut Vec<u8>) {
+pub(super) fn write_text(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     for c in String::from_utf8_lossy(text).chars() {
         match c {

@@ -17,6 +17,8 @@ pub fn metrics_page(metrics: &Metrics, now: Tick) -> String {
         page.add(count.name(), "counter", count.help(), metrics.get(*count));
     }
     page.add("log_lines_dropped_total", "counter", "Log lines left out.", metrics.log_lines_dropped().get());
+    let lost = "Incidents that the dashboard was not told of, because too many came in a second.";
+    page.add("incidents_dropped_total", "counter", lost, metrics.incidents().lost().get());
     for gauge in Gauge::ALL {
         page.add(gauge.name(), "gauge", gauge.help(), metrics.gauge(*gauge));
     }

@@ -2,12 +2,14 @@
 //!
 //! In: connections, answers of the store, the time. Out: work for each [`Conn`].
 //! Laws: at most [`PLACES`] clients at once; one more takes the place of the one that has been silent longest, so that
-//! no number of idle sockets keeps a request out; at most [`LISTS`] of them are sent lists; while the system has no
-//! descriptors, accepting rests and all else goes on.
+//! no number of idle sockets keeps a request out; at most [`LISTS`] of them are sent lists, and at most [`VIEWERS`] watch
+//! the dashboard; while the system has no descriptors, accepting rests and all else goes on.
 
 use super::access::Access;
-use super::conn::{Conn, Step};
+use super::conn::{Conn, Lent, Step};
+use super::facts::Facts;
 use super::list::{Found, PAGE};
+use super::live::Live;
 use crate::base::{Count, Span, StreamName, Tick};
 use crate::clock::Clock;
 use crate::engine::Engine;
@@ -27,6 +29,9 @@ const PLACES: usize = 256;
 
 /// Lists that are sent at once.
 const LISTS: usize = 4;
+
+/// Viewers of the dashboard at once.
+const VIEWERS: usize = 32;
 
 /// New connections in one turn.
 const ACCEPTS: usize = 64;
@@ -48,13 +53,15 @@ pub struct Source {
     pub clock: Clock,
     /// Where troubles are told.
     pub journal: Journal,
+    /// What the dashboard says of the configuration.
+    pub facts: Facts,
 }
 
 impl Source {
     /// The pages of this engine.
     pub fn of(engine: &Engine) -> Self {
-        let metrics = Arc::clone(engine.metrics());
-        Self { metrics, store: engine.store(), clock: engine.clock(), journal: engine.journal() }
+        let (metrics, facts) = (Arc::clone(engine.metrics()), Facts::of(engine.config()));
+        Self { metrics, store: engine.store(), clock: engine.clock(), journal: engine.journal(), facts }
     }
 }
 
@@ -95,6 +102,7 @@ struct Server {
     listener: TcpListener,
     source: Source,
     access: Access,
+    live: Live,
     places: Vec<Option<(u64, Conn)>>,
     /// The number of the next client.
     next: u64,
@@ -111,11 +119,15 @@ impl Server {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        let mut live = Live::new(source.clock, &source.facts);
+        // So that there is something for the first viewer.
+        live.on_time(&source.metrics, source.clock.now());
         Ok(Self {
             poll,
             waker,
             listener,
             source,
+            live,
             access,
             places: (0..PLACES).map(|_| None).collect(),
             next: 0,
@@ -148,6 +160,7 @@ impl Server {
             self.take_answers(now);
             self.accept(now);
             self.look_at_the_late(now);
+            self.show_what_is_new(now);
         }
     }
 
@@ -155,8 +168,23 @@ impl Server {
     fn due(&self) -> Tick {
         let accept = if self.must_accept { self.rests_until } else { Tick::NEVER };
         let conns = self.places.iter().flatten().map(|(_, conn)| conn.due()).min().unwrap_or(Tick::NEVER);
-        // Longer than this is slept in two.
-        accept.min(conns).min(self.source.clock.now() + Span::from_secs(60))
+        accept.min(conns).min(self.live.due(self.viewers() > 0))
+    }
+
+    fn viewers(&self) -> usize {
+        self.places.iter().flatten().filter(|(_, conn)| conn.is_watching()).count()
+    }
+
+    /// Takes what has happened, and sends it to those who watch.
+    fn show_what_is_new(&mut self, now: Tick) {
+        if self.live.due(self.viewers() > 0) > now || !self.live.on_time(&self.source.metrics, now) {
+            return;
+        }
+        for place in 0..self.places.len() {
+            if self.places[place].as_ref().is_some_and(|(_, conn)| conn.is_watching()) {
+                self.go_on(place, now);
+            }
+        }
     }
 
     fn accept(&mut self, now: Tick) {
@@ -189,12 +217,14 @@ impl Server {
         self.go_on(place, now);
     }
 
-    /// A free place; where there is none, that of the client which has been silent longest.
+    /// A free place; where there is none, that of the client which has been silent longest, and not a viewer's.
     fn free_place(&mut self) -> usize {
         if let Some(free) = self.places.iter().position(Option::is_none) {
             return free;
         }
-        let age = |place: &usize| self.places[*place].as_ref().map(|(number, conn)| (!conn.is_idle(), *number));
+        let age = |place: &usize| {
+            self.places[*place].as_ref().map(|(number, conn)| (conn.is_watching(), !conn.is_idle(), *number))
+        };
         let oldest = (0..self.places.len()).min_by_key(age).unwrap_or(0);
         self.give_up(oldest, &ErrorKind::TimedOut.into());
         oldest
@@ -213,8 +243,10 @@ impl Server {
     fn go_on(&mut self, place: usize, now: Tick) {
         loop {
             let lists = self.places.iter().flatten().filter(|(_, conn)| conn.is_listing()).count();
+            let viewers = self.viewers();
             let Some(Some((number, conn))) = self.places.get_mut(place) else { return };
-            match conn.go_on(&self.source.metrics, &self.access, now) {
+            let lent = Lent { metrics: &self.source.metrics, access: &self.access, live: &self.live, now };
+            match conn.go_on(lent) {
                 Step::Wait => return,
                 Step::Ask(None) if lists > LISTS => {
                     conn.on_found(Err("too many lists are being sent; try again later".to_owned()), now);
@@ -223,6 +255,12 @@ impl Server {
                     let taken = ask(&self.source.store, after, (place, *number), &self.answers.0, &self.waker);
                     conn.on_asked(taken, now);
                     return;
+                }
+                Step::Watch => {
+                    if viewers >= VIEWERS {
+                        self.source.metrics.add(Count::AdminViewersRefused, 1);
+                    }
+                    conn.on_place(viewers < VIEWERS, &self.live, now);
                 }
                 Step::Done => return self.places[place] = None,
                 Step::Failed(e) => return self.give_up(place, &e),
@@ -285,6 +323,7 @@ mod tests {
         for n in 1..=5 {
             let now = Tick::from_millis(100 * n);
             server.on_accept_failed(&ErrorKind::OutOfMemory.into(), now);
+            server.live.on_time(&server.source.metrics, now);
             assert_eq!((server.due(), server.failing), (now + ACCEPT_REST, true));
         }
         assert_eq!(engine.count(Count::AdminAcceptsFailed), 5);

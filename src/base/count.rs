@@ -160,6 +160,8 @@ counts! {
     AdminRequestsFailed = "admin_requests_failed_total",
     /// Requests to the admin address that were not let in: by a foreign name, or without the token.
     AdminRequestsRefused = "admin_requests_refused_total",
+    /// Viewers of the dashboard refused because too many watch it.
+    AdminViewersRefused = "admin_viewers_refused_total",
 }
 
 /// The increments since the last drain.

@@ -146,12 +146,14 @@ impl Builder {
             metrics: Arc::clone(&metrics),
             journal: journal.clone(),
         };
-        let (reactor, remote) = Reactor::new(Arc::new(config), parts)?;
+        let config = Arc::new(config);
+        let (reactor, remote) = Reactor::new(Arc::clone(&config), parts)?;
         let addresses = reactor.addresses();
         let thread = thread::Builder::new().name("segno-reactor".to_owned());
         let reactor = thread.spawn(move || reactor.run()).map_err(StartError::System)?;
         let remote = StopWhenDropped(remote);
-        Ok(Engine { addresses, metrics, remote, reactor, persister, trackers: Trackers::new(inline), clock, journal })
+        let trackers = Trackers::new(inline);
+        Ok(Engine { addresses, config, metrics, remote, reactor, persister, trackers, clock, journal })
     }
 }
 

@@ -6,6 +6,7 @@
 use super::inline::{InlineTracker, TrackerError, Trackers};
 use crate::base::{Count, Span};
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::persist::{PersistControl, Persister, Unflushed};
@@ -25,6 +26,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Engine {
     pub(super) addresses: Vec<SocketAddr>,
+    pub(super) config: Arc<Config>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) remote: StopWhenDropped,
     pub(super) reactor: JoinHandle<io::Result<()>>,
@@ -38,6 +40,11 @@ impl Engine {
     /// The addresses that are listened on.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The configuration that the engine was started with.
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
     /// Counters and gauges, live.

@@ -3,8 +3,12 @@
 //! In: increments, drained from the machine once a turn; gauges, set by their owner. Out: the numbers, by name.
 //! Law: counting costs one relaxed addition and never waits.
 
+#[cfg(feature = "net")]
+mod incidents;
 mod persistence;
 
+#[cfg(feature = "net")]
+pub use incidents::{Incident, IncidentKind, IncidentRate, Incidents};
 pub use persistence::{LATENCY_BUCKETS, Persistence};
 
 use crate::base::{Count, Span, Tick};
@@ -103,6 +107,8 @@ pub struct Metrics {
     /// By when the reactor is heard of again, in microseconds; 0 where there is none any more.
     reactor_due: Counter,
     persistence: Persistence,
+    #[cfg(feature = "net")]
+    incidents: Incidents,
 }
 
 /// Whether the reactor still does its work.
@@ -124,6 +130,8 @@ impl Default for Metrics {
             log_lines_dropped: Counter::default(),
             reactor_due: Counter::default(),
             persistence: Persistence::default(),
+            #[cfg(feature = "net")]
+            incidents: Incidents::default(),
         }
     }
 }
@@ -185,6 +193,12 @@ impl Metrics {
     /// The persister's numbers.
     pub fn persistence(&self) -> &Persistence {
         &self.persistence
+    }
+
+    /// What has just happened to streams and upstreams.
+    #[cfg(feature = "net")]
+    pub fn incidents(&self) -> &Incidents {
+        &self.incidents
     }
 
     /// Log lines left out because there were more than the rate allows.

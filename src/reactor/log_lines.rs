@@ -1,13 +1,15 @@
 //! Notices of the machine and troubles of the reactor's own as log lines, at a bounded rate.
 //!
-//! In: notices and warnings. Out: lines for the journal. Lines above the rate are counted, and the next line that
+//! In: notices and warnings. Out: lines for the journal, and incidents for those who look at them live. Lines above the rate are counted, and the next line that
 //! passes tells their number. Details that nobody wants to read do not count.
 //! Law: neither a flood of failures nor whoever reads the lines slows anything: see the laws of the journal.
 
 use crate::base::{Access, Span, Tick};
 use crate::journal::{About, Journal, Level};
 use crate::machine::{Notice, Subject};
+use crate::metrics::{Incident, IncidentKind, IncidentRate, Metrics};
 use std::fmt;
+use std::sync::Arc;
 use tracing::level_filters::LevelFilter;
 
 /// Lines in one period.
@@ -18,6 +20,8 @@ const PERIOD: Span = Span::from_secs(1);
 #[derive(Debug)]
 pub(super) struct LogLines {
     journal: Journal,
+    metrics: Arc<Metrics>,
+    rate: IncidentRate,
     /// When this period began.
     since: Tick,
     lines: u32,
@@ -25,12 +29,13 @@ pub(super) struct LogLines {
 
 impl LogLines {
     /// Lines for this journal.
-    pub(super) fn new(journal: Journal) -> Self {
-        Self { journal, since: Tick::ZERO, lines: 0 }
+    pub(super) fn new(journal: Journal, metrics: Arc<Metrics>) -> Self {
+        Self { journal, metrics, rate: IncidentRate::default(), since: Tick::ZERO, lines: 0 }
     }
 
     /// Says what the machine has noticed.
     pub(super) fn write(&mut self, notice: Notice, now: Tick) {
+        self.note(&notice, now);
         let level = match (notice.is_detail(), notice.is_warning()) {
             (true, _) if LevelFilter::current() < LevelFilter::DEBUG => return,
             (true, _) => Level::Debug,
@@ -44,6 +49,15 @@ impl LogLines {
                 self.journal.say_about(level, notice, about);
             }
             false => self.journal.leave_out(),
+        }
+    }
+
+    /// Notes what somebody who looks at it live should see.
+    fn note(&mut self, notice: &Notice, now: Tick) {
+        let Some(kind) = kind(notice) else { return };
+        match self.rate.allows(kind, now) {
+            true => self.metrics.incidents().note(incident(kind, notice, now)),
+            false => self.metrics.incidents().lost().add(1),
         }
     }
 
@@ -70,15 +84,61 @@ impl LogLines {
     }
 }
 
+/// What kind of incident a notice tells of, if it tells of one.
+fn kind(notice: &Notice) -> Option<IncidentKind> {
+    Some(match notice {
+        Notice::HealBegan { .. } => IncidentKind::Cut,
+        Notice::Healed { .. } => IncidentKind::Heal,
+        Notice::NotHealed { .. } => IncidentKind::Lost,
+        Notice::Gap { .. } => IncidentKind::Gap,
+        Notice::UpstreamAway { .. } => IncidentKind::Away,
+        Notice::UpstreamBack { .. } => IncidentKind::Back,
+        _ => return None,
+    })
+}
+
+fn incident(kind: IncidentKind, notice: &Notice, at: Tick) -> Incident {
+    let why: Box<str> = match notice {
+        Notice::Healed { tries, took, .. } => format!("after {}, attempts: {tries}", took.rough()).into(),
+        Notice::Gap { reason, .. } => reason.as_str().into(),
+        Notice::UpstreamBack { after, held, .. } => format!("after {}, held: {held}", after.rough()).into(),
+        Notice::NotHealed { why, .. } | Notice::UpstreamAway { why, .. } => why.clone(),
+        _ => "".into(),
+    };
+    let (what, stream) = match notice {
+        Notice::UpstreamAway { upstream, .. } | Notice::UpstreamBack { upstream, .. } => (upstream.clone(), None),
+        _ => notice.subject().map(|about| (about.target.clone(), about.stream)).unwrap_or_default(),
+    };
+    Incident { at, kind, what, stream, why }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::Metrics;
-    use std::sync::Arc;
 
     fn lines() -> (LogLines, Arc<Metrics>) {
         let metrics = Arc::new(Metrics::default());
-        (LogLines::new(Journal::start(Arc::clone(&metrics)).unwrap()), metrics)
+        (LogLines::new(Journal::start(Arc::clone(&metrics)).unwrap(), Arc::clone(&metrics)), metrics)
+    }
+
+    #[test]
+    fn what_a_viewer_should_see_is_noted_and_a_storm_is_bounded() {
+        let (mut lines, metrics) = lines();
+        let (target, now) = (|| Subject::from("GET /feed"), Tick::from_micros(1));
+        let took = Span::from_millis(340);
+        let all = [
+            Notice::HealBegan { target: target() },
+            Notice::Healed { target: target(), tries: 1, took },
+            Notice::Full { what: "stream" },
+            Notice::UpstreamBack { upstream: "h:80".into(), after: took, held: 9 },
+        ];
+        all.into_iter().for_each(|notice| lines.write(notice, now));
+        let noted: Vec<_> = std::iter::from_fn(|| metrics.incidents().take()).collect();
+        let seen: Vec<_> = noted.iter().map(|i| (i.kind.word(), &*i.what, &*i.why)).collect();
+        let back = ("back", "h:80", "after 340ms, held: 9");
+        assert_eq!(seen, [("cut", "GET /feed", ""), ("heal", "GET /feed", "after 340ms, attempts: 1"), back]);
+        (0..100).for_each(|_| lines.write(Notice::HealBegan { target: target() }, now));
+        assert_eq!(metrics.incidents().lost().get(), 81);
     }
 
     #[test]

@@ -69,7 +69,7 @@ impl Reactor {
         let replies = store.open(&waker, &metrics);
         let (remote, commands) = Remote::new(waker);
         let machine = Machine::new(config, seed, secret, now);
-        let lines = LogLines::new(journal);
+        let lines = LogLines::new(journal, Arc::clone(&metrics));
         metrics.expect_reactor(now + GRACE);
         let reactor = Self {
             clock,

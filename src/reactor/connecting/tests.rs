@@ -48,7 +48,7 @@ impl Bench {
         let (sockets, waker) = Sockets::new().unwrap();
         let mut connecting = Connecting::new(&config, waker).unwrap();
         connecting.resolver.know(0, addresses);
-        let lines = LogLines::new(Journal::unheard());
+        let lines = LogLines::new(Journal::unheard(), std::sync::Arc::default());
         Self { connecting, sockets, lines, now: Tick::from_millis(1_000) }
     }
 

@@ -1,0 +1,79 @@
+//! Viewers of the live stream over sockets that are full.
+//!
+//! In: a pair of sockets with small buffers, a stream of events. Out: steps of the connection.
+//! Law: a viewer that takes nothing is given up in time, and one that takes a little is not.
+
+use super::*;
+use crate::admin::facts::Facts;
+use crate::clock::Clock;
+use socket2::{Domain, SockRef, Socket, Type};
+use std::net::SocketAddr;
+
+struct World {
+    metrics: Metrics,
+    access: Access,
+    live: Live,
+}
+
+impl World {
+    /// With five minutes of snapshots, which is more than the sockets hold.
+    fn new() -> Self {
+        let (metrics, mut live) = (Metrics::default(), Live::new(Clock::stopped(Tick::ZERO), &Facts::default()));
+        for second in 0..300 {
+            live.on_time(&metrics, Tick::from_millis(1_000 * second));
+        }
+        Self { metrics, access: Access::default(), live }
+    }
+
+    fn go_on(&self, conn: &mut Conn, now: Tick) -> Step {
+        conn.go_on(Lent { metrics: &self.metrics, access: &self.access, live: &self.live, now })
+    }
+}
+
+/// A connection that has asked for the stream, and the client's end of it.
+fn pair() -> (Conn, std::net::TcpStream) {
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    listener.set_recv_buffer_size(4_096).unwrap();
+    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    listener.listen(1).unwrap();
+    let listener = std::net::TcpListener::from(listener);
+    let ours = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (mut client, _) = listener.accept().unwrap();
+    SockRef::from(&ours).set_send_buffer_size(4_096).unwrap();
+    ours.set_nonblocking(true).unwrap();
+    client.write_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    (Conn::new(TcpStream::from_std(ours), Tick::ZERO), client)
+}
+
+/// Goes on until the connection waits for its socket.
+fn enter(world: &World, conn: &mut Conn) {
+    while !conn.is_watching() {
+        if matches!(world.go_on(conn, Tick::ZERO), Step::Watch) {
+            conn.on_place(true, &world.live, Tick::ZERO);
+        }
+    }
+    assert!(matches!(world.go_on(conn, Tick::ZERO), Step::Wait));
+}
+
+#[test]
+fn a_viewer_that_takes_nothing_is_given_up_and_one_that_is_slow_is_not() {
+    let world = World::new();
+    let (mut conn, _client) = pair();
+    enter(&world, &mut conn);
+    let end = Tick::ZERO + SLOW;
+    assert_eq!(conn.due(), end);
+    assert!(matches!(world.go_on(&mut conn, end), Step::Failed(_)));
+
+    let (mut conn, mut client) = pair();
+    enter(&world, &mut conn);
+    let (mut now, mut taken, mut buffer) = (Tick::ZERO, 0, [0; 4_096]);
+    // Most of the time, but not all of it, passes before it takes the next few bytes.
+    while conn.due() != Tick::NEVER {
+        now = now + Span::from_secs(9);
+        taken += client.read(&mut buffer).unwrap();
+        assert!(matches!(world.go_on(&mut conn, now), Step::Wait), "given up after {taken} bytes");
+    }
+    assert!(taken > 100_000 && now > Tick::ZERO + LONGEST, "{taken}");
+    drop(client);
+    while !matches!(world.go_on(&mut conn, now), Step::Done | Step::Failed(_)) {}
+}

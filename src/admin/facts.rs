@@ -1,0 +1,28 @@
+//! What the dashboard says of the configuration.
+//!
+//! In: a configuration. Out: upstreams and budgets, as plain values.
+//! Law: nothing that is secret or that names a client.
+
+use crate::config::{Config, Limits};
+
+/// What the dashboard says of the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// Host and port of each upstream.
+    pub upstreams: Vec<String>,
+    /// Bytes that all logs may take.
+    pub log_budget: u64,
+    /// Bytes that all buffers may take.
+    pub buffer_budget: u64,
+}
+
+impl Facts {
+    /// Those of a configuration.
+    pub fn of(config: &Config) -> Self {
+        let mut upstreams: Vec<_> = config.routes.iter().map(|route| route.upstream.authority.clone()).collect();
+        upstreams.sort();
+        upstreams.dedup();
+        let Limits { log_budget, buffer_budget, .. } = config.limits;
+        Self { upstreams, log_budget: log_budget as u64, buffer_budget: buffer_budget as u64 }
+    }
+}
