@@ -6,6 +6,8 @@
 
 const SLOWEST = 0.5;
 const NAMED = 3;
+// How a fault begins that a busy machine can make, too.
+export const TOGETHER = 'events came together';
 
 // What a client got, as numbers.
 export function measure(outcome, n) {
@@ -48,7 +50,7 @@ export function faults(spec, direct, through) {
   if (promise === 'clean') wrong.push(...unclean(through));
   else wrong.push(...worse(spec, direct, through));
   if (spec.cuts.length === 0 && through.span < direct.span * SLOWEST) {
-    wrong.push(`events came together: within ${through.span} ms, and within ${direct.span} ms without segno`);
+    wrong.push(`${TOGETHER}: within ${through.span} ms, and within ${direct.span} ms without segno`);
   }
   return wrong;
 }
