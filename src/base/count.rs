@@ -82,6 +82,20 @@ counts! {
     StreamsLeft = "streams_left_total",
     /// Event streams kept for clients that may come back.
     StreamsDetached = "streams_detached_total",
+    /// Orders (`idempotent`) kept for a retry although their answer has not begun.
+    OrdersDetached = "orders_detached_total",
+    /// Orders (`idempotent`) that were not kept for a retry, because 64 that are the same were kept already.
+    OrdersNotKept = "orders_not_kept_total",
+    /// Retries of a POST that got the answer to an earlier try; the upstream was not asked again.
+    RetriesJoined = "retries_joined_total",
+    /// Retries of a POST of which no earlier try was here, so that the upstream was asked.
+    RetriesUnknown = "retries_unknown_total",
+    /// Retries of a POST whose earlier try was getting an ordinary answer, so that the upstream was asked again.
+    RetriesLate = "retries_late_total",
+    /// Retries of a POST answered 410, because the first events of the answer had left the log.
+    RetriesGone = "retries_gone_total",
+    /// Retries of a POST whose body was too long to be held back, so that the upstream was asked.
+    RetriesTooLarge = "retries_too_large_total",
     /// Clients that came back and read on in a stream's log, or that share one.
     Resumes = "resumes_total",
     /// Clients cut because they fell behind the log while others read on.

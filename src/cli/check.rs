@@ -43,6 +43,14 @@ fn cautions(route: &Route) -> Vec<String> {
     if route.cancel_on_disconnect && route.linger_post != usual {
         found.push("`linger_post` is set, but nothing lingers with `cancel_on_disconnect = true`".to_owned());
     }
+    if route.idempotent && (route.cancel_on_disconnect || route.linger.is_zero() || route.linger_post.is_zero()) {
+        let why = match (route.cancel_on_disconnect, route.linger.is_zero()) {
+            (true, _) => "cancel_on_disconnect = true",
+            (_, true) => "linger = \"0s\"",
+            _ => "linger_post = \"0s\"",
+        };
+        found.push(format!("`idempotent` is set, but with `{why}` a retry finds only what its client still reads"));
+    }
     found
 }
 
@@ -67,6 +75,10 @@ mod tests {
             ("linger_post = \"10m\"", vec!["`replay_age`"]),
             ("linger = \"10m\"\nlinger_post = \"10m\"", vec!["`linger` is", "`linger_post` is"]),
             ("linger = \"0s\"\nlinger_post = \"60s\"", vec!["nothing lingers with `linger"]),
+            ("idempotent = true", vec![]),
+            ("idempotent = true\nlinger_post = \"0s\"", vec!["`idempotent` is set, but with `linger_post"]),
+            ("idempotent = true\nlinger = \"0s\"", vec!["`idempotent` is set, but with `linger = "]),
+            ("idempotent = true\ncancel_on_disconnect = true", vec!["`idempotent` is set, but with `cancel"]),
             ("cancel_on_disconnect = true\nlinger_post = \"60s\"", vec!["`cancel_on_disconnect"]),
         ] {
             let path = file("notes", &route(lines));

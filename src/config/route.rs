@@ -56,6 +56,10 @@ pub struct Route {
     /// Whether a client that leaves cancels its request upstream at once, as if `linger` were zero. Default false. True
     /// saves the upstream's work; then the stream cannot be resumed.
     pub cancel_on_disconnect: bool,
+    /// Whether a POST that its client tries again reads the answer to its first try. Default false. A try is known by
+    /// `Idempotency-Key` or `X-Stainless-Retry-Count`, and its body is held back until it is whole. True saves a second
+    /// answer of a paid upstream; what a client gives up before its answer begins goes on for `linger_post`, too.
+    pub idempotent: bool,
     /// Whether segno adds ids of its own to events without ids. Default [`Ids::Auto`].
     pub ids: Ids,
     /// Whether upstream is asked for what it can compress. Default [`AcceptEncoding::Identity`]: `Accept-Encoding` is
@@ -164,6 +168,7 @@ impl Route {
             linger_bytes: 16 << 20,
             linger_full: LingerFull::Pause,
             cancel_on_disconnect: false,
+            idempotent: false,
             ids: Ids::Auto,
             accept_encoding: AcceptEncoding::Identity,
             gap: Gap::Event,

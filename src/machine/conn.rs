@@ -179,6 +179,15 @@ impl Conn {
             && self.out.len() < HIGH_WATER
     }
 
+    /// How many bytes of the input lie behind the request that is being served. `None`: some of that request is to come,
+    /// or its end cannot be told without taking chunks off.
+    pub(super) fn behind_request(&self) -> Option<usize> {
+        match self.body {
+            BodyDecoder::Length(left) => self.input.len().checked_sub(usize::try_from(left).ok()?),
+            ref body => body.is_done().then_some(self.input.len()),
+        }
+    }
+
     /// Bytes of memory that its buffers take.
     pub(super) fn held(&self) -> u32 {
         u32::try_from(self.input.capacity() + self.out.capacity()).unwrap_or(u32::MAX)
@@ -218,6 +227,13 @@ impl Unused {
     pub(super) fn push(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {
             self.0.get_or_insert_default().bytes.extend_from_slice(bytes);
+        }
+    }
+
+    /// The next search for a head begins at the front again.
+    pub(super) fn search_again(&mut self) {
+        if let Some(read) = &mut self.0 {
+            read.finder = HeadFinder::default();
         }
     }
 

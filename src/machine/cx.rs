@@ -40,6 +40,8 @@ pub(super) enum After {
     ReadHead(ConnKey),
     /// The last reader has left the exchange.
     Unread(ExchangeKey),
+    /// A reader has come for an answer that waits in the input of this connection to upstream.
+    ReadAnswer(ConnKey),
 }
 
 /// What is lent.

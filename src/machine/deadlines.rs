@@ -82,6 +82,8 @@ fn give_up(x: &Exchange, route: &Route) -> Option<Tick> {
         }
         // An upstream that was reached and takes its time over a stream is slow and not away: its connection is watched
         // by the system. Ordinary answers have a time limit.
+        // An answer that has come, and waits for the next try, is there as long as its exchange.
+        Phase::Asked { .. } if x.has_waiting_answer() => None,
         Phase::Asked { wait, .. } if !x.can_heal() => Some(wait.clock + route.response_timeout),
         // A connection that is being opened has a time limit of its own.
         _ => None,

@@ -24,6 +24,8 @@ use crate::base::{Count, Rare, Table, Tick};
 use crate::http::{Method, ResponseHead};
 use crate::track::{GapReason, write_gap};
 
+mod kept;
+
 /// All exchanges of one reactor.
 pub(super) type Exchanges = Table<Exchange, ExchangeMark>;
 
@@ -51,6 +53,18 @@ struct Plain {
     held: Option<Box<HeldRequest>>,
     /// The search in the store that the request waits for, if it does.
     search: Option<Search>,
+    /// When the last reader of an order left, while its answer had no head.
+    detached: Option<Tick>,
+    /// The head of an ordinary answer has come for nobody. It waits, unread, for the next try.
+    answer_waits: bool,
+    /// Of several tries of an order, the seat of the one that came last.
+    newest: Seat,
+}
+
+impl Plain {
+    fn of(readers: Readers) -> Box<Self> {
+        Box::new(Self { readers, held: None, search: None, detached: None, answer_waits: false, newest: 0 })
+    }
 }
 
 /// What is needed to ask upstream, also again.
@@ -178,7 +192,7 @@ impl Exchange {
         Self {
             request: Request { route: route as u32, reserves: false, ..request },
             phase: Phase::Waiting { wait: Wait::new(now), at: now },
-            answer: Answer::Plain(Box::new(Plain { readers: Readers::one(reader, now), held: None, search: None })),
+            answer: Answer::Plain(Plain::of(Readers::one(reader, now))),
             alarm: Alarm::default(),
             heard_body: None,
         }
@@ -226,14 +240,16 @@ impl Exchange {
         let route = self.route();
         if let Answer::Plain(plain) = &mut self.answer {
             let readers = std::mem::replace(&mut plain.readers, Readers::none(cx.now));
-            let stream = Stream::new(cx, route, account, self.request.known_cursor(), readers);
+            let detached = plain.detached.map(|since| Box::new((since, 0)));
+            let mut stream = Stream::new(cx, route, account, self.request.known_cursor(), readers);
+            stream.detached = detached;
             self.answer = Answer::Stream(Box::new(stream));
         }
     }
 
     /// The answer stops being an event stream and keeps its readers. Hands the stream over.
     pub(super) fn end_stream(&mut self, now: Tick) -> Option<Box<Stream>> {
-        let plain = Answer::Plain(Box::new(Plain { readers: Readers::none(now), held: None, search: None }));
+        let plain = Answer::Plain(Plain::of(Readers::none(now)));
         match std::mem::replace(&mut self.answer, plain) {
             Answer::Stream(mut stream) => {
                 *self.readers_mut() = std::mem::replace(&mut stream.readers, Readers::none(now));
@@ -262,10 +278,12 @@ impl Exchange {
     }
 
     /// Whether its client may read an answer although it sends nothing more. Who closes the connection of an event
-    /// stream, or of a request that a disconnect cancels, is taken at its word, since a close looks no different.
+    /// stream, of a request that a disconnect cancels, or of a try after which others may come, is taken at its word,
+    /// since a close looks no different.
     pub(super) fn may_outlive_fin(&self, cx: &Cx) -> bool {
         let cancels = cx.route(self.route()).cancel_on_disconnect || self.request.era == Era::Stateless;
-        !cancels && !self.is_held() && self.stream().is_none() && !self.request.accepts_stream
+        let is_taken_at_its_word = self.is_held() || self.order().is_some() || self.request.accepts_stream;
+        !cancels && !is_taken_at_its_word && self.stream().is_none()
     }
 
     /// Whether the request is held back until its body shows which stream it belongs to.
@@ -309,11 +327,6 @@ impl Exchange {
     /// Whether a reader's socket has taken all that there is.
     pub(super) fn is_delivered(&self) -> bool {
         self.stream().is_none_or(Stream::is_delivered)
-    }
-
-    /// Whether all readers have left, and the stream is kept for clients that come back.
-    pub(super) fn is_detached(&self) -> bool {
-        self.stream().is_some_and(|stream| stream.detached.is_some())
     }
 
     /// Whether the client is in the middle of an event stream, or was told that one begins.

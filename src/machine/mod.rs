@@ -235,6 +235,7 @@ impl Machine {
                 After::Ended(key) => self.drop_exchange(key),
                 After::ReadHead(conn) => self.read_head(conn),
                 After::Unread(key) => self.on_unread(key),
+                After::ReadAnswer(conn) => self.read_answer(conn),
             }
         }
     }

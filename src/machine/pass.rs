@@ -68,7 +68,7 @@ impl Exchange {
                 let head = others.as_ref().filter(|_| !reader.asked).unwrap_or(head);
                 cx.visits.answer(reader.client, head.status);
                 // Who gave its request no id gets upstream's answer as it is.
-                let given = if reader.asked { own.as_deref() } else { cx.visits.id_of(reader.client) };
+                let given = cx.visits.id_of(reader.client).or(own.as_deref().filter(|_| reader.asked));
                 let given = given.filter(|id| !cx.visits.has_made(id));
                 let (mut lines, mut said) = ([UNBUFFERED; 3], usize::from(is_stream));
                 for line in [date, given.map(|id| (REQUEST_ID, id))].into_iter().flatten() {

@@ -48,7 +48,8 @@ pub(super) fn room(cx: &Cx, conns: &Conns, c: &Conn, x: Option<&Exchange>) -> us
 fn client_room(cx: &Cx, conns: &Conns, c: &Conn, state: ClientState, x: Option<&Exchange>) -> usize {
     match state {
         ClientState::Head => head_room(cx, conns, c, LITTLE_HEAD),
-        ClientState::Busy if c.body.is_done() => PIPELINE.saturating_sub(c.input.len()),
+        // Also while upstream takes nothing yet: a client that leaves meanwhile is seen to leave.
+        ClientState::Busy if let Some(behind) = c.behind_request() => PIPELINE.saturating_sub(behind),
         ClientState::Busy => {
             let held = x.filter(|x| x.is_held()).map(|_| HeldRequest::room(c.input.len()));
             match c.input.is_empty() {
@@ -111,6 +112,8 @@ fn answer_room(cx: &Cx, conns: &Conns, x: &Exchange) -> usize {
         Some(stream) => stream.tracker.room(&cx.limits[x.route()], &cx.budget),
         // Several clients wait for one head; interim ones are passed on to none of them.
         None if x.readers().len() > 1 => HIGH_WATER,
+        // The next try waits for the same head.
+        None if x.is_detached() && !x.has_waiting_answer() => HIGH_WATER,
         None => match x.client().and_then(|client| conns.get(client)) {
             Some(client) => side_room(conns, client),
             None => 0,
@@ -145,7 +148,7 @@ impl Exchange {
     /// Whether there is room enough to be worth a read.
     fn has_room(&self, cx: &Cx, conns: &Conns) -> bool {
         let Some(stream) = self.stream() else {
-            return self.client().and_then(|k| conns.get(k)).is_some_and(|client| side_room(conns, client) > 0);
+            return answer_room(cx, conns, self) > 0;
         };
         let limits = &cx.limits[self.route()];
         let room = stream.tracker.room(limits, &cx.budget);

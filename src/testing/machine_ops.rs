@@ -154,6 +154,7 @@ fn config(setup: &Setup) -> Config {
         route.cancel_on_disconnect = flag(6);
         route.last_event_id_param = flag(7).then(|| "last".to_owned());
         route.window = 1 + usize::from(setup.flags >> 8 & 31);
+        route.idempotent = flag(15);
         route.gap = if flag(13) { crate::config::Gap::Status } else { crate::config::Gap::Event };
     });
     config.persist.durable = flag(14);
@@ -234,6 +235,8 @@ impl Run {
         let (method, version, lines, body) = match kind % 8 {
             0..=2 => ("GET", "1.1", accept, ""),
             3 => ("GET", "1.0", accept, ""),
+            4 if kind & 8 != 0 => ("POST", "1.1", "Content-Length: 2\r\nX-Stainless-Retry-Count: 1\r\n", "hi"),
+            7 if kind & 8 != 0 => ("POST", "1.1", "Content-Length: 2\r\nIdempotency-Key: k\r\n", "hi"),
             4 => ("POST", "1.1", "Content-Length: 2\r\nAccept: text/event-stream\r\n", "hi"),
             5 => ("POST", "1.1", "Transfer-Encoding: chunked\r\nMcp-Session-Id: s\r\n", "1\r\nx\r\n0\r\n\r\n"),
             6 if kind & 128 != 0 => ("GET", "1.1", "Connection: Upgrade\r\nUpgrade: x\r\n", ""),

@@ -149,6 +149,9 @@ pub(super) const KNOBS: &[Key<Route>] = keys! { Route;
         loses nothing, and upstream waits; `evict` drops the oldest events, for live feeds");
     cancel_on_disconnect: cancel_on_disconnect, value::SWITCH, rare("Cancel a request upstream as soon as its client \
         leaves. Saves upstream's work, and the stream cannot be resumed");
+    idempotent: idempotent, value::SWITCH, common("Give a POST that its client tries again (`Idempotency-Key`, \
+        `X-Stainless-Retry-Count`) the answer to its first try. Saves a second answer of a paid upstream; what clients \
+        give up early goes on for a while, too");
     heartbeat: heartbeat, value::SPAN, common("Send clients a comment after this much silence; 0s sends none. Shorter \
         finds dead clients sooner, longer saves packets");
     replay_events: replay_events, value::COUNT, common("How many recent events to keep per stream. More replays \

@@ -6,6 +6,7 @@
 
 use super::identity::{Secret, Token};
 use super::meta::MetaScan;
+use super::orders::{Order, Try};
 use crate::http::{BodyDecoder, Piece};
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::hash::Hasher;
@@ -18,11 +19,13 @@ const HELD: usize = 256 << 10;
 pub(in crate::machine) struct HeardBody {
     hash: SipHasher24,
     meta: MetaScan,
+    /// The order that the request is, from when its body is whole until it needs to be found no more.
+    pub(in crate::machine) order: Option<Order>,
 }
 
 impl HeardBody {
     pub(in crate::machine) fn new(secret: &Secret) -> Self {
-        Self { hash: secret.body(), meta: MetaScan::default() }
+        Self { hash: secret.body(), meta: MetaScan::default(), order: None }
     }
 
     pub(in crate::machine) fn add(&mut self, bytes: &[u8]) {
@@ -52,16 +55,23 @@ impl std::fmt::Debug for HeardBody {
     }
 }
 
-/// A POST that names a stream by an id of segno's own: some clients resume so. It is held back until its body has told
-/// whether it is the POST that began the stream.
+/// A POST that is held back until its body is here, since the body tells whether the POST has come before.
 #[derive(Debug)]
 pub(in crate::machine) struct HeldRequest {
-    pub(in crate::machine) token: Token,
-    pub(in crate::machine) seq: u64,
+    pub(in crate::machine) why: Held,
     decoder: BodyDecoder,
     heard: HeardBody,
     /// Bytes of the input that the decoder has seen.
     seen: usize,
+}
+
+/// Why a POST may be one that has come before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::machine) enum Held {
+    /// It names an event by an id of segno's own: some clients resume so.
+    Repeats(Token, u64),
+    /// It is a try of an order.
+    Tries(Try),
 }
 
 /// How far a body that is held back has come.
@@ -76,8 +86,13 @@ pub(in crate::machine) enum Progress {
 }
 
 impl HeldRequest {
-    pub(in crate::machine) fn new(token: Token, seq: u64, decoder: BodyDecoder, secret: &Secret) -> Self {
-        Self { token, seq, decoder, heard: HeardBody::new(secret), seen: 0 }
+    pub(in crate::machine) fn new(why: Held, decoder: BodyDecoder, secret: &Secret) -> Self {
+        Self { why, decoder, heard: HeardBody::new(secret), seen: 0 }
+    }
+
+    /// Whether a body can be held back, as far as its head tells.
+    pub(in crate::machine) fn may_hold(body: &BodyDecoder) -> bool {
+        !matches!(body, BodyDecoder::Length(left) if *left > HELD as u64)
     }
 
     /// Reads what is new of the body. `input`: all of it so far.
@@ -101,6 +116,11 @@ impl HeldRequest {
     /// Whether the body is the same as one with this hash, which came before.
     pub(in crate::machine) fn is_repeat_of(&self, first: u128) -> bool {
         self.heard.is_same(first)
+    }
+
+    /// What was learnt from the body so far.
+    pub(in crate::machine) fn heard(&self) -> &HeardBody {
+        &self.heard
     }
 
     /// What was learnt from the body.

@@ -28,6 +28,7 @@ enum Kind {
     Place,
     Anonymous,
     Stored,
+    Order,
 }
 
 /// Bytes of what a stored stream was asked for, from where, and by whom.
@@ -212,6 +213,14 @@ impl Secret {
         let mut hash = self.hasher(kind);
         parts.into_iter().for_each(|part| field(&mut hash, part));
         hash.finish128().as_u128()
+    }
+
+    /// The name of an order: who asks for what, from where, with which body, by which key, and whether by name.
+    pub(in crate::machine) fn order(&self, identity: &Identity, body: u128, by_name: bool, key: Option<&[u8]>) -> u128 {
+        let key_given = [u8::from(by_name), u8::from(key.is_some())];
+        let (session, place) = (identity.session.to_le_bytes(), identity.place.to_le_bytes());
+        let (target, body) = (identity.target.to_le_bytes(), body.to_le_bytes());
+        self.hash(Kind::Order, [&session[..], &place, &target, &body, &key_given, key.unwrap_or_default()])
     }
 
     /// A hash of a request's body, to be fed as it passes.

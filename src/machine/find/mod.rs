@@ -31,6 +31,7 @@ pub(super) mod identity;
 #[cfg(feature = "fuzzing")]
 pub(super) mod last_event_id;
 mod meta;
+pub(super) mod orders;
 mod principal;
 pub(super) mod session;
 mod variants;
@@ -46,6 +47,7 @@ use crate::http::Method;
 use crate::track::{GapReason, Tracker};
 use era::Era;
 use identity::Token;
+use orders::Orders;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::DefaultHasher;
@@ -98,6 +100,8 @@ pub(super) struct Index {
     awaited: HashMap<u128, usize>,
     /// Shared streams, by what tells their answers apart.
     pub(super) variants: Variants,
+    /// What POSTs have ordered.
+    pub(super) orders: Orders,
 }
 
 impl Index {
@@ -127,6 +131,20 @@ impl Index {
         let wanted = waiting_for(request);
         if self.waiting.get(&wanted) == Some(&key) {
             self.waiting.remove(&wanted);
+        }
+    }
+
+    /// Somebody reads the exchange again. If it is an order without a key, no retry finds it until it is left again.
+    pub(super) fn attend_order(&mut self, key: ExchangeKey, x: &Exchange) {
+        if let Some(order) = x.order().filter(|order| !order.keyed) {
+            self.orders.forget(order, key);
+        }
+    }
+
+    /// The exchange is no order any more: a retry goes upstream.
+    pub(super) fn forget_order(&mut self, key: ExchangeKey, x: &mut Exchange) {
+        if let Some(order) = x.heard_body.as_mut().and_then(|body| body.order.take()) {
+            self.orders.forget(order, key);
         }
     }
 
@@ -330,6 +348,18 @@ impl<'m> Finder<'m> {
                 Some(Found::joins(key, tracker.whole(), None))
             })
             .unwrap_or(Found::New)
+    }
+
+    /// The first event of a stream, if its log holds it.
+    pub(super) fn at_the_start(self, key: ExchangeKey) -> Found {
+        let Some(tracker) = self.exchanges.get(key).and_then(Exchange::stream).map(|stream| &stream.tracker) else {
+            return Found::New;
+        };
+        match orders::start_of(tracker) {
+            Some(offset) => Found::Joins(Join { stream: key, offset, gap: None }),
+            None if tracker.has_aged() => Found::NewAfter(GapReason::Expired),
+            None => Found::NewAfter(GapReason::Evicted),
+        }
     }
 
     /// A request for the same target and session that says the same to upstream and still waits for its answer.

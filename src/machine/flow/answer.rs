@@ -57,12 +57,7 @@ impl Machine {
                 u.keep_alive = head.keep_alive;
             }
         }
-        Some(Response {
-            status: head.status,
-            // The answer to a HEAD has the headers of a stream and no body.
-            event_stream: http::is_event_stream(&head.headers) && head.body != BodyLength::None,
-            encoded: http::is_encoded(&head.headers),
-        })
+        Some(response(head))
     }
 
     /// What is done with an answer, when the client's patience and the places that are left count as well; an event
@@ -103,6 +98,10 @@ impl Machine {
 
     /// The answer passes through as it is, to the one client that it is for.
     fn go_on_as_answer(&mut self, key: ExchangeKey, conn: ConnKey, head: &ResponseHead, response: Response) {
+        if self.exchanges.get(key).is_some_and(Exchange::is_detached) {
+            // A stream that found no place, and nobody to pass it to.
+            return self.let_go(key);
+        }
         let Some(own) = self.part_ways(key, conn) else { return };
         self.end_deleted_session(own, head.status);
         let Self { cx, conns, exchanges, index, .. } = self;
@@ -212,12 +211,18 @@ impl Machine {
         let mut gone = Vec::new();
         let account = book.open(cx, exchanges, key, session, by_post, &mut gone);
         gone.into_iter().for_each(|key| self.drop_exchange(key));
-        let Self { cx, exchanges, index, .. } = self;
+        let Self { cx, exchanges, index, book, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return false };
         let Some(account) = account else { return false };
         index.await_no_more(x);
         index.forget_waiting(key, &x.request);
         x.become_stream(cx, account);
+        if x.is_detached()
+            && let Some(session) = x.stream().and_then(|stream| stream.account.session)
+        {
+            // Nobody reads it yet.
+            book.left(cx, session);
+        }
         true
     }
 }
@@ -228,6 +233,21 @@ fn cannot_be_held(x: &Exchange, cx: &Cx, status: u16, retry_after: Option<Span>)
     let Some(wait) = x.phase.wait() else { return false };
     let ends = wait.ends(cx.now, cx.route(x.route()).heal_for);
     status == 503 && x.stream().is_none() && retry_after.is_some_and(|asked| asked > ends.since(cx.now))
+}
+
+/// Whether an answer passes through as it is.
+pub(super) fn passes(x: &Exchange, head: &ResponseHead) -> bool {
+    judge(x, response(head)) == Verdict::Pass
+}
+
+/// What a head says of its answer.
+fn response(head: &ResponseHead) -> Response {
+    Response {
+        status: head.status,
+        // The answer to a HEAD has the headers of a stream and no body.
+        event_stream: http::is_event_stream(&head.headers) && head.body != BodyLength::None,
+        encoded: http::is_encoded(&head.headers),
+    }
 }
 
 /// What a response means for an exchange.

@@ -11,7 +11,8 @@
 //! 3. No reader's next event has left the log.
 //! 4. Everything that waits has a timer; so does a full socket.
 //! 5. Upstream is only left unread where a full socket, or the bound of a detached stream, explains it.
-//! 6. The list of streams that nobody reads holds these and no others; each place kept in a session is a request's.
+//! 6. The list of streams that nobody reads holds these and no others; each place kept in a session is a request's;
+//!    retries find the orders that have a key or that nobody reads, and no others.
 //! 7. What connections hold is counted, and so are those that wait for their sender.
 //! 8. Marks are in order: start <= delivered <= whole <= end of the log, and delivered <= received.
 
@@ -60,6 +61,8 @@ impl Machine {
         assert_eq!(self.tunnels(), tunnels, "open tunnels");
         let detached = self.exchanges.iter().filter(|(_, x)| x.is_detached()).count();
         assert_eq!(self.book.unread.len(), detached, "streams that nobody reads");
+        let known = self.index.orders.len();
+        assert_eq!(known, self.exchanges.iter().filter(|(_, x)| is_awaited(x)).count(), "orders that retries find");
         let reserving = self.exchanges.iter().filter(|(_, x)| x.request.reserves).count();
         assert_eq!(self.index.all_awaited(), reserving, "places that requests have in their sessions");
     }
@@ -217,6 +220,11 @@ impl Machine {
     pub(crate) fn give_budget(&mut self, bytes: usize) {
         self.cx.budget.give(bytes);
     }
+}
+
+/// Whether retries find the exchange.
+fn is_awaited(x: &Exchange) -> bool {
+    x.order().is_some_and(|order| order.keyed || x.is_detached())
 }
 
 fn check_marks(x: &Exchange) {

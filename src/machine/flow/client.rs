@@ -154,7 +154,9 @@ impl Machine {
         let x = c.exchange.and_then(|key| exchanges.get(key));
         match c.client_state() {
             Some(ClientState::Tunnel) => self.on_tunnel_end(conn, false),
-            Some(ClientState::Busy) if c.body.is_done() && x.is_some_and(|x| x.may_outlive_fin(cx)) => c.ended = true,
+            Some(ClientState::Busy) if c.behind_request().is_some() && x.is_some_and(|x| x.may_outlive_fin(cx)) => {
+                c.ended = true;
+            }
             _ => self.on_client_gone(conn),
         }
     }

@@ -26,7 +26,7 @@ const LAST_WORDS: Span = Span::from_secs(2);
 impl Machine {
     /// Ends an event stream for its clients, once everything in its log has been sent.
     pub(super) fn end_stream(&mut self, key: ExchangeKey, ending: Ending) {
-        let Self { cx, conns, exchanges, .. } = self;
+        let Self { cx, conns, exchanges, index, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
         if let Some(upstream) = x.phase.upstream() {
             conns.recycle(cx, upstream, false);
@@ -35,8 +35,16 @@ impl Machine {
             Ending::Clean => Count::StreamsEnded,
             Ending::Cut => Count::StreamsCut,
         });
+        let is_lost = ending == Ending::Cut && x.order().is_some();
+        if is_lost {
+            // A retry can have no more than this, so it goes upstream, as it would without segno.
+            index.forget_order(key, x);
+        }
         x.end(cx, conns, ending);
         x.arm(cx, key);
+        if is_lost && x.is_detached() && !x.is_worth_keeping() {
+            cx.after.push_back(After::Ended(key));
+        }
     }
 
     /// Called when nothing is left to send to a reader of an exchange in [`Phase::Ending`].
@@ -101,10 +109,16 @@ impl Machine {
         clients.into_iter().for_each(|client| self.conns.close(&mut self.cx, client, Close::Reset));
     }
 
-    /// Answers the client with this status in place of an upstream that gave no answer.
+    /// Answers all clients with this status in place of an upstream that gave no answer.
     pub(super) fn fail(&mut self, key: ExchangeKey, status: u16, why: &str) {
         let Some(x) = self.exchanges.get(key) else { return };
-        let Some(reader) = x.readers().only() else { return self.drop_exchange(key) };
+        let Some(reader) = x.readers().only() else {
+            let clients: Vec<ConnKey> = x.readers().iter().map(|(_, reader)| reader.client).collect();
+            self.drop_exchange(key);
+            return clients.into_iter().for_each(|client| {
+                self.conns.answer_and_close(&mut self.cx, client, status, why, &[]);
+            });
+        };
         let client = reader.client;
         let body_sent = self.conns.get(client).is_some_and(|c| c.body.is_done() && !c.ended);
         let keep_alive = reader.keep_alive && body_sent && !self.cx.draining;
@@ -131,15 +145,17 @@ impl Machine {
 
 /// Exchanges that nobody reads.
 impl Machine {
-    /// The last reader has left. Keeps the stream for clients that come back, if the route and the protocol allow it.
+    /// The last reader has left. Keeps the answer for clients that come back, if the route and the protocol allow it.
     pub(in crate::machine) fn on_unread(&mut self, key: ExchangeKey) {
-        let Self { cx, exchanges, book, .. } = self;
-        let Some(x) = exchanges.get_mut(key).filter(|x| x.readers().is_empty()) else { return };
+        let Self { cx, exchanges, .. } = self;
+        let Some(x) = exchanges.get(key).filter(|x| x.readers().is_empty()) else { return };
         let lingers = !x.linger(cx.route(x.route())).is_zero();
-        if !lingers || cx.draining || !x.is_worth_keeping() {
+        if !lingers || cx.draining || !x.is_worth_keeping() || !self.await_retry(key) {
             return self.drop_exchange(key);
         }
-        cx.counts.one(Count::StreamsDetached);
+        let Self { cx, exchanges, book, .. } = self;
+        let Some(x) = exchanges.get_mut(key) else { return };
+        cx.counts.one(if x.stream().is_some() { Count::StreamsDetached } else { Count::OrdersDetached });
         x.detach(cx.now);
         if let Some(session) = x.stream().and_then(|stream| stream.account.session) {
             book.left(cx, session);
@@ -174,6 +190,8 @@ impl Machine {
         if let Some(left) = left {
             book.leave(cx, exchanges, left);
         }
+        book.unread.remove(key);
+        index.forget_order(key, &mut x);
         index.await_no_more(&mut x);
         index.forget_waiting(key, &x.request);
         x.alarm.cancel(&mut cx.wheel);

@@ -179,6 +179,7 @@ impl Machine {
     /// Sends the request's head, with the cursor if there is one, and the part of its body that has come.
     fn send_request(&mut self, key: ExchangeKey, conn: ConnKey) {
         let Self { cx, conns, exchanges, .. } = self;
+        let client = exchanges.get(key).and_then(|x| x.sender(conns));
         let (Some(x), Some(c)) = (exchanges.get_mut(key), conns.get_mut(conn)) else { return };
         let Some(mut wait) = x.phase.wait() else { return };
         write_request(x, cx, c);
@@ -186,7 +187,6 @@ impl Machine {
             wait.restart_clock(cx.now);
         }
         x.phase = Phase::Asked { wait, conn };
-        let client = x.client();
         let patient = x.request.has_body && !x.has_begun();
         if let Some(u) = c.upstream_mut() {
             u.state = UpstreamState::Head;
@@ -241,12 +241,7 @@ impl Machine {
         let Some(x) = self.exchanges.get(key) else { return };
         self.cx.notice(Notice::AttemptFailed { target: x.target(), why: why.into(), next: None, is_known: false });
         self.cx.counts.one(Count::UpstreamFailures);
-        if x.readers().only().is_some() {
-            return self.fail(key, 502, why);
-        }
-        let clients: Vec<ConnKey> = x.readers().iter().map(|(_, reader)| reader.client).collect();
-        self.drop_exchange(key);
-        clients.into_iter().for_each(|client| self.conns.answer_and_close(&mut self.cx, client, 502, why, &[]));
+        self.fail(key, 502, why);
     }
 
     /// An attempt came to nothing, and its connection is gone: plans the next one, or ends the wait. `retry_after`:

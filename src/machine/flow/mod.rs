@@ -7,9 +7,10 @@
 //! one, and never runs the reaction of another.
 //!
 //! In the order in which a request travels: `client` reads it, `request` takes it down and finds its place, `resume`
-//! gives it one in a stream that is here, `rebuild` has one from the store, `heal` asks upstream, `upstream` reads the
-//! answer, `answer` does what it means, `tunnel` passes on what is no HTTP any more, `send` hands it to sockets, `end`
-//! ends it, `timers` sees to what takes too long, `places` and `buffers` to what is short.
+//! gives it one in a stream that is here, `orders` in the answer to an earlier try, `rebuild` has one from the store,
+//! `heal` asks upstream, `upstream` reads the answer, `answer` does what it means, `tunnel` passes on what is no HTTP any
+//! more, `send` hands it to sockets, `end` ends it, `timers` sees to what takes too long, `places` and `buffers` to what
+//! is short.
 
 mod answer;
 mod buffers;
@@ -18,6 +19,7 @@ mod check;
 mod client;
 mod end;
 mod heal;
+mod orders;
 mod places;
 mod rebuild;
 mod request;

@@ -13,7 +13,7 @@ use crate::machine::conn::{ClientState, Conn, Peer};
 use crate::machine::cx::Cx;
 use crate::machine::exchange::{Exchange, Request};
 use crate::machine::find::Found;
-use crate::machine::find::body::{HeardBody, HeldRequest};
+use crate::machine::find::body::{HeardBody, Held, HeldRequest};
 use crate::machine::find::cursor::{Cursor, take_own_id, take_parameter};
 use crate::machine::find::era::Era;
 use crate::machine::find::identity::{Identity, Token};
@@ -133,7 +133,10 @@ impl Machine {
     /// Leads a request to where it belongs.
     fn lead_to(&mut self, conn: ConnKey, route: usize, mut request: Request, reader: Reader, found: Found) {
         match found {
-            Found::New => self.open_exchange(conn, route, request, reader),
+            Found::New => match self.try_of(conn, route, &request) {
+                Some(this) => self.open_held(conn, route, request, reader, Held::Tries(this)),
+                None => self.open_exchange(conn, route, request, reader),
+            },
             Found::Anew => {
                 let asked = request.cursor.take();
                 self.open_exchange(conn, route, Request { asked, ..request }, reader);
@@ -145,9 +148,7 @@ impl Machine {
             }
             Found::Repeats(token, seq) => {
                 let asked = request.cursor.take();
-                let held = self.conns.get(conn).map(|c| c.body.clone());
-                let held = held.map(|decoder| HeldRequest::new(token, seq, decoder, &self.cx.secret));
-                self.open_held(conn, route, Request { asked, ..request }, reader, held);
+                self.open_held(conn, route, Request { asked, ..request }, reader, Held::Repeats(token, seq));
             }
             Found::Joins(join) if self.is_overdue(&join) => {
                 self.cx.counts.one(Count::Reauthorizations);
@@ -214,14 +215,7 @@ impl Machine {
     }
 
     /// Begins to serve a POST that may be one that came before.
-    fn open_held(
-        &mut self,
-        conn: ConnKey,
-        route: usize,
-        mut request: Request,
-        reader: Reader,
-        held: Option<HeldRequest>,
-    ) {
+    fn open_held(&mut self, conn: ConnKey, route: usize, mut request: Request, reader: Reader, why: Held) {
         if !self.has_place_in_session(conn, &request) {
             return;
         }
@@ -229,8 +223,8 @@ impl Machine {
         let mut exchange = Exchange::new(route, request, reader, self.cx.now);
         exchange.request.reserves = exchange.request.accepts_stream;
         exchange.heard_body = Some(Box::new(HeardBody::new(&self.cx.secret)));
-        if let Some(held) = held {
-            exchange.hold(Box::new(held));
+        if let Some(c) = self.conns.get(conn) {
+            exchange.hold(Box::new(HeldRequest::new(why, c.body.clone(), &self.cx.secret)));
         }
         let Some(key) = self.admit(conn, exchange) else { return };
         let until = self.cx.body_deadline(route);

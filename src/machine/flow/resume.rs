@@ -25,7 +25,7 @@ use crate::http::{BodyDecoder, Method};
 use crate::machine::Machine;
 use crate::machine::cx::{After, Cx};
 use crate::machine::exchange::{Ending, Exchange, Phase, Request};
-use crate::machine::find::body::{HeldRequest, Progress};
+use crate::machine::find::body::{Held, HeldRequest, Progress};
 use crate::machine::find::era::Era;
 use crate::machine::find::identity::Token;
 use crate::machine::find::{Finder, Found, Join};
@@ -113,7 +113,7 @@ impl Machine {
 
     /// Gives a client a place in a stream: what it has missed first, then what comes.
     fn join(&mut self, conn: ConnKey, request: Request, reader: Reader, to: Join) {
-        let Self { cx, conns, exchanges, book, .. } = self;
+        let Self { cx, conns, exchanges, index, book, .. } = self;
         let Join { stream: key, offset, gap } = to;
         let Some(x) = exchanges.get_mut(key) else { return };
         let route = x.route();
@@ -123,7 +123,7 @@ impl Machine {
             return refuse_gap(cx, conns, conn, &request, gap);
         }
         let is_cut = x.phase == Phase::Ending(Ending::Cut) && by_post;
-        let shared = cx.route(route).share != Share::Off;
+        let (shared, is_retried) = (cx.route(route).share != Share::Off, x.order().is_some());
         let Some(stream) = x.stream_mut() else { return };
         stream.has_told_end |= is_cut && gap == Some(GapReason::Refused);
         let Some(head) = cx.heads.later(route, stream.head.as_ref(), request.page()) else {
@@ -132,8 +132,9 @@ impl Machine {
             cx.counts.one(Count::StreamsCut);
             return conns.close(cx, conn, Close::Reset);
         };
-        // The newest connection of an MCP stream wins; with own ids, or where streams are shared, it joins beside.
-        if request.era.is_resumable_mcp() || !stream.tracker.has_own_ids() && !shared {
+        // The newest connection of an MCP stream wins; with own ids, where streams are shared, and as a try of an order it
+        // joins beside.
+        if request.era.is_resumable_mcp() || !stream.tracker.has_own_ids() && !shared && !is_retried {
             stream.readers.part(|_| true, |other| conns.close(cx, other.client, Close::Reset));
         }
         cx.counts.one(Count::Resumes);
@@ -152,6 +153,7 @@ impl Machine {
             }
         }
         stream.send_resumed_head(cx, conns, route, seat, &head, Greeting { gap, lead: &lead, id: request.id() });
+        index.attend_order(key, x);
         x.cut_fallen(cx, conns, key);
         if let Some(reason) = gap {
             x.state_gap(cx, reason);
@@ -167,6 +169,7 @@ impl Machine {
     /// ask upstream for themselves, some at a time. Returns the exchange that carries the answer from now on; `None`:
     /// there is no place for it, so that all ask, and each is told if there is none for it either.
     pub(super) fn part_ways(&mut self, key: ExchangeKey, conn: ConnKey) -> Option<ExchangeKey> {
+        self.keep_newest_try(key);
         let Some(x) = self.exchanges.get_mut(key).filter(|x| x.readers().len() > 1) else { return Some(key) };
         let phase = x.phase;
         self.index.await_no_more(x);
@@ -312,7 +315,7 @@ impl Machine {
         let (route, found) = (x.route(), self.finder().find(&request, x.route()));
         let found = self.fresh(&request, found, |finder| finder.find(&request, route));
         if matches!(found, Found::Repeats(..)) {
-            return self.held_again(key).is_some_and(|held| self.answer_repeat(conn, key, &held) == Repeat::Answered);
+            return self.held_again(key).is_some_and(|held| self.answer_held(conn, key, &held) == Repeat::Answered);
         }
         if !matches!(found, Found::Joins(_) | Found::Over | Found::Later) {
             return false;
@@ -364,7 +367,7 @@ impl Machine {
     }
 
     /// The only reader of an exchange reads another stream from now on: the exchange is dropped.
-    fn move_reader(&mut self, key: ExchangeKey, conn: ConnKey, request: Request, found: Found) {
+    pub(super) fn move_reader(&mut self, key: ExchangeKey, conn: ConnKey, request: Request, found: Found) {
         let Some(reader) = self.exchanges.get_mut(key).and_then(|x| x.readers_mut().leave(0)) else { return };
         self.drop_exchange(key);
         self.conns.leave(conn);
@@ -391,16 +394,19 @@ impl Machine {
                 }
                 return;
             }
-            Progress::Whole => repeat = self.answer_repeat(conn, key, &held),
+            Progress::Whole => repeat = self.answer_held(conn, key, &held),
             Progress::Unknown => {}
         }
         if repeat == Repeat::Answered {
             return;
         }
+        if let Held::Tries(this) = held.why {
+            self.begin_order(key, &held, this, progress == Progress::Whole);
+        }
         let Self { cx, exchanges, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
         // The client will append the answer to what it has, so it is told. MCP has no way to say so on a POST.
-        let told = !x.request.era.is_resumable_mcp();
+        let told = matches!(held.why, Held::Repeats(..)) && !x.request.era.is_resumable_mcp();
         let reason = match repeat {
             Repeat::Anew => GapReason::Refused,
             _ => GapReason::Unknown,
@@ -418,19 +424,28 @@ impl Machine {
         }
     }
 
+    /// The body is whole: answers what it shows to have come before.
+    fn answer_held(&mut self, conn: ConnKey, key: ExchangeKey, held: &HeldRequest) -> Repeat {
+        match held.why {
+            Held::Repeats(token, seq) => self.answer_repeat(conn, key, held, token, seq),
+            Held::Tries(this) if self.answer_try(conn, key, held, this) => Repeat::Answered,
+            Held::Tries(_) => Repeat::Unknown,
+        }
+    }
+
     /// The same of a request whose body is here and was held back before.
     pub(super) fn held_again(&self, key: ExchangeKey) -> Option<HeldRequest> {
         let x = self.exchanges.get(key)?;
         let c = self.conns.get(x.client()?)?;
         let (token, seq) = Token::parse(x.request.wanted()?)?;
-        let mut held = HeldRequest::new(token, seq, c.body.clone(), &self.cx.secret);
+        let mut held = HeldRequest::new(Held::Repeats(token, seq), c.body.clone(), &self.cx.secret);
         (held.hear(&c.input) == Progress::Whole).then_some(held)
     }
 
     /// The body is whole: answers from the log of the stream that a POST with the same body began.
-    fn answer_repeat(&mut self, conn: ConnKey, key: ExchangeKey, held: &HeldRequest) -> Repeat {
+    fn answer_repeat(&mut self, conn: ConnKey, key: ExchangeKey, held: &HeldRequest, token: Token, seq: u64) -> Repeat {
         let finder = self.finder();
-        let (Some(x), Some(first)) = (self.exchanges.get(key), finder.by_token(held.token)) else {
+        let (Some(x), Some(first)) = (self.exchanges.get(key), finder.by_token(token)) else {
             return Repeat::Unknown;
         };
         let same = first.heard_body.as_ref().is_some_and(|first| held.is_repeat_of(first.hash()));
@@ -439,8 +454,8 @@ impl Machine {
         }
         let mut request = x.request.clone();
         request.cursor = request.asked.take();
-        let found = finder.by_own_id(&request, held.token, held.seq);
-        let found = self.fresh(&request, found, |finder| finder.by_own_id(&request, held.token, held.seq));
+        let found = finder.by_own_id(&request, token, seq);
+        let found = self.fresh(&request, found, |finder| finder.by_own_id(&request, token, seq));
         let overdue = matches!(&found, Found::Joins(join) if self.is_overdue(join));
         match found {
             Found::Anew => return Repeat::Anew,

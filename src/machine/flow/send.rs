@@ -99,7 +99,7 @@ impl Machine {
         if self.exchanges.get(key).is_some_and(|x| matches!(x.phase, Phase::Tunnel { .. })) {
             self.settle_tunnel(key);
         }
-        if drained && let Some(client) = self.exchanges.get(key).and_then(|x| x.client()) {
+        if drained && let Some(client) = self.exchanges.get(key).and_then(|x| x.sender(&self.conns)) {
             self.pump_request(client);
             if self.conns.get(client).is_some_and(|c| c.input.is_empty() || c.body.is_done()) {
                 self.read_body_again(client);

@@ -4,6 +4,7 @@
 //! Laws: reading stops while the client does not take what has come; a breach of HTTP by upstream is logged and counted,
 //! and ends as a failure or a cut, never as a clean end.
 
+use super::answer::passes;
 use crate::base::Count;
 use crate::http::{self, AtEof, HeadLimits};
 use crate::machine::Machine;
@@ -39,12 +40,12 @@ impl Machine {
     }
 
     /// Takes heads off the input: any number of interim ones, then the answer's.
-    fn read_answer(&mut self, conn: ConnKey) {
+    pub(in crate::machine) fn read_answer(&mut self, conn: ConnKey) {
         let limits = HeadLimits { bytes: self.cx.config.limits.header_bytes, ..HeadLimits::default() };
         loop {
             let Self { cx, conns, exchanges, .. } = self;
             let Some(c) = conns.get_mut(conn) else { return };
-            let Some((key, x)) = c.exchange.and_then(|key| Some((key, exchanges.get(key)?))) else {
+            let Some((key, x)) = c.exchange.and_then(|key| Some((key, exchanges.get_mut(key)?))) else {
                 return conns.close(cx, conn, Close::Finish);
             };
             let Some(found) = c.find_head() else {
@@ -61,6 +62,11 @@ impl Machine {
                 Ok(head) if head.status == 101 => {
                     c.consume_input(found.end);
                     return self.on_switched(key, conn, &head);
+                }
+                // Nobody is here for it, and one that is no event stream can be kept in its socket alone.
+                Ok(head) if x.is_detached() && passes(x, &head) => {
+                    c.input.search_again();
+                    return x.let_answer_wait();
                 }
                 Ok(mut head) => {
                     c.consume_input(found.end);

@@ -10,6 +10,7 @@ use crate::http::Method;
 use crate::machine::cx::Cx;
 use crate::machine::exchange::{Exchange, Phase, Request};
 use crate::machine::find::era::Era;
+use crate::machine::find::orders::start_of;
 
 impl Exchange {
     /// How long the stream stays when its last reader leaves.
@@ -19,13 +20,20 @@ impl Exchange {
 
     /// Whether a client could come back and find here what it finds nowhere else.
     pub(in crate::machine) fn is_worth_keeping(&self) -> bool {
-        let Some(stream) = self.stream().filter(|stream| stream.begun) else { return false };
+        let Some(stream) = self.stream() else {
+            // Upstream has the whole order, and nothing but a try of it can ask for its answer.
+            return self.order().is_some() && matches!(self.phase, Phase::Asked { .. });
+        };
+        if !stream.begun {
+            return false;
+        }
         let tracker = &stream.tracker;
         // A client that was primed has an own id before any event has come.
         let own = tracker.has_own_ids() || stream.has_token;
         // What a POST began is found by something that nobody can guess, or not at all.
         let is_found = own || tracker.healable() && (self.request.method == Method::Get || self.request.is_secret());
-        if tracker.replay_start().is_none() || !is_found {
+        let is_retried = self.order().is_some() && start_of(tracker).is_some();
+        if tracker.replay_start().is_none() || !is_found && !is_retried {
             return false;
         }
         match self.phase {
@@ -46,6 +54,8 @@ impl Exchange {
             }
             // An event that has not ended does not count, since a cut takes it back.
             stream.detached = Some(Box::new((now, stream.tracker.whole())));
+        } else {
+            self.detach_plain(now);
         }
     }
 
@@ -66,8 +76,7 @@ impl Exchange {
 
     /// When the stream is dropped, if nobody comes back to it.
     pub(in crate::machine) fn lingers_until(&self, route: &Route) -> Option<Tick> {
-        let (since, _) = **self.stream()?.detached.as_ref()?;
-        Some(since + self.linger(route))
+        Some(self.detached_since()? + self.linger(route))
     }
 }
 

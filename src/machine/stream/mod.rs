@@ -272,7 +272,7 @@ impl Stream {
         let others = self.readers.iter_mut().any(|reader| !reader.asked).then(|| for_others(head));
         for reader in self.readers.iter_mut().filter(|reader| !reader.head_sent) {
             let head = others.as_ref().filter(|_| !reader.asked).unwrap_or(head);
-            let own = if reader.asked { greeting.id } else { cx.visits.id_of(reader.client) }.map(Box::from);
+            let own = cx.visits.id_of(reader.client).or(greeting.id.filter(|_| reader.asked)).map(Box::from);
             let lead = if reader.words == Words::None { &[] } else { greeting.lead };
             send_head(reader, cx, conns, route, head, Greeting { lead, id: own.as_deref(), ..greeting });
         }

@@ -312,3 +312,21 @@ fn a_stream_request_with_a_body_is_not_asked_again() {
     w.pass_secs(61);
     assert_eq!((w.ups.len(), w.status(c)), (1, 502), "its body is gone");
 }
+
+#[test]
+fn a_post_that_waits_for_upstream_ends_with_its_client_and_not_with_the_end_of_its_sending() {
+    type Leaves = fn(&mut World, usize);
+    for (leaves, sent) in [(World::rst as Leaves, 0), (World::fin as Leaves, 1)] {
+        let mut w = world();
+        w.dial = Dial::Refuse;
+        let c = w.client_with(POST);
+        leaves(&mut w, c);
+        w.dial = Dial::Accept;
+        w.pass_secs(5);
+        assert_eq!(w.ups.iter().filter(|u| w.wire(**u).starts_with("POST ")).count(), sent);
+        if sent == 1 {
+            w.say(w.last_up(), OK);
+            assert_eq!(w.status(c), 200);
+        }
+    }
+}

@@ -18,6 +18,8 @@ mod healing;
 mod holding;
 mod llm;
 mod mutations;
+mod ordering;
+mod orders;
 mod pacing;
 mod parting;
 mod passing;

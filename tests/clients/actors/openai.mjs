@@ -6,7 +6,7 @@ import OpenAI from 'openai';
 
 import { Ticks, named, serve } from './actor.mjs';
 
-const client = (job) => new OpenAI({ baseURL: job.url, apiKey: 'key', maxRetries: job.retries ?? 2, timeout: 30_000 });
+const client = (job) => new OpenAI({ baseURL: job.url, apiKey: 'key', maxRetries: job.retries ?? 2, timeout: job.timeout ?? 30_000 });
 const question = (job, stream) => ({
   model: job.model,
   user: job.tag,

@@ -9,7 +9,7 @@ from actor import Ticks, named, serve
 
 
 async def ask(job, stream):
-    client = AsyncOpenAI(base_url=job["url"], api_key="key", max_retries=2, timeout=30)
+    client = AsyncOpenAI(base_url=job["url"], api_key="key", max_retries=job.get("retries", 2), timeout=job.get("timeout", 30_000) / 1_000)
     return await client.chat.completions.create(
         model=job["model"],
         user=job["tag"],

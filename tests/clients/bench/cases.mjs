@@ -2,6 +2,7 @@
 //
 // Out: `{ name, actor, server, path, query, job, n, cuts, away, through, ... }`, each with all its fields. `RUN` in a path
 // stands for a name that each run has for itself.
+// `once`: the work is done once, whatever happens without segno.
 // `through`: `clean` for everything once and in order, whatever happens without segno; `direct` for no worse than without
 // segno; `same` for the very same bytes and errors as without it.
 
@@ -42,9 +43,10 @@ function spec(name, actor, server, path, fields) {
 // LLM SDKs: nothing of segno's own may reach them, and a cut is theirs to see.
 function completions(actor) {
   const ask = (name, model, how, fields = {}) => {
-    const job = { do: how, model, pad: PAD };
+    const job = { do: how, model, pad: PAD, ...fields.job };
     return spec(name, actor, 'completions', '/v1', { through: 'same', ...fields, job });
   };
+  const once = { flags: ['--idempotent'], through: 'clean', once: true };
   const quick = { flags: ['--heartbeat', '1s', '--hold-head', '1s'] };
   return [
     ask('stream', 'plain', 'stream'),
@@ -66,6 +68,14 @@ function completions(actor) {
     ask('answer whose head is slow', 'slow-head', 'whole', quick),
     ask('answer, busy at first', 'busy-once', 'whole'),
     ask('stream while upstream is away', 'plain', 'stream', { away: 3_000, through: 'clean' }),
+    // An SDK tries again if nothing has come: the answer is the first try's, and ordered once.
+    ...['stream', 'whole'].map((how) =>
+      ask(`${how} given up before its head, and tried again`, 'slow-head', how, {
+        ...once,
+        job: { timeout: 1_500, retries: 4 },
+      }),
+    ),
+    ask('stream cut before its first byte, and tried again', 'plain', 'stream', { ...once, cuts: [client('HTTP/1.1 200')] }),
     ...Object.entries({ ...both(MIDDLE), 'upstream (closed)': upstream(MIDDLE, { how: 'close' }) }).map(([side, cut]) =>
       ask(`stream cut at ${side}`, 'plain', 'stream', { cuts: [cut], through: 'direct' }),
     ),

@@ -47,6 +47,7 @@ export function faults(spec, direct, through) {
   if (!through.ordered) wrong.push('out of order');
   if (through.damaged > 0) wrong.push(`${through.damaged} events with other bytes`);
   if (through.executions > Math.max(1, direct.executions ?? 1)) wrong.push(`executed ${through.executions} times`);
+  if (spec.once && through.executions !== 1) wrong.push(`executed ${through.executions} times, and not once`);
   if (promise === 'clean') wrong.push(...unclean(through));
   else wrong.push(...worse(spec, direct, through));
   if (spec.cuts.length === 0 && through.span < direct.span * SLOWEST) {
