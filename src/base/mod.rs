@@ -5,6 +5,8 @@
 mod access;
 mod count;
 mod cursor;
+#[cfg(any(feature = "net", feature = "redb"))]
+mod entropy;
 mod fetch;
 mod key;
 mod pages;
@@ -20,6 +22,8 @@ mod vocabulary;
 pub use access::Access;
 pub use count::{Count, Counts};
 pub use cursor::{Cursor, EventId, NAMED_CURSOR, StreamName};
+#[cfg(any(feature = "net", feature = "redb"))]
+pub use entropy::entropy;
 pub(crate) use fetch::fetch;
 pub use key::{Key, Table};
 pub use pages::Pages;

@@ -11,7 +11,7 @@ use super::load::Sources;
 use super::token::token;
 use super::{Stop, logging};
 use crate::admin::{Access, Admin, Source};
-use crate::base::Span;
+use crate::base::{Span, entropy};
 use crate::config::file::Problem;
 use crate::config::{Config, LogFormat};
 use crate::engine::Engine;
@@ -23,7 +23,6 @@ use crossbeam_channel::bounded;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
@@ -65,7 +64,7 @@ fn serve(config: Config) -> Result<(), Stop> {
     let routes: Vec<String> = config.routes.iter().map(|r| format!("{} to {}", r.name, r.upstream)).collect();
     let (files, format, store) = (OpenFiles::raise(), config.log_format, config.store.to_string());
     let admin = config.admin.map(|address| access(&config).map(|access| (address, access))).transpose()?;
-    let engine = Engine::start(config, random_seed()).map_err(|why| not_started(why, WITHOUT_STORE))?;
+    let engine = Engine::start(config, entropy() as u64).map_err(|why| not_started(why, WITHOUT_STORE))?;
     let mut journal = engine.journal();
     if let Some((address, access)) = admin {
         start_admin(address, access, &engine)?;
@@ -189,9 +188,4 @@ fn what_of(signal: i32) -> Option<&'static str> {
         SIGUSR1 | SIGUSR2 => Some("this signal has no meaning here"),
         _ => None,
     }
-}
-
-/// A number that nobody can guess. It comes from the random keys of the standard library's hash tables.
-pub(super) fn random_seed() -> u64 {
-    RandomState::new().build_hasher().finish()
 }

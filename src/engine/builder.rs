@@ -7,7 +7,7 @@
 use super::inline::Trackers;
 use super::link::link;
 use super::running::{Engine, StopWhenDropped};
-use crate::base::Span;
+use crate::base::{Span, entropy};
 use crate::clock::Clock;
 use crate::config::{Config, Limits, StoreConfig};
 use crate::journal::Journal;
@@ -19,7 +19,6 @@ use crate::persist::{Opener, PersistConfig, Persister, WorkerConfig};
 use crate::reactor::{Parts, Reactor, StartError};
 use crate::slot::slots_for;
 use crate::store::{StoreError, memory};
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::thread;
 
@@ -109,11 +108,11 @@ impl Builder {
         if !faults.is_empty() {
             return Err(StartError::Config { faults });
         }
-        let seed = seed.unwrap_or_else(random);
+        let seed = seed.unwrap_or_else(|| entropy() as u64);
         let (metrics, clock) = (Arc::new(Metrics::default()), Clock::start());
         let mut journal = Journal::start(Arc::clone(&metrics)).map_err(StartError::System)?;
         let known = if open.is_some() { None } else { known_key(&config, &mut journal)? };
-        let candidate = known.unwrap_or_else(secret);
+        let candidate = known.unwrap_or_else(entropy);
         let ([streams, inline], drain) = slots_for([config.limits.streams, trackers]);
         let persist = PersistConfig {
             worker: WorkerConfig {
@@ -168,9 +167,9 @@ fn most_records(limits: &Limits, trackers: usize) -> u64 {
 #[cfg_attr(not(feature = "redb"), expect(unused_variables, reason = "a store in memory has nothing to say"))]
 fn known_key(config: &Config, journal: &mut Journal) -> Result<Option<u128>, StartError> {
     match &config.store {
-        StoreConfig::Memory => Ok(Some(secret())),
+        StoreConfig::Memory => Ok(Some(entropy())),
         #[cfg(feature = "redb")]
-        StoreConfig::Redb { path } => match crate::store::redb::key(path, secret()) {
+        StoreConfig::Redb { path } => match crate::store::redb::key(path, entropy()) {
             Ok((key, note)) => {
                 note.into_iter().for_each(|note| journal.say(Level::Warn, note));
                 Ok(key)
@@ -226,14 +225,4 @@ fn opener_with(store: &StoreConfig, limit: usize, idle: Span, journal: Journal) 
             Box::new(move || Err(StoreError::NotBuilt { store: store.clone() }))
         }
     }
-}
-
-/// 128 random bits that nobody can guess: two numbers of [`random`].
-fn secret() -> u128 {
-    u128::from(random()) << 64 | u128::from(random())
-}
-
-/// A random number that nobody can guess, from the keys that the standard library draws for its hash tables.
-fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
 }

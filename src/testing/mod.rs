@@ -10,6 +10,8 @@
 #[cfg(feature = "fuzzing")]
 pub(crate) mod machine_ops;
 #[cfg(test)]
+pub(crate) mod received;
+#[cfg(test)]
 mod simulation;
 pub(crate) mod trace;
 pub(crate) mod wire;

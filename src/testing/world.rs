@@ -48,6 +48,8 @@ pub(crate) struct End {
     pub(crate) state: State,
     pub(crate) wire: Vec<u8>,
     pub(crate) said: VecDeque<Said>,
+    /// Bytes of what the end said that the machine was handed.
+    pub(crate) heard: usize,
     /// How many more bytes the end will take; `None`: all.
     pub(crate) takes: Option<usize>,
     pub(crate) writable: bool,
@@ -238,6 +240,7 @@ impl World {
             state: State::Open,
             wire: Vec::new(),
             said: VecDeque::new(),
+            heard: 0,
             takes: None,
             writable: true,
             established,
@@ -276,6 +279,7 @@ impl World {
                     if bytes.len() > room {
                         said.push_front(Said::Bytes(bytes.split_off(room)));
                     }
+                    self.ends[end].heard += bytes.len();
                     self.machine.handle(Input::Data { conn, bytes: &bytes }, self.now);
                     self.settle();
                     continue;

@@ -3,10 +3,9 @@
 //! In: the arguments. Out: the report on standard output, and a failure if a promise was broken.
 
 use super::super::args::DemoArgs;
-use super::super::proxy::random_seed;
 use super::run::{DURATIONS, EndProxy, Error, Options, run};
 use super::serve::serve;
-use crate::base::Span;
+use crate::base::{Span, entropy};
 use crate::cli::Stop;
 use crate::clock::Clock;
 use crate::config::file::Problem;
@@ -48,7 +47,7 @@ pub(crate) fn command(args: &DemoArgs) -> Result<(), Stop> {
 
 /// Starts an engine with the defaults of `segno proxy`, on a port that the system chooses.
 fn start_proxy(upstream: SocketAddr) -> Result<(SocketAddr, EndProxy), Error> {
-    let engine = Engine::start(config(upstream), random_seed()).map_err(|e| Error::Proxy(e.into()))?;
+    let engine = Engine::start(config(upstream), entropy() as u64).map_err(|e| Error::Proxy(e.into()))?;
     let address = engine.addresses().first().copied();
     let address = address.ok_or_else(|| Error::Proxy("the proxy listens nowhere".into()))?;
     // Threads of the engine that do not end within this time end with the process.

@@ -66,7 +66,7 @@ pub(super) fn run(args: &TailArgs) -> Result<(), Stop> {
         clock,
         events: Events::new(args.json),
         status: Status::new(now),
-        random: crate::base::Random::new(super::proxy::random_seed()),
+        random: crate::base::Random::new(crate::base::entropy() as u64),
         pause: Pause::default(),
         may_have_acted: false,
         repeats: 0,

@@ -8,6 +8,7 @@
 use super::*;
 use crate::base::Random;
 use crate::config::LingerFull;
+use crate::testing::received::{FIELD, Place, Received};
 use std::collections::BTreeMap;
 
 /// A client that comes back behind the last id it saw.
@@ -17,9 +18,9 @@ struct Client {
     /// The last number it saw, and whether it was told of a gap since.
     last: u32,
     told: bool,
-    /// This process has read upstream for it. If the client has all of that and its stream begins anew, that is no gap.
-    /// Whether it has all is not known here, since bytes may wait in a connection; other tests look at that.
-    is_known: bool,
+    /// Where it is in streams that have ids of segno's own. If it has all of a stream that cannot go on, it begins anew,
+    /// which is no gap.
+    place: Place,
     /// Bytes of the present body that were looked at.
     seen: usize,
     gaps: u32,
@@ -38,6 +39,9 @@ struct Run {
     top: u32,
     clients: Vec<Client>,
     feeds: BTreeMap<usize, Feed>,
+    received: Received,
+    /// Requests that clients have made.
+    requests: u64,
 }
 
 impl Run {
@@ -50,13 +54,13 @@ impl Run {
             last_id: None,
             last: 0,
             told: true,
-            is_known: false,
+            place: Place::default(),
             seen: 0,
             gaps: 0,
         });
         let clients = clients.collect();
         let w = Self::world(&mut random);
-        Self { w, random, ids, top: 0, clients, feeds: BTreeMap::new() }
+        Self { w, random, ids, top: 0, clients, feeds: BTreeMap::new(), received: Received::default(), requests: 0 }
     }
 
     fn world(random: &mut Random) -> World {
@@ -123,6 +127,8 @@ impl Run {
                 None if self.ids => 1,
                 None => self.top + 1,
             };
+            let by = asked.lines().find_map(|line| line.strip_prefix("X-Request-Id: ")).unwrap();
+            self.received.open(u, by);
             self.feeds.insert(u, Feed { next });
             self.w.say(u, STREAM);
         }
@@ -134,9 +140,11 @@ impl Run {
         for u in all {
             while self.w.is_live(u) && self.feeds[&u].next <= self.top && self.w.unread(u) < 2_000 {
                 let n = self.feeds[&u].next;
-                let id = if self.ids { format!("id: {n}\n") } else { String::new() };
+                let field = if self.ids { format!("id: {n}\n") } else { format!("{FIELD}{}\n", self.received.name(u)) };
                 self.feeds.get_mut(&u).unwrap().next += 1;
-                self.w.say(u, &chunk(&format!("{id}data: {n}\n\n")));
+                let event = chunk(&format!("{field}data: {n}\n\n"));
+                self.received.say(&self.w, u, u64::from(n), event.len() - 2);
+                self.w.say(u, &event);
             }
         }
     }
@@ -147,15 +155,16 @@ impl Run {
         }
         let id = self.clients[n].last_id.clone();
         let id = id.map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
-        let request =
-            format!("GET /feed HTTP/1.1\r\nHost: h\r\nAuthorization: {n}\r\nAccept: text/event-stream\r\n{id}\r\n");
+        self.requests += 1;
+        let number = self.requests.to_string();
+        let request = format!(
+            "GET /feed HTTP/1.1\r\nHost: h\r\nAuthorization: {n}\r\nX-Request-Id: {number}\r\nAccept: text/event-stream\r\n{id}\r\n"
+        );
         let c = &mut self.clients[n];
         c.seen = 0;
         // A client without an id asks for whatever there is.
         c.told |= c.last_id.is_none();
-        let name = format!("\r\nAuthorization: {n}\r\n");
-        let is_known = self.feeds.keys().any(|u| self.w.wire(*u).contains(&name));
-        self.clients[n].is_known = is_known;
+        c.place.ask(&number);
         let end = self.w.client_with(&request);
         self.clients[n].end = Some(end);
     }
@@ -176,6 +185,7 @@ impl Run {
         (0..self.clients.len()).for_each(|n| self.cut_client(n));
         self.feeds.clear();
         let now = self.w.now;
+        self.received.begin_process(&self.w);
         self.w = Self::world(&mut self.random);
         self.w.now = self.w.now.max(now);
     }
@@ -206,6 +216,7 @@ impl Run {
 
     /// Reads what is new on the clients' wires, as clients do: whole events only.
     fn look(&mut self) {
+        self.received.refresh(&self.w);
         for c in &mut self.clients {
             let Some(end) = c.end else { continue };
             let body = self.w.body(end).0;
@@ -215,8 +226,6 @@ impl Run {
             for event in body[c.seen..whole].split("\n\n") {
                 let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name));
                 if let Some(id) = field("id: ") {
-                    let is_anew = |last: &String| id.starts_with("sg-") && last.get(..26) != id.get(..26);
-                    c.told |= c.is_known && c.last_id.as_ref().is_some_and(is_anew);
                     c.last_id = Some(id.to_owned());
                 }
                 if field("event: ") == Some("segno.gap") {
@@ -226,7 +235,11 @@ impl Run {
                 }
                 let Some(n) = field("data: ").map(|data| data.parse::<u32>().unwrap()) else { continue };
                 assert!(n > c.last, "{n} after {}: repeated or out of order", c.last);
-                assert!(n == c.last + 1 || c.told, "{n} after {}, and nobody said so", c.last);
+                if !self.ids {
+                    let what = c.place.take(&self.received, event, u64::from(c.last), u64::from(n), c.told);
+                    what.unwrap_or_else(|what| panic!("{n} after {}: {what}, and nobody said so", c.last));
+                }
+                assert!(n == c.last + 1 || c.told || !self.ids, "{n} after {}, and nobody said so", c.last);
                 c.last = n;
                 c.told = false;
             }

@@ -9,7 +9,7 @@ use super::*;
 use crate::base::Random;
 
 /// Requests by default.
-const SOME: usize = 4_000;
+const SOME: usize = 100_000;
 
 const SOUND: &[&str] = &[
     "GET /a?b=c HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\nLast-Event-ID: 7\r\n\r\n",

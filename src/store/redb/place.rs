@@ -4,9 +4,9 @@
 //! Laws: a file appears under its name only when its content is on the disk, and never takes the place of another that
 //! came first; what is made here can be read by its owner alone; a file that could not be finished is taken away again.
 
+use crate::base::entropy;
 use crate::store::StoreError;
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -24,8 +24,8 @@ impl Unfinished {
     /// An empty file, open for reading and writing, that is to lie at `path`.
     pub(super) fn begin(path: &Path) -> io::Result<(Self, File)> {
         // No two processes choose the same name, also where several machines share the directory.
-        let by_chance = RandomState::new().build_hasher().finish();
-        let this = Self { temporary: beside(path, &format!(".new-{by_chance:016x}")), path: path.to_owned() };
+        let by_chance = entropy();
+        let this = Self { temporary: beside(path, &format!(".new-{by_chance:032x}")), path: path.to_owned() };
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true);
         #[cfg(unix)]

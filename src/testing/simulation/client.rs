@@ -4,6 +4,7 @@
 //! Law: nothing here knows the system under test: it has its own readers of HTTP and of event streams.
 
 use super::source::{GROUP, Kind, REPEATED, Sequence, THERE};
+use crate::testing::received::{Place, Received};
 use std::collections::VecDeque;
 
 /// Takes the framing off an answer, as it arrives.
@@ -133,6 +134,8 @@ pub(super) struct Seen {
     /// The id of its last request, and whether it was told since that nothing is known of that id.
     pub(super) asked: Option<String>,
     pub(super) unknown: bool,
+    /// Where the client is in streams that have ids of segno's own.
+    place: Place,
     /// What came last, for messages.
     history: VecDeque<String>,
 }
@@ -152,12 +155,14 @@ impl Seen {
             gaps: 0,
             asked: None,
             unknown: false,
+            place: Place::default(),
             history: VecDeque::new(),
         }
     }
 
     /// The client asks again, on a new connection.
-    pub(super) fn ask(&mut self) {
+    pub(super) fn ask(&mut self, request: &str) {
+        self.place.ask(request);
         self.note(format!("asks after {:?}", self.last_id));
         (self.fresh, self.counted) = (true, false);
         (self.asked, self.unknown) = (self.last_id.clone(), false);
@@ -176,7 +181,7 @@ impl Seen {
     }
 
     /// A block has arrived. `mute`: the client is deaf to gaps, which is a fault that must be found.
-    pub(super) fn take(&mut self, block: &str, mute: bool) {
+    pub(super) fn take(&mut self, block: &str, received: &Received, mute: bool) {
         let greeting = self.sequence.kind == Kind::Greets && self.last > 0 && block.ends_with(&self.sequence.text(1));
         if greeting {
             // Each connection begins with this event, so the client learns nothing. But its id is now the stream's
@@ -192,9 +197,6 @@ impl Seen {
             let may_share = self.last_id.as_deref() == Some(id);
             self.any |= self.sequence.kind == Kind::Anew && (may_share || !self.counted);
             self.counted |= self.last_id.is_none() && self.sequence.id(1).as_deref() == Some(id);
-            // A client that has all that came begins anew, which is no gap. Whether it had all, other tests look at.
-            let is_anew = |last: &str| id.starts_with("sg-") && last.get(..26) != id.get(..26);
-            self.told |= self.sequence.kind == Kind::Live && self.last_id.as_deref().is_some_and(is_anew);
             self.last_id = Some(id.to_owned());
         }
         if field("event: ") == Some("segno.gap") {
@@ -213,7 +215,23 @@ impl Seen {
         assert_eq!(of, (Some(s.kind.number()), Some(s.owner), Some(s.call)), "{s:?} got what is another's: {data:.60}");
         let without_id: String = block.lines().filter(|l| l.starts_with("data")).map(|l| format!("{l}\n")).collect();
         assert!(without_id + "\n" == s.text(n), "{s:?}: event {n} is not what was sent: {block:.200}");
+        if s.kind == Kind::Live {
+            let what = self.place.take(received, block, self.last, n, self.told || self.any);
+            let what = what.map_err(|what| {
+                format!("{s:?} {:?}: {n} after {}: {what}, and nobody said so", self.history, self.last)
+            });
+            what.unwrap_or_else(|what| panic!("{what}"));
+            // A client that has all that came begins anew, which is no gap.
+            self.told = true;
+        }
         self.number(n);
+    }
+
+    /// A block is lost on its way, and the client does not know: a fault that must be found. It comes back behind it.
+    pub(super) fn lose(&mut self, block: &str) {
+        let id = block.lines().find_map(|line| line.strip_prefix("id: "));
+        self.last_id = id.map(str::to_owned).or(self.last_id.take());
+        self.note("loses one".to_owned());
     }
 
     fn number(&mut self, n: u64) {

@@ -25,8 +25,9 @@ use std::cell::Cell;
 use std::panic;
 
 /// Each known fault, with words from the message of the oracle that must find it.
-const CANARIES: [(Canary, &str); 13] = [
+const CANARIES: [(Canary, &str); 14] = [
     (Canary::Swallowed, "nobody said so"),
+    (Canary::LostAnew, "begins anew behind"),
     (Canary::NoDedup, "repeated or out of order"),
     (Canary::MuteGaps, "nobody said so"),
     (Canary::OnePrincipal, "got what is another's"),

@@ -11,6 +11,7 @@ use super::script::{Action, Canary, What};
 use super::source::{Answer, GROUP, KINDS, Kind, Sequence, THERE};
 use crate::base::{Count, Random, Span};
 use crate::machine::{Input, NotLookedUp};
+use crate::testing::received::{FIELD, Received};
 use crate::testing::wire::chunk;
 use crate::testing::world::{Dial, Said, World, world_from};
 use std::collections::{HashMap, HashSet};
@@ -28,6 +29,7 @@ pub(super) struct Run {
     random: Random,
     clients: Vec<Client>,
     feeds: HashMap<usize, Feed>,
+    received: Received,
     /// How many events of each sequence exist.
     tops: HashMap<Sequence, u64>,
     /// Ids that have arrived at clients.
@@ -83,6 +85,7 @@ impl Run {
             random,
             clients,
             feeds,
+            received: Received::default(),
             tops,
             given,
             looked_up: HashMap::new(),
@@ -180,7 +183,6 @@ impl Run {
             self.given.extend(feeds.filter_map(|feed| sequence.id(feed.next - 1)));
         }
         let posts = sequence.kind.is_call() && !resumes;
-        c.seen.ask();
         let id = id.filter(|_| !posts).map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
         let body = match sequence.kind {
             Kind::Stateless => {
@@ -196,6 +198,7 @@ impl Run {
         let version = if c.old { "1.0" } else { "1.1" };
         let there = if std::mem::take(&mut c.there) { THERE } else { "" };
         self.requests += 1;
+        c.seen.ask(&self.requests.to_string());
         let request = format!(
             "{method} {}{there} HTTP/{version}\r\nHost: h\r\nConnection: close\r\nAuthorization: {}\r\nAccept: text/event-stream\r\n{}{id}{about}{NUMBER}: {}\r\n\r\n{body}",
             sequence.path(),
@@ -240,7 +243,8 @@ impl Run {
     fn look(&mut self, n: usize) {
         let Some(end) = self.clients[n].end else { return };
         let live = self.w.is_live(end);
-        let Self { w, clients, given, looked_up, canary, events, random, lives, .. } = self;
+        self.received.refresh(&self.w);
+        let Self { w, clients, given, looked_up, canary, events, random, lives, received, .. } = self;
         let c = &mut clients[n];
         let wire = &mut w.ends[end].wire;
         if *canary == Some(Canary::Torn) && random.below(50) == 0 && wire.len() > c.arrived {
@@ -272,7 +276,15 @@ impl Run {
             if *canary == Some(Canary::Swallowed) && c.seen.sequence.kind == Kind::Anew && random.below(8) == 0 {
                 continue;
             }
-            c.seen.take(&block, *canary == Some(Canary::MuteGaps));
+            if *canary == Some(Canary::LostAnew) && c.seen.sequence.kind == Kind::Live && random.below(4) == 0 {
+                let n = block.rsplit(' ').nth(1).and_then(|n| n.parse().ok());
+                if let Some(up) = n.and_then(|n| received.that_ends_with(&block, n)) {
+                    c.seen.lose(&block);
+                    w.hear(up, Said::Reset);
+                    continue;
+                }
+            }
+            c.seen.take(&block, received, *canary == Some(Canary::MuteGaps));
             if c.seen.last != before {
                 *events += 1;
                 (c.life, c.forgotten) = (*lives, w.count(Count::SessionEvictions));
@@ -308,7 +320,9 @@ impl Run {
             let id = field("Last-Event-ID: ");
             assert!(id.is_none_or(|id| !id.starts_with("sg-")), "an own id went upstream: {head}");
             let number = field(NUMBER).and_then(|value| value.strip_prefix(": ")?.parse().ok());
-            self.asked.ask(number.unwrap_or_else(|| panic!("a request of nobody: {head}")), self.w.dialled[at]);
+            let number = number.unwrap_or_else(|| panic!("a request of nobody: {head}"));
+            self.asked.ask(number, self.w.dialled[at]);
+            self.received.open(u, &number.to_string());
             let sequence = Sequence::of(head).unwrap_or_else(|| panic!("an odd request: {head}"));
             let top = self.tops.get(&sequence).copied().unwrap_or(0);
             let mut answer = sequence.answer(head.starts_with("GET"), id, top);
@@ -391,15 +405,24 @@ impl Run {
                 return;
             }
             feed.next += 1;
-            let mut text = s.event(n, first);
-            if s.kind == Kind::Bare && n == feed.until {
+            let (ends, zipped) = (n == feed.until, feed.zipped);
+            let mut text = self.event(u, s, n, first);
+            if s.kind == Kind::Bare && ends {
                 text.pop();
             }
-            if feed.zipped {
+            if zipped {
                 text = text.replace(|c: char| c.is_ascii_alphanumeric(), "?");
             }
-            self.w.say(u, &framed(chunked, &text));
+            let framed = framed(chunked, &text);
+            self.received.say(&self.w, u, n, event_end(chunked, &framed));
+            self.w.say(u, &framed);
         }
+    }
+
+    /// An event as an upstream sends it. One without ids names its connection.
+    fn event(&self, u: usize, s: Sequence, n: u64, first: u64) -> String {
+        let name = if s.kind == Kind::Live { format!("{FIELD}{}\n", self.received.name(u)) } else { String::new() };
+        name + &s.event(n, first)
     }
 
     fn live_feed(&self, a: u64) -> Option<usize> {
@@ -415,15 +438,17 @@ impl Run {
         if feed.next > feed.sequence.length() {
             return;
         }
-        let text = framed(feed.chunked, &feed.sequence.event(feed.next, feed.first));
+        let (n, chunked, s) = (feed.next, feed.chunked, feed.sequence);
+        let text = framed(chunked, &self.event(u, s, n, feed.first));
+        self.received.say(&self.w, u, n, event_end(chunked, &text));
         // The event that was sent in part exists, and the next request will get it.
-        let top = self.tops.entry(feed.sequence).or_default();
-        *top = (*top).max(feed.next);
+        let top = self.tops.entry(s).or_default();
+        *top = (*top).max(n);
         let at = (b / 2 % text.len() as u64) as usize;
         self.w.say(u, &text[..at]);
         if self.w.is_live(u) {
             // Without chunks, a close between two events is a clean end, and so no tear.
-            if b.is_multiple_of(2) || !feed.chunked { self.w.hear(u, Said::Reset) } else { self.w.hear(u, Said::Eof) }
+            if b.is_multiple_of(2) || !chunked { self.w.hear(u, Said::Reset) } else { self.w.hear(u, Said::Eof) }
         }
     }
 }
@@ -460,6 +485,7 @@ impl Run {
         let config = config(&mut self.random, rate, self.canary);
         self.asked = Asked::new(rate);
         let trace = std::mem::take(&mut self.w.trace);
+        self.received.begin_process(&self.w);
         self.w = world_from(config, seed);
         self.w.trace = trace;
         self.w.trace.begin_machine();
@@ -520,6 +546,11 @@ impl Run {
         self.disk.check();
         (self.events, self.w.trace.number())
     }
+}
+
+/// Behind how many bytes of it an event is whole.
+fn event_end(chunked: bool, framed: &str) -> usize {
+    if chunked { framed.len() - 2 } else { framed.len() }
 }
 
 fn framed(chunked: bool, text: &str) -> String {

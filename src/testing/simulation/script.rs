@@ -15,6 +15,8 @@ pub(super) enum Canary {
     OnePrincipal,
     /// New events of an upstream that counts anew are dropped.
     Swallowed,
+    /// The last event of a stream that cannot go on is taken for delivered, so that its client begins anew without it.
+    LostAnew,
     /// All clients count as one principal, and nothing is shared: only ids that can be guessed lead to another's
     /// stream.
     GuessedIds,

@@ -78,7 +78,8 @@ pub(super) struct Places {
     short: Slab<Short<23>>,
     middle: Slab<Short<39>>,
     wide: Slab<Short<INLINE>>,
-    long: Slab<Long>,
+    /// Few streams have any, and each tracker on a thread of its own has an interner.
+    long: Option<Box<Slab<Long>>>,
     /// Bytes that long ids have on the heap.
     long_bytes: usize,
 }
@@ -91,7 +92,7 @@ impl Places {
             0 => self.short.get(place).map(Short::id),
             1 => self.middle.get(place).map(Short::id),
             2 => self.wide.get(place).map(Short::id),
-            _ => self.long.get(place).map(|long| &*long.bytes),
+            _ => self.long.as_ref().and_then(|long| long.get(place)).map(|long| &*long.bytes),
         };
         id.unwrap_or_default()
     }
@@ -103,7 +104,7 @@ impl Places {
             0 => self.short.get(place).map(|short| short.head),
             1 => self.middle.get(place).map(|short| short.head),
             2 => self.wide.get(place).map(|short| short.head),
-            _ => self.long.get(place).map(|long| long.head),
+            _ => self.long.as_ref().and_then(|long| long.get(place)).map(|long| long.head),
         }
     }
 
@@ -114,7 +115,7 @@ impl Places {
             0 => self.short.get_mut(place).map(|short| &mut short.head),
             1 => self.middle.get_mut(place).map(|short| &mut short.head),
             2 => self.wide.get_mut(place).map(|short| &mut short.head),
-            _ => self.long.get_mut(place).map(|long| &mut long.head),
+            _ => self.long.as_mut().and_then(|long| long.get_mut(place)).map(|long| &mut long.head),
         }
     }
 
@@ -128,7 +129,7 @@ impl Places {
             Symbol::at(self.wide.insert(|_| short), 2)
         } else {
             self.long_bytes += id.len();
-            Symbol::at(self.long.insert(|_| Long { head, bytes: id.into() }), 3)
+            Symbol::at(self.long.get_or_insert_default().insert(|_| Long { head, bytes: id.into() }), 3)
         }
     }
 
@@ -139,7 +140,10 @@ impl Places {
             0 => drop(self.short.remove(place)),
             1 => drop(self.middle.remove(place)),
             2 => drop(self.wide.remove(place)),
-            _ => self.long_bytes -= self.long.remove(place).map_or(0, |long| long.bytes.len()),
+            _ => {
+                let left = self.long.as_mut().and_then(|long| long.remove(place));
+                self.long_bytes -= left.map_or(0, |long| long.bytes.len());
+            }
         }
     }
 
@@ -151,7 +155,8 @@ impl Places {
 
     /// Bytes on the heap.
     pub(super) fn bytes(&self) -> usize {
-        self.short.bytes() + self.middle.bytes() + self.wide.bytes() + self.long.bytes() + self.long_bytes
+        let long = self.long.as_ref().map_or(0, |long| size_of::<Slab<Long>>() + long.bytes() + self.long_bytes);
+        self.short.bytes() + self.middle.bytes() + self.wide.bytes() + long
     }
 }
 
