@@ -12,6 +12,7 @@
 //! | [`operating`] | signals, exit codes, logs, metrics, health, stores |
 //! | [`many`] | several instances over one store on Redis |
 //! | [`in_front`] | behind nginx, Caddy or HAProxy |
+//! | [`tls`] | certificates for clients and upstreams: recipes, renewal, what is checked |
 //! | [`library`] | the engine inside your own program |
 //! | [`glossary`] | the words that code, metrics and pages share |
 //! | [`comparison`] | how segno differs from other proxies, hubs and stores |
@@ -37,6 +38,7 @@ macro_rules! page {
         #[doc = "[operating]: crate::docs::operating"]
         #[doc = "[promises]: crate::docs::promises"]
         #[doc = "[quick start]: crate::docs::quick_start"]
+        #[doc = "[tls]: crate::docs::tls"]
         #[doc = "[threats]: crate::docs::threats"]
         #[doc = ""]
         // The examples need sockets. Without them they are shown, and not run.
@@ -51,6 +53,7 @@ page!(configuration, "configuration.md");
 page!(operating, "operating.md");
 page!(many, "many.md");
 page!(in_front, "in-front.md");
+page!(tls, "tls.md");
 page!(llm, "llm.md");
 page!(library, "library.md");
 page!(glossary, "glossary.md");

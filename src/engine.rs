@@ -20,5 +20,5 @@ pub use builder::{Builder, opener};
 pub use inline::{InlineTracker, NotRestored, TrackerError};
 #[cfg(test)]
 pub(crate) use lookup::stored;
-pub use obstacles::obstacles;
+pub use obstacles::{obstacles, remarks};
 pub use running::{Engine, ReactorFailed};

@@ -48,7 +48,7 @@
 //! | `persist` | through the others | `clock`, `journal`, `slot`, `persist` |
 //! | `redb` | yes | `store::redb`, a store in one file |
 //! | `net` | through the others | `http`, `machine`, `reactor`, `engine`, `admin`; implies `persist` |
-//! | `tls` | yes | `https://` upstreams; implies `net` |
+//! | `tls` | yes | `https://` upstreams, and TLS towards clients; implies `net` |
 //! | `file` | through `cli` | `config::file`, a configuration file in TOML |
 //! | `cli` | yes | the program `segno`, `cli`; implies `net`, `redb` and `file` |
 //! | `fuzzing` | | the bodies of the fuzz targets; no part of the interface |

@@ -95,7 +95,7 @@ fn client(front: SocketAddr) -> Client {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from((CLIENT, 0)).into()).unwrap();
     socket.connect_timeout(&front.into(), PATIENCE).unwrap();
-    Client::over(socket.into())
+    Client::over(std::net::TcpStream::from(socket))
 }
 
 fn ask(client: &mut Client, id: Option<&str>) {

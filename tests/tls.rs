@@ -9,107 +9,15 @@
 
 mod support;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::{ServerConfig, ServerConnection};
 use segno::base::Count;
-use segno::config::{Route, Upstream};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpStream};
-use std::path::PathBuf;
+use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
-use support::{Door, End, PATIENCE, Proxy, Script, events, noise, signal};
-
-/// A certificate authority, and a file that holds its certificate.
-struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-    file: PathBuf,
-}
-
-impl Authority {
-    fn new() -> Self {
-        static MADE: AtomicU32 = AtomicU32::new(0);
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let n = MADE.fetch_add(1, Ordering::Relaxed);
-        let file = std::env::temp_dir().join(format!("segno-tls-{}-{n}.pem", std::process::id()));
-        std::fs::write(&file, issuer.pem()).unwrap();
-        Self { issuer, file }
-    }
-
-    /// The configuration of a server with this name.
-    fn server(&self, name: &str) -> Arc<ServerConfig> {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![CertificateDer::from(certificate)], key)
-            .unwrap();
-        Arc::new(config)
-    }
-
-    /// A proxy to `https://host:port` that trusts this authority alone.
-    fn proxy_to(&self, host: &str, port: u16) -> Proxy {
-        let mut route = Route::new(Upstream::parse(&format!("https://{host}:{port}")).unwrap());
-        route.upstream_ca = Some(self.file.clone());
-        Proxy::of(route)
-    }
-}
-
-impl Drop for Authority {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.file);
-    }
-}
-
-/// The proxy's end of a TLS connection, seen from upstream. Dropped, it closes without `close_notify`.
-struct TlsPeer(BufReader<StreamOwned<ServerConnection, TcpStream>>);
-
-impl TlsPeer {
-    fn accept(door: &mut Door, config: &Arc<ServerConfig>) -> Self {
-        let stream = door.accept_raw();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        let session = ServerConnection::new(Arc::clone(config)).unwrap();
-        Self(BufReader::new(StreamOwned::new(session, stream)))
-    }
-
-    fn head(&mut self) -> String {
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            assert_ne!(self.0.read_line(&mut head).unwrap(), 0, "the connection ends inside {head:?}");
-        }
-        head
-    }
-
-    fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.0.get_mut().write_all(bytes.as_ref()).unwrap();
-        self.0.get_mut().flush().unwrap();
-    }
-
-    fn begin_stream(&mut self) {
-        self.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
-    }
-
-    fn send_chunk(&mut self, bytes: impl AsRef<[u8]>) {
-        let bytes = bytes.as_ref();
-        self.send([format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat());
-    }
-
-    /// Ends the TLS connection properly, with `close_notify`.
-    fn notify_and_close(mut self) {
-        self.0.get_mut().conn.send_close_notify();
-        self.0.get_mut().flush().unwrap();
-    }
-}
+use support::tls::{Authority, TlsPeer};
+use support::{Door, End, PATIENCE, Script, events, noise, signal};
 
 #[test]
 fn a_stream_comes_through_tls() {

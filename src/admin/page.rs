@@ -26,8 +26,18 @@ pub fn metrics_page(metrics: &Metrics, now: Tick) -> String {
     page.add("memory_bytes_per_session", "gauge", "Bytes that a session takes on average, logs included.", bytes);
     let ratio = metrics.string_intern_hit_ratio();
     page.add("string_intern_hit_ratio", "gauge", "Share of event ids that were known.", ratio);
+    page.head("certificate_not_after_seconds", "gauge", "When a certificate ceases to be good, in seconds since 1970.");
+    for end in metrics.certificates() {
+        let labels = format!("{{file=\"{}\",name=\"{}\"}}", label(&end.file), label(&end.name));
+        page.line("certificate_not_after_seconds", &labels, end.not_after);
+    }
     persistence(&mut page, metrics.persistence(), now);
     page.0
+}
+
+/// A text as the value of a label.
+fn label(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 fn persistence(page: &mut Page, p: &Persistence, now: Tick) {

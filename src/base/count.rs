@@ -42,6 +42,13 @@ counts! {
     AcceptsFailed = "accepts_failed_total",
     /// Times that a connection found no file descriptor.
     DescriptorsShort = "descriptors_short_total",
+    /// Clients' TLS connections opened.
+    TlsHandshakes = "tls_handshakes_total",
+    /// TLS connections that clients began and that were not opened: broken off, too slow, or without a certificate that
+    /// is accepted.
+    TlsHandshakesFailed = "tls_handshakes_failed_total",
+    /// TLS connections of clients closed while they were being opened, because `handshakes` others came after them.
+    TlsHandshakesCrowdedOut = "tls_handshakes_crowded_out_total",
     /// Requests taken from clients.
     Requests = "requests_total",
     /// Requests refused before they reached the upstream: malformed, too large, or for no route.

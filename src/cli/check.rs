@@ -1,7 +1,7 @@
 //! `segno check FILE`: checks a configuration file.
 //!
-//! In: a file, or `-` for standard input. Out: `FILE: ok, N routes` on standard output, and where one setting makes
-//! another one useless; or each problem with its place on standard error, and exit code 2.
+//! In: a file, or `-` for standard input. Out: `FILE: ok, N routes` on standard output, where one setting makes
+//! another one useless, and how long certificates are good; or each problem with its place on standard error, and exit code 2.
 //! Laws: what `proxy --config FILE` refuses, the command names, and all of it at once; it looks at the files that the
 //! configuration names, changes nothing, and connects to nothing.
 
@@ -11,6 +11,7 @@ use super::args::{CheckArgs, default_store};
 use super::{Stop, load};
 use crate::config::Route;
 use crate::config::file::Flags;
+use crate::engine;
 
 /// Reads the file and reports what is wrong with it, or the number of its routes.
 pub(super) fn run(args: &CheckArgs, mut out: impl Write) -> Result<(), Stop> {
@@ -24,6 +25,9 @@ pub(super) fn run(args: &CheckArgs, mut out: impl Write) -> Result<(), Stop> {
         for caution in cautions(route) {
             let _ = writeln!(out, "{file}: note: route `{}`: {caution}", route.name);
         }
+    }
+    for remark in engine::remarks(&config) {
+        let _ = writeln!(out, "{file}: note: {remark}");
     }
     Ok(())
 }

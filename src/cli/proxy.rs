@@ -63,6 +63,7 @@ fn serve(config: Config) -> Result<(), Stop> {
     let signals = Signals::new(SIGNALS).map_err(|e| Stop::failed("cannot catch signals", e))?;
     let routes: Vec<String> = config.routes.iter().map(|r| format!("{} to {}", r.name, r.upstream)).collect();
     let (files, format, store) = (OpenFiles::raise(), config.log_format, config.store.to_string());
+    let secure = if config.speaks_tls() { config.listen.len() } else { 0 };
     let admin = config.admin.map(|address| access(&config).map(|access| (address, access))).transpose()?;
     let engine = Engine::start(config, entropy() as u64).map_err(|why| not_started(why, WITHOUT_STORE))?;
     let mut journal = engine.journal();
@@ -83,7 +84,9 @@ fn serve(config: Config) -> Result<(), Stop> {
     };
     obey(signals, engine.remote(), engine.journal(), asked)
         .map_err(|e| Stop::failed("cannot start a thread for signals", e))?;
-    let listens: Vec<String> = engine.addresses().iter().map(|a| format!("http://{a}")).collect();
+    let scheme = |n| if n < secure { "https" } else { "http" };
+    let addresses = engine.addresses().iter().enumerate();
+    let listens: Vec<String> = addresses.map(|(n, address)| format!("{}://{address}", scheme(n))).collect();
     let (listens, routes, version) = (listens.join(", "), routes.join(", "), env!("CARGO_PKG_VERSION"));
     let what = format!("listening on {listens}; {routes}; store {store}; {files}; version {version}");
     logging::announce(format, "info", &what);

@@ -7,10 +7,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::path::Path;
 
 use super::process::{Config, Limits};
 use super::route::Route;
 use super::units::show_size;
+use super::upstream::Scheme;
 use crate::base::Span;
 
 /// Routes at most: a request may be compared with each of them.
@@ -19,6 +21,8 @@ const MAX_ROUTES: usize = 1_024;
 const MAX_TRUSTED: usize = 1_024;
 /// What `peer_timeout` may be: its parts are whole seconds, and the system counts it in milliseconds.
 const PEER_TIMEOUT: RangeInclusive<Span> = Span::from_secs(6)..=Span::from_secs(24 * 3_600);
+/// Certificates at most: each start and each reload reads them all.
+const MAX_CERTIFICATES: usize = 1_024;
 /// Names of the admin address at most: each request is compared with each of them.
 const MAX_ADMIN_HOSTS: usize = 64;
 /// The shortest heartbeat. A shorter one would flood the clients.
@@ -85,8 +89,9 @@ impl Config {
         if self.listen.is_empty() {
             finder.add("listen", "no address to listen on: give one, such as `127.0.0.1:8080`".to_owned());
         }
+        self.tls(finder);
         if let Some(admin) = self.admin
-            && let Some(listen) = self.listen.iter().find(|listen| overlap(**listen, admin))
+            && let Some(listen) = self.listens().find(|listen| overlap(*listen, admin))
         {
             finder.add("admin", format!("`admin` ({admin}) lies on `listen` ({listen}): give it another port"));
         }
@@ -126,6 +131,56 @@ impl Config {
                     .add("route", format!("{n} routes are more than the {MAX_ROUTES} that are allowed: take some out"));
             }
             _ => {}
+        }
+    }
+}
+
+/// TLS.
+impl Config {
+    /// All addresses that clients connect to.
+    pub fn listens(&self) -> impl Iterator<Item = SocketAddr> {
+        self.listen.iter().chain(&self.listen_plain).copied()
+    }
+
+    /// Whether the addresses of `listen` speak TLS.
+    pub fn speaks_tls(&self) -> bool {
+        !self.tls_cert.is_empty()
+    }
+
+    /// Each file of certificates with the file of its key.
+    pub fn tls_pairs(&self) -> impl Iterator<Item = (&Path, &Path)> {
+        let key = |n, cert| self.tls_key.get(n).unwrap_or(cert);
+        self.tls_cert.iter().enumerate().map(move |(n, cert)| (cert.as_path(), key(n, cert).as_path()))
+    }
+
+    fn tls(&self, finder: &mut Finder) {
+        let (certs, keys) = (self.tls_cert.len(), self.tls_key.len());
+        if keys > 0 && keys != certs {
+            let what = format!(
+                "`tls_cert` names {certs} files and `tls_key` {keys}: name a key for each certificate, in the same order"
+            );
+            finder.relate("tls_key", "tls_cert", what);
+        }
+        if certs > MAX_CERTIFICATES {
+            let what = format!("{certs} certificates are more than the {MAX_CERTIFICATES} that are allowed");
+            finder.add("tls_cert", what);
+        }
+        let needs = |key| format!("`{key}` is of no use without `tls_cert`: name a certificate, or take it out");
+        if certs == 0 && self.client_ca.is_some() {
+            finder.add("client_ca", needs("client_ca"));
+        }
+        if certs == 0 && !self.listen_plain.is_empty() {
+            let what =
+                "`listen_plain` is for addresses beside those that speak TLS: without `tls_cert` name them in `listen`";
+            finder.add("listen_plain", what.to_owned());
+        }
+        if let Some((plain, listen)) = self
+            .listen_plain
+            .iter()
+            .find_map(|plain| self.listen.iter().find(|l| overlap(**l, *plain)).map(|l| (plain, l)))
+        {
+            let what = format!("`listen_plain` ({plain}) lies on `listen` ({listen}): give it another port");
+            finder.relate("listen_plain", "listen", what);
         }
     }
 }
@@ -178,6 +233,7 @@ fn limits(limits: &Limits, finder: &mut Finder) {
     finder.count("lingering_per_principal", limits.lingering_per_principal, 1..=10_000_000);
     finder.count("lingering_per_address", limits.lingering_per_address, 1..=10_000_000);
     finder.count("connections", limits.connections, 2..=20_000_000);
+    finder.count("handshakes", limits.handshakes, 1..=65_536);
     finder.count("tunnels", limits.tunnels, 0..=10_000_000);
     finder.size("header_bytes", limits.header_bytes, 1 << 10..=16 << 20);
     finder.size("buffer_budget", limits.buffer_budget, 64 << 10..=1 << 40);
@@ -245,6 +301,14 @@ fn sizes(route: &Route, limits: &Limits, finder: &mut Finder) {
 }
 
 fn spans(route: &Route, finder: &mut Finder) {
+    if route.upstream_key.is_some() && route.upstream_cert.is_none() {
+        let what = "`upstream_key` is of no use without `upstream_cert`: name the certificate, or take it out";
+        finder.add("upstream_key", what.to_owned());
+    }
+    if route.upstream_cert.is_some() && route.upstream.scheme == Scheme::Http {
+        let what = "`upstream_cert` is of no use with an `http://` upstream: write `https://`, or take it out";
+        finder.relate("upstream_cert", "upstream", what.to_owned());
+    }
     let must_wait = [
         ("connect_timeout", route.connect_timeout),
         ("head_timeout", route.head_timeout),

@@ -15,6 +15,20 @@ use std::path::PathBuf;
 pub struct Config {
     /// Where clients connect: at least one address. Default `127.0.0.1:8080`, which lets in nobody from outside.
     pub listen: Vec<SocketAddr>,
+    /// Where clients connect without TLS, beside the addresses of `listen`, which speak TLS once there is a `tls_cert`.
+    /// Default none. What is sent there can be read by everyone on the way.
+    pub listen_plain: Vec<SocketAddr>,
+    /// Files of certificates (PEM), each with the certificates that lead from it to its authority. Default none: the
+    /// addresses of `listen` speak plain HTTP. With one, they speak TLS. A client gets the certificate that names the
+    /// host which it asks for, else the first.
+    pub tls_cert: Vec<PathBuf>,
+    /// Files of the keys (PEM) of `tls_cert`, in the same order. Default none: each key is in its certificate's file.
+    pub tls_key: Vec<PathBuf>,
+    /// A file of certificates (PEM) of the authorities that vouch for clients. Default none: clients are not asked for a
+    /// certificate. With one, who a certificate names is a part of who asks, and sessions of TLS are not resumed.
+    pub client_ca: Option<PathBuf>,
+    /// Whether a client without a certificate is served. Default [`ClientCert::Required`].
+    pub client_cert: ClientCert,
     /// The address for metrics, health and sessions. Default none. Everyone who reaches it sees all counters and
     /// cursors, unless there is a token.
     pub admin: Option<SocketAddr>,
@@ -51,6 +65,16 @@ pub struct Config {
     pub routes: Routes,
 }
 
+/// Whether a client must have a certificate, where there is a `client_ca`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ClientCert {
+    /// Yes: without one, there is no connection.
+    #[default]
+    Required,
+    /// No. One that it sends must be good all the same.
+    Optional,
+}
+
 /// How log lines are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum LogFormat {
@@ -65,6 +89,11 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080)],
+            listen_plain: Vec::new(),
+            tls_cert: Vec::new(),
+            tls_key: Vec::new(),
+            client_ca: None,
+            client_cert: ClientCert::Required,
             admin: None,
             admin_hosts: Vec::new(),
             admin_token_file: None,
@@ -134,6 +163,10 @@ pub struct Limits {
     /// Sockets at once, clients' and upstreams' together. Default 250,000: both sides of every stream, and room for
     /// ordinary requests. If the system's limit on open files is lower, that limit rules.
     pub connections: usize,
+    /// TLS connections of clients that are being opened at once. Default 4,096. One more takes the place of the one that
+    /// has been at it for longest. Each may take `head_timeout`. More lets more slow clients in at once; each takes
+    /// about 10 KB.
+    pub handshakes: usize,
     /// Tunnels at once: connections that have gone over to another protocol, such as WebSocket. Default 10,000. One
     /// more is answered 503 before the upstream is asked. Each takes two sockets and up to 256 KiB of `buffer_budget`.
     /// 0 offers no other protocol to the upstream.
@@ -159,6 +192,7 @@ impl Default for Limits {
             lingering_per_principal: 10_000,
             lingering_per_address: 10_000,
             connections: 250_000,
+            handshakes: 4_096,
             tunnels: 10_000,
             header_bytes: 64 << 10,
             buffer_budget: 64 << 20,

@@ -26,6 +26,11 @@ pub struct Route {
     pub upstream_host: HostSent,
     /// A file of certificates (PEM) to trust for this upstream instead of the system's. Default: the system's.
     pub upstream_ca: Option<PathBuf>,
+    /// A file with the certificate (PEM) that this upstream is shown where it asks for one, and those that lead from it
+    /// to its authority. Default none.
+    pub upstream_cert: Option<PathBuf>,
+    /// A file with the key (PEM) of `upstream_cert`. Default none: it is in the certificate's file.
+    pub upstream_key: Option<PathBuf>,
     /// How long segno asks again for a stream that was cut, from its first attempt on, before it passes the cut on.
     /// Default 60 s. Longer rides out
     /// longer outages. Shorter tells clients sooner. Zero heals nothing.
@@ -159,6 +164,8 @@ impl Route {
             upstream,
             upstream_host: HostSent::Auto,
             upstream_ca: None,
+            upstream_cert: None,
+            upstream_key: None,
             heal_for: Span::from_secs(60),
             hold_head: Span::from_secs(3),
             heal_rate: 500,

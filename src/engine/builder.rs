@@ -136,6 +136,8 @@ impl Builder {
             candidate
         });
         let store = link(&config, persister.control(), clock);
+        #[cfg(feature = "tls")]
+        let keyring = crate::reactor::Keyring::new(Arc::clone(&metrics));
         let parts = Parts {
             seed,
             secret,
@@ -144,15 +146,32 @@ impl Builder {
             store,
             metrics: Arc::clone(&metrics),
             journal: journal.clone(),
+            #[cfg(feature = "tls")]
+            keyring: keyring.clone(),
         };
         let config = Arc::new(config);
         let (reactor, remote) = Reactor::new(Arc::clone(&config), parts)?;
+        #[cfg(feature = "tls")]
+        for caution in keyring.facts().iter().flat_map(|facts| facts.cautions(clock.calendar_secs())) {
+            journal.say(Level::Warn, caution);
+        }
         let addresses = reactor.addresses();
         let thread = thread::Builder::new().name("segno-reactor".to_owned());
         let reactor = thread.spawn(move || reactor.run()).map_err(StartError::System)?;
         let remote = StopWhenDropped(remote);
-        let trackers = Trackers::new(inline);
-        Ok(Engine { addresses, config, metrics, remote, reactor, persister, trackers, clock, journal })
+        Ok(Engine {
+            addresses,
+            config,
+            metrics,
+            remote,
+            reactor,
+            persister,
+            trackers: Trackers::new(inline),
+            clock,
+            journal,
+            #[cfg(feature = "tls")]
+            keyring,
+        })
     }
 }
 

@@ -5,16 +5,38 @@
 //! Laws: nothing is opened for good, nothing stays that was made, nobody is connected to; an obstacle that may pass by
 //! itself, such as a store that another process has locked, is none.
 
+#[cfg(feature = "tls")]
+use crate::clock::Clock;
 use crate::config::{Config, Fault, Section, StoreConfig};
-use crate::reactor::upstream_faults;
+use crate::reactor::file_faults;
+#[cfg(feature = "tls")]
+use crate::reactor::{CertificateFacts, Credentials};
 use crate::store::StoreError;
 
 /// Everything outside of a configuration that keeps an engine from starting with it. [`Config::faults`] has what is
 /// wrong inside.
 pub fn obstacles(config: &Config) -> Vec<Fault> {
-    let mut found = upstream_faults(config);
+    let mut found = file_faults(config);
     found.extend(store_fault(config));
     found
+}
+
+/// What somebody should look at though the engine starts, and when certificates end: one line each.
+#[cfg(feature = "tls")]
+pub fn remarks(config: &Config) -> Vec<String> {
+    let now = Clock::start().calendar_secs();
+    let facts = Credentials::load(config).map(|credentials| credentials.facts().to_vec()).unwrap_or_default();
+    let end = |facts: &CertificateFacts| {
+        let (file, names, days) = (facts.file.display(), facts.names.join(", "), facts.days_left(now));
+        format!("the certificate in {file} is for {names}, and is good for {days} days")
+    };
+    facts.iter().flat_map(|facts| std::iter::once(end(facts)).chain(facts.cautions(now))).collect()
+}
+
+/// What somebody should look at though the engine starts. A build without TLS looks at no certificates.
+#[cfg(not(feature = "tls"))]
+pub fn remarks(_: &Config) -> Vec<String> {
+    Vec::new()
 }
 
 fn store_fault(config: &Config) -> Option<Fault> {

@@ -34,6 +34,8 @@ pub struct Engine {
     pub(super) trackers: Trackers,
     pub(super) clock: Clock,
     pub(super) journal: Journal,
+    #[cfg(feature = "tls")]
+    pub(super) keyring: crate::reactor::Keyring,
 }
 
 impl Engine {
@@ -70,6 +72,13 @@ impl Engine {
     /// A handle to say log lines with that never waits for whoever reads them, for any thread.
     pub fn journal(&self) -> Journal {
         self.journal.clone()
+    }
+
+    /// The certificates of new connections, for any thread. [`Keyring::reload`](crate::reactor::Keyring::reload) reads
+    /// their files again; open connections go on with those that they have.
+    #[cfg(feature = "tls")]
+    pub fn keyring(&self) -> crate::reactor::Keyring {
+        self.keyring.clone()
     }
 
     /// A handle for questions to the store, for any thread.

@@ -54,9 +54,21 @@ pub(super) enum Peer {
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) address: IpAddr,
+    /// Its connection is TLS.
+    pub(super) is_secure: bool,
     pub(super) state: ClientState,
     /// Which of its exchange's readers it is.
     pub(super) seat: Seat,
+}
+
+/// How a client has connected.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Link<'a> {
+    Plain,
+    /// By TLS, and who it is by its certificate, if it has sent one.
+    Secure {
+        certificate: Option<&'a [u8]>,
+    },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -136,6 +148,11 @@ impl Conn {
             Peer::Client(c) => Some(c.address),
             Peer::Upstream(_) => None,
         }
+    }
+
+    /// Whether it is a client's, over TLS.
+    pub(super) fn is_secure(&self) -> bool {
+        matches!(&self.peer, Peer::Client(c) if c.is_secure)
     }
 
     pub(super) fn client_state(&self) -> Option<ClientState> {

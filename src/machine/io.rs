@@ -17,6 +17,14 @@ pub enum Input<'a> {
         /// The client's address.
         peer: IpAddr,
     },
+    /// A client's connection was accepted, and its TLS handshake is done. Answered as [`Input::Accepted`].
+    AcceptedSecure {
+        /// The client's address.
+        peer: IpAddr,
+        /// Who the client is by its certificate, which has been verified: bytes that are the same for all certificates
+        /// of one client. `None`: it has sent none.
+        certificate: Option<&'a [u8]>,
+    },
     /// The connection that [`Output::Connect`] asked for is established, or nothing waits on the one of
     /// [`Output::Reuse`].
     Connected {
@@ -165,6 +173,9 @@ pub enum Output {
 pub enum Close {
     /// In the ordinary way.
     Finish,
+    /// What was sent arrives, and the peer can tell that it is incomplete: by its framing, and where the connection has
+    /// a last word, by that word's absence.
+    Cut,
     /// With a reset, so that the peer takes what it has for incomplete.
     Reset,
 }

@@ -124,6 +124,7 @@ use crate::http::Date;
 use crate::track::Window;
 use book::Book;
 use book::sessions::Session;
+use conn::Link;
 use cx::{After, Cx};
 use exchange::{Exchange, Exchanges};
 use find::{Finder, Index};
@@ -183,7 +184,8 @@ impl Machine {
         let before = crate::base::steps();
         self.cx.now = now.max(self.cx.now);
         match input {
-            Input::Accepted { peer } => self.on_accepted(peer),
+            Input::Accepted { peer } => self.on_accepted(peer, Link::Plain),
+            Input::AcceptedSecure { peer, certificate } => self.on_accepted(peer, Link::Secure { certificate }),
             Input::Connected { conn } => self.on_connected(conn),
             Input::ConnectFailed { conn, why } => self.on_connect_failed(conn, why),
             Input::Stale { conn } => self.on_stale(conn),

@@ -12,6 +12,7 @@ use super::io::{Close, Output};
 use super::keys::{ConnKey, ConnMark, Timer};
 use crate::base::{Span, Table, Tick};
 use crate::config::Limits;
+use std::collections::HashMap;
 
 /// How long an idle connection to upstream is kept. Node's servers close theirs after 5 s, the shortest of the
 /// common ones.
@@ -29,12 +30,19 @@ pub(super) struct Conns {
     pub(super) buffers: Buffers,
     /// Idle connections to upstream by route, the latest used last.
     idle: Box<[Vec<ConnKey>]>,
+    /// Who clients are by their certificates, as hashes. Most have none.
+    certificates: HashMap<ConnKey, [u8; 16]>,
 }
 
 impl Conns {
     pub(super) fn new(limits: &Limits, routes: usize) -> Self {
         let buffers = Buffers::new(limits.buffer_budget);
-        Self { table: Table::new(limits.connections), buffers, idle: vec![Vec::new(); routes].into() }
+        Self {
+            table: Table::new(limits.connections),
+            buffers,
+            idle: vec![Vec::new(); routes].into(),
+            certificates: HashMap::new(),
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -104,10 +112,23 @@ impl Conns {
         self.table.insert(conn).ok()
     }
 
+    /// Notes who a client is by its certificate.
+    pub(super) fn certify(&mut self, conn: ConnKey, certificate: [u8; 16]) {
+        self.certificates.insert(conn, certificate);
+    }
+
+    /// Who a client is by its certificate, if it has sent one.
+    pub(super) fn certificate(&self, conn: ConnKey) -> Option<[u8; 16]> {
+        self.certificates.get(&conn).copied()
+    }
+
     /// Removes a connection whose socket the shell has closed already.
     pub(super) fn remove(&mut self, cx: &mut Cx, conn: ConnKey) -> Option<Conn> {
         let c = self.table.remove(conn)?;
         cx.end_visit(conn, 0);
+        if !self.certificates.is_empty() {
+            self.certificates.remove(&conn);
+        }
         if let Some(timer) = c.timer {
             cx.wheel.cancel(timer);
         }

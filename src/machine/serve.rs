@@ -4,7 +4,7 @@
 //! In: accepts, answers of segno's own, answers that have been sent. Out: the next head, or the connection's end.
 //! Laws: what is refused gets a status and a reason; a client reads its last answer before it sees the close.
 
-use super::conn::{Client, ClientState, Conn, Peer, Unused};
+use super::conn::{Client, ClientState, Conn, Link, Peer, Unused};
 use super::cx::{After, Cx};
 use super::io::{Close, Output};
 use super::keys::ConnKey;
@@ -19,15 +19,19 @@ const HALF_CLOSED_FOR: Span = Span::from_secs(2);
 
 impl Conns {
     /// Gives a client's connection its place, or has it refused.
-    pub(super) fn accept(&mut self, cx: &mut Cx, address: IpAddr) {
+    pub(super) fn accept(&mut self, cx: &mut Cx, address: IpAddr, link: Link<'_>) {
         if cx.draining {
             cx.counts.one(Count::ConnectionsRefused);
             return cx.outputs.push_back(Output::Refuse);
         }
-        let client = Client { address, state: ClientState::Head, seat: 0 };
+        let is_secure = matches!(link, Link::Secure { .. });
+        let client = Client { address, is_secure, state: ClientState::Head, seat: 0 };
         match self.insert(Conn::new(Peer::Client(client))) {
             Some(conn) => {
                 cx.counts.one(Count::ConnectionsAccepted);
+                if let Link::Secure { certificate: Some(certificate) } = link {
+                    self.certify(conn, cx.secret.certificate(certificate));
+                }
                 cx.outputs.push_back(Output::Adopt { conn });
                 let until = cx.now + cx.head_timeout;
                 self.set_deadline(cx, conn, until);

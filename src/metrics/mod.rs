@@ -98,9 +98,23 @@ impl Gauge {
     }
 }
 
+/// When a certificate ceases to be good.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CertificateEnd {
+    /// Its file.
+    pub file: String,
+    /// The first name that it is for; empty: it names none.
+    pub name: String,
+    /// The time, in seconds since the Unix epoch.
+    pub not_after: i64,
+}
+
 /// All counters and gauges of one engine.
 #[derive(Debug)]
 pub struct Metrics {
+    /// Those that are in use.
+    #[cfg(feature = "persist")]
+    certificates: crate::sync::Latest<Vec<CertificateEnd>>,
     counts: [Counter; Count::ALL.len()],
     gauges: [Counter; Gauge::ALL.len()],
     log_lines_dropped: Counter,
@@ -125,6 +139,8 @@ pub enum ReactorState {
 impl Default for Metrics {
     fn default() -> Self {
         Self {
+            #[cfg(feature = "persist")]
+            certificates: crate::sync::Latest::default(),
             counts: std::array::from_fn(|_| Counter::default()),
             gauges: std::array::from_fn(|_| Counter::default()),
             log_lines_dropped: Counter::default(),
@@ -145,6 +161,18 @@ impl Metrics {
     /// The value of a count.
     pub fn get(&self, count: Count) -> u64 {
         self.counts[count as usize].get()
+    }
+
+    /// These certificates are in use from now on.
+    #[cfg(feature = "persist")]
+    pub fn tell_certificates(&self, ends: Vec<CertificateEnd>) {
+        self.certificates.put(Some(std::sync::Arc::new(ends)));
+    }
+
+    /// The certificates that are in use.
+    #[cfg(feature = "persist")]
+    pub fn certificates(&self) -> Vec<CertificateEnd> {
+        self.certificates.with(|ends| ends.cloned().unwrap_or_default())
     }
 
     /// Sets a gauge.

@@ -30,13 +30,24 @@ impl Acknowledged {
         self.taken += n as u64;
     }
 
+    /// The socket has taken so many bytes in all.
+    #[cfg(feature = "tls")]
+    pub(super) fn took(&mut self, all: u64) {
+        self.taken = all;
+    }
+
     /// How many of the last bytes that the socket took are not known to have arrived.
     pub(super) fn unacknowledged(&mut self, stream: &TcpStream, now: Tick) -> u64 {
-        let arrived = match told(stream) {
+        let arrived = self.arrived(stream, now);
+        self.taken.saturating_sub(arrived)
+    }
+
+    /// How many of the bytes that the socket took have arrived.
+    pub(super) fn arrived(&mut self, stream: &TcpStream, now: Tick) -> u64 {
+        match told(stream) {
             Some(bytes) => bytes,
             None => self.by_time(send_buffer(stream), now),
-        };
-        self.taken.saturating_sub(arrived)
+        }
     }
 
     /// What must have arrived by now, if the send buffer has `buffer` bytes.

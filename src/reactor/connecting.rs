@@ -36,9 +36,8 @@ pub(super) struct Connecting {
     /// Failures that the machine does not know of yet.
     failed: VecDeque<(ConnKey, ConnectError)>,
     watch: Watch,
-    /// By route; `None` where the upstream is plain HTTP.
     #[cfg(feature = "tls")]
-    dialers: Vec<Option<tls::Dialer>>,
+    keyring: tls::Keyring,
     config: Arc<Config>,
 }
 
@@ -49,11 +48,15 @@ struct Unresolved {
 }
 
 impl Connecting {
-    /// Starts the resolver, and reads the certificates of `https://` upstreams.
+    /// Starts the resolver.
     ///
     /// # Errors
-    /// [`StartError`], when the system gives no thread, or TLS cannot be set up.
-    pub(super) fn new(config: &Arc<Config>, waker: Arc<Waker>) -> Result<Self, StartError> {
+    /// [`StartError`], when the system gives no thread.
+    pub(super) fn new(
+        config: &Arc<Config>,
+        waker: Arc<Waker>,
+        #[cfg(feature = "tls")] keyring: tls::Keyring,
+    ) -> Result<Self, StartError> {
         Ok(Self {
             resolver: Resolver::start(config, waker).map_err(StartError::System)?,
             unresolved: BTreeMap::new(),
@@ -61,7 +64,7 @@ impl Connecting {
             failed: VecDeque::new(),
             watch: Watch::of(config),
             #[cfg(feature = "tls")]
-            dialers: tls::Dialer::of_routes(config).map_err(StartError::Tls)?,
+            keyring,
             config: Arc::clone(config),
         })
     }
@@ -203,7 +206,7 @@ impl Connecting {
         now: Tick,
     ) -> bool {
         #[cfg(feature = "tls")]
-        if let Some(dialer) = &self.dialers[route]
+        if let Some(dialer) = self.keyring.dialer(route)
             && let Some(s) = sockets.take(conn)
         {
             match s.io {

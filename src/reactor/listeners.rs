@@ -8,6 +8,7 @@ use super::socket;
 use super::start::StartError;
 use super::watch::Watch;
 use crate::base::{Span, Tick};
+use crate::config::Config;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use socket2::SockRef;
@@ -24,32 +25,35 @@ const ACCEPTS_PER_TURN: usize = 256;
 const MAX_LISTENERS: usize = 64;
 
 /// Listeners have the tokens from here on, the waker's above all. No connection's key reaches them.
-const FIRST_LISTENER: usize = usize::MAX - 1_024;
+pub(super) const FIRST_LISTENER: usize = usize::MAX - 1_024;
 
 /// All listeners.
 #[derive(Debug)]
 pub(super) struct Listeners {
     sockets: Vec<TcpListener>,
+    /// So many of them, from the first on, speak TLS.
+    secure: usize,
     /// Listeners that have more to accept, one bit each.
     ready: u64,
     rests_until: Option<Tick>,
 }
 
 impl Listeners {
-    /// Binds and registers the first 64 of these addresses.
+    /// Binds and registers the first 64 of the addresses in a configuration.
     ///
     /// # Errors
     /// [`StartError::Listen`] for the first address that cannot be listened on.
-    pub(super) fn bind(addresses: &[SocketAddr], watch: Watch, registry: &Registry) -> Result<Self, StartError> {
-        let mut sockets = Vec::new();
-        for (n, &address) in addresses.iter().enumerate().take(MAX_LISTENERS) {
+    pub(super) fn bind(config: &Config, registry: &Registry) -> Result<Self, StartError> {
+        let (mut sockets, watch) = (Vec::new(), Watch::of(config));
+        for (n, address) in config.listens().enumerate().take(MAX_LISTENERS) {
             let wrong = |why| StartError::Listen { address, why };
             let mut listener = socket::listen(address).map_err(wrong)?;
             watch.listener(SockRef::from(&listener));
             registry.register(&mut listener, Token(FIRST_LISTENER + n), Interest::READABLE).map_err(wrong)?;
             sockets.push(listener);
         }
-        Ok(Self { sockets, ready: 0, rests_until: None })
+        let secure = if config.speaks_tls() { config.listen.len() } else { 0 };
+        Ok(Self { sockets, secure, ready: 0, rests_until: None })
     }
 
     /// The addresses that are listened on.
@@ -89,11 +93,12 @@ impl Listeners {
         self.rests_until = None;
     }
 
-    /// Accepts a bounded number of connections from each listener that has some.
+    /// Accepts a bounded number of connections from each listener that has some. `each` is told whether the listener
+    /// speaks TLS.
     ///
     /// # Errors
     /// When the system refuses a connection; accepting then rests for [`ACCEPT_REST`].
-    pub(super) fn accept(&mut self, now: Tick, mut each: impl FnMut(TcpStream, IpAddr)) -> io::Result<()> {
+    pub(super) fn accept(&mut self, now: Tick, mut each: impl FnMut(TcpStream, IpAddr, bool)) -> io::Result<()> {
         if self.ready == 0 || self.rests_until.is_some_and(|until| until > now) {
             return Ok(());
         }
@@ -104,7 +109,7 @@ impl Listeners {
                     break;
                 }
                 match self.sockets[n].accept() {
-                    Ok((stream, peer)) => each(stream, peer.ip()),
+                    Ok((stream, peer)) => each(stream, peer.ip(), n < self.secure),
                     Err(e) => match e.kind() {
                         io::ErrorKind::WouldBlock => self.ready &= !(1 << n),
                         io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}

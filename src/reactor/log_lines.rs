@@ -68,8 +68,18 @@ impl LogLines {
 
     /// Says what went wrong outside of the machine.
     pub(super) fn warn(&mut self, what: fmt::Arguments<'_>, now: Tick) {
+        self.say(Level::Warn, what, now);
+    }
+
+    /// Says what happened outside of the machine, where nobody need act on it.
+    #[cfg(feature = "tls")]
+    pub(super) fn inform(&mut self, what: fmt::Arguments<'_>, now: Tick) {
+        self.say(Level::Info, what, now);
+    }
+
+    fn say(&mut self, level: Level, what: fmt::Arguments<'_>, now: Tick) {
         match self.may_write(now) {
-            true => self.journal.say(Level::Warn, what.to_string()),
+            true => self.journal.say(level, what.to_string()),
             false => self.journal.leave_out(),
         }
     }

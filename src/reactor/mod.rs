@@ -14,7 +14,7 @@
 //! 1. `run` waits in the poll, then hands each socket's news to the `shell`.
 //! 2. The `shell` reads, tells the machine, and carries out all that the machine says before it reads on.
 //! 3. `connecting` opens connections to upstreams: `resolve` finds addresses, `tls` shakes hands.
-//! 4. `listeners` give new connections to the `shell`.
+//! 4. `listeners` give new connections to the `shell`, those with TLS to the `lobby` first, where they shake hands.
 //! 5. `run` reports the turn's counts, and `checkpoints` publish the streams' cursors.
 //!
 //! Other threads reach the loop through `remote` (commands) and `store` (replies) alone.
@@ -23,6 +23,8 @@ mod acknowledged;
 pub(crate) mod checkpoints;
 mod connecting;
 mod listeners;
+#[cfg(feature = "tls")]
+mod lobby;
 mod log_lines;
 mod remote;
 mod resolve;
@@ -38,7 +40,7 @@ mod watch;
 
 pub use remote::{Command, Remote};
 pub use run::Reactor;
-pub use start::{Parts, StartError, upstream_faults};
+pub use start::{Parts, StartError, file_faults};
 pub use store::{Reply, StoreLink};
 #[cfg(feature = "tls")]
-pub use tls::{TlsError, client_session};
+pub use tls::{CertificateFacts, Credentials, Keyring, TlsError, client_session};

@@ -7,6 +7,8 @@
 use super::checkpoints::Checkpoints;
 use super::connecting::Connecting;
 use super::listeners::{ACCEPT_REST, Listeners};
+#[cfg(feature = "tls")]
+use super::lobby::Lobby;
 use super::log_lines::LogLines;
 use super::remote::{Command, Remote};
 use super::shell::Shell;
@@ -14,7 +16,6 @@ use super::socket::is_no_descriptor;
 use super::sockets::{Sockets, WAKER};
 use super::start::{Parts, StartError};
 use super::store::Replies;
-use super::watch::Watch;
 use crate::base::{Count, Span, Tick};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -29,6 +30,10 @@ use std::time::Duration;
 
 /// How late the reactor may be before it counts as stuck. No turn takes as long.
 const GRACE: Span = Span::from_secs(5);
+
+/// How long handshakes may hold up the streams in one turn. A signature takes from 30 us to 1 ms.
+#[cfg(feature = "tls")]
+const SHAKING: Span = Span::from_millis(2);
 
 /// How long a date holds.
 const CALENDAR: Span = Span::from_secs(1);
@@ -57,15 +62,30 @@ impl Reactor {
     /// # Errors
     /// [`StartError`], naming what is missing.
     pub fn new(config: Arc<Config>, parts: Parts) -> Result<(Self, Remote), StartError> {
-        let Parts { seed, secret, clock, slots, mut store, metrics, journal } = parts;
+        let Parts { seed, secret, clock, slots, mut store, metrics, journal, .. } = parts;
+        #[cfg(feature = "tls")]
+        let keyring = parts.keyring;
         let (sockets, waker) = Sockets::new().map_err(StartError::System)?;
-        let listeners = Listeners::bind(&config.listen, Watch::of(&config), sockets.registry())?;
+        let listeners = Listeners::bind(&config, sockets.registry())?;
+        #[cfg(feature = "tls")]
+        keyring.reload(&config).map_err(StartError::Tls)?;
+        #[cfg(not(feature = "tls"))]
+        if config.speaks_tls() {
+            return Err(StartError::NoTls { what: "`tls_cert`".to_owned() });
+        }
         #[cfg(not(feature = "tls"))]
         if let Some(route) = config.routes.iter().find(|r| r.upstream.scheme == crate::config::Scheme::Https) {
-            return Err(StartError::NoTls { upstream: route.upstream.to_string() });
+            return Err(StartError::NoTls { what: route.upstream.to_string() });
         }
         let now = clock.now();
-        let connecting = Connecting::new(&config, Arc::clone(&waker))?;
+        let connecting = Connecting::new(
+            &config,
+            Arc::clone(&waker),
+            #[cfg(feature = "tls")]
+            keyring.clone(),
+        )?;
+        #[cfg(feature = "tls")]
+        let lobby = Lobby::new(&config, keyring);
         let replies = store.open(&waker, &metrics);
         let (remote, commands) = Remote::new(waker);
         let machine = Machine::new(config, seed, secret, now);
@@ -73,7 +93,16 @@ impl Reactor {
         metrics.expect_reactor(now + GRACE);
         let reactor = Self {
             clock,
-            shell: Shell::new(machine, sockets, connecting, store, lines, now),
+            shell: Shell::new(
+                machine,
+                sockets,
+                connecting,
+                store,
+                lines,
+                now,
+                #[cfg(feature = "tls")]
+                lobby,
+            ),
             listeners,
             commands,
             replies,
@@ -122,7 +151,7 @@ impl Reactor {
 
     /// How long the poll may wait.
     fn timeout(&self) -> Option<Duration> {
-        if self.shell.must_read_now() || self.listeners.must_accept_now() {
+        if self.shell.must_go_on_now() || self.listeners.must_accept_now() {
             return Some(Duration::ZERO);
         }
         let next = [self.shell.next_deadline(), self.listeners.rests_until(), self.stop_at];
@@ -140,16 +169,32 @@ impl Reactor {
             match event.token() {
                 WAKER => self.on_woken(),
                 token if Listeners::own(token) => self.listeners.on_ready(token),
+                #[cfg(feature = "tls")]
+                token if Lobby::own(token) => self.shell.lobby.on_ready(token),
                 token => self.shell.on_ready(ConnKey::from_bits(token.0 as u64), event),
             }
         }
         self.accept();
+        #[cfg(feature = "tls")]
+        self.shake_hands();
         let now = self.shell.now;
         if self.shell.next_deadline().is_some_and(|at| at <= now) {
             self.shell.on_time();
         }
         self.report();
-        self.stop_at.is_some_and(|at| at <= now || self.shell.machine.connections() == 0)
+        self.stop_at.is_some_and(|at| at <= now || self.shell.is_deserted())
+    }
+
+    /// Goes on with clients that shake hands, for a share of the turn.
+    #[cfg(feature = "tls")]
+    fn shake_hands(&mut self) {
+        let until = self.clock.now() + SHAKING;
+        while self.shell.lobby.has_work() {
+            self.shell.shake_hands();
+            if self.clock.now() >= until {
+                return;
+            }
+        }
     }
 
     /// Takes in what other threads have left: commands, replies of the store, addresses.
@@ -177,7 +222,7 @@ impl Reactor {
     fn accept(&mut self) {
         let Self { listeners, shell, metrics, .. } = self;
         let now = shell.now;
-        if let Err(e) = listeners.accept(now, |stream, peer| shell.on_accepted(stream, peer)) {
+        if let Err(e) = listeners.accept(now, |stream, peer, secure| shell.on_accepted(stream, peer, secure)) {
             metrics.add(Count::AcceptsFailed, 1);
             if is_no_descriptor(&e) && shell.free_descriptors() {
                 return listeners.rest_no_more();
@@ -189,8 +234,17 @@ impl Reactor {
     /// Passes on what the turn has brought: counts, gauges, and marks for the store.
     fn report(&mut self) {
         let Self { metrics, shell, checkpoints, .. } = self;
-        let Shell { machine, store, vanished, .. } = shell;
+        let Shell {
+            machine,
+            store,
+            vanished,
+            #[cfg(feature = "tls")]
+            lobby,
+            ..
+        } = shell;
         metrics.add(Count::PeersVanished, std::mem::take(vanished));
+        #[cfg(feature = "tls")]
+        lobby.counts.drain(|count, n| metrics.add(count, n));
         machine.drain_counts(|count, n| metrics.add(count, n));
         machine.drain_checkpoints(|checkpoint| checkpoints.publish(checkpoint, store, metrics));
         checkpoints.catch_up(store, metrics);

@@ -5,10 +5,10 @@
 //! gets a bounded number of reads a turn.
 
 use super::connecting::Connecting;
-use super::log_lines::LogLines;
 #[cfg(feature = "tls")]
-use super::socket::Io;
-use super::socket::{Socket, has_vanished};
+use super::lobby::{Lobby, Step};
+use super::log_lines::LogLines;
+use super::socket::{Io, Socket, has_vanished};
 use super::sockets::Sockets;
 use super::store::StoreLink;
 use crate::base::Tick;
@@ -16,7 +16,7 @@ use crate::machine::{Close, ConnKey, ConnectError, Input, Machine, NotLookedUp, 
 use mio::event::Event;
 use mio::net::TcpStream;
 use std::collections::VecDeque;
-use std::io::{self, IoSlice, Write};
+use std::io::{self, IoSlice};
 use std::net::IpAddr;
 
 /// Bytes read at a time, shared by all connections.
@@ -45,7 +45,10 @@ pub(super) struct Shell {
     pub(super) vanished: u64,
     connecting: Connecting,
     /// Accepted just now: the machine takes it or refuses it before the next one.
-    accepted: Option<TcpStream>,
+    accepted: Option<Io>,
+    /// Clients with TLS before and after the machine knows them.
+    #[cfg(feature = "tls")]
+    pub(super) lobby: Lobby,
     /// Connections to read again in the next turn.
     reading: VecDeque<ConnKey>,
     /// Connections that the machine has bytes for.
@@ -62,6 +65,7 @@ impl Shell {
         store: StoreLink,
         lines: LogLines,
         now: Tick,
+        #[cfg(feature = "tls")] lobby: Lobby,
     ) -> Self {
         Self {
             machine,
@@ -72,15 +76,31 @@ impl Shell {
             vanished: 0,
             connecting,
             accepted: None,
+            #[cfg(feature = "tls")]
+            lobby,
             reading: VecDeque::new(),
             flushing: VecDeque::new(),
             buffer: vec![0; READ_BUFFER].into(),
         }
     }
 
-    /// Whether some connection has used up its reads of the last turn.
-    pub(super) fn must_read_now(&self) -> bool {
+    /// Whether there is something to do before the poll has news: some connection has used up its reads of the last
+    /// turn, or handshakes their time.
+    pub(super) fn must_go_on_now(&self) -> bool {
+        #[cfg(feature = "tls")]
+        if self.lobby.has_work() {
+            return true;
+        }
         !self.reading.is_empty()
+    }
+
+    /// Whether all connections have closed.
+    pub(super) fn is_deserted(&self) -> bool {
+        #[cfg(feature = "tls")]
+        if self.lobby.sees_somebody_off() {
+            return false;
+        }
+        self.machine.connections() == 0
     }
 
     /// Reads the connections that have used up their reads of the last turn.
@@ -92,10 +112,25 @@ impl Shell {
         }
     }
 
-    /// Offers a new connection to the machine.
-    pub(super) fn on_accepted(&mut self, stream: TcpStream, peer: IpAddr) {
-        self.accepted = Some(stream);
+    /// Offers a new connection to the machine; one with TLS shakes hands first.
+    pub(super) fn on_accepted(&mut self, stream: TcpStream, peer: IpAddr, is_secure: bool) {
+        #[cfg(feature = "tls")]
+        if is_secure {
+            return self.lobby.enter(stream, peer, self.sockets.registry(), self.now);
+        }
+        debug_assert!(cfg!(feature = "tls") || !is_secure, "a build without TLS has no such listener");
+        self.accepted = Some(Io::Plain(stream));
         self.tell(Input::Accepted { peer });
+    }
+
+    /// Goes one step on with a client that shakes hands. One that is done with it is offered to the machine.
+    #[cfg(feature = "tls")]
+    pub(super) fn shake_hands(&mut self) {
+        if let Step::Open(tls, peer) = self.lobby.step(&mut self.buffer, &mut self.lines, self.now) {
+            let certificate = tls.identity();
+            self.accepted = Some(Io::Tls(tls));
+            self.tell(Input::AcceptedSecure { peer, certificate: certificate.as_deref() });
+        }
     }
 
     /// The system has no descriptor for a client: has the machine close what nobody uses. False: nothing was closed.
@@ -113,12 +148,17 @@ impl Shell {
 
     /// When [`Shell::on_time`] must be called at the latest.
     pub(super) fn next_deadline(&self) -> Option<Tick> {
-        self.connecting.next_deadline().into_iter().chain(self.machine.poll_timeout()).min()
+        let next = self.connecting.next_deadline().into_iter().chain(self.machine.poll_timeout());
+        #[cfg(feature = "tls")]
+        let next = next.chain(self.lobby.next_deadline());
+        next.min()
     }
 
     /// What is due by now is done: first what became of attempts to connect, which the machine then knows.
     pub(super) fn on_time(&mut self) {
         self.connecting.on_time(&mut self.sockets, self.now);
+        #[cfg(feature = "tls")]
+        self.lobby.on_time(&mut self.lines, self.now);
         self.settle();
         if self.machine.poll_timeout().is_some_and(|at| at <= self.now) {
             self.tell(Input::Time);
@@ -245,21 +285,32 @@ impl Shell {
     }
 
     fn adopt(&mut self, conn: ConnKey) {
-        let Some(stream) = self.accepted.take() else { return };
+        let Some(io) = self.accepted.take() else { return };
+        let socket = Socket::accepted(io, conn.to_bits());
         // Without it small events wait for each other; the connection works all the same.
-        let _ = stream.set_nodelay(true);
-        if self.sockets.add(conn, Socket::accepted(stream, conn.to_bits())).is_err() {
+        let _ = socket.stream().set_nodelay(true);
+        let (is_plain, sockets) = (socket.is_plain(), &mut self.sockets);
+        #[cfg(feature = "tls")]
+        let added = if is_plain { sockets.add(conn, socket) } else { sockets.take_over(conn, socket) };
+        #[cfg(not(feature = "tls"))]
+        let added = sockets.add(conn, socket);
+        if added.is_err() {
             self.connecting.fail(conn, ConnectError::Local);
+        } else if !is_plain {
+            self.queue_read(conn);
         }
     }
 
     /// Tells a client that all places are taken: one write, as much of it as the socket takes.
     fn refuse(&mut self) {
-        if let Some(mut stream) = self.accepted.take() {
+        if let Some(io) = self.accepted.take() {
+            let mut socket = Socket::accepted(io, 0);
             let (line, rest) = REFUSAL.split_at(REFUSED_LINE);
             let date = self.machine.date().text().map(|date| format!("Date: {date}\r\n")).unwrap_or_default();
             let parts = [line, date.as_bytes(), rest].map(IoSlice::new);
-            let _ = stream.write_vectored(&parts);
+            let _ = socket.write(&parts);
+            #[cfg(feature = "tls")]
+            socket.close(false);
         }
     }
 
@@ -268,7 +319,15 @@ impl Shell {
         self.connecting.forget(conn, socket.as_ref().and_then(|s| s.dialing.as_deref()));
         match (socket, how) {
             (Some(socket), Close::Reset) => socket.reset_on_close(),
-            (Some(socket), Close::Finish) => socket.close(),
+            #[cfg(not(feature = "tls"))]
+            (Some(socket), Close::Finish | Close::Cut) => socket.close(),
+            #[cfg(feature = "tls")]
+            (Some(socket), Close::Finish | Close::Cut) => {
+                let peer = socket.stream().peer_addr().map(|peer| peer.ip());
+                if let (Some(tls), Ok(peer)) = (socket.close(how == Close::Cut), peer) {
+                    self.lobby.see_off(tls, peer, self.sockets.registry(), self.now);
+                }
+            }
             (None, _) => {}
         }
     }

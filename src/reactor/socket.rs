@@ -1,4 +1,4 @@
-//! The socket of one connection: plain, or TLS towards an upstream.
+//! The socket of one connection: plain or TLS.
 //!
 //! In: slices to write, room to read into. Out: bytes, and what happened, as plain I/O results.
 //! Law: nothing here waits; a socket that is not ready says so.
@@ -78,9 +78,10 @@ pub(super) struct Dialing {
 }
 
 impl Socket {
-    /// A client's socket.
-    pub(super) fn accepted(stream: TcpStream, key: u64) -> Self {
-        Self { established: true, is_upstream: false, ..Self::new(Io::Plain(stream), key) }
+    /// A client's socket, whose handshake is done if it has one. TLS may have read ahead.
+    pub(super) fn accepted(io: Io, key: u64) -> Self {
+        let readable = !matches!(io, Io::Plain(_));
+        Self { established: true, is_upstream: false, readable, ..Self::new(io, key) }
     }
 
     /// A socket that is being connected to upstream.
@@ -154,7 +155,9 @@ impl Socket {
             match result {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 other => {
-                    self.acknowledged.take(*other.as_ref().unwrap_or(&0));
+                    if self.is_plain() {
+                        self.acknowledged.take(*other.as_ref().unwrap_or(&0));
+                    }
                     return other;
                 }
             }
@@ -163,10 +166,14 @@ impl Socket {
 
     /// How many of the last bytes that a client's socket took are not known to have arrived.
     pub(super) fn unacknowledged(&mut self, now: Tick) -> u64 {
-        match &self.io {
+        match &mut self.io {
             Io::Plain(stream) => self.acknowledged.unacknowledged(stream, now),
             #[cfg(feature = "tls")]
-            Io::Tls(_) => u64::MAX,
+            Io::Tls(t) => {
+                self.acknowledged.took(t.wire_bytes());
+                let arrived = self.acknowledged.arrived(t.stream(), now);
+                t.unacknowledged(arrived)
+            }
         }
     }
 
@@ -189,12 +196,18 @@ impl Socket {
     }
 
     /// Closes in the ordinary way, with a last word where the protocol has one.
-    pub(super) fn close(self) {
-        match self.io {
-            Io::Plain(s) => drop(s),
-            #[cfg(feature = "tls")]
-            Io::Tls(mut t) => t.say_end(),
+    #[cfg(not(feature = "tls"))]
+    pub(super) fn close(self) {}
+
+    /// Closes in the ordinary way. TLS has a last word, unless what was sent is to be taken for incomplete. What the
+    /// socket has no room for comes back: of an upstream, that is of no use.
+    #[cfg(feature = "tls")]
+    pub(super) fn close(self, is_cut: bool) -> Option<Box<Tls>> {
+        let Io::Tls(mut t) = self.io else { return None };
+        if !is_cut {
+            t.say_end();
         }
+        (t.is_holding() && !self.is_upstream && !self.broken).then_some(t)
     }
 
     /// Makes the close that follows a reset: unsent bytes are dropped, and the other side sees an error.

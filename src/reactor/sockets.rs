@@ -66,6 +66,18 @@ impl Sockets {
         *self.table.at(conn.index()) = Some(socket);
     }
 
+    /// Puts a connection's socket in that is registered under another token.
+    ///
+    /// # Errors
+    /// When the system refuses; the socket is then closed.
+    #[cfg(feature = "tls")]
+    pub(super) fn take_over(&mut self, conn: ConnKey, mut socket: Socket) -> io::Result<()> {
+        let token = Token(conn.to_bits() as usize);
+        self.poll.registry().reregister(socket.stream_mut(), token, Interest::READABLE | Interest::WRITABLE)?;
+        self.put(conn, socket);
+        Ok(())
+    }
+
     /// Puts a connection's socket in and registers it.
     ///
     /// # Errors

@@ -32,6 +32,9 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// Where log lines go.
     pub journal: Journal,
+    /// The certificates for connections that come, which the reactor's start reads.
+    #[cfg(feature = "tls")]
+    pub keyring: super::tls::Keyring,
 }
 
 /// Why a reactor cannot start.
@@ -56,13 +59,13 @@ pub enum StartError {
         /// What is wrong, and what to do.
         why: String,
     },
-    /// TLS towards an upstream cannot be set up.
+    /// TLS cannot be set up.
     #[cfg(feature = "tls")]
     Tls(TlsError),
-    /// A route's upstream is `https://`, and this build has no TLS.
+    /// A route's upstream is `https://`, or listeners have a certificate, and this build has no TLS.
     NoTls {
-        /// The upstream.
-        upstream: String,
+        /// What needs it.
+        what: String,
     },
 }
 
@@ -87,8 +90,8 @@ impl std::fmt::Display for StartError {
             Self::Store { why } => write!(f, "the store cannot be used: {why}"),
             #[cfg(feature = "tls")]
             Self::Tls(why) => why.fmt(f),
-            Self::NoTls { upstream } => {
-                write!(f, "{upstream} needs TLS, which this build leaves out; build with the feature `tls`")
+            Self::NoTls { what } => {
+                write!(f, "{what} needs TLS, which this build leaves out; build with the feature `tls`")
             }
         }
     }
@@ -96,8 +99,8 @@ impl std::fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// What is in the way of connections to upstreams: certificates that cannot be used, or no TLS in this build.
-pub fn upstream_faults(config: &Config) -> Vec<Fault> {
+/// What is in the way of TLS: certificates that cannot be used, or no TLS in this build.
+pub fn file_faults(config: &Config) -> Vec<Fault> {
     #[cfg(feature = "tls")]
     return tls_faults(config);
     #[cfg(not(feature = "tls"))]
@@ -105,9 +108,13 @@ pub fn upstream_faults(config: &Config) -> Vec<Fault> {
         let is_tls = |route: &crate::config::Route| route.upstream.scheme == crate::config::Scheme::Https;
         let routes = config.routes.iter().enumerate().filter(|(_, route)| is_tls(route));
         let fault = |(n, route): (usize, &crate::config::Route)| {
-            let what = StartError::NoTls { upstream: route.upstream.to_string() }.to_string();
+            let what = StartError::NoTls { what: route.upstream.to_string() }.to_string();
             Fault { section: Section::Route(n), key: "upstream", other: None, what }
         };
-        routes.map(fault).collect()
+        let listens = config.speaks_tls().then(|| {
+            let what = StartError::NoTls { what: "`tls_cert`".to_owned() }.to_string();
+            Fault { section: Section::Top, key: "tls_cert", other: None, what }
+        });
+        listens.into_iter().chain(routes.map(fault)).collect()
     }
 }

@@ -30,9 +30,21 @@ impl Answer {
     }
 }
 
+/// What a client's bytes go through: the socket, or TLS over it.
+pub trait Wire: Read + Write + Send {
+    /// The socket below.
+    fn socket(&self) -> &TcpStream;
+}
+
+impl Wire for TcpStream {
+    fn socket(&self) -> &TcpStream {
+        self
+    }
+}
+
 /// One connection to the proxy.
 pub struct Client {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Box<dyn Wire>>,
     /// The event stream so far, without its chunk framing.
     pub text: Vec<u8>,
 }
@@ -42,15 +54,15 @@ impl Client {
         Self::over(TcpStream::connect(to).expect("the proxy accepts"))
     }
 
-    pub fn over(stream: TcpStream) -> Self {
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        Self { stream: BufReader::new(stream), text: Vec::new() }
+    pub fn over(stream: impl Wire + 'static) -> Self {
+        stream.socket().set_nodelay(true).unwrap();
+        stream.socket().set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.socket().set_write_timeout(Some(PATIENCE)).unwrap();
+        Self { stream: BufReader::new(Box::new(stream)), text: Vec::new() }
     }
 
     pub fn socket(&self) -> &TcpStream {
-        self.stream.get_ref()
+        self.stream.get_ref().socket()
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -164,6 +176,16 @@ impl Client {
         self.stream.read(into).unwrap()
     }
 
+    /// Reads some bytes as they come, or how the connection ends.
+    pub fn try_read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(into)
+    }
+
+    /// Reads one more byte, or how the connection ends: `Ok(0)` is an orderly end.
+    pub fn read_end(&mut self) -> io::Result<usize> {
+        self.stream.read(&mut [0])
+    }
+
     /// Reads until the proxy has closed or reset the connection. Returns the bytes that came before.
     pub fn until_gone(&mut self) -> Vec<u8> {
         let mut got = Vec::new();
@@ -175,12 +197,12 @@ impl Client {
 
     /// A second handle, for a thread that sends while this one reads.
     pub fn sender(&self) -> TcpStream {
-        self.stream.get_ref().try_clone().unwrap()
+        self.socket().try_clone().unwrap()
     }
 
     /// Closes the connection, as a client does that leaves.
     pub fn close(self) {
-        let _ = self.stream.get_ref().shutdown(Shutdown::Both);
+        let _ = self.socket().shutdown(Shutdown::Both);
     }
 }
 

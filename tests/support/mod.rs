@@ -14,6 +14,8 @@ pub mod process;
 pub mod redis;
 #[cfg(feature = "cli")]
 pub mod store;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod upstream;
 
 pub use client::{Client, End};

@@ -75,7 +75,7 @@ impl Process {
         let mut before = Vec::new();
         let (address, listening) = loop {
             let Ok(line) = lines.recv_timeout(PATIENCE) else { panic!("it does not say where it listens: {before:?}") };
-            if line.contains("listening on http://") {
+            if line.contains("listening on http") {
                 break (address_in(&line).unwrap_or_else(|| panic!("no address in {line:?}")), line);
             }
             before.push(line);
@@ -231,6 +231,6 @@ pub fn stored(admin: SocketAddr) -> Option<usize> {
 }
 
 fn address_in(line: &str) -> Option<SocketAddr> {
-    let rest = line.split("http://").nth(1)?;
+    let rest = line.split("://").nth(1)?;
     rest.split([';', ',', ' ']).next()?.parse().ok()
 }

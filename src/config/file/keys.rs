@@ -81,6 +81,17 @@ pub(super) const UPSTREAM: &Key<Route> = &keys! { Route;
 /// Keys at the top of a file.
 pub(super) const TOP: &[Key<Config>] = keys! { Config;
     listen: listen, value::ADDRESSES, common("The address where clients connect; may be given several times");
+    tls_cert: tls_cert, value::PATHS, common("A file with a certificate (PEM) and those that lead to its authority: \
+        --listen then speaks TLS. May be given several times: a client gets the one that names the host which it asks \
+        for, else the first");
+    tls_key: tls_key, value::PATHS, common("The file with the key (PEM) of the --tls-cert in the same place; without \
+        it, the key is in the certificate's file");
+    client_ca: client_ca, value::PATH, common("A file of authorities (PEM) that vouch for clients. A client's \
+        certificate is then a part of who asks, and sessions of TLS are not resumed, which makes connections dearer");
+    client_cert: client_cert, value::CLIENT_CERT, rare("With --client-ca: whether a client without a certificate is \
+        served. One that a client sends must be good in either case");
+    listen_plain: listen_plain, value::ADDRESSES, rare("An address without TLS beside --listen; may be given several \
+        times. What is sent there can be read by everyone on the way");
     store: store, value::STORE, common("Where cursors are kept: `redb:PATH` is a file and survives a restart, `memory` \
         does not");
     store_optional: store_optional, value::SWITCH, common("Start also if the store's path is wrong or something else \
@@ -128,6 +139,8 @@ pub(super) const LIMITS: &[Key<Config>] = keys! { Config;
         Behind a proxy that is not trusted, all clients have its address");
     connections: limits.connections, value::COUNT, rare("Sockets at once, clients' and upstreams' together. More \
         takes more memory, and more of the system's open files");
+    handshakes: limits.handshakes, value::COUNT, rare("TLS connections of clients that are being opened at once. More \
+        lets more slow clients in, and takes about 10 KB each");
     tunnels: limits.tunnels, value::COUNT, rare("Connections at once that have gone over to another protocol; 0 offers \
         none. Each takes two sockets and up to 256 KiB");
     header_bytes: limits.header_bytes, value::SIZE, rare("The largest head of a message. More allows larger cookies");
@@ -172,6 +185,10 @@ pub(super) const KNOBS: &[Key<Route>] = keys! { Route;
         right, upstream's own is what a service with a name of its own wants");
     upstream_ca: upstream_ca, value::PATH, common("A file of certificates (PEM) to trust for upstreams instead of the \
         system's");
+    upstream_cert: upstream_cert, value::PATH, common("A file with the certificate (PEM) to show to upstreams that ask \
+        for one");
+    upstream_key: upstream_key, value::PATH, common("The file with the key (PEM) of --upstream-cert; without it, the \
+        key is in the certificate's file");
     max_event_bytes: max_event_bytes, value::SIZE, common("The largest event to keep whole, at most half of \
         --replay-bytes. A cut inside a larger event cannot be healed");
     max_id_bytes: max_id_bytes, value::SIZE, rare("The longest event id that is tracked. A stream with a longer one \

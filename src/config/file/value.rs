@@ -15,7 +15,7 @@ use super::problem::nearest;
 use super::shown::Shown;
 use crate::base::Span;
 use crate::config::networks::{Network, Networks};
-use crate::config::process::LogFormat;
+use crate::config::process::{ClientCert, LogFormat};
 use crate::config::route::{AcceptEncoding, Dedup, Gap, HostSent, Ids, LingerFull, ResumeFrom, Share};
 use crate::config::store::StoreConfig;
 use crate::config::units::{parse_size, parse_span, show_size};
@@ -77,6 +77,13 @@ pub(super) const PATH: Kind<Option<PathBuf>> = Kind {
     show: |path| path.as_ref().map_or(Shown::Nothing, |path| Shown::Text(path.display().to_string())),
 };
 
+pub(super) const PATHS: Kind<Vec<PathBuf>> = Kind {
+    place: "FILE",
+    form: Form::List,
+    read: paths,
+    show: |all| Shown::List(all.iter().map(|path| path.display().to_string()).collect()),
+};
+
 pub(super) const NAME: Kind<String> =
     Kind { place: "NAME", form: Form::Text, read: name, show: |name| Shown::Text(name.clone()) };
 
@@ -131,6 +138,12 @@ macro_rules! words {
 }
 
 words!(DEDUP: Dedup, "resume|always|off", "resume" = Dedup::Resume, "always" = Dedup::Always, "off" = Dedup::Off);
+words!(
+    CLIENT_CERT: ClientCert,
+    "required|optional",
+    "required" = ClientCert::Required,
+    "optional" = ClientCert::Optional
+);
 words!(LOG_FORMAT: LogFormat, "text|json", "text" = LogFormat::Text, "json" = LogFormat::Json);
 words!(LINGER_FULL: LingerFull, "pause|evict", "pause" = LingerFull::Pause, "evict" = LingerFull::Evict);
 words!(
@@ -149,6 +162,12 @@ words!(
 );
 words!(GAP: Gap, "event|status", "event" = Gap::Event, "status" = Gap::Status);
 words!(RESUME_FROM: ResumeFrom, "id|session", "id" = ResumeFrom::Id, "session" = ResumeFrom::Session);
+
+/// A file's path, or a list of them.
+fn paths(given: &DeValue<'_>) -> Read<Vec<PathBuf>> {
+    let DeValue::Array(items) = given else { return Ok(path(given)?.into_iter().collect()) };
+    items.iter().filter_map(|item| path(item.get_ref()).transpose()).collect()
+}
 
 /// `true` shares among clients with the same credentials, `"public"` among all clients.
 pub(super) const SHARE: Kind<Share> = Kind {

@@ -29,6 +29,7 @@ enum Kind {
     Anonymous,
     Stored,
     Order,
+    Certificate,
 }
 
 /// Bytes of what a stored stream was asked for, from where, and by whom.
@@ -102,9 +103,26 @@ impl Secret {
         Self { key }
     }
 
-    /// Who sent a request from this address.
-    pub(in crate::machine) fn principal(&self, head: &RequestHead, route: &Route, client: IpAddr) -> Principal {
-        Principal::of(head, route, client, &self.hasher(Kind::Principal), &self.hasher(Kind::Place))
+    /// Who sent a request from this address, with this certificate if it has one.
+    pub(in crate::machine) fn principal(
+        &self,
+        head: &RequestHead,
+        route: &Route,
+        client: IpAddr,
+        certificate: Option<[u8; 16]>,
+    ) -> Principal {
+        let mut who = self.hasher(Kind::Principal);
+        if let Some(certificate) = certificate {
+            field(&mut who, b"certificate");
+            field(&mut who, &certificate);
+        }
+        let found = Principal::of(head, route, client, &who, &self.hasher(Kind::Place));
+        Principal { has_credential: found.has_credential || certificate.is_some(), ..found }
+    }
+
+    /// A certificate's owner, as a hash.
+    pub(in crate::machine) fn certificate(&self, owner: &[u8]) -> [u8; 16] {
+        self.hash(Kind::Certificate, [owner]).to_le_bytes()
     }
 
     /// Who asks for what. `target` is the request's without the parameter that carries a cursor.

@@ -5,7 +5,9 @@
 //! since a mismatch costs one request to upstream and a wrong match gives somebody else's stream away; no value is
 //! kept, only its hash.
 //!
-//! What a route names in `principal` counts instead, and alone, in a request that has it. Otherwise:
+//! A client's certificate always counts: the hasher that comes in has it already.
+//!
+//! What a route names in `principal` counts instead of the rest, and alone, in a request that has it. Otherwise:
 //!
 //! ```text
 //! header --not sent on, or in NEUTRAL------> nothing

@@ -78,7 +78,7 @@ impl Machine {
         match ending {
             Ending::Clean => self.conns.on_answered(&mut self.cx, client, keep_alive),
             Ending::Cut if until_close => self.conns.close(&mut self.cx, client, Close::Reset),
-            Ending::Cut => self.conns.close(&mut self.cx, client, Close::Finish),
+            Ending::Cut => self.conns.close(&mut self.cx, client, Close::Cut),
         }
     }
 

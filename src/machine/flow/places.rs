@@ -7,6 +7,7 @@
 use crate::base::Count;
 use crate::machine::Machine;
 use crate::machine::book::unread::Holder;
+use crate::machine::conn::Link;
 use crate::machine::exchange::{Exchange, Phase, Request};
 use crate::machine::io::Close;
 use crate::machine::keys::{ConnKey, ExchangeKey};
@@ -131,11 +132,11 @@ impl Machine {
 /// Connections.
 impl Machine {
     /// A client's connection was accepted.
-    pub(in crate::machine) fn on_accepted(&mut self, peer: IpAddr) {
+    pub(in crate::machine) fn on_accepted(&mut self, peer: IpAddr, link: Link<'_>) {
         if self.conns.is_full() && !self.cx.draining {
             self.free_connections(1);
         }
-        self.conns.accept(&mut self.cx, peer);
+        self.conns.accept(&mut self.cx, peer, link);
     }
 
     /// The system has no descriptor for a connection that waits.

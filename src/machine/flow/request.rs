@@ -9,7 +9,7 @@ use crate::config::{AcceptEncoding, Ids, Route, Share};
 use crate::http::{self, BodyDecoder, BodyLength, HeadError, Method, RequestHead};
 use crate::machine::Machine;
 use crate::machine::book::unread::Holders;
-use crate::machine::conn::{ClientState, Conn, Peer};
+use crate::machine::conn::{ClientState, Peer};
 use crate::machine::cx::Cx;
 use crate::machine::exchange::{Exchange, Request};
 use crate::machine::find::Found;
@@ -29,6 +29,10 @@ struct Caller {
     peer: IpAddr,
     /// Where the request comes from: the peer, or whom trusted proxies name.
     address: IpAddr,
+    /// The connection is TLS.
+    is_secure: bool,
+    /// Who the peer is by its certificate, if it has sent one.
+    certificate: Option<[u8; 16]>,
     /// The id that the request gets if it has none.
     made_id: MadeId,
 }
@@ -49,12 +53,13 @@ impl Machine {
         let Self { cx, conns, .. } = self;
         cx.counts.one(Count::Requests);
         let made_id = cx.visits.make_id();
-        let peer = conns.get(conn).and_then(Conn::address)?;
+        let c = conns.get(conn)?;
+        let (peer, is_secure) = (c.address()?, c.is_secure());
         let trusted = |address| cx.config.trusted_proxies.contains(address);
         let address = http::client_address(&head.headers, peer, trusted);
         let id = given_id(&head.headers).unwrap_or(made_id.as_str());
         cx.visits.begin(conn, address, head, id, cx.now);
-        Some(Caller { peer, address, made_id })
+        Some(Caller { peer, address, is_secure, certificate: conns.certificate(conn), made_id })
     }
 
     /// The route on which a request goes upstream. `None`: it must not go there, and the client was told.
@@ -306,17 +311,17 @@ fn offers_tunnel(head: &RequestHead, cx: &Cx) -> bool {
 }
 
 /// Whose the request is, and against whose bounds its stream counts.
-fn identity_of(head: &RequestHead, cx: &Cx, route: &Route, address: IpAddr) -> (Identity, Holders) {
-    let who = cx.secret.principal(head, route, address);
+fn identity_of(head: &RequestHead, cx: &Cx, route: &Route, caller: &Caller) -> (Identity, Holders) {
+    let who = cx.secret.principal(head, route, caller.address, caller.certificate);
     let identity = cx.secret.identity(&who, head, &head.target, route);
     let identity = if is_for_everybody(head, route) { cx.secret.public(route, identity) } else { identity };
-    (identity, cx.secret.holders(&who, address))
+    (identity, cx.secret.holders(&who, caller.address))
 }
 
 /// Keeps what is needed of a request's head.
 fn request(head: &RequestHead, cx: &Cx, route: &Route, caller: &Caller, cursor: Cursor) -> Request {
     let client = caller.peer;
-    let (identity, holders) = identity_of(head, cx, route, caller.address);
+    let (identity, holders) = identity_of(head, cx, route, caller);
     let is_public = is_for_everybody(head, route);
     let accepts_stream = http::accepts_event_stream(&head.headers);
     let era = Era::of(&head.headers, route);
@@ -325,7 +330,7 @@ fn request(head: &RequestHead, cx: &Cx, route: &Route, caller: &Caller, cursor: 
     let to = http::Forwarded {
         client,
         trusted: cx.config.trusted_proxies.contains(client),
-        scheme: "http",
+        scheme: if caller.is_secure { "https" } else { "http" },
         host: route.host_sent(head.host.as_deref()),
         name: &cx.name,
         base_path: &route.upstream.base_path,

@@ -56,7 +56,8 @@ impl Machine {
                 }
                 ClientState::Busy => self.on_body_timeout(conn),
                 ClientState::Tunnel => {}
-                ClientState::Closing | ClientState::HalfClosed => conns.close(cx, conn, Close::Finish),
+                ClientState::Closing => conns.close(cx, conn, Close::Cut),
+                ClientState::HalfClosed => conns.close(cx, conn, Close::Finish),
             },
         }
     }

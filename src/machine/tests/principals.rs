@@ -155,3 +155,31 @@ fn an_own_id_of_another_maker_never_goes_upstream_and_is_a_gap() {
         assert_eq!(gap_header(&w, c).as_deref(), stated, "{request}");
     }
 }
+
+/// A client over TLS, whose certificate names this owner.
+fn certified(w: &mut World, owner: Option<&[u8]>, request: &str) -> usize {
+    let (before, peer) = (w.ends.len(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+    w.machine.handle(Input::AcceptedSecure { peer, certificate: owner }, w.now);
+    w.pump();
+    w.say(before, request);
+    before
+}
+
+#[test]
+fn a_certificate_counts_beside_all_that_a_request_says_and_what_a_route_names() {
+    let key = "Authorization: Bearer shared\r\n";
+    for named in [vec![], vec!["Authorization".to_owned()]] {
+        let mut w = lingering_world(|route, _| route.principal.clone_from(&named));
+        let ada = certified(&mut w, Some(b"ada"), &me(key, ""));
+        w.say(w.last_up(), &format!("{STREAM}{}{}", chunk(&event(1)), chunk(&event(2))));
+        w.rst(ada);
+        for other in [Some(&b"eve"[..]), None] {
+            let c = certified(&mut w, other, &me(key, "1"));
+            assert!(w.wire(c).is_empty(), "{other:?} reads the stream of another ({named:?})");
+        }
+        let plain = w.client_with(&me(key, "1"));
+        assert!(w.wire(plain).is_empty(), "who has no certificate reads it");
+        let again = certified(&mut w, Some(b"ada"), &me(key, "1"));
+        assert!(w.wire(again).contains(&event(2)), "its own client does not find it");
+    }
+}

@@ -46,7 +46,13 @@ impl Bench {
         route.connect_timeout = TIMEOUT;
         let config = Arc::new(Config { routes: vec![route].into(), ..Config::default() });
         let (sockets, waker) = Sockets::new().unwrap();
-        let mut connecting = Connecting::new(&config, waker).unwrap();
+        let mut connecting = Connecting::new(
+            &config,
+            waker,
+            #[cfg(feature = "tls")]
+            tls::Keyring::default(),
+        )
+        .unwrap();
         connecting.resolver.know(0, addresses);
         let lines = LogLines::new(Journal::unheard(), std::sync::Arc::default());
         Self { connecting, sockets, lines, now: Tick::from_millis(1_000) }

@@ -13,7 +13,7 @@ fn identity(request: &str, client: IpAddr, adjust: impl FnOnce(&mut Route)) -> I
     adjust(&mut route);
     let head = parse_request(request.as_bytes(), HeadLimits::default()).unwrap();
     let secret = Secret::new(5);
-    let who = secret.principal(&head, &route, client);
+    let who = secret.principal(&head, &route, client, None);
     secret.identity(&who, &head, &head.target, &route)
 }
 

@@ -1,0 +1,262 @@
+//! Clients' TLS connections that the machine does not know: those that shake hands, and those whose last bytes the
+//! socket has not taken yet.
+//!
+//! In: accepted sockets, readiness. Out: connections whose handshake is done, and who their clients are.
+//! Laws: each leaves within a time, and there is a bound on all: one more takes the place of the one that has been here
+//! for longest, so that those who never speak keep nobody out; signing takes long, so the loop does one step at a time
+//! and goes back to its streams when its share of the turn is over.
+
+use super::listeners::FIRST_LISTENER;
+use super::log_lines::LogLines;
+use super::tls::{Keyring, Tls, of_client_in_words};
+use crate::base::{Count, Counts, Span, Tick};
+use crate::config::Config;
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use std::collections::{BTreeSet, VecDeque};
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Shutdown};
+
+/// Guests have the tokens from here on, listeners those above. No connection's key reaches them.
+const FIRST_GUEST: usize = FIRST_LISTENER - (1 << 16);
+
+/// The type of a TLS record that a handshake begins with (RFC 8446 section 5.1). No request of HTTP begins so.
+const HANDSHAKE: u8 = 0x16;
+
+/// The answer to a client that speaks HTTP without TLS.
+const NOT_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 48\r\n\
+    Connection: close\r\n\r\nthis port speaks TLS: ask again with `https://`\n";
+
+/// Bytes of such a request that are read before the answer. What is left unread when the connection closes may take the
+/// answer with it.
+const REQUEST: usize = 16 << 10;
+
+/// All such connections.
+#[derive(Debug)]
+pub(super) struct Lobby {
+    keyring: Keyring,
+    guests: Vec<Option<Guest>>,
+    free: Vec<usize>,
+    /// When each must have left.
+    deadlines: BTreeSet<(Tick, usize)>,
+    /// Guests whose sockets have news. One that has left since is passed over.
+    ready: VecDeque<usize>,
+    /// Guests whose last bytes are on their way to the socket.
+    leaving: usize,
+    most: usize,
+    patience: Span,
+    pub(super) counts: Counts,
+}
+
+#[derive(Debug)]
+struct Guest {
+    tls: Box<Tls>,
+    peer: IpAddr,
+    until: Tick,
+    is_ready: bool,
+    /// It begins as TLS does.
+    speaks_tls: bool,
+    leaves: bool,
+}
+
+/// What one step came to.
+pub(super) enum Step {
+    /// Nobody has news.
+    Nothing,
+    /// Some guest has come on, or has left.
+    Done,
+    /// A handshake is done: the connection of a client with this address.
+    Open(Box<Tls>, IpAddr),
+}
+
+impl Lobby {
+    pub(super) fn new(config: &Config, keyring: Keyring) -> Self {
+        Self {
+            keyring,
+            guests: Vec::new(),
+            free: Vec::new(),
+            deadlines: BTreeSet::new(),
+            ready: VecDeque::new(),
+            leaving: 0,
+            most: config.limits.handshakes,
+            patience: config.routes.iter().map(|route| route.head_timeout).max().unwrap_or_default(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Whether `token` is a guest's. Those of listeners are above.
+    pub(super) fn own(token: Token) -> bool {
+        (FIRST_GUEST..FIRST_LISTENER).contains(&token.0)
+    }
+
+    /// Whether some guest has news.
+    pub(super) fn has_work(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Whether somebody's last bytes are on their way to the socket.
+    pub(super) fn sees_somebody_off(&self) -> bool {
+        self.leaving > 0
+    }
+
+    /// When [`Lobby::on_time`] must be called at the latest.
+    pub(super) fn next_deadline(&self) -> Option<Tick> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// A client has connected, and shakes hands first.
+    pub(super) fn enter(&mut self, stream: TcpStream, peer: IpAddr, registry: &Registry, now: Tick) {
+        // Without it the handshake's parts wait for each other; the connection works all the same.
+        let _ = stream.set_nodelay(true);
+        let tls = self.keyring.server().and_then(|config| Tls::serve(config, stream).ok());
+        let Some(mut tls) = tls.map(Box::new) else { return self.counts.one(Count::TlsHandshakesFailed) };
+        let at = self.place();
+        if registry.register(tls.stream_mut(), token(at), Interest::READABLE | Interest::WRITABLE).is_err() {
+            self.counts.one(Count::TlsHandshakesFailed);
+            return self.free.push(at);
+        }
+        self.put(
+            at,
+            Guest { tls, peer, until: now + self.patience, is_ready: false, speaks_tls: false, leaves: false },
+        );
+    }
+
+    /// The machine has closed a connection whose last bytes the socket has not taken yet.
+    pub(super) fn see_off(&mut self, mut tls: Box<Tls>, peer: IpAddr, registry: &Registry, now: Tick) {
+        let at = self.place();
+        if registry.reregister(tls.stream_mut(), token(at), Interest::READABLE | Interest::WRITABLE).is_err() {
+            return self.free.push(at);
+        }
+        self.leaving += 1;
+        self.put(at, Guest { tls, peer, until: now + self.patience, is_ready: false, speaks_tls: true, leaves: true });
+    }
+
+    /// A free place. Who has been here for longest makes room if there is none.
+    fn place(&mut self) -> usize {
+        if self.deadlines.len() >= self.most
+            && let Some((_, at)) = self.deadlines.first().copied()
+        {
+            self.counts.one(Count::TlsHandshakesCrowdedOut);
+            self.leave(at);
+        }
+        self.free.pop().unwrap_or_else(|| {
+            self.guests.push(None);
+            self.guests.len() - 1
+        })
+    }
+
+    fn put(&mut self, at: usize, guest: Guest) {
+        self.deadlines.insert((guest.until, at));
+        self.guests[at] = Some(guest);
+    }
+
+    /// Takes a guest out.
+    fn leave(&mut self, at: usize) -> Option<Guest> {
+        let guest = self.guests.get_mut(at)?.take()?;
+        self.deadlines.remove(&(guest.until, at));
+        self.leaving -= usize::from(guest.leaves);
+        self.free.push(at);
+        Some(guest)
+    }
+
+    /// The poll has news of a guest.
+    pub(super) fn on_ready(&mut self, token: Token) {
+        let at = token.0 - FIRST_GUEST;
+        if let Some(Some(guest)) = self.guests.get_mut(at)
+            && !std::mem::replace(&mut guest.is_ready, true)
+        {
+            self.ready.push_back(at);
+        }
+    }
+
+    /// Who has had its time leaves.
+    pub(super) fn on_time(&mut self, lines: &mut LogLines, now: Tick) {
+        while let Some(&(until, at)) = self.deadlines.first()
+            && until <= now
+        {
+            if let Some(guest) = self.leave(at)
+                && !guest.leaves
+            {
+                self.counts.one(Count::TlsHandshakesFailed);
+                let (peer, patience) = (guest.peer, self.patience);
+                lines.inform(format_args!("TLS handshake with {peer}: not done in {patience}; it is closed"), now);
+            }
+        }
+    }
+
+    /// Does one step for one guest that has news.
+    pub(super) fn step(&mut self, buffer: &mut [u8], lines: &mut LogLines, now: Tick) -> Step {
+        let Some(at) = self.ready.pop_front() else { return Step::Nothing };
+        let Some(Some(guest)) = self.guests.get_mut(at).filter(|g| g.as_ref().is_some_and(|g| g.is_ready)) else {
+            return Step::Done;
+        };
+        guest.is_ready = false;
+        let result = match guest.leaves {
+            true => guest.tls.flush().map(|()| !guest.tls.is_holding()),
+            false => guest.go_on(buffer),
+        };
+        if matches!(result, Ok(false)) {
+            return Step::Done;
+        }
+        let Some(guest) = self.leave(at).filter(|guest| !guest.leaves) else { return Step::Done };
+        match result {
+            Ok(_) => {
+                self.counts.one(Count::TlsHandshakes);
+                Step::Open(guest.tls, guest.peer)
+            }
+            Err(e) => {
+                self.counts.one(Count::TlsHandshakesFailed);
+                // Who closes at once is a probe of some kind, and there may be one every second.
+                if e.kind() != io::ErrorKind::ConnectionAborted {
+                    let (peer, why) = (guest.peer, of_client_in_words(&e));
+                    lines.inform(format_args!("TLS handshake with {peer}: {why}; it is closed"), now);
+                }
+                Step::Done
+            }
+        }
+    }
+}
+
+impl Guest {
+    /// Goes on with the handshake. True when it is done.
+    fn go_on(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
+        if !self.speaks_tls {
+            let mut first = [0];
+            match self.tls.stream().peek(&mut first) {
+                Ok(0) => return Err(io::ErrorKind::ConnectionAborted.into()),
+                Ok(_) if first[0].is_ascii_uppercase() => return Err(self.say_not_tls(buffer)),
+                Ok(_) => self.speaks_tls = first[0] == HANDSHAKE,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(e) => return Err(e),
+            }
+        }
+        self.tls.handshake()
+    }
+
+    /// Answers a client that speaks plain HTTP.
+    fn say_not_tls(&mut self, buffer: &mut [u8]) -> io::Error {
+        let stream = self.tls.stream_mut();
+        let most = buffer.len().min(REQUEST);
+        // One that is broken takes no answer, and none is owed to it.
+        let _ = stream.read(&mut buffer[..most]);
+        let _ = stream.write(NOT_TLS);
+        let _ = stream.shutdown(Shutdown::Write);
+        io::Error::other("it speaks plain HTTP, and was told to use `https://`")
+    }
+}
+
+fn token(at: usize) -> Token {
+    Token(FIRST_GUEST + at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_to_plain_http_has_the_length_that_it_says() {
+        let text = std::str::from_utf8(NOT_TLS).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{head}");
+    }
+}
