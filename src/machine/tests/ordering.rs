@@ -35,7 +35,7 @@ impl Call {
     }
 
     fn is_stream(&self) -> bool {
-        self.n % 3 > 0
+        !self.n.is_multiple_of(3)
     }
 
     fn answer(&self) -> String {
