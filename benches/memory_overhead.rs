@@ -227,7 +227,7 @@ impl World {
             }
         }
         self.machine.drain_checkpoints(drop);
-        self.machine.drain_counts(|_, _| {});
+        self.machine.drain_counts(|_, _, _| {});
     }
 }
 

@@ -38,6 +38,17 @@ fn ask(admin: SocketAddr, path: &str, lines: &str) -> Answer {
     answer
 }
 
+fn json(answer: &Answer) -> serde_json::Value {
+    serde_json::from_str(answer.text()).unwrap_or_else(|e| panic!("{e}: {}", answer.text()))
+}
+
+/// The answer to a POST with these header lines.
+fn post(admin: SocketAddr, path: &str, lines: &str) -> Answer {
+    let mut client = Client::connect(admin);
+    client.send(format!("POST {path} HTTP/1.1\r\nContent-Length: 0\r\n{lines}\r\n"));
+    client.answer()
+}
+
 fn sessions(admin: SocketAddr, more: &[&str], variable: Option<&str>) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_segno"));
     command.args(["sessions", "--admin", &admin.to_string()]).args(more).stdin(Stdio::null());
@@ -146,15 +157,113 @@ fn a_proxy_that_drains_says_so_to_those_who_look_at_its_health() {
     client.get("/");
     let head = client.head();
     let healthy = ask(admin, "/health", "Host: h\r\n");
-    assert_eq!((healthy.status, healthy.text()), (200, "ok\nreactor: turning\nstore: open\n"));
+    assert_eq!((healthy.status, &json(&healthy)["status"]), (200, &"ok".into()));
+    assert_eq!(json(&ask(admin, "/readyz", "Host: h\r\n"))["status"], "ready");
     proxy.signal("TERM");
     until("it drains", || TcpStream::connect(proxy.address()).is_err());
-    let draining = ask(admin, "/health", "Host: h\r\n");
-    assert_eq!((draining.status, draining.text()), (503, "draining\nreactor: turning\nstore: open\n"));
+    let draining = ask(admin, "/readyz", "Host: h\r\n");
+    assert_eq!((draining.status, &json(&draining)["reasons"]), (503, &serde_json::json!(["draining"])));
+    // Nobody shall kill a process that drains.
+    assert_eq!(ask(admin, "/healthz", "Host: h\r\n").status, 200);
     go_on.give();
     assert_eq!(client.read_body(&head, |_| {}), End::Whole);
     drop(client);
     assert_eq!(proxy.end().0.code(), Some(0));
+    script.end();
+}
+
+#[test]
+fn an_order_to_drain_is_for_posts_of_this_machine_or_with_the_token() {
+    let (proxy, admin) = start(&[]);
+    let host = format!("Host: {admin}\r\n");
+    let refused = ask(admin, "/drain", &host);
+    assert_eq!(refused.status, 405);
+    assert!(refused.head.contains("Allow: POST\r\n"), "{}", refused.head);
+    assert!(post(admin, "/metrics", &host).head.contains("Allow: GET, HEAD\r\n"));
+    // What a page of another site makes a browser send.
+    assert_eq!(post(admin, "/drain", &format!("{host}Origin: http://evil.example\r\n")).status, 403);
+    assert_eq!(post(admin, "/drain", &format!("{host}Origin: null\r\n")).status, 403);
+    assert_eq!(ask(admin, "/readyz", &host).status, 200);
+    let taken = post(admin, "/drain", &format!("{host}Origin: http://{admin}\r\n"));
+    assert_eq!((taken.status, &json(&taken)["draining"]), (202, &true.into()));
+    assert_eq!(proxy.end().0.code(), Some(0));
+}
+
+#[test]
+fn an_order_to_drain_needs_the_token_where_there_is_one() {
+    let engine = Engine::builder().start().unwrap();
+    let access = Access::default().token("hush").unwrap();
+    let admin = Admin::start(SocketAddr::from(([127, 0, 0, 1], 0)), Source::of(&engine), access).unwrap().address();
+    assert_eq!(post(admin, "/drain", "Host: localhost\r\n").status, 401);
+    assert_eq!(ask(admin, "/readyz", "Host: localhost\r\n").status, 200);
+    assert_eq!(post(admin, "/drain", "Host: localhost\r\nAuthorization: Bearer hush\r\n").status, 202);
+    until("it drains", || ask(admin, "/readyz", "Host: localhost\r\n").status == 503);
+    drop(engine.shutdown(Span::from_secs(1)));
+}
+
+#[test]
+fn metrics_are_openmetrics_for_who_asks_for_them() {
+    let (_proxy, admin) = start(&[]);
+    let host = format!("Host: {admin}\r\n");
+    let old = ask(admin, "/metrics", &host);
+    assert!(old.head.contains("Content-Type: text/plain; version=0.0.4"), "{}", old.head);
+    assert!(!old.text().contains("# EOF"));
+    let accept = "Accept: application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5\r\n";
+    let new = ask(admin, "/metrics", &format!("{host}{accept}"));
+    assert!(new.head.contains("Content-Type: application/openmetrics-text; version=1.0.0"), "{}", new.head);
+    assert!(new.text().ends_with("\n# EOF\n"));
+}
+
+#[test]
+fn streams_and_sessions_are_listed_page_by_page() {
+    const STREAMS: usize = 5;
+    let (go_on, awaited) = signal();
+    let script = Script::run(move |door| {
+        let mut peers = Vec::new();
+        for n in 0..STREAMS {
+            let mut peer = door.accept();
+            peer.head();
+            peer.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
+            let event = format!("id: e{n}\ndata: x\n\n");
+            peer.send(format!("{:x}\r\n{event}\r\n", event.len()));
+            peers.push(peer);
+        }
+        awaited.take();
+    });
+    let upstream = format!("http://{}", script.address());
+    let mut proxy = Process::with_flags(&["--upstream", &upstream, "--admin", "127.0.0.1:0"]);
+    let admin = proxy.admin();
+    let mut clients = Vec::new();
+    for n in 0..STREAMS {
+        let mut client = proxy.client();
+        client.send(format!("GET /{n} HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n"));
+        let head = client.head();
+        clients.push((client, head));
+    }
+    let host = format!("Host: {admin}\r\n");
+    let all = |list: &str| {
+        let (mut ids, mut query) = (Vec::new(), "?limit=2".to_owned());
+        loop {
+            let answer = ask(admin, &format!("/{list}{query}"), &host);
+            let page = json(&answer);
+            let entries = page[list].as_array().unwrap();
+            assert!(answer.status == 200 && entries.len() <= 2, "{page}");
+            ids.extend(entries.iter().map(|entry| entry["last_event_id"].as_str().unwrap().to_owned()));
+            match page["next"].as_str() {
+                Some(next) => query = format!("?after={next}&limit=2"),
+                None => break,
+            }
+        }
+        ids.sort();
+        ids
+    };
+    let expected: Vec<String> = (0..STREAMS).map(|n| format!("e{n}")).collect();
+    until("all streams are listed", || all("streams") == expected);
+    until("all sessions are stored", || all("sessions") == expected);
+    assert_eq!(ask(admin, "/streams?limit=0", &host).status, 400);
+    assert_eq!(ask(admin, "/sessions?after=nonsense", &host).status, 400);
+    go_on.give();
+    drop(clients);
     script.end();
 }
 
@@ -164,7 +273,7 @@ fn an_engine_whose_reactor_has_ended_is_not_healthy() {
     let admin = Admin::start(SocketAddr::from(([127, 0, 0, 1], 0)), Source::of(&engine), Access::default()).unwrap();
     assert_eq!(ask(admin.address(), "/health", "Host: h\r\n").status, 200);
     engine.remote().send(ToReactor::Stop);
-    until("it is told", || ask(admin.address(), "/health", "Host: h\r\n").text().contains("reactor: ended"));
+    until("it is told", || ask(admin.address(), "/health", "Host: h\r\n").text().contains("the reactor has ended"));
     assert_eq!(ask(admin.address(), "/health", "Host: h\r\n").status, 503);
     drop(engine.shutdown(Span::from_secs(1)));
 }
@@ -186,6 +295,6 @@ fn a_client_that_sends_byte_by_byte_is_given_up_in_time() {
         }
     }
     let answer = ask(admin.address(), "/health", "Host: h\r\n");
-    assert!(answer.status == 200 && answer.text().starts_with("ok\n"), "{}", answer.text());
+    assert!(answer.status == 200 && json(&answer)["status"] == "ok", "{}", answer.text());
     assert_eq!(engine.count(Count::AdminRequestsFailed), 1);
 }

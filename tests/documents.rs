@@ -8,8 +8,9 @@
 
 use std::collections::BTreeSet;
 use std::process::Command;
+use std::sync::Arc;
 
-use segno::admin::metrics_page;
+use segno::admin::{PageFormat, metrics_page};
 use segno::base::Tick;
 use segno::config::file::{Flags, read};
 use segno::config::{Config, Limits, Persist, Route, StoreConfig, Upstream};
@@ -175,7 +176,7 @@ fn the_page_names_the_variable_of_each_flag() {
 
 #[test]
 fn the_operating_page_lists_exactly_the_metrics_that_exist() {
-    let page = metrics_page(&Metrics::default(), Tick::ZERO);
+    let page = metrics_page(&Arc::new(Metrics::default()), Tick::ZERO, PageFormat::Text);
     let real: BTreeSet<&str> =
         page.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
     let told: BTreeSet<&str> =

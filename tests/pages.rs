@@ -14,8 +14,9 @@ use std::process::Command;
 
 use segno::config::file::{Flags, read};
 
-const KINDS: [&str; 12] = [
+const KINDS: [&str; 13] = [
     "sh",
+    "yaml",
     "toml",
     "json",
     "text",

@@ -40,6 +40,10 @@ pub(super) enum Shut {
     Foreign,
     /// It lacks the token, or has another one.
     NoToken,
+    /// It wants to change something, from another machine and without a token.
+    Remote,
+    /// It wants to change something, and a page of another site sent it.
+    OtherSite,
 }
 
 impl Access {
@@ -73,6 +77,17 @@ impl Access {
             Some(token) if !sends(head, token) => Err(Shut::NoToken),
             _ => Ok(()),
         }
+    }
+
+    /// Whether a request that [`Access::check`] has let in may change something. A browser says which site's page sends
+    /// a POST; a token is none that it would send by itself.
+    pub(super) fn check_order(&self, head: &RequestHead, peer: IpAddr) -> Result<(), Shut> {
+        if self.token.is_none() && !peer.to_canonical().is_loopback() {
+            return Err(Shut::Remote);
+        }
+        let own = head.host.as_deref().map(|host| format!("http://{host}"));
+        let is_own = |origin: &[u8]| own.as_ref().is_some_and(|own| own.as_bytes().eq_ignore_ascii_case(origin));
+        if head.headers.get_all("Origin").all(is_own) { Ok(()) } else { Err(Shut::OtherSite) }
     }
 
     fn knows(&self, host: &str) -> bool {

@@ -5,16 +5,15 @@
 //! for everything, however it spreads its bytes; a viewer of the live stream has no such end, but is given up if it
 //! takes nothing for [`SLOW`]; a client reads its answer before it sees the close.
 
-use super::access::Access;
 use super::answer::{Answer, answer};
 use super::list::{Found, List};
 use super::live::{Live, Place};
+use super::source::Source;
 use crate::base::{Span, StreamName, Tick};
 use crate::http::{HeadError, HeadFinder, HeadLimits, RequestHead, parse_request, write_answer};
-use crate::metrics::Metrics;
 use mio::net::TcpStream;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::Shutdown;
+use std::net::{IpAddr, Shutdown};
 
 /// How long a client may take over its request and over each page of the answer, and the store over each page.
 pub(super) const PATIENCE: Span = Span::from_secs(1);
@@ -38,8 +37,8 @@ const BEHIND: usize = 64 << 10;
 pub(super) enum Step {
     /// The socket, or the end of its time.
     Wait,
-    /// The store, with a question for the records after this one.
-    Ask(Option<StreamName>),
+    /// The store, with a question for the records after this one, and for how many.
+    Ask(Option<StreamName>, usize),
     /// Nothing: it has had its answer.
     Done,
     /// A place among the viewers of the live stream.
@@ -51,8 +50,7 @@ pub(super) enum Step {
 /// What all connections are lent.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lent<'a> {
-    pub(super) metrics: &'a Metrics,
-    pub(super) access: &'a Access,
+    pub(super) source: &'a Source,
     pub(super) live: &'a Live,
     pub(super) now: Tick,
 }
@@ -95,6 +93,7 @@ enum State {
 #[derive(Debug)]
 pub(super) struct Conn {
     pub(super) stream: TcpStream,
+    peer: IpAddr,
     state: State,
     /// The end of the time for what it is doing.
     until: Tick,
@@ -103,9 +102,9 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    pub(super) fn new(stream: TcpStream, now: Tick) -> Self {
+    pub(super) fn new(stream: TcpStream, peer: IpAddr, now: Tick) -> Self {
         let state = State::Reading { finder: HeadFinder::new(), input: Vec::new() };
-        Self { stream, state, until: now + PATIENCE, end: now + LONGEST }
+        Self { stream, peer, state, until: now + PATIENCE, end: now + LONGEST }
     }
 
     /// When to look at it again, whatever the socket does.
@@ -138,26 +137,26 @@ impl Conn {
     }
 
     fn try_go_on(&mut self, lent: Lent<'_>) -> io::Result<Step> {
-        let Lent { metrics, access, live, now } = lent;
+        let Lent { source, live, now } = lent;
         loop {
             if self.until.min(self.end) <= now {
                 self.on_late(now)?;
             }
-            let Self { stream, state, until, end } = self;
+            let Self { stream, peer, state, until, end } = self;
             match state {
                 State::Reading { finder, input } => {
                     let Some(head) = read_head(stream, finder, input)? else { return Ok(Step::Wait) };
                     *until = now + PATIENCE;
-                    *state = match answer(&head, access, metrics, now) {
+                    *state = match answer(&head, source, *peer, now) {
                         Answer::Whole(out) => writing(out),
-                        Answer::List { head_only } => asking(List::new(head_only), now),
+                        Answer::List { head_only, paging } => asking(List::new(head_only, paging), now),
                         Answer::Live { head_only: true, .. } => writing(LIVE_HEAD.to_vec()),
                         Answer::Live { last, .. } => State::Entering { last },
                     };
                 }
                 State::Asking { asked: true, .. } => return Ok(Step::Wait),
                 State::Asking { list, again, .. } => {
-                    return Ok(if *again <= now { Step::Ask(list.after.clone()) } else { Step::Wait });
+                    return Ok(if *again <= now { Step::Ask(list.after.clone(), list.most()) } else { Step::Wait });
                 }
                 State::Writing { out, sent, list } => {
                     if !write(stream, out, sent)? {

@@ -1,15 +1,16 @@
 //! The list of stored cursors, a page at a time.
 //!
-//! In: pages of the store, or why there is none. Out: the pieces of a chunked body, a JSON object a line.
+//! In: pages of the store, or why there is none. Out: the pieces of a chunked body, a JSON object a line; or, where the
+//! client pages itself, one whole body.
 //! Law: a list that has begun ends with its last chunk, whatever happens: where the store fails in the middle, the last
 //! line says so (`{"error": ...}`), so that no client takes the part for the whole, and none has to guess at a cut.
 
+use super::json::{write_json, write_text};
+use super::paging::{PAGE, Paging, page_of};
+use super::respond::respond;
 use crate::base::StreamName;
 use crate::http::{LAST_CHUNK, write_answer, write_piece};
 use crate::store::Record;
-
-/// Records asked of the store at a time.
-pub(super) const PAGE: usize = 1_000;
 
 /// A page of the store, or why there is none.
 pub(super) type Found = Result<Vec<(StreamName, Record)>, String>;
@@ -18,6 +19,8 @@ pub(super) type Found = Result<Vec<(StreamName, Record)>, String>;
 #[derive(Debug)]
 pub(super) struct List {
     head_only: bool,
+    /// It is one page, of at most so many.
+    most: Option<usize>,
     /// The head has been sent.
     begun: bool,
     /// The last record of the page before.
@@ -25,15 +28,21 @@ pub(super) struct List {
 }
 
 impl List {
-    pub(super) fn new(head_only: bool) -> Self {
-        Self { head_only, begun: false, after: None }
+    pub(super) fn new(head_only: bool, paging: Option<Paging>) -> Self {
+        let (most, after) = paging.map_or((None, None), |paging| (Some(paging.limit), paging.after));
+        Self { head_only, most, begun: false, after }
+    }
+
+    /// How many records to ask for at a time.
+    pub(super) fn most(&self) -> usize {
+        self.most.unwrap_or(PAGE)
     }
 
     /// The next bytes of the answer, and whether another page follows them.
     pub(super) fn next(&mut self, found: Found) -> (Vec<u8>, bool) {
         let mut out = Vec::new();
-        let page = match found {
-            Ok(page) => page,
+        let list = match found {
+            Ok(list) => list,
             Err(why) if !self.begun => {
                 write_answer(503, &why, &[("Retry-After", "1")], true, self.head_only, &mut out);
                 return (out, false);
@@ -47,6 +56,9 @@ impl List {
                 return (out, false);
             }
         };
+        if let Some(most) = self.most {
+            return (respond(200, &page_of(&list, most), "application/json", self.head_only), false);
+        }
         if !std::mem::replace(&mut self.begun, true) {
             out.extend_from_slice(
                 b"HTTP/1.1 200 OK\r\nContent-Type: application/jsonl\r\nTransfer-Encoding: chunked\r\n\
@@ -57,41 +69,18 @@ impl List {
             return (out, false);
         }
         let mut lines = Vec::new();
-        for (name, cursor) in &page {
+        for (name, cursor) in &list {
             write_json(name, cursor, &mut lines);
             lines.push(b'\n');
         }
         write_piece(&lines, true, &mut out);
-        if page.len() < PAGE {
+        if list.len() < PAGE {
             out.extend_from_slice(LAST_CHUNK);
             return (out, false);
         }
-        self.after = page.into_iter().next_back().map(|(name, _)| name);
+        self.after = list.into_iter().next_back().map(|(name, _)| name);
         (out, true)
     }
-}
-
-/// Appends a stored cursor as a JSON object on one line. Bytes that are not UTF-8 become U+FFFD.
-pub(crate) fn write_json(name: &StreamName, cursor: &Record, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"session\":");
-    write_text(&name.session, out);
-    out.extend_from_slice(format!(",\"stream\":\"{:016x}\",\"last_event_id\":", name.stream).as_bytes());
-    write_text(cursor.id.as_bytes(), out);
-    let Record { epoch, sequence, last_seen_ms, .. } = cursor;
-    let rest = format!(",\"sequence\":{sequence},\"epoch\":{epoch},\"last_seen_ms\":{last_seen_ms}}}");
-    out.extend_from_slice(rest.as_bytes());
-}
-
-pub(super) fn write_text(text: &[u8], out: &mut Vec<u8>) {
-    out.push(b'"');
-    for c in String::from_utf8_lossy(text).chars() {
-        match c {
-            '"' | '\\' => out.extend_from_slice(&[b'\\', c as u8]),
-            c if u32::from(c) < 0x20 => out.extend_from_slice(format!("\\u{:04x}", u32::from(c)).as_bytes()),
-            c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
-        }
-    }
-    out.push(b'"');
 }
 
 #[cfg(test)]
@@ -106,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_list_whose_store_fails_in_the_middle_says_so_and_ends() {
-        let mut list = List::new(false);
+        let mut list = List::new(false, None);
         let (first, more) = list.next(Ok((0..PAGE as u64).map(record).collect()));
         assert!(more && first.starts_with(b"HTTP/1.1 200 ") && !first.ends_with(LAST_CHUNK));
         assert_eq!(list.after.as_ref().map(|name| name.stream), Some(PAGE as u64 - 1));
@@ -117,30 +106,15 @@ mod tests {
 
     #[test]
     fn a_list_whose_store_fails_at_once_is_an_honest_status() {
-        let (out, more) = List::new(false).next(Err("away".to_owned()));
+        let (out, more) = List::new(false, None).next(Err("away".to_owned()));
         assert!(!more && out.starts_with(b"HTTP/1.1 503 ") && out.ends_with(b"away\n"));
     }
 
     #[test]
     fn an_empty_list_is_whole_and_a_head_is_alone() {
-        let (out, more) = List::new(false).next(Ok(Vec::new()));
+        let (out, more) = List::new(false, None).next(Ok(Vec::new()));
         assert!(!more && out.ends_with(b"\r\n\r\n0\r\n\r\n"));
-        let (out, more) = List::new(true).next(Ok(vec![record(1)]));
+        let (out, more) = List::new(true, None).next(Ok(vec![record(1)]));
         assert!(!more && out.ends_with(b"close\r\n\r\n"));
-    }
-
-    #[test]
-    fn a_cursor_is_one_line_of_valid_json_whatever_it_holds() {
-        let all: Vec<u8> = (0..=255).collect();
-        let name = StreamName { session: all.clone().into(), stream: 1 };
-        let id = EventId::from_bytes(&all).unwrap();
-        let mut line = Vec::new();
-        write_json(&name, &Record { epoch: 1, sequence: 2, id, last_seen_ms: 3 }, &mut line);
-        let json: serde_json::Value = serde_json::from_slice(&line).unwrap();
-        assert!(!line.contains(&b'\n'));
-        assert_eq!(
-            (json["last_event_id"].as_str().unwrap(), &json["sequence"]),
-            (&*String::from_utf8_lossy(&all), &2.into())
-        );
     }
 }

@@ -6,7 +6,7 @@
 //! process, is told so by a `segno.gap`. What is kept is bounded, however many incidents there are.
 
 use super::facts::Facts;
-use super::list::write_text;
+use super::json::write_text;
 use crate::base::{Span, Tick};
 use crate::clock::Clock;
 use crate::metrics::{Incident, Metrics};

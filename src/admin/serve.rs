@@ -7,20 +7,17 @@
 
 use super::access::Access;
 use super::conn::{Conn, Lent, Step};
-use super::facts::Facts;
-use super::list::{Found, PAGE};
+use super::list::Found;
 use super::live::Live;
+use super::source::Source;
 use crate::base::{Count, Span, StreamName, Tick};
-use crate::clock::Clock;
-use crate::engine::Engine;
-use crate::journal::{Journal, Level};
-use crate::metrics::Metrics;
+use crate::journal::Level;
 use crate::persist::PersistControl;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::thread;
 
@@ -42,29 +39,6 @@ const ACCEPT_REST: Span = Span::from_millis(50);
 const LISTENER: Token = Token(usize::MAX);
 const WAKER: Token = Token(usize::MAX - 1);
 
-/// Where the pages come from.
-#[derive(Clone, Debug)]
-pub struct Source {
-    /// The engine's counters.
-    pub metrics: Arc<Metrics>,
-    /// The engine's store.
-    pub store: PersistControl,
-    /// The engine's clock.
-    pub clock: Clock,
-    /// Where troubles are told.
-    pub journal: Journal,
-    /// What the dashboard says of the configuration.
-    pub facts: Facts,
-}
-
-impl Source {
-    /// The pages of this engine.
-    pub fn of(engine: &Engine) -> Self {
-        let (metrics, facts) = (Arc::clone(engine.metrics()), Facts::of(engine.config()));
-        Self { metrics, store: engine.store(), clock: engine.clock(), journal: engine.journal(), facts }
-    }
-}
-
 /// The running server. It ends with the process.
 #[derive(Debug)]
 pub struct Admin {
@@ -79,7 +53,7 @@ impl Admin {
     pub fn start(address: SocketAddr, source: Source, access: Access) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
-        let server = Server::new(listener, source, access)?;
+        let server = Server::new(listener, Source { access, ..source })?;
         thread::Builder::new().name("segno-admin".to_owned()).spawn(move || server.run())?;
         Ok(Self { address })
     }
@@ -101,7 +75,6 @@ struct Server {
     waker: Arc<Waker>,
     listener: TcpListener,
     source: Source,
-    access: Access,
     live: Live,
     places: Vec<Option<(u64, Conn)>>,
     /// The number of the next client.
@@ -115,7 +88,7 @@ struct Server {
 }
 
 impl Server {
-    fn new(mut listener: TcpListener, source: Source, access: Access) -> io::Result<Self> {
+    fn new(mut listener: TcpListener, source: Source) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
@@ -128,7 +101,6 @@ impl Server {
             listener,
             source,
             live,
-            access,
             places: (0..PLACES).map(|_| None).collect(),
             next: 0,
             answers: bounded(PLACES),
@@ -193,7 +165,7 @@ impl Server {
         }
         for _ in 0..ACCEPTS {
             match self.listener.accept() {
-                Ok((stream, _)) => self.on_accepted(stream, now),
+                Ok((stream, peer)) => self.on_accepted(stream, peer.ip(), now),
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {
                     self.must_accept = false;
                     return;
@@ -205,14 +177,14 @@ impl Server {
         }
     }
 
-    fn on_accepted(&mut self, mut stream: TcpStream, now: Tick) {
+    fn on_accepted(&mut self, mut stream: TcpStream, peer: IpAddr, now: Tick) {
         self.failing = false;
         let place = self.free_place();
         let both = Interest::READABLE | Interest::WRITABLE;
         if self.poll.registry().register(&mut stream, Token(place), both).is_err() {
             return self.source.metrics.add(Count::AdminRequestsFailed, 1);
         }
-        self.places[place] = Some((self.next, Conn::new(stream, now)));
+        self.places[place] = Some((self.next, Conn::new(stream, peer, now)));
         self.next += 1;
         self.go_on(place, now);
     }
@@ -245,14 +217,14 @@ impl Server {
             let lists = self.places.iter().flatten().filter(|(_, conn)| conn.is_listing()).count();
             let viewers = self.viewers();
             let Some(Some((number, conn))) = self.places.get_mut(place) else { return };
-            let lent = Lent { metrics: &self.source.metrics, access: &self.access, live: &self.live, now };
+            let lent = Lent { source: &self.source, live: &self.live, now };
             match conn.go_on(lent) {
                 Step::Wait => return,
-                Step::Ask(None) if lists > LISTS => {
+                Step::Ask(None, _) if lists > LISTS => {
                     conn.on_found(Err("too many lists are being sent; try again later".to_owned()), now);
                 }
-                Step::Ask(after) => {
-                    let taken = ask(&self.source.store, after, (place, *number), &self.answers.0, &self.waker);
+                Step::Ask(after, most) => {
+                    let taken = ask(&self.source.store, after, most, (place, *number), &self.answers.0, &self.waker);
                     conn.on_asked(taken, now);
                     return;
                 }
@@ -294,10 +266,11 @@ impl Server {
     }
 }
 
-/// Asks the store for a page. False: it has no room for the question.
+/// Asks the store for a page of at most so many. False: it has no room for the question.
 fn ask(
     store: &PersistControl,
     after: Option<StreamName>,
+    most: usize,
     ticket: Ticket,
     answers: &Sender<Reply>,
     waker: &Arc<Waker>,
@@ -308,18 +281,19 @@ fn ask(
         let _ = answers.try_send((ticket, found.map_err(|e| e.to_string())));
         let _ = waker.wake();
     });
-    store.scan(after, PAGE, reply).is_ok()
+    store.scan(after, most, reply).is_ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Engine;
 
     #[test]
     fn an_accept_that_fails_is_counted_and_rested_from() {
         let engine = Engine::builder().start().unwrap();
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        let mut server = Server::new(listener, Source::of(&engine), Access::default()).unwrap();
+        let mut server = Server::new(listener, Source::of(&engine)).unwrap();
         for n in 1..=5 {
             let now = Tick::from_millis(100 * n);
             server.on_accept_failed(&ErrorKind::OutOfMemory.into(), now);

@@ -16,11 +16,12 @@ mod shown;
 mod slab;
 mod steps;
 mod time;
+mod timing;
 #[cfg(feature = "net")]
 mod vocabulary;
 
 pub use access::Access;
-pub use count::{Count, Counts};
+pub use count::{Count, Counts, help_of};
 pub use cursor::{Cursor, EventId, NAMED_CURSOR, StreamName};
 #[cfg(any(feature = "net", feature = "redb"))]
 pub use entropy::entropy;
@@ -35,5 +36,6 @@ pub(crate) use steps::step;
 #[cfg(all(test, feature = "net"))]
 pub(crate) use steps::steps;
 pub use time::{Rough, Span, Tick};
+pub use timing::{BUCKETS, Spans, Timing};
 #[cfg(feature = "net")]
 pub use vocabulary::{Vocabulary, Word};

@@ -74,6 +74,12 @@ pub(crate) struct DemoArgs {
     /// /answer
     #[arg(long, value_name = "ADDR", value_parser = address, conflicts_with = "json")]
     pub(crate) listen: Option<SocketAddr>,
+    /// Where the demo's proxy keeps its cursors, as for `proxy` [default: memory]
+    #[arg(long, value_name = "STORE", value_parser = StoreConfig::parse, conflicts_with = "listen")]
+    pub(crate) store: Option<StoreConfig>,
+    /// The address that serves the metrics and health of the demo's proxy [default: none]
+    #[arg(long, value_name = "ADDR", value_parser = address, conflicts_with = "listen")]
+    pub(crate) admin: Option<SocketAddr>,
 }
 
 #[derive(ClapArgs, Debug)]

@@ -109,11 +109,12 @@ impl Builder {
             return Err(StartError::Config { faults });
         }
         let seed = seed.unwrap_or_else(|| entropy() as u64);
-        let (metrics, clock) = (Arc::new(Metrics::default()), Clock::start());
+        let (metrics, clock) = (Arc::new(Metrics::new(config.routes.iter().map(|r| r.name.clone()))), Clock::start());
         let mut journal = Journal::start(Arc::clone(&metrics)).map_err(StartError::System)?;
         let known = if open.is_some() { None } else { known_key(&config, &mut journal)? };
         let candidate = known.unwrap_or_else(entropy);
         let ([streams, inline], drain) = slots_for([config.limits.streams, trackers]);
+        let view = streams.view();
         let persist = PersistConfig {
             worker: WorkerConfig {
                 window: config.persist.flush_window,
@@ -167,6 +168,7 @@ impl Builder {
             reactor,
             persister,
             trackers: Trackers::new(inline),
+            view,
             clock,
             journal,
             #[cfg(feature = "tls")]

@@ -11,7 +11,7 @@ use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::persist::{PersistControl, Persister, Unflushed};
 use crate::reactor::{Command, Remote};
-use crate::slot::CursorHandle;
+use crate::slot::{CursorHandle, SlotsView};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -32,6 +32,7 @@ pub struct Engine {
     pub(super) reactor: JoinHandle<io::Result<()>>,
     pub(super) persister: Persister,
     pub(super) trackers: Trackers,
+    pub(super) view: SlotsView,
     pub(super) clock: Clock,
     pub(super) journal: Journal,
     #[cfg(feature = "tls")]
@@ -79,6 +80,11 @@ impl Engine {
     #[cfg(feature = "tls")]
     pub fn keyring(&self) -> crate::reactor::Keyring {
         self.keyring.clone()
+    }
+
+    /// A reader of all streams whose cursor is published, for any thread.
+    pub fn streams(&self) -> SlotsView {
+        self.view.clone()
     }
 
     /// A handle for questions to the store, for any thread.

@@ -12,6 +12,7 @@ use super::keys::{ConnKey, ExchangeKey, Timer};
 use super::notice::{Notice, Subject};
 use super::queue::Queues;
 use super::stream::head::Heads;
+use super::stream::readers::Audience;
 use super::visits::Visits;
 use crate::base::{Count, Counts, Random, Span, Tick};
 use crate::config::{Config, Route};
@@ -64,6 +65,8 @@ pub(super) struct Cx {
     pub(super) random: Random,
     pub(super) outputs: VecDeque<Output>,
     pub(super) counts: Counts,
+    /// Who reads event streams.
+    pub(super) audience: Audience,
     pub(super) after: VecDeque<After>,
     pub(super) now: Tick,
     /// The date for answers that have none.
@@ -97,7 +100,8 @@ impl Cx {
             budget: Budget::new(limits.log_budget),
             random,
             outputs: VecDeque::new(),
-            counts: Counts::default(),
+            counts: Counts::new(config.routes.len()),
+            audience: Audience::default(),
             after: VecDeque::new(),
             now,
             date: Date::default(),
@@ -134,9 +138,9 @@ impl Cx {
         self.outputs.push_back(Output::Notice(notice));
     }
 
-    /// A gap is stated to the clients of a stream.
-    pub(super) fn state_gap(&mut self, target: Subject, reason: GapReason) {
-        self.counts.one(Count::Gaps);
+    /// A gap is stated to the clients of a stream of this route.
+    pub(super) fn state_gap(&mut self, route: usize, target: Subject, reason: GapReason) {
+        self.counts.one_at(route, count_of(reason));
         self.notice(Notice::Gap { target, reason });
     }
 
@@ -153,6 +157,18 @@ impl Cx {
             self.after.shrink_to(KEPT_AFTER);
         }
         after
+    }
+}
+
+/// Which gaps are counted as this one.
+fn count_of(reason: GapReason) -> Count {
+    match reason {
+        GapReason::Expired => Count::GapsExpired,
+        GapReason::Evicted => Count::GapsEvicted,
+        GapReason::Unknown => Count::GapsUnknown,
+        GapReason::Refused => Count::GapsRefused,
+        GapReason::Restarted => Count::GapsRestarted,
+        GapReason::Skipped => Count::GapsSkipped,
     }
 }
 
@@ -186,7 +202,7 @@ fn track_limits(route: &Route) -> TrackLimits {
 }
 
 /// How many different event ids can be alive at once: what all windows and logs can hold.
-fn symbols(config: &Config) -> usize {
+pub(super) fn symbols(config: &Config) -> usize {
     let events = |r: &Route| r.replay_events.max(track_limits(r).notes());
     let each = config.routes.iter().map(|r| r.window + events(r) + 16).max().unwrap_or(0);
     config.limits.streams.saturating_mul(each).min(u32::MAX as usize / 2)

@@ -16,7 +16,7 @@ use super::keys::{Alarm, ConnKey, ExchangeKey, ExchangeMark, Seat};
 use super::notice::{self, Subject};
 use super::pool::Conns;
 use super::stream::head::Reads;
-use super::stream::readers::{Reader, Readers};
+use super::stream::readers::{Audience, Reader, Readers};
 use super::stream::{Greeting, Stream};
 use super::visits::REQUEST_ID;
 use super::wait::{Search, Wait};
@@ -235,6 +235,12 @@ impl Exchange {
         }
     }
 
+    /// Who reads the event stream, if it is one.
+    #[inline]
+    pub(super) fn audience(&self) -> Audience {
+        self.stream().map_or(Audience::default(), |stream| stream.readers.audience())
+    }
+
     /// The answer is an event stream from now on, which takes the readers over.
     pub(super) fn become_stream(&mut self, cx: &mut Cx, account: Account) {
         let route = self.route();
@@ -243,6 +249,7 @@ impl Exchange {
             let detached = plain.detached.map(|since| Box::new((since, 0)));
             let mut stream = Stream::new(cx, route, account, self.request.known_cursor(), readers);
             stream.detached = detached;
+            cx.audience.settle(Audience::default(), stream.readers.audience());
             self.answer = Answer::Stream(Box::new(stream));
         }
     }
@@ -364,8 +371,10 @@ impl Exchange {
 
     /// A reader leaves, and its connection carries nothing any more. True: it was the last one.
     #[must_use]
-    pub(super) fn leave(&mut self, conns: &mut Conns, seat: Seat) -> bool {
+    pub(super) fn leave(&mut self, cx: &mut Cx, conns: &mut Conns, seat: Seat) -> bool {
+        let before = self.audience();
         let Some(reader) = self.readers_mut().leave(seat) else { return false };
+        cx.audience.settle(before, self.audience());
         conns.leave(reader.client);
         match &mut self.answer {
             Answer::Stream(stream) => stream.on_left(),
@@ -387,7 +396,7 @@ impl Exchange {
             }
             stream.send_heads(cx, conns, route, head, Greeting { gap, lead: &lead, id: request.id() });
             if let Some(reason) = gap {
-                cx.state_gap(request.subject(Some(stream.account.number)), reason);
+                cx.state_gap(route, request.subject(Some(stream.account.number)), reason);
             }
         }
     }
@@ -401,9 +410,10 @@ impl Exchange {
 
     /// Cuts the readers whose next bytes have left the log; see [`Stream::cut_fallen`].
     pub(super) fn cut_fallen(&mut self, cx: &mut Cx, conns: &mut Conns, key: ExchangeKey) {
+        let route = self.route();
         let Self { request, answer, .. } = self;
         if let Answer::Stream(stream) = answer
-            && stream.cut_fallen(cx, conns, |stream| request.subject(Some(stream)))
+            && stream.cut_fallen(cx, conns, route, |stream| request.subject(Some(stream)))
         {
             cx.after.push_back(After::Unread(key));
         }
@@ -417,7 +427,7 @@ impl Exchange {
         }
         self.cut_fallen(cx, conns, key);
         if let Some(stream) = self.stream_mut() {
-            stream.heartbeat(cx, conns);
+            stream.heartbeat(cx, conns, route);
         }
     }
 
@@ -431,9 +441,11 @@ impl Exchange {
         reader: Reader,
         id: &str,
     ) {
-        cx.counts.one(Count::Resumes);
+        cx.counts.one_at(self.route(), Count::Resumes);
         cx.visits.wait_beside(conn, id, cx.now);
+        let before = self.audience();
         let seat = self.readers_mut().take(Reader { asked: false, ..reader });
+        cx.audience.settle(before, self.audience());
         if let Some(c) = conns.get_mut(conn) {
             c.sit(key, seat);
         }
@@ -450,7 +462,7 @@ impl Exchange {
 
     /// A gap was stated to the clients.
     pub(super) fn state_gap(&self, cx: &mut Cx, reason: GapReason) {
-        cx.state_gap(self.target(), reason);
+        cx.state_gap(self.route(), self.target(), reason);
     }
 
     /// Ends the answer for its readers, once everything has been sent.

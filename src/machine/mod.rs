@@ -48,7 +48,7 @@
 //!         drain(machine, shell, now);
 //!         // 5. Once a turn, take the checkpoints for the store and the counts for the metrics.
 //!         machine.drain_checkpoints(|checkpoint| println!("{checkpoint:?}"));
-//!         machine.drain_counts(|count, n| println!("{} +{n}", count.name()));
+//!         machine.drain_counts(|count, route, n| println!("{} {route:?} +{n}", count.name()));
 //!     }
 //! }
 //!
@@ -118,7 +118,7 @@ pub use notice::{ConnectError, Notice, Subject};
 #[cfg(test)]
 mod tests;
 
-use crate::base::{Count, Table, Tick};
+use crate::base::{Count, Spans, Table, Tick, Timing};
 use crate::config::Config;
 use crate::http::Date;
 use crate::track::Window;
@@ -275,8 +275,13 @@ impl Machine {
         self.book.drain(&mut self.cx, &mut self.exchanges, each);
     }
 
-    /// Hands over what has been counted since the last call.
-    pub fn drain_counts(&mut self, each: impl FnMut(Count, u64)) {
+    /// Hands over how long things took since the last call, by route. Call it before [`Machine::drain_counts`].
+    pub fn drain_timings(&mut self, each: impl FnMut(Timing, Option<usize>, &Spans)) {
+        self.cx.counts.drain_timings(each);
+    }
+
+    /// Hands over what has been counted since the last call: how much of what, for which route if it is counted so.
+    pub fn drain_counts(&mut self, each: impl FnMut(Count, Option<usize>, u64)) {
         self.cx.counts.drain(each);
     }
 }
@@ -308,6 +313,16 @@ impl Machine {
         self.cx.date
     }
 
+    /// Clients that read an event stream, and how many of them have a full socket.
+    pub fn subscribers(&self) -> (usize, usize) {
+        (self.cx.audience.readers as usize, self.cx.audience.slow as usize)
+    }
+
+    /// Events that were received and are not delivered, of all streams.
+    pub fn undelivered(&self) -> u64 {
+        self.cx.budget.undelivered()
+    }
+
     /// Tunnels: connections of clients that carry another protocol.
     pub fn tunnels(&self) -> usize {
         self.cx.tunnels
@@ -331,6 +346,24 @@ impl Machine {
             + self.sessions() * size_of::<Session>()
             + self.cx.interner.bytes()
             + self.cx.heads.bytes()
+    }
+
+    /// Bytes of upstreams' heads that are kept for clients that come back.
+    pub fn head_bytes(&self) -> usize {
+        self.cx.heads.bytes()
+    }
+
+    /// Bytes that [`Machine::head_bytes`] may reach, about: then heads are kept in part.
+    pub const HEAD_BYTES: usize = stream::head::ALL_BYTES;
+
+    /// Event ids that are interned.
+    pub fn event_ids(&self) -> usize {
+        self.cx.interner.live()
+    }
+
+    /// How many [`Machine::event_ids`] there can be.
+    pub fn event_id_places(config: &Config) -> usize {
+        cx::symbols(config)
     }
 
     /// How often an event id was known when it was interned, and how often it was new.

@@ -11,7 +11,7 @@ use super::keys::ConnKey;
 use super::notice::Notice;
 use super::pool::Conns;
 use crate::base::{Count, Span};
-use crate::http;
+use crate::http::{self, HeadError};
 use std::net::IpAddr;
 
 /// How long a connection is read after its last answer, so that the client reads the answer before it sees the close.
@@ -49,6 +49,12 @@ impl Conns {
         cx.counts.one(Count::RequestsRefused);
         cx.notice(Notice::RequestRefused { status, why: why.into() });
         self.answer_and_close(cx, conn, status, why, &[]);
+    }
+
+    /// Refuses a request for its head.
+    pub(super) fn refuse_head(&mut self, cx: &mut Cx, conn: ConnKey, why: &HeadError) {
+        cx.counts.one(count_of(why));
+        self.refuse(cx, conn, why.status(), &why.to_string());
     }
 
     /// Sends an answer of segno's own, the last one on this connection.
@@ -107,6 +113,34 @@ impl Conns {
         if waiting {
             cx.after.push_back(After::ReadHead(conn));
         }
+    }
+}
+
+/// What a refused head is counted as, by the part of it that is wrong.
+fn count_of(why: &HeadError) -> Count {
+    use HeadError::*;
+    match why {
+        TooLong { .. } | RequestLineTooLong { .. } | TooManyHeaders { .. } | TooManyOptions { .. } => {
+            Count::RequestsTooLarge
+        }
+        RequestLine(_) | Version(_) | Method(_) | Connect | Target(_) | Climbs(_) | StatusLine(_)
+        | SwitchedProtocols => Count::RequestLinesBad,
+        Unfinished
+        | BareLf { .. }
+        | BareCr { .. }
+        | Folded { .. }
+        | Control { .. }
+        | SpaceBeforeColon { .. }
+        | HeaderName { .. } => Count::RequestHeadersBad,
+        HostMissing | HostRepeated | Host(_) => Count::RequestHostsBad,
+        BothFramings
+        | ContentLengthRepeated
+        | ContentLength(_)
+        | ContentLengthTooLarge
+        | TransferCoding(_)
+        | ChunkedNotOnce
+        | TransferEncodingIn10
+        | Expect(_) => Count::RequestFramingsBad,
     }
 }
 

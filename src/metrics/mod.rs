@@ -3,97 +3,35 @@
 //! In: increments, drained from the machine once a turn; gauges, set by their owner. Out: the numbers, by name.
 //! Law: counting costs one relaxed addition and never waits.
 
+mod gauge;
+mod histogram;
 #[cfg(feature = "net")]
 mod incidents;
 mod persistence;
 
+pub use gauge::{Bound, Gauge};
+pub use histogram::{Histogram, TURN_ENDS};
 #[cfg(feature = "net")]
 pub use incidents::{Incident, IncidentKind, IncidentRate, Incidents};
 pub use persistence::{LATENCY_BUCKETS, Persistence};
 
-use crate::base::{Count, Span, Tick};
+use crate::base::{Count, Span, Spans, Tick, Timing};
 use crate::sync::Counter;
 
-/// One size that changes both ways, or a number that its owner keeps.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Gauge {
-    /// Open connections, clients' and upstreams'.
-    Connections,
-    /// Requests being served, event streams among them.
-    Exchanges,
-    /// Sessions that segno remembers.
-    Sessions,
-    /// Event streams, those that linger included.
-    Streams,
-    /// Tunnels: connections that have gone over to another protocol.
-    Tunnels,
-    /// Bytes that connections hold beside the logs.
-    BufferBytes,
-    /// Bytes that all logs hold.
-    LogBytes,
-    /// Bytes that streams and sessions hold beside their logs: positions, windows, ids.
-    StreamBytes,
-    /// Times that an event id was known when segno interned it.
-    InternHits,
-    /// Times that an event id was new when segno interned it.
-    InternMisses,
-    /// The longest turn of the reactor since the start, in microseconds: the longest that a stream has waited for the
-    /// others.
-    LongestTurn,
-    /// 1 from the moment that the reactor was told to end.
-    Draining,
+/// What is counted for one route.
+#[derive(Debug)]
+struct Row {
+    route: String,
+    counts: Box<[Counter]>,
+    timings: Box<[Histogram]>,
 }
 
-impl Gauge {
-    /// All of them, in the order of their declaration.
-    pub const ALL: &[Self] = &[
-        Self::Connections,
-        Self::Exchanges,
-        Self::Sessions,
-        Self::Streams,
-        Self::Tunnels,
-        Self::BufferBytes,
-        Self::LogBytes,
-        Self::StreamBytes,
-        Self::InternHits,
-        Self::InternMisses,
-        Self::LongestTurn,
-        Self::Draining,
-    ];
-
-    /// What the metric shows, in one line.
-    pub const fn help(self) -> &'static str {
-        match self {
-            Self::Connections => "Open connections, clients' and upstreams'.",
-            Self::Exchanges => "Requests being served, event streams among them.",
-            Self::Sessions => "Sessions that segno remembers.",
-            Self::Streams => "Event streams, those that linger included.",
-            Self::Tunnels => "Tunnels: connections that have gone over to another protocol.",
-            Self::BufferBytes => "Bytes that connections hold beside the logs.",
-            Self::LogBytes => "Bytes that all logs hold.",
-            Self::StreamBytes => "Bytes that streams and sessions hold beside their logs.",
-            Self::InternHits => "Times that an event id was known when segno interned it.",
-            Self::InternMisses => "Times that an event id was new when segno interned it.",
-            Self::LongestTurn => "Longest turn of the reactor since the start, in microseconds.",
-            Self::Draining => "1 from the moment that the reactor was told to end.",
-        }
-    }
-
-    /// The metric's name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Connections => "connections",
-            Self::Exchanges => "exchanges",
-            Self::Sessions => "sessions",
-            Self::Streams => "streams",
-            Self::Tunnels => "tunnels",
-            Self::BufferBytes => "buffer_bytes",
-            Self::LogBytes => "log_bytes",
-            Self::StreamBytes => "stream_bytes",
-            Self::InternHits => "string_intern_hits",
-            Self::InternMisses => "string_intern_misses",
-            Self::LongestTurn => "reactor_longest_turn_microseconds",
-            Self::Draining => "draining",
+impl Row {
+    fn new(route: String) -> Self {
+        Self {
+            route,
+            counts: Count::ALL.iter().map(|_| Counter::default()).collect(),
+            timings: Timing::ALL.iter().map(|_| Histogram::default()).collect(),
         }
     }
 }
@@ -115,8 +53,11 @@ pub struct Metrics {
     /// Those that are in use.
     #[cfg(feature = "persist")]
     certificates: crate::sync::Latest<Vec<CertificateEnd>>,
-    counts: [Counter; Count::ALL.len()],
+    /// What belongs to no route, then each route's.
+    rows: Box<[Row]>,
     gauges: [Counter; Gauge::ALL.len()],
+    bounds: [Counter; Bound::ALL.len()],
+    turns: Histogram,
     log_lines_dropped: Counter,
     /// By when the reactor is heard of again, in microseconds; 0 where there is none any more.
     reactor_due: Counter,
@@ -138,11 +79,21 @@ pub enum ReactorState {
 
 impl Default for Metrics {
     fn default() -> Self {
+        Self::new([])
+    }
+}
+
+impl Metrics {
+    /// Nothing counted, for routes with these names.
+    pub fn new(routes: impl IntoIterator<Item = String>) -> Self {
+        let rows = std::iter::once(String::new()).chain(routes);
         Self {
             #[cfg(feature = "persist")]
             certificates: crate::sync::Latest::default(),
-            counts: std::array::from_fn(|_| Counter::default()),
+            rows: rows.map(Row::new).collect(),
             gauges: std::array::from_fn(|_| Counter::default()),
+            bounds: std::array::from_fn(|_| Counter::default()),
+            turns: Histogram::default(),
             log_lines_dropped: Counter::default(),
             reactor_due: Counter::default(),
             persistence: Persistence::default(),
@@ -155,12 +106,57 @@ impl Default for Metrics {
 impl Metrics {
     /// Adds to a count.
     pub fn add(&self, count: Count, n: u64) {
-        self.counts[count as usize].add(n);
+        self.add_at(None, count, n);
     }
 
-    /// The value of a count.
+    /// Adds to a count of a route. One that is not known is none.
+    pub fn add_at(&self, route: Option<usize>, count: Count, n: u64) {
+        self.row(route).counts[count as usize].add(n);
+    }
+
+    /// Adds what was noted of a route.
+    pub fn add_spans(&self, route: Option<usize>, timing: Timing, spans: &Spans) {
+        self.row(route).timings[timing as usize].add(spans);
+    }
+
+    fn row(&self, route: Option<usize>) -> &Row {
+        let at = route.map_or(0, |route| route + 1);
+        self.rows.get(at).unwrap_or(&self.rows[0])
+    }
+
+    /// The value of a count, of all routes together.
     pub fn get(&self, count: Count) -> u64 {
-        self.counts[count as usize].get()
+        self.rows.iter().map(|row| row.counts[count as usize].get()).sum()
+    }
+
+    /// The value of all counts that share this metric, of all routes together.
+    pub fn all(&self, name: &str) -> u64 {
+        Count::ALL.iter().filter(|count| count.name() == name).map(|count| self.get(*count)).sum()
+    }
+
+    /// The value of a count, by route. That of no route has an empty name, and comes first.
+    pub fn by_route(&self, count: Count) -> impl Iterator<Item = (&str, u64)> {
+        self.rows.iter().map(move |row| (&*row.route, row.counts[count as usize].get()))
+    }
+
+    /// How long something took, by route. That of no route has an empty name, and comes first.
+    pub fn timings(&self, timing: Timing) -> impl Iterator<Item = (&str, &Histogram)> {
+        self.rows.iter().map(move |row| (&*row.route, &row.timings[timing as usize]))
+    }
+
+    /// How long the turns of the reactor took.
+    pub fn turns(&self) -> &Histogram {
+        &self.turns
+    }
+
+    /// Sets a bound.
+    pub fn bound(&self, bound: Bound, limit: u64) {
+        self.bounds[bound as usize].set(limit);
+    }
+
+    /// A bound, as it was set last.
+    pub fn limit(&self, bound: Bound) -> u64 {
+        self.bounds[bound as usize].get()
     }
 
     /// These certificates are in use from now on.
@@ -245,7 +241,16 @@ mod tests {
         m.add(Count::Events, 3);
         m.add(Count::Events, 4);
         m.set(Gauge::Connections, 9);
-        assert_eq!((m.get(Count::Events), m.get(Count::Gaps), m.gauge(Gauge::Connections)), (7, 0, 9));
-        assert!(Gauge::ALL.iter().enumerate().all(|(i, g)| *g as usize == i));
+        assert_eq!((m.get(Count::Events), m.get(Count::Requests), m.gauge(Gauge::Connections)), (7, 0, 9));
+    }
+
+    #[test]
+    fn a_count_is_the_sum_of_its_routes() {
+        let m = Metrics::new(["/a".to_owned(), "/b".to_owned()]);
+        m.add_at(Some(1), Count::Events, 3);
+        m.add_at(Some(0), Count::Events, 4);
+        m.add_at(Some(2), Count::Events, 5);
+        assert_eq!(m.by_route(Count::Events).collect::<Vec<_>>(), [("", 5), ("/a", 4), ("/b", 3)]);
+        assert_eq!(m.get(Count::Events), 12);
     }
 }

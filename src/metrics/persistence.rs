@@ -16,12 +16,16 @@ pub const LATENCY_BUCKETS: [u64; 13] = [
 pub struct Persistence {
     /// Whether the store is open (1) or away (0).
     pub store_open: Counter,
+    /// When the store was last seen to go away, in microseconds; 0: at the start.
+    away_since: Counter,
     /// Times that the store's file, or its key's, was found deleted or replaced.
     pub store_files_lost: Counter,
     /// Whether names are hashed with another key than the store has (1), since the store opened too late.
     pub foreign_key: Counter,
     /// Slots with something that is not durable, activity included.
     pub queue_depth: Counter,
+    /// Events that cursors moved on by and that are not durable.
+    pub undurable: Counter,
     /// Records in the last batch.
     pub batch_size: Counter,
     /// Batches written or tried.
@@ -90,6 +94,19 @@ impl Persistence {
         self.unflushed_since.set(since.map_or(0, |since| since.micros().saturating_add(1)));
     }
 
+    /// The store has been opened, or is away since now.
+    pub fn note_open(&self, is_open: bool, now: Tick) {
+        if !is_open {
+            self.away_since.set(now.micros());
+        }
+        self.store_open.set(u64::from(is_open));
+    }
+
+    /// How long the store has been away; `None` while it is open. `now` is the time by the engine's clock.
+    pub fn away_for(&self, now: Tick) -> Option<Span> {
+        (self.store_open.get() == 0).then(|| now.since(Tick::from_micros(self.away_since.get())))
+    }
+
     /// Age of the oldest change that is not durable, at most. It grows while the store hangs. `now` is the time by the
     /// engine's clock.
     pub fn lag(&self, now: Tick) -> Span {
@@ -137,6 +154,16 @@ mod tests {
             p.note_latency(micros);
         }
         assert_eq!((p.latency[0].get(), p.latency[1].get(), p.latency[13].get()), (2, 1, 1));
+    }
+
+    #[test]
+    fn a_store_is_away_since_the_start_or_since_it_went() {
+        let (p, at) = (Persistence::default(), Tick::from_millis);
+        assert_eq!(p.away_for(at(9)), Some(Span::from_millis(9)));
+        p.note_open(true, at(10));
+        assert_eq!(p.away_for(at(11)), None);
+        p.note_open(false, at(12));
+        assert_eq!(p.away_for(at(15)), Some(Span::from_millis(3)));
     }
 
     #[test]

@@ -97,12 +97,12 @@ impl Flusher {
     pub(super) fn run(mut self) {
         let mut worker = None;
         while let Some(mut writing) = self.open_store(worker.take()) {
-            self.numbers().store_open.set(1);
+            self.note_open(true);
             let mut is_last = false;
             while !is_last && !self.is_closed {
                 is_last = self.step(&mut writing);
             }
-            self.numbers().store_open.set(0);
+            self.note_open(false);
             // Both halves go: as long as one is held, the file is locked.
             self.links.lender.take_back();
             if is_last {
@@ -414,6 +414,10 @@ impl Flusher {
         self.links.metrics.persistence()
     }
 
+    fn note_open(&self, is_open: bool) {
+        self.numbers().note_open(is_open, self.links.clock.now());
+    }
+
     /// Shows the worker's numbers to other threads.
     fn publish(&self, worker: &mut Worker) {
         self.note_oldest(worker);
@@ -421,6 +425,7 @@ impl Flusher {
         let stats = *worker.stats();
         numbers.queue_depth.set(worker.dirty() as u64);
         numbers.activity_queue_depth.set(worker.quiet() as u64);
+        numbers.undurable.set(worker.undurable());
         numbers.changes.set(stats.changes);
         numbers.activity_changes.set(stats.activity_changes);
         numbers.cursor_records.set(stats.cursor_records);

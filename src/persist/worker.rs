@@ -75,6 +75,8 @@ pub struct Worker {
     removals: BTreeSet<(Arc<StreamName>, u32)>,
     /// Slots that are not clean.
     dirty: usize,
+    /// Events that were found in the slots and are not durable.
+    undurable: u64,
     /// Everything is due at once, whatever its window: somebody waits for it.
     is_hurried: bool,
     stats: Stats,
@@ -105,6 +107,7 @@ impl Worker {
             retired: BTreeSet::new(),
             removals: BTreeSet::new(),
             dirty: 0,
+            undurable: 0,
             is_hurried: false,
             stats: Stats::default(),
         }
@@ -146,6 +149,7 @@ impl Worker {
             if entry.state != State::Clean {
                 self.dirty -= 1;
             }
+            self.undurable = self.undurable.saturating_sub(u64::from(entry.owed));
             *entry = Entry { generation: key.generation, ..Entry::default() };
         }
         if entry.seen == 0
@@ -158,7 +162,11 @@ impl Worker {
         let entry = self.entries.at(key.index as usize);
         let since = since.max(entry.read_at);
         let is_news = sequence > entry.seen || phase != Phase::Live;
-        self.stats.changes += entry.see(sequence);
+        let events = entry.see(sequence);
+        self.stats.changes += events;
+        let owed = entry.owed.saturating_add(u32::try_from(events).unwrap_or(u32::MAX));
+        self.undurable += u64::from(owed - entry.owed);
+        entry.owed = owed;
         self.stats.activity_changes += u64::from(!is_news);
         self.on_change(key, since, is_news);
     }
@@ -207,8 +215,18 @@ impl Worker {
 
     /// Nothing of a slot waits any more.
     fn clean(&mut self, key: SlotKey) {
-        self.entries.at(key.index as usize).state = State::Clean;
+        let entry = self.entries.at(key.index as usize);
+        entry.state = State::Clean;
+        let left = entry.still_owed();
+        self.owe(key, left);
         self.dirty -= 1;
+    }
+
+    /// So many events of a slot are still to become durable.
+    fn owe(&mut self, key: SlotKey, left: u32) {
+        let entry = self.entries.at(key.index as usize);
+        self.undurable = self.undurable.saturating_sub(u64::from(entry.owed - left));
+        entry.owed = left;
     }
 }
 
@@ -294,6 +312,7 @@ impl Worker {
         let entry = (Arc::clone(name), key.index);
         self.retired.remove(&entry);
         self.removals.remove(&entry);
+        self.owe(key, 0);
         drain.release(key);
     }
 }
@@ -452,6 +471,12 @@ impl Worker {
     /// Slots with something that is not durable.
     pub fn dirty(&self) -> usize {
         self.dirty
+    }
+
+    /// Events that were found in the slots and are not durable: how far the durable mark is behind the delivered one, in
+    /// all streams together.
+    pub fn undurable(&self) -> u64 {
+        self.undurable
     }
 
     /// Changes of activity alone that wait.

@@ -20,7 +20,7 @@ use crate::base::{Count, Span, Tick};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::machine::{ConnKey, Input, Machine};
-use crate::metrics::{Gauge, Metrics};
+use crate::metrics::{Bound, Gauge, Metrics, TURN_ENDS};
 use crossbeam_channel::Receiver;
 use mio::Events;
 use std::io;
@@ -88,6 +88,7 @@ impl Reactor {
         let lobby = Lobby::new(&config, keyring);
         let replies = store.open(&waker, &metrics);
         let (remote, commands) = Remote::new(waker);
+        note_bounds(&metrics, &config);
         let machine = Machine::new(config, seed, secret, now);
         let lines = LogLines::new(journal, Arc::clone(&metrics));
         metrics.expect_reactor(now + GRACE);
@@ -140,7 +141,9 @@ impl Reactor {
             self.metrics.expect_reactor(began + GRACE);
             self.shell.now = began;
             let is_last = self.turn(&events);
-            self.longest_turn = self.longest_turn.max(self.clock.now().since(began));
+            let took = self.clock.now().since(began);
+            self.metrics.turns().note(&TURN_ENDS, took);
+            self.longest_turn = self.longest_turn.max(took);
             self.metrics.set(Gauge::LongestTurn, self.longest_turn.micros());
             if is_last {
                 self.shell.reset_unfinished();
@@ -223,7 +226,7 @@ impl Reactor {
         let Self { listeners, shell, metrics, .. } = self;
         let now = shell.now;
         if let Err(e) = listeners.accept(now, |stream, peer, secure| shell.on_accepted(stream, peer, secure)) {
-            metrics.add(Count::AcceptsFailed, 1);
+            metrics.add(count_of(&e), 1);
             if is_no_descriptor(&e) && shell.free_descriptors() {
                 return listeners.rest_no_more();
             }
@@ -244,8 +247,9 @@ impl Reactor {
         } = shell;
         metrics.add(Count::PeersVanished, std::mem::take(vanished));
         #[cfg(feature = "tls")]
-        lobby.counts.drain(|count, n| metrics.add(count, n));
-        machine.drain_counts(|count, n| metrics.add(count, n));
+        lobby.counts.drain(|count, route, n| metrics.add_at(route, count, n));
+        machine.drain_timings(|timing, route, spans| metrics.add_spans(route, timing, spans));
+        machine.drain_counts(|count, route, n| metrics.add_at(route, count, n));
         machine.drain_checkpoints(|checkpoint| checkpoints.publish(checkpoint, store, metrics));
         checkpoints.catch_up(store, metrics);
         metrics.set(Gauge::Connections, machine.connections() as u64);
@@ -256,6 +260,12 @@ impl Reactor {
         metrics.set(Gauge::BufferBytes, machine.buffer_bytes() as u64);
         metrics.set(Gauge::LogBytes, machine.log_bytes() as u64);
         metrics.set(Gauge::StreamBytes, machine.stream_bytes() as u64);
+        metrics.set(Gauge::HeadBytes, machine.head_bytes() as u64);
+        metrics.set(Gauge::EventIds, machine.event_ids() as u64);
+        metrics.set(Gauge::Undelivered, machine.undelivered());
+        let (readers, slow) = machine.subscribers();
+        metrics.set(Gauge::Subscribers, readers as u64);
+        metrics.set(Gauge::SlowReaders, slow as u64);
         let (hits, misses) = machine.interned();
         metrics.set(Gauge::InternHits, hits);
         metrics.set(Gauge::InternMisses, misses);
@@ -269,6 +279,33 @@ impl Reactor {
             let what = format_args!("dropped {new} replies of the store, too many wait; their requests go on without");
             self.shell.lines.warn(what, self.shell.now);
         }
+    }
+}
+
+/// Says how much of everything there may be.
+fn note_bounds(metrics: &Metrics, config: &Config) {
+    let limits = &config.limits;
+    let all = [
+        (Bound::Connections, limits.connections),
+        (Bound::Exchanges, limits.streams),
+        (Bound::Sessions, limits.sessions),
+        (Bound::Tunnels, limits.tunnels),
+        (Bound::LogBytes, limits.log_budget),
+        (Bound::BufferBytes, limits.buffer_budget),
+        (Bound::HeadBytes, Machine::HEAD_BYTES),
+        (Bound::EventIds, Machine::event_id_places(config)),
+    ];
+    for (bound, limit) in all {
+        metrics.bound(bound, limit as u64);
+    }
+}
+
+/// What an accept that failed is counted as.
+fn count_of(e: &io::Error) -> Count {
+    match e.kind() {
+        _ if is_no_descriptor(e) => Count::AcceptsWithoutDescriptor,
+        io::ErrorKind::OutOfMemory => Count::AcceptsWithoutMemory,
+        _ => Count::AcceptsFailed,
     }
 }
 

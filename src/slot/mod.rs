@@ -47,7 +47,7 @@ mod tests;
 pub use bell::Woken;
 pub use drain::{SlotDrain, Survey};
 pub use ends::{slots, slots_for};
-pub use handle::CursorHandle;
+pub use handle::{CursorHandle, SlotsView};
 pub use latest::{Phase, Published};
 pub use ringer::Ringer;
 pub use table::SlotKey;

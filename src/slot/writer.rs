@@ -6,7 +6,7 @@
 //! alone until the drain has released it.
 
 use super::free::{FreeList, NONE};
-use super::handle::CursorHandle;
+use super::handle::{CursorHandle, SlotsView};
 use super::latest::{Phase, Stay};
 use super::ringer::Ringer;
 use super::table::{SlotKey, Slots};
@@ -147,6 +147,11 @@ impl SlotWriter {
     /// A reader of the stream's cursor, for any thread.
     pub fn handle(&self, key: SlotKey) -> CursorHandle {
         CursorHandle::new(Arc::clone(&self.slots), key)
+    }
+
+    /// A reader of all streams that have a slot, of every writer, for any thread.
+    pub fn view(&self) -> SlotsView {
+        SlotsView::new(Arc::clone(&self.slots))
     }
 
     /// A way to ring the drain's bell, for any thread.

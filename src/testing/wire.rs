@@ -149,8 +149,23 @@ impl World {
 
     pub(crate) fn count(&mut self, count: Count) -> u64 {
         let counts = &mut self.counts;
-        self.machine.drain_counts(|c, n| *counts.entry(c.name()).or_default() += n);
-        self.counts.get(count.name()).copied().unwrap_or(0)
+        self.machine.drain_counts(|c, _, n| *counts.entry(c as usize).or_default() += n);
+        self.counts.get(&(count as usize)).copied().unwrap_or(0)
+    }
+
+    /// Cuts that could not be healed.
+    pub(crate) fn heals_failed(&mut self) -> u64 {
+        self.all("heals_total") - self.count(Count::Heals)
+    }
+
+    /// Gaps stated.
+    pub(crate) fn gaps(&mut self) -> u64 {
+        self.all("gaps_total")
+    }
+
+    /// All counts that share a metric.
+    fn all(&mut self, name: &str) -> u64 {
+        Count::ALL.iter().filter(|count| count.name() == name).map(|count| self.count(*count)).sum()
     }
 
     /// Lets time pass, and calls the machine whenever one of its deadlines has come.

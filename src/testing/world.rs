@@ -72,7 +72,7 @@ pub(crate) struct World {
     /// When the machine asked for each of them.
     pub(crate) dialled: Vec<Tick>,
     pub(crate) dial: Dial,
-    pub(crate) counts: HashMap<&'static str, u64>,
+    pub(crate) counts: HashMap<usize, u64>,
     pub(crate) notices: Vec<Notice>,
     /// What the access log was told.
     pub(crate) served: Vec<Access>,

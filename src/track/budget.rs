@@ -10,12 +10,13 @@
 pub struct Budget {
     limit: usize,
     used: usize,
+    undelivered: u64,
 }
 
 impl Budget {
     /// A budget of `limit` bytes, none of them used.
     pub const fn new(limit: usize) -> Self {
-        Self { limit, used: 0 }
+        Self { limit, used: 0, undelivered: 0 }
     }
 
     /// Takes `n` bytes, or nothing when that would go above the limit.
@@ -36,6 +37,22 @@ impl Budget {
     pub fn give(&mut self, n: usize) {
         debug_assert!(n <= self.used, "more is given back than was taken");
         self.used = self.used.saturating_sub(n);
+    }
+
+    /// So many events were received.
+    pub(super) fn receive(&mut self, events: u64) {
+        self.undelivered += events;
+    }
+
+    /// So many of the events that were received are delivered, or their stream is over.
+    pub(super) fn settle(&mut self, events: u64) {
+        debug_assert!(events <= self.undelivered, "more events are delivered than were received");
+        self.undelivered = self.undelivered.saturating_sub(events);
+    }
+
+    /// Events that were received and are not delivered, of all streams that share this budget.
+    pub const fn undelivered(&self) -> u64 {
+        self.undelivered
     }
 
     /// Bytes in use.

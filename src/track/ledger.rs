@@ -277,6 +277,7 @@ impl Ledger {
         }
         let event = u32::from(kinds.is(Kinds::EVENT));
         self.received.seq += u64::from(event);
+        cx.budget.receive(u64::from(event));
         fed.events += event;
         self.log.push(LoggedBlock::new(end, kinds, id, cx.now), cx.budget);
     }
@@ -316,7 +317,7 @@ impl Ledger {
     /// has left the log: the next offset within the log takes it on.
     pub(super) fn mark(&mut self, cx: &mut TrackContext<'_>, offset: u64) {
         let Some(offset) = self.log.boundary(offset).filter(|offset| *offset > self.marked) else { return };
-        let old = self.delivered.id;
+        let KeptMark { id: old, seq: before } = self.delivered;
         self.delivered = if self.log.ends_by(offset) {
             self.received
         } else {
@@ -324,6 +325,7 @@ impl Ledger {
             KeptMark { seq: (self.received.seq - after).max(self.delivered.seq), id }
         };
         self.marked = offset;
+        cx.budget.settle(self.delivered.seq.saturating_sub(before));
         if self.delivered.id != old {
             self.delivered.id.into_iter().for_each(|id| cx.interner.retain(id));
             old.into_iter().for_each(|id| cx.interner.release_later(id));

@@ -253,6 +253,17 @@ impl Log {
         (after as u64, id.map_or(self.base, |block| block.id))
     }
 
+    /// How many events end after `from` and not after `to`.
+    pub(super) fn events_between(&self, from: u64, to: u64) -> u64 {
+        let is_event = |block: &&LoggedBlock| block.is(Kinds::EVENT);
+        if to >= self.whole {
+            let newest = self.blocks.iter().rev().take_while(|block| block.end() > from);
+            return newest.filter(is_event).count() as u64;
+        }
+        let at = self.blocks.partition_point(|block| block.end() <= from);
+        self.blocks.range(at..).take_while(|block| block.end() <= to).filter(is_event).count() as u64
+    }
+
     /// The events after `from`: where the last of them ends, and where each of them ends, counted from `from`.
     pub(super) fn events_behind(&self, from: u64) -> (u64, Vec<u32>) {
         let at = self.blocks.partition_point(|block| block.end() <= from);

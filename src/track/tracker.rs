@@ -324,6 +324,13 @@ impl Tracker {
         self.ledger.log.events_behind(from)
     }
 
+    /// How many events end after `from` and not after `to`, of those that the log still holds. At the live edge it
+    /// looks at these alone.
+    #[inline]
+    pub fn events_between(&self, from: u64, to: u64) -> u64 {
+        self.ledger.log.events_between(from, to)
+    }
+
     /// Where a reader starts that has got this many events: after the last of them. `None`: the stream has not so many
     /// events, or not everything after that place can be replayed.
     pub fn locate_event(&self, seq: u64) -> Option<u64> {
@@ -495,6 +502,7 @@ impl Tracker {
         ledger.marked = 0;
         ledger.log.release(budget, interner);
         interner.settle();
+        budget.settle(ledger.received.seq.saturating_sub(ledger.delivered.seq));
         ledger.received = KeptMark::default();
         ledger.delivered = KeptMark::default();
         ledger.catch_up = None;

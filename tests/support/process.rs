@@ -212,11 +212,15 @@ fn try_page(admin: SocketAddr, path: &str) -> Result<String, u16> {
     if answer.status == 200 { Ok(answer.text().to_owned()) } else { Err(answer.status) }
 }
 
-/// A number on the metrics page.
+/// A number on the metrics page, by its name behind `segno_`: all its labels together.
 pub fn metric(admin: SocketAddr, name: &str) -> u64 {
     let page = page(admin, "/metrics");
-    let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no whole number {name} in {page}"))
+    assert!(page.contains(&format!("# TYPE segno_{name} ")), "no {name} in {page}");
+    let values = page.lines().filter_map(|line| {
+        let (labels, value) = line.strip_prefix("segno_")?.strip_prefix(name)?.rsplit_once(' ')?;
+        (labels.is_empty() || labels.starts_with('{')).then(|| value.parse::<u64>())
+    });
+    values.map(|value| value.unwrap_or_else(|e| panic!("{name} is no whole number ({e}) in {page}"))).sum()
 }
 
 /// The stored id of the only stream, as a number. `None` if there is none, or while the store is being reopened.

@@ -67,3 +67,23 @@ fn what_nobody_could_send_is_no_token() {
         assert_eq!(Access::default().token(text).map(drop), Err(TokenError), "{text:?}");
     }
 }
+
+#[test]
+fn without_a_token_an_order_comes_from_this_machine_and_from_no_other_site() {
+    let order = |access: &Access, peer: &str, lines: &str| {
+        let head = format!("POST /drain HTTP/1.1\r\nHost: 127.0.0.1:9090\r\n{lines}\r\n");
+        access.check_order(&parse_request(head.as_bytes(), HeadLimits::default()).unwrap(), peer.parse().unwrap())
+    };
+    let (open, shut) = (Access::default(), Access::default().token("hush").unwrap());
+    for peer in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+        assert_eq!(order(&open, peer, ""), Ok(()), "{peer}");
+    }
+    for peer in ["10.0.0.1", "2001:db8::1", "::ffff:10.0.0.1"] {
+        assert_eq!(order(&open, peer, ""), Err(Shut::Remote), "{peer}");
+        assert_eq!(order(&shut, peer, ""), Ok(()), "{peer}: its token was looked at before");
+    }
+    assert_eq!(order(&open, "::1", "Origin: http://127.0.0.1:9090\r\n"), Ok(()));
+    for origin in ["http://evil.example", "null", "https://127.0.0.1:9090", "http://127.0.0.1"] {
+        assert_eq!(order(&open, "::1", &format!("Origin: {origin}\r\n")), Err(Shut::OtherSite), "{origin}");
+    }
+}

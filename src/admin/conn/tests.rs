@@ -6,27 +6,29 @@
 use super::*;
 use crate::admin::facts::Facts;
 use crate::clock::Clock;
+use crate::metrics::Metrics;
 use socket2::{Domain, SockRef, Socket, Type};
 use std::net::SocketAddr;
 
 struct World {
-    metrics: Metrics,
-    access: Access,
+    /// Numbers of an engine that does nothing.
+    source: Source,
     live: Live,
 }
 
 impl World {
     /// With five minutes of snapshots, which is more than the sockets hold.
     fn new() -> Self {
+        let source = Source::of(&crate::engine::Engine::builder().start().unwrap());
         let (metrics, mut live) = (Metrics::default(), Live::new(Clock::stopped(Tick::ZERO), &Facts::default()));
         for second in 0..300 {
             live.on_time(&metrics, Tick::from_millis(1_000 * second));
         }
-        Self { metrics, access: Access::default(), live }
+        Self { source, live }
     }
 
     fn go_on(&self, conn: &mut Conn, now: Tick) -> Step {
-        conn.go_on(Lent { metrics: &self.metrics, access: &self.access, live: &self.live, now })
+        conn.go_on(Lent { source: &self.source, live: &self.live, now })
     }
 }
 
@@ -42,7 +44,7 @@ fn pair() -> (Conn, std::net::TcpStream) {
     SockRef::from(&ours).set_send_buffer_size(4_096).unwrap();
     ours.set_nonblocking(true).unwrap();
     client.write_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
-    (Conn::new(TcpStream::from_std(ours), Tick::ZERO), client)
+    (Conn::new(TcpStream::from_std(ours), IpAddr::from([127, 0, 0, 1]), Tick::ZERO), client)
 }
 
 /// Goes on until the connection waits for its socket.

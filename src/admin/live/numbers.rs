@@ -3,7 +3,7 @@
 //! In: the engine's counters, the upstreams that are away. Out: JSON on one line.
 //! Law: counters are told as they stand, not as rates, so that a snapshot that is missed costs no number.
 
-use crate::admin::list::write_text;
+use crate::admin::json::write_text;
 use crate::base::{Count, Tick};
 use crate::clock::Clock;
 use crate::metrics::{Gauge, Metrics, ReactorState};
@@ -19,10 +19,7 @@ const COUNTS: &[(&str, Count)] = &[
     ("streams_cut", Count::StreamsCut),
     ("streams_refused", Count::StreamsRefused),
     ("resumes", Count::Resumes),
-    ("cuts", Count::UpstreamCuts),
     ("heals", Count::Heals),
-    ("heals_failed", Count::HealsFailed),
-    ("gaps", Count::Gaps),
     ("duplicates", Count::Duplicates),
     ("connects", Count::UpstreamConnects),
     ("connects_failed", Count::UpstreamConnectsFailed),
@@ -53,6 +50,10 @@ pub(super) fn write(
 ) {
     let mut number = |name: &str, n: u64| out.extend_from_slice(format!(",\"{name}\":{n}").as_bytes());
     COUNTS.iter().for_each(|(name, count)| number(name, metrics.get(*count)));
+    let heals = metrics.all("heals_total");
+    number("cuts", metrics.all("upstream_cuts_total"));
+    number("heals_failed", heals.saturating_sub(metrics.get(Count::Heals) + metrics.get(Count::HealsEnded)));
+    number("gaps", metrics.all("gaps_total"));
     GAUGES.iter().for_each(|(name, gauge)| number(name, metrics.gauge(*gauge)));
     let p = metrics.persistence();
     number("stored", p.success.get());

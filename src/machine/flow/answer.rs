@@ -4,7 +4,7 @@
 //! Laws: what a status means stands in one table, `verdict`; an answer that is not an event stream passes through as
 //! it is; a session that finds no place is never the client's error if it did not ask for events by name.
 
-use crate::base::{Count, Span};
+use crate::base::{Count, Span, Timing};
 use crate::config::{Ids, Share};
 use crate::http::{self, BodyDecoder, BodyLength, ResponseHead};
 use crate::machine::Machine;
@@ -29,7 +29,12 @@ impl Machine {
         match verdict {
             Verdict::Stream => self.go_on_as_stream(key, conn, head),
             Verdict::Pass => self.go_on_as_answer(key, conn, head, response),
-            Verdict::End => self.end_stream(key, Ending::Clean),
+            Verdict::End => {
+                if let Some(x) = self.exchanges.get(key).filter(|x| x.has_begun()) {
+                    self.cx.counts.one_at(x.route(), Count::HealsEnded);
+                }
+                self.end_stream(key, Ending::Clean);
+            }
             Verdict::Retry => {
                 self.conns.close(&mut self.cx, conn, Close::Finish);
                 self.attempt_failed(key, &format!("upstream answered {}", head.status), true, retry_after);
@@ -55,6 +60,7 @@ impl Machine {
             if let Some(u) = c.upstream_mut() {
                 u.state = UpstreamState::Body;
                 u.keep_alive = head.keep_alive;
+                cx.counts.note(u.route as usize, Timing::UpstreamHead, cx.now.since(u.since));
             }
         }
         Some(response(head))
@@ -75,7 +81,7 @@ impl Machine {
                 return None;
             }
             Verdict::Stream => {
-                self.cx.counts.one(Count::StreamsUntracked);
+                self.cx.counts.one_at(route, Count::StreamsUntracked);
                 Verdict::Pass
             }
             verdict => verdict,
@@ -108,7 +114,7 @@ impl Machine {
         let Some(x) = exchanges.get_mut(own) else { return };
         index.await_no_more(x);
         if response.event_stream && response.encoded {
-            cx.counts.one(Count::StreamsEncoded);
+            cx.counts.one_at(x.route(), Count::StreamsEncoded);
             cx.notice(Notice::EncodedStream { target: x.target() });
         }
         x.begin_pass(cx, conns, conn, head);
@@ -149,8 +155,10 @@ impl Machine {
         let Some(x) = exchanges.get_mut(key) else { return };
         let Some(wait) = x.phase.wait() else { return };
         if healed {
-            cx.counts.one(Count::Heals);
-            cx.notice(Notice::Healed { target: x.target(), tries: wait.tries, took: cx.now.since(wait.since) });
+            let took = cx.now.since(wait.since);
+            cx.counts.one_at(x.route(), Count::Heals);
+            cx.counts.note(x.route(), Timing::Heal, took);
+            cx.notice(Notice::Healed { target: x.target(), tries: wait.tries, took });
         }
         x.phase = Phase::Streaming { wait, conn };
         let era = x.request.era;

@@ -14,7 +14,8 @@
 //! 6. The list of streams that nobody reads holds these and no others; each place kept in a session is a request's;
 //!    retries find the orders that have a key or that nobody reads, and no others.
 //! 7. What connections hold is counted, and so are those that wait for their sender.
-//! 8. Marks are in order: start <= delivered <= whole <= end of the log, and delivered <= received.
+//! 8. Who reads event streams is counted, and so are the events that are not delivered.
+//! 9. Marks are in order: start <= delivered <= whole <= end of the log, and delivered <= received.
 
 use crate::machine::Machine;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -24,6 +25,7 @@ use crate::machine::exchange::{Exchange, Phase};
 #[cfg(test)]
 use crate::machine::keys::ConnKey;
 use crate::machine::keys::ExchangeKey;
+use crate::machine::stream::readers::Audience;
 
 /// What a connection may hold beyond its share of `buffer_budget`: a small part of a body, and what segno says by
 /// itself.
@@ -59,6 +61,14 @@ impl Machine {
         assert_eq!(self.conns.buffers.waiting(), waiting, "who waits for its sender");
         let tunnels = self.exchanges.iter().filter(|(_, x)| matches!(x.phase, Phase::Tunnel { .. })).count();
         assert_eq!(self.tunnels(), tunnels, "open tunnels");
+        let audience = self.exchanges.iter().fold(Audience::default(), |mut all, (_, x)| {
+            all.settle(Audience::default(), x.audience());
+            all
+        });
+        assert_eq!(self.cx.audience, audience, "who reads event streams");
+        let undelivered = self.exchanges.iter().filter_map(|(_, x)| x.stream());
+        let undelivered: u64 = undelivered.map(|s| s.tracker.received().seq - s.tracker.delivered().seq).sum();
+        assert_eq!(self.undelivered(), undelivered, "what is not delivered");
         let detached = self.exchanges.iter().filter(|(_, x)| x.is_detached()).count();
         assert_eq!(self.book.unread.len(), detached, "streams that nobody reads");
         let known = self.index.orders.len();

@@ -5,7 +5,7 @@
 //! a whole request gets its answer, but for an event stream: there it is gone, as browsers and proxies are that close
 //! one, and upstream is told; input is held back while upstream does not take it.
 
-use crate::base::Tick;
+use crate::base::{Count, Tick};
 use crate::http::{self, BodyDecoder, BodyLength, HeadLimits, Piece};
 use crate::machine::Machine;
 use crate::machine::conn::{ClientState, Conn};
@@ -44,7 +44,7 @@ impl Machine {
         let Some(c) = self.conns.get_mut(conn) else { return };
         let Some(found) = c.find_head() else {
             if let Err(e) = limits.check_unfinished(&c.input) {
-                self.conns.refuse(&mut self.cx, conn, e.status(), &e.to_string());
+                self.conns.refuse_head(&mut self.cx, conn, &e);
             } else if c.ended {
                 self.conns.close(&mut self.cx, conn, Close::Finish);
             }
@@ -59,7 +59,7 @@ impl Machine {
                 c.consume_input(found.end);
                 self.on_request(conn, head);
             }
-            Err(e) => self.conns.refuse(&mut self.cx, conn, e.status(), &e.to_string()),
+            Err(e) => self.conns.refuse_head(&mut self.cx, conn, &e),
         }
     }
 }
@@ -113,6 +113,7 @@ impl Machine {
             true => self.cut_readers(key),
             false => {
                 self.drop_exchange(key);
+                self.cx.counts.one(Count::RequestBodiesBad);
                 self.conns.refuse(&mut self.cx, conn, status, why);
             }
         }

@@ -16,7 +16,7 @@ use crate::machine::io::{Close, Output};
 use crate::machine::keys::{ConnKey, ExchangeKey, Seat};
 use crate::machine::notice::Notice;
 use crate::machine::serve::write_own_answer;
-use crate::machine::stream::readers::Words;
+use crate::machine::stream::readers::{Audience, Words};
 use crate::machine::visits::REQUEST_ID;
 
 /// How long a reader that is cut may take to acknowledge what it was sent. What it has got by then is what is stored.
@@ -31,10 +31,11 @@ impl Machine {
         if let Some(upstream) = x.phase.upstream() {
             conns.recycle(cx, upstream, false);
         }
-        cx.counts.one(match ending {
+        let count = match ending {
             Ending::Clean => Count::StreamsEnded,
             Ending::Cut => Count::StreamsCut,
-        });
+        };
+        cx.counts.one_at(x.route(), count);
         let is_lost = ending == Ending::Cut && x.order().is_some();
         if is_lost {
             // A retry can have no more than this, so it goes upstream, as it would without segno.
@@ -72,7 +73,7 @@ impl Machine {
         if ending == Ending::Cut && may_say_more(x, seat, cx.now) {
             return cx.outputs.push_back(Output::AskUnacknowledged { conn: client });
         }
-        if x.leave(conns, seat) {
+        if x.leave(cx, conns, seat) {
             self.on_unread(key);
         }
         match ending {
@@ -88,15 +89,17 @@ impl Machine {
         let Self { cx, conns, exchanges, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
         if x.has_unfinished_request(conns, seat) {
+            let before = x.audience();
             if let Some(reader) = x.readers_mut().leave(seat) {
                 conns.leave(reader.client);
             }
+            cx.audience.settle(before, x.audience());
             return self.cut_readers(key);
         }
         if x.stream().is_some() {
-            cx.counts.one(Count::StreamsLeft);
+            cx.counts.one_at(x.route(), Count::StreamsLeft);
         }
-        if x.leave(conns, seat) {
+        if x.leave(cx, conns, seat) {
             self.on_unread(key);
         }
     }
@@ -155,7 +158,10 @@ impl Machine {
         }
         let Self { cx, exchanges, book, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
-        cx.counts.one(if x.stream().is_some() { Count::StreamsDetached } else { Count::OrdersDetached });
+        match x.stream() {
+            Some(_) => cx.counts.one_at(x.route(), Count::StreamsDetached),
+            None => cx.counts.one(Count::OrdersDetached),
+        }
         x.detach(cx.now);
         if let Some(session) = x.stream().and_then(|stream| stream.account.session) {
             book.left(cx, session);
@@ -173,10 +179,9 @@ impl Machine {
 
     /// Nobody came back in time, or upstream has sent more than may be kept waiting.
     pub(super) fn let_go(&mut self, key: ExchangeKey) {
-        self.cx.counts.one(Count::StreamsLetGo);
-        if let Some(x) = self.exchanges.get(key)
-            && let Some(events) = x.unread_events()
-        {
+        let Some(x) = self.exchanges.get(key) else { return };
+        self.cx.counts.one_at(x.route(), Count::StreamsLetGo);
+        if let Some(events) = x.unread_events() {
             self.cx.notice(Notice::LetGo { target: x.target(), events });
         }
         self.drop_exchange(key);
@@ -268,6 +273,7 @@ pub(super) fn close_stream(
     let tracker = &x.stream()?.tracker;
     let is_over = x.phase == Phase::Ending(Ending::Clean) && tracker.delivered_offset() >= tracker.whole();
     index.variants.forget(key);
+    cx.audience.settle(x.audience(), Audience::default());
     let left = book.close(cx, key, x, !is_over);
     if let Some(stream) = x.stream_mut() {
         if stream.has_token {

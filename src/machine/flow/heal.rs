@@ -168,8 +168,10 @@ impl Machine {
     pub(in crate::machine) fn on_connected(&mut self, conn: ConnKey) {
         let Self { cx, conns, .. } = self;
         let Some(c) = conns.get(conn) else { return };
-        let reused = c.upstream().is_some_and(|u| u.reused);
-        cx.counts.one(if reused { Count::UpstreamReuses } else { Count::UpstreamConnects });
+        if let Some(u) = c.upstream() {
+            let count = if u.reused { Count::UpstreamReuses } else { Count::UpstreamConnects };
+            cx.counts.one_at(u.route as usize, count);
+        }
         match c.exchange {
             Some(key) => self.send_request(key, conn),
             None => conns.close(cx, conn, Close::Finish),
@@ -223,8 +225,8 @@ impl Machine {
 
     fn connect_failed(&mut self, key: Option<ExchangeKey>, why: ConnectError) {
         let Self { cx, exchanges, .. } = self;
-        cx.counts.one(Count::UpstreamConnectsFailed);
         let Some((key, x)) = key.and_then(|key| Some((key, exchanges.get_mut(key)?))) else { return };
+        cx.counts.one_at(x.route(), Count::UpstreamConnectsFailed);
         let may_wait = x.is_stream_request() || x.request.method == Method::Post;
         let host = &cx.route(x.route()).upstream.authority;
         let is_wrong = why.is_wrong() && !x.readers().head_sent && !x.has_begun();
@@ -240,7 +242,7 @@ impl Machine {
     fn refuse(&mut self, key: ExchangeKey, why: &str) {
         let Some(x) = self.exchanges.get(key) else { return };
         self.cx.notice(Notice::AttemptFailed { target: x.target(), why: why.into(), next: None, is_known: false });
-        self.cx.counts.one(Count::UpstreamFailures);
+        self.cx.counts.one_at(x.route(), Count::UpstreamFailures);
         self.fail(key, 502, why);
     }
 
@@ -312,10 +314,11 @@ impl Machine {
             conns.close(cx, upstream, Close::Finish);
         }
         if !x.can_heal() {
-            cx.counts.one(Count::UpstreamFailures);
+            cx.counts.one_at(x.route(), Count::UpstreamFailures);
             return self.fail(key, status, why);
         }
-        cx.counts.one(Count::HealsFailed);
+        let count = if x.has_begun() { Count::HealsGivenUp } else { Count::UpstreamFailures };
+        cx.counts.one_at(x.route(), count);
         cx.notice(Notice::NotHealed { target: x.target(), why: why.into() });
         match x.is_open_stream() {
             true => self.end_stream(key, Ending::Cut),

@@ -80,7 +80,7 @@ impl Machine {
             }
             Earlier::Gone(reason) => {
                 self.cx.counts.one(Count::RetriesGone);
-                self.cx.state_gap(request.subject(None), reason);
+                self.cx.state_gap(request.route as usize, request.subject(None), reason);
                 self.drop_exchange(key);
                 let why = format!(
                     "an earlier try of this request is being answered, and the first events are gone ({reason}); \
@@ -122,14 +122,19 @@ impl Machine {
 
     /// A retry waits for the answer to an earlier try, whose head has not come yet.
     fn wait_for(&mut self, conn: ConnKey, key: ExchangeKey, first: ExchangeKey, request: &Request) {
-        let Some(reader) = self.exchanges.get_mut(key).and_then(|x| x.readers_mut().leave(0)) else { return };
+        let Some(waiting) = self.exchanges.get_mut(key) else { return };
+        let before = waiting.audience();
+        let Some(reader) = waiting.readers_mut().leave(0) else { return };
+        self.cx.audience.settle(before, waiting.audience());
         self.drop_exchange(key);
         self.conns.leave(conn);
         let Self { cx, conns, exchanges, index, book, .. } = self;
         let Some(x) = exchanges.get_mut(first) else { return };
         cx.counts.one(Count::RetriesJoined);
         cx.visits.wait_beside(conn, request.id().unwrap_or_default(), cx.now);
+        let before = x.audience();
         let seat = x.readers_mut().take(reader);
+        cx.audience.settle(before, x.audience());
         x.note_newest(seat);
         if let Some(c) = conns.get_mut(conn) {
             c.sit(first, seat);

@@ -75,8 +75,7 @@ impl Machine {
             return None;
         };
         if http::leads_out(&head.target, &cx.config.routes[route].path) {
-            let why = HeadError::climbs(&head.target);
-            conns.refuse(cx, conn, why.status(), &why.to_string());
+            conns.refuse_head(cx, conn, &HeadError::climbs(&head.target));
             return None;
         }
         if http::came_through(&head.headers, &cx.name) {
@@ -178,7 +177,7 @@ impl Machine {
     fn count_others(&mut self, request: &Request, found: &Found) {
         let goes_upstream = matches!(found, Found::New | Found::NewAfter(_));
         if goes_upstream && self.finder().is_anothers(request) {
-            self.cx.counts.one(Count::ResumesRefused);
+            self.cx.counts.one_at(request.route as usize, Count::ResumesRefused);
         }
         let token = request.cursor.as_deref().and_then(Token::parse);
         if token.is_some_and(|(token, _)| !self.cx.secret.made(token)) {

@@ -105,7 +105,7 @@ impl Machine {
             Found::Over => self.conns.answer_and_close(&mut self.cx, conn, 204, "", &[]),
             _ => {
                 // After a cut clients come back. Some would take a status for the end.
-                self.cx.counts.one(Count::StreamsCut);
+                self.cx.counts.one_at(request.route as usize, Count::StreamsCut);
                 self.conns.close(&mut self.cx, conn, Close::Reset);
             }
         }
@@ -129,15 +129,22 @@ impl Machine {
         let Some(head) = cx.heads.later(route, stream.head.as_ref(), request.page()) else {
             // A browser gives up for good on a head that does not let its page read. By a cut it comes back, and
             // upstream may have said by then what the page may read.
-            cx.counts.one(Count::StreamsCut);
+            cx.counts.one_at(route, Count::StreamsCut);
             return conns.close(cx, conn, Close::Reset);
         };
         // The newest connection of an MCP stream wins; with own ids, where streams are shared, and as a try of an order it
         // joins beside.
         if request.era.is_resumable_mcp() || !stream.tracker.has_own_ids() && !shared && !is_retried {
+            let before = stream.readers.audience();
             stream.readers.part(|_| true, |other| conns.close(cx, other.client, Close::Reset));
+            cx.audience.settle(before, stream.readers.audience());
         }
-        cx.counts.one(Count::Resumes);
+        let missed = stream.tracker.received().seq.saturating_sub(stream.events_before(offset));
+        if missed > 0 {
+            cx.counts.one_at(route, Count::Replays);
+            cx.counts.add_at(route, Count::EventsReplayed, missed);
+        }
+        cx.counts.one_at(route, Count::Resumes);
         let owes_gap = is_cut && gap.is_none() && !refuses && reader.words != Words::None;
         let words = if owes_gap { Words::OwnAndGap } else { reader.words };
         let seat = stream.join(cx, route, Reader { words, ..reader }, offset);
@@ -194,7 +201,9 @@ impl Machine {
     fn part_asker(&mut self, key: ExchangeKey) -> Option<ExchangeKey> {
         let x = self.exchanges.get_mut(key)?;
         let (request, route) = (x.request.clone(), x.route());
+        let before = x.audience();
         let reader = x.readers_mut().leave_asker()?;
+        self.cx.audience.settle(before, x.audience());
         self.conns.leave(reader.client);
         self.admit(reader.client, Exchange::new(route, request, reader, self.cx.now))
     }
@@ -204,7 +213,9 @@ impl Machine {
     pub(super) fn part_some(&mut self, key: ExchangeKey) {
         for _ in 0..PARTED_AT_ONCE {
             let Some(x) = self.exchanges.get_mut(key) else { return };
+            let before = x.audience();
             let Some(mut reader) = x.readers_mut().leave_last() else { break };
+            self.cx.audience.settle(before, x.audience());
             let (request, route, client) = (x.request.for_another(), x.route(), reader.client);
             reader.last_sent = self.cx.now;
             reader.asked = true;
@@ -368,7 +379,10 @@ impl Machine {
 
     /// The only reader of an exchange reads another stream from now on: the exchange is dropped.
     pub(super) fn move_reader(&mut self, key: ExchangeKey, conn: ConnKey, request: Request, found: Found) {
-        let Some(reader) = self.exchanges.get_mut(key).and_then(|x| x.readers_mut().leave(0)) else { return };
+        let Some(x) = self.exchanges.get_mut(key) else { return };
+        let before = x.audience();
+        let Some(reader) = x.readers_mut().leave(0) else { return };
+        self.cx.audience.settle(before, x.audience());
         self.drop_exchange(key);
         self.conns.leave(conn);
         self.resume_at(conn, request, reader, found);
@@ -514,7 +528,7 @@ impl Machine {
 fn refuse_gap(cx: &mut Cx, conns: &mut Conns, conn: ConnKey, request: &Request, gap: Option<GapReason>) {
     let status = if request.era.is_resumable_mcp() { 400 } else { 410 };
     let reason = gap.unwrap_or(GapReason::Unknown);
-    cx.state_gap(request.subject(None), reason);
+    cx.state_gap(request.route as usize, request.subject(None), reason);
     let text = format!("events behind this Last-Event-ID are gone ({reason}); begin without it");
     conns.answer_and_close(cx, conn, status, &text, &[("Segno-Gap", reason.as_str())]);
 }

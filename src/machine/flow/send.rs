@@ -22,9 +22,9 @@ impl Machine {
         if room == 0
             && let Some(c) = self.conns.beside_buffers(conn)
             && !std::mem::replace(&mut c.paused, true)
-            && c.upstream().is_some_and(|u| u.state == UpstreamState::Body)
+            && let Some(u) = c.upstream().filter(|u| u.state == UpstreamState::Body)
         {
-            self.cx.counts.one(Count::Backpressure);
+            self.cx.counts.one_at(u.route as usize, Count::Backpressure);
         }
         room
     }
@@ -140,7 +140,11 @@ impl Machine {
                 c.out.release();
             }
         }
+        let before = x.audience();
         let has_changed = x.readers_mut().set_blocked(seat, !sent);
+        if has_changed {
+            cx.audience.settle(before, x.audience());
+        }
         let (upstream, is_tunnel) = (x.phase.upstream(), matches!(x.phase, Phase::Tunnel { .. }));
         let ending = match x.phase {
             Phase::Ending(ending) => Some(ending),

@@ -111,7 +111,7 @@ impl Machine {
         let blocked: Vec<(Seat, ConnKey)> = blocked.map(|(seat, reader)| (seat, reader.client)).collect();
         for (seat, client) in blocked {
             let Some(x) = self.exchanges.get(key) else { return };
-            self.cx.counts.one(Count::ClientsStalled);
+            self.cx.counts.one_at(x.route(), Count::ClientsStalled);
             let why = "the client took nothing for too long".into();
             self.cx.notice(Notice::NotHealed { target: x.target(), why });
             self.on_reader_left(key, seat);

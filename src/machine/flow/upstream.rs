@@ -233,10 +233,10 @@ impl Machine {
         let in_body = c.upstream().is_some_and(|u| u.state == UpstreamState::Body);
         match c.body.at_eof() {
             _ if !in_body => self.on_no_answer(key, conn),
-            _ if was_reset => self.on_upstream_lost(key, "its connection broke"),
+            _ if was_reset => self.on_upstream_lost(key, Count::UpstreamCutsReset, "its connection broke"),
             AtEof::UntilClose => self.on_close_delimited_end(key, conn),
             AtEof::Clean => self.on_unfinished_trailers(key, conn),
-            _ => self.on_upstream_lost(key, "its connection ended in the middle"),
+            _ => self.on_upstream_lost(key, Count::UpstreamCutsClosed, "its connection ended in the middle"),
         }
     }
 
@@ -259,7 +259,7 @@ impl Machine {
             stream.is_inside_event() && (may_ask && stream.can_go_on(&self.cx) || !stream.tracker.ends_with_line())
         };
         match x.stream().is_some_and(is_cut) {
-            true => self.on_upstream_lost(key, "its connection ended inside an event"),
+            true => self.on_upstream_lost(key, Count::UpstreamCutsClosed, "its connection ended inside an event"),
             false => self.on_body_end(key, conn),
         }
     }
@@ -296,24 +296,25 @@ impl Machine {
             stream.last_heard = cx.now;
             return;
         }
-        self.on_upstream_lost(key, "it was silent for longer than `upstream_idle`");
+        self.on_upstream_lost(key, Count::UpstreamCutsSilent, "it was silent for longer than `upstream_idle`");
     }
 
     /// Upstream broke HTTP's rules: takes nothing more from this connection.
     pub(super) fn malformed(&mut self, key: ExchangeKey, why: &str) {
         let Self { cx, exchanges, .. } = self;
-        cx.counts.one(Count::UpstreamMalformed);
         let Some(x) = exchanges.get(key) else { return };
+        let in_body = matches!(x.phase, Phase::Streaming { .. } | Phase::Passing(_));
+        cx.counts.one(if in_body { Count::UpstreamBodiesBad } else { Count::UpstreamHeadsBad });
         cx.notice(Notice::Malformed { target: x.target(), why: why.into() });
-        match x.phase {
-            Phase::Streaming { .. } | Phase::Passing(_) => self.on_upstream_lost(key, why),
-            _ => self.give_up(key, 502, &format!("upstream broke HTTP: {why}")),
+        match in_body {
+            true => self.on_upstream_lost(key, Count::UpstreamCutsMalformed, why),
+            false => self.give_up(key, 502, &format!("upstream broke HTTP: {why}")),
         }
     }
 
-    /// The body of an answer ended before its end. A stream is healed where that is possible; else the cut is passed
+    /// The body of an answer ended before its end. `kind`: what a stream's cut is counted as. A stream is healed where that is possible; else the cut is passed
     /// on.
-    fn on_upstream_lost(&mut self, key: ExchangeKey, why: &str) {
+    fn on_upstream_lost(&mut self, key: ExchangeKey, kind: Count, why: &str) {
         let Self { cx, conns, exchanges, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
         if let Some(upstream) = x.phase.upstream() {
@@ -322,7 +323,7 @@ impl Machine {
         let route = x.route();
         let (can_ask, draining) = (x.can_heal() && !cx.route(route).heal_for.is_zero(), cx.draining);
         let Some(stream) = x.stream_mut() else { return x.end(cx, conns, Ending::Cut) };
-        cx.counts.one(Count::UpstreamCuts);
+        cx.counts.one_at(route, kind);
         let holds_all = stream.cut();
         cx.queues.at(cx.queues.of(route)).hear_retry(stream.tracker.retry());
         if can_ask && holds_all && stream.can_go_on(cx) && !draining {
@@ -334,7 +335,7 @@ impl Machine {
             _ if draining => format!("upstream cut the stream ({why}), and nothing is begun any more"),
             _ => format!("upstream cut the stream ({why}), which has no event id to go on from"),
         };
-        cx.counts.one(Count::HealsFailed);
+        cx.counts.one_at(route, Count::HealsImpossible);
         cx.notice(Notice::NotHealed { target: x.target(), why: why.into() });
         self.end_stream(key, Ending::Cut);
     }
@@ -349,7 +350,7 @@ impl Machine {
         }
         x.state_gap(cx, GapReason::Refused);
         x.cut_fallen(cx, conns, key);
-        cx.counts.one(Count::HealsFailed);
+        cx.counts.one_at(route, Count::HealsRefused);
         let why = format!("upstream answered {status} to the stream's last event id").into();
         cx.notice(Notice::NotHealed { target: x.target(), why });
         self.end_stream(key, Ending::Cut);

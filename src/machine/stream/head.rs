@@ -16,7 +16,7 @@ use std::sync::{Arc, Weak};
 /// Bytes of the lines that are kept of one head. A line that does not fit is left out.
 const HEAD_BYTES: usize = 4 << 10;
 /// Bytes of all kept heads together. Above it, a stream keeps only what a browser needs to read it.
-const ALL_BYTES: usize = 64 << 20;
+pub(in crate::machine) const ALL_BYTES: usize = 64 << 20;
 /// Different heads of one route among which a new one looks for its like.
 const RECENT: usize = 8;
 /// Pages whose `Access-Control-*` lines a route remembers.

@@ -128,7 +128,7 @@ pub(super) struct Asked {
 impl Stream {
     /// A stream without events. `cursor`: the last id that its client has.
     pub(super) fn new(cx: &mut Cx, route: usize, account: Account, cursor: Option<&[u8]>, readers: Readers) -> Self {
-        cx.counts.one(Count::StreamsStarted);
+        cx.counts.one_at(route, Count::StreamsStarted);
         let mut tracker = Tracker::new(&cx.limits[route]);
         if let Some(id) = cursor {
             tracker.seed_cursor(cx.track(route), id);
@@ -180,8 +180,11 @@ impl Stream {
                 Ok((n, http::Piece::Data(data))) => {
                     taken.used += n;
                     let fed = self.tracker.feed(cx.track(route), data);
-                    cx.counts.add(Count::EventBytes, data.len() as u64);
-                    count_fed(&mut cx.counts, &fed);
+                    cx.counts.add_at(route, Count::EventBytes, data.len() as u64);
+                    count_fed(&mut cx.counts, route, &fed);
+                    if self.tracker.has_own_ids() && self.ends_with_own_id() {
+                        cx.counts.add_at(route, Count::IdsInjected, u64::from(fed.events));
+                    }
                     taken.gap = taken.gap.or(fed.gap);
                     taken.own_ids |= fed.own_ids;
                 }
@@ -249,7 +252,7 @@ impl Stream {
     #[must_use]
     pub(super) fn unstick(&mut self, cx: &mut Cx, route: usize) -> bool {
         let fed = self.tracker.unstick(cx.track(route));
-        cx.counts.add(Count::EventsOversize, u64::from(fed.oversize));
+        cx.counts.add_at(route, Count::EventsOversize, u64::from(fed.oversize));
         fed.oversize
     }
 }
@@ -320,7 +323,7 @@ impl Stream {
     }
 
     /// Sends a heartbeat to each reader that has everything and waits.
-    pub(super) fn heartbeat(&mut self, cx: &mut Cx, conns: &mut Conns) {
+    pub(super) fn heartbeat(&mut self, cx: &mut Cx, conns: &mut Conns, route: usize) {
         self.readers.last_sent = cx.now;
         let (whole, open) = (self.tracker.whole(), self.tracker.is_open_oversize());
         let has_ids = self.has_token || self.tracker.received().id.is_some();
@@ -331,7 +334,7 @@ impl Stream {
             if behind || !c.out.is_empty() && reader.blocked || open || reader.words == Words::None {
                 return None;
             }
-            counts.one(Count::Heartbeats);
+            counts.one_at(route, Count::Heartbeats);
             Some(Cow::Borrowed(heartbeat))
         });
         self.readers.flush(cx, conns);
@@ -371,7 +374,11 @@ impl Stream {
         let several = self.readers.len() > 1;
         let Some(reader) = self.readers.get_mut(seat) else { return took };
         if of_log > 0 {
+            let from = reader.chunk.offset;
             reader.chunk.consume(of_log);
+            let to = reader.chunk.offset;
+            cx.counts.add_at(route, Count::EventsSent, self.tracker.events_between(from, to));
+            cx.counts.add_at(route, Count::EventBytesSent, to - from);
             let start = self.tracker.start();
             self.tracker.accepted(cx.track(route), reader.chunk.offset);
             reader.unasked = reader.unasked.saturating_add(u32::try_from(of_log).unwrap_or(u32::MAX));
@@ -440,17 +447,27 @@ impl Stream {
     ///
     /// Call it wherever events may have left the log before all readers took them.
     #[must_use]
-    pub(super) fn cut_fallen(&mut self, cx: &mut Cx, conns: &mut Conns, target: impl Fn(u64) -> Subject) -> bool {
+    pub(super) fn cut_fallen(
+        &mut self,
+        cx: &mut Cx,
+        conns: &mut Conns,
+        route: usize,
+        target: impl Fn(u64) -> Subject,
+    ) -> bool {
         let (start, number) = (self.tracker.start(), self.account.number);
         let mut any = false;
         let has_fallen = |reader: &Reader| reader.head_sent && reader.chunk.offset < start;
+        let before = self.readers.audience();
         self.readers.part(has_fallen, |reader| {
             any = true;
-            cx.counts.one(Count::ReadersFallenOff);
+            cx.counts.one_at(route, Count::ReadersFallenOff);
             let why = "it fell behind what the log holds, and others read on".into();
             cx.notice(Notice::NotHealed { target: target(number), why });
             conns.close(cx, reader.client, Close::Reset);
         });
+        if any {
+            cx.audience.settle(before, self.readers.audience());
+        }
         any && self.on_left()
     }
 
@@ -479,7 +496,10 @@ impl Stream {
             self.tracker.release_to(cx.track(route), offset);
         }
         self.readers.last_sent = cx.now;
-        self.readers.take(reader)
+        let before = self.readers.audience();
+        let seat = self.readers.take(reader);
+        cx.audience.settle(before, self.readers.audience());
+        seat
     }
 
     /// Segno's own id of the first event after an offset.
@@ -530,15 +550,15 @@ fn send_head(
     }
 }
 
-fn count_fed(counts: &mut Counts, fed: &Fed) {
-    counts.add(Count::Events, u64::from(fed.events));
+fn count_fed(counts: &mut Counts, route: usize, fed: &Fed) {
+    counts.add_at(route, Count::Events, u64::from(fed.events));
     let seldom = fed.duplicates | fed.duplicates_by_id_alone | fed.ids_too_long | fed.ids_refused;
     if seldom == 0 && !fed.oversize {
         return;
     }
-    counts.add(Count::Duplicates, u64::from(fed.duplicates));
-    counts.add(Count::DuplicatesByIdAlone, u64::from(fed.duplicates_by_id_alone));
-    counts.add(Count::IdsTooLong, u64::from(fed.ids_too_long));
-    counts.add(Count::EventsOversize, u64::from(fed.oversize));
-    counts.add(Count::IdsRefused, u64::from(fed.ids_refused));
+    counts.add_at(route, Count::Duplicates, u64::from(fed.duplicates));
+    counts.add_at(route, Count::DuplicatesByIdAlone, u64::from(fed.duplicates_by_id_alone));
+    counts.add_at(route, Count::IdsTooLong, u64::from(fed.ids_too_long));
+    counts.add_at(route, Count::EventsOversize, u64::from(fed.oversize));
+    counts.add_at(route, Count::IdsRefused, u64::from(fed.ids_refused));
 }

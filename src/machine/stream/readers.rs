@@ -336,8 +336,30 @@ impl Readers {
     }
 }
 
+/// Who reads event streams.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(in crate::machine) struct Audience {
+    pub(in crate::machine) readers: u32,
+    /// Those of them whose socket is full.
+    pub(in crate::machine) slow: u32,
+}
+
+impl Audience {
+    /// A part of the whole has changed from one into the other.
+    pub(in crate::machine) fn settle(&mut self, before: Self, after: Self) {
+        self.readers = (self.readers + after.readers).saturating_sub(before.readers);
+        self.slow = (self.slow + after.slow).saturating_sub(before.slow);
+    }
+}
+
 /// All readers together.
 impl Readers {
+    /// How many there are.
+    #[inline]
+    pub(in crate::machine) fn audience(&self) -> Audience {
+        Audience { readers: self.taken, slow: self.blocked }
+    }
+
     /// Whether a reader that has a head has come this far.
     pub(in crate::machine) fn any_is_at(&self, offset: u64) -> bool {
         self.iter().any(|(_, reader)| reader.head_sent && reader.chunk.offset >= offset)

@@ -110,7 +110,7 @@ fn a_damaged_chunk_of_an_ordinary_answer_is_a_cut() {
     let c = w.client_with(GET);
     w.say(w.up(0), &format!("{CHUNKED_PLAIN}{}zz\r\n", chunk("ok")));
     assert_eq!((w.body(c), w.state(c)), (("ok".to_owned(), false), State::Closed));
-    assert_eq!((w.state(w.up(0)), w.count(Count::UpstreamMalformed)), (State::Closed, 1));
+    assert_eq!((w.state(w.up(0)), w.count(Count::UpstreamBodiesBad)), (State::Closed, 1));
 }
 
 #[test]

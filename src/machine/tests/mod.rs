@@ -8,6 +8,7 @@ mod bounds;
 mod buffers;
 mod chaos;
 mod corners;
+mod counting;
 mod delivered;
 mod draining;
 mod ends;

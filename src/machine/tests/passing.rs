@@ -250,7 +250,7 @@ fn a_broken_head_of_upstream_is_a_502() {
         let c = w.client_with(GET);
         w.say(w.up(0), head);
         assert_eq!((w.status(c), w.state(w.up(0))), (502, State::Closed), "{head}");
-        assert_eq!(w.count(Count::UpstreamMalformed), 1);
+        assert_eq!(w.count(Count::UpstreamHeadsBad), 1);
     }
 }
 
@@ -303,7 +303,7 @@ fn an_answer_whose_upstream_closes_behind_the_last_chunk_is_whole() {
     let u = w.last_up();
     w.say(u, &format!("{STREAM}{}0\r\n", chunk(&event(1))));
     w.hear(u, Said::Eof);
-    assert_eq!((w.body(c), w.count(Count::UpstreamCuts), w.ups.len()), ((event(1), true), 0, 2));
+    assert_eq!((w.body(c), w.count(Count::UpstreamCutsClosed), w.ups.len()), ((event(1), true), 0, 2));
 }
 
 /// What a browser asks before a page of another origin sends `lines` with a GET.

@@ -142,7 +142,7 @@ fn a_switch_that_was_not_asked_for_is_no_answer() {
         let mut w = world();
         let c = w.client_with(request);
         w.say(w.up(0), SWITCH);
-        assert_eq!((w.status(c), w.machine.tunnels(), w.count(Count::UpstreamMalformed)), (502, 0, 1), "{request}");
+        assert_eq!((w.status(c), w.machine.tunnels(), w.count(Count::UpstreamHeadsBad)), (502, 0, 1), "{request}");
     }
 }
 

@@ -36,6 +36,8 @@ pub(super) struct Entry {
     pub(super) durable: u64,
     /// The greatest sequence that was found in the slot.
     pub(super) seen: u64,
+    /// Events that were found and are not durable.
+    pub(super) owed: u32,
     /// The last activity that the store has acknowledged.
     pub(super) durable_activity: Tick,
     /// When it was last read for a batch, which has everything that was published before.
@@ -52,6 +54,12 @@ impl Entry {
         let before = self.seen;
         self.seen = before.max(sequence);
         if before == 0 { sequence.min(1) } else { self.seen - before }
+    }
+
+    /// How many of the events that were found may still become durable.
+    pub(super) fn still_owed(&self) -> u32 {
+        let behind = u32::try_from(self.seen.saturating_sub(self.durable)).unwrap_or(u32::MAX);
+        if self.is_buried { 0 } else { self.owed.min(behind) }
     }
 
     /// Whether the slot waits with the change of this number.
