@@ -7,13 +7,14 @@
 //! fails or an engine is dropped, its threads end and the store is free for the next one.
 //!
 //! `builder` makes an engine of its parts; `link` and `lookup` connect the reactor to the store; `running` is the
-//! engine itself; `obstacles` says what would keep it from starting; `inline` has trackers for callers with sockets of their own.
+//! engine itself; `reload` takes another configuration over; `obstacles` says what would keep it from starting; `inline` has trackers for callers with sockets of their own.
 
 mod builder;
 mod inline;
 mod link;
 mod lookup;
 mod obstacles;
+mod reload;
 mod running;
 
 pub use builder::{Builder, opener};
@@ -21,4 +22,5 @@ pub use inline::{InlineTracker, NotRestored, TrackerError};
 #[cfg(test)]
 pub(crate) use lookup::stored;
 pub use obstacles::{obstacles, remarks};
+pub use reload::{NotReloaded, Reloader};
 pub use running::{Engine, ReactorFailed};

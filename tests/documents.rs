@@ -22,7 +22,7 @@ const SAMPLE: &str = include_str!("../examples/segno.toml");
 
 /// The keys that a route must set or may set for itself alone; every other key has a default.
 const ADDRESS: [&str; 4] = ["name", "host", "path", "upstream"];
-const COMMANDS: [&str; 7] = ["proxy", "demo", "tail", "sessions", "parse", "check", "config"];
+const COMMANDS: [&str; 8] = ["proxy", "demo", "tail", "sessions", "parse", "check", "config", "reload"];
 
 fn config(text: &str) -> Config {
     read(text, &Flags::default()).unwrap_or_else(|problems| panic!("{problems:#?}\n{text}"))

@@ -399,7 +399,7 @@ fn end_of_the_connection(client: &mut Client) -> std::io::Result<u64> {
 }
 
 /// A client without chunks stops reading in the middle of an answer. Then `command` stops the proxy.
-fn stopped(request: &str, head: &'static str, command: segno::reactor::Command) {
+fn stopped(request: &str, head: &'static str, command: &segno::reactor::Command) {
     let (stuck, awaited) = signal();
     let script = Script::run(move |door| {
         let mut peer = door.accept();
@@ -414,7 +414,7 @@ fn stopped(request: &str, head: &'static str, command: segno::reactor::Command) 
     let mut client = narrow_client(proxy.address());
     client.send(request);
     awaited.take();
-    proxy.engine().remote().send(command);
+    proxy.engine().remote().send(command.clone());
     script.end();
     let end = end_of_the_connection(&mut client);
     let reset = end.as_ref().is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionReset);
@@ -428,8 +428,8 @@ const CLOSE_DELIMITED: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nCo
 fn a_stop_resets_clients_that_could_not_see_a_cut_otherwise() {
     for command in [segno::reactor::Command::Stop, segno::reactor::Command::Drain(Span::from_millis(100))] {
         let old = "GET /huge HTTP/1.0\r\nAccept: text/event-stream\r\n\r\n";
-        stopped(old, CLOSE_DELIMITED_STREAM, command);
-        stopped("GET /huge HTTP/1.0\r\n\r\n", CLOSE_DELIMITED, command);
+        stopped(old, CLOSE_DELIMITED_STREAM, &command);
+        stopped("GET /huge HTTP/1.0\r\n\r\n", CLOSE_DELIMITED, &command);
     }
 }
 

@@ -10,6 +10,7 @@ use super::dashboard;
 use super::health::{healthz, readyz};
 use super::page::{PageFormat, metrics_page};
 use super::paging::{Paging, StreamList};
+use super::reload::Reloaded;
 use super::respond::respond;
 use super::source::Source;
 use crate::base::{Count, Tick};
@@ -26,6 +27,8 @@ pub(super) enum Answer {
     List { head_only: bool, paging: Option<Paging> },
     /// The dashboard's event stream, after the event with this id; for HEAD the head alone.
     Live { last: Option<Box<[u8]>>, head_only: bool },
+    /// What comes of reloading the configuration.
+    Reload,
 }
 
 /// A request, and what there is to answer it with.
@@ -74,6 +77,7 @@ const PAGES: &[Page] = &[
     ("/metrics", Kind::Guarded, metrics),
     ("/streams", Kind::Guarded, streams),
     ("/sessions", Kind::Guarded, sessions),
+    ("/reload", Kind::Order, |_| Answer::Reload),
     ("/drain", Kind::Order, drain),
 ];
 
@@ -199,4 +203,9 @@ fn refusal(status: u16, why: &str, extra: &[(&str, &str)], head_only: bool) -> A
     let mut out = Vec::new();
     write_answer(status, why, extra, true, head_only, &mut out);
     Answer::Whole(out)
+}
+
+/// The answer to a request for a reload.
+pub(super) fn reloaded(outcome: &Reloaded) -> Vec<u8> {
+    respond(outcome.status, &outcome.json, "application/json", false)
 }

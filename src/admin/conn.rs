@@ -5,9 +5,10 @@
 //! for everything, however it spreads its bytes; a viewer of the live stream has no such end, but is given up if it
 //! takes nothing for [`SLOW`]; a client reads its answer before it sees the close.
 
-use super::answer::{Answer, answer};
+use super::answer::{Answer, answer, reloaded};
 use super::list::{Found, List};
 use super::live::{Live, Place};
+use super::reload::Reloaded;
 use super::source::Source;
 use crate::base::{Span, StreamName, Tick};
 use crate::http::{HeadError, HeadFinder, HeadLimits, RequestHead, parse_request, write_answer};
@@ -17,6 +18,9 @@ use std::net::{IpAddr, Shutdown};
 
 /// How long a client may take over its request and over each page of the answer, and the store over each page.
 pub(super) const PATIENCE: Span = Span::from_secs(1);
+
+/// How long a reload may take.
+const RELOAD: Span = Span::from_secs(12);
 
 /// How long a client may take in all.
 const LONGEST: Span = Span::from_secs(60);
@@ -39,6 +43,8 @@ pub(super) enum Step {
     Wait,
     /// The store, with a question for the records after this one, and for how many.
     Ask(Option<StreamName>, usize),
+    /// Whoever reloads the configuration.
+    Reload,
     /// Nothing: it has had its answer.
     Done,
     /// A place among the viewers of the live stream.
@@ -66,6 +72,10 @@ enum State {
         list: List,
         asked: bool,
         again: Tick,
+    },
+    /// The configuration is being reloaded, or is to be.
+    Reloading {
+        asked: bool,
     },
     /// A piece of the answer is on its way. Then the list goes on, or the answer is whole.
     Writing {
@@ -152,7 +162,14 @@ impl Conn {
                         Answer::List { head_only, paging } => asking(List::new(head_only, paging), now),
                         Answer::Live { head_only: true, .. } => writing(LIVE_HEAD.to_vec()),
                         Answer::Live { last, .. } => State::Entering { last },
+                        Answer::Reload => {
+                            *until = now + RELOAD;
+                            State::Reloading { asked: false }
+                        }
                     };
+                }
+                State::Reloading { asked } => {
+                    return Ok(if std::mem::replace(asked, true) { Step::Wait } else { Step::Reload });
                 }
                 State::Asking { asked: true, .. } => return Ok(Step::Wait),
                 State::Asking { list, again, .. } => {
@@ -237,6 +254,14 @@ impl Conn {
         let (out, more) = list.next(found);
         self.until = now + PATIENCE;
         self.state = State::Writing { out, sent: 0, list: more.then_some(list) };
+    }
+
+    /// What came of a reload.
+    pub(super) fn on_reloaded(&mut self, outcome: &Reloaded, now: Tick) {
+        if matches!(self.state, State::Reloading { .. }) {
+            self.until = now + PATIENCE;
+            self.state = State::Writing { out: reloaded(outcome), sent: 0, list: None };
+        }
     }
 
     /// The time is up. The answer may still say so, where the store is late and not the client.

@@ -1,7 +1,7 @@
 //! The admin address of a running engine: dashboard, metrics, health, streams, stored cursors, and the order to drain.
 //!
-//! In: `GET /`, `/events`, `/metrics`, `/healthz`, `/readyz`, `/streams`, `/sessions` and `POST /drain` on an address of
-//! its own. Out: the dashboard and its event stream, the metrics page (OpenMetrics, or Prometheus' older format), a
+//! In: `GET /`, `/events`, `/metrics`, `/healthz`, `/readyz`, `/streams`, `/sessions`, `POST /reload` and `POST /drain` on
+//! an address of its own. Out: the dashboard and its event stream, the metrics page (OpenMetrics, or Prometheus' older format), a
 //! status with its reasons, cursors as JSON.
 //! Laws: nothing here but an order touches the reactor: metrics come from shared counters, live cursors from the slots,
 //! stored ones from the look-up thread. Many
@@ -21,6 +21,7 @@ mod live;
 mod page;
 mod paging;
 mod process;
+mod reload;
 mod respond;
 mod serve;
 mod source;
@@ -30,5 +31,6 @@ pub use facts::Facts;
 #[cfg(feature = "cli")]
 pub(crate) use json::write_json;
 pub use page::{PageFormat, metrics_page};
+pub use reload::{Answerer, Reloaded, Reloads};
 pub use serve::Admin;
 pub use source::Source;

@@ -7,7 +7,7 @@
 
 use super::process;
 use crate::base::{BUCKETS, Count, Tick, Timing, help_of};
-use crate::metrics::{Bound, Gauge, Histogram, LATENCY_BUCKETS, Metrics, Persistence, TURN_ENDS};
+use crate::metrics::{Bound, Gauge, Histogram, LATENCY_BUCKETS, Metrics, Persistence, Reloads, TURN_ENDS};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, MetricEncoder, NoLabelSet};
 use prometheus_client::encoding::{prometheus_text, text};
@@ -102,6 +102,7 @@ impl Collector for Page {
         }
         let turns = "How long the turns of the reactor took.";
         histograms(out, "reactor_turn_seconds", turns, &TURN_ENDS, [("", m.turns())].into_iter())?;
+        reloads(out, m.reloads())?;
         persistence(out, m.persistence(), self.now)
     }
 }
@@ -128,6 +129,20 @@ fn buckets(metric: &mut MetricEncoder<'_>, sum: u64, ends: &[u64], buckets: &[u6
     let buckets: Vec<(f64, u64)> = ends.zip(buckets.iter().copied()).collect();
     let all = buckets.iter().map(|(_, n)| n).sum();
     metric.encode_histogram::<NoLabelSet>(seconds(sum), all, &buckets, None)
+}
+
+fn reloads(out: &mut DescriptorEncoder<'_>, r: &Reloads) -> fmt::Result {
+    let help = "Attempts to take another configuration over while running, by what came of them.";
+    let (name, _) = in_unit("config_reloads");
+    let mut metric = out.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (outcome, count) in [("taken", r.taken.get()), ("refused", r.refused.get())] {
+        let labels: Labels<'_> = vec![("outcome", outcome)];
+        metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+    }
+    let help = "Whether the last of them succeeded.";
+    value(out, "config_last_reload_successful", help, r.last_succeeded.get())?;
+    let help = "When the configuration that runs was read, in seconds since the Unix epoch.";
+    value(out, "config_last_reload_success_timestamp_seconds", help, r.read_at.get())
 }
 
 fn persistence(out: &mut DescriptorEncoder<'_>, p: &Persistence, now: Tick) -> fmt::Result {

@@ -9,6 +9,7 @@ use super::access::Access;
 use super::conn::{Conn, Lent, Step};
 use super::list::Found;
 use super::live::Live;
+use super::reload::Reloaded;
 use super::source::Source;
 use crate::base::{Count, Span, StreamName, Tick};
 use crate::journal::Level;
@@ -64,8 +65,13 @@ impl Admin {
     }
 }
 
-/// An answer of the store, and for which client.
-type Reply = (Ticket, Found);
+/// An answer of the store, or what came of a reload, and for which client.
+type Reply = (Ticket, News);
+
+enum News {
+    Found(Found),
+    Reloaded(Reloaded),
+}
 
 /// A client's place, and its number there: another one may have the place by now.
 type Ticket = (usize, u64);
@@ -234,6 +240,23 @@ impl Server {
                     }
                     conn.on_place(viewers < VIEWERS, &self.live, now);
                 }
+                Step::Reload => {
+                    let ticket = (place, *number);
+                    let (answers, waker) = (self.answers.0.clone(), Arc::clone(&self.waker));
+                    let answer = Box::new(move |outcome: Reloaded| {
+                        // Where there is no room, or nobody, the client's time ends.
+                        let _ = answers.try_send((ticket, News::Reloaded(outcome)));
+                        let _ = waker.wake();
+                    });
+                    let taken = self.source.reloads.as_ref().map(|reloads| reloads.ask(answer));
+                    let why = match taken {
+                        Some(true) => return,
+                        Some(false) => "too many reloads wait; try again later",
+                        None => "nothing here can reload a configuration",
+                    };
+                    let json = format!("{{\"outcome\":\"refused\",\"problems\":[{{\"what\":\"{why}\"}}]}}\n");
+                    conn.on_reloaded(&Reloaded { status: 503, json }, now);
+                }
                 Step::Done => return self.places[place] = None,
                 Step::Failed(e) => return self.give_up(place, &e),
             }
@@ -247,11 +270,14 @@ impl Server {
     }
 
     fn take_answers(&mut self, now: Tick) {
-        while let Ok(((place, number), found)) = self.answers.1.try_recv() {
+        while let Ok(((place, number), news)) = self.answers.1.try_recv() {
             if let Some(Some((current, conn))) = self.places.get_mut(place)
                 && *current == number
             {
-                conn.on_found(found, now);
+                match news {
+                    News::Found(found) => conn.on_found(found, now),
+                    News::Reloaded(outcome) => conn.on_reloaded(&outcome, now),
+                }
                 self.go_on(place, now);
             }
         }
@@ -278,7 +304,7 @@ fn ask(
     let (answers, waker) = (answers.clone(), Arc::clone(waker));
     let reply = Box::new(move |found: Result<_, crate::store::StoreError>| {
         // Where there is no room, or nobody, the client's time ends.
-        let _ = answers.try_send((ticket, found.map_err(|e| e.to_string())));
+        let _ = answers.try_send((ticket, News::Found(found.map_err(|e| e.to_string()))));
         let _ = waker.wake();
     });
     store.scan(after, most, reply).is_ok()

@@ -5,6 +5,7 @@
 
 use super::access::Access;
 use super::facts::Facts;
+use super::reload::Reloads;
 use crate::base::Span;
 use crate::clock::Clock;
 use crate::engine::Engine;
@@ -32,6 +33,8 @@ pub struct Source {
     pub streams: SlotsView,
     /// Takes the order to drain.
     pub remote: Remote,
+    /// Who reloads the configuration, if somebody does.
+    pub reloads: Option<Reloads>,
     /// Where troubles are told.
     pub journal: Journal,
     /// What the dashboard says of the configuration.
@@ -55,6 +58,7 @@ impl Source {
             clock: engine.clock(),
             streams: engine.streams(),
             remote: engine.remote(),
+            reloads: None,
             journal: engine.journal(),
             facts: Facts::of(engine.config()),
             access: Access::default(),

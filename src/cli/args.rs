@@ -40,6 +40,8 @@ pub(super) enum Command {
     Check(CheckArgs),
     /// Print the configuration that `proxy` would run with the same flags, and where each value comes from
     Config(Box<ConfigArgs>),
+    /// Have a running proxy read its configuration again, and print what has changed and what takes a restart
+    Reload(ReloadArgs),
 }
 
 /// What `proxy` and `config` are given. Flags beat environment variables, those beat the file, and a key that a route
@@ -133,6 +135,16 @@ pub(crate) struct SessionsArgs {
     /// Write the list as one JSON object on standard output
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct ReloadArgs {
+    /// The admin address of the proxy [env: SEGNO_ADMIN]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    pub(crate) admin: Option<SocketAddr>,
+    /// A file with the admin token of that proxy [default: the variable SEGNO_ADMIN_TOKEN, else none]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) admin_token_file: Option<PathBuf>,
 }
 
 #[derive(ClapArgs, Debug)]

@@ -15,6 +15,7 @@ mod load;
 mod logging;
 mod parse;
 mod proxy;
+mod reload;
 mod say;
 mod sessions;
 mod stop;
@@ -64,6 +65,7 @@ fn dispatch(command: Command) -> Result<(), Stop> {
         Command::Sessions(args) => sessions::run(&args, io::stdout().lock()),
         Command::Parse(args) => parse::run(&args, io::stdin().lock(), io::stdout().lock(), io::stderr().lock()),
         Command::Check(args) => check::run(&args, io::stdout().lock()),
+        Command::Reload(args) => reload::command::run(&args, io::stdout().lock()),
         Command::Config(args) => config::run(&args, io::stdout().lock()),
     }
 }

@@ -2,15 +2,17 @@
 //!
 //! In: flags and a configuration file; signals. Out: one line on standard error as soon as the proxy listens, log
 //! lines, one of them when it is told to stop and one when it has stopped, and exit code 0 after a drain.
+//! SIGHUP reloads the configuration.
 //! Laws: the proxy does not listen before it has checked the whole configuration; SIGTERM and SIGINT end it, a second
 //! one at once, and no other signal does that can be caught; a standard error that nobody reads holds nothing up.
 
 use super::args::ProxyArgs;
 use super::files::OpenFiles;
 use super::load::Sources;
+use super::reload::{self, Ask};
 use super::token::token;
 use super::{Stop, logging};
-use crate::admin::{Access, Admin, Source};
+use crate::admin::{Access, Admin, Reloads, Source};
 use crate::base::{Span, entropy};
 use crate::config::file::Problem;
 use crate::config::{Config, LogFormat};
@@ -19,7 +21,7 @@ use crate::journal::{Journal, Level};
 use crate::metrics::Gauge;
 use crate::persist::Unflushed;
 use crate::reactor::{Command, Remote, StartError};
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Sender, bounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
@@ -47,7 +49,7 @@ pub(super) fn run(args: &ProxyArgs) -> Result<(), Stop> {
     let format = config.log_format;
     logging::start(format)?;
     warnings.iter().for_each(|what| logging::announce(format, "warn", what));
-    let ended = serve(config);
+    let ended = serve(sources, config);
     match (ended, format) {
         (Err(stop), LogFormat::Json) => {
             logging::announce(format, "error", stop.to_string().trim_end());
@@ -58,7 +60,7 @@ pub(super) fn run(args: &ProxyArgs) -> Result<(), Stop> {
 }
 
 /// Runs the proxy until it is told to stop.
-fn serve(config: Config) -> Result<(), Stop> {
+fn serve(sources: Sources, config: Config) -> Result<(), Stop> {
     // Signals are caught before anything listens, so that none ends the process in between.
     let signals = Signals::new(SIGNALS).map_err(|e| Stop::failed("cannot catch signals", e))?;
     let routes: Vec<String> = config.routes.iter().map(|r| format!("{} to {}", r.name, r.upstream)).collect();
@@ -67,8 +69,9 @@ fn serve(config: Config) -> Result<(), Stop> {
     let admin = config.admin.map(|address| access(&config).map(|access| (address, access))).transpose()?;
     let engine = Engine::start(config, entropy() as u64).map_err(|why| not_started(why, WITHOUT_STORE))?;
     let mut journal = engine.journal();
+    let reloads = reload::start(sources, &engine).map_err(|e| Stop::failed("cannot start a thread for reloads", e))?;
     if let Some((address, access)) = admin {
-        start_admin(address, access, &engine)?;
+        start_admin(address, access, &engine, reloads.clone())?;
     }
     let (clock, metrics) = (engine.clock(), Arc::clone(engine.metrics()));
     let (tell, told) = bounded(1);
@@ -82,7 +85,7 @@ fn serve(config: Config) -> Result<(), Stop> {
         // Only the first signal is told.
         let _ = tell.try_send(clock.now());
     };
-    obey(signals, engine.remote(), engine.journal(), asked)
+    obey(signals, engine.remote(), engine.journal(), reloads, asked)
         .map_err(|e| Stop::failed("cannot start a thread for signals", e))?;
     let scheme = |n| if n < secure { "https" } else { "http" };
     let addresses = engine.addresses().iter().enumerate();
@@ -136,8 +139,12 @@ pub(super) fn not_started(why: StartError, advice: &str) -> Stop {
 }
 
 /// Serves metrics, health and cursors.
-fn start_admin(address: SocketAddr, access: Access, engine: &Engine) -> Result<(), Stop> {
-    let admin = Admin::start(address, Source::of(engine), access)
+fn start_admin(address: SocketAddr, access: Access, engine: &Engine, reloads: Sender<Ask>) -> Result<(), Stop> {
+    let by = "a request to the admin address";
+    let passes = move |answer| reloads.try_send(Ask { by, answer: Some(answer) }).is_ok();
+    let mut source = Source::of(engine);
+    source.reloads = Some(Reloads::by(passes));
+    let admin = Admin::start(address, source, access)
         .map_err(|e| Stop::failed(&format!("cannot listen on {address} for `--admin`"), e))?;
     engine.journal().say(Level::Info, format!("metrics, health and sessions at http://{}", admin.address()));
     Ok(())
@@ -161,12 +168,18 @@ fn obey(
     mut signals: Signals,
     remote: Remote,
     mut journal: Journal,
+    reloads: Sender<Ask>,
     asked_by: impl Fn(&str, &mut Journal) + Send + 'static,
 ) -> std::io::Result<()> {
     thread::Builder::new().name("segno-signals".to_owned()).spawn(move || {
         let mut asked = false;
         for signal in signals.forever() {
             let name = signal_name(signal).unwrap_or("a signal");
+            if signal == SIGHUP {
+                // Those that wait will read the same file.
+                let _ = reloads.try_send(Ask { by: "SIGHUP", answer: None });
+                continue;
+            }
             if let Some(what) = what_of(signal) {
                 journal.say(Level::Info, format!("{name}: {what}; going on as before"));
                 continue;
@@ -187,7 +200,6 @@ fn obey(
 /// What there is to say of a signal that does not end the proxy.
 fn what_of(signal: i32) -> Option<&'static str> {
     match signal {
-        SIGHUP => Some("there is nothing to reload: a changed configuration takes a restart"),
         SIGUSR1 | SIGUSR2 => Some("this signal has no meaning here"),
         _ => None,
     }

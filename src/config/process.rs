@@ -51,6 +51,9 @@ pub struct Config {
     pub access_log: bool,
     /// How log lines are written. Default: text for people. JSON is for programs.
     pub log_format: LogFormat,
+    /// Whether the file is looked at every second, and taken over when it has changed. Default false: a signal or a
+    /// request does it. With true, whoever can write the file changes what runs.
+    pub watch: bool,
     /// Where cursors are kept. Default: in memory, so a restart forgets them.
     pub store: StoreConfig,
     /// Whether to start also with a store that cannot be the one that was meant: its path is wrong, or something else
@@ -101,6 +104,7 @@ impl Default for Config {
             peer_timeout: Span::from_secs(60),
             access_log: false,
             log_format: LogFormat::Text,
+            watch: false,
             store: StoreConfig::Memory,
             store_optional: false,
             persist: Persist::default(),

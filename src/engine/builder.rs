@@ -6,6 +6,7 @@
 
 use super::inline::Trackers;
 use super::link::link;
+use super::reload::Reloader;
 use super::running::{Engine, StopWhenDropped};
 use crate::base::{Span, entropy};
 use crate::clock::Clock;
@@ -152,6 +153,7 @@ impl Builder {
         };
         let config = Arc::new(config);
         let (reactor, remote) = Reactor::new(Arc::clone(&config), parts)?;
+        let reloader = Reloader::new(remote.clone(), Config::clone(&config));
         #[cfg(feature = "tls")]
         for caution in keyring.facts().iter().flat_map(|facts| facts.cautions(clock.calendar_secs())) {
             journal.say(Level::Warn, caution);
@@ -165,6 +167,7 @@ impl Builder {
             config,
             metrics,
             remote,
+            reloader,
             reactor,
             persister,
             trackers: Trackers::new(inline),

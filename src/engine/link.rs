@@ -1,6 +1,6 @@
 //! The reactor's link to the persister: two functions that neither wait nor know of each other's threads.
 //!
-//! In: the bounds of each route's log, and a way to ask the persister. Out: a [`StoreLink`].
+//! In: a way to ask the persister. Out: a [`StoreLink`].
 //! Laws: a look-up that is refused is a failed one; events that are refused leave a
 //! hole, which the next ones state.
 
@@ -20,22 +20,14 @@ pub(super) fn link(config: &Config, store: PersistControl, clock: Clock) -> Stor
         let store = store.clone();
         move |lookup: Lookup, reply: Reply| look_up(&store, lookup, reply).is_ok()
     };
-    let bounds: Vec<LogBounds> = config
-        .routes
-        .iter()
-        .map(|route| LogBounds {
-            events: route.replay_events as u64,
-            bytes: route.replay_bytes as u64,
-            age_ms: route.replay_age.millis(),
-        })
-        .collect();
     let durable = config.persist.durable;
     let keeps = move |name: &Arc<StreamName>, part: Option<EventPart>, hole: bool| {
         let Some(part) = part else {
             return !durable || store.append_log(LogWrite::Remove { name: Arc::clone(name) }).is_ok();
         };
-        let Some(bounds) = bounds.get(part.route).copied() else { return false };
-        let EventPart { first, bytes, ends, meta, .. } = part;
+        let EventPart { first, bytes, ends, meta, bounds } = part;
+        let (events, age_ms) = (bounds.events as u64, bounds.age.millis());
+        let bounds = LogBounds { events, bytes: bounds.bytes as u64, age_ms };
         let block = LogBlock { first, at_ms: clock.unix_ms(clock.now()), bytes, ends, hole };
         let write = LogWrite::Append { name: Arc::clone(name), block: Arc::new(block), meta: meta.into(), bounds };
         store.append_log(write).is_ok()

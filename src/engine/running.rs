@@ -4,6 +4,7 @@
 //! Laws: an engine that is dropped stops its reactor; an ordered end takes its deadline and a little, no longer.
 
 use super::inline::{InlineTracker, TrackerError, Trackers};
+use super::reload::Reloader;
 use crate::base::{Count, Span};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -29,6 +30,7 @@ pub struct Engine {
     pub(super) config: Arc<Config>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) remote: StopWhenDropped,
+    pub(super) reloader: Reloader,
     pub(super) reactor: JoinHandle<io::Result<()>>,
     pub(super) persister: Persister,
     pub(super) trackers: Trackers,
@@ -63,6 +65,11 @@ impl Engine {
     /// A handle that sends commands to the reactor, for any thread.
     pub fn remote(&self) -> Remote {
         self.remote.0.clone()
+    }
+
+    /// A handle that takes another configuration over while the engine runs, for any thread.
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
     }
 
     /// The clock that the engine's threads share.

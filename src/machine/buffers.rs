@@ -35,6 +35,11 @@ impl Buffers {
         }
     }
 
+    /// Another budget from now on.
+    pub(super) fn set_budget(&mut self, budget: usize) {
+        self.budget.set_limit(budget);
+    }
+
     pub(super) fn used(&self) -> usize {
         self.budget.used()
     }

@@ -11,6 +11,7 @@ use super::io::Output;
 use super::keys::{ConnKey, ExchangeKey, Timer};
 use super::notice::{Notice, Subject};
 use super::queue::Queues;
+use super::routing::{PLACES, Routing};
 use super::stream::head::Heads;
 use super::stream::readers::Audience;
 use super::visits::Visits;
@@ -48,8 +49,10 @@ pub(super) enum After {
 /// What is lent.
 pub(super) struct Cx {
     pub(super) config: Arc<Config>,
-    /// The tracker's limits, by route.
-    pub(super) limits: Box<[TrackLimits]>,
+    /// The routes that are in use. They travel as numbers of their places.
+    pub(super) routing: Routing,
+    /// The largest bounds that have ruled since the start, for checks.
+    pub(super) most: Most,
     /// The attempts that wait for their turn at an upstream.
     pub(super) queues: Queues,
     pub(super) secret: Secret,
@@ -86,10 +89,10 @@ impl Cx {
         let mut random = Random::new(seed);
         let limits = &config.limits;
         let queues = Queues::new(&config.routes);
-        let timers = limits.connections.saturating_add(limits.streams).saturating_add(queues.len() + 2);
-        let longest = |of: fn(&Route) -> Span| config.routes.iter().map(of).max().unwrap_or_default();
-        Self {
-            limits: config.routes.iter().map(track_limits).collect(),
+        let timers = limits.connections.saturating_add(limits.streams).saturating_add(PLACES + 2);
+        let mut cx = Self {
+            routing: Routing::new(&config),
+            most: Most::default(),
             queues,
             secret: Secret::new(secret),
             name: own_name(seed, secret),
@@ -107,16 +110,36 @@ impl Cx {
             date: Date::default(),
             tunnels: 0,
             draining: false,
-            head_timeout: longest(|r| r.head_timeout),
-            keep_alive: longest(|r| r.keep_alive),
-            body_timeout: longest(|r| r.body_timeout),
-            config,
-        }
+            head_timeout: Span::ZERO,
+            keep_alive: Span::ZERO,
+            body_timeout: Span::ZERO,
+            config: Arc::clone(&config),
+        };
+        cx.reload(config);
+        cx
     }
 
-    /// The route at this place of the configuration.
+    /// Goes by another configuration from now on, beside its routes.
+    pub(super) fn reload(&mut self, config: Arc<Config>) {
+        let longest = |of: fn(&Route) -> Span| config.routes.iter().map(of).max().unwrap_or_default();
+        self.head_timeout = longest(|r| r.head_timeout);
+        self.keep_alive = longest(|r| r.keep_alive);
+        self.body_timeout = longest(|r| r.body_timeout);
+        self.budget.set_limit(config.limits.log_budget);
+        self.most.include(&config);
+        self.config = config;
+    }
+
+    /// The route at this place.
+    #[inline]
     pub(super) fn route(&self, route: usize) -> &Route {
-        &self.config.routes[route]
+        self.routing.at(route)
+    }
+
+    /// The tracker's limits of the route at this place.
+    #[inline]
+    pub(super) fn limits(&self, route: usize) -> &TrackLimits {
+        &self.routing.limits[route]
     }
 
     /// When a client's body, or what a client is sent, has taken too long.
@@ -127,7 +150,7 @@ impl Cx {
     /// What a tracker of this route is lent.
     pub(super) fn track(&mut self, route: usize) -> TrackContext<'_> {
         TrackContext {
-            limits: &self.limits[route],
+            limits: &self.routing.limits[route],
             interner: &mut self.interner,
             budget: &mut self.budget,
             now: self.now,
@@ -172,6 +195,25 @@ fn count_of(reason: GapReason) -> Count {
     }
 }
 
+/// Bounds that a check goes by. What was taken in under a larger bound may be there still.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Most {
+    pub(super) header_bytes: usize,
+    pub(super) buffer_budget: usize,
+    pub(super) log_budget: usize,
+    pub(super) replay_bytes: usize,
+}
+
+impl Most {
+    fn include(&mut self, config: &Config) {
+        self.header_bytes = self.header_bytes.max(config.limits.header_bytes);
+        self.buffer_budget = self.buffer_budget.max(config.limits.buffer_budget);
+        self.log_budget = self.log_budget.max(config.limits.log_budget);
+        let largest = config.routes.iter().map(|route| route.replay_bytes).max();
+        self.replay_bytes = self.replay_bytes.max(largest.unwrap_or_default());
+    }
+}
+
 /// The name of this process in `Via`, by which it knows a request that comes back to it. No other process has it, so
 /// that several may stand one behind the other; and it tells nothing of the seed.
 fn own_name(seed: u64, secret: u128) -> Box<str> {
@@ -184,7 +226,7 @@ fn own_name(seed: u64, secret: u128) -> Box<str> {
 }
 
 /// The tracker's limits, from a route's settings.
-fn track_limits(route: &Route) -> TrackLimits {
+pub(super) fn track_limits(route: &Route) -> TrackLimits {
     use crate::{config, track};
     TrackLimits {
         window: route.window,

@@ -6,8 +6,10 @@
 
 use super::keys::{ConnKey, ExchangeKey};
 use super::notice::{ConnectError, Notice};
-use crate::base::{Access, Cursor, EventId, StreamName, Tick};
+use crate::base::{Access, Cursor, EventId, Span, StreamName, Tick};
+use crate::config::Config;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Something that happened outside.
 #[derive(Debug)]
@@ -93,6 +95,12 @@ pub enum Input<'a> {
     },
     /// Accept no more clients: streams are cut so that their clients go elsewhere, other requests may finish.
     Drain,
+    /// Go by another configuration from now on, which differs from the one before only in what may change while
+    /// running. What runs keeps its route. Answered by [`Output::Reloaded`].
+    Reload {
+        /// The configuration.
+        config: Arc<Config>,
+    },
 }
 
 /// Something that the shell must do.
@@ -110,7 +118,8 @@ pub enum Output {
     Connect {
         /// The key of the new connection.
         conn: ConnKey,
-        /// The route, by its place in the configuration.
+        /// The place of the route: its number in the configuration that the machine began with, or what
+        /// [`Output::Reloaded`] said since.
         route: usize,
     },
     /// See whether anything waits on an idle connection to upstream, before a request goes out on it. Answered at once
@@ -164,8 +173,20 @@ pub enum Output {
     Lookup(Lookup),
     /// Log this.
     Notice(Notice),
+    /// The machine goes by another configuration, or cannot.
+    Reloaded {
+        /// The place of each of its routes, in their order. A route that has not changed has the place that it had.
+        places: Result<Box<[usize]>, TooManyRoutes>,
+    },
     /// A client's request is over: tell the access log. Comes only if there is one.
     Served(Box<Access>),
+}
+
+/// Streams still use so many routes of earlier configurations that there is no place for more. Nothing has changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TooManyRoutes {
+    /// Earlier routes that are in use.
+    pub in_use: usize,
 }
 
 /// How a socket is closed.
@@ -283,6 +304,17 @@ pub struct EventPart {
     pub ends: Box<[u32]>,
     /// What is needed to go on with the stream.
     pub meta: Box<[u8]>,
-    /// The route, by its place in the configuration: its bounds apply to the stored log, too.
-    pub route: usize,
+    /// The bounds of the stored log: those of the stream's route.
+    pub bounds: LogBounds,
+}
+
+/// What a log may hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LogBounds {
+    /// Events.
+    pub events: usize,
+    /// Their bytes.
+    pub bytes: usize,
+    /// The age of the oldest.
+    pub age: Span,
 }

@@ -102,6 +102,7 @@ mod pass;
 mod pool;
 mod queue;
 mod room;
+mod routing;
 mod serve;
 mod stream;
 mod verdict;
@@ -111,7 +112,10 @@ mod wait;
 pub use book::sessions::RECORDS_PER_SESSION;
 #[cfg(feature = "fuzzing")]
 pub use find::last_event_id::last_event_id;
-pub use io::{Checkpoint, Close, EventPart, Input, Lookup, NotLookedUp, Output, Slices, StoredEvents, StoredStream};
+pub use io::{
+    Checkpoint, Close, EventPart, Input, LogBounds, Lookup, NotLookedUp, Output, Slices, StoredEvents, StoredStream,
+    TooManyRoutes,
+};
 pub use keys::{ConnKey, ConnMark, ExchangeKey, ExchangeMark};
 pub use notice::{ConnectError, Notice, Subject};
 
@@ -211,6 +215,7 @@ impl Machine {
             Input::Time => self.on_time(),
             Input::Calendar { unix_secs } => self.cx.date = Date::at(unix_secs),
             Input::Drain => self.on_drain(),
+            Input::Reload { config } => self.on_reload(config),
         }
         if !self.cx.after.is_empty() {
             self.finish();
@@ -340,7 +345,7 @@ impl Machine {
 
     /// Bytes that streams, sessions and event ids hold beside the logs, about.
     pub fn stream_bytes(&self) -> usize {
-        let window = self.cx.config.routes.iter().map(|r| r.window).max().unwrap_or_default() * Window::PLACE;
+        let window = self.cx.routing.all().iter().map(|r| r.window).max().unwrap_or_default() * Window::PLACE;
         self.exchanges.len() * size_of::<Exchange>()
             + self.streams() * (size_of::<Stream>() + window)
             + self.sessions() * size_of::<Session>()

@@ -28,8 +28,8 @@ const POOL_SIZE: usize = 64;
 pub(super) struct Conns {
     table: Table<Conn, ConnMark>,
     pub(super) buffers: Buffers,
-    /// Idle connections to upstream by route, the latest used last.
-    idle: Box<[Vec<ConnKey>]>,
+    /// Idle connections to upstream by the place of their route, the latest used last.
+    idle: Vec<Vec<ConnKey>>,
     /// Who clients are by their certificates, as hashes. Most have none.
     certificates: HashMap<ConnKey, [u8; 16]>,
 }
@@ -40,7 +40,7 @@ impl Conns {
         Self {
             table: Table::new(limits.connections),
             buffers,
-            idle: vec![Vec::new(); routes].into(),
+            idle: vec![Vec::new(); routes],
             certificates: HashMap::new(),
         }
     }
@@ -243,6 +243,26 @@ impl Conns {
         let since = |conn: &ConnKey| Some((self.table.get(*conn)?.upstream()?.since, *conn));
         let first = self.idle.iter().filter_map(|route| since(route.first()?));
         first.min_by_key(|(since, _)| *since).map(|(_, conn)| conn)
+    }
+
+    /// Routes whose connections to upstream are at work, by their places.
+    pub(super) fn routes_in_use(&self) -> impl Iterator<Item = usize> {
+        let at_work = |c: &Conn| c.upstream().filter(|u| u.state != UpstreamState::Idle).map(|u| u.route as usize);
+        self.table.iter().filter_map(move |(_, c)| at_work(c))
+    }
+
+    /// Closes all idle connections of routes that are not kept. `kept`: by place.
+    pub(super) fn drop_all_idle(&mut self, cx: &mut Cx, kept: &[bool]) {
+        for place in (0..self.idle.len()).filter(|place| !kept.get(*place).is_some_and(|kept| *kept)) {
+            for conn in std::mem::take(&mut self.idle[place]) {
+                self.close(cx, conn, Close::Finish);
+            }
+        }
+    }
+
+    /// There are this many places of routes from now on.
+    pub(super) fn make_places(&mut self, places: usize) {
+        self.idle.resize(places.max(self.idle.len()), Vec::new());
     }
 
     /// Closes an idle connection to upstream.

@@ -21,7 +21,7 @@ use super::keys::{Alarm, ExchangeKey};
 use super::wait::{Pace, USUAL_RETRY};
 use crate::base::{Span, Tick};
 use crate::config::Route;
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 
 /// The time within which calling up begins.
 const CALL_WITHIN: Span = Span::from_millis(100);
@@ -36,6 +36,7 @@ const SLACK: usize = 64;
 #[derive(Debug)]
 pub(super) struct Queue {
     pace: Pace,
+    rate: u32,
     /// Attempts that are due.
     line: VecDeque<Entry>,
     /// Attempts that back off, since upstream was away.
@@ -69,36 +70,62 @@ pub(super) struct Entry {
 }
 
 /// All upstreams' queues. Routes with the same upstream share one.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Queues {
     all: Vec<Queue>,
-    /// The place of each route's queue.
-    by_route: Box<[usize]>,
+    /// The place of each route's queue, by the place of the route.
+    by_route: Vec<usize>,
+    /// Whose queue each is: host and port.
+    hosts: Vec<(String, u16)>,
 }
 
 impl Queues {
     /// The queues of these routes' upstreams. An upstream is asked at the lowest rate of its routes.
     pub(super) fn new(routes: &[Route]) -> Self {
-        let mut hosts = Vec::new();
-        let mut all: Vec<(u32, Queue)> = Vec::new();
-        let by_route = routes.iter().map(|route| {
-            let host = (&route.upstream.host, route.upstream.port);
-            let at = hosts.iter().position(|known| *known == host).unwrap_or_else(|| {
-                hosts.push(host);
-                all.push((u32::MAX, Queue::new(route.heal_rate)));
-                hosts.len() - 1
-            });
-            if route.heal_rate < all[at].0 {
-                all[at] = (route.heal_rate, Queue::new(route.heal_rate));
-            }
-            at
-        });
-        let by_route = by_route.collect();
-        Self { all: all.into_iter().map(|(_, queue)| queue).collect(), by_route }
+        let mut queues = Self::default();
+        let places: Vec<usize> = (0..routes.len()).collect();
+        queues.reload(routes, &places, |_| true);
+        queues
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.all.len()
+    /// Other routes rule from now on: those at the places `current`. `routes` are all that have a place, and `used` says
+    /// whether one is current or still in use. An upstream that was there before keeps its queue, and its pace if the
+    /// rate is the same.
+    pub(super) fn reload(&mut self, routes: &[Route], current: &[usize], used: impl Fn(usize) -> bool) {
+        let host = |place: usize| (routes[place].upstream.host.clone(), routes[place].upstream.port);
+        let mut by_host: HashMap<(String, u16), usize> = HashMap::new();
+        let wanted: HashSet<(String, u16)> = (0..routes.len()).filter(|place| used(*place)).map(host).collect();
+        let mut free = Vec::new();
+        for (at, host) in self.hosts.iter().enumerate() {
+            match wanted.contains(host) {
+                true => drop(by_host.insert(host.clone(), at)),
+                false => free.push(at),
+            }
+        }
+        for place in (0..routes.len()).filter(|place| used(*place)) {
+            let at = *by_host.entry(host(place)).or_insert_with(|| {
+                if let Some(at) = free.pop() {
+                    // Its timer may be set, and finds nobody.
+                    let alarm = std::mem::take(&mut self.all[at].alarm);
+                    self.all[at] = Queue { alarm, ..Queue::new(1) };
+                    self.hosts[at] = host(place);
+                    return at;
+                }
+                self.all.push(Queue::new(1));
+                self.hosts.push(host(place));
+                self.all.len() - 1
+            });
+            self.by_route.resize(self.by_route.len().max(place + 1), 0);
+            self.by_route[place] = at;
+        }
+        let mut rates: HashMap<usize, u32> = HashMap::new();
+        for &place in current {
+            let rate = rates.entry(self.by_route[place]).or_insert(u32::MAX);
+            *rate = routes[place].heal_rate.min(*rate);
+        }
+        for (at, rate) in rates {
+            self.all[at].set_rate(rate);
+        }
     }
 
     /// The place of a route's queue.
@@ -120,6 +147,7 @@ impl Queue {
     fn new(rate: u32) -> Self {
         Self {
             pace: Pace::new(rate),
+            rate,
             line: VecDeque::new(),
             asleep: VecDeque::new(),
             calls_from: None,
@@ -128,6 +156,13 @@ impl Queue {
             retry: None,
             alarm: Alarm::default(),
             tickets: 0,
+        }
+    }
+
+    /// Another rate from now on.
+    fn set_rate(&mut self, rate: u32) {
+        if self.rate != rate {
+            (self.pace, self.rate) = (Pace::new(rate), rate);
         }
     }
 

@@ -109,7 +109,7 @@ fn upstream_room(cx: &Cx, conns: &Conns, c: &Conn, state: UpstreamState, x: Opti
 /// How many bytes of a body there is room for.
 fn answer_room(cx: &Cx, conns: &Conns, x: &Exchange) -> usize {
     match x.stream() {
-        Some(stream) => stream.tracker.room(&cx.limits[x.route()], &cx.budget),
+        Some(stream) => stream.tracker.room(cx.limits(x.route()), &cx.budget),
         // Several clients wait for one head; interim ones are passed on to none of them.
         None if x.readers().len() > 1 => HIGH_WATER,
         // The next try waits for the same head.
@@ -150,7 +150,7 @@ impl Exchange {
         let Some(stream) = self.stream() else {
             return answer_room(cx, conns, self) > 0;
         };
-        let limits = &cx.limits[self.route()];
+        let limits = cx.limits(self.route());
         let room = stream.tracker.room(limits, &cx.budget);
         // If everything is delivered, there will never be more room than now.
         room > 0 && (room >= LOW_ROOM.min(limits.in_flight_bytes() / 2) || stream.is_delivered())

@@ -8,12 +8,14 @@ mod histogram;
 #[cfg(feature = "net")]
 mod incidents;
 mod persistence;
+mod reloads;
 
 pub use gauge::{Bound, Gauge};
 pub use histogram::{Histogram, TURN_ENDS};
 #[cfg(feature = "net")]
 pub use incidents::{Incident, IncidentKind, IncidentRate, Incidents};
 pub use persistence::{LATENCY_BUCKETS, Persistence};
+pub use reloads::Reloads;
 
 use crate::base::{Count, Span, Spans, Tick, Timing};
 use crate::sync::Counter;
@@ -64,6 +66,7 @@ pub struct Metrics {
     persistence: Persistence,
     #[cfg(feature = "net")]
     incidents: Incidents,
+    reloads: Reloads,
 }
 
 /// Whether the reactor still does its work.
@@ -99,6 +102,7 @@ impl Metrics {
             persistence: Persistence::default(),
             #[cfg(feature = "net")]
             incidents: Incidents::default(),
+            reloads: Reloads::default(),
         }
     }
 }
@@ -223,6 +227,11 @@ impl Metrics {
     #[cfg(feature = "net")]
     pub fn incidents(&self) -> &Incidents {
         &self.incidents
+    }
+
+    /// Attempts to reload the configuration.
+    pub fn reloads(&self) -> &Reloads {
+        &self.reloads
     }
 
     /// Log lines left out because there were more than the rate allows.

@@ -6,6 +6,7 @@
 //! before; no address takes the time of those behind it.
 
 use super::log_lines::LogLines;
+use super::reload::Prepared;
 use super::resolve::{Known, Resolver};
 use super::socket::{Dialing, Io, Socket, connect_error};
 use super::sockets::Sockets;
@@ -14,7 +15,7 @@ use super::start::StartError;
 use super::tls;
 use super::watch::Watch;
 use crate::base::{Span, Tick};
-use crate::config::Config;
+use crate::config::{Config, Route, Upstream};
 use crate::machine::{ConnKey, ConnectError};
 use mio::Waker;
 use mio::net::TcpStream;
@@ -38,7 +39,27 @@ pub(super) struct Connecting {
     watch: Watch,
     #[cfg(feature = "tls")]
     keyring: tls::Keyring,
-    config: Arc<Config>,
+    /// By the place of the route.
+    targets: Vec<Target>,
+}
+
+/// What there is to know of a route's upstream.
+#[derive(Debug)]
+struct Target {
+    connect_timeout: Span,
+    upstream: Upstream,
+    #[cfg(feature = "tls")]
+    dials: Dials,
+}
+
+/// Where a route has what it needs to open connections over TLS.
+#[cfg(feature = "tls")]
+#[derive(Debug)]
+enum Dials {
+    /// Among the newest credentials, as the route with this number.
+    Newest(usize),
+    /// The configuration has the route no more. `None` where the upstream is plain HTTP.
+    Kept(Option<tls::Dialer>),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -65,13 +86,52 @@ impl Connecting {
             watch: Watch::of(config),
             #[cfg(feature = "tls")]
             keyring,
-            config: Arc::clone(config),
+            targets: targets(config),
         })
+    }
+
+    /// Goes over to another configuration, whose routes have these places. Certificates of routes that have not changed
+    /// may have.
+    pub(super) fn reload(&mut self, prepared: &Prepared, places: &[usize]) {
+        let config = &prepared.config;
+        self.watch = Watch::of(config);
+        #[cfg(feature = "tls")]
+        self.change_credentials(prepared, places);
+        let new = targets(config);
+        self.resolver.put(places.iter().copied().zip(new.iter().map(|target| &target.upstream)));
+        for (&place, target) in places.iter().zip(new) {
+            match self.targets.get_mut(place) {
+                Some(old) => *old = target,
+                // New places come in their order.
+                None => self.targets.push(target),
+            }
+        }
+    }
+
+    /// Puts new credentials in the place of those before. Routes that are not in these places keep what they have.
+    #[cfg(feature = "tls")]
+    fn change_credentials(&mut self, prepared: &Prepared, places: &[usize]) {
+        let mut stays = vec![false; self.targets.len()];
+        places.iter().for_each(|place| stays.get_mut(*place).into_iter().for_each(|stays| *stays = true));
+        for (target, _) in self.targets.iter_mut().zip(stays).filter(|(_, stays)| !stays) {
+            if let Dials::Newest(number) = target.dials {
+                target.dials = Dials::Kept(self.keyring.dialer(number));
+            }
+        }
+        self.keyring.put(Arc::clone(&prepared.credentials));
+    }
+
+    #[cfg(feature = "tls")]
+    fn dialer(&self, route: usize) -> Option<tls::Dialer> {
+        match &self.targets[route].dials {
+            Dials::Newest(number) => self.keyring.dialer(*number),
+            Dials::Kept(dialer) => dialer.clone(),
+        }
     }
 
     /// Begins to connect to the upstream of `route`.
     pub(super) fn connect(&mut self, conn: ConnKey, route: usize, sockets: &mut Sockets, now: Tick) {
-        let give_up_at = now + self.config.routes[route].connect_timeout;
+        let give_up_at = now + self.targets[route].connect_timeout;
         match self.resolver.addresses(route, now) {
             Known::Addresses(rest) => self.try_in_turn(conn, route, rest, give_up_at, sockets, now),
             Known::Asked => {
@@ -177,7 +237,7 @@ impl Connecting {
         let state = match &mut s.io {
             #[cfg(feature = "tls")]
             Io::Tls(t) => t.handshake().map_err(|e| {
-                let upstream = &self.config.routes[route].upstream;
+                let upstream = &self.targets[route].upstream;
                 let (why, words) = tls::in_words(&e);
                 let what = format_args!("TLS with {upstream}: {words}; trying its next address, if there is one");
                 lines.warn(what, now);
@@ -206,7 +266,7 @@ impl Connecting {
         now: Tick,
     ) -> bool {
         #[cfg(feature = "tls")]
-        if let Some(dialer) = self.keyring.dialer(route)
+        if let Some(dialer) = self.dialer(route)
             && let Some(s) = sockets.take(conn)
         {
             match s.io {
@@ -270,6 +330,17 @@ impl Connecting {
     pub(super) fn be_patient(&self, socket: &Socket, patient: bool) {
         self.watch.be_patient(SockRef::from(socket.stream()), patient);
     }
+}
+
+/// What there is to know of each route's upstream.
+fn targets(config: &Config) -> Vec<Target> {
+    let target = |(_number, route): (usize, &Route)| Target {
+        connect_timeout: route.connect_timeout,
+        upstream: route.upstream.clone(),
+        #[cfg(feature = "tls")]
+        dials: Dials::Newest(_number),
+    };
+    config.routes.iter().enumerate().map(target).collect()
 }
 
 /// The share of an address: what is left, evenly divided by it and `others`, which come after it.

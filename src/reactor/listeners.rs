@@ -56,6 +56,11 @@ impl Listeners {
         Ok(Self { sockets, secure, ready: 0, rests_until: None })
     }
 
+    /// Connections that are accepted from now on are watched in this way.
+    pub(super) fn watch(&self, watch: Watch) {
+        self.sockets.iter().for_each(|listener| watch.listener(SockRef::from(listener)));
+    }
+
     /// The addresses that are listened on.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
         self.sockets.iter().filter_map(|l| l.local_addr().ok()).collect()

@@ -26,6 +26,7 @@ mod listeners;
 #[cfg(feature = "tls")]
 mod lobby;
 mod log_lines;
+mod reload;
 mod remote;
 mod resolve;
 mod run;
@@ -38,6 +39,7 @@ mod store;
 mod tls;
 mod watch;
 
+pub use reload::Prepared;
 pub use remote::{Command, Remote};
 pub use run::Reactor;
 pub use start::{Parts, StartError, file_faults};

@@ -3,6 +3,7 @@
 //! In: commands. Out: an entry on a bounded channel, and a wake-up of the poll.
 //! Law: sending never waits; a reactor that has ended or cannot keep up is reported to the sender.
 
+use super::reload::Prepared;
 use crate::base::Span;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::Waker;
@@ -12,13 +13,15 @@ use std::sync::Arc;
 const COMMANDS: usize = 1_000;
 
 /// What another thread can tell the reactor to do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub enum Command {
     /// Accept no more connections, cut streams, let other answers end. Stop when all have ended or this much time has
     /// passed.
     Drain(Span),
     /// Stop at once.
     Stop,
+    /// Go over to another configuration.
+    Reload(Arc<Prepared>),
 }
 
 /// Sends commands to a reactor, from any thread.

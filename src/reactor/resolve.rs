@@ -5,11 +5,11 @@
 //! known addresses are used at once, also while old ones are being refreshed; the address that worked last comes first,
 //! and those that failed come last, the latest failure at the end.
 
-use crate::base::{Span, Tick, Vocabulary, Word};
+use crate::base::{Span, Tick};
 use crate::config::{Config, Upstream};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::Waker;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
@@ -24,20 +24,26 @@ const ADDRESSES: usize = 16;
 /// Threads that look names up, at most. A name whose look-up hangs keeps one of them, and others find their addresses.
 const THREADS: usize = 4;
 
+/// The number of no upstream.
+const NONE: usize = usize::MAX;
+
+/// Questions and answers that may wait. An upstream has one question at a time.
+const WAITING: usize = 1_024;
+
 /// The addresses of all upstreams, as far as they are known. Routes with the same upstream share them.
 #[derive(Debug)]
 pub(super) struct Resolver {
-    /// Which upstream each route has.
-    routes: Vec<Word>,
-    /// By the numbers of their words.
+    /// Which upstream each route has, by the place of the route.
+    routes: Vec<usize>,
     upstreams: Vec<Addresses>,
-    questions: Option<Sender<Word>>,
+    questions: Sender<Question>,
     answers: Receiver<Resolved>,
 }
 
 #[derive(Debug)]
 struct Addresses {
-    upstream: Word,
+    /// As the system's resolver takes it.
+    name: Arc<str>,
     /// In the order in which they are tried.
     known: Vec<SocketAddr>,
     /// The one that worked last.
@@ -50,9 +56,12 @@ struct Addresses {
     asked: bool,
 }
 
+/// The number of an upstream, and its name.
+type Question = (usize, Arc<str>);
+
 #[derive(Debug)]
 struct Resolved {
-    upstream: Word,
+    question: Question,
     addresses: Vec<SocketAddr>,
 }
 
@@ -68,7 +77,7 @@ pub(super) enum Known {
 }
 
 impl Resolver {
-    /// A resolver for a configuration's upstreams; starts threads when some of them are names.
+    /// A resolver for a configuration's upstreams; starts the threads that look names up.
     ///
     /// # Errors
     /// When a thread cannot be started.
@@ -81,35 +90,59 @@ impl Resolver {
         waker: Arc<Waker>,
         resolve: impl Fn(&str) -> Vec<SocketAddr> + Clone + Send + 'static,
     ) -> io::Result<Self> {
-        let mut names = Vocabulary::new(config.routes.len());
-        let (mut routes, mut upstreams) = (Vec::new(), Vec::new());
-        for route in config.routes.iter() {
-            // There is a place for each route's.
-            let Some(word) = names.add(&name(&route.upstream)) else { continue };
-            routes.push(word);
-            if word.index() == upstreams.len() {
-                upstreams.push(Addresses::new(word, &route.upstream));
-            }
-        }
-        let (questions, to_do) = bounded(upstreams.len().max(1));
-        let (done, answers) = bounded(upstreams.len().max(1));
-        let to_resolve = upstreams.iter().filter(|addresses| addresses.known.is_empty()).count();
-        let names = Arc::new(names);
-        for _ in 0..to_resolve.min(THREADS) {
-            let (names, to_do, done) = (Arc::clone(&names), to_do.clone(), done.clone());
+        let (questions, to_do) = bounded(WAITING);
+        let (done, answers) = bounded(WAITING);
+        let mut resolver = Self { routes: Vec::new(), upstreams: Vec::new(), questions, answers };
+        resolver.put(config.routes.iter().map(|route| &route.upstream).enumerate());
+        // Another configuration may bring names, and no thread starts later.
+        let threads = if config.routes.is_empty() { 0 } else { THREADS };
+        for _ in 0..threads {
+            let (to_do, done) = (to_do.clone(), done.clone());
             let (waker, resolve) = (Arc::clone(&waker), resolve.clone());
             let helper = thread::Builder::new().name("segno-resolver".to_owned());
-            helper.spawn(move || work(&names, &to_do, &done, &waker, resolve))?;
+            helper.spawn(move || work(&to_do, &done, &waker, resolve))?;
         }
-        Ok(Self { routes, upstreams, questions: (to_resolve > 0).then_some(questions), answers })
+        Ok(resolver)
+    }
+
+    /// The routes at these places have these upstreams from now on. Places beyond those known come in their order.
+    pub(super) fn put<'u>(&mut self, new: impl Iterator<Item = (usize, &'u Upstream)>) {
+        let new: Vec<(usize, &Upstream, String)> =
+            new.map(|(place, upstream)| (place, upstream, name(upstream))).collect();
+        for (place, ..) in &new {
+            match self.routes.get_mut(*place) {
+                Some(route) => *route = NONE,
+                None => self.routes.push(NONE),
+            }
+        }
+        let mut by_name: HashMap<Arc<str>, usize> =
+            self.upstreams.iter().enumerate().map(|(at, entry)| (Arc::clone(&entry.name), at)).collect();
+        let mut used = vec![false; self.upstreams.len()];
+        let wanted = new.iter().filter_map(|(_, _, name)| by_name.get(name.as_str()));
+        for at in wanted.chain(&self.routes).copied().filter(|at| *at != NONE) {
+            used[at] = true;
+        }
+        let mut free: Vec<usize> = (0..used.len()).filter(|at| !used[*at]).collect();
+        for (place, upstream, name) in new {
+            let at = *by_name.entry(name.into()).or_insert_with_key(|name| {
+                let entry = Addresses::new(Arc::clone(name), upstream);
+                if let Some(at) = free.pop() {
+                    self.upstreams[at] = entry;
+                    return at;
+                }
+                self.upstreams.push(entry);
+                self.upstreams.len() - 1
+            });
+            self.routes[place] = at;
+        }
     }
 
     /// The addresses of a route's upstream. Looks the name up where they are unknown or old.
     pub(super) fn addresses(&mut self, route: usize, now: Tick) -> Known {
-        let upstream = self.routes.get(route).and_then(|word| self.upstreams.get_mut(word.index()));
-        let Some(entry) = upstream else { return Known::Unavailable };
+        let upstream = self.routes.get(route).and_then(|at| self.upstreams.get_mut(*at).map(|entry| (*at, entry)));
+        let Some((at, entry)) = upstream else { return Known::Unavailable };
         if entry.stale_at <= now && !entry.asked {
-            entry.asked = self.questions.as_ref().is_some_and(|questions| questions.try_send(entry.upstream).is_ok());
+            entry.asked = self.questions.try_send((at, Arc::clone(&entry.name))).is_ok();
         }
         match (entry.known.is_empty(), entry.asked) {
             (false, _) => Known::Addresses(entry.known.iter().copied().collect()),
@@ -146,7 +179,7 @@ impl Resolver {
     }
 
     fn entry(&mut self, route: usize) -> Option<&mut Addresses> {
-        self.routes.get(route).and_then(|word| self.upstreams.get_mut(word.index()))
+        self.routes.get(route).and_then(|at| self.upstreams.get_mut(*at))
     }
 
     /// No address could be reached: the next request looks the name up again.
@@ -160,14 +193,16 @@ impl Resolver {
     pub(super) fn take_answers(&mut self, now: Tick) -> Vec<usize> {
         let mut answered = Vec::new();
         while let Ok(answer) = self.answers.try_recv() {
-            let Some(entry) = self.upstreams.get_mut(answer.upstream.index()) else { continue };
+            let (at, name) = answer.question;
+            // Another upstream may have this number by now.
+            let Some(entry) = self.upstreams.get_mut(at).filter(|entry| entry.name == name) else { continue };
             entry.asked = false;
             if !answer.addresses.is_empty() {
                 entry.known = answer.addresses;
                 entry.stale_at = now + REFRESH;
                 entry.put_in_order();
             }
-            let routes = self.routes.iter().enumerate().filter(|(_, word)| **word == answer.upstream);
+            let routes = self.routes.iter().enumerate().filter(|(_, used)| **used == at);
             answered.extend(routes.map(|(route, _)| route));
         }
         answered
@@ -175,10 +210,10 @@ impl Resolver {
 }
 
 impl Addresses {
-    fn new(word: Word, upstream: &Upstream) -> Self {
+    fn new(name: Arc<str>, upstream: &Upstream) -> Self {
         let written = upstream.host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, upstream.port));
         Self {
-            upstream: word,
+            name,
             stale_at: if written.is_some() { Tick::NEVER } else { Tick::ZERO },
             known: written.into_iter().collect(),
             good: None,
@@ -214,15 +249,14 @@ fn system(name: &str) -> Vec<SocketAddr> {
 
 /// A helper thread. It ends when the reactor does.
 fn work(
-    names: &Vocabulary,
-    questions: &Receiver<Word>,
+    questions: &Receiver<Question>,
     answers: &Sender<Resolved>,
     waker: &Waker,
     resolve: impl Fn(&str) -> Vec<SocketAddr>,
 ) {
-    while let Ok(upstream) = questions.recv() {
-        let addresses = resolve(names.text(upstream));
-        if answers.send(Resolved { upstream, addresses }).is_err() || waker.wake().is_err() {
+    while let Ok(question) = questions.recv() {
+        let addresses = resolve(&question.1);
+        if answers.send(Resolved { question, addresses }).is_err() || waker.wake().is_err() {
             return;
         }
     }

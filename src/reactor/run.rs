@@ -10,12 +10,14 @@ use super::listeners::{ACCEPT_REST, Listeners};
 #[cfg(feature = "tls")]
 use super::lobby::Lobby;
 use super::log_lines::LogLines;
+use super::reload::Prepared;
 use super::remote::{Command, Remote};
 use super::shell::Shell;
 use super::socket::is_no_descriptor;
 use super::sockets::{Sockets, WAKER};
 use super::start::{Parts, StartError};
 use super::store::Replies;
+use super::watch::Watch;
 use crate::base::{Count, Span, Tick};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -70,13 +72,7 @@ impl Reactor {
         #[cfg(feature = "tls")]
         keyring.reload(&config).map_err(StartError::Tls)?;
         #[cfg(not(feature = "tls"))]
-        if config.speaks_tls() {
-            return Err(StartError::NoTls { what: "`tls_cert`".to_owned() });
-        }
-        #[cfg(not(feature = "tls"))]
-        if let Some(route) = config.routes.iter().find(|r| r.upstream.scheme == crate::config::Scheme::Https) {
-            return Err(StartError::NoTls { what: route.upstream.to_string() });
-        }
+        super::start::refuse_tls(&config)?;
         let now = clock.now();
         let connecting = Connecting::new(
             &config,
@@ -214,12 +210,28 @@ impl Reactor {
                     self.listeners.close();
                     self.shell.tell(Input::Drain);
                 }
+                Command::Reload(prepared) => self.reload(&prepared),
             }
         }
         while let Some((exchange, found)) = self.replies.next() {
             self.shell.tell(Input::LookedUp { exchange, found });
         }
         self.shell.on_resolved();
+    }
+
+    /// Goes over to another configuration, if the machine does.
+    fn reload(&mut self, prepared: &Prepared) {
+        self.shell.tell(Input::Reload { config: Arc::clone(&prepared.config) });
+        match self.shell.reloaded.take() {
+            Some(Ok(places)) => {
+                self.listeners.watch(Watch::of(&prepared.config));
+                prepared.tell(Ok(()));
+                self.shell.connecting.reload(prepared, &places);
+            }
+            Some(Err(why)) => prepared.tell(Err(why)),
+            // The machine answers each time.
+            None => {}
+        }
     }
 
     fn accept(&mut self) {

@@ -12,7 +12,7 @@ use super::socket::{Io, Socket, has_vanished};
 use super::sockets::Sockets;
 use super::store::StoreLink;
 use crate::base::Tick;
-use crate::machine::{Close, ConnKey, ConnectError, Input, Machine, NotLookedUp, Output};
+use crate::machine::{Close, ConnKey, ConnectError, Input, Machine, NotLookedUp, Output, TooManyRoutes};
 use mio::event::Event;
 use mio::net::TcpStream;
 use std::collections::VecDeque;
@@ -43,7 +43,9 @@ pub(super) struct Shell {
     pub(super) now: Tick,
     /// Connections whose peers have vanished since the last report.
     pub(super) vanished: u64,
-    connecting: Connecting,
+    pub(super) connecting: Connecting,
+    /// What the machine has said of a new configuration.
+    pub(super) reloaded: Option<Result<Box<[usize]>, TooManyRoutes>>,
     /// Accepted just now: the machine takes it or refuses it before the next one.
     accepted: Option<Io>,
     /// Clients with TLS before and after the machine knows them.
@@ -75,6 +77,7 @@ impl Shell {
             now,
             vanished: 0,
             connecting,
+            reloaded: None,
             accepted: None,
             #[cfg(feature = "tls")]
             lobby,
@@ -275,6 +278,7 @@ impl Shell {
             }
             Output::Notice(notice) => self.lines.write(notice, self.now),
             Output::Served(access) => self.lines.served(access),
+            Output::Reloaded { places } => self.reloaded = Some(places),
         }
     }
 

@@ -99,6 +99,18 @@ impl std::fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
+/// Without TLS in this build, no upstream can be `https://`, and no listener either.
+#[cfg(not(feature = "tls"))]
+pub(super) fn refuse_tls(config: &Config) -> Result<(), StartError> {
+    if config.speaks_tls() {
+        return Err(StartError::NoTls { what: "`tls_cert`".to_owned() });
+    }
+    match config.routes.iter().find(|route| route.upstream.scheme == crate::config::Scheme::Https) {
+        Some(route) => Err(StartError::NoTls { what: route.upstream.to_string() }),
+        None => Ok(()),
+    }
+}
+
 /// What is in the way of TLS: certificates that cannot be used, or no TLS in this build.
 pub fn file_faults(config: &Config) -> Vec<Fault> {
     #[cfg(feature = "tls")]

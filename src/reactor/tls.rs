@@ -20,6 +20,7 @@ mod wire;
 mod words;
 
 pub use credentials::Credentials;
+pub(super) use dial::Dialer;
 pub use dial::client_session;
 pub use facts::CertificateFacts;
 pub(super) use faults::tls_faults;

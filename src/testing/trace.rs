@@ -51,7 +51,7 @@ impl Trace {
             Output::AskUnacknowledged { conn } => self.note(10, conn.to_bits(), &[]),
             Output::Notice(notice) => self.notice(notice),
             // The log has the notices, and the clients have the rest.
-            Output::Served(_) => {}
+            Output::Served(_) | Output::Reloaded { .. } => {}
         }
     }
 
@@ -103,7 +103,7 @@ impl Trace {
                 self.note(53, stream.to_bits(), &part.bytes);
                 self.note(53, stream.to_bits(), &part.first.to_le_bytes());
                 self.note(53, stream.to_bits(), &part.meta);
-                self.note(53, stream.to_bits(), &part.route.to_le_bytes());
+                self.note(53, stream.to_bits(), &part.bounds.events.to_le_bytes());
                 part.ends.iter().for_each(|end| self.note(53, stream.to_bits(), &end.to_le_bytes()));
             }
             Checkpoint::Ended { stream, keep } => self.note(54, stream.to_bits(), &[u8::from(*keep)]),

@@ -4,8 +4,10 @@
 
 use super::world::{Said, State, World};
 use crate::base::{Count, Span};
+use crate::config::Config;
 use crate::machine::Input;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 pub(crate) const GET: &str = "GET /plain HTTP/1.1\r\nHost: h\r\n\r\n";
 pub(crate) const GET_STREAM: &str = "GET /events HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n";
@@ -189,6 +191,12 @@ impl World {
 
     pub(crate) fn drain(&mut self) {
         self.machine.handle(Input::Drain, self.now);
+        self.pump();
+    }
+
+    /// Goes over to another configuration.
+    pub(crate) fn reload(&mut self, config: Config) {
+        self.machine.handle(Input::Reload { config: Arc::new(config) }, self.now);
         self.pump();
     }
 

@@ -9,7 +9,7 @@
 use super::trace::Trace;
 use crate::base::{Access, Span, Tick};
 use crate::config::{Config, Limits, Route, StoreConfig, Upstream};
-use crate::machine::{Close, ConnKey, ConnectError, Input, Lookup, Machine, Notice, Output};
+use crate::machine::{Close, ConnKey, ConnectError, Input, Lookup, Machine, Notice, Output, TooManyRoutes};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -76,6 +76,8 @@ pub(crate) struct World {
     pub(crate) notices: Vec<Notice>,
     /// What the access log was told.
     pub(crate) served: Vec<Access>,
+    /// The places of routes after each reload.
+    pub(crate) reloaded: Vec<Result<Box<[usize]>, TooManyRoutes>>,
     pub(crate) lookups: Vec<Lookup>,
     pub(crate) refused: usize,
     /// What the test is doing, for messages.
@@ -135,6 +137,7 @@ pub(crate) fn world_from(config: Config, seed: u64) -> World {
         counts: HashMap::new(),
         notices: Vec::new(),
         served: Vec::new(),
+        reloaded: Vec::new(),
         lookups: Vec::new(),
         refused: 0,
         what: String::new(),
@@ -230,6 +233,7 @@ impl World {
                 self.notices.push(notice);
             }
             Output::Served(access) => self.served.push(*access),
+            Output::Reloaded { places } => self.reloaded.push(places),
         }
     }
 

@@ -60,6 +60,11 @@ impl Budget {
         self.used
     }
 
+    /// Another limit from now on. What is in use beyond it stays until it is given back.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     /// Bytes that may be used.
     pub const fn limit(&self) -> usize {
         self.limit

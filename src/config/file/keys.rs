@@ -111,6 +111,8 @@ pub(super) const TOP: &[Key<Config>] = keys! { Config;
         then writes many, and what stands in paths is in the log");
     log_format: log_format, value::LOG_FORMAT, common("How log lines are written: for people, or one JSON object on \
         each line");
+    watch: watch, value::SWITCH, common("Look at the file of --config every second, and take it over when it has \
+        changed. Whoever can write the file then changes what runs");
     flush_window: persist.flush_window, value::SPAN, rare("Time between two writes of all cursors that changed. Longer \
         writes less, shorter repeats less after a crash");
     activity_window: persist.activity_window, value::SPAN, rare("Least time between two writes for a session that is \

@@ -213,7 +213,7 @@ impl Book {
     /// Hands the events that have come since the last time over to the store.
     fn emit_events(&mut self, cx: &Cx, key: ExchangeKey, x: &mut Exchange) {
         if cx.config.persist.durable
-            && let Some(part) = stored::next_part(x)
+            && let Some(part) = stored::next_part(cx, x)
         {
             self.checkpoints.push(Checkpoint::Events { stream: key, part });
         }

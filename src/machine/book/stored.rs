@@ -15,7 +15,7 @@ use crate::machine::cx::Cx;
 use crate::machine::exchange::{Exchange, Phase, Request};
 use crate::machine::find::Finder;
 use crate::machine::find::identity::{ASKED, Identity, Token};
-use crate::machine::io::{EventPart, Lookup, Output, StoredEvents, StoredStream};
+use crate::machine::io::{EventPart, LogBounds, Lookup, Output, StoredEvents, StoredStream};
 use crate::machine::keys::ExchangeKey;
 use crate::machine::wait::Search;
 use crate::sse;
@@ -59,8 +59,8 @@ pub(super) fn name_hash(cx: &Cx, x: &Exchange) -> u128 {
 }
 
 /// The events that have come since the last call.
-pub(super) fn next_part(x: &mut Exchange) -> Option<EventPart> {
-    let (route, asked, is_get) = (x.route(), x.request.identity.stored(), x.request.method == Method::Get);
+pub(super) fn next_part(cx: &Cx, x: &mut Exchange) -> Option<EventPart> {
+    let (limits, asked, is_get) = (cx.limits(x.route()), x.request.identity.stored(), x.request.method == Method::Get);
     let body = x.heard_body.as_ref().map(|body| body.hash());
     let stream = x.stream_mut()?;
     // The log may hold only a part of an event above the bound. What is stored then begins after that event, and the
@@ -79,7 +79,8 @@ pub(super) fn next_part(x: &mut Exchange) -> Option<EventPart> {
     meta.extend_from_slice(&asked);
     meta.push(u8::from(is_get));
     meta.extend(body.into_iter().flat_map(u128::to_le_bytes));
-    Some(EventPart { first, bytes: [a, b].concat().into(), ends: ends.into(), meta: meta.into(), route })
+    let bounds = LogBounds { events: limits.log_events, bytes: limits.log_bytes, age: limits.log_age };
+    Some(EventPart { first, bytes: [a, b].concat().into(), ends: ends.into(), meta: meta.into(), bounds })
 }
 
 impl StoredEvents {

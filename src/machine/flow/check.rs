@@ -157,21 +157,21 @@ impl Machine {
     /// Every table and buffer is within its bound. `slack`: bytes that a connection may hold beside its bounds, which
     /// are one read and what segno says by itself.
     pub(crate) fn check_bounds(&self, slack: usize) {
-        let (limits, route) = (&self.cx.config.limits, &self.cx.config.routes[0]);
+        let (limits, largest) = (&self.cx.config.limits, &self.cx.most);
         assert!(self.connections() <= limits.connections && self.exchanges() <= limits.streams);
         assert!(self.sessions() <= limits.sessions && self.streams() <= self.exchanges());
         assert!(self.poll_timeout().is_none_or(|at| at >= self.cx.now), "a timer in the past");
         assert!(self.cx.outputs.is_empty(), "an output that nobody took");
         for (_, c) in self.conns.iter() {
-            let most = limits.header_bytes + route.replay_bytes + slack;
+            let most = largest.header_bytes + largest.replay_bytes + slack;
             assert!(c.input.len() <= most, "{} bytes of input", c.input.len());
             assert!(c.out.len() <= HIGH_WATER + slack, "{} bytes to send", c.out.len());
         }
-        let most = limits.buffer_budget + self.connections() * PART;
+        let most = largest.buffer_budget + self.connections() * PART;
         assert!(self.buffer_bytes() <= most, "{} bytes in buffers, {most} may be", self.buffer_bytes());
         // The ring, and notes on blocks, whose list doubles.
-        let per_stream = 4 * route.replay_bytes + (4 << 10) + slack;
-        let most = limits.log_budget + self.exchanges() * per_stream;
+        let per_stream = 4 * largest.replay_bytes + (4 << 10) + slack;
+        let most = largest.log_budget + self.exchanges() * per_stream;
         assert!(self.log_bytes() <= most, "{} bytes of logs", self.log_bytes());
     }
 

@@ -22,6 +22,7 @@ mod heal;
 mod orders;
 mod places;
 mod rebuild;
+mod reload;
 mod request;
 mod resume;
 mod send;

@@ -153,7 +153,7 @@ fn fill(stream: &mut Stream, cx: &mut Cx, route: usize, bytes: &[u8]) {
         if rest.is_empty() {
             return;
         }
-        let room = stream.tracker.room(&cx.limits[route], &cx.budget).max(PART).min(rest.len());
+        let room = stream.tracker.room(cx.limits(route), &cx.budget).max(PART).min(rest.len());
         stream.tracker.feed(cx.track(route), &rest[..room]);
         rest = &rest[room..];
     }

@@ -69,12 +69,12 @@ impl Machine {
             self.answer_for_good(conn, head);
             return None;
         }
-        let Some(route) = cx.config.routes.position(head.host.as_deref(), asks_for(head)) else {
+        let Some(route) = cx.routing.find(&cx.config.routes, head.host.as_deref(), asks_for(head)) else {
             let why = "no route for this host and path; see `[[route]]` in the configuration";
             conns.refuse(cx, conn, 404, why);
             return None;
         };
-        if http::leads_out(&head.target, &cx.config.routes[route].path) {
+        if http::leads_out(&head.target, &cx.route(route).path) {
             conns.refuse_head(cx, conn, &HeadError::climbs(&head.target));
             return None;
         }
@@ -102,7 +102,7 @@ impl Machine {
         caller: &Caller,
     ) -> Option<(Request, Reader)> {
         let Self { cx, conns, .. } = self;
-        let settings = &cx.config.routes[route];
+        let settings = cx.routing.at(route);
         let own = take_own_id(&mut head.target);
         let parameter = take_parameter(&mut head.target, settings.last_event_id_param.as_deref()).or(own);
         if settings.ids == Ids::Auto {
@@ -115,7 +115,7 @@ impl Machine {
         client.state = ClientState::Busy;
         client.seat = 0;
         c.body = BodyDecoder::new(head.body);
-        let request = request(head, cx, settings, caller, cursor);
+        let request = request(head, cx, cx.route(route), caller, cursor);
         // What follows an offer that upstream refuses may be of either protocol, so it is nobody's request.
         let keep_alive = head.keep_alive && !offers_tunnel(head, cx);
         let mut reader = Reader::new(conn, head.version, keep_alive, cx.now);

@@ -58,7 +58,7 @@ impl Machine {
         let Self { cx, conns, exchanges, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return found };
         let route = x.route();
-        let is_old = |stream: &&mut Stream| stream.tracker.has_expired(&cx.limits[route], cx.now);
+        let is_old = |stream: &&mut Stream| stream.tracker.has_expired(cx.limits(route), cx.now);
         let Some(stream) = x.stream_mut().filter(is_old) else { return found };
         stream.tracker.expire(cx.track(route));
         x.cut_fallen(cx, conns, key);

@@ -59,7 +59,7 @@ fn routes_of_one_upstream_share_its_queue_at_the_lowest_rate() {
     };
     let routes = [route("http://a:1", 50), route("http://b:1", 50), route("http://a:1/base", 1)];
     let mut queues = Queues::new(&routes);
-    assert_eq!((queues.len(), [0, 1, 2].map(|route| queues.of(route))), (2, [0, 1, 0]));
+    assert_eq!((queues.all.len(), [0, 1, 2].map(|route| queues.of(route))), (2, [0, 1, 0]));
     let queue = queues.at(0);
     queue.line_up(key(1), 2, |_| true);
     queue.line_up(key(2), 2, |_| true);

@@ -66,6 +66,7 @@ pub(in crate::machine) struct Reads<'a> {
 }
 
 /// What upstream last answered to a page.
+#[derive(Clone)]
 struct Page {
     origin: Box<[u8]>,
     path: Box<[u8]>,
@@ -80,7 +81,8 @@ impl Page {
 
 /// What all routes' upstreams have lately said.
 pub(in crate::machine) struct Heads {
-    routes: Box<[RouteHeads]>,
+    /// By the place of the route.
+    routes: Vec<RouteHeads>,
     /// Bytes of all kept heads.
     bytes: usize,
 }
@@ -88,6 +90,22 @@ pub(in crate::machine) struct Heads {
 impl Heads {
     pub(in crate::machine) fn new(routes: usize) -> Self {
         Self { routes: (0..routes).map(|_| RouteHeads::default()).collect(), bytes: 0 }
+    }
+
+    /// Makes new places for routes. One that is like another begins with what the other's upstream has answered to
+    /// pages.
+    pub(in crate::machine) fn make_places(&mut self, fresh: &[(usize, Option<usize>)]) {
+        let pages = |like: &Option<usize>| like.and_then(|like| self.routes.get(like)).map(|known| known.pages.clone());
+        let made: Vec<RouteHeads> = fresh
+            .iter()
+            .map(|(_, like)| RouteHeads { recent: VecDeque::new(), pages: pages(like).unwrap_or_default() })
+            .collect();
+        for ((place, _), made) in fresh.iter().zip(made) {
+            if *place >= self.routes.len() {
+                self.routes.resize_with(place + 1, RouteHeads::default);
+            }
+            self.routes[*place] = made;
+        }
     }
 
     /// Bytes of all kept heads.

@@ -129,7 +129,7 @@ impl Stream {
     /// A stream without events. `cursor`: the last id that its client has.
     pub(super) fn new(cx: &mut Cx, route: usize, account: Account, cursor: Option<&[u8]>, readers: Readers) -> Self {
         cx.counts.one_at(route, Count::StreamsStarted);
-        let mut tracker = Tracker::new(&cx.limits[route]);
+        let mut tracker = Tracker::new(cx.limits(route));
         if let Some(id) = cursor {
             tracker.seed_cursor(cx.track(route), id);
         }
@@ -171,7 +171,7 @@ impl Stream {
         self.last_heard = cx.now;
         let mut taken = Taken { used: 0, body: Body::Open, gap: None, own_ids: false };
         while taken.used < bytes.len() {
-            let room = self.tracker.room(&cx.limits[route], &cx.budget);
+            let room = self.tracker.room(cx.limits(route), &cx.budget);
             if room == 0 {
                 break;
             }
@@ -531,7 +531,7 @@ fn send_head(
     greeting: Greeting<'_>,
 ) {
     let Greeting { gap, lead, id } = greeting;
-    let bytes = cx.limits[route].in_flight_bytes();
+    let bytes = cx.limits(route).in_flight_bytes();
     cx.outputs.push_back(Output::CapSendBuffer { conn: reader.client, bytes });
     let Some(c) = conns.get_mut(reader.client) else { return };
     cx.visits.answer(reader.client, head.status);

@@ -29,6 +29,7 @@ mod principals;
 mod reauthorizing;
 mod rebuilt;
 mod refusing;
+mod reloading;
 mod repeating;
 mod resuming;
 mod returning;

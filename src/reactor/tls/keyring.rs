@@ -33,14 +33,14 @@ impl Keyring {
     /// # Errors
     /// [`TlsError`], which names the file. Then all stays as it was.
     pub fn reload(&self, config: &Config) -> Result<(), TlsError> {
-        self.put(Credentials::load(config)?);
+        self.put(Arc::new(Credentials::load(config)?));
         Ok(())
     }
 
     /// Has new connections use these credentials.
-    pub fn put(&self, credentials: Credentials) {
+    pub fn put(&self, credentials: Arc<Credentials>) {
         self.metrics.tell_certificates(credentials.facts().iter().map(CertificateFacts::end).collect());
-        self.newest.put(Some(Arc::new(credentials)));
+        self.newest.put(Some(credentials));
     }
 
     /// What is known of the certificates that are shown to others.

@@ -10,6 +10,7 @@ use super::pace::{Asked, NUMBER};
 use super::script::{Action, Canary, What};
 use super::source::{Answer, GROUP, KINDS, Kind, Sequence, THERE};
 use crate::base::{Count, Random, Span};
+use crate::config::Config;
 use crate::machine::{Input, NotLookedUp};
 use crate::testing::received::{FIELD, Received};
 use crate::testing::wire::chunk;
@@ -39,6 +40,9 @@ pub(super) struct Run {
     failing: u64,
     /// What this process has asked of upstream, and how many requests clients have made.
     asked: Asked,
+    /// What this process runs with.
+    config: Config,
+    rate: u32,
     requests: u64,
     canary: Option<Canary>,
     events: u64,
@@ -65,7 +69,8 @@ impl Run {
         let mut random = Random::new(seed ^ 0x5e60);
         let mut disk = Disk::new(canary);
         let rate = heal_rate(&mut random);
-        let w = world_from(config(&mut random, rate, canary), random.next());
+        let config = config(&mut random, rate, canary);
+        let w = world_from(config.clone(), random.next());
         let life = Life::new(&mut disk, random.next(), w.now);
         let clients = (0..CLIENTS)
             .map(|n| {
@@ -91,6 +96,8 @@ impl Run {
             looked_up: HashMap::new(),
             failing: 0,
             asked: Asked::new(rate),
+            config,
+            rate,
             requests: 0,
             canary,
             events: 0,
@@ -135,6 +142,7 @@ impl Run {
             What::Answer => self.answer_lookup(a, b),
             What::Kill => self.kill(b % 2 == 0),
             What::Restart => self.restart(),
+            What::Reload => self.reload(),
         }
         self.settle();
     }
@@ -484,6 +492,7 @@ impl Run {
         let rate = heal_rate(&mut self.random);
         let config = config(&mut self.random, rate, self.canary);
         self.asked = Asked::new(rate);
+        (self.config, self.rate) = (config.clone(), rate);
         let trace = std::mem::take(&mut self.w.trace);
         self.received.begin_process(&self.w);
         self.w = world_from(config, seed);
@@ -492,6 +501,15 @@ impl Run {
         self.w.now = self.w.now.max(now);
         let life = Life::new(&mut self.disk, seed, self.w.now);
         std::mem::replace(&mut self.life, life).die(&mut self.disk, written);
+    }
+
+    /// The process goes over to another configuration. What is under way notices nothing of it.
+    fn reload(&mut self) {
+        let new = config(&mut self.random, self.rate, self.canary);
+        self.config = self.config.reload(&new).config;
+        self.w.reload(self.config.clone());
+        let places = self.w.reloaded.pop();
+        assert!(places.is_some_and(|places| places.is_ok()), "a reload was refused");
     }
 
     /// The process ends in order, and everything is stored.

@@ -79,10 +79,12 @@ pub(super) enum What {
     Kill,
     /// The process is stopped in order, and another begins with another configuration.
     Restart,
+    /// The process goes over to another configuration while it runs.
+    Reload,
 }
 
 /// What happens, and how often.
-const WEIGHTS: [(What, u64); 18] = [
+const WEIGHTS: [(What, u64); 19] = [
     (What::Grow, 300),
     (What::Connect, 200),
     (What::CutClient, 60),
@@ -101,6 +103,7 @@ const WEIGHTS: [(What, u64); 18] = [
     (What::Answer, 30),
     (What::Kill, 3),
     (What::Restart, 2),
+    (What::Reload, 6),
 ];
 
 pub(super) fn script(seed: u64, steps: u64) -> Vec<Action> {

@@ -1,0 +1,43 @@
+//! Another configuration while streams run.
+//!
+//! In: a configuration that differs in what may change while running. Out: the place of each of its routes, for the
+//! shell; or, where streams still hold too many routes of earlier configurations, nothing has changed.
+//! Laws: what runs keeps its route to its end; what is asked from now on is treated by the new configuration, and finds
+//! the streams that were there before; a change is whole or is not.
+
+use crate::config::Config;
+use crate::machine::io::Output;
+use crate::machine::{Machine, TooManyRoutes};
+use std::sync::Arc;
+
+impl Machine {
+    /// Goes over to another configuration.
+    pub(in crate::machine) fn on_reload(&mut self, config: Arc<Config>) {
+        let Self { cx, conns, exchanges, .. } = self;
+        let mut used = vec![false; cx.routing.all().len()];
+        for route in exchanges.iter().map(|(_, x)| x.route()).chain(conns.routes_in_use()) {
+            used[route] = true;
+        }
+        let plan = match cx.routing.plan(&config.routes, &used) {
+            Ok(plan) => plan,
+            Err(in_use) => {
+                let places = Err(TooManyRoutes { in_use });
+                return cx.outputs.push_back(Output::Reloaded { places });
+            }
+        };
+        // An idle connection of a route that has changed may lead elsewhere.
+        conns.drop_all_idle(cx, &plan.kept);
+        cx.routing.put(&config.routes, &plan);
+        conns.make_places(cx.routing.all().len());
+        cx.heads.make_places(&plan.fresh);
+        for &place in &*plan.places {
+            if let Some(used) = used.get_mut(place) {
+                *used = true;
+            }
+        }
+        cx.queues.reload(cx.routing.all(), &plan.places, |place| used.get(place).is_none_or(|used| *used));
+        conns.buffers.set_budget(config.limits.buffer_budget);
+        cx.reload(config);
+        cx.outputs.push_back(Output::Reloaded { places: Ok(plan.places) });
+    }
+}
