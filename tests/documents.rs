@@ -22,7 +22,8 @@ const SAMPLE: &str = include_str!("../examples/segno.toml");
 
 /// The keys that a route must set or may set for itself alone; every other key has a default.
 const ADDRESS: [&str; 4] = ["name", "host", "path", "upstream"];
-const COMMANDS: [&str; 8] = ["proxy", "demo", "tail", "sessions", "parse", "check", "config", "reload"];
+const COMMANDS: [&str; 10] =
+    ["proxy", "demo", "tail", "sessions", "parse", "check", "config", "reload", "alerts", "grafana"];
 
 fn config(text: &str) -> Config {
     read(text, &Flags::default()).unwrap_or_else(|problems| panic!("{problems:#?}\n{text}"))

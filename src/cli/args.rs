@@ -38,6 +38,10 @@ pub(super) enum Command {
     Parse(ParseArgs),
     /// Check a configuration file and what it names, and say what is wrong and where
     Check(CheckArgs),
+    /// Print alerts on the metrics, as rules for Prometheus
+    Alerts(AlertsArgs),
+    /// Print a dashboard of the metrics, for import into Grafana
+    Grafana,
     /// Print the configuration that `proxy` would run with the same flags, and where each value comes from
     Config(Box<ConfigArgs>),
     /// Have a running proxy read its configuration again, and print what has changed and what takes a restart
@@ -158,6 +162,13 @@ impl ProxyArgs {
     pub(crate) fn flags(&self) -> Flags {
         self.keys.flags().or_store(default_store())
     }
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct AlertsArgs {
+    /// Where this page is read: each alert links to its part of it
+    #[arg(long, value_name = "URL", default_value = "docs/operating.md")]
+    pub(crate) runbook: String,
 }
 
 /// The store of `proxy` and `sessions` without `--store`.

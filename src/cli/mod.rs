@@ -6,11 +6,13 @@
 //! but results; a closed standard output ends the program without an error; colours are only for terminals, and never
 //! used when `NO_COLOR` is set.
 
+mod alerts;
 mod args;
 mod check;
 mod config;
 mod demo;
 mod files;
+mod grafana;
 mod load;
 mod logging;
 mod parse;
@@ -66,6 +68,8 @@ fn dispatch(command: Command) -> Result<(), Stop> {
         Command::Parse(args) => parse::run(&args, io::stdin().lock(), io::stdout().lock(), io::stderr().lock()),
         Command::Check(args) => check::run(&args, io::stdout().lock()),
         Command::Reload(args) => reload::command::run(&args, io::stdout().lock()),
+        Command::Alerts(args) => alerts::run(&args, io::stdout().lock()),
+        Command::Grafana => grafana::run(io::stdout().lock()),
         Command::Config(args) => config::run(&args, io::stdout().lock()),
     }
 }
