@@ -512,7 +512,7 @@ fn a_demo_too_short_or_too_long_is_refused() {
         let out = segno(&["demo", "--duration", time], "");
         let told = text(&out.stderr);
         assert_eq!((out.status.code(), text(&out.stdout)), (Some(2), ""), "{told}");
-        assert!(told.contains("from 1s to 1h"), "{told}");
+        assert!(told.contains("from 1 s to 1 h"), "{told}");
     }
 }
 

@@ -90,6 +90,8 @@ const SLEEPERS: &[&str] = &[
     "benches/event_persistence/load.rs",
     "benches/event_persistence/proxied.rs",
     "benches/event_persistence/table.rs",
+    // It waits for what Prometheus scrapes by its own clock.
+    "tests/prometheus.rs",
 ];
 
 /// Where methods of the machine may stand.

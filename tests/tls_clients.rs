@@ -182,8 +182,8 @@ impl Drop for Browser {
 }
 
 const PAGE: &str = "<script>const ids = [], source = new EventSource('/feed'); let opens = 0; \
-    source.onopen = () => opens++; source.onmessage = e => { ids.push(e.lastEventId); \
-    if (e.lastEventId === '6') { source.close(); fetch('/done/' + ids.join('-') + '/' + opens) } }</script>";
+    source.onopen = () => opens++; source.addEventListener('tick', e => { ids.push(e.lastEventId); \
+    if (e.lastEventId === '6') { source.close(); fetch('/done/' + ids.join('-') + '/' + opens) } })</script>";
 
 /// Serves the page and the feed by TLS. The first feed is truncated inside an event.
 fn site(config: &Arc<ServerConfig>) -> (u16, mpsc::Receiver<String>) {
@@ -213,10 +213,11 @@ fn site(config: &Arc<ServerConfig>) -> (u16, mpsc::Receiver<String>) {
                     "/" => {
                         let length = PAGE.len();
                         peer.send(format!(
-                            "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {length}\r\n\r\n{PAGE}"
+                            "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {length}\r\n\
+                             Connection: close\r\n\r\n{PAGE}"
                         ));
                     }
-                    _ => peer.send("HTTP/1.1 204 No Content\r\n\r\n"),
+                    _ => peer.send("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"),
                 }
                 let _ = tell.send(target);
                 // Until the proxy has closed.

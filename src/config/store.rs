@@ -30,7 +30,7 @@ pub enum StoreConfig {
 
 impl StoreConfig {
     /// Whether what is stored may outlive this process.
-    pub(crate) fn may_outlive(&self) -> bool {
+    pub fn may_outlive(&self) -> bool {
         *self != Self::Memory
     }
 

@@ -12,7 +12,7 @@ use crate::base::{Span, entropy};
 use crate::clock::Clock;
 use crate::config::{Config, Limits, StoreConfig};
 use crate::journal::Journal;
-#[cfg(feature = "redb")]
+#[cfg(any(feature = "redb", feature = "tls"))]
 use crate::journal::Level;
 use crate::machine::RECORDS_PER_SESSION;
 use crate::metrics::Metrics;

@@ -11,9 +11,9 @@ use super::io::Output;
 use super::keys::{ConnKey, ExchangeKey, Timer};
 use super::notice::{Notice, Subject};
 use super::queue::Queues;
-use super::routing::{PLACES, Routing};
+use super::routing::{PLACES, Routing, track_limits};
+use super::stream::audience::Audience;
 use super::stream::head::Heads;
-use super::stream::readers::Audience;
 use super::visits::Visits;
 use crate::base::{Count, Counts, Random, Span, Tick};
 use crate::config::{Config, Route};
@@ -223,24 +223,6 @@ fn own_name(seed: u64, secret: u128) -> Box<str> {
     let bits = hash.finish128().as_u128();
     let letter = |n: u32| char::from(b"abcdefghijklmnopqrstuvwxyz234567"[(bits >> (5 * n)) as usize % 32]);
     format!("segno-{}", (0..6).map(letter).collect::<String>()).into()
-}
-
-/// The tracker's limits, from a route's settings.
-pub(super) fn track_limits(route: &Route) -> TrackLimits {
-    use crate::{config, track};
-    TrackLimits {
-        window: route.window,
-        log_events: route.replay_events,
-        log_bytes: route.replay_bytes,
-        log_age: route.replay_age,
-        max_event_bytes: route.max_event_bytes,
-        max_id_bytes: route.max_id_bytes,
-        dedup: match route.dedup {
-            config::Dedup::Resume => track::Dedup::Resume,
-            config::Dedup::Always => track::Dedup::Always,
-            config::Dedup::Off => track::Dedup::Off,
-        },
-    }
 }
 
 /// How many different event ids can be alive at once: what all windows and logs can hold.

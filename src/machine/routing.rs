@@ -7,7 +7,6 @@
 //! is for as long as something uses it, and takes no new request; the number of places is bounded, and a configuration
 //! for which there is none changes nothing.
 
-use super::cx::track_limits;
 use crate::config::{Config, Route, Routes};
 use crate::track::TrackLimits;
 use std::collections::HashMap;
@@ -113,6 +112,24 @@ impl Routing {
             }
         }
         self.current.clone_from(&plan.places);
+    }
+}
+
+/// The tracker's limits, from a route's settings.
+pub(super) fn track_limits(route: &Route) -> TrackLimits {
+    use crate::{config, track};
+    TrackLimits {
+        window: route.window,
+        log_events: route.replay_events,
+        log_bytes: route.replay_bytes,
+        log_age: route.replay_age,
+        max_event_bytes: route.max_event_bytes,
+        max_id_bytes: route.max_id_bytes,
+        dedup: match route.dedup {
+            config::Dedup::Resume => track::Dedup::Resume,
+            config::Dedup::Always => track::Dedup::Always,
+            config::Dedup::Off => track::Dedup::Off,
+        },
     }
 }
 

@@ -123,6 +123,11 @@ impl Metrics {
         self.row(route).timings[timing as usize].add(spans);
     }
 
+    /// The number of the route with this name, if it was there at the start.
+    pub fn route_named(&self, name: &str) -> Option<usize> {
+        self.rows.iter().skip(1).position(|row| row.route == name)
+    }
+
     fn row(&self, route: Option<usize>) -> &Row {
         let at = route.map_or(0, |route| route + 1);
         self.rows.get(at).unwrap_or(&self.rows[0])
@@ -259,6 +264,7 @@ mod tests {
         m.add_at(Some(1), Count::Events, 3);
         m.add_at(Some(0), Count::Events, 4);
         m.add_at(Some(2), Count::Events, 5);
+        assert_eq!((m.route_named("/b"), m.route_named("")), (Some(1), None));
         assert_eq!(m.by_route(Count::Events).collect::<Vec<_>>(), [("", 5), ("/a", 4), ("/b", 3)]);
         assert_eq!(m.get(Count::Events), 12);
     }

@@ -145,8 +145,8 @@ mod tests {
         all.into_iter().for_each(|notice| lines.write(notice, now));
         let noted: Vec<_> = std::iter::from_fn(|| metrics.incidents().take()).collect();
         let seen: Vec<_> = noted.iter().map(|i| (i.kind.word(), &*i.what, &*i.why)).collect();
-        let back = ("back", "h:80", "after 340ms, held: 9");
-        assert_eq!(seen, [("cut", "GET /feed", ""), ("heal", "GET /feed", "after 340ms, attempts: 1"), back]);
+        let back = ("back", "h:80", "after 340 ms, held: 9");
+        assert_eq!(seen, [("cut", "GET /feed", ""), ("heal", "GET /feed", "after 340 ms, attempts: 1"), back]);
         (0..100).for_each(|_| lines.write(Notice::HealBegan { target: target() }, now));
         assert_eq!(metrics.incidents().lost().get(), 81);
     }

@@ -56,6 +56,8 @@ pub struct Reactor {
     /// When the calendar is looked at next.
     calendar_at: Tick,
     longest_turn: Span,
+    /// By the place of a route: its number in the metrics.
+    labels: Vec<Option<usize>>,
 }
 
 impl Reactor {
@@ -85,6 +87,7 @@ impl Reactor {
         let replies = store.open(&waker, &metrics);
         let (remote, commands) = Remote::new(waker);
         note_bounds(&metrics, &config);
+        let labels = (0..config.routes.len()).map(Some).collect();
         let machine = Machine::new(config, seed, secret, now);
         let lines = LogLines::new(journal, Arc::clone(&metrics));
         metrics.expect_reactor(now + GRACE);
@@ -109,6 +112,7 @@ impl Reactor {
             stop_at: None,
             calendar_at: now,
             longest_turn: Span::ZERO,
+            labels,
         };
         Ok((reactor, remote))
     }
@@ -225,12 +229,25 @@ impl Reactor {
         match self.shell.reloaded.take() {
             Some(Ok(places)) => {
                 self.listeners.watch(Watch::of(&prepared.config));
-                prepared.tell(Ok(()));
+                note_bounds(&self.metrics, &prepared.config);
+                self.label(&prepared.config, &places);
                 self.shell.connecting.reload(prepared, &places);
+                prepared.tell(Ok(()));
             }
             Some(Err(why)) => prepared.tell(Err(why)),
             // The machine answers each time.
             None => {}
+        }
+    }
+
+    /// Goes on counting each route under its name, whatever its place is now. A route that is new since the start is
+    /// counted as none.
+    fn label(&mut self, config: &Config, places: &[usize]) {
+        for (&place, route) in places.iter().zip(config.routes.iter()) {
+            if self.labels.len() <= place {
+                self.labels.resize(place + 1, None);
+            }
+            self.labels[place] = self.metrics.route_named(&route.name);
         }
     }
 
@@ -248,7 +265,8 @@ impl Reactor {
 
     /// Passes on what the turn has brought: counts, gauges, and marks for the store.
     fn report(&mut self) {
-        let Self { metrics, shell, checkpoints, .. } = self;
+        let Self { metrics, shell, checkpoints, labels, .. } = self;
+        let label = |route: Option<usize>| labels.get(route?).copied().flatten();
         let Shell {
             machine,
             store,
@@ -260,8 +278,8 @@ impl Reactor {
         metrics.add(Count::PeersVanished, std::mem::take(vanished));
         #[cfg(feature = "tls")]
         lobby.counts.drain(|count, route, n| metrics.add_at(route, count, n));
-        machine.drain_timings(|timing, route, spans| metrics.add_spans(route, timing, spans));
-        machine.drain_counts(|count, route, n| metrics.add_at(route, count, n));
+        machine.drain_timings(|timing, route, spans| metrics.add_spans(label(route), timing, spans));
+        machine.drain_counts(|count, route, n| metrics.add_at(label(route), count, n));
         machine.drain_checkpoints(|checkpoint| checkpoints.publish(checkpoint, store, metrics));
         checkpoints.catch_up(store, metrics);
         metrics.set(Gauge::Connections, machine.connections() as u64);

@@ -68,8 +68,8 @@ fn a_viewer_that_takes_nothing_is_given_up_and_one_that_is_slow_is_not() {
 
     let (mut conn, mut client) = pair();
     enter(&world, &mut conn);
-    let (mut now, mut taken, mut buffer) = (Tick::ZERO, 0, [0; 4_096]);
-    // Most of the time, but not all of it, passes before it takes the next few bytes.
+    let (mut now, mut taken, mut buffer) = (Tick::ZERO, 0, [0; 64 << 10]);
+    // Most of the time, but not all of it, passes before it takes what has come.
     while conn.due() != Tick::NEVER {
         now = now + Span::from_secs(9);
         taken += client.read(&mut buffer).unwrap();

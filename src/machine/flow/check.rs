@@ -25,7 +25,7 @@ use crate::machine::exchange::{Exchange, Phase};
 #[cfg(test)]
 use crate::machine::keys::ConnKey;
 use crate::machine::keys::ExchangeKey;
-use crate::machine::stream::readers::Audience;
+use crate::machine::stream::audience::Audience;
 
 /// What a connection may hold beyond its share of `buffer_budget`: a small part of a body, and what segno says by
 /// itself.

@@ -16,7 +16,8 @@ use crate::machine::io::{Close, Output};
 use crate::machine::keys::{ConnKey, ExchangeKey, Seat};
 use crate::machine::notice::Notice;
 use crate::machine::serve::write_own_answer;
-use crate::machine::stream::readers::{Audience, Words};
+use crate::machine::stream::audience::Audience;
+use crate::machine::stream::readers::Words;
 use crate::machine::visits::REQUEST_ID;
 
 /// How long a reader that is cut may take to acknowledge what it was sent. What it has got by then is what is stored.

@@ -21,6 +21,7 @@
 //! the fastest of those that stay sets the pace from then on ([`Stream::on_left`]). A reader that joins starts at an
 //! offset of its own ([`Stream::join`]).
 
+pub(super) mod audience;
 pub(super) mod chunk;
 pub(super) mod head;
 pub(super) mod linger;

@@ -5,6 +5,7 @@
 //! Laws: finding a reader by its seat takes one step, and so do coming and leaving; one reader alone needs no memory of
 //! its own on the heap; a head is written in one place, [`Reader::send_head`].
 
+use super::audience::Audience;
 use super::chunk::Chunk;
 use crate::base::{Span, Tick, step};
 use crate::http::{self, BodyLength, ResponseFraming, ResponseHead, Version};
@@ -333,22 +334,6 @@ impl Readers {
     /// One past the highest seat that may be taken.
     fn end(&self) -> Seat {
         1 + self.more.as_ref().map_or(0, |more| more.seats.len() as u32)
-    }
-}
-
-/// Who reads event streams.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(in crate::machine) struct Audience {
-    pub(in crate::machine) readers: u32,
-    /// Those of them whose socket is full.
-    pub(in crate::machine) slow: u32,
-}
-
-impl Audience {
-    /// A part of the whole has changed from one into the other.
-    pub(in crate::machine) fn settle(&mut self, before: Self, after: Self) {
-        self.readers = (self.readers + after.readers).saturating_sub(before.readers);
-        self.slow = (self.slow + after.slow).saturating_sub(before.slow);
     }
 }
 

@@ -154,11 +154,12 @@ fn what_is_received_is_undelivered_until_it_is_acknowledged() {
     w.rst(c);
     (2..5).for_each(|n| w.say(u, &chunk(&event(n))));
     assert_eq!(w.machine.undelivered(), 3);
-    w.client_with(&get("1"));
+    let back = w.client_with(&get("1"));
     w.acknowledged();
     assert_eq!(w.machine.undelivered(), 0);
     w.say(u, &chunk(&event(9)));
-    w.rst(u);
+    assert_eq!(w.machine.undelivered(), 1);
+    w.rst(back);
     w.pass_secs(200);
     assert_eq!((w.machine.streams(), w.machine.undelivered()), (0, 0));
 }
