@@ -398,14 +398,14 @@ fn a_certificate_is_replaced_and_no_stream_notices() {
         client.until("id: 10\n");
     }
     // A file that is broken changes nothing, and is named.
-    let keyring = proxy.engine().keyring();
+    let reloader = proxy.engine().reloader();
     let sound = std::fs::read(&pair.key).unwrap();
     std::fs::write(&pair.key, "not a key").unwrap();
-    let why = keyring.reload(&config).unwrap_err().to_string();
+    let why = reloader.reload(&config).unwrap_err().to_string();
     assert!(why.contains("a.key") && why.contains("no key in PEM form"), "{why}");
     std::fs::write(&pair.key, sound).unwrap();
     pair.replace_by(&next.sign("b", &["localhost"]));
-    keyring.reload(&config).unwrap();
+    reloader.reload(&config).unwrap();
     let refused = |authority: &Authority| {
         let mut wire = tls_wire(authority.client_config(None), proxy.address(), "localhost");
         wire.conn.complete_io(&mut wire.sock).is_err()

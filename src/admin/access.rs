@@ -73,6 +73,10 @@ impl Access {
     /// Whether a request is let in.
     pub(super) fn check(&self, head: &RequestHead) -> Result<(), Shut> {
         self.check_host(head)?;
+        // Another site's page may read nothing here, and could still hold the places of those who may.
+        if head.headers.get_all("Sec-Fetch-Site").any(|site| site.eq_ignore_ascii_case(b"cross-site")) {
+            return Err(Shut::OtherSite);
+        }
         match &self.token {
             Some(token) if !sends(head, token) => Err(Shut::NoToken),
             _ => Ok(()),

@@ -174,8 +174,6 @@ impl Builder {
             view,
             clock,
             journal,
-            #[cfg(feature = "tls")]
-            keyring,
         })
     }
 }

@@ -37,8 +37,6 @@ pub struct Engine {
     pub(super) view: SlotsView,
     pub(super) clock: Clock,
     pub(super) journal: Journal,
-    #[cfg(feature = "tls")]
-    pub(super) keyring: crate::reactor::Keyring,
 }
 
 impl Engine {
@@ -80,13 +78,6 @@ impl Engine {
     /// A handle to say log lines with that never waits for whoever reads them, for any thread.
     pub fn journal(&self) -> Journal {
         self.journal.clone()
-    }
-
-    /// The certificates of new connections, for any thread. [`Keyring::reload`](crate::reactor::Keyring::reload) reads
-    /// their files again; open connections go on with those that they have.
-    #[cfg(feature = "tls")]
-    pub fn keyring(&self) -> crate::reactor::Keyring {
-        self.keyring.clone()
     }
 
     /// A reader of all streams whose cursor is published, for any thread.

@@ -171,7 +171,7 @@ impl Metrics {
     /// These certificates are in use from now on.
     #[cfg(feature = "persist")]
     pub fn tell_certificates(&self, ends: Vec<CertificateEnd>) {
-        self.certificates.put(Some(std::sync::Arc::new(ends)));
+        self.certificates.put(Some(crate::sync::Shared::new(ends)));
     }
 
     /// The certificates that are in use.

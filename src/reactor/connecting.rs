@@ -15,6 +15,8 @@ use super::start::StartError;
 use super::tls;
 use super::watch::Watch;
 use crate::base::{Span, Tick};
+#[cfg(feature = "tls")]
+use crate::config::Scheme;
 use crate::config::{Config, Route, Upstream};
 use crate::machine::{ConnKey, ConnectError};
 use mio::Waker;
@@ -285,6 +287,15 @@ impl Connecting {
                 },
                 Io::Tls(_) => sockets.put(conn, s),
             }
+        }
+        #[cfg(feature = "tls")]
+        if self.targets[route].upstream.scheme == Scheme::Https && sockets.get(conn).is_some_and(Socket::is_plain) {
+            // Nothing for this upstream goes out in the clear.
+            if let Some(dialing) = sockets.get(conn).and_then(|s| s.dialing.as_deref()) {
+                self.deadlines.remove(&(dialing.until, conn.to_bits()));
+            }
+            self.give_up(conn, route, ConnectError::Tls, now);
+            return false;
         }
         if let Some(s) = sockets.get_mut(conn) {
             let _ = s.stream().set_nodelay(true);

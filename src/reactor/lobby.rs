@@ -13,9 +13,11 @@ use crate::base::{Count, Counts, Span, Tick};
 use crate::config::Config;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+use socket2::SockRef;
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown};
+use std::time::Duration;
 
 /// Guests have the tokens from here on, listeners those above. No connection's key reaches them.
 const FIRST_GUEST: usize = FIRST_LISTENER - (1 << 16);
@@ -31,6 +33,9 @@ const NOT_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; c
 /// answer with it.
 const REQUEST: usize = 16 << 10;
 
+/// Guests that leave at once where there are no descriptors.
+const ROOM: usize = 16;
+
 /// All such connections.
 #[derive(Debug)]
 pub(super) struct Lobby {
@@ -39,8 +44,11 @@ pub(super) struct Lobby {
     free: Vec<usize>,
     /// When each must have left.
     deadlines: BTreeSet<(Tick, usize)>,
-    /// Guests whose sockets have news. One that has left since is passed over.
+    /// Places of guests whose sockets have news, each at most once. Where the guest has left since, its successor is
+    /// looked at, which harms nobody.
     ready: VecDeque<usize>,
+    /// By place: whether it is among those.
+    queued: Vec<bool>,
     /// Guests whose last bytes are on their way to the socket.
     leaving: usize,
     most: usize,
@@ -53,10 +61,24 @@ struct Guest {
     tls: Box<Tls>,
     peer: IpAddr,
     until: Tick,
-    is_ready: bool,
     /// It begins as TLS does.
     speaks_tls: bool,
     leaves: bool,
+}
+
+impl Guest {
+    /// If the last bytes of an answer are still to go out, the close is a reset.
+    fn cut_off(&self) {
+        if self.leaves {
+            // The option can only fail where the connection is gone already; then an ordinary close does.
+            let _ = SockRef::from(self.tls.stream()).set_linger(Some(Duration::ZERO));
+        }
+    }
+}
+
+/// How long a client may take over its handshake.
+fn patience(config: &Config) -> Span {
+    config.routes.iter().map(|route| route.head_timeout).max().unwrap_or_default()
 }
 
 /// What one step came to.
@@ -77,9 +99,10 @@ impl Lobby {
             free: Vec::new(),
             deadlines: BTreeSet::new(),
             ready: VecDeque::new(),
+            queued: Vec::new(),
             leaving: 0,
             most: config.limits.handshakes,
-            patience: config.routes.iter().map(|route| route.head_timeout).max().unwrap_or_default(),
+            patience: patience(config),
             counts: Counts::default(),
         }
     }
@@ -115,10 +138,7 @@ impl Lobby {
             self.counts.one(Count::TlsHandshakesFailed);
             return self.free.push(at);
         }
-        self.put(
-            at,
-            Guest { tls, peer, until: now + self.patience, is_ready: false, speaks_tls: false, leaves: false },
-        );
+        self.put(at, Guest { tls, peer, until: now + self.patience, speaks_tls: false, leaves: false });
     }
 
     /// The machine has closed a connection whose last bytes the socket has not taken yet.
@@ -128,7 +148,7 @@ impl Lobby {
             return self.free.push(at);
         }
         self.leaving += 1;
-        self.put(at, Guest { tls, peer, until: now + self.patience, is_ready: false, speaks_tls: true, leaves: true });
+        self.put(at, Guest { tls, peer, until: now + self.patience, speaks_tls: true, leaves: true });
     }
 
     /// A free place. Who has been here for longest makes room if there is none.
@@ -136,13 +156,38 @@ impl Lobby {
         if self.deadlines.len() >= self.most
             && let Some((_, at)) = self.deadlines.first().copied()
         {
-            self.counts.one(Count::TlsHandshakesCrowdedOut);
-            self.leave(at);
+            self.crowd_out(at);
         }
         self.free.pop().unwrap_or_else(|| {
             self.guests.push(None);
+            self.queued.push(false);
             self.guests.len() - 1
         })
+    }
+
+    fn crowd_out(&mut self, at: usize) {
+        self.counts.one(Count::TlsHandshakesCrowdedOut);
+        if let Some(guest) = self.leave(at) {
+            guest.cut_off();
+        }
+    }
+
+    /// The system has no descriptors: those who have shaken hands for longest leave. False: there is nobody.
+    pub(super) fn make_room(&mut self) -> bool {
+        let shakes = |at: usize| self.guests.get(at).is_some_and(|guest| guest.as_ref().is_some_and(|g| !g.leaves));
+        let oldest: Vec<usize> = self.deadlines.iter().map(|(_, at)| *at).filter(|at| shakes(*at)).take(ROOM).collect();
+        oldest.iter().for_each(|at| self.crowd_out(*at));
+        !oldest.is_empty()
+    }
+
+    /// Prepares the close of those whose last bytes have not gone out: nobody may take a part of an answer for the whole.
+    pub(super) fn cut_off_all(&self) {
+        self.guests.iter().flatten().for_each(Guest::cut_off);
+    }
+
+    /// Goes by another configuration.
+    pub(super) fn go_by(&mut self, config: &Config) {
+        self.patience = patience(config);
     }
 
     fn put(&mut self, at: usize, guest: Guest) {
@@ -162,8 +207,8 @@ impl Lobby {
     /// The poll has news of a guest.
     pub(super) fn on_ready(&mut self, token: Token) {
         let at = token.0 - FIRST_GUEST;
-        if let Some(Some(guest)) = self.guests.get_mut(at)
-            && !std::mem::replace(&mut guest.is_ready, true)
+        if let (Some(Some(_)), Some(queued)) = (self.guests.get(at), self.queued.get_mut(at))
+            && !std::mem::replace(queued, true)
         {
             self.ready.push_back(at);
         }
@@ -174,9 +219,9 @@ impl Lobby {
         while let Some(&(until, at)) = self.deadlines.first()
             && until <= now
         {
-            if let Some(guest) = self.leave(at)
-                && !guest.leaves
-            {
+            let Some(guest) = self.leave(at) else { continue };
+            guest.cut_off();
+            if !guest.leaves {
                 self.counts.one(Count::TlsHandshakesFailed);
                 let (peer, patience) = (guest.peer, self.patience);
                 lines.inform(format_args!("TLS handshake with {peer}: not done in {patience}; it is closed"), now);
@@ -187,10 +232,8 @@ impl Lobby {
     /// Does one step for one guest that has news.
     pub(super) fn step(&mut self, buffer: &mut [u8], lines: &mut LogLines, now: Tick) -> Step {
         let Some(at) = self.ready.pop_front() else { return Step::Nothing };
-        let Some(Some(guest)) = self.guests.get_mut(at).filter(|g| g.as_ref().is_some_and(|g| g.is_ready)) else {
-            return Step::Done;
-        };
-        guest.is_ready = false;
+        self.queued.get_mut(at).into_iter().for_each(|queued| *queued = false);
+        let Some(Some(guest)) = self.guests.get_mut(at) else { return Step::Done };
         let result = match guest.leaves {
             true => guest.tls.flush().map(|()| !guest.tls.is_holding()),
             false => guest.go_on(buffer),

@@ -210,7 +210,8 @@ impl Reactor {
                 }
                 Command::Drain(within) => {
                     self.metrics.set(Gauge::Draining, 1);
-                    self.stop_at = Some(self.shell.now + within);
+                    let at = self.shell.now + within;
+                    self.stop_at = Some(self.stop_at.map_or(at, |before| before.min(at)));
                     self.listeners.close();
                     self.shell.tell(Input::Drain);
                 }
@@ -231,6 +232,8 @@ impl Reactor {
                 self.listeners.watch(Watch::of(&prepared.config));
                 note_bounds(&self.metrics, &prepared.config);
                 self.label(&prepared.config, &places);
+                #[cfg(feature = "tls")]
+                self.shell.lobby.go_by(&prepared.config);
                 self.shell.connecting.reload(prepared, &places);
                 prepared.tell(Ok(()));
             }

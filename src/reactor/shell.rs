@@ -138,6 +138,10 @@ impl Shell {
 
     /// The system has no descriptor for a client: has the machine close what nobody uses. False: nothing was closed.
     pub(super) fn free_descriptors(&mut self) -> bool {
+        #[cfg(feature = "tls")]
+        if self.lobby.make_room() {
+            return true;
+        }
         let before = self.machine.connections();
         self.tell(Input::NoDescriptor);
         self.machine.connections() < before
@@ -215,6 +219,8 @@ impl Shell {
                 socket.reset_on_close();
             }
         }
+        #[cfg(feature = "tls")]
+        self.lobby.cut_off_all();
     }
 
     /// Tells the machine something and carries out all that it says.

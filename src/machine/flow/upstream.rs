@@ -160,7 +160,7 @@ impl Machine {
             index.know_token(cx, key, x);
         }
         if let Some(reason) = taken.gap {
-            x.state_gap(cx, reason);
+            x.tell_gap(cx, conns, key, reason);
         }
         if x.make_room(cx) {
             self.let_go(key);
@@ -211,7 +211,7 @@ impl Machine {
         let Some(stream) = x.stream_mut() else { return x.end(cx, conns, Ending::Clean) };
         cx.queues.at(cx.queues.of(route)).hear_retry(stream.tracker.retry());
         if let Some(reason) = stream.finish(cx, route) {
-            x.state_gap(cx, reason);
+            x.tell_gap(cx, conns, key, reason);
         }
         x.cut_fallen(cx, conns, key);
         self.end_stream(key, Ending::Clean);
@@ -348,7 +348,7 @@ impl Machine {
         if let Some(stream) = x.stream_mut() {
             stream.tracker.state_gap(cx.track(route), GapReason::Refused, None);
         }
-        x.state_gap(cx, GapReason::Refused);
+        x.tell_gap(cx, conns, key, GapReason::Refused);
         x.cut_fallen(cx, conns, key);
         cx.counts.one_at(route, Count::HealsRefused);
         let why = format!("upstream answered {status} to the stream's last event id").into();

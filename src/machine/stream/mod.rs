@@ -472,6 +472,21 @@ impl Stream {
         any && self.on_left()
     }
 
+    /// Cuts the readers that did not ask for an event stream by name. `true`: no reader stays.
+    #[must_use]
+    pub(super) fn cut_unnamed(&mut self, cx: &mut Cx, conns: &mut Conns, route: usize) -> bool {
+        let mut any = false;
+        self.readers.part(
+            |reader| reader.words == Words::None,
+            |reader| {
+                any = true;
+                cx.counts.one_at(route, Count::StreamsCut);
+                conns.close(cx, reader.client, Close::Reset);
+            },
+        );
+        any && self.on_left()
+    }
+
     /// Readers have left. The fastest reader that stays now decides what may leave the log: events that it has not
     /// taken stay, and upstream waits for room. `true`: no reader stays.
     #[must_use]

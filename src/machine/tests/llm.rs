@@ -3,6 +3,7 @@
 
 use super::asking::*;
 use super::*;
+use crate::testing::world::Said;
 
 /// What an SDK sends.
 const CHAT: &str = "POST /v1/chat HTTP/1.1\r\nHost: h\r\nAccept: application/json\r\nAccept-Encoding: gzip, deflate\r\n\
@@ -143,5 +144,21 @@ fn no_post_is_answered_in_a_coding_that_cannot_be_read() {
     for request in [CHAT, &by_name("")] {
         w.client_with(request);
         assert_eq!(lines(&w, w.last_up()), 1);
+    }
+}
+
+#[test]
+fn who_did_not_ask_by_name_is_cut_where_others_are_told_of_a_gap() {
+    // Upstream begins anew, or refuses to go on.
+    let anew = format!("{STREAM}{}", chunk("id: 1\ndata: another\n\n"));
+    for answer in [anew.as_str(), "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"] {
+        let mut w = lingering_world(|_, _| {});
+        let c = w.client_with(GET);
+        w.say(w.up(0), &format!("{STREAM}{}", chunk(&(event(1) + &event(2)))));
+        w.pass_secs(5);
+        w.hear(w.up(0), Said::Eof);
+        w.say(w.last_up(), answer);
+        assert_eq!((w.ups.len(), w.body(c)), (2, (event(1) + &event(2), false)), "{answer}");
+        assert!(!w.is_live(c));
     }
 }

@@ -27,18 +27,19 @@ impl Keyring {
         Self { newest: Arc::default(), metrics }
     }
 
-    /// Reads all files that a configuration names for TLS, and has new connections use what they hold. Call it again
-    /// when a file has changed. It blocks on the files, so the reactor's thread never calls it.
+    /// Reads all files that a configuration names for TLS, and has new connections use what they hold. It blocks on the
+    /// files, so a reactor that runs never calls it. Routes know their place in the newest configuration alone, so the
+    /// credentials of another one come with that configuration only.
     ///
     /// # Errors
     /// [`TlsError`], which names the file. Then all stays as it was.
-    pub fn reload(&self, config: &Config) -> Result<(), TlsError> {
+    pub(in crate::reactor) fn reload(&self, config: &Config) -> Result<(), TlsError> {
         self.put(Arc::new(Credentials::load(config)?));
         Ok(())
     }
 
     /// Has new connections use these credentials.
-    pub fn put(&self, credentials: Arc<Credentials>) {
+    pub(in crate::reactor) fn put(&self, credentials: Arc<Credentials>) {
         self.metrics.tell_certificates(credentials.facts().iter().map(CertificateFacts::end).collect());
         self.newest.put(Some(credentials));
     }

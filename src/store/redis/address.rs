@@ -107,8 +107,9 @@ impl Address {
         }
         let (place, settings) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, path) = place.split_once('/').map_or((place, ""), |(authority, path)| (authority, path));
-        if path.contains('@') {
-            return Err(bad("an `@` stands behind its first `/`; in a password, write `%2F` for `/`".to_owned()));
+        if path.contains('@') || settings.contains('@') {
+            let how = "an `@` stands behind its first `/` or `?`; in a password, write `%2F` for `/` and `%3F` for `?`";
+            return Err(bad(how.to_owned()));
         }
         let (credentials, hosts) = authority.rsplit_once('@').map_or(("", authority), |(who, hosts)| (who, hosts));
         let mut address = Self {
@@ -292,7 +293,8 @@ fn read_host(text: &str, default: u16) -> Result<(String, u16), StoreError> {
         None => default,
         Some(port) => match port.parse() {
             Ok(port) if port > 0 => port,
-            _ => return Err(bad(format!("`{}` is no port", port.escape_debug()))),
+            // It may be a password whose host was forgotten, so it is not shown.
+            _ => return Err(bad(format!("what stands behind `{host}:` is no port"))),
         },
     };
     Ok((host.to_owned(), port))

@@ -9,8 +9,8 @@ use super::fault::{denied, of, server};
 use crate::store::error::{ServerFault, StoreError};
 use ::redis::cluster::{ClusterClientBuilder, ClusterConnection, ClusterPipeline};
 use ::redis::{
-    Client, Cmd, Connection, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline, RedisConnectionInfo,
-    RedisError, RedisResult, Value, cmd,
+    Client, Cmd, Connection, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, RedisError,
+    RedisResult, Value, cmd,
 };
 
 /// How often a command of a Cluster is tried, and how long it is waited in between, in milliseconds. The persister has
@@ -57,11 +57,7 @@ impl Link {
             return Ok(Vec::new());
         }
         let value: Value = match self {
-            Self::One(one) => {
-                let mut all = Pipeline::with_capacity(commands.len());
-                commands.iter().for_each(|command| _ = all.add_command(command.clone()));
-                all.ignore_errors().query(&mut **one)?
-            }
+            Self::One(one) => return one_by_one(one, commands),
             Self::Many(many) => {
                 let mut all = ClusterPipeline::with_capacity(commands.len());
                 commands.iter().for_each(|command| _ = all.add_command(command.clone()));
@@ -90,6 +86,21 @@ impl Link {
     pub(super) fn is_cluster(&self) -> bool {
         matches!(self, Self::Many(_))
     }
+}
+
+/// Sends all commands at once, then reads an answer for each. The first answer that does not come ends the call, so that
+/// a server that has fallen silent takes one time-out, and not one for each command.
+fn one_by_one(one: &mut Connection, commands: &[Cmd]) -> Result<Answers, RedisError> {
+    let packed: Vec<u8> = commands.iter().flat_map(Cmd::get_packed_command).collect();
+    one.send_packed_command(&packed)?;
+    let mut answers = Vec::with_capacity(commands.len());
+    for _ in commands {
+        match one.recv_response().and_then(Value::extract_error) {
+            Err(e) if e.is_io_error() || e.is_timeout() || e.is_connection_dropped() => return Err(e),
+            answer => answers.push(answer),
+        }
+    }
+    Ok(answers)
 }
 
 /// The password: that of the address, or the first line of its file.

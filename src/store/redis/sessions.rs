@@ -221,12 +221,19 @@ impl Sessions {
         let commands: Vec<Cmd> = asked.iter().map(|shelf| shelf.command(&self.names, count)).collect();
         let mut members: Vec<(usize, Vec<u8>)> = Vec::new();
         for (at, answer) in wanted.into_iter().zip(self.ask(&commands)?) {
-            let Value::Array(found) = answer.map_err(|e| of(&self.address, &e))? else { continue };
+            let Value::Array(found) = answer.map_err(|e| of(&self.address, &e))? else {
+                return Err(of(&self.address, &missing()));
+            };
             let Some(shelf) = shelves.get_mut(at) else { continue };
             shelf.is_done = found.len() < count;
             for member in found {
                 let Value::BulkString(member) = member else { continue };
-                shelf.from = format!("({}", String::from_utf8_lossy(&member));
+                // What is not text is none of segno's, and stands behind everything that is.
+                let Ok(text) = std::str::from_utf8(&member) else {
+                    shelf.is_done = true;
+                    break;
+                };
+                shelf.from = format!("({text}");
                 members.push((at, member));
             }
         }
