@@ -317,6 +317,13 @@ impl Counts {
         Self { rows: vec![Row::new(); routes + 1], moved: Vec::with_capacity(routes + 1) }
     }
 
+    /// Makes room for the counts of so many routes.
+    pub fn make_places(&mut self, routes: usize) {
+        if self.rows.len() <= routes {
+            self.rows.resize(routes + 1, Row::new());
+        }
+    }
+
     /// Counts one.
     pub fn one(&mut self, count: Count) {
         self.add(count, 1);

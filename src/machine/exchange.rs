@@ -461,26 +461,6 @@ impl Exchange {
         (events > 0 || !can_ask_again).then_some(events)
     }
 
-    /// A gap was stated to the clients.
-    pub(super) fn state_gap(&self, cx: &mut Cx, reason: GapReason) {
-        cx.state_gap(self.route(), self.target(), reason);
-    }
-
-    /// A gap event stands in the log from now on. Readers that did not ask for an event stream by name cannot read it: they
-    /// are cut before it, as they would have been by upstream.
-    pub(super) fn tell_gap(&mut self, cx: &mut Cx, conns: &mut Conns, key: ExchangeKey, reason: GapReason) {
-        self.state_gap(cx, reason);
-        let (route, before) = (self.route(), self.audience());
-        let is_unread = match &mut self.answer {
-            Answer::Stream(stream) => stream.cut_unnamed(cx, conns, route),
-            Answer::Plain(_) => false,
-        };
-        cx.audience.settle(before, self.audience());
-        if is_unread {
-            cx.after.push_back(After::Unread(key));
-        }
-    }
-
     /// Ends the answer for its readers, once everything has been sent.
     pub(super) fn end(&mut self, cx: &mut Cx, conns: &mut Conns, ending: Ending) {
         self.phase = Phase::Ending(ending);

@@ -365,7 +365,9 @@ impl<'m> Finder<'m> {
     /// A request for the same target and session that says the same to upstream and still waits for its answer.
     pub(super) fn waiting(self, request: &Request) -> Option<ExchangeKey> {
         let key = *self.index.waiting.get(&waiting_for(request))?;
-        let joins = |x: &&Exchange| x.is_joinable() && vary::say_the_same(&x.request.head, &request.head);
+        let joins = |x: &&Exchange| {
+            x.is_joinable() && self.goes_where(x, request) && vary::say_the_same(&x.request.head, &request.head)
+        };
         self.exchanges.get(key).filter(joins).filter(|_| !self.cx.draining).map(|_| key)
     }
 
@@ -388,8 +390,14 @@ impl<'m> Finder<'m> {
         let some = self.streams_of(request.identity.session).iter().take(LOOKS).copied();
         self.index.variants.find(request).into_iter().chain(some).filter_map(move |key| {
             let x = self.open(key).filter(|x| request.identity.shares(&x.request.identity))?;
-            answers(x, request).then_some((key, x))
+            (answers(x, request) && self.goes_where(x, request)).then_some((key, x))
         })
+    }
+
+    /// Whether a request goes to the upstream that an exchange has asked. After another configuration has taken over, a
+    /// route of the same name may lead elsewhere.
+    fn goes_where(self, x: &Exchange, request: &Request) -> bool {
+        self.cx.route(x.route()).upstream == self.cx.route(request.route as usize).upstream
     }
 
     /// The first streams of the request's session that its principal made, at the address that it has now.

@@ -146,12 +146,14 @@ impl Principal {
 /// What the route names, where the request has some of it.
 fn named(headers: &Headers, route: &Route, mut hash: SipHasher24) -> Option<[u8; 16]> {
     let mut any = false;
-    for (n, name) in route.principal.iter().enumerate() {
+    for name in &route.principal {
+        // The case of a cookie's name counts.
+        let shown = if name.starts_with("cookie:") { name.clone() } else { name.to_ascii_lowercase() };
         let mut add = |value: &[u8]| {
             if !value.is_empty() {
                 any = true;
                 field(&mut hash, b"named");
-                hash.write_u64(n as u64);
+                field(&mut hash, shown.as_bytes());
                 field(&mut hash, value);
             }
         };

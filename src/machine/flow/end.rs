@@ -71,7 +71,8 @@ impl Machine {
             x.state_gap(cx, crate::track::GapReason::Refused);
             return conns.flush(cx, client);
         }
-        if ending == Ending::Cut && may_say_more(x, seat, cx.now) {
+        // Whether an order has been answered decides what its next try gets.
+        if (ending == Ending::Cut || x.order().is_some()) && may_say_more(x, seat, cx.now) {
             return cx.outputs.push_back(Output::AskUnacknowledged { conn: client });
         }
         if x.leave(cx, conns, seat) {

@@ -30,6 +30,7 @@ impl Machine {
         cx.routing.put(&config.routes, &plan);
         conns.make_places(cx.routing.all().len());
         cx.heads.make_places(&plan.fresh);
+        cx.counts.make_places(cx.routing.all().len());
         for &place in &*plan.places {
             if let Some(used) = used.get_mut(place) {
                 *used = true;

@@ -115,7 +115,7 @@ impl Machine {
         client.state = ClientState::Busy;
         client.seat = 0;
         c.body = BodyDecoder::new(head.body);
-        let request = request(head, cx, cx.route(route), caller, cursor);
+        let request = Request { route: route as u32, ..request(head, cx, cx.route(route), caller, cursor) };
         // What follows an offer that upstream refuses may be of either protocol, so it is nobody's request.
         let keep_alive = head.keep_alive && !offers_tunnel(head, cx);
         let mut reader = Reader::new(conn, head.version, keep_alive, cx.now);

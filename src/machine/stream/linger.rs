@@ -36,9 +36,11 @@ impl Exchange {
         if tracker.replay_start().is_none() || !is_found && !is_retried {
             return false;
         }
+        // Who tries again has not got what its system never acknowledged. Of others, the socket's word will do.
+        let has_all = if is_retried { tracker.marked_offset() } else { tracker.delivered_offset() } == tracker.whole();
         match self.phase {
             // Clients have everything, and upstream can be asked for it again.
-            Phase::Ending(_) if !own && tracker.delivered_offset() == tracker.whole() => false,
+            Phase::Ending(_) if !own && has_all => false,
             Phase::Passing(_) | Phase::Tunnel { .. } => false,
             _ => true,
         }

@@ -26,6 +26,7 @@ pub(super) mod chunk;
 pub(super) mod head;
 pub(super) mod linger;
 pub(super) mod readers;
+pub(super) mod telling;
 
 use super::book::account::Account;
 use super::book::asking::is_turn_of;

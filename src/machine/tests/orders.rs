@@ -95,6 +95,20 @@ fn an_answer_that_ended_before_the_retry_waits_for_it() {
 }
 
 #[test]
+fn an_answer_that_the_socket_took_and_nobody_acknowledged_waits_for_the_retry() {
+    let mut w = world();
+    let c = w.client_with(&tried(0, "prompt"));
+    let u = w.last_up();
+    w.ends[c].arrived = Some(0);
+    w.say(u, &format!("{STREAM}{}{LAST}", chunk("data: a\n\n")));
+    w.pass_secs(5);
+    let d = w.client_with(&tried(1, "prompt"));
+    assert_eq!((w.body(d), asked(&w)), (("data: a\n\n".to_owned(), true), 1));
+    w.pass_secs(5);
+    assert_eq!(w.machine.exchanges(), 0, "the retry has acknowledged it");
+}
+
+#[test]
 fn an_ordinary_answer_waits_in_its_socket_and_in_no_buffer() {
     let mut w = world();
     let c = w.client_with(&tried(0, "prompt"));

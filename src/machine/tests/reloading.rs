@@ -53,6 +53,33 @@ fn a_client_that_comes_back_after_a_reload_finds_its_stream_without_a_seam() {
 }
 
 #[test]
+fn a_shared_stream_of_the_upstream_before_takes_no_new_reader() {
+    let shared = |upstream| other(upstream, |route, _| route.share = crate::config::Share::Principal);
+    let mut w = lingering_world(|route, _| route.share = crate::config::Share::Principal);
+    let (_, u) = w.streaming();
+    w.reload(shared("http://new:9000"));
+    let d = w.client_with(GET_STREAM);
+    assert!(w.ups.len() == 2 && w.last_up() != u, "it goes to the new upstream");
+    let waits = w.client_with(GET_STREAM);
+    assert_eq!(w.ups.len(), 2, "and one that asks meanwhile waits with it");
+    w.say(w.last_up(), &format!("{STREAM}{}", chunk(&event(7))));
+    assert_eq!((data(&w, d), data(&w, waits)), (vec!["7".to_owned()], vec!["7".to_owned()]));
+}
+
+#[test]
+fn counts_of_a_route_go_on_at_its_new_place() {
+    let mut w = lingering_world(|_, _| {});
+    w.streaming();
+    w.reload(other("http://new:9000", |_, _| {}));
+    let mut counted = Vec::new();
+    w.machine.drain_counts(|_, _, _| {});
+    w.client_with(&GET_STREAM.replace("/events", "/other"));
+    w.say(w.last_up(), &format!("{STREAM}{}", chunk(&event(1))));
+    w.machine.drain_counts(|count, route, n| counted.push((count, route, n)));
+    assert!(counted.contains(&(Count::Events, Some(1), 1)), "{counted:?}");
+}
+
+#[test]
 fn a_route_that_is_gone_takes_no_request_and_keeps_its_streams() {
     let mut w = lingering_world(|_, _| {});
     let (c, u) = w.streaming();
