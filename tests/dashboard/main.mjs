@@ -329,8 +329,14 @@ async function token(browser, upstream) {
   }
 }
 
+// Where a program lies: the driver wants a path, and a name alone is looked up.
+function onPath(program) {
+  const folders = program.includes('/') ? [] : process.env.PATH.split(':');
+  return folders.map((folder) => `${folder}/${program}`).find((path) => fs.existsSync(path)) ?? program;
+}
+
 fs.mkdirSync(options.shots, { recursive: true });
-const browser = await puppeteer.launch({ executablePath: options.chromium, args: FLAGS });
+const browser = await puppeteer.launch({ executablePath: onPath(options.chromium), args: FLAGS });
 const upstream = await new Upstream().start();
 try {
   await live(browser, upstream);
