@@ -1,4 +1,4 @@
-//! What counting costs the thread that counts, and what a scrape costs it: no allocation, and nothing at all.
+//! What handing counts over costs the thread that counts: no allocation. A scrape reads the shared numbers alone.
 //!
 //! In: a stream whose events pass the machine one by one, its counts published after each, as the reactor does once a
 //! turn. Out: allocations.

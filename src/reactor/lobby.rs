@@ -144,11 +144,15 @@ impl Lobby {
     /// The machine has closed a connection whose last bytes the socket has not taken yet.
     pub(super) fn see_off(&mut self, mut tls: Box<Tls>, peer: IpAddr, registry: &Registry, now: Tick) {
         let at = self.place();
-        if registry.reregister(tls.stream_mut(), token(at), Interest::READABLE | Interest::WRITABLE).is_err() {
+        let is_watched =
+            registry.reregister(tls.stream_mut(), token(at), Interest::READABLE | Interest::WRITABLE).is_ok();
+        let guest = Guest { tls, peer, until: now + self.patience, speaks_tls: true, leaves: true };
+        if !is_watched {
+            guest.cut_off();
             return self.free.push(at);
         }
         self.leaving += 1;
-        self.put(at, Guest { tls, peer, until: now + self.patience, speaks_tls: true, leaves: true });
+        self.put(at, guest);
     }
 
     /// A free place. Who has been here for longest makes room if there is none.
