@@ -3,12 +3,14 @@
 //! In: the words of the command line. Out: [`Args`], with every value parsed.
 //! Law: users' scripts depend on these names, so they do not change.
 
+mod examples;
 mod keys;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::{Args as ClapArgs, CommandFactory, Error, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
 
 use self::keys::KeyArgs;
 use crate::base::Span;
@@ -46,6 +48,20 @@ pub(super) enum Command {
     Config(Box<ConfigArgs>),
     /// Have a running proxy read its configuration again, and print what has changed and what takes a restart
     Reload(ReloadArgs),
+    /// Print a manual page, or write all of them to a folder
+    Man(ManArgs),
+    /// Print what lets a shell complete the arguments of `segno`
+    Completions(CompletionsArgs),
+}
+
+/// The program's arguments, as `clap` knows them.
+pub(super) fn command() -> clap::Command {
+    examples::with_examples(Args::command())
+}
+
+/// The arguments of this process.
+pub(super) fn parse() -> Result<Args, Error> {
+    Args::from_arg_matches(&command().try_get_matches()?)
 }
 
 /// What `proxy` and `config` are given. Flags beat environment variables, those beat the file, and a key that a route
@@ -169,6 +185,23 @@ pub(crate) struct AlertsArgs {
     /// Where this page is read: each alert links to its part of it
     #[arg(long, value_name = "URL", default_value = "docs/operating.md")]
     pub(crate) runbook: String,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct ManArgs {
+    /// The command whose page to print [default: the page of `segno` itself]
+    #[arg(value_name = "COMMAND", conflicts_with = "dir")]
+    pub(crate) command: Option<String>,
+    /// Write the pages of all commands to this folder, such as /usr/local/share/man/man1
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: Shell,
 }
 
 /// The store of `proxy` and `sessions` without `--store`.

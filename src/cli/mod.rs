@@ -15,6 +15,7 @@ mod files;
 mod grafana;
 mod load;
 mod logging;
+mod manual;
 mod parse;
 mod proxy;
 mod reload;
@@ -27,16 +28,15 @@ mod token;
 use std::io;
 use std::process::ExitCode;
 
-use clap::Parser;
 use signal_hook::consts::SIGXFSZ;
 use signal_hook::iterator::Signals;
 
-use self::args::{Args, Command};
+use self::args::Command;
 use self::stop::Stop;
 
 /// Runs the program on the arguments of this process.
 pub fn main() -> ExitCode {
-    let args = match Args::try_parse() {
+    let args = match args::parse() {
         Ok(args) => args,
         Err(error) => return show(error),
     };
@@ -71,6 +71,8 @@ fn dispatch(command: Command) -> Result<(), Stop> {
         Command::Alerts(args) => alerts::run(&args, io::stdout().lock()),
         Command::Grafana => grafana::run(io::stdout().lock()),
         Command::Config(args) => config::run(&args, io::stdout().lock()),
+        Command::Man(args) => manual::man(&args, io::stdout().lock()),
+        Command::Completions(args) => manual::completions(&args, io::stdout().lock()),
     }
 }
 

@@ -1,7 +1,5 @@
 //! Arguments as users write them, and the configuration that they make.
 
-use clap::CommandFactory;
-
 use super::*;
 use crate::config::file;
 use crate::config::{Dedup, Route, Share, Upstream};
@@ -16,7 +14,44 @@ fn proxy(words: &[&str]) -> ProxyArgs {
 
 #[test]
 fn the_definitions_of_the_arguments_are_consistent() {
-    Args::command().debug_assert();
+    command().debug_assert();
+}
+
+/// The words of a line, as a shell would split them. A pipe or a redirection ends the line.
+fn words(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut is_quoted = false;
+    for c in line.chars() {
+        match c {
+            '\'' => is_quoted = !is_quoted,
+            ' ' if !is_quoted => words.push(String::new()),
+            c => words.last_mut().unwrap().push(c),
+        }
+    }
+    words.into_iter().take_while(|word| !["|", ">"].contains(&word.as_str())).collect()
+}
+
+#[test]
+fn every_command_has_examples_that_the_program_takes() {
+    let commands = command();
+    let names: Vec<&str> = commands.get_subcommands().map(clap::Command::get_name).collect();
+    let told: Vec<&str> = examples::EXAMPLES.iter().map(|(name, _)| *name).collect();
+    assert_eq!(
+        {
+            let mut told = told;
+            told.sort_unstable();
+            told
+        },
+        {
+            let mut names = names;
+            names.sort_unstable();
+            names
+        }
+    );
+    for (line, _) in examples::EXAMPLES.iter().flat_map(|(_, examples)| *examples) {
+        let own = line.split(" | ").find(|part| part.starts_with("segno ")).unwrap();
+        command().try_get_matches_from(words(own)).unwrap_or_else(|error| panic!("{line}: {error}"));
+    }
 }
 
 #[test]
