@@ -15,7 +15,8 @@ use super::say::print;
 
 /// Prints a manual page, or writes all of them.
 pub(super) fn man(args: &ManArgs, out: impl Write) -> Result<(), Stop> {
-    let mut program = args::command();
+    // A page for each `help COMMAND` would tell nothing.
+    let mut program = args::command().disable_help_subcommand(true);
     program.build();
     match (&args.dir, &args.command) {
         (Some(dir), _) => write_all(program, dir),
@@ -46,7 +47,7 @@ fn write_all(program: Command, dir: &Path) -> Result<(), Stop> {
 }
 
 fn unknown(name: &str, program: &Command) -> Stop {
-    let names: Vec<&str> = program.get_subcommands().map(Command::get_name).filter(|name| *name != "help").collect();
+    let names: Vec<&str> = program.get_subcommands().map(Command::get_name).collect();
     Stop::Usage(format!("there is no command `{name}`; there are {}", names.join(", ")))
 }
 

@@ -23,7 +23,7 @@ pub(super) const EXAMPLES: &[(&str, &[Example])] = &[
                 "Serve the routes of a file, and metrics and a dashboard on a port of their own",
             ),
             (
-                "segno proxy --listen 0.0.0.0:8443 --tls-cert cert.pem --tls-key key.pem --upstream https://api.example",
+                "segno proxy --listen [::]:8443 --tls-cert cert.pem --tls-key key.pem --upstream https://api.example",
                 "Speak TLS on both sides",
             ),
         ],
@@ -43,7 +43,7 @@ pub(super) const EXAMPLES: &[(&str, &[Example])] = &[
                 "Print events as they come, and go on after the last one when started again",
             ),
             (
-                "segno tail http://127.0.0.1:8080/answer --data @question.json -H 'Authorization: Bearer abc' --json",
+                "segno tail http://127.0.0.1:8080/answer --data @ask.json -H 'Authorization: Bearer abc' --json",
                 "Send a POST, and print each event of the answer as a JSON line",
             ),
         ],

@@ -49,6 +49,7 @@ fn every_command_has_examples_that_the_program_takes() {
         }
     );
     for (line, _) in examples::EXAMPLES.iter().flat_map(|(_, examples)| *examples) {
+        assert!(line.len() <= 98, "the help would break this line: {line}");
         let own = line.split(" | ").find(|part| part.starts_with("segno ")).unwrap();
         command().try_get_matches_from(words(own)).unwrap_or_else(|error| panic!("{line}: {error}"));
     }
