@@ -17,6 +17,7 @@
 //!  none -----------------------------------------------------> a new order: upstream
 //! ```
 
+use super::resume::answer_gap;
 use crate::base::Count;
 use crate::http::{BodyDecoder, Method};
 use crate::machine::Machine;
@@ -86,8 +87,7 @@ impl Machine {
                     "an earlier try of this request is being answered, and the first events are gone ({reason}); \
                      upstream was not asked again"
                 );
-                let gap = [("Segno-Gap", reason.as_str())];
-                self.conns.answer_and_close(&mut self.cx, conn, 410, &why, &gap);
+                answer_gap(&mut self.cx, &mut self.conns, conn, &request, 410, reason, &why);
             }
             Earlier::Late => {}
         }

@@ -530,7 +530,22 @@ fn refuse_gap(cx: &mut Cx, conns: &mut Conns, conn: ConnKey, request: &Request, 
     let reason = gap.unwrap_or(GapReason::Unknown);
     cx.state_gap(request.route as usize, request.subject(None), reason);
     let text = format!("events behind this Last-Event-ID are gone ({reason}); begin without it");
-    conns.answer_and_close(cx, conn, status, &text, &[("Segno-Gap", reason.as_str())]);
+    answer_gap(cx, conns, conn, request, status, reason, &text);
+}
+
+/// Answers with a status that tells of a gap, so that a page of another origin can read it where it may.
+pub(super) fn answer_gap(
+    cx: &mut Cx,
+    conns: &mut Conns,
+    conn: ConnKey,
+    request: &Request,
+    status: u16,
+    reason: GapReason,
+    text: &str,
+) {
+    let lines = cx.heads.gap_lines(request.route as usize, request.page(), reason);
+    let lines: Vec<(&str, &str)> = lines.iter().map(|(name, value)| (&**name, &**value)).collect();
+    conns.answer_and_close(cx, conn, status, text, &lines);
 }
 
 /// Whether a client of this request is told of gaps by a status instead of a stream. `standalone`: the stream that it
