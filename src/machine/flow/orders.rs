@@ -12,7 +12,8 @@
 //!                          |yes
 //!  an earlier try is here: no head has come yet ------------> waits for it, too
 //!                          an event stream, from the start -> reads the log from there
-//!                          its start has left the log ------> 410
+//!                          its start has left the log, or
+//!                          `reauthorize` asks for more -----> 410
 //!                          an ordinary answer is under way -> a new order: upstream
 //!  none -----------------------------------------------------> a new order: upstream
 //! ```
@@ -37,7 +38,8 @@ enum Earlier {
     Waits(ExchangeKey),
     /// It reads the answer to an earlier try from its first event on.
     Reads(Join),
-    /// The first events of that answer are gone.
+    /// That answer cannot be given again: its first events are gone, or upstream would have to be asked whether it may
+    /// still be read.
     Gone(GapReason),
     /// The answer has gone to the earlier try, in part or as a whole.
     Late,
@@ -84,7 +86,7 @@ impl Machine {
                 self.cx.state_gap(request.route as usize, request.subject(None), reason);
                 self.drop_exchange(key);
                 let why = format!(
-                    "an earlier try of this request is being answered, and the first events are gone ({reason}); \
+                    "an earlier try of this request was answered, and the answer cannot be given again ({reason}); \
                      upstream was not asked again"
                 );
                 answer_gap(&mut self.cx, &mut self.conns, conn, &request, 410, reason, &why);
@@ -113,7 +115,8 @@ impl Machine {
         }
         let found = self.finder().at_the_start(first);
         match self.fresh(request, found, |finder| finder.at_the_start(first)) {
-            Found::Joins(join) if self.is_overdue(&join) => None,
+            // To ask upstream whether it may still be read would be to order it again.
+            Found::Joins(join) if self.is_overdue(&join) => Some(Earlier::Gone(GapReason::Refused)),
             Found::Joins(join) => Some(Earlier::Reads(join)),
             Found::NewAfter(reason) => Some(Earlier::Gone(reason)),
             _ => None,

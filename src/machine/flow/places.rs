@@ -25,10 +25,34 @@ impl Machine {
     /// Whether a request that may become a stream of its session finds a place there. If it does not, its client was
     /// told so.
     pub(super) fn has_place_in_session(&mut self, conn: ConnKey, request: &Request) -> bool {
-        if !request.accepts_stream {
+        if !request.accepts_stream || self.finds_place_in_session(request.identity.session) {
             return true;
         }
-        let session = request.identity.session;
+        self.refuse_for_now(conn, "all streams of this session are taken; try again later");
+        false
+    }
+
+    /// The body of a request that was held back has shown that it goes upstream: has it reserve its place in its
+    /// session. Before that, it may be for a stream that would have had to make room for it. False: there is none, and
+    /// the client was told.
+    #[must_use]
+    pub(super) fn takes_place_in_session(&mut self, conn: ConnKey, key: ExchangeKey) -> bool {
+        let Some(x) = self.exchanges.get(key).filter(|x| x.request.accepts_stream) else { return true };
+        let session = x.request.identity.session;
+        if !self.finds_place_in_session(session) {
+            self.drop_exchange(key);
+            self.refuse_for_now(conn, "all streams of this session are taken; try again later");
+            return false;
+        }
+        if let Some(x) = self.exchanges.get_mut(key) {
+            x.request.reserves = true;
+            self.index.await_stream(session);
+        }
+        true
+    }
+
+    /// Whether a session has a place for one more stream, that of one which nobody reads if there is no other.
+    fn finds_place_in_session(&mut self, session: u128) -> bool {
         let sessions = &self.book.sessions;
         let known = sessions.find(session).and_then(|key| sessions.get(key));
         let open = known.map_or(0, |known| known.streams.len()) + self.index.awaited(session);
@@ -42,7 +66,6 @@ impl Machine {
         }
         self.cx.counts.one(Count::StreamsRefused);
         self.cx.notice(Notice::Full { what: "stream of one session" });
-        self.refuse_for_now(conn, "all streams of this session are taken; try again later");
         false
     }
 

@@ -411,7 +411,7 @@ impl Machine {
             Progress::Whole => repeat = self.answer_held(conn, key, &held),
             Progress::Unknown => {}
         }
-        if repeat == Repeat::Answered {
+        if repeat == Repeat::Answered || !self.takes_place_in_session(conn, key) {
             return;
         }
         if let Held::Tries(this) = held.why {
@@ -474,6 +474,12 @@ impl Machine {
         match found {
             Found::Anew => return Repeat::Anew,
             Found::New | Found::NewAfter(_) => return Repeat::Unknown,
+            // To ask upstream whether it may still be read would be to order it again.
+            _ if overdue && self.cx.route(request.route as usize).idempotent => {
+                self.drop_exchange(key);
+                refuse_gap(&mut self.cx, &mut self.conns, conn, &request, Some(GapReason::Refused));
+                return Repeat::Answered;
+            }
             _ if overdue => return Repeat::Unknown,
             _ => {}
         }
