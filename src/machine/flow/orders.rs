@@ -134,7 +134,8 @@ impl Machine {
         let Self { cx, conns, exchanges, index, book, .. } = self;
         let Some(x) = exchanges.get_mut(first) else { return };
         cx.counts.one(Count::RetriesJoined);
-        cx.visits.wait_beside(conn, request.id().unwrap_or_default(), cx.now);
+        // No other client asks upstream in its place.
+        cx.visits.wait_beside(conn, request.id().unwrap_or_default(), Box::default(), cx.now);
         let before = x.audience();
         let seat = x.readers_mut().take(reader);
         cx.audience.settle(before, x.audience());

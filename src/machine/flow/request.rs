@@ -191,7 +191,7 @@ impl Machine {
         if may_share && let Some(key) = self.finder().waiting(&request) {
             let Self { cx, conns, exchanges, .. } = self;
             if let Some(x) = exchanges.get_mut(key) {
-                x.wait_beside(cx, conns, conn, key, reader, request.id().unwrap_or_default());
+                x.wait_beside(cx, conns, conn, key, reader, &request);
             }
             return;
         }

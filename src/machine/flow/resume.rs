@@ -208,15 +208,16 @@ impl Machine {
         self.admit(reader.client, Exchange::new(route, request, reader, self.cx.now))
     }
 
-    /// Some more of the clients whose answer could not be shared ask for themselves. Their own heads were not kept:
-    /// they say what the first one says, without what names the one request.
+    /// Some more of the clients whose answer could not be shared ask for themselves: they say what the first one says,
+    /// but for what names the one request, which each says for itself.
     pub(super) fn part_some(&mut self, key: ExchangeKey) {
         for _ in 0..PARTED_AT_ONCE {
             let Some(x) = self.exchanges.get_mut(key) else { return };
             let before = x.audience();
             let Some(mut reader) = x.readers_mut().leave_last() else { break };
             self.cx.audience.settle(before, x.audience());
-            let (request, route, client) = (x.request.for_another(), x.route(), reader.client);
+            let (route, client) = (x.route(), reader.client);
+            let request = x.request.for_another(self.cx.visits.names_of(client));
             reader.last_sent = self.cx.now;
             reader.asked = true;
             self.conns.leave(client);
@@ -230,8 +231,9 @@ impl Machine {
         if x.readers().len() > 1 {
             x.phase = Phase::Parting { at: cx.now + PART_AGAIN };
         } else {
-            if x.readers().iter().any(|(_, reader)| !reader.asked) {
-                x.request = x.request.for_another();
+            let waited = x.readers().iter().map(|(_, reader)| reader).find(|reader| !reader.asked);
+            if let Some(client) = waited.map(|reader| reader.client) {
+                x.request = x.request.for_another(cx.visits.names_of(client));
                 x.readers_mut().iter_mut().for_each(|reader| reader.asked = true);
             }
             x.phase = Phase::Waiting { wait: Wait::new(cx.now), at: cx.now };

@@ -311,3 +311,25 @@ fn a_stream_that_was_brought_back_tells_its_cut_once_and_then_the_same_post_is_a
     next.say(next.up(0), &format!("{STREAM}{}{LAST}", chunk("data: new\n\n")));
     assert_eq!((gap_header(&next, e).as_deref(), data(&next, e)), (Some("refused"), vec!["new".to_owned()]));
 }
+
+/// Nothing in the store leads from such an id to the token under which the stream lies, so upstream, which knows the id,
+/// is asked.
+#[test]
+fn an_upstreams_id_of_a_stream_that_began_with_own_ids_goes_upstream_after_a_restart() {
+    let mut w = durable_and_lingering(7, |_| {});
+    let c = w.client_with(GET_STREAM);
+    let u = w.last_up();
+    w.say(u, &format!("{STREAM}{}", chunk("data: a\n\n")));
+    let own = last_id(&w, c);
+    w.say(u, &format!("{}{}", chunk(&event(7)), chunk(&event(8))));
+    let (name, _) = named(&mut w);
+    let mut next = durable_and_lingering(8, |_| {});
+    let d = next.client_with(&get("7"));
+    assert_ne!(next.lookups.last().unwrap().session, name);
+    find(&mut next, Vec::new());
+    assert!(next.wire(next.up(0)).contains("\r\nLast-Event-ID: 7\r\n"));
+    next.say(next.up(0), &format!("{STREAM}{}", chunk(&event(8))));
+    assert_eq!((data(&next, d), gap_header(&next, d)), (vec!["8".to_owned()], None));
+    next.client_with(&get(&own));
+    assert_eq!(next.lookups.last().unwrap().session, name);
+}
