@@ -5,6 +5,7 @@
 //! nobody reads, the one that was left first before others; each that goes is counted.
 
 use crate::base::Count;
+use crate::http::Method;
 use crate::machine::Machine;
 use crate::machine::book::unread::Holder;
 use crate::machine::conn::Link;
@@ -77,7 +78,7 @@ impl Machine {
     /// Puts an exchange into the table, in the place of a stream that nobody reads if there is no other.
     pub(super) fn insert_exchange(&mut self, exchange: Exchange) -> Option<ExchangeKey> {
         if self.exchanges.is_full()
-            && let Some(key) = self.book.unread.oldest_of(self.book.unread.crowd())
+            && let Some(key) = self.gives_way_to(&exchange)
         {
             self.crowd_out(key, Count::StreamsCrowdedOut);
         }
@@ -87,6 +88,19 @@ impl Machine {
             self.index.await_stream(session);
         }
         Some(key)
+    }
+
+    /// The stream that nobody reads whose place an exchange gets. One that is held back may be for what a POST of the
+    /// same session and target began, so another goes, if one is near.
+    fn gives_way_to(&self, exchange: &Exchange) -> Option<ExchangeKey> {
+        let (is_held, own) = (exchange.is_held(), &exchange.request.identity);
+        let may_be_for = |key: &ExchangeKey| {
+            let kept = self.exchanges.get(*key).map(|x| &x.request);
+            kept.is_some_and(|kept| kept.method == Method::Post && own.owns(&kept.identity))
+        };
+        let crowd = self.book.unread.crowd();
+        let other = self.book.unread.of(crowd).take(LOOKS).find(|key| !(is_held && may_be_for(key)));
+        other.or_else(|| self.book.unread.oldest_of(crowd))
     }
 
     /// A stream has lost its last reader. Drops the one that its principal or its address left first, if they have too

@@ -533,3 +533,16 @@ fn an_overdue_retry_is_neither_ordered_again_nor_answered_from_the_log() {
     assert_eq!((asked(&w), w.status(e), gap_header(&w, e).as_deref()), (1, 410, Some("refused")));
     assert!(!w.wire(e).contains("data: a") && w.count(Count::RetriesGone) == 1, "{}", w.wire(e));
 }
+
+#[test]
+fn a_retry_does_not_crowd_its_own_order_out_where_all_places_are_taken() {
+    let mut w = world_with_linger(|_, limits| limits.streams = 2);
+    let c = w.client_with(&tried(0, "prompt"));
+    w.rst(c);
+    let (other, _) = w.streaming();
+    w.rst(other);
+    // The place of the stream that was left later is given, since the order was left first.
+    let d = w.client_with(&tried(1, "prompt"));
+    w.say(w.up(0), JSON);
+    assert_eq!((asked(&w), w.status(d), w.count(Count::StreamsCrowdedOut)), (1, 200, 1));
+}
