@@ -218,12 +218,15 @@ pub fn write_response(
 ) {
     debug_assert!(framing != ResponseFraming::Chunked || client == Version::Http11, "HTTP/1.0 has no chunks");
     push_status(out, head.status, &head.reason);
-    let keeps_length = framing == ResponseFraming::None && !matches!(head.status, 100..=199 | 204);
+    let mut keeps_length = framing == ResponseFraming::None && !matches!(head.status, 100..=199 | 204);
     let hop = Hop::of(&head.headers);
     for (name, value) in head.headers.iter() {
         let length = name.eq_ignore_ascii_case("Content-Length");
         let replaced = extra.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
-        if hop.passes(name) && !replaced && (!length || keeps_length) {
+        if length && hop.passes(name) && std::mem::take(&mut keeps_length) {
+            // Said several times alike, it is passed on once.
+            push_field(out, name, value.split(|&b| b == b',').next().unwrap_or(value).trim_ascii());
+        } else if hop.passes(name) && !replaced && !length {
             push_field(out, name, value);
         }
     }

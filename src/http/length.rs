@@ -33,7 +33,7 @@ pub(super) fn request_length(headers: &Headers, version: Version) -> Result<Body
 pub(super) fn response_length(headers: &Headers, status: u16, method: &Method) -> Result<BodyLength, HeadError> {
     if *method == Method::Head || matches!(status, 100..=199 | 204 | 304) {
         // A length is passed on as it stands, so there may be no doubt of it.
-        content_length(headers)?;
+        same_length(headers)?;
         return Ok(BodyLength::None);
     }
     let mut codings = headers.tokens("Transfer-Encoding").filter(|coding| !coding.eq_ignore_ascii_case(b"identity"));
