@@ -78,6 +78,30 @@ fn a_page_in_a_browser_reads_nothing_by_a_name_of_its_own() {
 }
 
 #[test]
+fn every_answer_says_when_it_was_made() {
+    let (_proxy, admin) = start(&[]);
+    let host = format!("Host: {admin}\r\n");
+    let date_of = |head: &str| {
+        let dates: Vec<&str> = head.lines().filter_map(|line| line.strip_prefix("Date: ")).collect();
+        assert_eq!(dates.len(), 1, "{head}");
+        dates[0].to_owned()
+    };
+    let mut heads: Vec<String> =
+        ["/healthz", "/readyz", "/", "/metrics", "/streams", "/sessions", "/sessions?limit=5", "/other", "/drain"]
+            .map(|page| ask(admin, page, &host).head)
+            .into();
+    heads.push(ask(admin, "/metrics", "Host: evil.example\r\n").head);
+    heads.push(post(admin, "/reload", &host).head);
+    for request in ["HEAD /events", "HEAD /metrics", "GET /events", "GET /\u{e9}"] {
+        let mut client = Client::connect(admin);
+        client.send(format!("{request} HTTP/1.1\r\n{host}\r\n"));
+        heads.push(client.head());
+    }
+    let dates: Vec<String> = heads.iter().map(|head| date_of(head)).collect();
+    assert!(dates.iter().all(|date| date.len() == 29 && date.ends_with(" GMT")), "{dates:?}");
+}
+
+#[test]
 fn with_a_token_nobody_else_reads_anything_and_the_program_sends_it() {
     let file: PathBuf = std::env::temp_dir().join(format!("segno-admin-{}-token", std::process::id()));
     std::fs::write(&file, "hush-hush\n").unwrap();

@@ -11,7 +11,8 @@ use super::live::{Live, Place};
 use super::reload::Reloaded;
 use super::source::Source;
 use crate::base::{Span, StreamName, Tick};
-use crate::http::{HeadError, HeadFinder, HeadLimits, RequestHead, parse_request, write_answer};
+use crate::clock::Clock;
+use crate::http::{Date, HeadError, HeadFinder, HeadLimits, RequestHead, parse_request, write_answer};
 use mio::net::TcpStream;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown};
@@ -105,6 +106,8 @@ pub(super) struct Conn {
     pub(super) stream: TcpStream,
     peer: IpAddr,
     state: State,
+    /// The head of its answer has a date.
+    dated: bool,
     /// The end of the time for what it is doing.
     until: Tick,
     /// The end of the time for everything.
@@ -114,7 +117,7 @@ pub(super) struct Conn {
 impl Conn {
     pub(super) fn new(stream: TcpStream, peer: IpAddr, now: Tick) -> Self {
         let state = State::Reading { finder: HeadFinder::new(), input: Vec::new() };
-        Self { stream, peer, state, until: now + PATIENCE, end: now + LONGEST }
+        Self { stream, peer, state, dated: false, until: now + PATIENCE, end: now + LONGEST }
     }
 
     /// When to look at it again, whatever the socket does.
@@ -152,7 +155,7 @@ impl Conn {
             if self.until.min(self.end) <= now {
                 self.on_late(now)?;
             }
-            let Self { stream, peer, state, until, end } = self;
+            let Self { stream, peer, state, dated, until, end } = self;
             match state {
                 State::Reading { finder, input } => {
                     let Some(head) = read_head(stream, finder, input)? else { return Ok(Step::Wait) };
@@ -176,6 +179,7 @@ impl Conn {
                     return Ok(if *again <= now { Step::Ask(list.after.clone(), list.most()) } else { Step::Wait });
                 }
                 State::Writing { out, sent, list } => {
+                    date(out, dated, source.clock);
                     if !write(stream, out, sent)? {
                         return Ok(Step::Wait);
                     }
@@ -194,6 +198,7 @@ impl Conn {
                     if has_left(stream)? {
                         return Ok(Step::Done);
                     }
+                    date(out, dated, source.clock);
                     let before = *sent;
                     let all = write(stream, out, sent)?;
                     if *sent > before {
@@ -290,6 +295,17 @@ const LIVE_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\
 
 fn writing(out: Vec<u8>) -> State {
     State::Writing { out, sent: 0, list: None }
+}
+
+/// Puts the date behind the status line of an answer that has none yet (RFC 9110 section 6.6.1).
+fn date(out: &mut Vec<u8>, dated: &mut bool, clock: Clock) {
+    if std::mem::replace(dated, true) {
+        return;
+    }
+    let date = Date::at(clock.calendar_secs());
+    if let Some((text, feed)) = date.text().zip(memchr::memchr(b'\n', out)) {
+        out.splice(feed + 1..feed + 1, format!("Date: {text}\r\n").into_bytes());
+    }
 }
 
 fn asking(list: List, now: Tick) -> State {

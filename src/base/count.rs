@@ -140,7 +140,8 @@ counts! {
     RetriesUnknown = "retries_unknown_total",
     /// Retries of a POST whose earlier try was getting an ordinary answer, so that the upstream was asked again.
     RetriesLate = "retries_late_total",
-    /// Retries of a POST answered 410, because the first events of the answer had left the log.
+    /// Retries of a POST answered 410, because the first events of the answer had left the log, or the upstream's last
+    /// answer was older than `reauthorize`.
     RetriesGone = "retries_gone_total",
     /// Retries of a POST whose body was too long to be held back, so that the upstream was asked.
     RetriesTooLarge = "retries_too_large_total",

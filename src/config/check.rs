@@ -236,6 +236,8 @@ fn limits(limits: &Limits, finder: &mut Finder) {
     finder.count("handshakes", limits.handshakes, 1..=65_536);
     finder.count("tunnels", limits.tunnels, 0..=10_000_000);
     finder.size("header_bytes", limits.header_bytes, 1 << 10..=16 << 20);
+    finder.size("answer_header_bytes", limits.answer_header_bytes, 1 << 10..=16 << 20);
+    finder.count("header_count", limits.header_count, 10..=100_000);
     finder.size("buffer_budget", limits.buffer_budget, 64 << 10..=1 << 40);
     finder.size("log_budget", limits.log_budget, 1 << 10..=1 << 40);
 }

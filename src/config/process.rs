@@ -175,8 +175,16 @@ pub struct Limits {
     /// more is answered 503 before the upstream is asked. Each takes two sockets and up to 256 KiB of `buffer_budget`.
     /// 0 offers no other protocol to the upstream.
     pub tunnels: usize,
-    /// Bytes of one message head, request or answer. Default 64 KiB. More allows larger cookies.
+    /// Bytes of the head of a request. Default 64 KiB. A longer one is answered 431, or 414 if its first line alone is
+    /// longer. More allows larger cookies. A stream keeps the head of its request, so under many large ones more takes
+    /// more memory.
     pub header_bytes: usize,
+    /// Bytes of the head of an answer. Default 512 KiB, which is more than the usual clients take. A longer one is
+    /// answered 502. More lets through what few clients read.
+    pub answer_header_bytes: usize,
+    /// Header lines of one message head, request or answer. Default 2,000. A request above it is answered 431, an answer
+    /// becomes a 502. More lets servers set more cookies, and costs time for each such head.
+    pub header_count: usize,
     /// Bytes that connections hold beside the logs, together: unfinished heads, bodies on their way, bodies that are
     /// held back. Default 64 MiB. Above three quarters of it, bodies are read in small parts as their receivers take
     /// them. Where it is used up, the request that has been coming in for longest is answered 503. More keeps many
@@ -199,6 +207,8 @@ impl Default for Limits {
             handshakes: 4_096,
             tunnels: 10_000,
             header_bytes: 64 << 10,
+            answer_header_bytes: 512 << 10,
+            header_count: 2_000,
             buffer_budget: 64 << 20,
             log_budget: 256 << 20,
         }

@@ -51,6 +51,8 @@ impl Config {
                     handshakes,
                     tunnels,
                     header_bytes,
+                    answer_header_bytes,
+                    header_count,
                     buffer_budget,
                     log_budget,
                 },
@@ -92,6 +94,8 @@ impl Config {
             ("lingering_per_address", *lingering_per_address != new.limits.lingering_per_address),
             ("tunnels", *tunnels != new.limits.tunnels),
             ("header_bytes", *header_bytes != new.limits.header_bytes),
+            ("answer_header_bytes", *answer_header_bytes != new.limits.answer_header_bytes),
+            ("header_count", *header_count != new.limits.header_count),
             ("buffer_budget", *buffer_budget != new.limits.buffer_budget),
             ("log_budget", *log_budget != new.limits.log_budget),
         ];

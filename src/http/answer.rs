@@ -15,7 +15,7 @@ pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// `HEAD`: they have the length and no body. A status that never has a body (1xx, 204, 304) gets none.
 pub fn write_answer(status: u16, text: &str, extra: &[(&str, &str)], close: bool, head_only: bool, out: &mut Vec<u8>) {
     let bodiless = matches!(status, 100..=199 | 204 | 304);
-    push_status(out, status, reason(status));
+    push_status(out, status, reason(status).as_bytes());
     if !bodiless {
         push_line(out, "Content-Type", "text/plain; charset=utf-8");
         push_length(out, text.len() as u64 + 1);
@@ -69,9 +69,9 @@ pub fn reason(status: u16) -> &'static str {
 }
 
 /// Appends a status line. The space before an empty reason stays (RFC 9112 section 4).
-pub(super) fn push_status(out: &mut Vec<u8>, status: u16, reason: &str) {
+pub(super) fn push_status(out: &mut Vec<u8>, status: u16, reason: &[u8]) {
     let _ = write!(out, "HTTP/1.1 {status:03} ");
-    push_text(out, reason);
+    push_bytes(out, reason);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -89,7 +89,11 @@ pub(super) fn push_line(out: &mut Vec<u8>, name: &str, value: &str) {
 
 /// Appends text, with a space in place of each control byte except tab.
 pub(super) fn push_text(out: &mut Vec<u8>, text: &str) {
-    out.extend(text.bytes().map(|b| if super::headers::is_forbidden(b) { b' ' } else { b }));
+    push_bytes(out, text.as_bytes());
+}
+
+fn push_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend(bytes.iter().map(|&b| if super::headers::is_forbidden(b) { b' ' } else { b }));
 }
 
 #[cfg(test)]

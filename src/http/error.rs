@@ -98,7 +98,7 @@ pub enum HeadError {
     TransferCoding(Box<str>),
     /// `Transfer-Encoding` does not name `chunked` exactly once.
     ChunkedNotOnce,
-    /// There is a `Transfer-Encoding` in HTTP/1.0, which has none.
+    /// There is a `Transfer-Encoding` in a request of HTTP/1.0, which has none.
     TransferEncodingIn10,
     /// `Expect` asks for something other than `100-continue`.
     Expect(Box<str>),

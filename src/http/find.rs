@@ -17,9 +17,9 @@ pub struct HeadLimits {
 }
 
 impl Default for HeadLimits {
-    /// 64 KiB and 100 lines.
+    /// 64 KiB and 2,000 lines.
     fn default() -> Self {
-        Self { bytes: 64 * 1024, headers: 100 }
+        Self { bytes: 64 * 1024, headers: 2_000 }
     }
 }
 

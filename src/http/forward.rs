@@ -96,9 +96,9 @@ pub fn write_request(head: &RequestHead, to: &Forwarded<'_>, options: RequestOpt
     push_text(out, &head.target);
     out.extend_from_slice(b" HTTP/1.1\r\n");
     push_line(out, "Host", to.host);
+    let hop = Hop::of(&head.headers);
     for (name, value) in head.headers.iter() {
-        if is_passed(&head.headers, name) && !is_restated(name, to.trusted) && !is_dropped(name, head.version, options)
-        {
+        if hop.passes(name) && !is_restated(name, to.trusted) && !is_dropped(name, head.version, options) {
             let counted = name.eq_ignore_ascii_case("Max-Forwards").then(|| max_forwards(head)).flatten();
             match counted {
                 // Writing to a `Vec` does not fail.
@@ -218,11 +218,15 @@ pub fn write_response(
 ) {
     debug_assert!(framing != ResponseFraming::Chunked || client == Version::Http11, "HTTP/1.0 has no chunks");
     push_status(out, head.status, &head.reason);
-    let keeps_length = framing == ResponseFraming::None && !matches!(head.status, 100..=199 | 204);
+    let mut keeps_length = framing == ResponseFraming::None && !matches!(head.status, 100..=199 | 204);
+    let hop = Hop::of(&head.headers);
     for (name, value) in head.headers.iter() {
         let length = name.eq_ignore_ascii_case("Content-Length");
         let replaced = extra.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
-        if is_passed(&head.headers, name) && !replaced && (!length || keeps_length) {
+        if length && hop.passes(name) && std::mem::take(&mut keeps_length) {
+            // Said several times alike, it is passed on once.
+            push_field(out, name, value.split(|&b| b == b',').next().unwrap_or(value).trim_ascii());
+        } else if hop.passes(name) && !replaced && !length {
             push_field(out, name, value);
         }
     }
@@ -248,12 +252,39 @@ fn push_connection(out: &mut Vec<u8>, client: Version, close: bool) {
 
 /// The headers that may be passed on to another connection, without those that frame the body.
 pub fn end_to_end(headers: &Headers) -> impl Iterator<Item = (&str, &[u8])> {
-    headers.iter().filter(|(name, _)| is_passed(headers, name) && !name.eq_ignore_ascii_case("Content-Length"))
+    let hop = Hop::of(headers);
+    headers.iter().filter(move |(name, _)| hop.passes(name) && !name.eq_ignore_ascii_case("Content-Length"))
 }
 
-/// Whether a header may be passed on to another connection.
+/// Which headers of a head hold for one connection only. Made once for a head, so that one with many lines is not
+/// looked through for each of them.
+#[derive(Clone, Debug)]
+pub struct Hop<'h> {
+    /// What `Connection` names beside those that are known.
+    named: Vec<&'h [u8]>,
+}
+
+impl<'h> Hop<'h> {
+    /// Those of this head.
+    pub fn of(headers: &'h Headers) -> Self {
+        let is_more = |name: &&[u8]| !name.is_empty() && !is_hop_by_hop(name);
+        Self { named: headers.tokens("Connection").filter(is_more).collect() }
+    }
+
+    /// Whether a header may be passed on to another connection.
+    pub fn passes(&self, name: &str) -> bool {
+        let name = name.as_bytes();
+        !is_hop_by_hop(name) && !self.named.iter().any(|n| n.eq_ignore_ascii_case(name))
+    }
+}
+
+fn is_hop_by_hop(name: &[u8]) -> bool {
+    HOP_BY_HOP.iter().any(|n| n.as_bytes().eq_ignore_ascii_case(name))
+}
+
+/// Whether a header may be passed on to another connection. For many names of one head, see [`Hop`].
 pub fn is_passed(headers: &Headers, name: &str) -> bool {
-    !HOP_BY_HOP.iter().any(|n| n.eq_ignore_ascii_case(name)) && !headers.contains_token("Connection", name)
+    Hop::of(headers).passes(name)
 }
 
 /// Whether the peer sent a header of this name that is passed on.

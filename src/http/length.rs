@@ -30,24 +30,19 @@ pub(super) fn request_length(headers: &Headers, version: Version) -> Result<Body
 }
 
 /// The body of a response to a request with this method.
-pub(super) fn response_length(
-    headers: &Headers,
-    version: Version,
-    status: u16,
-    method: &Method,
-) -> Result<BodyLength, HeadError> {
+pub(super) fn response_length(headers: &Headers, status: u16, method: &Method) -> Result<BodyLength, HeadError> {
     if *method == Method::Head || matches!(status, 100..=199 | 204 | 304) {
         // A length is passed on as it stands, so there may be no doubt of it.
-        content_length(headers)?;
+        same_length(headers)?;
         return Ok(BodyLength::None);
     }
     let mut codings = headers.tokens("Transfer-Encoding").filter(|coding| !coding.eq_ignore_ascii_case(b"identity"));
     let stated = match codings.next() {
         None => same_length(headers)?.map(BodyLength::Length),
         Some(_) => {
-            // It overrules a length. Said twice, it says the same.
+            // It overrules a length, also from a server that calls itself HTTP/1.0. Said twice, it says the same.
             let all = headers.tokens("Transfer-Encoding");
-            check_codings(all.filter(|coding| !coding.eq_ignore_ascii_case(b"identity")), version)?;
+            check_codings(all.filter(|coding| !coding.eq_ignore_ascii_case(b"identity")))?;
             Some(BodyLength::Chunked)
         }
     };
@@ -55,11 +50,13 @@ pub(super) fn response_length(
 }
 
 /// Whether an answer says where it ends in a way that is not quite right. It is read as clients read it (RFC 9112 section
-/// 6.3), and its connection is used for nothing else.
-pub(super) fn is_doubtful(headers: &Headers) -> bool {
+/// 6.3), and its connection is used for nothing else. HTTP/1.0 has no chunks, and some of its servers send them
+/// (section 6.1).
+pub(super) fn is_doubtful(headers: &Headers, version: Version) -> bool {
     let lengths = headers.tokens("Content-Length").count();
     let codings = headers.tokens("Transfer-Encoding").count();
-    lengths + codings > 1 || headers.contains_token("Transfer-Encoding", "identity")
+    let is_too_new = version == Version::Http10 && codings > 0;
+    lengths + codings > 1 || is_too_new || headers.contains_token("Transfer-Encoding", "identity")
 }
 
 /// The length, if it is said once or several times alike.
@@ -100,17 +97,17 @@ fn length(value: &[u8]) -> Result<u64, HeadError> {
 
 /// `Transfer-Encoding` must name `chunked` once, and nothing else.
 fn chunked(headers: &Headers, version: Version) -> Result<BodyLength, HeadError> {
-    match check_codings(headers.tokens("Transfer-Encoding"), version)? {
+    if version == Version::Http10 {
+        return Err(HeadError::TransferEncodingIn10);
+    }
+    match check_codings(headers.tokens("Transfer-Encoding"))? {
         1 => Ok(BodyLength::Chunked),
         _ => Err(HeadError::ChunkedNotOnce),
     }
 }
 
 /// How often `chunked` is named, where nothing else is.
-fn check_codings<'a>(codings: impl Iterator<Item = &'a [u8]>, version: Version) -> Result<usize, HeadError> {
-    if version == Version::Http10 {
-        return Err(HeadError::TransferEncodingIn10);
-    }
+fn check_codings<'a>(codings: impl Iterator<Item = &'a [u8]>) -> Result<usize, HeadError> {
     let mut count = 0;
     for coding in codings {
         if coding.is_empty() {

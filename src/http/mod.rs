@@ -37,7 +37,7 @@ pub use encode::{CHUNK_END, CHUNK_HEAD, LAST_CHUNK, chunk_head, write_piece};
 pub use error::HeadError;
 pub use find::{HeadFinder, HeadLimits};
 pub use forward::{
-    Forwarded, RequestOptions, ResponseFraming, came_through, end_to_end, is_passed, write_line, write_request,
+    Forwarded, Hop, RequestOptions, ResponseFraming, came_through, end_to_end, is_passed, write_line, write_request,
     write_response,
 };
 pub use headers::{Headers, is_field_value};

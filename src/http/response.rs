@@ -17,8 +17,8 @@ use super::method::{Method, Version};
 pub struct ResponseHead {
     /// 100 to 999. With 101 the connection carries another protocol behind this head, if the request offered it.
     pub status: u16,
-    /// The words after the status; may be empty. Bytes that are not UTF-8 are replaced.
-    pub reason: String,
+    /// The words after the status, as sent; may be empty. They may hold bytes beyond ASCII, in any encoding.
+    pub reason: Vec<u8>,
     /// The upstream's version.
     pub version: Version,
     /// All header lines as sent.
@@ -34,7 +34,7 @@ impl ResponseHead {
     pub fn ok() -> Self {
         Self {
             status: 200,
-            reason: "OK".to_owned(),
+            reason: b"OK".to_vec(),
             version: Version::Http11,
             headers: Headers::new(),
             body: BodyLength::UntilClose,
@@ -65,13 +65,14 @@ pub fn parse_response(head: &[u8], request_method: &Method, limits: HeadLimits) 
     let (line, block) = split_head(head, LineEnds::Lenient, limits)?;
     let (version, status, reason) = parse_line(line)?;
     let headers = parse_block(block, LineEnds::Lenient, limits)?;
-    let body = response_length(&headers, version, status, request_method)?;
-    let keep_alive = keeps_alive(&headers, version)? && body != BodyLength::UntilClose && !is_doubtful(&headers);
+    let body = response_length(&headers, status, request_method)?;
+    let is_certain = body != BodyLength::UntilClose && !is_doubtful(&headers, version);
+    let keep_alive = keeps_alive(&headers, version)? && is_certain;
     Ok(ResponseHead { status, reason, version, headers, body, keep_alive })
 }
 
 /// Reads `version SP status [SP reason]`. Many servers leave out the space before an empty reason.
-fn parse_line(line: &[u8]) -> Result<(Version, u16, String), HeadError> {
+fn parse_line(line: &[u8]) -> Result<(Version, u16, Vec<u8>), HeadError> {
     let refused = || HeadError::StatusLine(excerpt(line));
     let (name, rest) = line.split_at_checked(8).ok_or_else(refused)?;
     let [b' ', digits @ ..] = rest else { return Err(refused()) };
@@ -87,7 +88,7 @@ fn parse_line(line: &[u8]) -> Result<(Version, u16, String), HeadError> {
     let version = Version::from_name(name).ok_or_else(|| HeadError::Version(excerpt(name)))?;
     match digits.iter().fold(0, |sum, b| sum * 10 + u16::from(b - b'0')) {
         0..=99 => Err(refused()),
-        status => Ok((version, status, String::from_utf8_lossy(reason).into_owned())),
+        status => Ok((version, status, reason.to_vec())),
     }
 }
 

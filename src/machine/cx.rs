@@ -17,7 +17,7 @@ use super::stream::head::Heads;
 use super::visits::Visits;
 use crate::base::{Count, Counts, Random, Span, Tick};
 use crate::config::{Config, Route};
-use crate::http::Date;
+use crate::http::{Date, HeadLimits};
 use crate::timer::Wheel;
 use crate::track::{Budget, GapReason, Interner, TrackContext, TrackLimits};
 use siphasher::sip128::{Hasher128, SipHasher24};
@@ -142,6 +142,18 @@ impl Cx {
         &self.routing.limits[route]
     }
 
+    /// How large a request's head may be.
+    pub(super) fn request_head(&self) -> HeadLimits {
+        let limits = &self.config.limits;
+        HeadLimits { bytes: limits.header_bytes, headers: limits.header_count }
+    }
+
+    /// How large an answer's head may be.
+    pub(super) fn answer_head(&self) -> HeadLimits {
+        let limits = &self.config.limits;
+        HeadLimits { bytes: limits.answer_header_bytes, headers: limits.header_count }
+    }
+
     /// When a client's body, or what a client is sent, has taken too long.
     pub(super) fn body_deadline(&self, route: usize) -> Tick {
         self.now + self.route(route).body_timeout
@@ -206,7 +218,7 @@ pub(super) struct Most {
 
 impl Most {
     fn include(&mut self, config: &Config) {
-        self.header_bytes = self.header_bytes.max(config.limits.header_bytes);
+        self.header_bytes = self.header_bytes.max(config.limits.header_bytes).max(config.limits.answer_header_bytes);
         self.buffer_budget = self.buffer_budget.max(config.limits.buffer_budget);
         self.log_budget = self.log_budget.max(config.limits.log_budget);
         let largest = config.routes.iter().map(|route| route.replay_bytes).max();

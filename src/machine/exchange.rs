@@ -11,7 +11,7 @@ use super::cx::{After, Cx};
 use super::find::body::{HeardBody, HeldRequest};
 use super::find::era::Era;
 use super::find::identity::{Identity, Token};
-use super::find::vary::without_names_of_request;
+use super::find::vary::{names_of_request, without_names_of_request};
 use super::keys::{Alarm, ConnKey, ExchangeKey, ExchangeMark, Seat};
 use super::notice::{self, Subject};
 use super::pool::Conns;
@@ -440,10 +440,11 @@ impl Exchange {
         conn: ConnKey,
         key: ExchangeKey,
         reader: Reader,
-        id: &str,
+        request: &Request,
     ) {
         cx.counts.one_at(self.route(), Count::Resumes);
-        cx.visits.wait_beside(conn, id, cx.now);
+        let id = request.id().unwrap_or_default();
+        cx.visits.wait_beside(conn, id, names_of_request(&request.head), cx.now);
         let before = self.audience();
         let seat = self.readers_mut().take(Reader { asked: false, ..reader });
         cx.audience.settle(before, self.audience());
@@ -487,9 +488,10 @@ impl Request {
         }
     }
 
-    /// The same request for another client that waited for its answer: without what names the one request.
-    pub(super) fn for_another(&self) -> Self {
-        Self { head: without_names_of_request(&self.head), ..self.clone() }
+    /// The same request as another client made it that waited for its answer: with `names`, the lines that name that
+    /// client's own.
+    pub(super) fn for_another(&self, names: &[u8]) -> Self {
+        Self { head: [&without_names_of_request(&self.head), names].concat().into(), ..self.clone() }
     }
 
     /// Whether its answer may be another client's too: a GET of an event stream from where upstream begins.

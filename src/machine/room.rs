@@ -13,6 +13,7 @@ use super::exchange::{Exchange, Phase};
 use super::find::body::HeldRequest;
 use super::keys::ConnKey;
 use super::pool::Conns;
+use crate::http::HeadLimits;
 
 /// Bytes of a next request that are taken in while one is being served.
 const PIPELINE: usize = 4 << 10;
@@ -47,7 +48,7 @@ pub(super) fn room(cx: &Cx, conns: &Conns, c: &Conn, x: Option<&Exchange>) -> us
 
 fn client_room(cx: &Cx, conns: &Conns, c: &Conn, state: ClientState, x: Option<&Exchange>) -> usize {
     match state {
-        ClientState::Head => head_room(cx, conns, c, LITTLE_HEAD),
+        ClientState::Head => head_room(conns, c, cx.request_head(), LITTLE_HEAD),
         // Also while upstream takes nothing yet: a client that leaves meanwhile is seen to leave.
         ClientState::Busy if let Some(behind) = c.behind_request() => PIPELINE.saturating_sub(behind),
         ClientState::Busy => {
@@ -62,9 +63,10 @@ fn client_room(cx: &Cx, conns: &Conns, c: &Conn, state: ClientState, x: Option<&
     }
 }
 
-/// How much may be read of a head, and of what comes with it. `little`: the most while buffers are tight.
-fn head_room(cx: &Cx, conns: &Conns, c: &Conn, little: usize) -> usize {
-    let room = cx.config.limits.header_bytes.saturating_sub(c.input.len());
+/// How much may be read of a head, and of what comes with it: no more at a time than of a body, since most heads are
+/// short. `little`: the most while buffers are tight.
+fn head_room(conns: &Conns, c: &Conn, limits: HeadLimits, little: usize) -> usize {
+    let room = limits.bytes.saturating_sub(c.input.len()).min(HIGH_WATER);
     if conns.buffers.are_tight() { room.min(little) } else { room }
 }
 
@@ -94,7 +96,7 @@ fn upstream_room(cx: &Cx, conns: &Conns, c: &Conn, state: UpstreamState, x: Opti
         (UpstreamState::Idle, _) | (_, None) => 1,
         // Interim answers go to the client, and no faster than it takes them.
         (UpstreamState::Head, Some(x)) if x.stream().is_none() && answer_room(cx, conns, x) == 0 => 0,
-        (UpstreamState::Head, _) => head_room(cx, conns, c, LITTLE),
+        (UpstreamState::Head, _) => head_room(conns, c, cx.answer_head(), LITTLE),
         (UpstreamState::Tunnel, Some(x)) => answer_room(cx, conns, x),
         (UpstreamState::Body, _) if !c.input.is_empty() => 0,
         (UpstreamState::Body, Some(x)) => match answer_room(cx, conns, x) {

@@ -4,7 +4,7 @@
 //! `access_log`, an [`Access`] for each that is over.
 //! Laws: an id that a client gives is used only if it is short and visible; an id that is made here takes no clock and
 //! no allocation, and no other process makes the same; without `access_log` nothing is kept of a request, but for the
-//! ids of clients that wait for the answer to another's request.
+//! what names the requests of clients that wait for the answer to another's.
 
 use super::keys::ConnKey;
 use super::notice;
@@ -39,6 +39,8 @@ struct Visit {
     began: Tick,
     /// Events that the stream had before those of this request.
     before: u64,
+    /// While the request waits for the answer to another one: its lines for upstream that name it.
+    names: Box<[u8]>,
 }
 
 /// An id of a request, made here.
@@ -103,17 +105,26 @@ impl Visits {
         }
     }
 
-    /// A request waits for the answer to another one. Its id has to be kept, because no head for upstream holds it.
-    pub(super) fn wait_beside(&mut self, conn: ConnKey, id: &str, now: Tick) {
+    /// A request waits for the answer to another one. What names it has to be kept, because no head for upstream holds
+    /// it: its id, and the lines that say so to upstream, should it have to ask for itself.
+    pub(super) fn wait_beside(&mut self, conn: ConnKey, id: &str, names: Box<[u8]>, now: Tick) {
         if !self.is_told {
             self.add(conn, IpAddr::from([0; 4]), "".into(), id, now);
         }
+        if let Some(visit) = self.open.get_mut(&conn) {
+            visit.names = names;
+        }
+    }
+
+    /// The lines for upstream that name a request that waits for the answer to another one.
+    pub(super) fn names_of(&self, conn: ConnKey) -> &[u8] {
+        self.open.get(&conn).map_or(&[], |visit| &visit.names)
     }
 
     fn add(&mut self, conn: ConnKey, client: IpAddr, target: Box<str>, id: &str, now: Tick) {
         let (status, stream, request) = (None, None, id.into());
         let access = Access { client, target, status, bytes: 0, events: 0, took: Default::default(), stream, request };
-        self.open.insert(conn, Box::new(Visit { access, began: now, before: 0 }));
+        self.open.insert(conn, Box::new(Visit { access, began: now, before: 0, names: Box::default() }));
     }
 
     /// The id of a request that waits for the answer to another one.

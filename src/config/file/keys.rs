@@ -145,7 +145,11 @@ pub(super) const LIMITS: &[Key<Config>] = keys! { Config;
         lets more slow clients in, and takes about 10 KB each");
     tunnels: limits.tunnels, value::COUNT, rare("Connections at once that have gone over to another protocol; 0 offers \
         none. Each takes two sockets and up to 256 KiB");
-    header_bytes: limits.header_bytes, value::SIZE, rare("The largest head of a message. More allows larger cookies");
+    header_bytes: limits.header_bytes, value::SIZE, rare("The largest head of a request. More allows larger cookies");
+    answer_header_bytes: limits.answer_header_bytes, value::SIZE, rare("The largest head of an answer. More lets \
+        through what few clients read");
+    header_count: limits.header_count, value::COUNT, rare("The most header lines of a message. More lets servers set \
+        more cookies, and costs time for each such head");
     buffer_budget: limits.buffer_budget, value::SIZE, rare("What connections hold beside the logs, together. More \
         keeps many slow clients at full speed");
     log_budget: limits.log_budget, value::SIZE, rare("All logs together: nearly all the memory that segno uses under \

@@ -170,6 +170,7 @@ fn named(headers: &Headers, route: &Route, mut hash: SipHasher24) -> Option<[u8;
 fn all(head: &RequestHead, route: &Route, mut hash: SipHasher24) -> [u8; 16] {
     let headers = &head.headers;
     // A page names its own origin in a POST and not in the GET that goes on with the answer.
+    let hop = http::Hop::of(headers);
     let is_own_page =
         |name: &str, value| name.eq_ignore_ascii_case("Origin") && names_host(value, head.host.as_deref());
     let tells = |name: &str| {
@@ -178,7 +179,7 @@ fn all(head: &RequestHead, route: &Route, mut hash: SipHasher24) -> [u8; 16] {
             && !name.eq_ignore_ascii_case("Cookie")
             // It is a part of the session.
             && !name.eq_ignore_ascii_case(&route.session_header)
-            && http::is_passed(headers, name)
+            && hop.passes(name)
     };
     let mut lines: Vec<(&str, &[u8])> =
         headers.iter().filter(|(name, value)| tells(name) && !is_own_page(name, value)).collect();
@@ -189,7 +190,7 @@ fn all(head: &RequestHead, route: &Route, mut hash: SipHasher24) -> [u8; 16] {
         name.bytes().for_each(|b| hash.write_u8(b.to_ascii_lowercase()));
         field(&mut hash, value);
     }
-    if http::is_passed(headers, "Cookie") {
+    if hop.passes("Cookie") {
         let mut cookies: Vec<(&[u8], &[u8])> = cookies(headers).filter(|(name, _)| !is_analytics(name)).collect();
         cookies.sort_by_key(|(name, _)| *name);
         for (name, value) in cookies {
@@ -204,8 +205,9 @@ fn all(head: &RequestHead, route: &Route, mut hash: SipHasher24) -> [u8; 16] {
 /// Where a request came from.
 fn place_of(headers: &Headers, client: IpAddr, mut hash: SipHasher24) -> u64 {
     field(&mut hash, client.to_canonical().to_string().as_bytes());
+    let hop = http::Hop::of(headers);
     for (n, name) in ADDRESSES.iter().enumerate() {
-        for value in headers.get_all(name).filter(|_| http::is_passed(headers, name)) {
+        for value in headers.get_all(name).filter(|_| hop.passes(name)) {
             hash.write_u64(n as u64);
             field(&mut hash, value);
         }

@@ -12,6 +12,9 @@ use std::hash::Hasher;
 /// Bytes of the names by which an answer varies. An answer with more of them is not shared.
 const MOST: usize = 512;
 
+/// Bytes of the lines that name one request, as far as they are kept while it waits for the answer to another.
+const NAMES: usize = 1 << 10;
+
 /// The names by which an answer varies, with those of an earlier answer of the same stream. `None`: by nothing.
 pub(in crate::machine) fn varies(head: &ResponseHead, before: Option<&[u8]>) -> Option<Box<[u8]>> {
     let said = named(&head.headers);
@@ -51,6 +54,18 @@ pub(in crate::machine) fn without_names_of_request(head: &[u8]) -> Box<[u8]> {
     let first = lines.next().unwrap_or_default();
     let kept: Vec<&[u8]> = std::iter::once(first).chain(lines.filter(|line| !of_one(line))).collect();
     kept.concat().into()
+}
+
+/// The lines of a head that segno wrote that name the one request, as far as they fit into [`NAMES`].
+pub(in crate::machine) fn names_of_request(head: &[u8]) -> Box<[u8]> {
+    let of_one = |line: &&[u8]| memchr::memchr(b':', line).is_some_and(|at| is_of_one_request(&line[..at]));
+    let mut names = Vec::new();
+    for line in head.split_inclusive(|&b| b == b'\n').skip(1).filter(of_one) {
+        if names.len() + line.len() <= NAMES {
+            names.extend_from_slice(line);
+        }
+    }
+    names.into()
 }
 
 /// A hash for finding requests that say the same.

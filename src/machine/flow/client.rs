@@ -6,7 +6,7 @@
 //! one, and upstream is told; input is held back while upstream does not take it.
 
 use crate::base::{Count, Tick};
-use crate::http::{self, BodyDecoder, BodyLength, HeadLimits, Piece};
+use crate::http::{self, BodyDecoder, BodyLength, Piece};
 use crate::machine::Machine;
 use crate::machine::conn::{ClientState, Conn};
 use crate::machine::find::body::HeardBody;
@@ -40,7 +40,7 @@ impl Machine {
 
     /// Takes a head off the input, if it is whole.
     pub(in crate::machine) fn read_head(&mut self, conn: ConnKey) {
-        let limits = HeadLimits { bytes: self.cx.config.limits.header_bytes, ..HeadLimits::default() };
+        let limits = self.cx.request_head();
         let Some(c) = self.conns.get_mut(conn) else { return };
         let Some(found) = c.find_head() else {
             if let Err(e) = limits.check_unfinished(&c.input) {

@@ -12,11 +12,13 @@
 //!                          |yes
 //!  an earlier try is here: no head has come yet ------------> waits for it, too
 //!                          an event stream, from the start -> reads the log from there
-//!                          its start has left the log ------> 410
+//!                          its start has left the log, or
+//!                          `reauthorize` asks for more -----> 410
 //!                          an ordinary answer is under way -> a new order: upstream
 //!  none -----------------------------------------------------> a new order: upstream
 //! ```
 
+use super::resume::answer_gap;
 use crate::base::Count;
 use crate::http::{BodyDecoder, Method};
 use crate::machine::Machine;
@@ -36,7 +38,8 @@ enum Earlier {
     Waits(ExchangeKey),
     /// It reads the answer to an earlier try from its first event on.
     Reads(Join),
-    /// The first events of that answer are gone.
+    /// That answer cannot be given again: its first events are gone, or upstream would have to be asked whether it may
+    /// still be read.
     Gone(GapReason),
     /// The answer has gone to the earlier try, in part or as a whole.
     Late,
@@ -83,11 +86,10 @@ impl Machine {
                 self.cx.state_gap(request.route as usize, request.subject(None), reason);
                 self.drop_exchange(key);
                 let why = format!(
-                    "an earlier try of this request is being answered, and the first events are gone ({reason}); \
+                    "an earlier try of this request was answered, and the answer cannot be given again ({reason}); \
                      upstream was not asked again"
                 );
-                let gap = [("Segno-Gap", reason.as_str())];
-                self.conns.answer_and_close(&mut self.cx, conn, 410, &why, &gap);
+                answer_gap(&mut self.cx, &mut self.conns, conn, &request, 410, reason, &why);
             }
             Earlier::Late => {}
         }
@@ -113,7 +115,8 @@ impl Machine {
         }
         let found = self.finder().at_the_start(first);
         match self.fresh(request, found, |finder| finder.at_the_start(first)) {
-            Found::Joins(join) if self.is_overdue(&join) => None,
+            // To ask upstream whether it may still be read would be to order it again.
+            Found::Joins(join) if self.is_overdue(&join) => Some(Earlier::Gone(GapReason::Refused)),
             Found::Joins(join) => Some(Earlier::Reads(join)),
             Found::NewAfter(reason) => Some(Earlier::Gone(reason)),
             _ => None,
@@ -131,7 +134,8 @@ impl Machine {
         let Self { cx, conns, exchanges, index, book, .. } = self;
         let Some(x) = exchanges.get_mut(first) else { return };
         cx.counts.one(Count::RetriesJoined);
-        cx.visits.wait_beside(conn, request.id().unwrap_or_default(), cx.now);
+        // No other client asks upstream in its place.
+        cx.visits.wait_beside(conn, request.id().unwrap_or_default(), Box::default(), cx.now);
         let before = x.audience();
         let seat = x.readers_mut().take(reader);
         cx.audience.settle(before, x.audience());

@@ -5,6 +5,7 @@
 //! nobody reads, the one that was left first before others; each that goes is counted.
 
 use crate::base::Count;
+use crate::http::Method;
 use crate::machine::Machine;
 use crate::machine::book::unread::Holder;
 use crate::machine::conn::Link;
@@ -25,10 +26,34 @@ impl Machine {
     /// Whether a request that may become a stream of its session finds a place there. If it does not, its client was
     /// told so.
     pub(super) fn has_place_in_session(&mut self, conn: ConnKey, request: &Request) -> bool {
-        if !request.accepts_stream {
+        if !request.accepts_stream || self.finds_place_in_session(request.identity.session) {
             return true;
         }
-        let session = request.identity.session;
+        self.refuse_for_now(conn, "all streams of this session are taken; try again later");
+        false
+    }
+
+    /// The body of a request that was held back has shown that it goes upstream: has it reserve its place in its
+    /// session. Before that, it may be for a stream that would have had to make room for it. False: there is none, and
+    /// the client was told.
+    #[must_use]
+    pub(super) fn takes_place_in_session(&mut self, conn: ConnKey, key: ExchangeKey) -> bool {
+        let Some(x) = self.exchanges.get(key).filter(|x| x.request.accepts_stream) else { return true };
+        let session = x.request.identity.session;
+        if !self.finds_place_in_session(session) {
+            self.drop_exchange(key);
+            self.refuse_for_now(conn, "all streams of this session are taken; try again later");
+            return false;
+        }
+        if let Some(x) = self.exchanges.get_mut(key) {
+            x.request.reserves = true;
+            self.index.await_stream(session);
+        }
+        true
+    }
+
+    /// Whether a session has a place for one more stream, that of one which nobody reads if there is no other.
+    fn finds_place_in_session(&mut self, session: u128) -> bool {
         let sessions = &self.book.sessions;
         let known = sessions.find(session).and_then(|key| sessions.get(key));
         let open = known.map_or(0, |known| known.streams.len()) + self.index.awaited(session);
@@ -42,7 +67,6 @@ impl Machine {
         }
         self.cx.counts.one(Count::StreamsRefused);
         self.cx.notice(Notice::Full { what: "stream of one session" });
-        self.refuse_for_now(conn, "all streams of this session are taken; try again later");
         false
     }
 
@@ -54,7 +78,7 @@ impl Machine {
     /// Puts an exchange into the table, in the place of a stream that nobody reads if there is no other.
     pub(super) fn insert_exchange(&mut self, exchange: Exchange) -> Option<ExchangeKey> {
         if self.exchanges.is_full()
-            && let Some(key) = self.book.unread.oldest_of(self.book.unread.crowd())
+            && let Some(key) = self.gives_way_to(&exchange)
         {
             self.crowd_out(key, Count::StreamsCrowdedOut);
         }
@@ -64,6 +88,19 @@ impl Machine {
             self.index.await_stream(session);
         }
         Some(key)
+    }
+
+    /// The stream that nobody reads whose place an exchange gets. One that is held back may be for what a POST of the
+    /// same session and target began, so another goes, if one is near.
+    fn gives_way_to(&self, exchange: &Exchange) -> Option<ExchangeKey> {
+        let (is_held, own) = (exchange.is_held(), &exchange.request.identity);
+        let may_be_for = |key: &ExchangeKey| {
+            let kept = self.exchanges.get(*key).map(|x| &x.request);
+            kept.is_some_and(|kept| kept.method == Method::Post && own.owns(&kept.identity))
+        };
+        let crowd = self.book.unread.crowd();
+        let other = self.book.unread.of(crowd).take(LOOKS).find(|key| !(is_held && may_be_for(key)));
+        other.or_else(|| self.book.unread.oldest_of(crowd))
     }
 
     /// A stream has lost its last reader. Drops the one that its principal or its address left first, if they have too

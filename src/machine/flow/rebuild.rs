@@ -104,6 +104,11 @@ impl Machine {
                 reader.words = Words::OwnAndGap;
             }
         });
+        // It is told of the cut now, and not once more when it comes again.
+        stream.has_told_end |= ends_here && has_all && !refuses;
+        let missed = stream.tracker.received().seq.saturating_sub(stream.events_before(offset));
+        cx.counts.add_at(route, Count::Replays, u64::from(missed > 0));
+        cx.counts.add_at(route, Count::EventsReplayed, missed);
         x.request.gap = (ends_here && has_all).then_some(GapReason::Refused);
         if x.request.gap.is_some() && refuses {
             return self.refuse_gap_for(key);

@@ -191,7 +191,7 @@ impl Machine {
         if may_share && let Some(key) = self.finder().waiting(&request) {
             let Self { cx, conns, exchanges, .. } = self;
             if let Some(x) = exchanges.get_mut(key) {
-                x.wait_beside(cx, conns, conn, key, reader, request.id().unwrap_or_default());
+                x.wait_beside(cx, conns, conn, key, reader, &request);
             }
             return;
         }
@@ -218,14 +218,11 @@ impl Machine {
         }
     }
 
-    /// Begins to serve a POST that may be one that came before.
+    /// Begins to serve a POST that may be one that came before. It takes no place in its session as yet: that may be the
+    /// place of the stream which it is for.
     fn open_held(&mut self, conn: ConnKey, route: usize, mut request: Request, reader: Reader, why: Held) {
-        if !self.has_place_in_session(conn, &request) {
-            return;
-        }
         let expects = request.take_expectation();
         let mut exchange = Exchange::new(route, request, reader, self.cx.now);
-        exchange.request.reserves = exchange.request.accepts_stream;
         exchange.heard_body = Some(Box::new(HeardBody::new(&self.cx.secret)));
         if let Some(c) = self.conns.get(conn) {
             exchange.hold(Box::new(HeldRequest::new(why, c.body.clone(), &self.cx.secret)));

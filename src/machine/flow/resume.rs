@@ -208,15 +208,16 @@ impl Machine {
         self.admit(reader.client, Exchange::new(route, request, reader, self.cx.now))
     }
 
-    /// Some more of the clients whose answer could not be shared ask for themselves. Their own heads were not kept:
-    /// they say what the first one says, without what names the one request.
+    /// Some more of the clients whose answer could not be shared ask for themselves: they say what the first one says,
+    /// but for what names the one request, which each says for itself.
     pub(super) fn part_some(&mut self, key: ExchangeKey) {
         for _ in 0..PARTED_AT_ONCE {
             let Some(x) = self.exchanges.get_mut(key) else { return };
             let before = x.audience();
             let Some(mut reader) = x.readers_mut().leave_last() else { break };
             self.cx.audience.settle(before, x.audience());
-            let (request, route, client) = (x.request.for_another(), x.route(), reader.client);
+            let (route, client) = (x.route(), reader.client);
+            let request = x.request.for_another(self.cx.visits.names_of(client));
             reader.last_sent = self.cx.now;
             reader.asked = true;
             self.conns.leave(client);
@@ -230,8 +231,9 @@ impl Machine {
         if x.readers().len() > 1 {
             x.phase = Phase::Parting { at: cx.now + PART_AGAIN };
         } else {
-            if x.readers().iter().any(|(_, reader)| !reader.asked) {
-                x.request = x.request.for_another();
+            let waited = x.readers().iter().map(|(_, reader)| reader).find(|reader| !reader.asked);
+            if let Some(client) = waited.map(|reader| reader.client) {
+                x.request = x.request.for_another(cx.visits.names_of(client));
                 x.readers_mut().iter_mut().for_each(|reader| reader.asked = true);
             }
             x.phase = Phase::Waiting { wait: Wait::new(cx.now), at: cx.now };
@@ -411,7 +413,7 @@ impl Machine {
             Progress::Whole => repeat = self.answer_held(conn, key, &held),
             Progress::Unknown => {}
         }
-        if repeat == Repeat::Answered {
+        if repeat == Repeat::Answered || !self.takes_place_in_session(conn, key) {
             return;
         }
         if let Held::Tries(this) = held.why {
@@ -474,6 +476,12 @@ impl Machine {
         match found {
             Found::Anew => return Repeat::Anew,
             Found::New | Found::NewAfter(_) => return Repeat::Unknown,
+            // To ask upstream whether it may still be read would be to order it again.
+            _ if overdue && self.cx.route(request.route as usize).idempotent => {
+                self.drop_exchange(key);
+                refuse_gap(&mut self.cx, &mut self.conns, conn, &request, Some(GapReason::Refused));
+                return Repeat::Answered;
+            }
             _ if overdue => return Repeat::Unknown,
             _ => {}
         }
@@ -530,7 +538,22 @@ fn refuse_gap(cx: &mut Cx, conns: &mut Conns, conn: ConnKey, request: &Request, 
     let reason = gap.unwrap_or(GapReason::Unknown);
     cx.state_gap(request.route as usize, request.subject(None), reason);
     let text = format!("events behind this Last-Event-ID are gone ({reason}); begin without it");
-    conns.answer_and_close(cx, conn, status, &text, &[("Segno-Gap", reason.as_str())]);
+    answer_gap(cx, conns, conn, request, status, reason, &text);
+}
+
+/// Answers with a status that tells of a gap, so that a page of another origin can read it where it may.
+pub(super) fn answer_gap(
+    cx: &mut Cx,
+    conns: &mut Conns,
+    conn: ConnKey,
+    request: &Request,
+    status: u16,
+    reason: GapReason,
+    text: &str,
+) {
+    let lines = cx.heads.gap_lines(request.route as usize, request.page(), reason);
+    let lines: Vec<(&str, &str)> = lines.iter().map(|(name, value)| (&**name, &**value)).collect();
+    conns.answer_and_close(cx, conn, status, text, &lines);
 }
 
 /// Whether a client of this request is told of gaps by a status instead of a stream. `standalone`: the stream that it

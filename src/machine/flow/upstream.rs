@@ -6,7 +6,7 @@
 
 use super::answer::passes;
 use crate::base::Count;
-use crate::http::{self, AtEof, HeadLimits};
+use crate::http::{self, AtEof, HeadError};
 use crate::machine::Machine;
 use crate::machine::conn::{Conn, Peer, UpstreamState};
 use crate::machine::exchange::{Ending, Phase};
@@ -41,7 +41,7 @@ impl Machine {
 
     /// Takes heads off the input: any number of interim ones, then the answer's.
     pub(in crate::machine) fn read_answer(&mut self, conn: ConnKey) {
-        let limits = HeadLimits { bytes: self.cx.config.limits.header_bytes, ..HeadLimits::default() };
+        let limits = self.cx.answer_head();
         loop {
             let Self { cx, conns, exchanges, .. } = self;
             let Some(c) = conns.get_mut(conn) else { return };
@@ -50,7 +50,7 @@ impl Machine {
             };
             let Some(found) = c.find_head() else {
                 if let Err(e) = limits.check_unfinished(&c.input) {
-                    self.malformed(key, &e.to_string());
+                    self.malformed(key, &told(&e));
                 }
                 return;
             };
@@ -74,7 +74,7 @@ impl Machine {
                     x.allow_cursor(cx, &mut head);
                     return self.on_answer(key, conn, &head);
                 }
-                Err(e) => return self.malformed(key, &e.to_string()),
+                Err(e) => return self.malformed(key, &told(&e)),
             }
         }
     }
@@ -354,5 +354,18 @@ impl Machine {
         let why = format!("upstream answered {status} to the stream's last event id").into();
         cx.notice(Notice::NotHealed { target: x.target(), why });
         self.end_stream(key, Ending::Cut);
+    }
+}
+
+/// Why the head of an answer is refused. A bound is told with its key.
+fn told(e: &HeadError) -> String {
+    match e {
+        HeadError::TooLong { limit } | HeadError::RequestLineTooLong { limit } => {
+            format!("the head of its answer is over {limit} bytes, which is `answer_header_bytes`")
+        }
+        HeadError::TooManyHeaders { limit } => {
+            format!("the head of its answer has over {limit} lines, which is `header_count`")
+        }
+        e => e.to_string(),
     }
 }

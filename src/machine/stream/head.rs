@@ -10,6 +10,7 @@
 use crate::base::{Count, Counts};
 use crate::http::{self, Headers, ResponseHead};
 use crate::machine::visits::REQUEST_ID;
+use crate::track::GapReason;
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
@@ -182,6 +183,21 @@ impl Heads {
         Some(head)
     }
 
+    /// The lines of an answer of segno's own that tells of a gap; with them those that let the page read it that asks,
+    /// where upstream has lately let it read what lies here.
+    pub(in crate::machine) fn gap_lines(
+        &self,
+        route: usize,
+        reads: Option<Reads<'_>>,
+        reason: GapReason,
+    ) -> Vec<(String, String)> {
+        let own = reads.and_then(|reads| self.own(route, Some(reads)));
+        let own = own.map(|head| exposes_gap(&head).unwrap_or(head));
+        let origins = own.iter().flat_map(|head| head.headers.iter()).filter(|(name, _)| is_about_origins(name));
+        let text = |(name, value): (&str, &[u8])| (name.to_owned(), String::from_utf8_lossy(value).into_owned());
+        std::iter::once(("Segno-Gap".to_owned(), reason.as_str().to_owned())).chain(origins.map(text)).collect()
+    }
+
     /// The head of an event stream that segno begins itself, for this page, or for a client that is no page of another
     /// origin. `None`: it is not known whether the page may read it.
     pub(in crate::machine) fn own(&self, route: usize, reads: Option<Reads<'_>>) -> Option<ResponseHead> {
@@ -204,6 +220,20 @@ pub(in crate::machine) fn for_others(head: &ResponseHead) -> ResponseHead {
         let _ = others.headers.push(name, value);
     }
     others
+}
+
+/// A head that lets a page of another origin read `Segno-Gap`, where it lets the page read the answer. `None`: it
+/// does so already, or lets no page read the answer.
+pub(in crate::machine) fn exposes_gap(head: &ResponseHead) -> Option<ResponseHead> {
+    const EXPOSED: &str = "Access-Control-Expose-Headers";
+    let lets_read = head.headers.contains("Access-Control-Allow-Origin");
+    if !lets_read || head.headers.contains_token(EXPOSED, "Segno-Gap") {
+        return None;
+    }
+    let mut exposing = head.clone();
+    // Lists may be given in several lines (RFC 9110 section 5.3).
+    let _ = exposing.headers.push(EXPOSED, b"Segno-Gap");
+    Some(exposing)
 }
 
 /// The head of an event stream of which upstream has said nothing.

@@ -43,7 +43,7 @@ use crate::base::{Count, Counts, EventId, Rare, Tick};
 use crate::http::{self, BodyLength, ResponseHead};
 use crate::sse::{Position, write_id};
 use crate::track::{CutKind, Fed, GapReason, Tracker, write_gap};
-use head::{KeptHead, UNBUFFERED, for_others};
+use head::{KeptHead, UNBUFFERED, exposes_gap, for_others};
 use readers::{Reader, Readers, Words};
 use std::borrow::Cow;
 
@@ -320,7 +320,7 @@ impl Stream {
     pub(super) fn prime(&self, cx: &Cx, conns: &mut Conns) {
         let mut event = Vec::new();
         write_id(&mut event, &[&cx.secret.token(self.account.number).prefix()[..], b"0"].concat());
-        event.extend_from_slice(b"retry: 1000\ndata:\n\n");
+        event.extend_from_slice(b"data:\n\n");
         self.readers.say(conns, |_, _| Some(Cow::Borrowed(&event)));
     }
 
@@ -554,6 +554,8 @@ fn send_head(
     cx.visits.answer(reader.client, head.status);
     let date = cx.date.header().filter(|_| !head.headers.contains("Date"));
     let id = id.filter(|_| !head.headers.contains(REQUEST_ID)).map(|id| (REQUEST_ID, id));
+    let exposed = gap.and_then(|_| exposes_gap(head));
+    let head = exposed.as_ref().unwrap_or(head);
     let gap = gap.map(|reason| ("Segno-Gap", reason.as_str()));
     let mut lines = [UNBUFFERED; 4];
     let mut said = 1;

@@ -275,8 +275,27 @@ fn a_head_that_is_too_large_is_refused() {
 fn a_head_that_is_too_large_is_refused_from_upstream_too() {
     let mut w = world();
     let c = w.client_with(GET);
-    w.say(w.up(0), &format!("HTTP/1.1 200 OK\r\nA: {}", "x".repeat(70_000)));
+    w.say(w.up(0), &format!("HTTP/1.1 200 OK\r\nA: {}", "x".repeat(600_000)));
     assert_eq!(w.status(c), 502);
+    assert!(w.has_notice("`answer_header_bytes`"));
+}
+
+#[test]
+fn heads_that_other_proxies_and_clients_take_are_passed_on_and_their_lines_have_a_bound() {
+    let lines = |n: usize| (0..n).map(|n| format!("X-{n}: {n}\r\n")).collect::<String>();
+    let mut w = world();
+    let c = w.client_with(&GET.replace("Host", &format!("{}Host", lines(1_000))));
+    assert!(w.wire(w.up(0)).contains("\r\nX-999: 999\r\n"));
+    let long = "x".repeat(300_000);
+    w.say(w.up(0), &OK.replace("Content", &format!("{}X: {long}\r\nContent", lines(1_000))));
+    assert!(w.wire(c).contains(&long) && w.wire(c).contains("\r\nX-999: 999\r\n"), "{}", w.status(c));
+    let mut w = world_with(|_, limits| limits.header_count = 20);
+    let c = w.client_with(&GET.replace("Host", &format!("{}Host", lines(20))));
+    assert_eq!((w.status(c), w.ups.len()), (431, 0));
+    let c = w.client_with(GET);
+    w.say(w.up(0), &OK.replace("Content", &format!("{}Content", lines(20))));
+    assert_eq!(w.status(c), 502);
+    assert!(w.has_notice("`header_count`"));
 }
 
 #[test]

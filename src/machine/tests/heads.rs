@@ -1,5 +1,6 @@
 //! What goes up and comes down in heads: hosts, redirects, targets, what is said of the client, loops.
 
+use super::asking::{gap_header, last_id, with};
 use super::*;
 use crate::config::HostSent;
 
@@ -217,4 +218,83 @@ fn a_page_of_an_origin_of_which_nothing_is_known_waits_without_a_head() {
     w.pass_secs(6);
     w.say(w.last_up(), &format!("{}{}", with_lines(STREAM, CORS), chunk(&event(1))));
     assert_eq!((w.status(c), w.events(c)), (200, event(1)));
+}
+
+#[test]
+fn a_page_that_may_read_the_answer_may_read_the_gap_and_no_other_page_may() {
+    const ORIGIN: &str = "Origin: https://a.example\r\n";
+    let allowed = "Access-Control-Allow-Origin: https://a.example\r\n";
+    for (lines, exposed) in [
+        ("", vec![]),
+        (allowed, vec!["Segno-Gap"]),
+        (&*format!("{allowed}Access-Control-Expose-Headers: X-A\r\n"), vec!["X-A", "Segno-Gap"]),
+        (&*format!("{allowed}access-control-expose-headers: x, segno-gap\r\n"), vec!["x, segno-gap"]),
+    ] {
+        let mut w = lingering_world(|route, _| {
+            route.replay_events = 2;
+            route.linger_full = crate::config::LingerFull::Evict;
+        });
+        let head = format!("{}{lines}\r\n", &STREAM[..STREAM.len() - 2]);
+        let c = w.client_with(&GET_STREAM.replace("Host", &format!("{ORIGIN}Host")));
+        let u = w.up(0);
+        w.say(u, &format!("{head}{}", chunk("data: 1\n\n")));
+        let sent: Vec<String> = exposed_by(&w, c);
+        assert!(!sent.contains(&"Segno-Gap".to_owned()), "there is no gap to read: {sent:?}");
+        let id = last_id(&w, c);
+        w.rst(c);
+        (2..9).for_each(|n| w.say(u, &chunk(&format!("data: {n}\n\n"))));
+        let d = w.client_with(&with(ORIGIN, &id));
+        assert_eq!(gap_header(&w, d).as_deref(), Some("evicted"), "{lines}");
+        assert_eq!(exposed_by(&w, d), exposed, "{lines}");
+    }
+}
+
+#[test]
+fn a_page_may_read_the_status_that_tells_of_a_gap_where_upstream_has_let_it_read_before() {
+    const ORIGIN: &str = "Origin: https://a.example\r\n";
+    let allowed = "Access-Control-Allow-Origin: https://a.example\r\n";
+    for lines in ["", allowed] {
+        let mut w = lingering_world(|route, _| route.gap = crate::config::Gap::Status);
+        let c = w.client_with(&GET_STREAM.replace("Host", &format!("{ORIGIN}Host")));
+        let head = format!("{}{lines}\r\n", &STREAM[..STREAM.len() - 2]);
+        w.say(w.up(0), &format!("{head}{}", chunk("data: 1\n\n")));
+        let id = last_id(&w, c);
+        w.rst(c);
+        w.pass_secs(40);
+        let d = w.client_with(&with(ORIGIN, &id));
+        assert_eq!((w.status(d), gap_header(&w, d).as_deref()), (410, Some("unknown")));
+        assert_eq!((w.wire(d).contains(allowed), exposed_by(&w, d).len()), (!lines.is_empty(), lines.len().min(1)));
+    }
+}
+
+/// The values of `Access-Control-Expose-Headers` that an end got.
+fn exposed_by(w: &World, end: usize) -> Vec<String> {
+    let head = w.wire(end).split("\r\n\r\n").next().unwrap().to_owned();
+    let values = head.lines().filter_map(|line| {
+        let (name, value) = line.split_once(": ")?;
+        name.eq_ignore_ascii_case("Access-Control-Expose-Headers").then(|| value.to_owned())
+    });
+    values.collect()
+}
+
+#[test]
+fn trailers_are_left_out_and_nobody_is_told_that_they_come() {
+    let mut w = world();
+    let c = w.client_with(
+        "POST /plain HTTP/1.1\r\nHost: h\r\nTE: trailers\r\nConnection: TE\r\nTrailer: X-Sum\r\n\
+         Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX-Sum: 1\r\n\r\n",
+    );
+    let asked = w.wire(w.up(0));
+    assert!(asked.ends_with("\r\n\r\n2\r\nhi\r\n0\r\n\r\n"), "{asked}");
+    assert!(!asked.contains("Trailer") && !asked.contains("TE: ") && !asked.contains("X-Sum"), "{asked}");
+    w.say(
+        w.up(0),
+        "HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 2\r\n\r\n",
+    );
+    assert_eq!(w.wire(c), "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n");
+    // Both connections carry the next request.
+    w.say(c, GET);
+    assert_eq!(w.ups.len(), 1);
+    w.say(w.up(0), OK);
+    assert!(w.wire(c).ends_with(OK));
 }

@@ -490,3 +490,59 @@ fn a_drain_forgets_orders_that_nobody_reads() {
     w.drain();
     assert_eq!((w.state(w.up(0)), w.machine.exchanges()), (State::Closed, 0));
 }
+
+#[test]
+fn a_retry_does_not_crowd_its_own_order_out_of_a_session_that_is_full() {
+    let mut w = world_with_linger(|_, limits| limits.streams_per_session = 1);
+    let by_name = |tried: String| tried.replace("application/json", "text/event-stream");
+    let c = w.client_with(&by_name(tried(0, "prompt")));
+    w.say(w.up(0), &format!("{STREAM}{}", chunk("data: a\n\n")));
+    w.rst(c);
+    let d = w.client_with(&by_name(tried(1, "prompt")));
+    w.say(w.up(0), &format!("{}{LAST}", chunk("data: b\n\n")));
+    assert_eq!((asked(&w), data(&w, d), w.body(d).1), (1, vec!["a".to_owned(), "b".to_owned()], true));
+    assert_eq!((w.count(Count::StreamsCrowdedOut), w.count(Count::RetriesJoined)), (0, 1));
+    // Another order has the place that nobody reads.
+    let c = w.client_with(&by_name(tried(0, "one")));
+    w.say(w.last_up(), &format!("{STREAM}{}", chunk("data: 1\n\n")));
+    w.rst(c);
+    let before = w.count(Count::StreamsCrowdedOut);
+    let d = w.client_with(&by_name(tried(0, "two")));
+    w.say(w.last_up(), &format!("{STREAM}{}", chunk("data: 2\n\n")));
+    assert_eq!((asked(&w), w.count(Count::StreamsCrowdedOut), data(&w, d)), (3, before + 1, vec!["2".to_owned()]));
+    // And where somebody reads, it is told so before upstream is asked.
+    let e = w.client_with(&by_name(tried(0, "three")));
+    assert_eq!((asked(&w), w.status(e)), (3, 503));
+}
+
+#[test]
+fn an_overdue_retry_is_neither_ordered_again_nor_answered_from_the_log() {
+    let mut w = world_with_linger(|route, _| {
+        route.reauthorize = Some(Span::from_secs(20));
+        route.linger_post = Span::from_secs(60);
+    });
+    let c = w.client_with(&tried(0, "prompt"));
+    w.say(w.up(0), &format!("{STREAM}{}", chunk("data: a\n\n")));
+    w.pass_secs(10);
+    w.rst(c);
+    let d = w.client_with(&tried(1, "prompt"));
+    assert_eq!((asked(&w), data(&w, d)), (1, vec!["a".to_owned()]));
+    w.pass_secs(15);
+    w.rst(d);
+    let e = w.client_with(&tried(2, "prompt"));
+    assert_eq!((asked(&w), w.status(e), gap_header(&w, e).as_deref()), (1, 410, Some("refused")));
+    assert!(!w.wire(e).contains("data: a") && w.count(Count::RetriesGone) == 1, "{}", w.wire(e));
+}
+
+#[test]
+fn a_retry_does_not_crowd_its_own_order_out_where_all_places_are_taken() {
+    let mut w = world_with_linger(|_, limits| limits.streams = 2);
+    let c = w.client_with(&tried(0, "prompt"));
+    w.rst(c);
+    let (other, _) = w.streaming();
+    w.rst(other);
+    // The place of the stream that was left later is given, since the order was left first.
+    let d = w.client_with(&tried(1, "prompt"));
+    w.say(w.up(0), JSON);
+    assert_eq!((asked(&w), w.status(d), w.count(Count::StreamsCrowdedOut)), (1, 200, 1));
+}

@@ -14,7 +14,8 @@ fn refusal(cookie: &str) -> String {
 #[test]
 fn each_gets_what_belongs_to_it_and_none_asks_in_anothers_name() {
     let mut w = lingering_world(|route, _| route.share = Share::Principal);
-    let clients: Vec<usize> = (0..4).map(|n| w.client_with(&asks(&format!("X-Request-Id: r{n}\r\n")))).collect();
+    let named = |n: usize| format!("X-Request-Id: r{n}\r\nTraceparent: 00-{n}\r\n");
+    let clients: Vec<usize> = (0..4).map(|n| w.client_with(&asks(&named(n)))).collect();
     assert_eq!(w.ups.len(), 1);
     w.say(w.up(0), &refusal("of-0"));
     // The one that asked has the answer to its own request.
@@ -22,11 +23,20 @@ fn each_gets_what_belongs_to_it_and_none_asks_in_anothers_name() {
     assert!(clients[1..].iter().all(|c| w.wire(*c).is_empty()));
     assert_eq!(w.ups.len(), 4);
     assert!(w.wire(w.up(0)).contains("X-Request-Id: r0\r\n"));
+    let mut said = Vec::new();
     for n in 1..4 {
         let asked = w.wire(w.up(n));
-        assert!(asked.starts_with("GET /events HTTP/1.1\r\n") && !asked.contains("X-Request-Id"), "{asked}");
+        assert!(asked.starts_with("GET /events HTTP/1.1\r\n"), "{asked}");
+        assert_eq!(
+            (asked.matches("X-Request-Id: ").count(), asked.matches("Traceparent: ").count()),
+            (1, 1),
+            "{asked}"
+        );
+        said.extend((1..4).filter(|n| named(*n).lines().all(|line| asked.contains(&format!("\r\n{line}\r\n")))));
         w.say(w.up(n), &refusal(&format!("of-{n}")));
     }
+    said.sort_unstable();
+    assert_eq!(said, [1, 2, 3], "each names its own request");
     for c in &clients[1..] {
         let wire = w.wire(*c);
         let cookies = wire.matches("Set-Cookie: of-").count();

@@ -265,3 +265,71 @@ fn a_page_that_comes_for_a_stream_before_upstream_has_said_anything_of_it_may_re
     let e = next.client_with(&with(origin, "1"));
     assert!(next.wire(e).contains(allowed) && data(&next, e) == ["2"], "{}", next.wire(e));
 }
+
+#[test]
+fn what_a_client_is_sent_of_a_stream_of_a_process_before_is_counted_event_by_event() {
+    let (kept, id) = twenty("");
+    let mut route = Route::new(Upstream::parse("http://up:9000").unwrap());
+    route.linger = Span::from_secs(30);
+    let persist = Persist { durable: true, ..Persist::default() };
+    let config = Config { routes: vec![route].into(), persist, store: StoreConfig::Own, ..Config::default() };
+    let mut next = world_from(Config { access_log: true, ..config }, 8);
+    let d = next.client_with(&get(&id(10)));
+    find(&mut next, vec![kept]);
+    let e = next.client_with(&get(&id(15)));
+    next.acknowledged();
+    assert_eq!((data(&next, d), data(&next, e)), (numbers(11), numbers(16)));
+    let (mut told, mut sent): (Vec<u64>, Vec<usize>) = (Vec::new(), Vec::new());
+    [d, e].into_iter().for_each(|end| next.rst(end));
+    next.served.iter().for_each(|access| {
+        told.push(access.events);
+        sent.push(access.bytes as usize);
+    });
+    assert_eq!(told, [10, 5], "{sent:?}");
+    assert_eq!((next.count(Count::Replays), next.count(Count::EventsReplayed)), (2, 15));
+}
+
+/// The cut of an answer is told once, whether its stream is of this process or was brought back.
+#[test]
+fn a_stream_that_was_brought_back_tells_its_cut_once_and_then_the_same_post_is_a_new_order() {
+    let post = |id: &str| {
+        let id = if id.is_empty() { String::new() } else { format!("Last-Event-ID: {id}\r\n") };
+        format!("POST /events HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n{id}Content-Length: 2\r\n\r\nhi")
+    };
+    let mut w = durable_and_lingering(7, |_| {});
+    let c = w.client_with(&post(""));
+    w.say(w.up(0), &format!("{STREAM}{}{}", chunk("data: a\n\n"), chunk("data: b\n\n")));
+    let (last, kept) = (last_id(&w, c), stored(&mut w));
+    let mut next = durable_and_lingering(8, |_| {});
+    let d = next.client_with(&post(&last));
+    find(&mut next, vec![kept]);
+    assert_eq!((gap_header(&next, d).as_deref(), next.ups.len()), (Some("refused"), 0));
+    assert!(next.body(d).0.contains("event: segno.gap\n") && !next.body(d).1, "{}", next.body(d).0);
+    let e = next.client_with(&post(&last));
+    assert_eq!(next.ups.len(), 1, "it was told before: {}", next.wire(e));
+    assert!(next.wire(next.up(0)).ends_with("\r\n\r\nhi") && !next.wire(next.up(0)).contains("sg-"));
+    next.say(next.up(0), &format!("{STREAM}{}{LAST}", chunk("data: new\n\n")));
+    assert_eq!((gap_header(&next, e).as_deref(), data(&next, e)), (Some("refused"), vec!["new".to_owned()]));
+}
+
+/// Nothing in the store leads from such an id to the token under which the stream lies, so upstream, which knows the id,
+/// is asked.
+#[test]
+fn an_upstreams_id_of_a_stream_that_began_with_own_ids_goes_upstream_after_a_restart() {
+    let mut w = durable_and_lingering(7, |_| {});
+    let c = w.client_with(GET_STREAM);
+    let u = w.last_up();
+    w.say(u, &format!("{STREAM}{}", chunk("data: a\n\n")));
+    let own = last_id(&w, c);
+    w.say(u, &format!("{}{}", chunk(&event(7)), chunk(&event(8))));
+    let (name, _) = named(&mut w);
+    let mut next = durable_and_lingering(8, |_| {});
+    let d = next.client_with(&get("7"));
+    assert_ne!(next.lookups.last().unwrap().session, name);
+    find(&mut next, Vec::new());
+    assert!(next.wire(next.up(0)).contains("\r\nLast-Event-ID: 7\r\n"));
+    next.say(next.up(0), &format!("{STREAM}{}", chunk(&event(8))));
+    assert_eq!((data(&next, d), gap_header(&next, d)), (vec!["8".to_owned()], None));
+    next.client_with(&get(&own));
+    assert_eq!(next.lookups.last().unwrap().session, name);
+}

@@ -84,3 +84,18 @@ fn a_refused_request_is_told_of_without_its_credentials() {
         assert_eq!((w.status(c), w.notices.len()), (400, 1), "{head}");
     }
 }
+
+#[test]
+fn a_stream_that_nobody_comes_back_to_is_no_news_where_nothing_is_lost() {
+    for undelivered in [false, true] {
+        let mut w = lingering_world(|_, _| {});
+        let (c, u) = w.streaming();
+        w.acknowledged();
+        w.rst(c);
+        if undelivered {
+            w.say(u, &chunk(&event(2)));
+        }
+        w.pass_secs(60);
+        assert_eq!((w.has_notice("nobody came back"), w.machine.streams()), (undelivered, 0));
+    }
+}

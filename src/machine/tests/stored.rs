@@ -456,3 +456,26 @@ fn a_page_that_joins_a_stream_from_the_store_may_read_it() {
         assert!(next.wire(end).contains("Access-Control-Allow-Credentials: true\r\n"));
     }
 }
+
+#[test]
+fn an_id_without_a_space_is_found_in_the_log_and_in_the_store() {
+    let spare = |n: u32| format!("id:{n}\ndata:{n}\n\n");
+    let mut w = durable_world(7);
+    w.client_with(GET_STREAM);
+    let all: String = (5..8).map(spare).collect();
+    w.say(w.up(0), &format!("{STREAM}{}", chunk(&all)));
+    let kept = stored(&mut w);
+    let mut next = durable_world(8);
+    let d = next.client_with(&get("5"));
+    find(&mut next, vec![kept]);
+    assert_eq!(next.events(d), spare(6) + &spare(7));
+    assert!(next.wire(next.up(0)).contains("\r\nLast-Event-ID: 7\r\n"), "{}", next.wire(next.up(0)));
+    next.say(next.up(0), &format!("{STREAM}{}", chunk(&(spare(7) + &spare(8)))));
+    assert_eq!(next.events(d), spare(6) + &spare(7) + &spare(8));
+    let mut w = lingering_world(|_, _| {});
+    let c = w.client_with(GET_STREAM);
+    w.say(w.up(0), &format!("{STREAM}{}", chunk(&all)));
+    w.rst(c);
+    let d = w.client_with(&get("6"));
+    assert_eq!((w.events(d), w.ups.len()), (spare(7), 1));
+}

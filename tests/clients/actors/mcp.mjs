@@ -1,6 +1,6 @@
 // The MCP SDK for TypeScript.
 //
-// In: `{ url, tag, n, every, transport }`. Out: the ticks of the notifications, and whether the tool's result came.
+// In: `{ url, tag, n, every, opening, transport }`. Out: the ticks of the notifications, and whether the tool's result came.
 
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { SSEClientTransport } from '@modelcontextprotocol/sdk/client/sse.js';
@@ -9,8 +9,6 @@ import { LoggingMessageNotificationSchema } from '@modelcontextprotocol/sdk/type
 
 import { Ticks, named, serve, sleep, until } from './actor.mjs';
 
-// Time for the stream of the standalone GET to open, which no call waits for.
-const OPENING_MS = 500;
 // Time for what comes too late or twice.
 const LATE_MS = 300;
 
@@ -52,7 +50,7 @@ serve({
   async listen(job) {
     const ticks = new Ticks(job.pad);
     const peer = await connect(job, ticks);
-    await sleep(OPENING_MS);
+    await sleep(job.opening);
     await peer.client.callTool({ name: 'tell_all', arguments: { n: job.n, every: job.every, tag: job.tag } });
     await until(() => ticks.got.length >= job.n, job.ms);
     await sleep(LATE_MS);

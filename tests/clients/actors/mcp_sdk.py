@@ -1,6 +1,6 @@
 """The MCP SDK for Python.
 
-In: `{ url, tag, n, every, ms, transport, mode }`. Out: the ticks of the notifications, and whether the tool's result came.
+In: `{ url, tag, n, every, ms, opening, transport, mode }`. Out: the ticks of the notifications, and whether the tool's result came.
 """
 
 import asyncio
@@ -13,8 +13,6 @@ from actor import Ticks, named, serve
 
 warnings.simplefilter("ignore")
 
-# Time for the stream of the standalone GET to open, which no call waits for.
-OPENING = 0.5
 # Time for what comes too late or twice.
 LATE = 0.3
 
@@ -48,7 +46,7 @@ async def call(job):
 async def listen(job):
     ticks = Ticks(job["pad"])
     async with connect(job, ticks) as client:
-        await asyncio.sleep(OPENING)
+        await asyncio.sleep(job["opening"] / 1000)
         await client.call_tool("tell_all", {"n": job["n"], "every": job["every"], "tag": job["tag"]})
         for _ in range(job["ms"] // 20):
             if len(ticks.got) >= job["n"]:

@@ -13,6 +13,9 @@ const EVERY = 40;
 // stream is live: some milliseconds, so one event in this time is not met by it.
 const SLOW = 150;
 const N = 20;
+// Time for the stream of the standalone GET to open, which no call waits for; and to open again, after it has ended.
+const OPENING = 500;
+const AGAIN = 3_000;
 // The bytes that a cut waits for.
 const MIDDLE = 'tick-8#';
 const LATER = 'tick-15#';
@@ -36,7 +39,7 @@ function spec(name, actor, server, path, fields) {
     through: 'clean',
     forgets: false,
     ...rest,
-    job: { pad: '', ms: 15_000, every: EVERY, n: rest.n ?? N, transport: 'http', mode: 'legacy', method: 'GET', by: 'EventSource', ...job },
+    job: { pad: '', ms: 15_000, every: EVERY, n: rest.n ?? N, opening: OPENING, transport: 'http', mode: 'legacy', method: 'GET', by: 'EventSource', ...job },
   };
 }
 
@@ -175,6 +178,10 @@ function calls(actor, server, again) {
   ]);
 }
 
+// The stream of the standalone GET ends before it has had an event: what is told later must arrive all the same.
+const ended = (actor, server) =>
+  spec(`listen, ended before any event (${server})`, actor, server, '/brief/RUN/mcp', { job: { do: 'listen', opening: AGAIN } });
+
 // A session of the older transport is its connection: no client here names the event that it goes on from.
 function olderTransport(actor, server) {
   const call = (name, fields = {}) =>
@@ -213,6 +220,8 @@ export const CASES = [
   ...fetched('Chromium'),
   ...calls('MCP for TypeScript', 'mcp-typescript', true),
   ...calls('MCP for Python', 'mcp-python', false),
+  ended('MCP for TypeScript', 'mcp-typescript'),
+  ended('MCP for Python', 'mcp-python'),
   ...olderTransport('MCP for TypeScript', 'mcp-typescript'),
   ...olderTransport('MCP for Python', 'mcp-python'),
   ...newest('MCP for Python', 'mcp-python'),

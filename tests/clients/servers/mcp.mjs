@@ -1,5 +1,5 @@
-// MCP servers of the TypeScript SDK: `/stored/RUN/mcp` keeps its events, `/bare/RUN/mcp` does not, `/sse` is the
-// older transport.
+// MCP servers of the TypeScript SDK: `/stored/RUN/mcp` keeps its events, `/bare/RUN/mcp` does not, `/brief/RUN/mcp` ends
+// the first stream of each session's standalone GET without an event, `/sse` is the older transport.
 //
 // In: a port. Out: the tools `count_to` (ticks on its own stream) and `tell_all` (ticks on the standalone stream), and
 // `GET /count?tag=`: how often the tool ran.
@@ -66,6 +66,9 @@ function counter() {
 
 const app = createMcpExpressApp({ host: '127.0.0.1' });
 const sessions = new Map();
+// Sessions whose first standalone stream has ended.
+const ended = new Set();
+const BRIEF_MS = 200;
 
 app.all('/:kind/:run/mcp', async (request, response) => {
   const session = request.headers['mcp-session-id'];
@@ -81,6 +84,12 @@ app.all('/:kind/:run/mcp', async (request, response) => {
     });
     transport.onclose = () => sessions.delete(transport.sessionId);
     await counter().connect(transport);
+  }
+  if (request.params.kind === 'brief' && request.method === 'GET' && !ended.has(session)) {
+    ended.add(session);
+    response.writeHead(200, { 'content-type': 'text/event-stream', 'mcp-session-id': session }).flushHeaders();
+    await sleep(BRIEF_MS);
+    return response.end();
   }
   await transport.handleRequest(request, response, request.body);
 });

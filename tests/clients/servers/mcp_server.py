@@ -1,5 +1,6 @@
 """MCP servers of the Python SDK: `/stored/RUN/mcp` keeps its events, `/bare/RUN/mcp` does not, `/slash/RUN/mcp/` has a
-slash that clients leave out, `/sse` is the older transport.
+slash that clients leave out, `/brief/RUN/mcp` ends the first stream of its standalone GET without an event, `/sse` is the
+older transport.
 
 In: a port. `RUN` names a server of its own, since the sessions of one server share the names of their streams in its store. Out: the tools `count_to` (ticks on its own stream) and `tell_all` (ticks on the standalone stream), and
 `GET /count?tag=`: how often the tool ran.
@@ -16,6 +17,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 
+BRIEF = 0.2
 runs: Counter[str] = Counter()
 telling = set()
 
@@ -85,6 +87,23 @@ def slash(path):
     return counter().streamable_http_app(streamable_http_path=path + "/")
 
 
+def brief(path):
+    app, ended = bare(path), []
+
+    async def answer(scope, receive, send):
+        if scope["method"] != "GET" or ended:
+            return await app(scope, receive, send)
+        ended.append(True)
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"", "more_body": True})
+        await asyncio.sleep(BRIEF)
+        await send({"type": "http.response.body", "body": b""})
+
+    answer.router = app.router
+    return answer
+
+
 async def keep(app, begun):
     async with app.router.lifespan_context(app):
         begun.set()
@@ -107,6 +126,6 @@ def on_demand(make):
     return answer
 
 
-kinds = [Mount(f"/{make.__name__}", on_demand(make)) for make in (stored, bare, slash)]
+kinds = [Mount(f"/{make.__name__}", on_demand(make)) for make in (stored, bare, slash, brief)]
 routes = [Route("/count", count), *kinds, *counter().sse_app().routes]
 uvicorn.run(Starlette(routes=routes), host="127.0.0.1", port=int(sys.argv[1]), log_level="error")
