@@ -8,9 +8,11 @@
 
 use super::listeners::FIRST_LISTENER;
 use super::log_lines::LogLines;
+use super::start::head_patience;
 use super::tls::{Keyring, Tls, of_client_in_words};
 use crate::base::{Count, Counts, Span, Tick};
 use crate::config::Config;
+use crate::machine::Stake;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use socket2::SockRef;
@@ -51,6 +53,8 @@ pub(super) struct Lobby {
     queued: Vec<bool>,
     /// Guests whose last bytes are on their way to the socket.
     leaving: usize,
+    /// What guests held who have gone, for the machine to take back.
+    gone: Vec<Stake>,
     most: usize,
     patience: Span,
     pub(super) counts: Counts,
@@ -60,10 +64,20 @@ pub(super) struct Lobby {
 struct Guest {
     tls: Box<Tls>,
     peer: IpAddr,
+    /// What it holds of what its address may have.
+    stake: Stake,
     until: Tick,
     /// It begins as TLS does.
     speaks_tls: bool,
     leaves: bool,
+}
+
+/// A client that has connected, and was let in.
+pub(super) struct Arrival {
+    pub(super) stream: TcpStream,
+    pub(super) peer: IpAddr,
+    pub(super) stake: Stake,
+    pub(super) is_watched: bool,
 }
 
 impl Guest {
@@ -76,11 +90,6 @@ impl Guest {
     }
 }
 
-/// How long a client may take over its handshake.
-fn patience(config: &Config) -> Span {
-    config.routes.iter().map(|route| route.head_timeout).max().unwrap_or_default()
-}
-
 /// What one step came to.
 pub(super) enum Step {
     /// Nobody has news.
@@ -88,7 +97,7 @@ pub(super) enum Step {
     /// Some guest has come on, or has left.
     Done,
     /// A handshake is done: the connection of a client with this address.
-    Open(Box<Tls>, IpAddr),
+    Open(Box<Tls>, IpAddr, Stake),
 }
 
 impl Lobby {
@@ -101,8 +110,9 @@ impl Lobby {
             ready: VecDeque::new(),
             queued: Vec::new(),
             leaving: 0,
+            gone: Vec::new(),
             most: config.limits.handshakes,
-            patience: patience(config),
+            patience: head_patience(config),
             counts: Counts::default(),
         }
     }
@@ -127,18 +137,28 @@ impl Lobby {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
-    /// A client has connected, and shakes hands first.
-    pub(super) fn enter(&mut self, stream: TcpStream, peer: IpAddr, registry: &Registry, now: Tick) {
+    /// A client has connected, and shakes hands first. `is_watched`: its socket is registered under another token.
+    pub(super) fn enter(&mut self, arrival: Arrival, registry: &Registry, now: Tick) {
+        let Arrival { stream, peer, stake, is_watched } = arrival;
         // Without it the handshake's parts wait for each other; the connection works all the same.
         let _ = stream.set_nodelay(true);
         let tls = self.keyring.server().and_then(|config| Tls::serve(config, stream).ok());
-        let Some(mut tls) = tls.map(Box::new) else { return self.counts.one(Count::TlsHandshakesFailed) };
+        let Some(mut tls) = tls.map(Box::new) else {
+            self.gone.push(stake);
+            return self.counts.one(Count::TlsHandshakesFailed);
+        };
         let at = self.place();
-        if registry.register(tls.stream_mut(), token(at), Interest::READABLE | Interest::WRITABLE).is_err() {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        let watches = match is_watched {
+            true => registry.reregister(tls.stream_mut(), token(at), both),
+            false => registry.register(tls.stream_mut(), token(at), both),
+        };
+        if watches.is_err() {
             self.counts.one(Count::TlsHandshakesFailed);
+            self.gone.push(stake);
             return self.free.push(at);
         }
-        self.put(at, Guest { tls, peer, until: now + self.patience, speaks_tls: false, leaves: false });
+        self.put(at, Guest { tls, peer, stake, until: now + self.patience, speaks_tls: false, leaves: false });
     }
 
     /// The machine has closed a connection whose last bytes the socket has not taken yet.
@@ -146,7 +166,7 @@ impl Lobby {
         let at = self.place();
         let is_watched =
             registry.reregister(tls.stream_mut(), token(at), Interest::READABLE | Interest::WRITABLE).is_ok();
-        let guest = Guest { tls, peer, until: now + self.patience, speaks_tls: true, leaves: true };
+        let guest = Guest { tls, peer, stake: Stake::NONE, until: now + self.patience, speaks_tls: true, leaves: true };
         if !is_watched {
             guest.cut_off();
             return self.free.push(at);
@@ -171,6 +191,7 @@ impl Lobby {
 
     fn crowd_out(&mut self, at: usize) {
         self.counts.one(Count::TlsHandshakesCrowdedOut);
+        self.counts.one(Count::OverHandshakes);
         if let Some(guest) = self.leave(at) {
             guest.cut_off();
         }
@@ -184,6 +205,11 @@ impl Lobby {
         !oldest.is_empty()
     }
 
+    /// Takes out what a guest held who has gone.
+    pub(super) fn next_gone(&mut self) -> Option<Stake> {
+        self.gone.pop()
+    }
+
     /// Prepares the close of those whose last bytes have not gone out: nobody may take a part of an answer for the whole.
     pub(super) fn cut_off_all(&self) {
         self.guests.iter().flatten().for_each(Guest::cut_off);
@@ -191,7 +217,7 @@ impl Lobby {
 
     /// Goes by another configuration.
     pub(super) fn go_by(&mut self, config: &Config) {
-        self.patience = patience(config);
+        self.patience = head_patience(config);
     }
 
     fn put(&mut self, at: usize, guest: Guest) {
@@ -205,6 +231,7 @@ impl Lobby {
         self.deadlines.remove(&(guest.until, at));
         self.leaving -= usize::from(guest.leaves);
         self.free.push(at);
+        self.gone.push(guest.stake);
         Some(guest)
     }
 
@@ -249,7 +276,9 @@ impl Lobby {
         match result {
             Ok(_) => {
                 self.counts.one(Count::TlsHandshakes);
-                Step::Open(guest.tls, guest.peer)
+                // The machine has it from now on.
+                self.gone.pop();
+                Step::Open(guest.tls, guest.peer, guest.stake)
             }
             Err(e) => {
                 self.counts.one(Count::TlsHandshakesFailed);

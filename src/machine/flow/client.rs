@@ -6,6 +6,7 @@
 //! one, and upstream is told; input is held back while upstream does not take it.
 
 use crate::base::{Count, Tick};
+use crate::config::Limits;
 use crate::http::{self, BodyDecoder, BodyLength, HeadLimits, Piece};
 use crate::machine::Machine;
 use crate::machine::conn::{ClientState, Conn};
@@ -22,6 +23,8 @@ impl Machine {
         match c.client_state() {
             Some(ClientState::Closing | ClientState::HalfClosed) => {}
             Some(ClientState::Tunnel) => self.pass_through(conn, bytes),
+            // It is read again when its request finds a place.
+            Some(ClientState::Head) if c.is_held() => c.input.push(bytes),
             Some(ClientState::Head) => {
                 let first = c.input.is_empty();
                 c.input.push(bytes);
@@ -40,7 +43,7 @@ impl Machine {
 
     /// Takes a head off the input, if it is whole.
     pub(in crate::machine) fn read_head(&mut self, conn: ConnKey) {
-        let limits = HeadLimits { bytes: self.cx.config.limits.header_bytes, ..HeadLimits::default() };
+        let limits = head_limits(&self.cx.config.limits);
         let Some(c) = self.conns.get_mut(conn) else { return };
         let Some(found) = c.find_head() else {
             if let Err(e) = limits.check_unfinished(&c.input) {
@@ -56,8 +59,10 @@ impl Machine {
                 self.conns.close(&mut self.cx, conn, Close::Finish);
             }
             Ok(head) => {
-                c.consume_input(found.end);
-                self.on_request(conn, head);
+                if self.finds_share(conn, &head) {
+                    self.conns.get_mut(conn).into_iter().for_each(|c| c.consume_input(found.end));
+                    self.on_request(conn, head);
+                }
             }
             Err(e) => self.conns.refuse_head(&mut self.cx, conn, &e),
         }
@@ -181,6 +186,11 @@ impl Machine {
         }
         self.conns.close(&mut self.cx, conn, Close::Finish);
     }
+}
+
+/// How large a head may be.
+pub(super) fn head_limits(limits: &Limits) -> HeadLimits {
+    HeadLimits { bytes: limits.header_bytes, headers: limits.header_count }
 }
 
 /// Re-frames a part of a request's body, and feeds it to `heard` if a later POST may have to be compared with it.

@@ -6,7 +6,7 @@
 
 use super::answer::passes;
 use crate::base::Count;
-use crate::http::{self, AtEof, HeadLimits};
+use crate::http::{self, AtEof};
 use crate::machine::Machine;
 use crate::machine::conn::{Conn, Peer, UpstreamState};
 use crate::machine::exchange::{Ending, Phase};
@@ -41,7 +41,7 @@ impl Machine {
 
     /// Takes heads off the input: any number of interim ones, then the answer's.
     pub(in crate::machine) fn read_answer(&mut self, conn: ConnKey) {
-        let limits = HeadLimits { bytes: self.cx.config.limits.header_bytes, ..HeadLimits::default() };
+        let limits = super::client::head_limits(&self.cx.config.limits);
         loop {
             let Self { cx, conns, exchanges, .. } = self;
             let Some(c) = conns.get_mut(conn) else { return };
