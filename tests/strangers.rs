@@ -18,6 +18,7 @@ use segno::sync::Counter;
 use socket2::{Domain, Socket, Type};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Barrier};
 use std::thread::{self, JoinHandle};
@@ -139,7 +140,7 @@ fn all(n: usize, expected: u16, one: impl Fn(usize) -> u16 + Send + Sync + 'stat
 
 /// So many connections that send this and then nothing, some hundred at a time. Returns when all have ended.
 fn all_silent(n: usize, to: SocketAddr, first: u8, says: &'static str, expected: u16) {
-    const AT_ONCE: usize = 200;
+    const AT_ONCE: usize = 400;
     all(n.div_ceil(AT_ONCE), expected, move |batch| {
         let held: Vec<TcpStream> = (0..AT_ONCE)
             .map(|k| {
@@ -166,6 +167,10 @@ fn share(delays: &[u64], thousandths: usize) -> u64 {
 #[test]
 fn ten_thousand_bad_requests_of_each_kind_cost_those_who_read_nothing() {
     let n = std::env::var("SEGNO_BAD").map_or(10_000, |text| text.parse().unwrap());
+    // All ends of all streams but the proxy's are in this process.
+    let pid = std::process::id().to_string();
+    let raised = Command::new("prlimit").args(["--nofile=8192:", "--pid", &pid]).status().unwrap();
+    assert!(raised.success(), "the test needs 8,192 descriptors");
     let (since, (stop, stopped)) = (Instant::now(), mpsc::channel());
     let upstream = format!("http://{}", upstream(since, stopped));
     let (connections, streams) = (CONNECTIONS.to_string(), STREAMS_OF_ONE.to_string());
@@ -181,7 +186,7 @@ fn ten_thousand_bad_requests_of_each_kind_cost_those_who_read_nothing() {
         "--header-bytes",
         "8KiB",
         "--head-timeout",
-        "1s",
+        "2s",
         "--trusted-proxies",
         "127.9.0.0/16",
         "--proxy-protocol",
@@ -199,6 +204,7 @@ fn ten_thousand_bad_requests_of_each_kind_cost_those_who_read_nothing() {
         .collect();
     there.wait();
     // What is late while all begin says nothing.
+    rest(Duration::from_millis(500));
     phase.add(1);
     let before = proxy.resident();
     rest(Duration::from_secs(2));

@@ -3,8 +3,8 @@
 //! In: clients that come, ask for an event stream, wait for a place, and go. Out: a [`Stake`] for each that is counted;
 //! of those that wait, who has waited for longest.
 //! Laws: an address or a principal is here while it has a stake, and no longer, so that there are at most three names for
-//! each connection; a stake takes four bytes of a connection; each step takes the same time, but for those that wait, of
-//! whom there are few; nothing is counted that has no limit.
+//! each connection; what has no bound is not counted, and takes no memory; each step takes the same time, but for those
+//! that wait, of whom there are few.
 //!
 //! A name is a hash under a secret key ([`Holders`](super::book::unread::Holders)), so that nobody can choose names that
 //! collide.

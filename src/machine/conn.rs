@@ -61,7 +61,8 @@ pub(super) struct Client {
     pub(super) is_held: bool,
     /// Which of its exchange's readers it is.
     pub(super) seat: Seat,
-    pub(super) stakes: Stakes,
+    /// What it is counted for. Most are counted for nothing, since bounds of one client are off by default.
+    stakes: Option<Box<Stakes>>,
 }
 
 /// What a client is counted for.
@@ -77,9 +78,35 @@ pub(super) struct Stakes {
 
 impl Client {
     pub(super) fn new(address: IpAddr, is_secure: bool, connection: Stake) -> Self {
-        let stakes = Stakes { connection, address: Stake::NONE, principal: Stake::NONE };
-        Self { address, is_secure, state: ClientState::Head, is_held: false, seat: 0, stakes }
+        let mut client = Self { address, is_secure, state: ClientState::Head, is_held: false, seat: 0, stakes: None };
+        client.set_stakes(Stakes { connection, ..Stakes::NONE });
+        client
     }
+
+    pub(super) fn stakes(&self) -> Stakes {
+        self.stakes.as_deref().copied().unwrap_or(Stakes::NONE)
+    }
+
+    pub(super) fn set_stakes(&mut self, stakes: Stakes) {
+        match &mut self.stakes {
+            _ if stakes == Stakes::NONE => self.stakes = None,
+            Some(before) => **before = stakes,
+            None => self.stakes = Some(Box::new(stakes)),
+        }
+    }
+
+    /// It reads no event stream any more, or asks for one. Returns what it was counted for.
+    pub(super) fn take_stream(&mut self) -> [Stake; 2] {
+        let Stakes { connection, address, principal } = self.stakes();
+        if address.is_some() || principal.is_some() {
+            self.set_stakes(Stakes { connection, ..Stakes::NONE });
+        }
+        [address, principal]
+    }
+}
+
+impl Stakes {
+    pub(super) const NONE: Self = Self { connection: Stake::NONE, address: Stake::NONE, principal: Stake::NONE };
 }
 
 /// How a client has connected.
@@ -192,8 +219,8 @@ impl Conn {
     /// What a client is counted for.
     pub(super) fn stakes(&self) -> Stakes {
         match &self.peer {
-            Peer::Client(c) => c.stakes,
-            Peer::Upstream(_) => Stakes { connection: Stake::NONE, address: Stake::NONE, principal: Stake::NONE },
+            Peer::Client(c) => c.stakes(),
+            Peer::Upstream(_) => Stakes::NONE,
         }
     }
 

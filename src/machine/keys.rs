@@ -42,11 +42,6 @@ impl Stake {
     pub(super) fn is_some(self) -> bool {
         self != Self::NONE
     }
-
-    /// Takes it out.
-    pub(super) fn take(&mut self) -> Self {
-        std::mem::replace(self, Self::NONE)
-    }
 }
 
 /// What a timer is for.

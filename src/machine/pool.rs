@@ -131,7 +131,7 @@ impl Conns {
         self.free_stream(cx, conn);
         let c = self.table.remove(conn)?;
         if let Peer::Client(client) = &c.peer {
-            self.census.remove(client.stakes.connection, Held::Connection);
+            self.census.remove(client.stakes().connection, Held::Connection);
             if client.is_held {
                 self.census.wait_no_more(conn);
             }

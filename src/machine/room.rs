@@ -64,7 +64,10 @@ fn client_room(cx: &Cx, conns: &Conns, c: &Conn, state: ClientState, x: Option<&
 
 /// How much may be read of a head, and of what comes with it. `little`: the most while buffers are tight.
 fn head_room(cx: &Cx, conns: &Conns, c: &Conn, little: usize) -> usize {
-    let room = cx.config.limits.header_bytes.saturating_sub(c.input.len());
+    // The bound may have fallen below what has come: one more byte shows that the head is too long. A request that is held
+    // has its whole head.
+    let least = usize::from(!c.is_held());
+    let room = cx.config.limits.header_bytes.saturating_sub(c.input.len()).max(least);
     if conns.buffers.are_tight() { room.min(little) } else { room }
 }
 

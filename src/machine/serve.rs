@@ -76,7 +76,7 @@ impl Conns {
     /// principal is looked at again.
     pub(super) fn free_stream(&mut self, cx: &mut Cx, conn: ConnKey) {
         let Some(client) = self.beside_buffers(conn).and_then(Conn::client_mut) else { return };
-        let stakes = [client.stakes.address.take(), client.stakes.principal.take()];
+        let stakes = client.take_stream();
         for stake in stakes.into_iter().filter(|stake| stake.is_some()) {
             let next = self.census.next_waiting(stake);
             self.census.remove(stake, Held::Stream);

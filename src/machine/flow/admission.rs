@@ -147,7 +147,7 @@ impl Conns {
         let mut add = |counted, name| if counted { self.census.add(name, Held::Stream) } else { Stake::NONE };
         let (address, principal) = (add(counts.address, holders.address), add(counts.principal, holders.principal));
         if let Some(client) = self.beside_buffers(conn).and_then(Conn::client_mut) {
-            client.stakes = Stakes { connection: client.stakes.connection, address, principal };
+            client.set_stakes(Stakes { address, principal, ..client.stakes() });
         }
     }
 
