@@ -72,7 +72,7 @@ fn start(
     args: impl FnOnce(&str) -> Vec<String>,
 ) -> Front {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let folder = std::env::temp_dir().join(format!("segno-{language}-{}", std::process::id()));
+    let folder = std::env::temp_dir().join(format!("segno-{language}-{port}-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
     let (file, name) = (folder.join("configuration"), folder.display().to_string());
     fs::write(&file, whole(&block(language, port, segno), &name)).unwrap();
@@ -264,4 +264,36 @@ fn behind_nginx_below_http_the_proxy_protocol_names_the_client() {
         let args = |file: &str| ["-e", "stderr", "-c", file].map(str::to_owned).into();
         start(&program, "nginx-tcp", segno, whole, args)
     });
+}
+
+/// HAProxy passes the client's TLS on as it is, behind its own header.
+#[cfg(feature = "tls")]
+#[test]
+fn behind_haproxy_below_http_the_header_stands_before_the_clients_tls() {
+    let Some(program) = installed("haproxy") else { return };
+    let authority = support::tls::Authority::new();
+    let script = Script::run(|door| {
+        let mut peer = door.accept();
+        let head = peer.head();
+        assert!(head.contains("\r\nX-Forwarded-For: 127.0.0.2\r\n"), "{head}");
+        assert!(head.contains("\r\nX-Forwarded-Proto: https\r\n"), "{head}");
+        peer.answer("through both");
+    });
+    let route = Route::new(Upstream::parse(&format!("http://{}", script.address())).unwrap());
+    let proxy = Proxy::of_config(Config {
+        trusted_proxies: ["127.0.0.1".parse().unwrap()].into_iter().collect(),
+        proxy_protocol: ProxyProtocol::Require,
+        ..authority.sign("a", &["localhost"]).config(route)
+    });
+    let args = |file: &str| ["-db", "-f", file].map(str::to_owned).into();
+    let front = start(&program, "haproxy-tcp", proxy.address().port(), |block, _| block.to_owned(), args);
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((CLIENT, 0)).into()).unwrap();
+    socket.connect_timeout(&front.address.into(), PATIENCE).unwrap();
+    let wire = support::tls::tls_over(authority.client_config(None), socket.into(), "localhost");
+    let mut client = Client::over(wire);
+    client.get("/");
+    assert_eq!(client.answer().text(), "through both");
+    drop(front);
+    script.end();
 }
