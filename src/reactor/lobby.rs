@@ -2,9 +2,9 @@
 //! socket has not taken yet.
 //!
 //! In: accepted sockets, readiness. Out: connections whose handshake is done, and who their clients are.
-//! Laws: each leaves within a time, and there is a bound on all: one more takes the place of the one that has been here
-//! for longest, so that those who never speak keep nobody out; signing takes long, so the loop does one step at a time
-//! and goes back to its streams when its share of the turn is over.
+//! Laws: each leaves within a time, and there is a bound on all: one more takes the place of the one that has shaken
+//! hands for longest, so that those who never speak keep nobody out; signing takes long, so the loop does one step at a
+//! time and goes back to its streams when its share of the turn is over.
 
 use super::listeners::FIRST_LISTENER;
 use super::log_lines::LogLines;
@@ -46,6 +46,8 @@ pub(super) struct Lobby {
     free: Vec<usize>,
     /// When each must have left.
     deadlines: BTreeSet<(Tick, usize)>,
+    /// Those of them who shake hands.
+    shaking: BTreeSet<(Tick, usize)>,
     /// Places of guests whose sockets have news, each at most once. Where the guest has left since, its successor is
     /// looked at, which harms nobody.
     ready: VecDeque<usize>,
@@ -107,6 +109,7 @@ impl Lobby {
             guests: Vec::new(),
             free: Vec::new(),
             deadlines: BTreeSet::new(),
+            shaking: BTreeSet::new(),
             ready: VecDeque::new(),
             queued: Vec::new(),
             leaving: 0,
@@ -175,10 +178,11 @@ impl Lobby {
         self.put(at, guest);
     }
 
-    /// A free place. Who has been here for longest makes room if there is none.
+    /// A free place. If there is none, who has shaken hands for longest makes room, since an answer that is on its way is
+    /// worth more than a handshake that is not done. Where nobody shakes hands, the oldest makes room.
     fn place(&mut self) -> usize {
         if self.deadlines.len() >= self.most
-            && let Some((_, at)) = self.deadlines.first().copied()
+            && let Some((_, at)) = self.shaking.first().or(self.deadlines.first()).copied()
         {
             self.crowd_out(at);
         }
@@ -199,8 +203,7 @@ impl Lobby {
 
     /// The system has no descriptors: those who have shaken hands for longest leave. False: there is nobody.
     pub(super) fn make_room(&mut self) -> bool {
-        let shakes = |at: usize| self.guests.get(at).is_some_and(|guest| guest.as_ref().is_some_and(|g| !g.leaves));
-        let oldest: Vec<usize> = self.deadlines.iter().map(|(_, at)| *at).filter(|at| shakes(*at)).take(ROOM).collect();
+        let oldest: Vec<usize> = self.shaking.iter().map(|(_, at)| *at).take(ROOM).collect();
         oldest.iter().for_each(|at| self.crowd_out(*at));
         !oldest.is_empty()
     }
@@ -222,6 +225,9 @@ impl Lobby {
 
     fn put(&mut self, at: usize, guest: Guest) {
         self.deadlines.insert((guest.until, at));
+        if !guest.leaves {
+            self.shaking.insert((guest.until, at));
+        }
         self.guests[at] = Some(guest);
     }
 
@@ -229,6 +235,7 @@ impl Lobby {
     fn leave(&mut self, at: usize) -> Option<Guest> {
         let guest = self.guests.get_mut(at)?.take()?;
         self.deadlines.remove(&(guest.until, at));
+        self.shaking.remove(&(guest.until, at));
         self.leaving -= usize::from(guest.leaves);
         self.free.push(at);
         self.gone.push(guest.stake);
@@ -334,5 +341,43 @@ mod tests {
         let text = std::str::from_utf8(NOT_TLS).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{head}");
+    }
+
+    /// A connection that is registered with the poll, and the client's end of it.
+    fn connected(poll: &mio::Poll) -> (TcpStream, std::net::TcpStream) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let mut stream = TcpStream::from_std(stream);
+        poll.registry().register(&mut stream, Token(0), Interest::READABLE).unwrap();
+        (stream, client)
+    }
+
+    #[test]
+    fn who_shakes_hands_makes_room_before_whoever_is_still_being_sent_its_answer() {
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let file = std::env::temp_dir().join(format!("segno-lobby-{}.pem", std::process::id()));
+        std::fs::write(&file, own.cert.pem() + &own.signing_key.serialize_pem()).unwrap();
+        let mut config = Config { tls_cert: vec![file.clone()], ..Config::default() };
+        config.limits.handshakes = 2;
+        let keyring = Keyring::new(Default::default());
+        keyring.reload(&config).unwrap();
+        let (poll, now, peer) = (mio::Poll::new().unwrap(), Tick::from_millis(1), IpAddr::from([127, 0, 0, 1]));
+        let mut lobby = Lobby::new(&config, keyring);
+        let (stream, _leaver) = connected(&poll);
+        let tls = Tls::serve(lobby.keyring.server().unwrap(), stream).unwrap();
+        lobby.see_off(Box::new(tls), peer, poll.registry(), now);
+        let _clients: Vec<_> = (0..2)
+            .map(|_| {
+                let (stream, client) = connected(&poll);
+                let arrival = Arrival { stream, peer, stake: Stake::NONE, is_watched: true };
+                lobby.enter(arrival, poll.registry(), now);
+                client
+            })
+            .collect();
+        let crowded_out = lobby.counts.get(Count::TlsHandshakesCrowdedOut);
+        assert_eq!((crowded_out, lobby.sees_somebody_off()), (1, true));
+        std::fs::remove_file(file).unwrap();
     }
 }
