@@ -268,7 +268,7 @@ fn ten_thousand_bad_requests_of_each_kind_cost_those_who_read_nothing() {
         run();
         eprintln!("{n} of {name}: {:.1} s", begun.elapsed().as_secs_f64());
         if !limit.is_empty() {
-            assert!(refused(admin, limit) >= n as u64, "{limit}: {}", refused(admin, limit));
+            until(limit, || refused(admin, limit) >= n as u64);
         }
     }
     stop.send(()).unwrap();
@@ -347,6 +347,7 @@ fn a_header_of_the_proxy_protocol_is_read_of_trusted_proxies_alone() {
     assert_eq!(says([127, 8, 0, 1], &[text]).status, 400);
     script.end();
     assert_eq!(ask(FRONT, to, "GET / HTTP/1.1\r\nHost: h\r\n\r\n"), 0, "a trusted proxy must say for whom");
+    proxy.until_count(Count::OverProxyProtocol, 1);
     assert_eq!((proxy.count(Count::ProxyHeaders), proxy.count(Count::OverProxyProtocol)), (3, 1));
 }
 
@@ -355,7 +356,8 @@ fn where_the_header_is_required_whoever_is_not_trusted_is_cut() {
     let (proxy, script) = announced(ProxyProtocol::Require, 1, |config| config.limits.connections_per_address = 1);
     let to = proxy.address();
     assert_eq!(ask([127, 8, 0, 1], to, "PROXY UNKNOWN\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n"), 0);
-    assert_eq!(proxy.count(Count::OverProxyProtocol), 1);
+    // A count is passed on at the end of a turn, and the cut may be seen before.
+    proxy.until_count(Count::OverProxyProtocol, 1);
     // The bound of an address is that of the client's.
     let mut first = Client::over(connect(FRONT, to));
     first.send(binary());
@@ -384,9 +386,11 @@ fn who_never_sends_its_header_is_closed_in_time() {
     stream.write_all(b"PROXY TCP4 ").unwrap();
     assert_eq!(status(&stream), 0);
     proxy.until_count(Count::OverProxyProtocol, 1);
-    // Whoever only opens the port is not told of.
+    // Whoever only opens the port is not told of. The next connection is looked at after it.
     drop(connect(FRONT, proxy.address()));
-    assert_eq!(proxy.count(Count::OverProxyProtocol), 1);
+    assert_eq!(ask(FRONT, proxy.address(), "NO HEADER\r\n"), 0);
+    proxy.until_count(Count::OverProxyProtocol, 2);
+    assert_eq!(proxy.count(Count::OverProxyProtocol), 2);
 }
 
 #[cfg(feature = "tls")]
@@ -408,6 +412,6 @@ fn the_header_stands_before_tls() {
     let mut second = connect(FRONT, proxy.address());
     second.write_all(&binary()).unwrap();
     assert_eq!(status(&second), 0);
-    assert_eq!(proxy.count(Count::OverConnectionsPerAddress), 1);
+    proxy.until_count(Count::OverConnectionsPerAddress, 1);
     script.end();
 }
