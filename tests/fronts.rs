@@ -11,7 +11,7 @@
 
 mod support;
 
-use segno::config::{Config, Route, Upstream};
+use segno::config::{Config, ProxyProtocol, Route, Upstream};
 use socket2::{Domain, Socket, Type};
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -53,9 +53,10 @@ fn installed(name: &str) -> Option<PathBuf> {
     found
 }
 
-/// The block of the page in this language, with the ports of a test.
-fn block(language: &str, front: u16, segno: u16) -> String {
-    let (_, rest) = PAGE.split_once(&format!("```{language}\n")).expect("the page has such a block");
+/// The block of the page for this program, with the ports of a test. `haproxy-tcp` is its second block of `haproxy`.
+fn block(name: &str, front: u16, segno: u16) -> String {
+    let (language, nth) = name.strip_suffix("-tcp").map_or((name, 1), |language| (language, 2));
+    let rest = PAGE.split(&format!("```{language}\n")).nth(nth).expect("the page has such a block");
     let (block, _) = rest.split_once("```").expect("the block ends");
     let (with_front, with_segno) = (block.replace("8081", &front.to_string()), "127.0.0.1:8080");
     assert!(with_front != block && block.contains(with_segno), "both ports stand in the block");
@@ -71,7 +72,7 @@ fn start(
     args: impl FnOnce(&str) -> Vec<String>,
 ) -> Front {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let folder = std::env::temp_dir().join(format!("segno-{language}-{}", std::process::id()));
+    let folder = std::env::temp_dir().join(format!("segno-{language}-{port}-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
     let (file, name) = (folder.join("configuration"), folder.display().to_string());
     fs::write(&file, whole(&block(language, port, segno), &name)).unwrap();
@@ -115,13 +116,20 @@ fn read(client: &Client) -> (Vec<u32>, String) {
 
 /// What must hold behind each of them.
 fn holds_behind(begin: impl FnOnce(u16) -> Front) {
+    holds_through(ProxyProtocol::Off, begin);
+}
+
+/// The same, where the front says who the client is in the way that is given.
+fn holds_through(says: ProxyProtocol, begin: impl FnOnce(u16) -> Front) {
+    // Below HTTP, the front is no hop that segno adds.
+    let hops = if says == ProxyProtocol::Off { "127.0.0.2, 127.0.0.1" } else { "127.0.0.2" };
     let (seen, each) = signal();
     let (left, gone) = signal();
     let (returned, back) = signal();
     let script = Script::run(move |door| {
         let mut peer = door.accept();
         let head = peer.head();
-        assert!(head.contains("\r\nX-Forwarded-For: 127.0.0.2, 127.0.0.1\r\n"), "{head}");
+        assert!(head.contains(&format!("\r\nX-Forwarded-For: {hops}\r\n")), "{head}");
         assert!(!head.contains("6.6.6.6") && head.contains("\r\nHost: test\r\n"), "{head}");
         peer.begin_stream();
         // No event is sent before the client has the one before.
@@ -148,6 +156,7 @@ fn holds_behind(begin: impl FnOnce(u16) -> Front) {
     let proxy = Proxy::of_config(Config {
         routes: vec![route].into(),
         trusted_proxies: ["127.0.0.1".parse().unwrap()].into_iter().collect(),
+        proxy_protocol: says,
         ..Config::default()
     });
     let front = begin(proxy.address().port());
@@ -217,4 +226,74 @@ fn behind_haproxy_events_come_one_by_one_and_a_cut_client_goes_on() {
         let args = |file: &str| ["-db", "-f", file].map(str::to_owned).into();
         start(&program, "haproxy", segno, |block, _| block.to_owned(), args)
     });
+}
+
+#[test]
+fn behind_haproxy_below_http_each_version_of_the_proxy_protocol_names_the_client() {
+    let Some(program) = installed("haproxy") else { return };
+    for (version, says) in [("send-proxy-v2", ProxyProtocol::Require), ("send-proxy", ProxyProtocol::Accept)] {
+        holds_through(says, |segno| {
+            let args = |file: &str| ["-db", "-f", file].map(str::to_owned).into();
+            let whole = |block: &str, _: &str| block.replace("send-proxy-v2", version);
+            start(&program, "haproxy-tcp", segno, whole, args)
+        });
+    }
+}
+
+#[test]
+fn behind_nginx_below_http_the_proxy_protocol_names_the_client() {
+    let Some(program) = installed("nginx") else { return };
+    let module = ["/usr/lib/nginx/modules", "/usr/lib64/nginx/modules"]
+        .map(|folder| Path::new(folder).join("ngx_stream_module.so"))
+        .into_iter()
+        .find(|module| module.is_file());
+    // Debian has it in a package of its own, `libnginx-mod-stream`.
+    let Some(module) = module else {
+        let required = std::env::var("SEGNO_REQUIRE_FRONTS").is_ok_and(|value| value == "1");
+        assert!(!required, "nginx has no module for streams, and SEGNO_REQUIRE_FRONTS is set");
+        return eprintln!("skipped: nginx has no module for streams");
+    };
+    holds_through(ProxyProtocol::Require, |segno| {
+        let whole = |block: &str, folder: &str| {
+            format!(
+                "load_module {};\ndaemon off;\nmaster_process off;\npid {folder}/pid;\nerror_log stderr;\nevents {{}}\n\
+                 stream {{\n{block}}}\n",
+                module.display()
+            )
+        };
+        let args = |file: &str| ["-e", "stderr", "-c", file].map(str::to_owned).into();
+        start(&program, "nginx-tcp", segno, whole, args)
+    });
+}
+
+/// HAProxy passes the client's TLS on as it is, behind its own header.
+#[cfg(feature = "tls")]
+#[test]
+fn behind_haproxy_below_http_the_header_stands_before_the_clients_tls() {
+    let Some(program) = installed("haproxy") else { return };
+    let authority = support::tls::Authority::new();
+    let script = Script::run(|door| {
+        let mut peer = door.accept();
+        let head = peer.head();
+        assert!(head.contains("\r\nX-Forwarded-For: 127.0.0.2\r\n"), "{head}");
+        assert!(head.contains("\r\nX-Forwarded-Proto: https\r\n"), "{head}");
+        peer.answer("through both");
+    });
+    let route = Route::new(Upstream::parse(&format!("http://{}", script.address())).unwrap());
+    let proxy = Proxy::of_config(Config {
+        trusted_proxies: ["127.0.0.1".parse().unwrap()].into_iter().collect(),
+        proxy_protocol: ProxyProtocol::Require,
+        ..authority.sign("a", &["localhost"]).config(route)
+    });
+    let args = |file: &str| ["-db", "-f", file].map(str::to_owned).into();
+    let front = start(&program, "haproxy-tcp", proxy.address().port(), |block, _| block.to_owned(), args);
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((CLIENT, 0)).into()).unwrap();
+    socket.connect_timeout(&front.address.into(), PATIENCE).unwrap();
+    let wire = support::tls::tls_over(authority.client_config(None), socket.into(), "localhost");
+    let mut client = Client::over(wire);
+    client.get("/");
+    assert_eq!(client.answer().text(), "through both");
+    drop(front);
+    script.end();
 }

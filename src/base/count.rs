@@ -59,6 +59,39 @@ counts! {
     ConnectionsAccepted = "connections_accepted_total",
     /// Client connections refused because all places were taken.
     ConnectionsRefused = "connections_refused_total",
+    /// Connections refused because all places were taken.
+    OverConnections = "refused_total" { limit: "connections" },
+    /// Connections refused because their address had as many as it may.
+    OverConnectionsPerAddress = "refused_total" { limit: "connections_per_address" },
+    /// Clients closed while they shook hands, because others came after them.
+    OverHandshakes = "refused_total" { limit: "handshakes" },
+    /// Requests refused because all streams were taken.
+    OverStreams = "refused_total" { limit: "streams" },
+    /// Requests refused because their address had as many event streams as it may.
+    OverStreamsPerAddress = "refused_total" { limit: "streams_per_address" },
+    /// Requests refused because their principal had as many event streams as it may.
+    OverStreamsPerPrincipal = "refused_total" { limit: "streams_per_principal" },
+    /// Requests refused because their session had as many event streams as it may.
+    OverStreamsPerSession = "refused_total" { limit: "streams_per_session" },
+    /// Requests refused because all sessions had readers.
+    OverSessions = "refused_total" { limit: "sessions" },
+    /// Requests refused because too many were under way.
+    OverRequestsInFlight = "refused_total" { limit: "requests_in_flight" },
+    /// Requests refused because all tunnels were taken.
+    OverTunnels = "refused_total" { limit: "tunnels" },
+    /// Requests refused because they came slowly and buffers were used up.
+    OverBufferBudget = "refused_total" { limit: "buffer_budget" },
+    /// Requests refused because their head was too long.
+    OverHeaderBytes = "refused_total" { limit: "header_bytes" },
+    /// Requests refused because their head had too many lines.
+    OverHeaderCount = "refused_total" { limit: "header_count" },
+    /// Requests refused because their head took too long.
+    OverHeadTimeout = "refused_total" { limit: "head_timeout" },
+    /// Connections cut because they did not begin with a header of the PROXY protocol that can be read, or came from a
+    /// peer that may send none.
+    OverProxyProtocol = "refused_total" { limit: "proxy_protocol" },
+    /// Headers of the PROXY protocol that were read.
+    ProxyHeaders = "proxy_headers_total",
     /// Connections that the system could not hand over, for want of file descriptors.
     AcceptsWithoutDescriptor = "accept_errors_total" { kind: "descriptors" },
     /// Connections that the system could not hand over, for want of memory.
@@ -94,6 +127,8 @@ counts! {
     UpstreamHeadsBad = "parse_errors_total" { from: "upstream", kind: "head" },
     /// Bodies of answers that break HTTP's rules.
     UpstreamBodiesBad = "parse_errors_total" { from: "upstream", kind: "body" },
+    /// Requests for event streams that waited for another of their address or their principal to end.
+    RequestsHeld = "requests_held_total",
     /// Requests refused because they had come through this process before.
     Loops = "loops_total",
     /// Requests refused because all streams were taken.
@@ -259,6 +294,7 @@ counts! {
 
 /// Help texts of the metrics that several counts share.
 const SHARED: &[(&str, &str)] = &[
+    ("refused_total", "Connections and requests that were refused, by the bound that they reached."),
     ("accept_errors_total", "Connections that the system could not hand over, by what it lacked."),
     ("parse_errors_total", "Requests and answers that are not HTTP or break its rules, by whose they are and where."),
     ("gaps_total", "Gaps stated to clients, by reason."),

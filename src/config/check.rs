@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use super::process::{Config, Limits};
+use super::process::{Config, Limits, ProxyProtocol};
 use super::route::Route;
 use super::units::show_size;
 use super::upstream::Scheme;
@@ -108,6 +108,10 @@ impl Config {
             let n = self.trusted_proxies.len();
             let what = format!("{n} blocks are more than the {MAX_TRUSTED} that are allowed: write larger blocks");
             finder.add("trusted_proxies", what);
+        }
+        if self.proxy_protocol != ProxyProtocol::Off && self.trusted_proxies.is_empty() {
+            let what = "`proxy_protocol` is of no use without `trusted_proxies`: name the proxies that send it";
+            finder.relate("proxy_protocol", "trusted_proxies", what.to_owned());
         }
         if !self.peer_timeout.is_zero() && !PEER_TIMEOUT.contains(&self.peer_timeout) {
             let (given, least, most) = (self.peer_timeout, PEER_TIMEOUT.start(), PEER_TIMEOUT.end());
@@ -233,6 +237,10 @@ fn limits(limits: &Limits, finder: &mut Finder) {
     finder.count("lingering_per_principal", limits.lingering_per_principal, 1..=10_000_000);
     finder.count("lingering_per_address", limits.lingering_per_address, 1..=10_000_000);
     finder.count("connections", limits.connections, 2..=20_000_000);
+    finder.count("connections_per_address", limits.connections_per_address, 0..=20_000_000);
+    finder.count("streams_per_address", limits.streams_per_address, 0..=10_000_000);
+    finder.count("streams_per_principal", limits.streams_per_principal, 0..=10_000_000);
+    finder.count("requests_in_flight", limits.requests_in_flight, 1..=10_000_000);
     finder.count("handshakes", limits.handshakes, 1..=65_536);
     finder.count("tunnels", limits.tunnels, 0..=10_000_000);
     finder.size("header_bytes", limits.header_bytes, 1 << 10..=16 << 20);

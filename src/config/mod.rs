@@ -19,7 +19,7 @@ mod upstream;
 
 pub use check::{Fault, Section};
 pub use networks::{Network, NetworkError, Networks};
-pub use process::{ClientCert, Config, Limits, LogFormat, Persist};
+pub use process::{ClientCert, Config, Limits, LogFormat, Persist, ProxyProtocol};
 pub use reload::Reload;
 pub use route::{AcceptEncoding, Dedup, Gap, HostSent, Ids, LingerFull, ResumeFrom, Route, Share};
 pub use routes::Routes;

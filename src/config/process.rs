@@ -41,6 +41,9 @@ pub struct Config {
     /// Proxies in front of segno, whose word on the client (`X-Forwarded-*`, `Forwarded`) is believed. Default none.
     /// From every other peer these headers are replaced. An address that is trusted wrongly can name any client.
     pub trusted_proxies: Networks,
+    /// Whether connections begin with a header of the PROXY protocol, version 1 or 2, before TLS. Default
+    /// [`ProxyProtocol::Off`]. Needs `trusted_proxies`: an address that is trusted wrongly can name any client.
+    pub proxy_protocol: ProxyProtocol,
     /// How long a client or an upstream may be unreachable before its connection counts as broken: it acknowledges
     /// nothing of what it was sent, or no probe. Default 60 s; zero leaves this to the system, which takes from a
     /// quarter of an hour to for ever. Longer rides out longer breaks of the network without a cut. Shorter finds
@@ -78,6 +81,18 @@ pub enum ClientCert {
     Optional,
 }
 
+/// Whether connections begin with a header of the PROXY protocol.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ProxyProtocol {
+    /// No.
+    #[default]
+    Off,
+    /// All do. Whoever is not among `trusted_proxies` is cut.
+    Require,
+    /// Those of `trusted_proxies` do, and no others. What comes first is never a guess.
+    Accept,
+}
+
 /// How log lines are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum LogFormat {
@@ -101,6 +116,7 @@ impl Default for Config {
             admin_hosts: Vec::new(),
             admin_token_file: None,
             trusted_proxies: Networks::default(),
+            proxy_protocol: ProxyProtocol::Off,
             peer_timeout: Span::from_secs(60),
             access_log: false,
             log_format: LogFormat::Text,
@@ -167,6 +183,22 @@ pub struct Limits {
     /// Sockets at once, clients' and upstreams' together. Default 250,000: both sides of every stream, and room for
     /// ordinary requests. If the system's limit on open files is lower, that limit rules.
     pub connections: usize,
+    /// Connections of one address of clients at once: an IPv4 address, or an IPv6 network of 64 bits. Default 0: no
+    /// bound but `connections`. One more is answered 429; where it has not shaken hands (TLS), it is cut. Proxies that
+    /// `trusted_proxies` names are not counted. An address may be a whole office, or all clients of a proxy that is not
+    /// named there: a low number hits them all. A high one lets one machine take more.
+    pub connections_per_address: usize,
+    /// Requests for event streams of one address of clients at once, behind `trusted_proxies` of the address that they
+    /// name. Default 0: no bound but `streams`. One more waits for `hold_head` if it is a GET, and is then answered 429,
+    /// on which a browser gives up. A client whose network has changed counts twice until `peer_timeout`, so the bound
+    /// should be at least twice what is meant.
+    pub streams_per_address: usize,
+    /// The same for one principal. Default 0. A principal may be one person or a whole deployment behind one key; and
+    /// who invents credentials is another principal each time, which only `streams_per_address` bounds.
+    pub streams_per_principal: usize,
+    /// Requests at once that are neither event streams nor tunnels (yet). Default 100,000: no bound but `streams`. One
+    /// more is answered 503. Fewer spare upstreams that answer slowly; more lets a burst wait instead.
+    pub requests_in_flight: usize,
     /// TLS connections of clients that are being opened at once. Default 4,096. One more takes the place of the one that
     /// has been at it for longest. Each may take `head_timeout`. More lets more slow clients in at once; each takes
     /// about 10 KB.
@@ -204,6 +236,10 @@ impl Default for Limits {
             lingering_per_principal: 10_000,
             lingering_per_address: 10_000,
             connections: 250_000,
+            connections_per_address: 0,
+            streams_per_address: 0,
+            streams_per_principal: 0,
+            requests_in_flight: 100_000,
             handshakes: 4_096,
             tunnels: 10_000,
             header_bytes: 64 << 10,

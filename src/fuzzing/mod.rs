@@ -17,6 +17,8 @@ mod config_toml;
 mod http1_body;
 #[cfg(feature = "net")]
 mod http1_head;
+#[cfg(feature = "net")]
+mod proxy_protocol;
 pub mod sse_reading;
 mod sse_roundtrip;
 mod sse_split;
@@ -33,6 +35,8 @@ pub use config_toml::config_toml;
 pub use http1_body::http1_body;
 #[cfg(feature = "net")]
 pub use http1_head::http1_head;
+#[cfg(feature = "net")]
+pub use proxy_protocol::proxy_protocol;
 
 pub use crate::track::log_ops::log_ops;
 
@@ -53,6 +57,8 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("http1_head", http1_head),
     #[cfg(feature = "net")]
     ("http1_body", http1_body),
+    #[cfg(feature = "net")]
+    ("proxy_protocol", proxy_protocol),
     #[cfg(feature = "net")]
     ("machine_ops", machine_ops),
     ("store_record", store_record),

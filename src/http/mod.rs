@@ -24,6 +24,9 @@ mod location;
 mod media;
 mod method;
 mod piece;
+mod proxy_protocol;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod proxy_twin;
 mod request;
 mod response;
 mod target;
@@ -48,6 +51,7 @@ pub use media::{
 };
 pub use method::{Method, Version};
 pub use piece::{BodyError, CHUNK_LINE_LIMIT, Piece, TRAILER_LIMIT};
+pub use proxy_protocol::{PROXY_HEADER, Preface, proxy_header};
 pub use request::{RequestHead, max_forwards, parse_request};
 pub use response::{ResponseHead, parse_response};
 pub use target::leads_out;

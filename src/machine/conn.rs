@@ -4,7 +4,7 @@
 //! Laws: an idle connection holds no buffer; what is held is bounded by the head limit on the way in and by
 //! [`HIGH_WATER`] and one read on the way out; all connections together keep to `buffer_budget`, but for small parts.
 
-use super::keys::{ExchangeKey, Seat, Timer};
+use super::keys::{ExchangeKey, Seat, Stake, Timer};
 use crate::base::Tick;
 use crate::http::{BodyDecoder, HeadFinder};
 use crate::timer::TimerKey;
@@ -57,16 +57,65 @@ pub(super) struct Client {
     /// Its connection is TLS.
     pub(super) is_secure: bool,
     pub(super) state: ClientState,
+    /// Its request has come, and waits for a place. It is read again when there is one, or when its time is up.
+    pub(super) is_held: bool,
     /// Which of its exchange's readers it is.
     pub(super) seat: Seat,
+    /// What it is counted for. Most are counted for nothing, since bounds of one client are off by default.
+    stakes: Option<Box<Stakes>>,
+}
+
+/// What a client is counted for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Stakes {
+    /// Its connection, by its address.
+    pub(super) connection: Stake,
+    /// The event stream that it asks for or reads, by the address that its request comes from.
+    pub(super) address: Stake,
+    /// The same by its principal.
+    pub(super) principal: Stake,
+}
+
+impl Client {
+    pub(super) fn new(address: IpAddr, is_secure: bool, connection: Stake) -> Self {
+        let mut client = Self { address, is_secure, state: ClientState::Head, is_held: false, seat: 0, stakes: None };
+        client.set_stakes(Stakes { connection, ..Stakes::NONE });
+        client
+    }
+
+    pub(super) fn stakes(&self) -> Stakes {
+        self.stakes.as_deref().copied().unwrap_or(Stakes::NONE)
+    }
+
+    pub(super) fn set_stakes(&mut self, stakes: Stakes) {
+        match &mut self.stakes {
+            _ if stakes == Stakes::NONE => self.stakes = None,
+            Some(before) => **before = stakes,
+            None => self.stakes = Some(Box::new(stakes)),
+        }
+    }
+
+    /// It reads no event stream any more, or asks for one. Returns what it was counted for.
+    pub(super) fn take_stream(&mut self) -> [Stake; 2] {
+        let Stakes { connection, address, principal } = self.stakes();
+        if address.is_some() || principal.is_some() {
+            self.set_stakes(Stakes { connection, ..Stakes::NONE });
+        }
+        [address, principal]
+    }
+}
+
+impl Stakes {
+    pub(super) const NONE: Self = Self { connection: Stake::NONE, address: Stake::NONE, principal: Stake::NONE };
 }
 
 /// How a client has connected.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Link<'a> {
     Plain,
-    /// By TLS, and who it is by its certificate, if it has sent one.
+    /// By TLS, and who it is by its certificate, if it has sent one. It was counted when it knocked.
     Secure {
+        stake: Stake,
         certificate: Option<&'a [u8]>,
     },
 }
@@ -150,6 +199,11 @@ impl Conn {
         }
     }
 
+    /// Whether it is a client's whose request waits for a place.
+    pub(super) fn is_held(&self) -> bool {
+        matches!(&self.peer, Peer::Client(c) if c.is_held)
+    }
+
     /// Whether it is a client's, over TLS.
     pub(super) fn is_secure(&self) -> bool {
         matches!(&self.peer, Peer::Client(c) if c.is_secure)
@@ -158,6 +212,22 @@ impl Conn {
     pub(super) fn client_state(&self) -> Option<ClientState> {
         match &self.peer {
             Peer::Client(c) => Some(c.state),
+            Peer::Upstream(_) => None,
+        }
+    }
+
+    /// What a client is counted for.
+    pub(super) fn stakes(&self) -> Stakes {
+        match &self.peer {
+            Peer::Client(c) => c.stakes(),
+            Peer::Upstream(_) => Stakes::NONE,
+        }
+    }
+
+    /// The client's, to be changed.
+    pub(super) fn client_mut(&mut self) -> Option<&mut Client> {
+        match &mut self.peer {
+            Peer::Client(c) => Some(c),
             Peer::Upstream(_) => None,
         }
     }

@@ -4,7 +4,7 @@
 //! Laws: these are plain values, so that a test can write them down and a shell can carry them out; an input with a
 //! stale key is no error, since the connection may have been closed before the input arrived.
 
-use super::keys::{ConnKey, ExchangeKey};
+use super::keys::{ConnKey, ExchangeKey, Stake};
 use super::notice::{ConnectError, Notice};
 use crate::base::{Access, Cursor, EventId, Span, StreamName, Tick};
 use crate::config::Config;
@@ -14,6 +14,16 @@ use std::sync::Arc;
 /// Something that happened outside.
 #[derive(Debug)]
 pub enum Input<'a> {
+    /// A client has connected that shakes hands first. Answered by [`Output::LetIn`] or [`Output::Refuse`].
+    Knocked {
+        /// The client's address.
+        peer: IpAddr,
+    },
+    /// A client that was let in has gone before it got a place.
+    TurnedAway {
+        /// What [`Output::LetIn`] gave.
+        stake: Stake,
+    },
     /// A client's connection was accepted. Answered by [`Output::Adopt`] or [`Output::Refuse`].
     Accepted {
         /// The client's address.
@@ -23,6 +33,8 @@ pub enum Input<'a> {
     AcceptedSecure {
         /// The client's address.
         peer: IpAddr,
+        /// What [`Output::LetIn`] gave. The machine has it from now on.
+        stake: Stake,
         /// Who the client is by its certificate, which has been verified: bytes that are the same for all certificates
         /// of one client. `None`: it has sent none.
         certificate: Option<&'a [u8]>,
@@ -111,9 +123,14 @@ pub enum Output {
         /// The connection.
         conn: ConnKey,
     },
-    /// The socket just accepted gets no place, since all are taken or clients are no longer accepted: answer 503 and
-    /// close it.
-    Refuse,
+    /// The client that has just connected may shake hands.
+    LetIn {
+        /// What it holds of what its address may have: to be given back by [`Input::AcceptedSecure`] or
+        /// [`Input::TurnedAway`].
+        stake: Stake,
+    },
+    /// The socket just accepted gets no place: say so, where that needs no handshake, and close it.
+    Refuse(Refusal),
     /// Open a connection to the route's upstream.
     Connect {
         /// The key of the new connection.
@@ -180,6 +197,15 @@ pub enum Output {
     },
     /// A client's request is over: tell the access log. Comes only if there is one.
     Served(Box<Access>),
+}
+
+/// Why a client that has connected gets no place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// All places are taken, or clients are no longer accepted: 503.
+    Full,
+    /// Its address has as many connections as it may: 429.
+    Address,
 }
 
 /// Streams still use so many routes of earlier configurations that there is no place for more. Nothing has changed.

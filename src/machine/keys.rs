@@ -30,6 +30,20 @@ pub(super) type SessionKey = Key<SessionMark>;
 /// Names a reader among the readers of one exchange.
 pub(super) type Seat = u32;
 
+/// What a client holds of what its address or its principal may have, or nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stake(pub(super) u32);
+
+impl Stake {
+    /// Nothing is counted.
+    pub const NONE: Self = Self(u32::MAX);
+
+    /// Whether something is counted.
+    pub(super) fn is_some(self) -> bool {
+        self != Self::NONE
+    }
+}
+
 /// What a timer is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Timer {

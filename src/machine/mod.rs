@@ -89,6 +89,7 @@
 
 mod book;
 mod buffers;
+mod census;
 mod conn;
 mod cx;
 mod deadlines;
@@ -113,10 +114,10 @@ pub use book::sessions::RECORDS_PER_SESSION;
 #[cfg(feature = "fuzzing")]
 pub use find::last_event_id::last_event_id;
 pub use io::{
-    Checkpoint, Close, EventPart, Input, LogBounds, Lookup, NotLookedUp, Output, Slices, StoredEvents, StoredStream,
-    TooManyRoutes,
+    Checkpoint, Close, EventPart, Input, LogBounds, Lookup, NotLookedUp, Output, Refusal, Slices, StoredEvents,
+    StoredStream, TooManyRoutes,
 };
-pub use keys::{ConnKey, ConnMark, ExchangeKey, ExchangeMark};
+pub use keys::{ConnKey, ConnMark, ExchangeKey, ExchangeMark, Stake};
 pub use notice::{ConnectError, Notice, Subject};
 
 #[cfg(test)]
@@ -128,6 +129,7 @@ use crate::http::Date;
 use crate::track::Window;
 use book::Book;
 use book::sessions::Session;
+use census::Held;
 use conn::Link;
 use cx::{After, Cx};
 use exchange::{Exchange, Exchanges};
@@ -188,8 +190,12 @@ impl Machine {
         let before = crate::base::steps();
         self.cx.now = now.max(self.cx.now);
         match input {
+            Input::Knocked { peer } => self.on_knocked(peer),
+            Input::TurnedAway { stake } => self.conns.census.remove(stake, Held::Connection),
             Input::Accepted { peer } => self.on_accepted(peer, Link::Plain),
-            Input::AcceptedSecure { peer, certificate } => self.on_accepted(peer, Link::Secure { certificate }),
+            Input::AcceptedSecure { peer, stake, certificate } => {
+                self.on_accepted(peer, Link::Secure { stake, certificate });
+            }
             Input::Connected { conn } => self.on_connected(conn),
             Input::ConnectFailed { conn, why } => self.on_connect_failed(conn, why),
             Input::Stale { conn } => self.on_stale(conn),
@@ -301,6 +307,21 @@ impl Machine {
     /// Requests being served, event streams among them.
     pub fn exchanges(&self) -> usize {
         self.exchanges.len()
+    }
+
+    /// Requests that are neither event streams nor tunnels.
+    pub fn in_flight(&self) -> usize {
+        self.exchanges.len().saturating_sub(self.book.streams).saturating_sub(self.cx.tunnels)
+    }
+
+    /// Requests that wait for an event stream of their address or their principal to end.
+    pub fn held_requests(&self) -> usize {
+        self.conns.census.waiting()
+    }
+
+    /// Addresses and principals that have something which counts against a bound of theirs.
+    pub fn counted(&self) -> usize {
+        self.conns.census.len()
     }
 
     /// Sessions that are remembered.

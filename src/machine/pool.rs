@@ -6,7 +6,8 @@
 //! request that must not be sent twice travels only on a connection that upstream has hardly had time to close.
 
 use super::buffers::Buffers;
-use super::conn::{Conn, UpstreamState};
+use super::census::{Census, Held};
+use super::conn::{Conn, Peer, UpstreamState};
 use super::cx::Cx;
 use super::io::{Close, Output};
 use super::keys::{ConnKey, ConnMark, Timer};
@@ -28,6 +29,8 @@ const POOL_SIZE: usize = 64;
 pub(super) struct Conns {
     table: Table<Conn, ConnMark>,
     pub(super) buffers: Buffers,
+    /// What clients are counted for.
+    pub(super) census: Census,
     /// Idle connections to upstream by the place of their route, the latest used last.
     idle: Vec<Vec<ConnKey>>,
     /// Who clients are by their certificates, as hashes. Most have none.
@@ -40,6 +43,7 @@ impl Conns {
         Self {
             table: Table::new(limits.connections),
             buffers,
+            census: Census::default(),
             idle: vec![Vec::new(); routes],
             certificates: HashMap::new(),
         }
@@ -124,7 +128,14 @@ impl Conns {
 
     /// Removes a connection whose socket the shell has closed already.
     pub(super) fn remove(&mut self, cx: &mut Cx, conn: ConnKey) -> Option<Conn> {
+        self.free_stream(cx, conn);
         let c = self.table.remove(conn)?;
+        if let Peer::Client(client) = &c.peer {
+            self.census.remove(client.stakes().connection, Held::Connection);
+            if client.is_held {
+                self.census.wait_no_more(conn);
+            }
+        }
         cx.end_visit(conn, 0);
         if !self.certificates.is_empty() {
             self.certificates.remove(&conn);

@@ -66,7 +66,10 @@ fn client_room(cx: &Cx, conns: &Conns, c: &Conn, state: ClientState, x: Option<&
 /// How much may be read of a head, and of what comes with it: no more at a time than of a body, since most heads are
 /// short. `little`: the most while buffers are tight.
 fn head_room(conns: &Conns, c: &Conn, limits: HeadLimits, little: usize) -> usize {
-    let room = limits.bytes.saturating_sub(c.input.len()).min(HIGH_WATER);
+    // The bound may have fallen below what has come: one more byte shows that the head is too long. A request that is held
+    // has its whole head.
+    let least = usize::from(!c.is_held());
+    let room = limits.bytes.saturating_sub(c.input.len()).min(HIGH_WATER).max(least);
     if conns.buffers.are_tight() { room.min(little) } else { room }
 }
 

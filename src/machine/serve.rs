@@ -4,10 +4,11 @@
 //! In: accepts, answers of segno's own, answers that have been sent. Out: the next head, or the connection's end.
 //! Laws: what is refused gets a status and a reason; a client reads its last answer before it sees the close.
 
+use super::census::Held;
 use super::conn::{Client, ClientState, Conn, Link, Peer, Unused};
 use super::cx::{After, Cx};
-use super::io::{Close, Output};
-use super::keys::ConnKey;
+use super::io::{Close, Output, Refusal};
+use super::keys::{ConnKey, Stake};
 use super::notice::Notice;
 use super::pool::Conns;
 use crate::base::{Count, Span};
@@ -20,16 +21,25 @@ const HALF_CLOSED_FOR: Span = Span::from_secs(2);
 impl Conns {
     /// Gives a client's connection its place, or has it refused.
     pub(super) fn accept(&mut self, cx: &mut Cx, address: IpAddr, link: Link<'_>) {
-        if cx.draining {
-            cx.counts.one(Count::ConnectionsRefused);
-            return cx.outputs.push_back(Output::Refuse);
-        }
         let is_secure = matches!(link, Link::Secure { .. });
-        let client = Client { address, is_secure, state: ClientState::Head, seat: 0 };
+        let stake = match link {
+            Link::Plain => self.knock(cx, address),
+            Link::Secure { stake, .. } => Ok(stake),
+        };
+        let stake = match stake {
+            Ok(stake) if !cx.draining => stake,
+            Ok(stake) => {
+                self.census.remove(stake, Held::Connection);
+                cx.counts.one(Count::ConnectionsRefused);
+                return cx.outputs.push_back(Output::Refuse(Refusal::Full));
+            }
+            Err(why) => return cx.outputs.push_back(Output::Refuse(why)),
+        };
+        let client = Client::new(address, is_secure, stake);
         match self.insert(Conn::new(Peer::Client(client))) {
             Some(conn) => {
                 cx.counts.one(Count::ConnectionsAccepted);
-                if let Link::Secure { certificate: Some(certificate) } = link {
+                if let Link::Secure { certificate: Some(certificate), .. } = link {
                     self.certify(conn, cx.secret.certificate(certificate));
                 }
                 cx.outputs.push_back(Output::Adopt { conn });
@@ -37,10 +47,40 @@ impl Conns {
                 self.set_deadline(cx, conn, until);
             }
             None => {
+                self.census.remove(stake, Held::Connection);
                 cx.counts.one(Count::ConnectionsRefused);
+                cx.counts.one(Count::OverConnections);
                 cx.notice(Notice::Full { what: "connection" });
-                cx.outputs.push_back(Output::Refuse);
+                cx.outputs.push_back(Output::Refuse(Refusal::Full));
             }
+        }
+    }
+
+    /// Counts a client's connection by its address, where that has a bound. A proxy that is trusted stands for others.
+    pub(super) fn knock(&mut self, cx: &mut Cx, address: IpAddr) -> Result<Stake, Refusal> {
+        let most = cx.config.limits.connections_per_address;
+        if most == 0 || cx.config.trusted_proxies.contains(address) {
+            return Ok(Stake::NONE);
+        }
+        let name = cx.secret.network(address);
+        if self.census.held_by(name, Held::Connection) < most {
+            return Ok(self.census.add(name, Held::Connection));
+        }
+        cx.counts.one(Count::ConnectionsRefused);
+        cx.counts.one(Count::OverConnectionsPerAddress);
+        cx.notice(Notice::Full { what: "connection of one address" });
+        Err(Refusal::Address)
+    }
+
+    /// A client reads or asks for no event stream any more. Who has waited for longest for a place of its address or its
+    /// principal is looked at again.
+    pub(super) fn free_stream(&mut self, cx: &mut Cx, conn: ConnKey) {
+        let Some(client) = self.beside_buffers(conn).and_then(Conn::client_mut) else { return };
+        let stakes = client.take_stream();
+        for stake in stakes.into_iter().filter(|stake| stake.is_some()) {
+            let next = self.census.next_waiting(stake);
+            self.census.remove(stake, Held::Stream);
+            cx.after.extend(next.map(After::ReadHead));
         }
     }
 
@@ -54,6 +94,11 @@ impl Conns {
     /// Refuses a request for its head.
     pub(super) fn refuse_head(&mut self, cx: &mut Cx, conn: ConnKey, why: &HeadError) {
         cx.counts.one(count_of(why));
+        match why {
+            HeadError::TooManyHeaders { .. } => cx.counts.one(Count::OverHeaderCount),
+            HeadError::TooLong { .. } | HeadError::RequestLineTooLong { .. } => cx.counts.one(Count::OverHeaderBytes),
+            _ => {}
+        }
         self.refuse(cx, conn, why.status(), &why.to_string());
     }
 
@@ -72,6 +117,7 @@ impl Conns {
         c.set_client_state(ClientState::Closing);
         c.exchange = None;
         c.input = Unused::default();
+        self.free_stream(cx, conn);
         let until = cx.now + cx.body_timeout;
         self.set_deadline(cx, conn, until);
         self.flush(cx, conn);
@@ -89,6 +135,7 @@ impl Conns {
         c.set_client_state(ClientState::HalfClosed);
         cx.end_visit(conn, c.out.len());
         c.out.release();
+        self.free_stream(cx, conn);
         cx.outputs.push_back(Output::ShutdownWrite { conn });
         let until = cx.now + HALF_CLOSED_FOR;
         self.set_deadline(cx, conn, until);
@@ -107,6 +154,7 @@ impl Conns {
         }
         c.set_client_state(ClientState::Head);
         let waiting = !c.input.is_empty();
+        self.free_stream(cx, conn);
         let until = cx.now + if waiting { cx.head_timeout } else { cx.keep_alive };
         self.set_deadline(cx, conn, until);
         self.read_again(cx, conn);

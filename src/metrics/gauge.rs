@@ -38,6 +38,12 @@ gauges! {
     Connections = "connections",
     /// Requests being served, event streams among them.
     Exchanges = "exchanges",
+    /// Requests that are neither event streams nor tunnels.
+    InFlight = "requests_in_flight",
+    /// Requests that wait for an event stream of their address or their principal to end.
+    HeldRequests = "requests_held",
+    /// Addresses and principals that have something which counts against a bound of theirs.
+    Counted = "holders_counted",
     /// Sessions that segno remembers.
     Sessions = "sessions",
     /// Event streams, those that linger included.
@@ -88,6 +94,8 @@ pub enum Bound {
     Connections,
     /// Streams, and other requests being served.
     Exchanges,
+    /// Requests in flight.
+    InFlight,
     /// Sessions.
     Sessions,
     /// Tunnels.
@@ -107,6 +115,7 @@ impl Bound {
     pub const ALL: &[Self] = &[
         Self::Connections,
         Self::Exchanges,
+        Self::InFlight,
         Self::Sessions,
         Self::Tunnels,
         Self::LogBytes,
@@ -120,6 +129,7 @@ impl Bound {
         match self {
             Self::Connections => Gauge::Connections,
             Self::Exchanges => Gauge::Exchanges,
+            Self::InFlight => Gauge::InFlight,
             Self::Sessions => Gauge::Sessions,
             Self::Tunnels => Gauge::Tunnels,
             Self::LogBytes => Gauge::LogBytes,

@@ -2,15 +2,17 @@
 //! socket has not taken yet.
 //!
 //! In: accepted sockets, readiness. Out: connections whose handshake is done, and who their clients are.
-//! Laws: each leaves within a time, and there is a bound on all: one more takes the place of the one that has been here
-//! for longest, so that those who never speak keep nobody out; signing takes long, so the loop does one step at a time
-//! and goes back to its streams when its share of the turn is over.
+//! Laws: each leaves within a time, and there is a bound on all: one more takes the place of the one that has shaken
+//! hands for longest, so that those who never speak keep nobody out; signing takes long, so the loop does one step at a
+//! time and goes back to its streams when its share of the turn is over.
 
 use super::listeners::FIRST_LISTENER;
 use super::log_lines::LogLines;
+use super::start::head_patience;
 use super::tls::{Keyring, Tls, of_client_in_words};
 use crate::base::{Count, Counts, Span, Tick};
 use crate::config::Config;
+use crate::machine::Stake;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use socket2::SockRef;
@@ -44,6 +46,8 @@ pub(super) struct Lobby {
     free: Vec<usize>,
     /// When each must have left.
     deadlines: BTreeSet<(Tick, usize)>,
+    /// Those of them who shake hands.
+    shaking: BTreeSet<(Tick, usize)>,
     /// Places of guests whose sockets have news, each at most once. Where the guest has left since, its successor is
     /// looked at, which harms nobody.
     ready: VecDeque<usize>,
@@ -51,6 +55,8 @@ pub(super) struct Lobby {
     queued: Vec<bool>,
     /// Guests whose last bytes are on their way to the socket.
     leaving: usize,
+    /// What guests held who have gone, for the machine to take back.
+    gone: Vec<Stake>,
     most: usize,
     patience: Span,
     pub(super) counts: Counts,
@@ -60,10 +66,20 @@ pub(super) struct Lobby {
 struct Guest {
     tls: Box<Tls>,
     peer: IpAddr,
+    /// What it holds of what its address may have.
+    stake: Stake,
     until: Tick,
     /// It begins as TLS does.
     speaks_tls: bool,
     leaves: bool,
+}
+
+/// A client that has connected, and was let in.
+pub(super) struct Arrival {
+    pub(super) stream: TcpStream,
+    pub(super) peer: IpAddr,
+    pub(super) stake: Stake,
+    pub(super) is_watched: bool,
 }
 
 impl Guest {
@@ -76,11 +92,6 @@ impl Guest {
     }
 }
 
-/// How long a client may take over its handshake.
-fn patience(config: &Config) -> Span {
-    config.routes.iter().map(|route| route.head_timeout).max().unwrap_or_default()
-}
-
 /// What one step came to.
 pub(super) enum Step {
     /// Nobody has news.
@@ -88,7 +99,7 @@ pub(super) enum Step {
     /// Some guest has come on, or has left.
     Done,
     /// A handshake is done: the connection of a client with this address.
-    Open(Box<Tls>, IpAddr),
+    Open(Box<Tls>, IpAddr, Stake),
 }
 
 impl Lobby {
@@ -98,11 +109,13 @@ impl Lobby {
             guests: Vec::new(),
             free: Vec::new(),
             deadlines: BTreeSet::new(),
+            shaking: BTreeSet::new(),
             ready: VecDeque::new(),
             queued: Vec::new(),
             leaving: 0,
+            gone: Vec::new(),
             most: config.limits.handshakes,
-            patience: patience(config),
+            patience: head_patience(config),
             counts: Counts::default(),
         }
     }
@@ -127,18 +140,28 @@ impl Lobby {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
-    /// A client has connected, and shakes hands first.
-    pub(super) fn enter(&mut self, stream: TcpStream, peer: IpAddr, registry: &Registry, now: Tick) {
+    /// A client has connected, and shakes hands first. `is_watched`: its socket is registered under another token.
+    pub(super) fn enter(&mut self, arrival: Arrival, registry: &Registry, now: Tick) {
+        let Arrival { stream, peer, stake, is_watched } = arrival;
         // Without it the handshake's parts wait for each other; the connection works all the same.
         let _ = stream.set_nodelay(true);
         let tls = self.keyring.server().and_then(|config| Tls::serve(config, stream).ok());
-        let Some(mut tls) = tls.map(Box::new) else { return self.counts.one(Count::TlsHandshakesFailed) };
+        let Some(mut tls) = tls.map(Box::new) else {
+            self.gone.push(stake);
+            return self.counts.one(Count::TlsHandshakesFailed);
+        };
         let at = self.place();
-        if registry.register(tls.stream_mut(), token(at), Interest::READABLE | Interest::WRITABLE).is_err() {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        let watches = match is_watched {
+            true => registry.reregister(tls.stream_mut(), token(at), both),
+            false => registry.register(tls.stream_mut(), token(at), both),
+        };
+        if watches.is_err() {
             self.counts.one(Count::TlsHandshakesFailed);
+            self.gone.push(stake);
             return self.free.push(at);
         }
-        self.put(at, Guest { tls, peer, until: now + self.patience, speaks_tls: false, leaves: false });
+        self.put(at, Guest { tls, peer, stake, until: now + self.patience, speaks_tls: false, leaves: false });
     }
 
     /// The machine has closed a connection whose last bytes the socket has not taken yet.
@@ -146,7 +169,7 @@ impl Lobby {
         let at = self.place();
         let is_watched =
             registry.reregister(tls.stream_mut(), token(at), Interest::READABLE | Interest::WRITABLE).is_ok();
-        let guest = Guest { tls, peer, until: now + self.patience, speaks_tls: true, leaves: true };
+        let guest = Guest { tls, peer, stake: Stake::NONE, until: now + self.patience, speaks_tls: true, leaves: true };
         if !is_watched {
             guest.cut_off();
             return self.free.push(at);
@@ -155,10 +178,11 @@ impl Lobby {
         self.put(at, guest);
     }
 
-    /// A free place. Who has been here for longest makes room if there is none.
+    /// A free place. If there is none, who has shaken hands for longest makes room, since an answer that is on its way is
+    /// worth more than a handshake that is not done. Where nobody shakes hands, the oldest makes room.
     fn place(&mut self) -> usize {
         if self.deadlines.len() >= self.most
-            && let Some((_, at)) = self.deadlines.first().copied()
+            && let Some((_, at)) = self.shaking.first().or(self.deadlines.first()).copied()
         {
             self.crowd_out(at);
         }
@@ -171,6 +195,7 @@ impl Lobby {
 
     fn crowd_out(&mut self, at: usize) {
         self.counts.one(Count::TlsHandshakesCrowdedOut);
+        self.counts.one(Count::OverHandshakes);
         if let Some(guest) = self.leave(at) {
             guest.cut_off();
         }
@@ -178,10 +203,14 @@ impl Lobby {
 
     /// The system has no descriptors: those who have shaken hands for longest leave. False: there is nobody.
     pub(super) fn make_room(&mut self) -> bool {
-        let shakes = |at: usize| self.guests.get(at).is_some_and(|guest| guest.as_ref().is_some_and(|g| !g.leaves));
-        let oldest: Vec<usize> = self.deadlines.iter().map(|(_, at)| *at).filter(|at| shakes(*at)).take(ROOM).collect();
+        let oldest: Vec<usize> = self.shaking.iter().map(|(_, at)| *at).take(ROOM).collect();
         oldest.iter().for_each(|at| self.crowd_out(*at));
         !oldest.is_empty()
+    }
+
+    /// Takes out what a guest held who has gone.
+    pub(super) fn next_gone(&mut self) -> Option<Stake> {
+        self.gone.pop()
     }
 
     /// Prepares the close of those whose last bytes have not gone out: nobody may take a part of an answer for the whole.
@@ -191,11 +220,14 @@ impl Lobby {
 
     /// Goes by another configuration.
     pub(super) fn go_by(&mut self, config: &Config) {
-        self.patience = patience(config);
+        self.patience = head_patience(config);
     }
 
     fn put(&mut self, at: usize, guest: Guest) {
         self.deadlines.insert((guest.until, at));
+        if !guest.leaves {
+            self.shaking.insert((guest.until, at));
+        }
         self.guests[at] = Some(guest);
     }
 
@@ -203,8 +235,10 @@ impl Lobby {
     fn leave(&mut self, at: usize) -> Option<Guest> {
         let guest = self.guests.get_mut(at)?.take()?;
         self.deadlines.remove(&(guest.until, at));
+        self.shaking.remove(&(guest.until, at));
         self.leaving -= usize::from(guest.leaves);
         self.free.push(at);
+        self.gone.push(guest.stake);
         Some(guest)
     }
 
@@ -249,7 +283,9 @@ impl Lobby {
         match result {
             Ok(_) => {
                 self.counts.one(Count::TlsHandshakes);
-                Step::Open(guest.tls, guest.peer)
+                // The machine has it from now on.
+                self.gone.pop();
+                Step::Open(guest.tls, guest.peer, guest.stake)
             }
             Err(e) => {
                 self.counts.one(Count::TlsHandshakesFailed);
@@ -305,5 +341,43 @@ mod tests {
         let text = std::str::from_utf8(NOT_TLS).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{head}");
+    }
+
+    /// A connection that is registered with the poll, and the client's end of it.
+    fn connected(poll: &mio::Poll) -> (TcpStream, std::net::TcpStream) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let mut stream = TcpStream::from_std(stream);
+        poll.registry().register(&mut stream, Token(0), Interest::READABLE).unwrap();
+        (stream, client)
+    }
+
+    #[test]
+    fn who_shakes_hands_makes_room_before_whoever_is_still_being_sent_its_answer() {
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let file = std::env::temp_dir().join(format!("segno-lobby-{}.pem", std::process::id()));
+        std::fs::write(&file, own.cert.pem() + &own.signing_key.serialize_pem()).unwrap();
+        let mut config = Config { tls_cert: vec![file.clone()], ..Config::default() };
+        config.limits.handshakes = 2;
+        let keyring = Keyring::new(Default::default());
+        keyring.reload(&config).unwrap();
+        let (poll, now, peer) = (mio::Poll::new().unwrap(), Tick::from_millis(1), IpAddr::from([127, 0, 0, 1]));
+        let mut lobby = Lobby::new(&config, keyring);
+        let (stream, _leaver) = connected(&poll);
+        let tls = Tls::serve(lobby.keyring.server().unwrap(), stream).unwrap();
+        lobby.see_off(Box::new(tls), peer, poll.registry(), now);
+        let _clients: Vec<_> = (0..2)
+            .map(|_| {
+                let (stream, client) = connected(&poll);
+                let arrival = Arrival { stream, peer, stake: Stake::NONE, is_watched: true };
+                lobby.enter(arrival, poll.registry(), now);
+                client
+            })
+            .collect();
+        let crowded_out = lobby.counts.get(Count::TlsHandshakesCrowdedOut);
+        assert_eq!((crowded_out, lobby.sees_somebody_off()), (1, true));
+        std::fs::remove_file(file).unwrap();
     }
 }

@@ -72,7 +72,6 @@ impl LogLines {
     }
 
     /// Says what happened outside of the machine, where nobody need act on it.
-    #[cfg(feature = "tls")]
     pub(super) fn inform(&mut self, what: fmt::Arguments<'_>, now: Tick) {
         self.say(Level::Info, what, now);
     }

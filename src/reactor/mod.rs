@@ -26,6 +26,7 @@ mod listeners;
 #[cfg(feature = "tls")]
 mod lobby;
 mod log_lines;
+mod porch;
 mod reload;
 mod remote;
 mod resolve;

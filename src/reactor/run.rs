@@ -10,9 +10,10 @@ use super::listeners::{ACCEPT_REST, Listeners};
 #[cfg(feature = "tls")]
 use super::lobby::Lobby;
 use super::log_lines::LogLines;
+use super::porch::Porch;
 use super::reload::Prepared;
 use super::remote::{Command, Remote};
-use super::shell::Shell;
+use super::shell::{Doors, Shell};
 use super::socket::is_no_descriptor;
 use super::sockets::{Sockets, WAKER};
 use super::start::{Parts, StartError};
@@ -84,6 +85,11 @@ impl Reactor {
         )?;
         #[cfg(feature = "tls")]
         let lobby = Lobby::new(&config, keyring);
+        let doors = Doors {
+            porch: Porch::new(&config),
+            #[cfg(feature = "tls")]
+            lobby,
+        };
         let replies = store.open(&waker, &metrics);
         let (remote, commands) = Remote::new(waker);
         note_bounds(&metrics, &config);
@@ -93,16 +99,7 @@ impl Reactor {
         metrics.expect_reactor(now + GRACE);
         let reactor = Self {
             clock,
-            shell: Shell::new(
-                machine,
-                sockets,
-                connecting,
-                store,
-                lines,
-                now,
-                #[cfg(feature = "tls")]
-                lobby,
-            ),
+            shell: Shell::new(machine, sockets, connecting, store, lines, now, doors),
             listeners,
             commands,
             replies,
@@ -174,6 +171,7 @@ impl Reactor {
                 token if Listeners::own(token) => self.listeners.on_ready(token),
                 #[cfg(feature = "tls")]
                 token if Lobby::own(token) => self.shell.lobby.on_ready(token),
+                token if Porch::own(token) => self.shell.on_announced(token),
                 token => self.shell.on_ready(ConnKey::from_bits(token.0 as u64), event),
             }
         }
@@ -232,6 +230,7 @@ impl Reactor {
                 self.listeners.watch(Watch::of(&prepared.config));
                 note_bounds(&self.metrics, &prepared.config);
                 self.label(&prepared.config, &places);
+                self.shell.porch.go_by(&prepared.config);
                 #[cfg(feature = "tls")]
                 self.shell.lobby.go_by(&prepared.config);
                 self.shell.connecting.reload(prepared, &places);
@@ -274,11 +273,13 @@ impl Reactor {
             machine,
             store,
             vanished,
+            porch,
             #[cfg(feature = "tls")]
             lobby,
             ..
         } = shell;
         metrics.add(Count::PeersVanished, std::mem::take(vanished));
+        porch.counts.drain(|count, route, n| metrics.add_at(route, count, n));
         #[cfg(feature = "tls")]
         lobby.counts.drain(|count, route, n| metrics.add_at(route, count, n));
         machine.drain_timings(|timing, route, spans| metrics.add_spans(label(route), timing, spans));
@@ -287,6 +288,9 @@ impl Reactor {
         checkpoints.catch_up(store, metrics);
         metrics.set(Gauge::Connections, machine.connections() as u64);
         metrics.set(Gauge::Exchanges, machine.exchanges() as u64);
+        metrics.set(Gauge::InFlight, machine.in_flight() as u64);
+        metrics.set(Gauge::HeldRequests, machine.held_requests() as u64);
+        metrics.set(Gauge::Counted, machine.counted() as u64);
         metrics.set(Gauge::Sessions, machine.sessions() as u64);
         metrics.set(Gauge::Streams, machine.streams() as u64);
         metrics.set(Gauge::Tunnels, machine.tunnels() as u64);
@@ -321,6 +325,7 @@ fn note_bounds(metrics: &Metrics, config: &Config) {
     let all = [
         (Bound::Connections, limits.connections),
         (Bound::Exchanges, limits.streams),
+        (Bound::InFlight, limits.requests_in_flight),
         (Bound::Sessions, limits.sessions),
         (Bound::Tunnels, limits.tunnels),
         (Bound::LogBytes, limits.log_budget),

@@ -6,13 +6,17 @@
 
 use super::connecting::Connecting;
 #[cfg(feature = "tls")]
-use super::lobby::{Lobby, Step};
+use super::lobby::{Arrival, Lobby, Step};
 use super::log_lines::LogLines;
+use super::porch::{Begins, Porch};
 use super::socket::{Io, Socket, has_vanished};
 use super::sockets::Sockets;
 use super::store::StoreLink;
 use crate::base::Tick;
-use crate::machine::{Close, ConnKey, ConnectError, Input, Machine, NotLookedUp, Output, TooManyRoutes};
+use crate::machine::{
+    Close, ConnKey, ConnectError, Input, Machine, NotLookedUp, Output, Refusal, Stake, TooManyRoutes,
+};
+use mio::Token;
 use mio::event::Event;
 use mio::net::TcpStream;
 use std::collections::VecDeque;
@@ -26,11 +30,15 @@ const READ_BUFFER: usize = 128 << 10;
 const READS_PER_TURN: usize = 4;
 
 /// The answer to a new connection when the machine has no room for it.
-const REFUSAL: &[u8] =
-    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+const REFUSAL: &[u8] = b"Retry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
-/// Bytes of its first line.
-const REFUSED_LINE: usize = "HTTP/1.1 503 Service Unavailable\r\n".len();
+/// Its first line, by why.
+const fn refused_line(why: Refusal) -> &'static [u8] {
+    match why {
+        Refusal::Full => b"HTTP/1.1 503 Service Unavailable\r\n",
+        Refusal::Address => b"HTTP/1.1 429 Too Many Requests\r\n",
+    }
+}
 
 /// The machine and everything that it acts on.
 #[derive(Debug)]
@@ -48,6 +56,12 @@ pub(super) struct Shell {
     pub(super) reloaded: Option<Result<Box<[usize]>, TooManyRoutes>>,
     /// Accepted just now: the machine takes it or refuses it before the next one.
     accepted: Option<Io>,
+    /// Its socket is registered already, under another token.
+    is_watched: bool,
+    /// Connections whose proxy says first for whom they are.
+    pub(super) porch: Porch,
+    /// What the client that has just knocked holds, if it was let in.
+    let_in: Option<Stake>,
     /// Clients with TLS before and after the machine knows them.
     #[cfg(feature = "tls")]
     pub(super) lobby: Lobby,
@@ -56,6 +70,14 @@ pub(super) struct Shell {
     /// Connections that the machine has bytes for.
     flushing: VecDeque<ConnKey>,
     buffer: Box<[u8]>,
+}
+
+/// Where clients wait before the machine knows them.
+#[derive(Debug)]
+pub(super) struct Doors {
+    pub(super) porch: Porch,
+    #[cfg(feature = "tls")]
+    pub(super) lobby: Lobby,
 }
 
 impl Shell {
@@ -67,8 +89,13 @@ impl Shell {
         store: StoreLink,
         lines: LogLines,
         now: Tick,
-        #[cfg(feature = "tls")] lobby: Lobby,
+        doors: Doors,
     ) -> Self {
+        let Doors {
+            porch,
+            #[cfg(feature = "tls")]
+            lobby,
+        } = doors;
         Self {
             machine,
             sockets,
@@ -79,6 +106,9 @@ impl Shell {
             connecting,
             reloaded: None,
             accepted: None,
+            is_watched: false,
+            porch,
+            let_in: None,
             #[cfg(feature = "tls")]
             lobby,
             reading: VecDeque::new(),
@@ -115,24 +145,57 @@ impl Shell {
         }
     }
 
-    /// Offers a new connection to the machine; one with TLS shakes hands first.
+    /// A connection was accepted. Where a proxy says first for whom it is, that is waited for.
     pub(super) fn on_accepted(&mut self, stream: TcpStream, peer: IpAddr, is_secure: bool) {
+        match self.porch.begins(peer, &mut self.lines, self.now) {
+            Begins::AtOnce => self.offer(stream, peer, is_secure, false),
+            Begins::WithHeader => self.porch.enter(stream, (peer, is_secure), self.sockets.registry(), self.now),
+            Begins::Never => {}
+        }
+    }
+
+    /// The poll has news of a connection whose header is waited for.
+    pub(super) fn on_announced(&mut self, token: Token) {
+        let Self { porch, buffer, lines, now, .. } = self;
+        if let Some(announced) = porch.on_ready(token, buffer, lines, *now) {
+            self.offer(announced.stream, announced.client, announced.is_secure, true);
+        }
+    }
+
+    /// Offers a new connection to the machine; one with TLS shakes hands first.
+    fn offer(&mut self, stream: TcpStream, peer: IpAddr, is_secure: bool, is_watched: bool) {
         #[cfg(feature = "tls")]
         if is_secure {
-            return self.lobby.enter(stream, peer, self.sockets.registry(), self.now);
+            self.tell(Input::Knocked { peer });
+            // Who is refused before a handshake can be told nothing: it is closed.
+            if let Some(stake) = self.let_in.take() {
+                let arrival = Arrival { stream, peer, stake, is_watched };
+                self.lobby.enter(arrival, self.sockets.registry(), self.now);
+                self.see_guests_off();
+            }
+            return;
         }
         debug_assert!(cfg!(feature = "tls") || !is_secure, "a build without TLS has no such listener");
-        self.accepted = Some(Io::Plain(stream));
+        (self.accepted, self.is_watched) = (Some(Io::Plain(stream)), is_watched);
         self.tell(Input::Accepted { peer });
     }
 
     /// Goes one step on with a client that shakes hands. One that is done with it is offered to the machine.
     #[cfg(feature = "tls")]
     pub(super) fn shake_hands(&mut self) {
-        if let Step::Open(tls, peer) = self.lobby.step(&mut self.buffer, &mut self.lines, self.now) {
+        if let Step::Open(tls, peer, stake) = self.lobby.step(&mut self.buffer, &mut self.lines, self.now) {
             let certificate = tls.identity();
-            self.accepted = Some(Io::Tls(tls));
-            self.tell(Input::AcceptedSecure { peer, certificate: certificate.as_deref() });
+            (self.accepted, self.is_watched) = (Some(Io::Tls(tls)), true);
+            self.tell(Input::AcceptedSecure { peer, stake, certificate: certificate.as_deref() });
+        }
+        self.see_guests_off();
+    }
+
+    /// Gives back what guests held who have gone.
+    #[cfg(feature = "tls")]
+    fn see_guests_off(&mut self) {
+        while let Some(stake) = self.lobby.next_gone() {
+            self.tell(Input::TurnedAway { stake });
         }
     }
 
@@ -140,6 +203,10 @@ impl Shell {
     pub(super) fn free_descriptors(&mut self) -> bool {
         #[cfg(feature = "tls")]
         if self.lobby.make_room() {
+            self.see_guests_off();
+            return true;
+        }
+        if self.porch.make_room() {
             return true;
         }
         let before = self.machine.connections();
@@ -156,6 +223,7 @@ impl Shell {
     /// When [`Shell::on_time`] must be called at the latest.
     pub(super) fn next_deadline(&self) -> Option<Tick> {
         let next = self.connecting.next_deadline().into_iter().chain(self.machine.poll_timeout());
+        let next = next.chain(self.porch.next_deadline());
         #[cfg(feature = "tls")]
         let next = next.chain(self.lobby.next_deadline());
         next.min()
@@ -164,8 +232,11 @@ impl Shell {
     /// What is due by now is done: first what became of attempts to connect, which the machine then knows.
     pub(super) fn on_time(&mut self) {
         self.connecting.on_time(&mut self.sockets, self.now);
+        self.porch.on_time(&mut self.lines, self.now);
         #[cfg(feature = "tls")]
         self.lobby.on_time(&mut self.lines, self.now);
+        #[cfg(feature = "tls")]
+        self.see_guests_off();
         self.settle();
         if self.machine.poll_timeout().is_some_and(|at| at <= self.now) {
             self.tell(Input::Time);
@@ -250,7 +321,8 @@ impl Shell {
             Output::Flush { conn } => self.flushing.push_back(conn),
             Output::ReadAgain { conn } => self.queue_read(conn),
             Output::Adopt { conn } => self.adopt(conn),
-            Output::Refuse => self.refuse(),
+            Output::LetIn { stake } => self.let_in = Some(stake),
+            Output::Refuse(why) => self.refuse(why),
             Output::Connect { conn, route } => self.connecting.connect(conn, route, &mut self.sockets, self.now),
             Output::Reuse { conn } => {
                 let is_quiet = self.sockets.get_mut(conn).is_some_and(Socket::is_quiet);
@@ -296,28 +368,27 @@ impl Shell {
 
     fn adopt(&mut self, conn: ConnKey) {
         let Some(io) = self.accepted.take() else { return };
-        let socket = Socket::accepted(io, conn.to_bits());
+        let mut socket = Socket::accepted(io, conn.to_bits());
+        let is_watched = std::mem::take(&mut self.is_watched);
+        // What came before it was watched under this token has had its edge already.
+        socket.readable |= is_watched;
         // Without it small events wait for each other; the connection works all the same.
         let _ = socket.stream().set_nodelay(true);
-        let (is_plain, sockets) = (socket.is_plain(), &mut self.sockets);
-        #[cfg(feature = "tls")]
-        let added = if is_plain { sockets.add(conn, socket) } else { sockets.take_over(conn, socket) };
-        #[cfg(not(feature = "tls"))]
-        let added = sockets.add(conn, socket);
+        let sockets = &mut self.sockets;
+        let added = if is_watched { sockets.take_over(conn, socket) } else { sockets.add(conn, socket) };
         if added.is_err() {
             self.connecting.fail(conn, ConnectError::Local);
-        } else if !is_plain {
+        } else if is_watched {
             self.queue_read(conn);
         }
     }
 
-    /// Tells a client that all places are taken: one write, as much of it as the socket takes.
-    fn refuse(&mut self) {
+    /// Tells a client that it finds no place: one write, as much of it as the socket takes.
+    fn refuse(&mut self, why: Refusal) {
         if let Some(io) = self.accepted.take() {
             let mut socket = Socket::accepted(io, 0);
-            let (line, rest) = REFUSAL.split_at(REFUSED_LINE);
             let date = self.machine.date().text().map(|date| format!("Date: {date}\r\n")).unwrap_or_default();
-            let parts = [line, date.as_bytes(), rest].map(IoSlice::new);
+            let parts = [refused_line(why), date.as_bytes(), REFUSAL].map(IoSlice::new);
             let _ = socket.write(&parts);
             #[cfg(feature = "tls")]
             socket.close(false);

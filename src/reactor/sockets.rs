@@ -70,7 +70,6 @@ impl Sockets {
     ///
     /// # Errors
     /// When the system refuses; the socket is then closed.
-    #[cfg(feature = "tls")]
     pub(super) fn take_over(&mut self, conn: ConnKey, mut socket: Socket) -> io::Result<()> {
         let token = Token(conn.to_bits() as usize);
         self.poll.registry().reregister(socket.stream_mut(), token, Interest::READABLE | Interest::WRITABLE)?;

@@ -6,6 +6,7 @@
 use super::store::StoreLink;
 #[cfg(feature = "tls")]
 use super::tls::{TlsError, tls_faults};
+use crate::base::Span;
 use crate::clock::Clock;
 use crate::config::{Config, Fault, Section};
 use crate::journal::Journal;
@@ -129,4 +130,9 @@ pub fn file_faults(config: &Config) -> Vec<Fault> {
         });
         listens.into_iter().chain(routes.map(fault)).collect()
     }
+}
+
+/// How long a client may take over what comes before its first request is read.
+pub(super) fn head_patience(config: &Config) -> Span {
+    config.routes.iter().map(|route| route.head_timeout).max().unwrap_or_default()
 }

@@ -139,6 +139,11 @@ fn config(setup: &Setup) -> Config {
         limits.streams_per_session = 1 + usize::from(setup.streams / 64);
         limits.lingering_per_principal = 1 + usize::from(setup.connections / 16);
         limits.lingering_per_address = 1 + usize::from(setup.connections / 32);
+        // 0: no bound.
+        limits.streams_per_address = usize::from(setup.connections / 64);
+        limits.streams_per_principal = usize::from(setup.replay_events / 64);
+        limits.connections_per_address = 2 * usize::from(setup.linger / 64);
+        limits.requests_in_flight = 1 + usize::from(setup.heal_for / 32);
         route.replay_bytes = 1_024 << (setup.replay_bytes % 4);
         limits.buffer_budget = if setup.streams & 32 == 0 { 64 << 10 } else { 64 << 20 };
         limits.log_budget = route.replay_bytes + usize::from(setup.budget);

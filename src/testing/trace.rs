@@ -34,7 +34,8 @@ impl Trace {
     pub(crate) fn output(&mut self, output: &Output) {
         match output {
             Output::Adopt { conn } => self.note(1, conn.to_bits(), &[]),
-            Output::Refuse => self.note(2, u64::MAX, &[]),
+            Output::LetIn { .. } => self.note(28, u64::MAX, &[]),
+            Output::Refuse(_) => self.note(2, u64::MAX, &[]),
             Output::Connect { conn, route } => self.note(3, conn.to_bits(), &route.to_le_bytes()),
             Output::Reuse { conn } => self.note(10, conn.to_bits(), &[]),
             Output::Flush { conn } => self.note(4, conn.to_bits(), &[]),

@@ -9,7 +9,9 @@
 use super::trace::Trace;
 use crate::base::{Access, Span, Tick};
 use crate::config::{Config, Limits, Route, StoreConfig, Upstream};
-use crate::machine::{Close, ConnKey, ConnectError, Input, Lookup, Machine, Notice, Output, TooManyRoutes};
+use crate::machine::{
+    Close, ConnKey, ConnectError, Input, Lookup, Machine, Notice, Output, Refusal, Stake, TooManyRoutes,
+};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -80,6 +82,10 @@ pub(crate) struct World {
     pub(crate) reloaded: Vec<Result<Box<[usize]>, TooManyRoutes>>,
     pub(crate) lookups: Vec<Lookup>,
     pub(crate) refused: usize,
+    /// Why, for each of them.
+    pub(crate) refusals: Vec<Refusal>,
+    /// What clients hold that shake hands.
+    pub(crate) let_in: Vec<Stake>,
     /// What the test is doing, for messages.
     pub(crate) what: String,
     pub(crate) flushing: VecDeque<usize>,
@@ -140,6 +146,8 @@ pub(crate) fn world_from(config: Config, seed: u64) -> World {
         reloaded: Vec::new(),
         lookups: Vec::new(),
         refused: 0,
+        refusals: Vec::new(),
+        let_in: Vec::new(),
         what: String::new(),
         flushing: VecDeque::new(),
         reading: VecDeque::new(),
@@ -196,7 +204,11 @@ impl World {
     pub(crate) fn carry_out(&mut self, output: Output) {
         match output {
             Output::Adopt { conn } => self.add(conn, true),
-            Output::Refuse => self.refused += 1,
+            Output::LetIn { stake } => self.let_in.push(stake),
+            Output::Refuse(why) => {
+                self.refused += 1;
+                self.refusals.push(why);
+            }
             Output::Connect { conn, .. } => {
                 self.ups.push(self.ends.len());
                 self.dialled.push(self.now);

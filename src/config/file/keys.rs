@@ -104,6 +104,8 @@ pub(super) const TOP: &[Key<Config>] = keys! { Config;
         reads metrics has to know it");
     trusted_proxies: trusted_proxies, value::NETWORKS, rare("Addresses and blocks of the proxies in front of segno, \
         whose X-Forwarded-* and Forwarded are believed. An address that is trusted wrongly can name any client");
+    proxy_protocol: proxy_protocol, value::PROXY_PROTOCOL, rare("Whether connections begin with a header of the PROXY \
+        protocol: of those that --trusted-proxies names (`accept`), or all, and others are cut (`require`)");
     peer_timeout: peer_timeout, value::SPAN, rare("How long a peer may be unreachable before its connection counts as \
         broken; 0s leaves it to the system. Longer rides out longer breaks of the network, shorter finds sooner that a \
         peer has vanished");
@@ -141,6 +143,14 @@ pub(super) const LIMITS: &[Key<Config>] = keys! { Config;
         Behind a proxy that is not trusted, all clients have its address");
     connections: limits.connections, value::COUNT, rare("Sockets at once, clients' and upstreams' together. More \
         takes more memory, and more of the system's open files");
+    connections_per_address: limits.connections_per_address, value::COUNT, rare("Connections of one address of clients \
+        at once; 0 for no bound. Fewer keeps one machine from taking all, and can hit people who share an address");
+    streams_per_address: limits.streams_per_address, value::COUNT, rare("Requests for event streams of one address at \
+        once; 0 for no bound. Fewer keeps one machine from taking all, and can hit people who share an address");
+    streams_per_principal: limits.streams_per_principal, value::COUNT, rare("The same for one principal; 0 for no \
+        bound. A principal may be one person or a whole deployment behind one key");
+    requests_in_flight: limits.requests_in_flight, value::COUNT, rare("Requests at once that are no event streams. \
+        Fewer spares upstreams that answer slowly, more lets a burst wait");
     handshakes: limits.handshakes, value::COUNT, rare("TLS connections of clients that are being opened at once. More \
         lets more slow clients in, and takes about 10 KB each");
     tunnels: limits.tunnels, value::COUNT, rare("Connections at once that have gone over to another protocol; 0 offers \

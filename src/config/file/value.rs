@@ -15,7 +15,7 @@ use super::problem::nearest;
 use super::shown::Shown;
 use crate::base::Span;
 use crate::config::networks::{Network, Networks};
-use crate::config::process::{ClientCert, LogFormat};
+use crate::config::process::{ClientCert, LogFormat, ProxyProtocol};
 use crate::config::route::{AcceptEncoding, Dedup, Gap, HostSent, Ids, LingerFull, ResumeFrom, Share};
 use crate::config::store::StoreConfig;
 use crate::config::units::{parse_size, parse_span, show_size};
@@ -143,6 +143,13 @@ words!(
     "required|optional",
     "required" = ClientCert::Required,
     "optional" = ClientCert::Optional
+);
+words!(
+    PROXY_PROTOCOL: ProxyProtocol,
+    "off|require|accept",
+    "off" = ProxyProtocol::Off,
+    "require" = ProxyProtocol::Require,
+    "accept" = ProxyProtocol::Accept
 );
 words!(LOG_FORMAT: LogFormat, "text|json", "text" = LogFormat::Text, "json" = LogFormat::Json);
 words!(LINGER_FULL: LingerFull, "pause|evict", "pause" = LingerFull::Pause, "evict" = LingerFull::Evict);

@@ -158,14 +158,17 @@ impl Secret {
     /// bits counts, since one client may have all of its addresses.
     pub(in crate::machine) fn holders(&self, who: &Principal, client: IpAddr) -> Holders {
         let place = if who.has_credential { 0 } else { who.place };
+        let principal = self.hash(Kind::Principal, [&who.hash[..], &place.to_le_bytes()]) as u64;
+        Holders { principal, address: self.network(client) }
+    }
+
+    /// The name of an address of clients, or of its network.
+    pub(in crate::machine) fn network(&self, client: IpAddr) -> u64 {
         let network = match client.to_canonical() {
             IpAddr::V4(address) => u128::from(address.to_bits()),
             IpAddr::V6(address) => address.to_bits() >> 64 << 64 | 1,
         };
-        Holders {
-            principal: self.hash(Kind::Principal, [&who.hash[..], &place.to_le_bytes()]) as u64,
-            address: self.hash(Kind::Place, [&network.to_le_bytes()]) as u64,
-        }
+        self.hash(Kind::Place, [&network.to_le_bytes()]) as u64
     }
 
     /// The identity in which all clients of a target share one session, without regard to their principal.

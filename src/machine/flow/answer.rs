@@ -219,11 +219,12 @@ impl Machine {
         let mut gone = Vec::new();
         let account = book.open(cx, exchanges, key, session, by_post, &mut gone);
         gone.into_iter().for_each(|key| self.drop_exchange(key));
-        let Self { cx, exchanges, index, book, .. } = self;
+        let Self { cx, conns, exchanges, index, book, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return false };
         let Some(account) = account else { return false };
         index.await_no_more(x);
         index.forget_waiting(key, &x.request);
+        conns.count_stream(cx, x);
         x.become_stream(cx, account);
         if x.is_detached()
             && let Some(session) = x.stream().and_then(|stream| stream.account.session)

@@ -38,6 +38,7 @@ impl Machine {
 
     fn give_way(&mut self, conn: ConnKey) {
         self.cx.counts.one(Count::RequestsCrowdedOut);
+        self.cx.counts.one(Count::OverBufferBudget);
         self.cx.notice(Notice::Full { what: "byte of `buffer_budget`" });
         if let Some(key) = self.conns.get(conn).and_then(|c| c.exchange) {
             self.drop_exchange(key);

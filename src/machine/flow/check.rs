@@ -18,6 +18,7 @@
 //! 9. Marks are in order: start <= delivered <= whole <= end of the log, and delivered <= received.
 
 use crate::machine::Machine;
+use crate::machine::census::Held;
 #[cfg(any(test, feature = "fuzzing"))]
 use crate::machine::conn::HIGH_WATER;
 use crate::machine::conn::{ClientState, Conn, Peer, UpstreamState};
@@ -59,6 +60,7 @@ impl Machine {
         assert_eq!(self.buffer_bytes(), held, "what all connections hold");
         let waiting = self.conns.iter().filter(|(_, c)| c.waits).count();
         assert_eq!(self.conns.buffers.waiting(), waiting, "who waits for its sender");
+        self.check_census();
         let tunnels = self.exchanges.iter().filter(|(_, x)| matches!(x.phase, Phase::Tunnel { .. })).count();
         assert_eq!(self.tunnels(), tunnels, "open tunnels");
         let audience = self.exchanges.iter().fold(Audience::default(), |mut all, (_, x)| {
@@ -75,6 +77,18 @@ impl Machine {
         assert_eq!(known, self.exchanges.iter().filter(|(_, x)| is_awaited(x)).count(), "orders that retries find");
         let reserving = self.exchanges.iter().filter(|(_, x)| x.request.reserves).count();
         assert_eq!(self.index.all_awaited(), reserving, "places that requests have in their sessions");
+    }
+
+    /// Everybody is counted once, and nobody who has gone. Those who shake hands are counted as well, and not here.
+    fn check_census(&self) {
+        let stakes: Vec<_> = self.conns.iter().map(|(_, c)| (c.stakes(), c.client_state())).collect();
+        let connections = stakes.iter().filter(|(s, _)| s.connection.is_some()).count();
+        let streams = stakes.iter().flat_map(|(s, _)| [s.address, s.principal]).filter(|s| s.is_some()).count();
+        assert!(self.conns.census.all(Held::Connection) >= connections, "connections by address");
+        assert_eq!(self.conns.census.all(Held::Stream), streams, "event streams by address and principal");
+        assert_eq!(self.conns.census.all(Held::Wait), self.conns.census.waiting(), "requests that wait for a place");
+        let idle = stakes.iter().filter(|(_, state)| *state != Some(ClientState::Busy));
+        assert!(idle.into_iter().all(|(s, _)| !s.address.is_some() && !s.principal.is_some()), "it reads nothing");
     }
 
     fn check_keys(&self, key: ExchangeKey, x: &Exchange) {
@@ -181,7 +195,7 @@ impl Machine {
         assert_eq!((self.log_bytes(), self.buffer_bytes(), self.cx.interner.live()), (0, 0, 0));
         assert_eq!((self.sessions(), self.streams()), (0, 0));
         assert!(self.index.variants.is_empty(), "a shared stream that is over");
-        assert_eq!(self.conns.pooled(), 0);
+        assert_eq!((self.conns.pooled(), self.conns.census.len()), (0, 0));
         assert_eq!(self.poll_timeout(), None);
     }
 

@@ -22,6 +22,8 @@ impl Machine {
         match c.client_state() {
             Some(ClientState::Closing | ClientState::HalfClosed) => {}
             Some(ClientState::Tunnel) => self.pass_through(conn, bytes),
+            // It is read again when its request finds a place.
+            Some(ClientState::Head) if c.is_held() => c.input.push(bytes),
             Some(ClientState::Head) => {
                 let first = c.input.is_empty();
                 c.input.push(bytes);
@@ -56,8 +58,10 @@ impl Machine {
                 self.conns.close(&mut self.cx, conn, Close::Finish);
             }
             Ok(head) => {
-                c.consume_input(found.end);
-                self.on_request(conn, head);
+                if self.finds_share(conn, &head) {
+                    self.conns.get_mut(conn).into_iter().for_each(|c| c.consume_input(found.end));
+                    self.on_request(conn, head);
+                }
             }
             Err(e) => self.conns.refuse_head(&mut self.cx, conn, &e),
         }

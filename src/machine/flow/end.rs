@@ -140,6 +140,7 @@ impl Machine {
             true => self.conns.on_answered(&mut self.cx, client, true),
             false => {
                 c.set_client_state(ClientState::Closing);
+                conns.free_stream(cx, client);
                 let until = cx.now + cx.keep_alive;
                 conns.set_deadline(cx, client, until);
             }

@@ -12,6 +12,7 @@
 //! more, `send` hands it to sockets, `end` ends it, `timers` sees to what takes too long, `places` and `buffers` to what
 //! is short.
 
+mod admission;
 mod answer;
 mod buffers;
 #[cfg(any(test, feature = "fuzzing", debug_assertions))]

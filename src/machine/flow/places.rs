@@ -10,7 +10,7 @@ use crate::machine::Machine;
 use crate::machine::book::unread::Holder;
 use crate::machine::conn::Link;
 use crate::machine::exchange::{Exchange, Phase, Request};
-use crate::machine::io::Close;
+use crate::machine::io::{Close, Output};
 use crate::machine::keys::{ConnKey, ExchangeKey};
 use crate::machine::notice::Notice;
 use std::net::IpAddr;
@@ -66,6 +66,7 @@ impl Machine {
             return true;
         }
         self.cx.counts.one(Count::StreamsRefused);
+        self.cx.counts.one(if finds_session { Count::OverStreamsPerSession } else { Count::OverSessions });
         self.cx.notice(Notice::Full { what: "stream of one session" });
         false
     }
@@ -168,6 +169,15 @@ impl Machine {
 
 /// Connections.
 impl Machine {
+    /// A client has connected that shakes hands first.
+    pub(in crate::machine) fn on_knocked(&mut self, peer: IpAddr) {
+        let answer = match self.conns.knock(&mut self.cx, peer) {
+            Ok(stake) => Output::LetIn { stake },
+            Err(why) => Output::Refuse(why),
+        };
+        self.cx.outputs.push_back(answer);
+    }
+
     /// A client's connection was accepted.
     pub(in crate::machine) fn on_accepted(&mut self, peer: IpAddr, link: Link<'_>) {
         if self.conns.is_full() && !self.cx.draining {

@@ -24,7 +24,7 @@ use crate::machine::visits::{MadeId, given_id};
 use std::net::IpAddr;
 
 /// Who makes a request.
-struct Caller {
+pub(super) struct Caller {
     /// At the other end of the connection.
     peer: IpAddr,
     /// Where the request comes from: the peer, or whom trusted proxies name.
@@ -49,7 +49,7 @@ impl Machine {
     }
 
     /// A request has come: counts it, and notes it for the access log.
-    fn begin_visit(&mut self, conn: ConnKey, head: &RequestHead) -> Option<Caller> {
+    pub(super) fn begin_visit(&mut self, conn: ConnKey, head: &RequestHead) -> Option<Caller> {
         let Self { cx, conns, .. } = self;
         cx.counts.one(Count::Requests);
         let made_id = cx.visits.make_id();
@@ -86,6 +86,7 @@ impl Machine {
         }
         if offers_tunnel(head, cx) && cx.tunnels >= cx.config.limits.tunnels {
             cx.counts.one(Count::TunnelsRefused);
+            cx.counts.one(Count::OverTunnels);
             cx.notice(Notice::Full { what: "tunnel" });
             self.refuse_for_now(conn, "all tunnels are taken; try again later");
             return None;
@@ -195,7 +196,7 @@ impl Machine {
             }
             return;
         }
-        if !self.has_place_in_session(conn, &request) {
+        if !self.has_place_in_flight(conn) || !self.has_place_in_session(conn, &request) {
             return;
         }
         let hears = request.method == Method::Post;
@@ -221,6 +222,9 @@ impl Machine {
     /// Begins to serve a POST that may be one that came before. It takes no place in its session as yet: that may be the
     /// place of the stream which it is for.
     fn open_held(&mut self, conn: ConnKey, route: usize, mut request: Request, reader: Reader, why: Held) {
+        if !self.has_place_in_flight(conn) {
+            return;
+        }
         let expects = request.take_expectation();
         let mut exchange = Exchange::new(route, request, reader, self.cx.now);
         exchange.heard_body = Some(Box::new(HeardBody::new(&self.cx.secret)));
@@ -251,6 +255,7 @@ impl Machine {
             }
             None => {
                 self.cx.counts.one(Count::StreamsRefused);
+                self.cx.counts.one(Count::OverStreams);
                 self.cx.notice(Notice::Full { what: "stream" });
                 self.refuse_for_now(conn, "all streams are taken; try again later");
             }
@@ -297,7 +302,7 @@ fn ask_without_cursor(head: &mut RequestHead) {
 }
 
 /// The target by which a route is chosen. `OPTIONS *` asks the server as a whole, which is whoever has the root.
-fn asks_for(head: &RequestHead) -> &str {
+pub(super) fn asks_for(head: &RequestHead) -> &str {
     if head.target == "*" { "/" } else { &head.target }
 }
 

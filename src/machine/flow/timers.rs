@@ -50,8 +50,13 @@ impl Machine {
                 UpstreamState::Head | UpstreamState::Body | UpstreamState::Tunnel => {}
             },
             Peer::Client(client) => match client.state {
+                ClientState::Head if client.is_held => {
+                    conns.census.wait_no_more(conn);
+                    self.read_head(conn);
+                }
                 ClientState::Head if c.input.is_empty() => conns.close(cx, conn, Close::Finish),
                 ClientState::Head => {
+                    cx.counts.one(Count::OverHeadTimeout);
                     self.conns.refuse(&mut self.cx, conn, 408, "the request's head did not arrive in time")
                 }
                 ClientState::Busy => self.on_body_timeout(conn),

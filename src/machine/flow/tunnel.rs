@@ -50,6 +50,7 @@ impl Machine {
             cx.visits.answer(client, head.status);
             http::write_response(head, ResponseFraming::None, Version::Http11, false, &lines, c.out.end());
         }
+        conns.free_stream(cx, client);
         let mut answered = Vec::new();
         if let Some(u) = conns.get_mut(conn) {
             answered = u.input.take();

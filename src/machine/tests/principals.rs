@@ -4,6 +4,7 @@ use super::asking::*;
 use super::*;
 use crate::base::Random;
 use crate::config::Share;
+use crate::machine::Stake;
 use crate::machine::find::identity::Secret;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -159,7 +160,7 @@ fn an_own_id_of_another_maker_never_goes_upstream_and_is_a_gap() {
 /// A client over TLS, whose certificate names this owner.
 fn certified(w: &mut World, owner: Option<&[u8]>, request: &str) -> usize {
     let (before, peer) = (w.ends.len(), IpAddr::V4(Ipv4Addr::LOCALHOST));
-    w.machine.handle(Input::AcceptedSecure { peer, certificate: owner }, w.now);
+    w.machine.handle(Input::AcceptedSecure { peer, stake: Stake::NONE, certificate: owner }, w.now);
     w.pump();
     w.say(before, request);
     before

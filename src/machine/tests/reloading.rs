@@ -137,3 +137,18 @@ fn limits_are_those_of_the_new_configuration() {
     let c = w.client_with(&long);
     assert!(w.wire(c).starts_with("HTTP/1.1 431 "), "{}", w.wire(c));
 }
+
+#[test]
+fn a_head_that_is_under_way_when_the_bound_of_heads_falls_below_it_is_refused_and_not_left_waiting() {
+    let config = |bytes: usize| one_route(|_, limits| limits.header_bytes = bytes);
+    let mut w = world_of(config(8 << 10));
+    let c = w.client_with(&format!("GET / HTTP/1.1\r\nHost: h\r\nA: {}", "x".repeat(2_000)));
+    let d = w.client_with(GET);
+    let u = w.last_up();
+    w.say(u, &format!("HTTP/1.1 200 OK\r\nA: {}", "x".repeat(2_000)));
+    w.reload(config(1_024));
+    w.say(c, "\r\n\r\n");
+    w.say(u, "\r\nContent-Length: 2\r\n\r\nok");
+    assert_eq!((w.status(c), w.state(u)), (431, State::Closed));
+    assert_eq!((w.status(d), w.count(Count::UpstreamHeadsBad)), (502, 1));
+}

@@ -1,0 +1,90 @@
+//! The slow, obvious twin of the reader: it takes a header apart word by word, as the text of the protocol tells it.
+//!
+//! In: whole or cut headers. Out: what they say.
+//! Law: it has nothing in common with the reader but the words of the protocol.
+
+use super::proxy_protocol::{self as reader, PROXY_HEADER, Preface};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// What the bytes are, by the letter.
+pub(crate) fn proxy_header(bytes: &[u8]) -> Preface {
+    let signature = b"\r\n\r\n\0\r\nQUIT\n";
+    if bytes.len() < signature.len() && signature.starts_with(bytes) {
+        return Preface::Partial;
+    }
+    match bytes.strip_prefix(signature) {
+        Some(rest) => binary(rest),
+        None => text(bytes),
+    }
+}
+
+fn binary(rest: &[u8]) -> Preface {
+    let [command, family, high, low, body @ ..] = rest else { return Preface::Partial };
+    let length = usize::from(*high) * 256 + usize::from(*low);
+    if 16 + length > PROXY_HEADER {
+        return Preface::Wrong;
+    }
+    let needs = match family {
+        0x00..=0x02 => 0,
+        0x10..=0x12 => 12,
+        0x20..=0x22 => 36,
+        0x30..=0x32 => 216,
+        _ => return Preface::Wrong,
+    };
+    if !matches!(command, 0x20 | 0x21) || length < needs {
+        return Preface::Wrong;
+    }
+    if body.len() < length {
+        return Preface::Partial;
+    }
+    let client = match needs {
+        12 if *command == 0x21 => body.first_chunk::<4>().map(|a| IpAddr::V4(Ipv4Addr::from(*a))),
+        36 if *command == 0x21 => body.first_chunk::<16>().map(|a| IpAddr::V6(Ipv6Addr::from(*a))),
+        _ => None,
+    };
+    Preface::Whole { length: 16 + length, client: client.map(|client| client.to_canonical()) }
+}
+
+/// A whole line is read; of a part of one it is only said that it may become a header, or is too long for one.
+fn text(bytes: &[u8]) -> Preface {
+    let Some(end) = bytes.windows(2).position(|pair| pair == b"\r\n") else {
+        return if bytes.len() < 107 { Preface::Partial } else { Preface::Wrong };
+    };
+    let line = std::str::from_utf8(&bytes[..end]).unwrap_or_default();
+    let words: Vec<&str> = line.split(' ').collect();
+    let is_port = |word: &str| {
+        let is_number = !word.is_empty() && word.len() <= 5 && word.bytes().all(|b| b.is_ascii_digit());
+        is_number && (word == "0" || !word.starts_with('0')) && word.parse::<u32>().is_ok_and(|n| n <= 65_535)
+    };
+    let client = match words[..] {
+        ["PROXY", "UNKNOWN", ..] => None,
+        ["PROXY", family @ ("TCP4" | "TCP6"), from, to, a, b] if is_port(a) && is_port(b) => {
+            let (from, to): (Option<IpAddr>, Option<IpAddr>) = (from.parse().ok(), to.parse().ok());
+            let is_of_family = |address: &IpAddr| address.is_ipv4() == (family == "TCP4");
+            match (from.filter(is_of_family), to.filter(is_of_family)) {
+                (Some(from), Some(_)) => Some(from.to_canonical()),
+                _ => return Preface::Wrong,
+            }
+        }
+        _ => return Preface::Wrong,
+    };
+    match end + 2 <= 107 && !line.contains(['\r', '\n']) {
+        true => Preface::Whole { length: end + 2, client },
+        false => Preface::Wrong,
+    }
+}
+
+/// Compares the reader with its twin. Of a part of a line, the reader may know sooner that it will be no header.
+pub(crate) fn compare(bytes: &[u8]) {
+    let (read, expected) = (reader::proxy_header(bytes), proxy_header(bytes));
+    let is_sooner = read == Preface::Wrong && expected == Preface::Partial;
+    assert!(read == expected || is_sooner, "{}: {read:?}, and {expected:?} by its twin", bytes.escape_ascii());
+    if let Preface::Whole { length, client } = read {
+        assert!(length <= bytes.len().min(PROXY_HEADER));
+        for end in 0..length {
+            let cut = &bytes[..end];
+            assert_eq!(reader::proxy_header(cut), Preface::Partial, "{}", cut.escape_ascii());
+        }
+        assert_eq!(reader::proxy_header(&bytes[..length]), Preface::Whole { length, client });
+    }
+}

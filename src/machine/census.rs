@@ -1,0 +1,175 @@
+//! How many connections and event streams each address and each principal has, and who waits for one of them to end.
+//!
+//! In: clients that come, ask for an event stream, wait for a place, and go. Out: a [`Stake`] for each that is counted;
+//! of those that wait, who has waited for longest.
+//! Laws: an address or a principal is here while it has a stake, and no longer, so that there are at most three names for
+//! each connection; what has no bound is not counted, and takes no memory; each step takes the same time, but for those
+//! that wait, of whom there are few.
+//!
+//! A name is a hash under a secret key ([`Holders`](super::book::unread::Holders)), so that nobody can choose names that
+//! collide.
+
+use super::keys::{ConnKey, Stake};
+use std::collections::{HashMap, VecDeque};
+
+/// Clients that wait for a place, of all and of one holder: those who come while as many wait are refused at once.
+const WAITING: usize = 1_024;
+const WAITING_OF_ONE: u32 = 16;
+
+/// What is counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Held {
+    Connection,
+    Stream,
+    /// A request that waits for the end of a stream.
+    Wait,
+}
+
+#[derive(Clone, Copy, Default, Debug)]
+struct Entry {
+    name: u64,
+    /// By what is counted.
+    counts: [u32; 3],
+}
+
+/// All that is counted.
+#[derive(Default)]
+pub(super) struct Census {
+    /// Where each name's entry is.
+    places: HashMap<u64, u32>,
+    entries: Vec<Entry>,
+    free: Vec<u32>,
+    /// Who waits for a stream of which holder to end, the one that came first in front.
+    waiting: VecDeque<(ConnKey, Stake)>,
+}
+
+impl Census {
+    /// How much the holder of this name has.
+    pub(super) fn held_by(&self, name: u64, what: Held) -> usize {
+        let entry = self.places.get(&name).and_then(|place| self.entries.get(*place as usize));
+        entry.map_or(0, |entry| entry.counts[what as usize] as usize)
+    }
+
+    /// The holder of this name has one more.
+    pub(super) fn add(&mut self, name: u64, what: Held) -> Stake {
+        let Self { places, entries, free, .. } = self;
+        let place = *places.entry(name).or_insert_with(|| {
+            let fresh = Entry { name, counts: [0; 3] };
+            match free.pop() {
+                Some(place) => {
+                    entries[place as usize] = fresh;
+                    place
+                }
+                None => {
+                    entries.push(fresh);
+                    entries.len() as u32 - 1
+                }
+            }
+        });
+        entries[place as usize].counts[what as usize] += 1;
+        Stake(place)
+    }
+
+    /// A stake is given back. A holder without any is forgotten.
+    pub(super) fn remove(&mut self, stake: Stake, what: Held) {
+        let Some(entry) = self.entries.get_mut(stake.0 as usize) else { return };
+        entry.counts[what as usize] = entry.counts[what as usize].saturating_sub(1);
+        if entry.counts == [0; 3] && self.places.remove(&entry.name).is_some() {
+            self.free.push(stake.0);
+        }
+        if self.places.is_empty() {
+            // What a crowd has taken is given back when it has gone.
+            (self.places, self.entries, self.free) = Default::default();
+        }
+    }
+
+    /// A client waits until the holder of this name has a stream less. False: too many wait already.
+    pub(super) fn wait(&mut self, conn: ConnKey, name: u64) -> bool {
+        let has_room = self.held_by(name, Held::Wait) < WAITING_OF_ONE as usize && self.waiting.len() < WAITING;
+        if has_room {
+            let stake = self.add(name, Held::Wait);
+            self.waiting.push_back((conn, stake));
+        }
+        has_room
+    }
+
+    /// Takes out who has waited for longest for a stream of this holder to end.
+    pub(super) fn next_waiting(&mut self, stake: Stake) -> Option<ConnKey> {
+        if self.entries.get(stake.0 as usize).is_none_or(|entry| entry.counts[Held::Wait as usize] == 0) {
+            return None;
+        }
+        let at = self.waiting.iter().position(|(_, waits_for)| *waits_for == stake)?;
+        let (conn, stake) = self.waiting.remove(at)?;
+        self.remove(stake, Held::Wait);
+        Some(conn)
+    }
+
+    /// A client waits no more.
+    pub(super) fn wait_no_more(&mut self, conn: ConnKey) {
+        if let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == conn)
+            && let Some((_, stake)) = self.waiting.remove(at)
+        {
+            self.remove(stake, Held::Wait);
+        }
+    }
+
+    /// Clients that wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Addresses and principals that are counted.
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// How much all together have.
+    #[cfg(any(test, feature = "fuzzing", debug_assertions))]
+    pub(super) fn all(&self, what: Held) -> usize {
+        self.places.values().map(|place| self.entries[*place as usize].counts[what as usize] as usize).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Random;
+
+    /// Against a list of all stakes, each with its name.
+    #[test]
+    fn counts_are_those_of_a_plain_list_and_what_is_given_back_is_forgotten() {
+        let (mut census, mut random) = (Census::default(), Random::new(5));
+        let mut all: Vec<(u64, Held, Stake)> = Vec::new();
+        for step in 0..20_000 {
+            let grows = random.next() % 100 < if step / 1_000 % 2 == 0 { 60 } else { 40 };
+            if grows || all.is_empty() {
+                let (name, what) = (random.next() % 50, [Held::Connection, Held::Stream][random.next() as usize % 2]);
+                all.push((name, what, census.add(name, what)));
+            } else {
+                let (_, what, stake) = all.swap_remove(random.next() as usize % all.len());
+                census.remove(stake, what);
+            }
+            let name = random.next() % 50;
+            for what in [Held::Connection, Held::Stream] {
+                assert_eq!(census.held_by(name, what), all.iter().filter(|(n, w, _)| (*n, *w) == (name, what)).count());
+            }
+        }
+        let names: std::collections::HashSet<u64> = all.iter().map(|(name, ..)| *name).collect();
+        assert_eq!(census.len(), names.len());
+        all.into_iter().for_each(|(_, what, stake)| census.remove(stake, what));
+        assert_eq!((census.len(), census.entries.capacity(), census.free.capacity()), (0, 0, 0));
+    }
+
+    #[test]
+    fn of_those_that_wait_for_one_holder_the_first_comes_first_and_they_are_few() {
+        let mut census = Census::default();
+        let held = census.add(1, Held::Stream);
+        let key = |n: u64| ConnKey::from_bits(n);
+        assert!((0..16).all(|n| census.wait(key(n), 1)) && !census.wait(key(16), 1), "16 wait for one holder");
+        assert!(census.wait(key(17), 2));
+        census.wait_no_more(key(0));
+        assert_eq!((census.next_waiting(held), census.next_waiting(held)), (Some(key(1)), Some(key(2))));
+        let most = (18..2_000).filter(|n| census.wait(key(*n), *n)).count();
+        assert_eq!(most + 14, WAITING);
+    }
+}
