@@ -20,7 +20,7 @@ use crate::engine::Engine;
 use crate::journal::{Journal, Level};
 use crate::metrics::Gauge;
 use crate::persist::Unflushed;
-use crate::reactor::{Command, Remote, StartError};
+use crate::reactor::{Command, StartError};
 use crossbeam_channel::{Sender, bounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
@@ -29,9 +29,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
-
-/// How long after the first signal unfinished answers may go on.
-const DRAIN_FOR: Span = Span::from_secs(10);
 
 /// How long the store may take to write the last cursors.
 const FLUSH_FOR: Span = Span::from_secs(5);
@@ -77,16 +74,11 @@ fn serve(sources: Sources, config: Config) -> Result<(), Stop> {
     let (tell, told) = bounded(1);
     let asked = move |signal: &str, journal: &mut Journal| {
         let streams = metrics.gauge(Gauge::Streams);
-        let what = format!(
-            "{signal}: stopping; event streams that are cut: {streams}; other answers have {} to end",
-            DRAIN_FOR.rough()
-        );
-        journal.say(Level::Info, what);
+        journal.say(Level::Info, format!("{signal}: stopping; event streams: {streams}"));
         // Only the first signal is told.
         let _ = tell.try_send(clock.now());
     };
-    obey(signals, engine.remote(), engine.journal(), reloads, asked)
-        .map_err(|e| Stop::failed("cannot start a thread for signals", e))?;
+    obey(signals, &engine, reloads, asked).map_err(|e| Stop::failed("cannot start a thread for signals", e))?;
     let scheme = |n| if n < secure { "https" } else { "http" };
     let addresses = engine.addresses().iter().enumerate();
     let listens: Vec<String> = addresses.map(|(n, address)| format!("{}://{address}", scheme(n))).collect();
@@ -166,11 +158,11 @@ fn tell_unflushed(left: &Unflushed, journal: &mut Journal) {
 /// nothing.
 fn obey(
     mut signals: Signals,
-    remote: Remote,
-    mut journal: Journal,
+    engine: &Engine,
     reloads: Sender<Ask>,
     asked_by: impl Fn(&str, &mut Journal) + Send + 'static,
 ) -> std::io::Result<()> {
+    let (remote, mut journal, running) = (engine.remote(), engine.journal(), engine.reloader());
     thread::Builder::new().name("segno-signals".to_owned()).spawn(move || {
         let mut asked = false;
         for signal in signals.forever() {
@@ -187,7 +179,7 @@ fn obey(
             if !asked {
                 asked_by(name, &mut journal);
             }
-            let command = if asked { Command::Stop } else { Command::Drain(DRAIN_FOR) };
+            let command = if asked { Command::Stop } else { Command::Drain(running.running().drain_timeout) };
             if !remote.send(command) && asked {
                 std::process::exit(1);
             }

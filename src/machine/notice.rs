@@ -194,6 +194,17 @@ pub enum Notice {
         /// What could not get a place.
         what: &'static str,
     },
+    /// The machine drains.
+    Draining {
+        /// Event streams that are ended so that their clients go on elsewhere.
+        leave: usize,
+        /// Event streams that nobody else can go on with.
+        stay: usize,
+        /// Over what time clients are sent elsewhere.
+        spread: Span,
+        /// How long the others have.
+        within: Span,
+    },
 }
 
 impl Notice {
@@ -209,9 +220,11 @@ impl Notice {
             | Self::Gap { target, .. }
             | Self::EncodedStream { target }
             | Self::Malformed { target, .. } => Some(target),
-            Self::UpstreamAway { .. } | Self::UpstreamBack { .. } | Self::RequestRefused { .. } | Self::Full { .. } => {
-                None
-            }
+            Self::UpstreamAway { .. }
+            | Self::UpstreamBack { .. }
+            | Self::RequestRefused { .. }
+            | Self::Full { .. }
+            | Self::Draining { .. } => None,
         }
     }
 
@@ -236,6 +249,7 @@ impl Notice {
                 | Self::CrowdedOut { .. }
                 | Self::UpstreamBack { .. }
                 | Self::RequestRefused { .. }
+                | Self::Draining { .. }
         )
     }
 }
@@ -288,6 +302,15 @@ impl fmt::Display for Notice {
             Self::RequestRefused { status, why } => {
                 write!(f, "refused a request with status {status}: {why}; closing its connection")
             }
+            Self::Draining { leave, stay, spread, within } => {
+                write!(
+                    f,
+                    "draining: {leave} event streams go on elsewhere, their clients spread over {}; {stay} cannot, and \
+                     have {} to end, as other answers have",
+                    spread.rough(),
+                    within.rough()
+                )
+            }
             Self::Full { what } => {
                 write!(f, "all places for a {what} are taken; new requests are refused or wait until one is free")
             }
@@ -326,6 +349,10 @@ mod tests {
             (Notice::Malformed { target: target(), why: why() }, vec!["GET /feed", "it broke"]),
             (Notice::RequestRefused { status: 431, why: why() }, vec!["431", "it broke"]),
             (Notice::Full { what: "stream" }, vec!["stream"]),
+            (
+                Notice::Draining { leave: 12, stay: 34, spread: took, within: next.unwrap() },
+                vec!["12", "34", "8 s", "7 s"],
+            ),
         ];
         let mut lines = std::collections::HashSet::new();
         for (notice, parts) in all {

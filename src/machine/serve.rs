@@ -20,7 +20,8 @@ const HALF_CLOSED_FOR: Span = Span::from_secs(2);
 impl Conns {
     /// Gives a client's connection its place, or has it refused.
     pub(super) fn accept(&mut self, cx: &mut Cx, address: IpAddr, link: Link<'_>) {
-        if cx.draining {
+        // One that shook hands when the drain began may still be served.
+        if cx.draining && matches!(link, Link::Plain) {
             cx.counts.one(Count::ConnectionsRefused);
             return cx.outputs.push_back(Output::Refuse);
         }

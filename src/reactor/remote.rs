@@ -15,8 +15,8 @@ const COMMANDS: usize = 1_000;
 /// What another thread can tell the reactor to do.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// Accept no more connections, cut streams, let other answers end. Stop when all have ended or this much time has
-    /// passed.
+    /// Accept no more connections, send clients elsewhere over `drain_spread`, let other answers end. Stop when all have
+    /// ended or this much time has passed.
     Drain(Span),
     /// Stop at once.
     Stop,

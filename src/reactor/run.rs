@@ -53,6 +53,8 @@ pub struct Reactor {
     checkpoints: Checkpoints,
     metrics: Arc<Metrics>,
     stop_at: Option<Tick>,
+    /// Over what time a drain sends clients elsewhere.
+    spread: Span,
     /// When the calendar is looked at next.
     calendar_at: Tick,
     longest_turn: Span,
@@ -87,7 +89,7 @@ impl Reactor {
         let replies = store.open(&waker, &metrics);
         let (remote, commands) = Remote::new(waker);
         note_bounds(&metrics, &config);
-        let labels = (0..config.routes.len()).map(Some).collect();
+        let (labels, spread) = ((0..config.routes.len()).map(Some).collect(), config.drain_spread);
         let machine = Machine::new(config, seed, secret, now);
         let lines = LogLines::new(journal, Arc::clone(&metrics));
         metrics.expect_reactor(now + GRACE);
@@ -110,6 +112,7 @@ impl Reactor {
             checkpoints: Checkpoints::new(slots),
             metrics,
             stop_at: None,
+            spread,
             calendar_at: now,
             longest_turn: Span::ZERO,
             labels,
@@ -213,7 +216,9 @@ impl Reactor {
                     let at = self.shell.now + within;
                     self.stop_at = Some(self.stop_at.map_or(at, |before| before.min(at)));
                     self.listeners.close();
-                    self.shell.tell(Input::Drain);
+                    let half = Span::from_micros(within.micros() / 2);
+                    let spread = self.spread.min(half);
+                    self.shell.tell(Input::Drain { spread, within });
                 }
                 Command::Reload(prepared) => self.reload(&prepared),
             }
@@ -230,6 +235,7 @@ impl Reactor {
         match self.shell.reloaded.take() {
             Some(Ok(places)) => {
                 self.listeners.watch(Watch::of(&prepared.config));
+                self.spread = prepared.config.drain_spread;
                 note_bounds(&self.metrics, &prepared.config);
                 self.label(&prepared.config, &places);
                 #[cfg(feature = "tls")]
