@@ -50,6 +50,9 @@ pub struct Config {
     /// at most half of `drain_timeout` is used. Longer spares whoever takes the clients over. Shorter ends sooner, which
     /// counts where nobody takes them over before this process has ended.
     pub drain_spread: Span,
+    /// A path for a socket over which this process hands its listeners and its store to a successor. Default none. Only
+    /// processes of the same user are served. It must lie where no other user can write.
+    pub handover: Option<PathBuf>,
     /// How long a drain may take until the process ends: what nobody else can go on with has this time to end by
     /// itself. Default 10 s. Longer loses fewer answers that are under way. Shorter restarts sooner.
     pub drain_timeout: Span,
@@ -110,6 +113,7 @@ impl Default for Config {
             trusted_proxies: Networks::default(),
             peer_timeout: Span::from_secs(60),
             drain_spread: Span::from_secs(5),
+            handover: None,
             drain_timeout: Span::from_secs(10),
             access_log: false,
             log_format: LogFormat::Text,

@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::machine::{ConnKey, Input, Machine};
 use crate::metrics::{Bound, Gauge, Metrics, TURN_ENDS};
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender};
 use mio::Events;
 use std::io;
 use std::net::SocketAddr;
@@ -55,6 +55,8 @@ pub struct Reactor {
     stop_at: Option<Tick>,
     /// Over what time a drain sends clients elsewhere.
     spread: Span,
+    /// Who waits until a drain has sent all elsewhere that can go on there.
+    waits_for_drain: Option<Sender<()>>,
     /// When the calendar is looked at next.
     calendar_at: Tick,
     longest_turn: Span,
@@ -68,11 +70,11 @@ impl Reactor {
     /// # Errors
     /// [`StartError`], naming what is missing.
     pub fn new(config: Arc<Config>, parts: Parts) -> Result<(Self, Remote), StartError> {
-        let Parts { seed, secret, clock, slots, mut store, metrics, journal, .. } = parts;
+        let Parts { seed, secret, clock, slots, mut store, metrics, journal, listeners, .. } = parts;
         #[cfg(feature = "tls")]
         let keyring = parts.keyring;
         let (sockets, waker) = Sockets::new().map_err(StartError::System)?;
-        let listeners = Listeners::bind(&config, sockets.registry())?;
+        let listeners = Listeners::bind(&config, sockets.registry(), listeners)?;
         #[cfg(feature = "tls")]
         keyring.reload(&config).map_err(StartError::Tls)?;
         #[cfg(not(feature = "tls"))]
@@ -113,6 +115,7 @@ impl Reactor {
             metrics,
             stop_at: None,
             spread,
+            waits_for_drain: None,
             calendar_at: now,
             longest_turn: Span::ZERO,
             labels,
@@ -188,6 +191,10 @@ impl Reactor {
             self.shell.on_time();
         }
         self.report();
+        // Behind the report: the last cursors and events are on their way to the store.
+        if let Some(to) = self.waits_for_drain.take_if(|_| self.shell.machine.has_sent_all_elsewhere()) {
+            let _ = to.try_send(());
+        }
         self.stop_at.is_some_and(|at| at <= now || self.shell.is_deserted())
     }
 
@@ -220,6 +227,12 @@ impl Reactor {
                     let spread = self.spread.min(half);
                     self.shell.tell(Input::Drain { spread, within });
                 }
+                #[cfg(unix)]
+                Command::Share(to) => {
+                    // Whoever asked may have gone.
+                    let _ = to.try_send(self.listeners.share());
+                }
+                Command::SayWhenDrained(to) => self.waits_for_drain = Some(to),
                 Command::Reload(prepared) => self.reload(&prepared),
             }
         }

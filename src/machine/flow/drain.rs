@@ -16,6 +16,7 @@ use crate::machine::conn::{ClientState, Peer};
 use crate::machine::cx::{After, Cx};
 use crate::machine::exchange::{Ending, Exchange, Phase};
 use crate::machine::keys::{Alarm, ConnKey, ExchangeKey, Timer};
+use crate::machine::leaving::Leaving;
 use crate::machine::notice::Notice;
 
 /// How long a connection without a request may still send one, which may be on its way.
@@ -26,33 +27,6 @@ const LOOK: Span = Span::from_secs(1);
 
 /// How long before the end of the drain the last streams are cut, so that their clients read the cut.
 const LAST_BYTES: Span = Span::from_secs(1);
-
-/// The streams that leave, in the order in which they do.
-pub(in crate::machine) struct Leaving {
-    order: Vec<ExchangeKey>,
-    next: usize,
-    /// When the next of them is ended; once all are, when others are looked for.
-    due: Tick,
-    began: Tick,
-    /// Over what time their ends are spread.
-    ends_over: Span,
-    /// Over what time clients of streams that end together come back.
-    spread: Span,
-    /// When all others are ended.
-    until: Tick,
-    alarm: Alarm,
-}
-
-impl Leaving {
-    /// When the next stream is ended: each has its share of the spread, and a moment of its own in it.
-    fn moment(&self, random: &mut Random) -> Tick {
-        let share = self.ends_over.micros() / (self.order.len() as u64).max(1);
-        let within = if share == 0 { 0 } else { random.below(share) };
-        // Not `share` times the place, which would lose what the division leaves.
-        let before = u128::from(self.ends_over.micros()) * self.next as u128 / (self.order.len() as u128).max(1);
-        self.began + Span::from_micros(before as u64) + Span::from_micros(within)
-    }
-}
 
 /// Shutting down.
 impl Machine {

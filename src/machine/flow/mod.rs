@@ -17,7 +17,7 @@ mod buffers;
 #[cfg(any(test, feature = "fuzzing", debug_assertions))]
 mod check;
 mod client;
-pub(super) mod drain;
+mod drain;
 mod end;
 mod heal;
 mod orders;
