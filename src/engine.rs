@@ -23,4 +23,4 @@ pub use inline::{InlineTracker, NotRestored, TrackerError};
 pub(crate) use lookup::stored;
 pub use obstacles::{obstacles, remarks};
 pub use reload::{NotReloaded, Reloader};
-pub use running::{Engine, ReactorFailed};
+pub use running::{Engine, ReactorFailed, StoreRelease};

@@ -32,7 +32,8 @@ fn event(id: usize) -> String {
 
 fn start(upstream: SocketAddr, store: &Store, more: &[&str]) -> Process {
     let upstream = format!("http://{upstream}");
-    let flags = ["--upstream", &upstream, "--store", &store.flag(), "--linger", "60s"];
+    // At once: else a client that reads fast has everything before its moment comes.
+    let flags = ["--upstream", &upstream, "--store", &store.flag(), "--linger", "60s", "--drain-spread", "0s"];
     let log = ["--replay-events", "10000", "--replay-bytes", "8MiB"];
     Process::with_args(&[&flags[..], &log, more].concat())
 }

@@ -18,8 +18,6 @@ use std::sync::Arc;
 
 const STORE_AWAY: Span = Span::from_secs(30);
 
-const DRAIN_FOR: Span = Span::from_secs(10);
-
 /// Where the pages come from.
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -44,7 +42,7 @@ pub struct Source {
     /// How long the store may be away before `/readyz` sends clients elsewhere. Default 30 s. Longer rides out longer
     /// outages of the store. Shorter risks fewer repeated events after a crash.
     pub store_away: Span,
-    /// How long unfinished answers may go on after `POST /drain`. Default 10 s.
+    /// How long unfinished answers may go on after `POST /drain`. Default: `drain_timeout`.
     pub drain_for: Span,
 }
 
@@ -63,7 +61,7 @@ impl Source {
             facts: Facts::of(engine.config()),
             access: Access::default(),
             store_away: STORE_AWAY,
-            drain_for: DRAIN_FOR,
+            drain_for: engine.config().drain_timeout,
         }
     }
 }

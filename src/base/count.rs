@@ -161,6 +161,10 @@ counts! {
     StreamsEnded = "streams_ended_total" by route,
     /// Event streams that ended as a cut for the client.
     StreamsCut = "streams_cut_total" by route,
+    /// Event streams that a drain ended, so that their clients go on elsewhere.
+    StreamsDrained = "streams_drained_total",
+    /// Event streams that nobody else could go on with, and that had not ended by themselves when a drain was over.
+    StreamsDrainedLate = "streams_drained_late_total",
     /// Event streams that the client left.
     StreamsLeft = "streams_left_total" by route,
     /// Event streams kept for clients that may come back.

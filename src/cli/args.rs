@@ -71,6 +71,10 @@ pub(crate) struct ProxyArgs {
     /// A configuration file. A flag overrides the file, except for keys that a route sets itself [env: SEGNO_CONFIG]
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Take over from the proxy that runs with the same --handover: its listeners, then its store. Where none runs, this is
+    /// an ordinary start
+    #[arg(long)]
+    pub(crate) take_over: bool,
     #[command(flatten)]
     pub(crate) keys: KeyArgs,
 }

@@ -13,6 +13,7 @@ mod config;
 mod demo;
 mod files;
 mod grafana;
+mod handover;
 mod load;
 mod logging;
 mod manual;

@@ -8,6 +8,7 @@
 
 use super::args::ProxyArgs;
 use super::files::OpenFiles;
+use super::handover::{self, TakenOver};
 use super::load::Sources;
 use super::reload::{self, Ask};
 use super::token::token;
@@ -19,22 +20,26 @@ use crate::config::{Config, LogFormat};
 use crate::engine::Engine;
 use crate::journal::{Journal, Level};
 use crate::metrics::Gauge;
-use crate::persist::Unflushed;
-use crate::reactor::{Command, Remote, StartError};
+use crate::reactor::{Command, StartError};
 use crossbeam_channel::{Sender, bounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-/// How long after the first signal unfinished answers may go on.
-const DRAIN_FOR: Span = Span::from_secs(10);
-
 /// How long the store may take to write the last cursors.
 const FLUSH_FOR: Span = Span::from_secs(5);
+
+/// How long the proxy before this one may take until the path of `handover` is free.
+const PATH_FREE: Duration = Duration::from_secs(10);
+
+/// How often is looked whether an address is free.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// How long the last log lines may take.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -49,7 +54,7 @@ pub(super) fn run(args: &ProxyArgs) -> Result<(), Stop> {
     let format = config.log_format;
     logging::start(format)?;
     warnings.iter().for_each(|what| logging::announce(format, "warn", what));
-    let ended = serve(sources, config);
+    let ended = serve(sources, config, args.take_over);
     match (ended, format) {
         (Err(stop), LogFormat::Json) => {
             logging::announce(format, "error", stop.to_string().trim_end());
@@ -60,33 +65,39 @@ pub(super) fn run(args: &ProxyArgs) -> Result<(), Stop> {
 }
 
 /// Runs the proxy until it is told to stop.
-fn serve(sources: Sources, config: Config) -> Result<(), Stop> {
+fn serve(sources: Sources, config: Config, takes_over: bool) -> Result<(), Stop> {
     // Signals are caught before anything listens, so that none ends the process in between.
     let signals = Signals::new(SIGNALS).map_err(|e| Stop::failed("cannot catch signals", e))?;
     let routes: Vec<String> = config.routes.iter().map(|r| format!("{} to {}", r.name, r.upstream)).collect();
     let (files, format, store) = (OpenFiles::raise(), config.log_format, config.store.to_string());
     let secure = if config.speaks_tls() { config.listen.len() } else { 0 };
     let admin = config.admin.map(|address| access(&config).map(|access| (address, access))).transpose()?;
-    let engine = Engine::start(config, entropy() as u64).map_err(|why| not_started(why, WITHOUT_STORE))?;
+    let path = config.handover.clone();
+    let mut taken = match path.as_deref().filter(|_| takes_over) {
+        Some(path) => handover::take_over(path)?,
+        None if takes_over => return Err(Stop::Usage("`--take-over` needs `--handover PATH`".to_owned())),
+        None => None,
+    };
+    let listeners = taken.as_mut().map(|taken| std::mem::take(&mut taken.listeners)).unwrap_or_default();
+    let engine = Engine::builder().config(config).seed(entropy() as u64).listeners(listeners);
+    let engine = engine.start().map_err(|why| not_started(why, WITHOUT_STORE))?;
     let mut journal = engine.journal();
     let reloads = reload::start(sources, &engine).map_err(|e| Stop::failed("cannot start a thread for reloads", e))?;
     if let Some((address, access)) = admin {
-        start_admin(address, access, &engine, reloads.clone())?;
+        start_admin(address, access, &engine, reloads.clone(), taken.is_some())?;
+    }
+    if let Some(path) = path {
+        wait_for_successor(path, taken, &engine)?;
     }
     let (clock, metrics) = (engine.clock(), Arc::clone(engine.metrics()));
     let (tell, told) = bounded(1);
     let asked = move |signal: &str, journal: &mut Journal| {
         let streams = metrics.gauge(Gauge::Streams);
-        let what = format!(
-            "{signal}: stopping; event streams that are cut: {streams}; other answers have {} to end",
-            DRAIN_FOR.rough()
-        );
-        journal.say(Level::Info, what);
+        journal.say(Level::Info, format!("{signal}: stopping; event streams: {streams}"));
         // Only the first signal is told.
         let _ = tell.try_send(clock.now());
     };
-    obey(signals, engine.remote(), engine.journal(), reloads, asked)
-        .map_err(|e| Stop::failed("cannot start a thread for signals", e))?;
+    obey(signals, &engine, reloads, asked).map_err(|e| Stop::failed("cannot start a thread for signals", e))?;
     let scheme = |n| if n < secure { "https" } else { "http" };
     let addresses = engine.addresses().iter().enumerate();
     let listens: Vec<String> = addresses.map(|(n, address)| format!("{}://{address}", scheme(n))).collect();
@@ -100,7 +111,7 @@ fn serve(sources: Sources, config: Config) -> Result<(), Stop> {
             (e.left, Some(why))
         }
     };
-    tell_unflushed(&left, &mut journal);
+    handover::tell_unflushed(&left, &mut journal);
     if failed.is_none() {
         let after = told.try_recv().map(|at| format!(" after {}", clock.now().since(at).rough())).unwrap_or_default();
         let cursors = left.cursors.len();
@@ -138,39 +149,67 @@ pub(super) fn not_started(why: StartError, advice: &str) -> Stop {
     }
 }
 
-/// Serves metrics, health and cursors.
-fn start_admin(address: SocketAddr, access: Access, engine: &Engine, reloads: Sender<Ask>) -> Result<(), Stop> {
+/// Takes the store over if there is a proxy before this one, and waits for the one after.
+fn wait_for_successor(path: PathBuf, taken: Option<TakenOver>, engine: &Engine) -> Result<(), Stop> {
+    let shown = path.display().to_string();
+    let wrong = |e: io::Error| Stop::failed(&format!("cannot listen on {} for `--handover`", shown), e);
+    let Some(taken) = taken else { return handover::wait_for_successor(path.clone(), engine).map_err(wrong) };
+    let (free, is_free) = bounded(1);
+    let then = move || {
+        let _ = free.try_send(());
+    };
+    taken.go_on(engine.store(), engine.journal(), then).map_err(wrong)?;
+    let _ = is_free.recv_timeout(PATH_FREE);
+    handover::wait_for_successor(path.clone(), engine).map_err(wrong)
+}
+
+/// Serves metrics, health and cursors. Where this proxy takes over (`waits`), the one before it has the address until it
+/// ends.
+fn start_admin(
+    address: SocketAddr,
+    access: Access,
+    engine: &Engine,
+    reloads: Sender<Ask>,
+    waits: bool,
+) -> Result<(), Stop> {
     let by = "a request to the admin address";
     let passes = move |answer| reloads.try_send(Ask { by, answer: Some(answer) }).is_ok();
     let mut source = Source::of(engine);
     source.reloads = Some(Reloads::by(passes));
-    let admin = Admin::start(address, source, access)
-        .map_err(|e| Stop::failed(&format!("cannot listen on {address} for `--admin`"), e))?;
-    engine.journal().say(Level::Info, format!("metrics, health and sessions at http://{}", admin.address()));
+    let mut journal = engine.journal();
+    let start = move || {
+        let admin = Admin::start(address, source, access)?;
+        journal.say(Level::Info, format!("metrics, health and sessions at http://{}", admin.address()));
+        Ok(())
+    };
+    let wrong = |e: io::Error| Stop::failed(&format!("cannot listen on {address} for `--admin`"), e);
+    if !waits || TcpListener::bind(address).is_ok() {
+        return start().map_err(wrong);
+    }
+    let mut journal = engine.journal();
+    journal.say(Level::Info, format!("{address} for `--admin` is taken until the proxy before this one has ended"));
+    let wait = move || {
+        let (_open, nothing) = bounded::<()>(0);
+        while TcpListener::bind(address).is_err() {
+            let _ = nothing.recv_timeout(LOOK);
+        }
+        if let Err(e) = start() {
+            journal.say(Level::Error, format!("cannot listen on {address} for `--admin`: {e}"));
+        }
+    };
+    thread::Builder::new().name("segno-admin-wait".to_owned()).spawn(wait).map_err(wrong)?;
     Ok(())
-}
-
-/// Says of each stream whose cursor could not be stored.
-fn tell_unflushed(left: &Unflushed, journal: &mut Journal) {
-    for (name, cursor) in &left.cursors {
-        let session = name.session.escape_ascii();
-        let what = format!("not stored: session {session}, stream {:x}, event id {:?}", name.stream, cursor.id);
-        journal.say(Level::Error, what);
-    }
-    if left.hung {
-        journal.say(Level::Error, "a call to the store has not returned; the proxy ends without it");
-    }
 }
 
 /// Drains at the first signal that asks for an end, and stops at the second. Other signals are told of and change
 /// nothing.
 fn obey(
     mut signals: Signals,
-    remote: Remote,
-    mut journal: Journal,
+    engine: &Engine,
     reloads: Sender<Ask>,
     asked_by: impl Fn(&str, &mut Journal) + Send + 'static,
-) -> std::io::Result<()> {
+) -> io::Result<()> {
+    let (remote, mut journal, running) = (engine.remote(), engine.journal(), engine.reloader());
     thread::Builder::new().name("segno-signals".to_owned()).spawn(move || {
         let mut asked = false;
         for signal in signals.forever() {
@@ -187,7 +226,7 @@ fn obey(
             if !asked {
                 asked_by(name, &mut journal);
             }
-            let command = if asked { Command::Stop } else { Command::Drain(DRAIN_FOR) };
+            let command = if asked { Command::Stop } else { Command::Drain(running.running().drain_timeout) };
             if !remote.send(command) && asked {
                 std::process::exit(1);
             }

@@ -19,6 +19,9 @@ use crate::base::Span;
 const MAX_ROUTES: usize = 1_024;
 /// Blocks of trusted proxies at most: a request's addresses may be compared with each of them.
 const MAX_TRUSTED: usize = 1_024;
+/// The longest `drain_timeout`.
+const DRAIN_TIMEOUT: Span = Span::from_secs(24 * 3_600);
+
 /// What `peer_timeout` may be: its parts are whole seconds, and the system counts it in milliseconds.
 const PEER_TIMEOUT: RangeInclusive<Span> = Span::from_secs(6)..=Span::from_secs(24 * 3_600);
 /// Certificates at most: each start and each reload reads them all.
@@ -118,6 +121,16 @@ impl Config {
             let what =
                 format!("`peer_timeout` is {given}: write 0s for the system's own, or a time from {least} to {most}");
             finder.add("peer_timeout", what);
+        }
+        if self.drain_timeout.is_zero() || self.drain_timeout > DRAIN_TIMEOUT {
+            let given = self.drain_timeout;
+            let what = format!("`drain_timeout` is {given}: write a time from 1ms to {DRAIN_TIMEOUT}");
+            finder.add("drain_timeout", what);
+        }
+        if self.drain_spread > self.drain_timeout {
+            let (spread, timeout) = (self.drain_spread, self.drain_timeout);
+            let what = format!("`drain_spread` ({spread}) is longer than `drain_timeout` ({timeout}): make it shorter");
+            finder.add("drain_spread", what);
         }
         for (key, span) in [
             ("flush_window", self.persist.flush_window),

@@ -49,6 +49,16 @@ pub struct Config {
     /// quarter of an hour to for ever. Longer rides out longer breaks of the network without a cut. Shorter finds
     /// sooner that a peer has vanished. A client has at least `body_timeout`.
     pub peer_timeout: Span,
+    /// Over what time clients are sent elsewhere when segno drains, so that they do not come all at once. Default 5 s;
+    /// at most half of `drain_timeout` is used. Longer spares whoever takes the clients over. Shorter ends sooner, which
+    /// counts where nobody takes them over before this process has ended.
+    pub drain_spread: Span,
+    /// A path for a socket over which this process hands its listeners and its store to a successor. Default none. Only
+    /// processes of the same user are served. It must lie where no other user can write.
+    pub handover: Option<PathBuf>,
+    /// How long a drain may take until the process ends: what nobody else can go on with has this time to end by
+    /// itself. Default 10 s. Longer loses fewer answers that are under way. Shorter restarts sooner.
+    pub drain_timeout: Span,
     /// Whether each request is told of in the log once it is over. Default false. With true, a busy proxy writes a line
     /// for each request, and what stands in paths is in the log.
     pub access_log: bool,
@@ -118,6 +128,9 @@ impl Default for Config {
             trusted_proxies: Networks::default(),
             proxy_protocol: ProxyProtocol::Off,
             peer_timeout: Span::from_secs(60),
+            drain_spread: Span::from_secs(5),
+            handover: None,
+            drain_timeout: Span::from_secs(10),
             access_log: false,
             log_format: LogFormat::Text,
             watch: false,

@@ -7,7 +7,7 @@
 use super::inline::Trackers;
 use super::link::link;
 use super::reload::Reloader;
-use super::running::{Engine, StopWhenDropped};
+use super::running::{Engine, StopWhenDropped, StoreRelease};
 use crate::base::{Span, entropy};
 use crate::clock::Clock;
 use crate::config::{Config, Limits, StoreConfig};
@@ -20,6 +20,8 @@ use crate::persist::{Opener, PersistConfig, Persister, WorkerConfig};
 use crate::reactor::{Parts, Reactor, StartError};
 use crate::slot::slots_for;
 use crate::store::{StoreError, memory};
+use crate::sync::Mutex;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread;
 
@@ -37,13 +39,14 @@ pub struct Builder {
     seed: Option<u64>,
     open: Option<Opener>,
     trackers: usize,
+    listeners: Vec<TcpListener>,
 }
 
 impl Default for Builder {
     /// No listener, no route, the store in memory: an engine for trackers alone.
     fn default() -> Self {
         let config = Config { listen: Vec::new(), ..Config::default() };
-        Self { config, seed: None, open: None, trackers: TRACKERS }
+        Self { config, seed: None, open: None, trackers: TRACKERS, listeners: Vec::new() }
     }
 }
 
@@ -95,13 +98,20 @@ impl Builder {
         Self { trackers: count, ..self }
     }
 
+    /// Sockets that listen already, from a service manager or from a process before this one. Each is used in place of a
+    /// new one for the address that it is bound to, if the configuration has that address; others are closed.
+    #[must_use]
+    pub fn listeners(self, listeners: Vec<TcpListener>) -> Self {
+        Self { listeners, ..self }
+    }
+
     /// Checks the configuration, binds the listeners and starts all threads. Without a listener and without a route the
     /// engine is there for trackers alone.
     ///
     /// # Errors
     /// [`StartError`], naming what is missing and what to do.
     pub fn start(self) -> Result<Engine, StartError> {
-        let Self { mut config, seed, open, trackers } = self;
+        let Self { mut config, seed, open, trackers, listeners } = self;
         if open.is_some() {
             config.store = StoreConfig::Own;
         }
@@ -147,6 +157,7 @@ impl Builder {
             slots: streams,
             store,
             metrics: Arc::clone(&metrics),
+            listeners,
             journal: journal.clone(),
             #[cfg(feature = "tls")]
             keyring: keyring.clone(),
@@ -169,7 +180,8 @@ impl Builder {
             remote,
             reloader,
             reactor,
-            persister,
+            store: persister.control(),
+            persister: StoreRelease(Arc::new(Mutex::new(Some(persister)))),
             trackers: Trackers::new(inline),
             view,
             clock,

@@ -13,6 +13,7 @@ use crate::metrics::Metrics;
 use crate::persist::{PersistControl, Persister, Unflushed};
 use crate::reactor::{Command, Remote};
 use crate::slot::{CursorHandle, SlotsView};
+use crate::sync::Mutex;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -32,7 +33,8 @@ pub struct Engine {
     pub(super) remote: StopWhenDropped,
     pub(super) reloader: Reloader,
     pub(super) reactor: JoinHandle<io::Result<()>>,
-    pub(super) persister: Persister,
+    pub(super) persister: StoreRelease,
+    pub(super) store: PersistControl,
     pub(super) trackers: Trackers,
     pub(super) view: SlotsView,
     pub(super) clock: Clock,
@@ -87,7 +89,12 @@ impl Engine {
 
     /// A handle for questions to the store, for any thread.
     pub fn store(&self) -> PersistControl {
-        self.persister.control()
+        self.store.clone()
+    }
+
+    /// A handle that writes and closes the store while the engine runs on, for any thread.
+    pub fn store_release(&self) -> StoreRelease {
+        self.persister.clone()
     }
 
     /// The tracker of the stream with this key, for use on the caller's own thread. The first one of a key restores
@@ -98,7 +105,7 @@ impl Engine {
     /// # Errors
     /// [`TrackerError`].
     pub fn tracker(&self, key: &[u8], within: Span) -> Result<InlineTracker, TrackerError> {
-        self.trackers.open(key, within, &self.persister.control(), self.clock).map(InlineTracker::new)
+        self.trackers.open(key, within, &self.store, self.clock).map(InlineTracker::new)
     }
 
     /// A reader of the cursor of the stream with this key, for any thread. `None`: the key has no tracker now. Reading
@@ -117,7 +124,7 @@ impl Engine {
         let until = self.clock.now() + deadline;
         self.remote.0.send(Command::Drain(deadline));
         let result = join(self.reactor);
-        let left = self.persister.shutdown(until.since(self.clock.now()).max(LEAST));
+        let left = self.persister.release(until.since(self.clock.now()).max(LEAST)).unwrap_or_default();
         self.journal.flush(LAST_LINES);
         ended(result, left)
     }
@@ -129,9 +136,23 @@ impl Engine {
     /// As [`Engine::shutdown`].
     pub fn join(self, within: Span) -> Result<Unflushed, ReactorFailed> {
         let result = join(self.reactor);
-        let left = self.persister.shutdown(within);
+        let left = self.persister.release(within).unwrap_or_default();
         self.journal.flush(LAST_LINES);
         ended(result, left)
+    }
+}
+
+/// Closes the store of an engine that drains, so that another process can open it. Streams that still run are not stored
+/// any more.
+#[derive(Clone, Debug)]
+pub struct StoreRelease(pub(super) Arc<Mutex<Option<Persister>>>);
+
+impl StoreRelease {
+    /// Writes everything for up to `within`, then closes the store. Returns what could not be written; `None`: the store
+    /// was closed before. Whoever ends the engine meanwhile waits for this.
+    pub fn release(&self, within: Span) -> Option<Unflushed> {
+        let mut persister = self.0.lock();
+        Some(persister.take()?.shutdown(within))
     }
 }
 

@@ -89,7 +89,7 @@ impl Cx {
         let mut random = Random::new(seed);
         let limits = &config.limits;
         let queues = Queues::new(&config.routes);
-        let timers = limits.connections.saturating_add(limits.streams).saturating_add(PLACES + 2);
+        let timers = limits.connections.saturating_add(limits.streams).saturating_add(PLACES + 3);
         let mut cx = Self {
             routing: Routing::new(&config),
             most: Most::default(),

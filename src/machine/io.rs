@@ -105,8 +105,14 @@ pub enum Input<'a> {
         /// Seconds since the Unix epoch.
         unix_secs: u64,
     },
-    /// Accept no more clients: streams are cut so that their clients go elsewhere, other requests may finish.
-    Drain,
+    /// Accept no more clients. Streams that can be gone on with elsewhere are cut so that their clients go there; others,
+    /// and ordinary answers, may end by themselves.
+    Drain {
+        /// Over what time clients are sent elsewhere.
+        spread: Span,
+        /// When the shell stops; streams that run on are cut shortly before.
+        within: Span,
+    },
     /// Go by another configuration from now on, which differs from the one before only in what may change while
     /// running. What runs keeps its route. Answered by [`Output::Reloaded`].
     Reload {

@@ -57,6 +57,8 @@ pub(super) enum Timer {
     Sessions,
     /// Readers may have acknowledged what their sockets took.
     Marks,
+    /// The next stream of a drain may end.
+    Drain,
 }
 
 /// A timer that moves to a later time only when it fires, so that a deadline which moves away costs nothing.

@@ -98,6 +98,7 @@ mod find;
 mod flow;
 mod io;
 mod keys;
+mod leaving;
 mod notice;
 mod pass;
 mod pool;
@@ -134,6 +135,7 @@ use conn::Link;
 use cx::{After, Cx};
 use exchange::{Exchange, Exchanges};
 use find::{Finder, Index};
+use leaving::Leaving;
 use pool::Conns;
 use std::sync::Arc;
 use stream::Stream;
@@ -150,6 +152,8 @@ pub struct Machine {
     book: Book,
     /// Where the last search for log bytes to reclaim ended.
     reclaimed_at: usize,
+    /// What a drain has still to end.
+    leaving: Option<Box<Leaving>>,
     /// The steps of the costliest input so far.
     #[cfg(test)]
     pub(crate) most_steps: u64,
@@ -178,6 +182,7 @@ impl Machine {
             index: Index::default(),
             book: Book::new(&config),
             reclaimed_at: 0,
+            leaving: None,
             #[cfg(test)]
             most_steps: 0,
             cx: Cx::new(config, seed, secret, now),
@@ -220,7 +225,7 @@ impl Machine {
             Input::LookedUp { exchange, found } => self.on_looked_up(exchange, found),
             Input::Time => self.on_time(),
             Input::Calendar { unix_secs } => self.cx.date = Date::at(unix_secs),
-            Input::Drain => self.on_drain(),
+            Input::Drain { spread, within } => self.on_drain(spread, within),
             Input::Reload { config } => self.on_reload(config),
         }
         if !self.cx.after.is_empty() {

@@ -27,7 +27,8 @@ impl Conns {
             Link::Secure { stake, .. } => Ok(stake),
         };
         let stake = match stake {
-            Ok(stake) if !cx.draining => stake,
+            // One that shook hands when the drain began may still be served.
+            Ok(stake) if !cx.draining || is_secure => stake,
             Ok(stake) => {
                 self.census.remove(stake, Held::Connection);
                 cx.counts.one(Count::ConnectionsRefused);

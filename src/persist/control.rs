@@ -89,6 +89,14 @@ impl PersistControl {
         self.questions.ask(question).map_err(|_| self.refused())
     }
 
+    /// Has a store that could not be opened tried again at once, since what was in the way may be gone. Does nothing
+    /// while it is open.
+    pub fn open_now(&self) {
+        if self.messages.leave(Message::OpenNow).is_ok() {
+            self.ringer.call();
+        }
+    }
+
     /// Calls `reply` with true once everything that was published before this call is durable. Calls it with false when
     /// the persister ends before that, when the store was never opened, or when a thousand callers wait already.
     ///

@@ -68,6 +68,8 @@ pub(super) struct Flusher {
     failures: u64,
     /// The key that names are hashed with, where the store did not tell it in time.
     goes_by: Option<u128>,
+    /// The store is to be tried at once.
+    open_now: bool,
     /// The first failure to open the store was told.
     has_told_failure: bool,
 }
@@ -88,6 +90,7 @@ impl Flusher {
             barren: 0,
             failures: 0,
             goes_by: None,
+            open_now: false,
             has_told_failure: false,
         }
     }
@@ -144,6 +147,9 @@ impl Flusher {
         let until = self.links.clock.now() + wait;
         while self.links.clock.now() < until {
             self.read_messages(worker.as_deref_mut());
+            if std::mem::take(&mut self.open_now) {
+                return true;
+            }
             let now = self.links.clock.now();
             // Before the first opening it is not known whether there ever will be one: then the end comes at once.
             if self.waits.is_over(now) || self.waits.is_ending() && worker.is_none() {
@@ -293,6 +299,7 @@ impl Flusher {
                     self.goes_by = Some(key);
                     self.compare_keys();
                 }
+                Message::OpenNow => self.open_now = !self.is_open(),
                 Message::Closed { opening } => self.is_closed |= opening == self.openings,
             }
         }
@@ -412,6 +419,10 @@ impl Flusher {
 impl Flusher {
     fn numbers(&self) -> &Persistence {
         self.links.metrics.persistence()
+    }
+
+    fn is_open(&self) -> bool {
+        self.numbers().store_open.get() == 1
     }
 
     fn note_open(&self, is_open: bool) {

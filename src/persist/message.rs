@@ -21,6 +21,8 @@ pub type Wanted = Box<dyn FnMut(&StoredLog) -> bool + Send>;
 pub(super) enum Message {
     /// FlushReply when everything published before is durable.
     Flush(FlushReply),
+    /// Whatever kept the store from being opened may be gone: try now.
+    OpenNow,
     /// The names that are stored from now on are hashed with this key.
     GoesBy(u128),
     /// The reading half of an opening of the store has failed for good.

@@ -110,7 +110,7 @@ impl Persister {
 }
 
 /// What was not durable when the persister ended.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Unflushed {
     /// The streams whose newest cursor is not durable, with that cursor.
     pub cursors: Vec<(StreamName, Cursor)>,

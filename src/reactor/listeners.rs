@@ -39,15 +39,27 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    /// Binds and registers the first 64 of the addresses in a configuration.
+    /// Binds and registers the first 64 of the addresses in a configuration. An inherited socket that is bound to one of
+    /// them is taken for it; others are closed.
     ///
     /// # Errors
     /// [`StartError::Listen`] for the first address that cannot be listened on.
-    pub(super) fn bind(config: &Config, registry: &Registry) -> Result<Self, StartError> {
+    pub(super) fn bind(
+        config: &Config,
+        registry: &Registry,
+        mut inherited: Vec<std::net::TcpListener>,
+    ) -> Result<Self, StartError> {
         let (mut sockets, watch) = (Vec::new(), Watch::of(config));
         for (n, address) in config.listens().enumerate().take(MAX_LISTENERS) {
             let wrong = |why| StartError::Listen { address, why };
-            let mut listener = socket::listen(address).map_err(wrong)?;
+            let found = inherited.iter().position(|socket| socket.local_addr().is_ok_and(|own| own == address));
+            let mut listener = match found.map(|at| inherited.swap_remove(at)) {
+                Some(socket) => {
+                    socket.set_nonblocking(true).map_err(wrong)?;
+                    TcpListener::from_std(socket)
+                }
+                None => socket::listen(address).map_err(wrong)?,
+            };
             watch.listener(SockRef::from(&listener));
             registry.register(&mut listener, Token(FIRST_LISTENER + n), Interest::READABLE).map_err(wrong)?;
             sockets.push(listener);
@@ -64,6 +76,13 @@ impl Listeners {
     /// The addresses that are listened on.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
         self.sockets.iter().filter_map(|l| l.local_addr().ok()).collect()
+    }
+
+    /// Copies of the sockets, for another process. They stay open there when they are closed here.
+    #[cfg(unix)]
+    pub(super) fn share(&self) -> io::Result<Vec<std::os::fd::OwnedFd>> {
+        use std::os::fd::AsFd;
+        self.sockets.iter().map(|socket| socket.as_fd().try_clone_to_owned()).collect()
     }
 
     /// Whether `token` is a listener's.

@@ -7,6 +7,10 @@ use super::reload::Prepared;
 use crate::base::Span;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::Waker;
+#[cfg(unix)]
+use std::io;
+#[cfg(unix)]
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// Commands that may wait.
@@ -15,9 +19,14 @@ const COMMANDS: usize = 1_000;
 /// What another thread can tell the reactor to do.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// Accept no more connections, cut streams, let other answers end. Stop when all have ended or this much time has
-    /// passed.
+    /// Accept no more connections, send clients elsewhere over `drain_spread`, let other answers end. Stop when all have
+    /// ended or this much time has passed.
     Drain(Span),
+    /// Hand out copies of the sockets that listen, for another process that goes on with them.
+    #[cfg(unix)]
+    Share(Sender<io::Result<Vec<OwnedFd>>>),
+    /// Say so once all streams that others can go on with have been sent elsewhere by a drain.
+    SayWhenDrained(Sender<()>),
     /// Stop at once.
     Stop,
     /// Go over to another configuration.

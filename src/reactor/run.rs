@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::machine::{ConnKey, Input, Machine};
 use crate::metrics::{Bound, Gauge, Metrics, TURN_ENDS};
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender};
 use mio::Events;
 use std::io;
 use std::net::SocketAddr;
@@ -54,6 +54,10 @@ pub struct Reactor {
     checkpoints: Checkpoints,
     metrics: Arc<Metrics>,
     stop_at: Option<Tick>,
+    /// Over what time a drain sends clients elsewhere.
+    spread: Span,
+    /// Who waits until a drain has sent all elsewhere that can go on there.
+    waits_for_drain: Option<Sender<()>>,
     /// When the calendar is looked at next.
     calendar_at: Tick,
     longest_turn: Span,
@@ -67,11 +71,11 @@ impl Reactor {
     /// # Errors
     /// [`StartError`], naming what is missing.
     pub fn new(config: Arc<Config>, parts: Parts) -> Result<(Self, Remote), StartError> {
-        let Parts { seed, secret, clock, slots, mut store, metrics, journal, .. } = parts;
+        let Parts { seed, secret, clock, slots, mut store, metrics, journal, listeners, .. } = parts;
         #[cfg(feature = "tls")]
         let keyring = parts.keyring;
         let (sockets, waker) = Sockets::new().map_err(StartError::System)?;
-        let listeners = Listeners::bind(&config, sockets.registry())?;
+        let listeners = Listeners::bind(&config, sockets.registry(), listeners)?;
         #[cfg(feature = "tls")]
         keyring.reload(&config).map_err(StartError::Tls)?;
         #[cfg(not(feature = "tls"))]
@@ -93,7 +97,7 @@ impl Reactor {
         let replies = store.open(&waker, &metrics);
         let (remote, commands) = Remote::new(waker);
         note_bounds(&metrics, &config);
-        let labels = (0..config.routes.len()).map(Some).collect();
+        let (labels, spread) = ((0..config.routes.len()).map(Some).collect(), config.drain_spread);
         let machine = Machine::new(config, seed, secret, now);
         let lines = LogLines::new(journal, Arc::clone(&metrics));
         metrics.expect_reactor(now + GRACE);
@@ -107,6 +111,8 @@ impl Reactor {
             checkpoints: Checkpoints::new(slots),
             metrics,
             stop_at: None,
+            spread,
+            waits_for_drain: None,
             calendar_at: now,
             longest_turn: Span::ZERO,
             labels,
@@ -183,6 +189,10 @@ impl Reactor {
             self.shell.on_time();
         }
         self.report();
+        // Behind the report: the last cursors and events are on their way to the store.
+        if let Some(to) = self.waits_for_drain.take_if(|_| self.shell.machine.has_sent_all_elsewhere()) {
+            let _ = to.try_send(());
+        }
         self.stop_at.is_some_and(|at| at <= now || self.shell.is_deserted())
     }
 
@@ -211,8 +221,16 @@ impl Reactor {
                     let at = self.shell.now + within;
                     self.stop_at = Some(self.stop_at.map_or(at, |before| before.min(at)));
                     self.listeners.close();
-                    self.shell.tell(Input::Drain);
+                    let half = Span::from_micros(within.micros() / 2);
+                    let spread = self.spread.min(half);
+                    self.shell.tell(Input::Drain { spread, within });
                 }
+                #[cfg(unix)]
+                Command::Share(to) => {
+                    // Whoever asked may have gone.
+                    let _ = to.try_send(self.listeners.share());
+                }
+                Command::SayWhenDrained(to) => self.waits_for_drain = Some(to),
                 Command::Reload(prepared) => self.reload(&prepared),
             }
         }
@@ -228,6 +246,7 @@ impl Reactor {
         match self.shell.reloaded.take() {
             Some(Ok(places)) => {
                 self.listeners.watch(Watch::of(&prepared.config));
+                self.spread = prepared.config.drain_spread;
                 note_bounds(&self.metrics, &prepared.config);
                 self.label(&prepared.config, &places);
                 self.shell.porch.go_by(&prepared.config);

@@ -31,6 +31,8 @@ pub struct Parts {
     pub store: StoreLink,
     /// Counters and gauges.
     pub metrics: Arc<Metrics>,
+    /// Sockets that listen already, for the addresses that they are bound to.
+    pub listeners: Vec<std::net::TcpListener>,
     /// Where log lines go.
     pub journal: Journal,
     /// The certificates for connections that come, which the reactor's start reads.

@@ -189,8 +189,13 @@ impl World {
         self.pass(Span::from_secs(secs));
     }
 
+    /// Ends at once what can go on elsewhere.
     pub(crate) fn drain(&mut self) {
-        self.machine.handle(Input::Drain, self.now);
+        self.drain_over(Span::ZERO, Span::from_secs(10));
+    }
+
+    pub(crate) fn drain_over(&mut self, spread: Span, within: Span) {
+        self.machine.handle(Input::Drain { spread, within }, self.now);
         self.pump();
     }
 

@@ -61,8 +61,18 @@ impl Process {
         Self::of(Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_segno")]).args(args))
     }
 
+    /// Starts the program with these arguments, to listen at this address.
+    pub fn at(address: SocketAddr, args: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_segno"));
+        Self::listening_at(address, command.arg("proxy").args(args))
+    }
+
     fn of(command: &mut Command) -> Self {
-        let command = command.args(["--listen", "127.0.0.1:0"]).env("NO_COLOR", "1");
+        Self::listening_at(SocketAddr::from(([127, 0, 0, 1], 0)), command)
+    }
+
+    fn listening_at(address: SocketAddr, command: &mut Command) -> Self {
+        let command = command.args(["--listen", &address.to_string()]).env("NO_COLOR", "1");
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, lines) = mpsc::channel();

@@ -109,6 +109,12 @@ pub(super) const TOP: &[Key<Config>] = keys! { Config;
     peer_timeout: peer_timeout, value::SPAN, rare("How long a peer may be unreachable before its connection counts as \
         broken; 0s leaves it to the system. Longer rides out longer breaks of the network, shorter finds sooner that a \
         peer has vanished");
+    drain_spread: drain_spread, value::SPAN, common("Over what time clients are sent elsewhere when the proxy drains. \
+        Longer spares whoever takes them over, shorter ends sooner");
+    drain_timeout: drain_timeout, value::SPAN, common("How long a drain may take: what nobody else can go on with has \
+        this time to end by itself. Longer loses fewer answers that are under way, shorter restarts sooner");
+    handover: handover, value::PATH, common("A socket over which a running proxy hands its listeners and its store to a \
+        successor, which is started with the same path and --take-over. It must lie where no other user can write");
     access_log: access_log, value::SWITCH, common("Write a log line for each request once it is over. A busy proxy \
         then writes many, and what stands in paths is in the log");
     log_format: log_format, value::LOG_FORMAT, common("How log lines are written: for people, or one JSON object on \

@@ -8,7 +8,7 @@ use crate::base::{Count, Span, Tick};
 use crate::http;
 use crate::machine::Machine;
 use crate::machine::book::{Book, Left};
-use crate::machine::conn::{ClientState, Peer};
+use crate::machine::conn::ClientState;
 use crate::machine::cx::{After, Cx};
 use crate::machine::exchange::{Ending, Exchange, Phase};
 use crate::machine::find::Index;
@@ -208,47 +208,6 @@ impl Machine {
             conns.close(cx, upstream, Close::Finish);
         }
         x.readers().iter().for_each(|(_, reader)| conns.leave(reader.client));
-    }
-}
-
-/// Shutting down.
-impl Machine {
-    /// Idle clients are closed, streams are cut so that their clients come back elsewhere, answers that are under way
-    /// may end.
-    pub(in crate::machine) fn on_drain(&mut self) {
-        self.cx.draining = true;
-        let all: Vec<ConnKey> = self.conns.iter().map(|(k, _)| k).collect();
-        for conn in all {
-            let Some(c) = self.conns.get(conn) else { continue };
-            match (&c.peer, c.exchange) {
-                (Peer::Client(client), None) if client.state == ClientState::Head => {
-                    self.conns.close(&mut self.cx, conn, Close::Finish);
-                }
-                (Peer::Client(_), Some(key)) => self.drain_exchange(key),
-                (Peer::Upstream(_), None) => self.conns.drop_idle(&mut self.cx, conn),
-                _ => {}
-            }
-        }
-        // No client can come back here to a stream that nobody reads.
-        let unread = self.exchanges.iter().filter(|(_, x)| x.is_detached()).map(|(key, _)| After::Ended(key));
-        self.cx.after.extend(unread);
-    }
-
-    fn drain_exchange(&mut self, key: ExchangeKey) {
-        let Self { cx, conns, exchanges, .. } = self;
-        let Some(x) = exchanges.get(key) else { return };
-        if matches!(x.phase, Phase::Passing(_) | Phase::Tunnel { .. } | Phase::Ending(_)) {
-            // An answer that is ending already ends as upstream meant it to, and a tunnel when one of its sides wants.
-            return;
-        }
-        if x.is_open_stream() {
-            if let Some(stream) = x.stream() {
-                stream.say_retry(cx, conns);
-            }
-            self.end_stream(key, Ending::Cut);
-        } else if x.is_stream_request() {
-            self.cut_readers(key);
-        }
     }
 }
 

@@ -118,6 +118,11 @@ impl Machine {
         if self.refuse_gap_of(key) {
             return;
         }
+        if self.cx.draining && self.exchanges.get(key).is_some_and(|x| x.leaves(&self.cx)) {
+            // Its client has come too late for this process.
+            self.send_elsewhere(key, Span::ZERO);
+            return;
+        }
         let Self { cx, conns, exchanges, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
         let route = x.route();

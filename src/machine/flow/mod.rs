@@ -9,7 +9,7 @@
 //! In the order in which a request travels: `client` reads it, `request` takes it down and finds its place, `resume`
 //! gives it one in a stream that is here, `orders` in the answer to an earlier try, `rebuild` has one from the store,
 //! `heal` asks upstream, `upstream` reads the answer, `answer` does what it means, `tunnel` passes on what is no HTTP any
-//! more, `send` hands it to sockets, `end` ends it, `timers` sees to what takes too long, `places` and `buffers` to what
+//! more, `send` hands it to sockets, `end` ends it, `drain` ends all of them, `timers` sees to what takes too long, `places` and `buffers` to what
 //! is short.
 
 mod admission;
@@ -18,6 +18,7 @@ mod buffers;
 #[cfg(any(test, feature = "fuzzing", debug_assertions))]
 mod check;
 mod client;
+mod drain;
 mod end;
 mod heal;
 mod orders;

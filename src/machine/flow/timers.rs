@@ -25,6 +25,7 @@ impl Machine {
                     self.serve(place);
                 }
                 Timer::Marks => self.book.ask_marks(&mut self.cx, &mut self.exchanges),
+                Timer::Drain => self.on_drain_timer(),
                 Timer::Sessions => {
                     let gone = self.book.on_timer(&mut self.cx, &mut self.exchanges);
                     gone.into_iter().for_each(|key| self.drop_exchange(key));

@@ -39,7 +39,7 @@ use super::notice::{Notice, Subject};
 use super::pool::Conns;
 use super::visits::REQUEST_ID;
 use super::wait::STEADY;
-use crate::base::{Count, Counts, EventId, Rare, Tick};
+use crate::base::{Count, Counts, EventId, Rare, Span, Tick};
 use crate::http::{self, BodyLength, ResponseHead};
 use crate::sse::{Position, write_id};
 use crate::track::{CutKind, Fed, GapReason, Tracker, write_gap};
@@ -55,6 +55,11 @@ const HEARTBEAT_AMONG_IDS: &[u8] = b":\n";
 /// After so many bytes, what was acknowledged is asked at once: so the log of a fast stream holds what is on its way,
 /// and not all that a window of time brings.
 const ASK_BYTES: u32 = 64 << 10;
+
+/// How soon a client is told to come back after a drain, in milliseconds, and over how long such clients are spread at
+/// least.
+const SOONEST: u64 = 500;
+const RETRIES: u64 = 2_500;
 
 /// The event stream of an exchange.
 pub(super) struct Stream {
@@ -343,7 +348,7 @@ impl Stream {
     }
 
     /// Asks each client to come back after a time drawn for it alone, so that they do not all come at once.
-    pub(super) fn say_retry(&self, cx: &mut Cx, conns: &mut Conns) {
+    pub(super) fn say_retry(&self, cx: &mut Cx, conns: &mut Conns, together: Span) {
         if self.tracker.is_open_oversize() {
             return;
         }
@@ -352,7 +357,7 @@ impl Stream {
             if reader.chunk.is_open() || reader.chunk.offset != whole || reader.words == Words::None {
                 return None;
             }
-            let wait = 500 + cx.random.below(2_500);
+            let wait = SOONEST + cx.random.below(together.millis().max(RETRIES));
             Some(Cow::Owned(format!("retry: {wait}\n\n").into_bytes()))
         });
     }
