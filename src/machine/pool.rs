@@ -30,6 +30,8 @@ pub(super) struct Conns {
     pub(super) buffers: Buffers,
     /// Idle connections to upstream by the place of their route, the latest used last.
     idle: Vec<Vec<ConnKey>>,
+    /// Connections to upstream that are at work, or being opened, by the place of their route.
+    busy: Vec<u32>,
     /// Who clients are by their certificates, as hashes. Most have none.
     certificates: HashMap<ConnKey, [u8; 16]>,
 }
@@ -41,6 +43,7 @@ impl Conns {
             table: Table::new(limits.connections),
             buffers,
             idle: vec![Vec::new(); routes],
+            busy: vec![0; routes],
             certificates: HashMap::new(),
         }
     }
@@ -109,7 +112,17 @@ impl Conns {
 
     /// Gives a connection its place; `None` when all are taken.
     pub(super) fn insert(&mut self, conn: Conn) -> Option<ConnKey> {
-        self.table.insert(conn).ok()
+        let place = conn.upstream().map(|u| u.route as usize);
+        let key = self.table.insert(conn).ok()?;
+        if let Some(place) = place {
+            self.busy[place] += 1;
+        }
+        Some(key)
+    }
+
+    /// Connections to upstream that are at work, or being opened, by the place of their route.
+    pub(super) fn busy(&self) -> &[u32] {
+        &self.busy
     }
 
     /// Notes who a client is by its certificate.
@@ -125,6 +138,9 @@ impl Conns {
     /// Removes a connection whose socket the shell has closed already.
     pub(super) fn remove(&mut self, cx: &mut Cx, conn: ConnKey) -> Option<Conn> {
         let c = self.table.remove(conn)?;
+        if let Some(u) = c.upstream().filter(|u| u.state != UpstreamState::Idle) {
+            self.busy[u.route as usize] -= 1;
+        }
         cx.end_visit(conn, 0);
         if !self.certificates.is_empty() {
             self.certificates.remove(&conn);
@@ -212,6 +228,7 @@ impl Conns {
         upstream.reused = true;
         upstream.state = UpstreamState::Checked;
         self.idle[route].pop();
+        self.busy[route] += 1;
         Some(conn)
     }
 
@@ -232,6 +249,7 @@ impl Conns {
             if let Some(u) = c.upstream_mut() {
                 (u.state, u.since) = (UpstreamState::Idle, cx.now);
             }
+            self.busy[route] -= 1;
         }
         let until = cx.now + POOL_IDLE;
         self.set_deadline(cx, conn, until);
@@ -263,6 +281,7 @@ impl Conns {
     /// There are this many places of routes from now on.
     pub(super) fn make_places(&mut self, places: usize) {
         self.idle.resize(places.max(self.idle.len()), Vec::new());
+        self.busy.resize(places.max(self.busy.len()), 0);
     }
 
     /// Closes an idle connection to upstream.

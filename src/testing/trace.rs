@@ -76,7 +76,12 @@ impl Trace {
             Notice::Malformed { target, .. } => note(&mut one, 27, 0, target.as_bytes()),
             Notice::RequestRefused { status, .. } => note(&mut one, 28, u64::from(*status), &[]),
             // What these tell is of the whole machine, and not of one stream.
-            Notice::Full { .. } | Notice::UpstreamAway { .. } | Notice::UpstreamBack { .. } => return,
+            Notice::Full { .. }
+            | Notice::UpstreamAway { .. }
+            | Notice::UpstreamBack { .. }
+            | Notice::UpstreamEjected { .. }
+            | Notice::UpstreamReturned { .. }
+            | Notice::TriedNext { .. } => return,
             Notice::CrowdedOut { target } => note(&mut one, 29, 0, target.as_bytes()),
         }
         self.notices = self.notices.wrapping_add(one.finish());
