@@ -16,7 +16,7 @@ pub(in crate::machine) const FULL: u64 = 1_024;
 
 /// How an upstream has failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Failure {
+pub(in crate::machine) enum Failure {
     /// It could not be connected to.
     Connect,
     /// It closed the connection without an answer.
@@ -26,33 +26,10 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 3] = [Self::Connect, Self::NoAnswer, Self::Status];
-
-    /// One word for it.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::NoAnswer => "no_answer",
-            Self::Status => "status",
-        }
-    }
-
     /// Whether the upstream was there, and so may be busy rather than away.
     pub(in crate::machine) fn was_there(self) -> bool {
         self == Self::NoAnswer || self == Self::Status
     }
-}
-
-/// What has happened at one upstream since the start.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Tally {
-    /// Requests that were sent there, heals among them.
-    pub requests: u64,
-    /// Failures, in the order of [`Failure::ALL`].
-    pub failures: [u64; 3],
-    /// Times that it was left out.
-    pub ejections: u64,
 }
 
 /// What is known of one upstream.
@@ -66,7 +43,6 @@ pub(in crate::machine) struct Health {
     last: Span,
     /// When it came back, or was there first.
     back: Option<Tick>,
-    pub(in crate::machine) tally: Tally,
     pub(in crate::machine) alarm: Alarm,
 }
 
@@ -81,14 +57,7 @@ impl Health {
     }
 
     /// It has failed. `may_eject`: it may be left out. Returns for how long it is from now on.
-    pub(in crate::machine) fn fail(
-        &mut self,
-        set: &UpstreamSet,
-        failure: Failure,
-        may_eject: bool,
-        now: Tick,
-    ) -> Option<Span> {
-        self.tally.failures[failure as usize] += 1;
+    pub(in crate::machine) fn fail(&mut self, set: &UpstreamSet, may_eject: bool, now: Tick) -> Option<Span> {
         let is_last = self.is_at_its_limit(set);
         self.failures = self.failures.saturating_add(1);
         if !is_last || !may_eject {
@@ -99,7 +68,6 @@ impl Health {
             false => self.last.times(2).min(LONGEST.max(set.eject_for)),
         };
         (self.ejected, self.last, self.failures) = (Some(now + span), span, 0);
-        self.tally.ejections += 1;
         Some(span)
     }
 
@@ -135,8 +103,8 @@ impl Health {
 
     /// The same upstream at another place.
     pub(in crate::machine) fn at_another_place(&self) -> Self {
-        let Self { failures, ejected, last, back, tally, .. } = *self;
-        Self { failures, ejected, last, back, tally, alarm: Alarm::default() }
+        let Self { failures, ejected, last, back, .. } = *self;
+        Self { failures, ejected, last, back, alarm: Alarm::default() }
     }
 }
 
@@ -146,7 +114,7 @@ mod tests {
 
     fn failed(health: &mut Health, times: u32, now: Tick) -> Option<Span> {
         let set = UpstreamSet::default();
-        (0..times).filter_map(|_| health.fail(&set, Failure::Connect, true, now)).last()
+        (0..times).filter_map(|_| health.fail(&set, true, now)).last()
     }
 
     #[test]

@@ -9,10 +9,10 @@
 //! as its route is the place of the upstream that it was led to.
 
 mod group;
-pub(super) mod health;
+mod health;
 mod names;
 
-pub use health::{Failure, Tally};
+pub(super) use health::Failure;
 
 use super::keys::ExchangeKey;
 use crate::base::{Span, Tick};
@@ -153,11 +153,6 @@ impl Balancing {
         &mut self.health[place]
     }
 
-    /// Whether an upstream is left out, and what has happened there.
-    pub(super) fn look(&self, place: usize) -> Option<(bool, Tally)> {
-        self.health.get(place).map(|health| (health.is_ejected(), health.tally))
-    }
-
     /// The next upstream in turn or by its load. `tried`: those that come last.
     pub(super) fn next(&mut self, pick: Pick<'_>, tried: u64) -> Option<usize> {
         self.choose(pick, tried, |group, part| match pick.set.balance {
@@ -204,7 +199,7 @@ impl Balancing {
     /// An upstream has failed. Returns for how long it is left out from now on.
     pub(super) fn fail(&mut self, route: &Route, place: usize, failure: Failure, now: Tick) -> Option<Span> {
         let may_eject = self.has_choice(place) && (!failure.was_there() || self.may_eject_one_more(route, place));
-        self.health.get_mut(place)?.fail(&route.set, failure, may_eject, now)
+        self.health.get_mut(place)?.fail(&route.set, may_eject, now)
     }
 
     /// Whether one more upstream of the group may be left out because of its answers.

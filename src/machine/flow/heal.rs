@@ -195,7 +195,6 @@ impl Machine {
         let (Some(x), Some(c)) = (exchanges.get_mut(key), conns.get_mut(conn)) else { return };
         let Some(mut wait) = x.phase.wait() else { return };
         write_request(x, cx, c);
-        cx.balancing.at(x.route()).tally.requests += 1;
         if !x.readers().head_sent && !x.is_stream_request() {
             wait.restart_clock(cx.now);
         }

@@ -6,7 +6,7 @@
 //! has begun goes on where its ids come from, unless the route says that all upstreams share them; requests of one
 //! session go to one upstream for as long as it is in use.
 
-use crate::base::Tick;
+use crate::base::{Count, Tick};
 use crate::config::Sticky;
 use crate::machine::Machine;
 use crate::machine::balancing::{Failure, Name, Pick};
@@ -54,6 +54,7 @@ impl Machine {
         };
         let name = |cx: &Cx, at: usize| -> Box<str> { cx.route(at).upstream.authority.as_str().into() };
         let why = format!("upstream {}: {why}", name(cx, place)).into();
+        cx.counts.one_at(place, Count::UpstreamTriedNext);
         cx.notice(Notice::TriedNext { target: x.target(), why, next: name(cx, next) });
         // All attempts of a round are one.
         wait.tries = wait.tries.saturating_sub(1);
@@ -84,6 +85,7 @@ impl Machine {
         let route = cx.routing.at(place);
         let Some(until) = cx.balancing.fail(route, place, failure, cx.now) else { return };
         let upstream = route.upstream.authority.as_str().into();
+        cx.counts.one_at(place, Count::UpstreamEjections);
         cx.notice(Notice::UpstreamEjected { upstream, why: why.into(), until });
         arm(cx, place);
     }
