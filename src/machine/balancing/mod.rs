@@ -244,7 +244,7 @@ impl Balancing {
     }
 
     /// Exchanges that look for an upstream.
-    #[cfg(any(test, feature = "fuzzing"))]
+    #[cfg(any(test, feature = "fuzzing", debug_assertions))]
     pub(super) fn rounds(&self) -> impl Iterator<Item = ExchangeKey> {
         self.rounds.keys().copied()
     }
