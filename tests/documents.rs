@@ -60,10 +60,13 @@ fn key_rows() -> impl Iterator<Item = (&'static str, Option<&'static str>)> {
 fn keys() -> Vec<String> {
     let config = Config { routes: vec![default_route()].into(), ..Config::default() };
     let (persist, limits) = (format!("{:#?}", Persist::default()), format!("{:#?}", Limits::default()));
-    let shown = [format!("{config:#?}"), persist, limits, format!("{:#?}", default_route())];
+    let set = format!("{:#?}", default_route().set);
+    let shown = [format!("{config:#?}"), persist, limits, format!("{:#?}", default_route()), set];
     // These fields are tables of keys.
-    let is_key = |field: &String| !["persist", "limits", "routes"].contains(&field.as_str());
-    shown.iter().flat_map(|shown| fields(shown)).filter(is_key).collect()
+    let is_key = |field: &String| !["persist", "limits", "routes", "set"].contains(&field.as_str());
+    // The file calls the list of a set what it is.
+    let named = |field: String| if field == "all" { "upstreams".to_owned() } else { field };
+    shown.iter().flat_map(|shown| fields(shown)).filter(is_key).map(named).collect()
 }
 
 /// What the program prints.
@@ -100,7 +103,8 @@ fn the_page_names_only_keys_that_exist() {
 #[test]
 fn the_page_gives_every_default_as_it_is() {
     let limits = fields(&format!("{:#?}", Limits::default()));
-    let route = fields(&format!("{:#?}", default_route()));
+    let mut route = fields(&format!("{:#?}", default_route()));
+    route.extend(fields(&format!("{:#?}", default_route().set)));
     let (mut top, mut tables) = (String::new(), [String::new(), String::new(), String::new()]);
     for (key, value) in key_rows() {
         let Some(value) = value.filter(|_| !ADDRESS.contains(&key)) else { continue };
@@ -129,6 +133,7 @@ fn the_sample_leaves_no_key_out() {
         "upstream_ca",
         "upstream_cert",
         "upstream_key",
+        "upstreams",
         "name",
         "host",
         "path",

@@ -19,7 +19,8 @@ pub struct Facts {
 impl Facts {
     /// Those of a configuration.
     pub fn of(config: &Config) -> Self {
-        let mut upstreams: Vec<_> = config.routes.iter().map(|route| route.upstream.authority.clone()).collect();
+        let mut upstreams: Vec<_> =
+            config.routes.each_upstream().map(|(_, _, upstream)| upstream.authority.clone()).collect();
         upstreams.sort();
         upstreams.dedup();
         let Limits { log_budget, buffer_budget, .. } = config.limits;

@@ -274,6 +274,10 @@ counts! {
     UpstreamStale = "upstream_stale_total",
     /// Idle connections to an upstream, closed where connections or file descriptors ran short.
     UpstreamCrowdedOut = "upstream_crowded_out_total",
+    /// Times that one of several upstreams was left out because it failed.
+    UpstreamEjections = "upstream_ejections_total" by route,
+    /// Requests and heals led to the next of several upstreams because one could not be reached.
+    UpstreamTriedNext = "upstream_tried_next_total" by route,
     /// Requests that segno itself answered 502 or 504.
     UpstreamFailures = "upstream_failures_total" by route,
     /// Heartbeats sent to clients.

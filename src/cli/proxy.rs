@@ -16,7 +16,7 @@ use super::{Stop, logging};
 use crate::admin::{Access, Admin, Reloads, Source};
 use crate::base::{Span, entropy};
 use crate::config::file::Problem;
-use crate::config::{Config, LogFormat};
+use crate::config::{Config, LogFormat, Route};
 use crate::engine::Engine;
 use crate::journal::{Journal, Level};
 use crate::metrics::Gauge;
@@ -64,11 +64,17 @@ pub(super) fn run(args: &ProxyArgs) -> Result<(), Stop> {
     }
 }
 
+/// A route as the first line names it.
+fn describe(route: &Route) -> String {
+    let upstreams: Vec<String> = route.each_upstream().map(|(upstream, _)| upstream.to_string()).collect();
+    format!("{} to {}", route.name, upstreams.join(" and "))
+}
+
 /// Runs the proxy until it is told to stop.
 fn serve(sources: Sources, config: Config, takes_over: bool) -> Result<(), Stop> {
     // Signals are caught before anything listens, so that none ends the process in between.
     let signals = Signals::new(SIGNALS).map_err(|e| Stop::failed("cannot catch signals", e))?;
-    let routes: Vec<String> = config.routes.iter().map(|r| format!("{} to {}", r.name, r.upstream)).collect();
+    let routes: Vec<String> = config.routes.iter().map(describe).collect();
     let (files, format, store) = (OpenFiles::raise(), config.log_format, config.store.to_string());
     let secure = if config.speaks_tls() { config.listen.len() } else { 0 };
     let admin = config.admin.map(|address| access(&config).map(|access| (address, access))).transpose()?;

@@ -13,10 +13,13 @@ use super::process::{Config, Limits, ProxyProtocol};
 use super::route::Route;
 use super::units::show_size;
 use super::upstream::Scheme;
+use super::upstreams::MAX_UPSTREAMS;
 use crate::base::Span;
 
 /// Routes at most: a request may be compared with each of them.
 const MAX_ROUTES: usize = 1_024;
+/// Upstreams of all routes at most: each has its own connections, addresses and counts.
+const MAX_ALL_UPSTREAMS: usize = 1_024;
 /// Blocks of trusted proxies at most: a request's addresses may be compared with each of them.
 const MAX_TRUSTED: usize = 1_024;
 /// The longest `drain_timeout`.
@@ -30,6 +33,9 @@ const MAX_CERTIFICATES: usize = 1_024;
 const MAX_ADMIN_HOSTS: usize = 64;
 /// The shortest heartbeat. A shorter one would flood the clients.
 const MIN_HEARTBEAT: Span = Span::from_millis(10);
+
+/// The shortest time for which an upstream is left out. A shorter one would spare it nothing.
+const MIN_EJECT: Span = Span::from_millis(100);
 
 /// The part of the configuration that a fault lies in.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -73,6 +79,7 @@ impl Config {
             bounds(route, &mut finder);
             sizes(route, &self.limits, &mut finder);
             spans(route, &mut finder);
+            upstreams(route, &mut finder);
         }
         repeats(&self.routes, &mut found);
         found
@@ -148,6 +155,13 @@ impl Config {
                     .add("route", format!("{n} routes are more than the {MAX_ROUTES} that are allowed: take some out"));
             }
             _ => {}
+        }
+        let upstreams: usize = self.routes.iter().map(Route::upstreams).sum();
+        if self.routes.len() <= MAX_ROUTES && upstreams > MAX_ALL_UPSTREAMS {
+            let what = format!(
+                "{upstreams} upstreams of all routes are more than the {MAX_ALL_UPSTREAMS} that are allowed: take some out"
+            );
+            finder.add("route", what);
         }
     }
 }
@@ -363,6 +377,33 @@ fn spans(route: &Route, finder: &mut Finder) {
     if !route.heartbeat.is_zero() && route.heartbeat < MIN_HEARTBEAT {
         let given = route.heartbeat;
         finder.add("heartbeat", format!("`heartbeat` is {given}: write 0s for none, or at least {MIN_HEARTBEAT}"));
+    }
+}
+
+/// Several upstreams, and how they are used.
+fn upstreams(route: &Route, finder: &mut Finder) {
+    let (key, set) = ("upstreams", &route.set);
+    if set.all.len() > MAX_UPSTREAMS {
+        let n = set.all.len();
+        finder
+            .add(key, format!("{n} upstreams are more than the {MAX_UPSTREAMS} that a route may have: take some out"));
+    }
+    if set.all.first().is_some_and(|first| first.upstream != route.upstream) {
+        finder.add(key, "`upstream` is not the first of `upstreams`: name the same one in both".to_owned());
+    }
+    for (n, one) in set.all.iter().enumerate().take(MAX_UPSTREAMS) {
+        let (upstream, first) = (&one.upstream, &set.all[0].upstream);
+        if set.all[..n].iter().any(|other| other.upstream == *upstream) {
+            finder.add(key, format!("{upstream} stands here twice: take one out, or give one of them a `weight`"));
+        } else if (upstream.scheme, &upstream.base_path) != (first.scheme, &first.base_path) {
+            let what =
+                format!("{upstream} and {first} differ in their scheme or path: write the same for all of a route");
+            finder.add(key, what);
+        }
+    }
+    finder.count("eject_share", set.eject_share as usize, 1..=100);
+    if set.eject_for < MIN_EJECT {
+        finder.add("eject_for", format!("`eject_for` is {}: write at least {MIN_EJECT}", set.eject_for));
     }
 }
 

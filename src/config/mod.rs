@@ -16,6 +16,7 @@ mod routes;
 mod store;
 mod units;
 mod upstream;
+mod upstreams;
 
 pub use check::{Fault, Section};
 pub use networks::{Network, NetworkError, Networks};
@@ -26,3 +27,4 @@ pub use routes::Routes;
 pub use store::StoreConfig;
 pub use units::{UnitError, parse_size, parse_span, show_size};
 pub use upstream::{Scheme, Upstream, UpstreamError};
+pub use upstreams::{Balance, MAX_UPSTREAMS, MAX_WEIGHT, Sticky, UpstreamSet, Weighted, WeightedError};

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use super::upstream::{Scheme, Upstream};
+use super::upstreams::UpstreamSet;
 use crate::base::Span;
 
 /// Requests of one host and path prefix, and what is done with them.
@@ -19,8 +20,10 @@ pub struct Route {
     /// The path prefix that this route answers to: `/`, or `/a/b` without a slash at its end. It matches whole
     /// segments: `/a` takes `/a` and `/a/b`, not `/ab`. Paths are compared byte by byte; nothing is decoded.
     pub path: String,
-    /// Where requests go.
+    /// Where requests go: to this upstream, which is the first where there are several.
     pub upstream: Upstream,
+    /// The upstreams where there are several, and how they are used. Default: only `upstream`.
+    pub set: UpstreamSet,
     /// Which `Host` the upstream is sent. Default [`HostSent::Auto`]. The client's own keeps redirects and links right.
     /// The upstream's is what a service behind TLS and a name of its own wants.
     pub upstream_host: HostSent,
@@ -147,12 +150,43 @@ pub struct Route {
 impl Route {
     /// The `Host` that the upstream is sent for a client that asked for this one.
     pub fn host_sent<'a>(&'a self, client: Option<&'a str>) -> &'a str {
-        let own = match self.upstream_host {
+        client.filter(|_| !self.sends_own_host()).unwrap_or(&self.upstream.authority)
+    }
+
+    /// Whether the upstream is sent the `Host` that its URL names.
+    pub fn sends_own_host(&self) -> bool {
+        match self.upstream_host {
             HostSent::Auto => self.upstream.scheme == Scheme::Https,
             HostSent::Client => false,
             HostSent::Upstream => true,
-        };
-        client.filter(|_| !own).unwrap_or(&self.upstream.authority)
+        }
+    }
+
+    /// How many upstreams it has.
+    pub fn upstreams(&self) -> usize {
+        self.set.all.len().max(1)
+    }
+
+    /// Its upstreams with their weights.
+    pub fn each_upstream(&self) -> impl Iterator<Item = (&Upstream, u32)> {
+        let alone = self.set.all.is_empty().then_some((&self.upstream, 1));
+        alone.into_iter().chain(self.set.all.iter().map(|one| (&one.upstream, one.weight)))
+    }
+
+    /// The same requests with these upstreams, if there are any.
+    #[must_use]
+    pub fn with_upstreams(mut self, all: Vec<super::upstreams::Weighted>) -> Self {
+        if let Some(first) = all.first() {
+            self.upstream = first.upstream.clone();
+        }
+        self.set.all = all;
+        self
+    }
+
+    /// The route to one upstream of several: the same settings, and no other upstream.
+    pub(crate) fn to_one(&self, upstream: &Upstream) -> Self {
+        let set = UpstreamSet { all: Vec::new(), ..self.set.clone() };
+        Self { upstream: upstream.clone(), set, ..self.clone() }
     }
 
     /// Every request to `upstream`, treated by default.
@@ -162,6 +196,7 @@ impl Route {
             host: None,
             path: "/".to_owned(),
             upstream,
+            set: UpstreamSet::default(),
             upstream_host: HostSent::Auto,
             upstream_ca: None,
             upstream_cert: None,

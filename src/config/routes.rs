@@ -8,6 +8,7 @@ use std::cmp::Reverse;
 use std::ops::Deref;
 
 use super::route::Route;
+use super::upstream::Upstream;
 
 /// Routes in the order in which they were given, and the order in which they are tried. As a slice it has the former.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -36,6 +37,14 @@ impl Routes {
         let host = host.map(bare_host);
         let path = path.split_once('?').map_or(path, |(path, _)| path);
         self.tried.iter().copied().find(|&n| takes(&self.given[n], host, path))
+    }
+}
+
+impl Routes {
+    /// Each upstream of each route, with the number of its route.
+    pub fn each_upstream(&self) -> impl Iterator<Item = (usize, &Route, &Upstream)> {
+        let given = self.given.iter().enumerate();
+        given.flat_map(|(n, route)| route.each_upstream().map(move |(upstream, _)| (n, route, upstream)))
     }
 }
 

@@ -6,6 +6,7 @@
 //! another exchange; what follows from that for the other one, such as that its last reader has left, waits as an
 //! [`After`].
 
+use super::balancing::Balancing;
 use super::find::identity::Secret;
 use super::io::Output;
 use super::keys::{ConnKey, ExchangeKey, Timer};
@@ -53,6 +54,8 @@ pub(super) struct Cx {
     pub(super) routing: Routing,
     /// The largest bounds that have ruled since the start, for checks.
     pub(super) most: Most,
+    /// Which of several upstreams takes a request.
+    pub(super) balancing: Balancing,
     /// The attempts that wait for their turn at an upstream.
     pub(super) queues: Queues,
     pub(super) secret: Secret,
@@ -88,22 +91,26 @@ impl Cx {
     pub(super) fn new(config: Arc<Config>, seed: u64, secret: u128, now: Tick) -> Self {
         let mut random = Random::new(seed);
         let limits = &config.limits;
-        let queues = Queues::new(&config.routes);
-        let timers = limits.connections.saturating_add(limits.streams).saturating_add(PLACES + 3);
+        let routing = Routing::new(&config);
+        let places = routing.all().len();
+        let queues = Queues::new(routing.all());
+        let timers = limits.connections.saturating_add(limits.streams).saturating_add(2 * PLACES + 3);
+        let balancing = Balancing::new(&config.routes, routing.current(), limits.sessions);
         let mut cx = Self {
-            routing: Routing::new(&config),
+            routing,
+            balancing,
             most: Most::default(),
             queues,
             secret: Secret::new(secret),
             name: own_name(seed, secret),
-            heads: Heads::new(config.routes.len()),
+            heads: Heads::new(places),
             visits: Visits::new(config.access_log, seed, secret),
             wheel: Wheel::new(timers, now),
             interner: Interner::new(random.next(), symbols(&config)),
             budget: Budget::new(limits.log_budget),
             random,
             outputs: VecDeque::new(),
-            counts: Counts::new(config.routes.len()),
+            counts: Counts::new(places),
             audience: Audience::default(),
             after: VecDeque::new(),
             now,

@@ -71,7 +71,7 @@ impl Plain {
 /// What is needed to ask upstream, also again.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
-    /// The place of its route in the configuration.
+    /// The place of its route, and so of the upstream that it goes to.
     pub(super) route: u32,
     /// The head for upstream, without `Last-Event-ID` and without the blank line that ends it.
     pub(super) head: Box<[u8]>,
@@ -101,6 +101,8 @@ pub(super) struct Request {
     pub(super) resume_head: Rare,
     /// No head of segno's own suits the client: it waits for upstream's.
     pub(super) waits_for_head: bool,
+    /// It was led to the upstream whose place its route is.
+    pub(super) placed: bool,
     /// Its exchange has a place in its session in case it becomes a stream.
     pub(super) reserves: bool,
     /// The body is sent on in chunks, since its length is not known.

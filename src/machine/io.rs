@@ -141,8 +141,8 @@ pub enum Output {
     Connect {
         /// The key of the new connection.
         conn: ConnKey,
-        /// The place of the route: its number in the configuration that the machine began with, or what
-        /// [`Output::Reloaded`] said since.
+        /// The place of the route and its upstream: its number among all upstreams of all routes of the configuration
+        /// that the machine began with, or what [`Output::Reloaded`] said since.
         route: usize,
     },
     /// See whether anything waits on an idle connection to upstream, before a request goes out on it. Answered at once
@@ -198,7 +198,8 @@ pub enum Output {
     Notice(Notice),
     /// The machine goes by another configuration, or cannot.
     Reloaded {
-        /// The place of each of its routes, in their order. A route that has not changed has the place that it had.
+        /// The place of each upstream of each of its routes, in their order. What has not changed has the place that
+        /// it had.
         places: Result<Box<[usize]>, TooManyRoutes>,
     },
     /// A client's request is over: tell the access log. Comes only if there is one.

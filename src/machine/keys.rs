@@ -53,6 +53,8 @@ pub(super) enum Timer {
     Exchange(ExchangeKey),
     /// The next turn in the queue of an upstream may have come.
     Queue(usize),
+    /// An upstream that is left out may be used again.
+    Upstream(usize),
     /// A session may have been idle for too long.
     Sessions,
     /// Readers may have acknowledged what their sockets took.

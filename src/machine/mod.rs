@@ -87,6 +87,7 @@
 //! Methods by prefix: `handle` takes what came from outside, `poll_*`, `transmit` and `drain_*` say what to do next,
 //! `on_*` are the reactions within.
 
+mod balancing;
 mod book;
 mod buffers;
 mod census;
@@ -175,17 +176,19 @@ impl Machine {
     /// `secret` is the key under which principals and sessions are hashed: one that the store keeps finds them again
     /// after a restart.
     pub fn new(config: Arc<Config>, seed: u64, secret: u128, now: Tick) -> Self {
-        let limits = &config.limits;
+        let limits = config.limits.clone();
+        let book = Book::new(&config);
+        let cx = Cx::new(config, seed, secret, now);
         Self {
-            conns: Conns::new(limits, config.routes.len()),
+            conns: Conns::new(&limits, cx.routing.all().len()),
             exchanges: Table::new(limits.streams),
             index: Index::default(),
-            book: Book::new(&config),
+            book,
             reclaimed_at: 0,
             leaving: None,
             #[cfg(test)]
             most_steps: 0,
-            cx: Cx::new(config, seed, secret, now),
+            cx,
         }
     }
 

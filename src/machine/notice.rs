@@ -163,6 +163,31 @@ pub enum Notice {
         /// Streams and requests that were held.
         held: usize,
     },
+    /// An upstream of several could not be reached, and the next one is asked.
+    TriedNext {
+        /// The request.
+        target: Subject,
+        /// What went wrong.
+        why: Box<str>,
+        /// Host and port of the next one.
+        next: Box<str>,
+    },
+    /// One of several upstreams fails, and gets no new requests for a while.
+    UpstreamEjected {
+        /// Its host and port.
+        upstream: Box<str>,
+        /// What went wrong last.
+        why: Box<str>,
+        /// For how long.
+        until: Span,
+    },
+    /// One of several upstreams gets requests again.
+    UpstreamReturned {
+        /// Its host and port.
+        upstream: Box<str>,
+        /// How long it got none.
+        after: Span,
+    },
     /// A gap was stated to a client.
     Gap {
         /// The request.
@@ -217,11 +242,14 @@ impl Notice {
             | Self::LetGo { target, .. }
             | Self::CrowdedOut { target }
             | Self::AttemptFailed { target, .. }
+            | Self::TriedNext { target, .. }
             | Self::Gap { target, .. }
             | Self::EncodedStream { target }
             | Self::Malformed { target, .. } => Some(target),
             Self::UpstreamAway { .. }
             | Self::UpstreamBack { .. }
+            | Self::UpstreamEjected { .. }
+            | Self::UpstreamReturned { .. }
             | Self::RequestRefused { .. }
             | Self::Full { .. }
             | Self::Draining { .. } => None,
@@ -232,7 +260,7 @@ impl Notice {
     /// another notice ends.
     pub fn is_detail(&self) -> bool {
         match self {
-            Self::HealBegan { .. } => true,
+            Self::HealBegan { .. } | Self::TriedNext { .. } => true,
             Self::Healed { tries, .. } => *tries > 1,
             Self::AttemptFailed { is_known, .. } => *is_known,
             _ => false,
@@ -248,6 +276,8 @@ impl Notice {
                 | Self::LetGo { .. }
                 | Self::CrowdedOut { .. }
                 | Self::UpstreamBack { .. }
+                | Self::UpstreamReturned { .. }
+                | Self::TriedNext { .. }
                 | Self::RequestRefused { .. }
                 | Self::Draining { .. }
         )
@@ -277,6 +307,14 @@ impl fmt::Display for Notice {
             Self::UpstreamBack { upstream, after, held } => {
                 let after = after.rough();
                 write!(f, "upstream {upstream} is back after {after}; {held} streams and requests were held")
+            }
+            Self::TriedNext { target, why, next } => write!(f, "{target}: {why}; trying upstream {next}"),
+            Self::UpstreamEjected { upstream, why, until } => {
+                let until = until.rough();
+                write!(f, "upstream {upstream} fails ({why}); the other upstreams get its new requests for {until}")
+            }
+            Self::UpstreamReturned { upstream, after } => {
+                write!(f, "upstream {upstream} gets new requests again, after {}", after.rough())
             }
             Self::CrowdedOut { target } => {
                 write!(f, "{target}: nobody reads the event stream and its place is needed; dropping it")

@@ -33,6 +33,8 @@ pub(super) struct Conns {
     pub(super) census: Census,
     /// Idle connections to upstream by the place of their route, the latest used last.
     idle: Vec<Vec<ConnKey>>,
+    /// Connections to upstream that are at work, or being opened, by the place of their route.
+    busy: Vec<u32>,
     /// Who clients are by their certificates, as hashes. Most have none.
     certificates: HashMap<ConnKey, [u8; 16]>,
 }
@@ -45,6 +47,7 @@ impl Conns {
             buffers,
             census: Census::default(),
             idle: vec![Vec::new(); routes],
+            busy: vec![0; routes],
             certificates: HashMap::new(),
         }
     }
@@ -113,7 +116,17 @@ impl Conns {
 
     /// Gives a connection its place; `None` when all are taken.
     pub(super) fn insert(&mut self, conn: Conn) -> Option<ConnKey> {
-        self.table.insert(conn).ok()
+        let place = conn.upstream().map(|u| u.route as usize);
+        let key = self.table.insert(conn).ok()?;
+        if let Some(place) = place {
+            self.busy[place] += 1;
+        }
+        Some(key)
+    }
+
+    /// Connections to upstream that are at work, or being opened, by the place of their route.
+    pub(super) fn busy(&self) -> &[u32] {
+        &self.busy
     }
 
     /// Notes who a client is by its certificate.
@@ -135,6 +148,9 @@ impl Conns {
             if client.is_held {
                 self.census.wait_no_more(conn);
             }
+        }
+        if let Some(u) = c.upstream().filter(|u| u.state != UpstreamState::Idle) {
+            self.busy[u.route as usize] -= 1;
         }
         cx.end_visit(conn, 0);
         if !self.certificates.is_empty() {
@@ -223,6 +239,7 @@ impl Conns {
         upstream.reused = true;
         upstream.state = UpstreamState::Checked;
         self.idle[route].pop();
+        self.busy[route] += 1;
         Some(conn)
     }
 
@@ -243,6 +260,7 @@ impl Conns {
             if let Some(u) = c.upstream_mut() {
                 (u.state, u.since) = (UpstreamState::Idle, cx.now);
             }
+            self.busy[route] -= 1;
         }
         let until = cx.now + POOL_IDLE;
         self.set_deadline(cx, conn, until);
@@ -274,6 +292,7 @@ impl Conns {
     /// There are this many places of routes from now on.
     pub(super) fn make_places(&mut self, places: usize) {
         self.idle.resize(places.max(self.idle.len()), Vec::new());
+        self.busy.resize(places.max(self.busy.len()), 0);
     }
 
     /// Closes an idle connection to upstream.

@@ -1,5 +1,5 @@
 //! The routes that are in use, each at a place of its own: those of the configuration, and those of earlier ones that
-//! a stream or a connection still uses.
+//! a stream or a connection still uses. A route with several upstreams has a place for each, with the same settings.
 //!
 //! In: configurations, one after the other, and which places are in use. Out: the place of each route; whose request it
 //! is.
@@ -7,7 +7,7 @@
 //! is for as long as something uses it, and takes no new request; the number of places is bounded, and a configuration
 //! for which there is none changes nothing.
 
-use crate::config::{Config, Route, Routes};
+use crate::config::{Config, Route, Routes, Upstream};
 use crate::track::TrackLimits;
 use std::collections::HashMap;
 
@@ -20,27 +20,28 @@ pub(super) struct Routing {
     routes: Vec<Route>,
     /// The tracker's limits, by place.
     pub(super) limits: Vec<TrackLimits>,
-    /// The place of each route of the configuration, in its order.
+    /// The place of each upstream of each route of the configuration, in their order.
     current: Box<[usize]>,
+    /// The place of the first upstream of each route.
+    firsts: Box<[usize]>,
 }
 
 /// How a new configuration's routes are placed.
 pub(super) struct Plan {
-    /// The place of each route, in the configuration's order.
+    /// The place of each upstream of each route, in the configuration's order.
     pub(super) places: Box<[usize]>,
     /// Which of the places before are kept, with the same route.
     pub(super) kept: Vec<bool>,
-    /// New places, each with the place of the route that had its name and upstream before.
+    /// New places, each with the place that had its route's name and its upstream before.
     pub(super) fresh: Vec<(usize, Option<usize>)>,
 }
 
 impl Routing {
     pub(super) fn new(config: &Config) -> Self {
-        Self {
-            routes: config.routes.to_vec(),
-            limits: config.routes.iter().map(track_limits).collect(),
-            current: (0..config.routes.len()).collect(),
-        }
+        let routes = one_by_one(&config.routes);
+        let current: Box<[usize]> = (0..routes.len()).collect();
+        let firsts = firsts(&config.routes, &current);
+        Self { limits: routes.iter().map(track_limits).collect(), routes, current, firsts }
     }
 
     /// The route at a place.
@@ -54,13 +55,12 @@ impl Routing {
         &self.routes
     }
 
-    /// The place of the route that takes a request now.
+    /// The place of the route that takes a request now: that of its first upstream.
     pub(super) fn find(&self, routes: &Routes, host: Option<&str>, path: &str) -> Option<usize> {
-        self.current.get(routes.position(host, path)?).copied()
+        self.firsts.get(routes.position(host, path)?).copied()
     }
 
-    /// The places of the configuration's routes.
-    #[cfg(test)]
+    /// The places of the configuration's routes and their upstreams.
     pub(super) fn current(&self) -> &[usize] {
         &self.current
     }
@@ -70,9 +70,10 @@ impl Routing {
     /// # Errors
     /// The number of earlier routes that are still in use, where there are too few places.
     pub(super) fn plan(&self, new: &Routes, used: &[bool]) -> Result<Plan, usize> {
-        let by_name: HashMap<&str, usize> =
-            self.current.iter().map(|&place| (self.routes[place].name.as_str(), place)).collect();
-        let before = |route: &Route| by_name.get(route.name.as_str()).copied();
+        let new = one_by_one(new);
+        let by_name: HashMap<(&str, &Upstream), usize> =
+            self.current.iter().map(|&place| (name_of(&self.routes[place]), place)).collect();
+        let before = |route: &Route| by_name.get(&name_of(route)).copied();
         let mut kept = vec![false; self.routes.len()];
         let same: Vec<Option<usize>> =
             new.iter().map(|route| before(route).filter(|&place| self.routes[place] == *route)).collect();
@@ -87,9 +88,8 @@ impl Routing {
         let mut fresh = Vec::with_capacity(missing);
         let place_of = |(route, same): (&Route, Option<usize>)| {
             same.or_else(|| {
-                let like = before(route).filter(|&place| self.routes[place].upstream == route.upstream);
                 let place = next.next()?;
-                fresh.push((place, like));
+                fresh.push((place, before(route)));
                 Some(place)
             })
         };
@@ -99,20 +99,39 @@ impl Routing {
 
     /// Puts the routes of a new configuration at their places.
     pub(super) fn put(&mut self, new: &Routes, plan: &Plan) {
-        for (route, &place) in new.iter().zip(&plan.places) {
+        for (route, &place) in one_by_one(new).into_iter().zip(&plan.places) {
+            let limits = track_limits(&route);
             match place < self.routes.len() {
-                true => {
-                    self.routes[place].clone_from(route);
-                    self.limits[place] = track_limits(route);
-                }
+                true => (self.routes[place], self.limits[place]) = (route, limits),
                 false => {
-                    self.routes.push(route.clone());
-                    self.limits.push(track_limits(route));
+                    self.routes.push(route);
+                    self.limits.push(limits);
                 }
             }
         }
         self.current.clone_from(&plan.places);
+        self.firsts = firsts(new, &plan.places);
     }
+}
+
+/// A route for each upstream of each route: the same settings, and that upstream alone.
+fn one_by_one(routes: &Routes) -> Vec<Route> {
+    routes.each_upstream().map(|(_, route, upstream)| route.to_one(upstream)).collect()
+}
+
+/// The places of the routes' first upstreams.
+fn firsts(routes: &Routes, places: &[usize]) -> Box<[usize]> {
+    let begins = routes.iter().scan(0, |at, route| {
+        let begins = *at;
+        *at += route.upstreams();
+        Some(begins)
+    });
+    begins.filter_map(|at| places.get(at).copied()).collect()
+}
+
+/// What tells a route to one upstream from all others.
+fn name_of(route: &Route) -> (&str, &Upstream) {
+    (route.name.as_str(), &route.upstream)
 }
 
 /// The tracker's limits, from a route's settings.
@@ -136,7 +155,6 @@ pub(super) fn track_limits(route: &Route) -> TrackLimits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Upstream;
 
     fn routes(names: &[(&str, usize)]) -> Routes {
         let route = |&(name, window): &(&str, usize)| Route {

@@ -58,7 +58,7 @@ struct Target {
 #[cfg(feature = "tls")]
 #[derive(Debug)]
 enum Dials {
-    /// Among the newest credentials, as the route with this number.
+    /// Among the newest credentials, as the upstream with this number.
     Newest(usize),
     /// The configuration has the route no more. `None` where the upstream is plain HTTP.
     Kept(Option<tls::Dialer>),
@@ -343,15 +343,15 @@ impl Connecting {
     }
 }
 
-/// What there is to know of each route's upstream.
+/// What there is to know of each upstream of each route.
 fn targets(config: &Config) -> Vec<Target> {
-    let target = |(_number, route): (usize, &Route)| Target {
+    let target = |(_number, (_, route, upstream)): (usize, (usize, &Route, &Upstream))| Target {
         connect_timeout: route.connect_timeout,
-        upstream: route.upstream.clone(),
+        upstream: upstream.clone(),
         #[cfg(feature = "tls")]
         dials: Dials::Newest(_number),
     };
-    config.routes.iter().enumerate().map(target).collect()
+    config.routes.each_upstream().enumerate().map(target).collect()
 }
 
 /// The share of an address: what is left, evenly divided by it and `others`, which come after it.

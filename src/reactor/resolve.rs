@@ -93,7 +93,7 @@ impl Resolver {
         let (questions, to_do) = bounded(WAITING);
         let (done, answers) = bounded(WAITING);
         let mut resolver = Self { routes: Vec::new(), upstreams: Vec::new(), questions, answers };
-        resolver.put(config.routes.iter().map(|route| &route.upstream).enumerate());
+        resolver.put(config.routes.each_upstream().map(|(_, _, upstream)| upstream).enumerate());
         // Another configuration may bring names, and no thread starts later.
         let threads = if config.routes.is_empty() { 0 } else { THREADS };
         for _ in 0..threads {

@@ -97,7 +97,8 @@ impl Reactor {
         let replies = store.open(&waker, &metrics);
         let (remote, commands) = Remote::new(waker);
         note_bounds(&metrics, &config);
-        let (labels, spread) = ((0..config.routes.len()).map(Some).collect(), config.drain_spread);
+        let labels = config.routes.each_upstream().map(|(route, _, _)| Some(route)).collect();
+        let spread = config.drain_spread;
         let machine = Machine::new(config, seed, secret, now);
         let lines = LogLines::new(journal, Arc::clone(&metrics));
         metrics.expect_reactor(now + GRACE);
@@ -264,7 +265,7 @@ impl Reactor {
     /// Goes on counting each route under its name, whatever its place is now. A route that is new since the start is
     /// counted as none.
     fn label(&mut self, config: &Config, places: &[usize]) {
-        for (&place, route) in places.iter().zip(config.routes.iter()) {
+        for (&place, (_, route, _)) in places.iter().zip(config.routes.each_upstream()) {
             if self.labels.len() <= place {
                 self.labels.resize(place + 1, None);
             }

@@ -80,6 +80,9 @@ impl Trace {
             Notice::Full { .. }
             | Notice::UpstreamAway { .. }
             | Notice::UpstreamBack { .. }
+            | Notice::UpstreamEjected { .. }
+            | Notice::UpstreamReturned { .. }
+            | Notice::TriedNext { .. }
             | Notice::Draining { .. } => return,
             Notice::CrowdedOut { target } => note(&mut one, 29, 0, target.as_bytes()),
         }

@@ -74,6 +74,10 @@ pub(crate) struct World {
     /// When the machine asked for each of them.
     pub(crate) dialled: Vec<Tick>,
     pub(crate) dial: Dial,
+    /// What single upstreams do with connections instead, by the place of each.
+    pub(crate) dial_at: HashMap<usize, Dial>,
+    /// The place of the upstream that each of them is for.
+    pub(crate) placed: Vec<usize>,
     pub(crate) counts: HashMap<usize, u64>,
     pub(crate) notices: Vec<Notice>,
     /// What the access log was told.
@@ -140,6 +144,8 @@ pub(crate) fn world_from(config: Config, seed: u64) -> World {
         ups: Vec::new(),
         dialled: Vec::new(),
         dial: Dial::Accept,
+        dial_at: HashMap::new(),
+        placed: Vec::new(),
         counts: HashMap::new(),
         notices: Vec::new(),
         served: Vec::new(),
@@ -209,11 +215,13 @@ impl World {
                 self.refused += 1;
                 self.refusals.push(why);
             }
-            Output::Connect { conn, .. } => {
+            Output::Connect { conn, route } => {
                 self.ups.push(self.ends.len());
                 self.dialled.push(self.now);
-                self.add(conn, self.dial == Dial::Accept);
-                match self.dial {
+                self.placed.push(route);
+                let dial = self.dial_at.get(&route).copied().unwrap_or(self.dial);
+                self.add(conn, dial == Dial::Accept);
+                match dial {
                     Dial::Accept => self.news.push_back((conn, None)),
                     Dial::Refuse => self.news.push_back((conn, Some(ConnectError::Refused))),
                     Dial::Wrong => self.news.push_back((conn, Some(ConnectError::Certificate))),

@@ -203,6 +203,22 @@ pub(super) const KNOBS: &[Key<Route>] = keys! { Route;
         Longer keeps an error status possible, shorter shows clients an open stream sooner");
     upstream_idle: upstream_idle, value::SPAN_OR_OFF, common("Treat this much silence from upstream as a cut; 0s never \
         does. Set it above the interval of upstream's pings");
+    upstreams: set.all, value::UPSTREAMS, common("Several upstreams instead of one, each a URL that ` weight=N` may \
+        follow. Requests are spread over them, and one that fails gets none for a while");
+    balance: set.balance, value::BALANCE, rare("How new requests are spread over several upstreams: in turn, or to the \
+        one with the fewest streams for its weight");
+    sticky: set.sticky, value::STICKY, rare("Which requests go to the same of several upstreams: those of one session, \
+        of one principal, or none. By principal several segno agree without memory, but one key goes to one upstream");
+    shared_ids: set.shared_ids, value::SWITCH, rare("Whether an event id means the same at all upstreams. A stream \
+        may then go on at another one; where it is not so, events are lost");
+    eject_after: set.eject_after, value::SMALL_COUNT, rare("Failures in a row after which one of several upstreams is \
+        left out; 0 leaves none out. Fewer spares clients failed attempts, more tolerates odd failures");
+    eject_for: set.eject_for, value::SPAN, rare("For how long it is left out the first time; each time in a row twice \
+        as long. Longer spares a weak upstream, shorter uses a restarted one sooner");
+    eject_share: set.eject_share, value::SMALL_COUNT, rare("The percentage of a route's upstreams that may be left out \
+        for what they answer. Less keeps a failure of all from crushing the last good ones");
+    slow_start: set.slow_start, value::SPAN, rare("For how long an upstream that has come back gets less than its share \
+        of requests. Longer spares one that warms up, shorter relieves the others sooner");
     upstream_host: upstream_host, value::HOST_SENT, rare("Which Host upstream is sent. The client's keeps redirects \
         right, upstream's own is what a service with a name of its own wants");
     upstream_ca: upstream_ca, value::PATH, common("A file of certificates (PEM) to trust for upstreams instead of the \
@@ -266,11 +282,11 @@ pub(super) fn of_route(name: &str) -> Option<&'static Key<Route>> {
 pub(super) fn unknown(key: &str, known: impl Iterator<Item = &'static str>) -> String {
     let known: Vec<&str> = known.collect();
     let shown = key.escape_debug();
-    if let Some(near) = nearest(key, &known) {
-        return format!("unknown key `{shown}`: did you mean `{near}`?");
-    }
     if let Some(home) = home(key) {
         return format!("unknown key `{shown}` here: it belongs {home}");
+    }
+    if let Some(near) = nearest(key, &known) {
+        return format!("unknown key `{shown}`: did you mean `{near}`?");
     }
     if let Some((near, home)) = nearest_elsewhere(key) {
         return format!("unknown key `{shown}`: did you mean `{near}`? it belongs {home}");

@@ -25,6 +25,7 @@ pub use value::Form;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
+use std::rc::Rc;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -89,6 +90,9 @@ fn deepest(text: &str) -> Range<usize> {
     }
     at..at
 }
+
+/// The key that names several upstreams.
+const SEVERAL: &str = "upstreams";
 
 /// A key and its value.
 type Entry<'t> = (&'t Spanned<Cow<'t, str>>, &'t Spanned<DeValue<'t>>);
@@ -212,10 +216,13 @@ impl Reader<'_> {
 
     fn defaults(&mut self, root: &DeTable<'_>, flags: &Flags) -> Defaults {
         let mut defaults = Defaults { upstream: None, names_upstream: false, settings: Vec::new(), places: Vec::new() };
+        if let Some(DeValue::Table(table)) = root.get("defaults").map(Spanned::get_ref) {
+            self.one_or_several(table);
+        }
         for (key, given) in self.entries(root, "defaults") {
             defaults.places.push((key.get_ref().to_string(), Place::Text(given.span())));
+            defaults.names_upstream |= names_upstream(key.get_ref());
             if key.get_ref() == UPSTREAM.name {
-                defaults.names_upstream = true;
                 match value::upstream(given.get_ref()) {
                     Ok(upstream) => defaults.upstream = Some(upstream),
                     Err(what) => self.misread(UPSTREAM.name, given, &what),
@@ -229,15 +236,17 @@ impl Reader<'_> {
             let place = place_of(given);
             defaults.places.push((key.name.to_owned(), place.clone()));
             let change = self.beside(key, given, place);
+            defaults.names_upstream |= names_upstream(key.name);
             if key.name != UPSTREAM.name {
                 defaults.settings.extend(change);
                 continue;
             }
-            defaults.names_upstream = true;
             if let Some(change) = change {
                 let mut route = Route::new(Upstream::nowhere());
                 change(&mut route);
                 defaults.upstream = Some(route.upstream);
+                // It rules instead of several that were named before.
+                defaults.settings.push(Rc::new(|route: &mut Route| route.set.all.clear()));
             }
         }
         defaults
@@ -273,14 +282,28 @@ impl Reader<'_> {
             .filter(|(key, _)| !ROUTE_KEYS.contains(&key.get_ref().as_ref()))
             .filter_map(|(key, given)| self.knob(key, given, ROUTE_KEYS))
             .collect();
-        if !defaults.names_upstream && !table.contains_key("upstream") {
+        self.one_or_several(table);
+        if !defaults.names_upstream && !table.keys().any(|key| names_upstream(key.get_ref())) {
             let what = "this route has no `upstream`: add `upstream = \"http://HOST:PORT\"`";
             self.problems.add(Some(item.span()), what);
         }
         let mut route = make(own.upstream.clone().or_else(|| defaults.upstream.clone()), defaults);
+        if let Some(upstream) = &own.upstream {
+            (route.upstream, route.set.all) = (upstream.clone(), Vec::new());
+        }
         own.write(&mut route);
         settings.iter().for_each(|setting| setting(&mut route));
-        route
+        take_first(route)
+    }
+
+    /// Two keys say where requests go, and a table has one of them.
+    fn one_or_several(&mut self, table: &DeTable<'_>) {
+        if table.contains_key(UPSTREAM.name)
+            && let Some(given) = table.get(SEVERAL)
+        {
+            let what = "`upstreams` stands beside `upstream`: name all of them here, and take `upstream` out";
+            self.problems.add(Some(given.span()), what);
+        }
     }
 
     /// A route's own keys come before what it inherits, as their values do.
@@ -386,7 +409,18 @@ impl Address {
 fn make(upstream: Option<Upstream>, defaults: &Defaults) -> Route {
     let mut route = Route::new(upstream.unwrap_or_else(Upstream::nowhere));
     defaults.settings.iter().for_each(|setting| setting(&mut route));
-    route
+    take_first(route)
+}
+
+/// Of several upstreams, the first stands where a route has its only one.
+fn take_first(route: Route) -> Route {
+    let all = route.set.all.clone();
+    route.with_upstreams(all)
+}
+
+/// Whether a key says where requests go.
+fn names_upstream(key: &str) -> bool {
+    key == UPSTREAM.name || key == SEVERAL
 }
 
 /// `/a/` and `/a` are one prefix, written `/a`.

@@ -148,12 +148,11 @@ impl Effective {
     fn address(&self, route: &Route, n: usize) -> Vec<(&'static str, Shown, Origin)> {
         let text = |text: &str| Shown::Text(text.to_owned());
         let host = route.host.as_deref().map_or(Shown::Nothing, text);
-        let own = [
-            ("name", text(&route.name)),
-            ("host", host),
-            ("path", text(&route.path)),
-            ("upstream", text(&route.upstream.to_string())),
-        ];
+        let upstream = match route.set.all.is_empty() {
+            true => text(&route.upstream.to_string()),
+            false => Shown::Nothing,
+        };
+        let own = [("name", text(&route.name)), ("host", host), ("path", text(&route.path)), ("upstream", upstream)];
         own.into_iter().map(|(key, shown)| (key, shown, self.origin(Section::Route(n), key))).collect()
     }
 }

@@ -20,6 +20,7 @@ use crate::config::route::{AcceptEncoding, Dedup, Gap, HostSent, Ids, LingerFull
 use crate::config::store::StoreConfig;
 use crate::config::units::{parse_size, parse_span, show_size};
 use crate::config::upstream::Upstream;
+use crate::config::upstreams::{Balance, Sticky, Weighted};
 
 type Read<T> = Result<T, String>;
 
@@ -125,6 +126,16 @@ pub(super) const STORE: Kind<StoreConfig> =
 pub(super) const UPSTREAM: Kind<Upstream> =
     Kind { place: "URL", form: Form::Text, read: upstream, show: |url| Shown::Text(url.to_string()) };
 
+pub(super) const UPSTREAMS: Kind<Vec<Weighted>> = Kind {
+    place: "URL",
+    form: Form::List,
+    read: upstreams,
+    show: |all| match all.is_empty() {
+        true => Shown::Nothing,
+        false => Shown::List(all.iter().map(Weighted::to_string).collect()),
+    },
+};
+
 /// Makes the kind of a few words.
 macro_rules! words {
     ($name:ident: $type:ty, $place:literal, $($word:literal = $value:expr),*) => {
@@ -159,6 +170,19 @@ words!(
     "auto" = HostSent::Auto,
     "client" = HostSent::Client,
     "upstream" = HostSent::Upstream
+);
+words!(
+    BALANCE: Balance,
+    "round-robin|least-streams",
+    "round-robin" = Balance::RoundRobin,
+    "least-streams" = Balance::LeastStreams
+);
+words!(
+    STICKY: Sticky,
+    "session|principal|off",
+    "session" = Sticky::Session,
+    "principal" = Sticky::Principal,
+    "off" = Sticky::Off
 );
 words!(IDS: Ids, "auto|off", "auto" = Ids::Auto, "off" = Ids::Off);
 words!(
@@ -344,6 +368,21 @@ fn store(given: &DeValue<'_>) -> Read<StoreConfig> {
 pub(super) fn upstream(given: &DeValue<'_>) -> Read<Upstream> {
     let text = text(given)?;
     Upstream::parse(text).map_err(|e| quoted(text, e))
+}
+
+/// A list of upstreams, each a text that may end with its weight.
+fn upstreams(given: &DeValue<'_>) -> Read<Vec<Weighted>> {
+    let one = |given: &DeValue<'_>| {
+        let text = text(given)?;
+        Weighted::parse(text).map_err(|e| quoted(text, e))
+    };
+    match given {
+        DeValue::Array(items) if items.is_empty() => {
+            Err("the list is empty: name the upstreams, or leave the key out".to_owned())
+        }
+        DeValue::Array(items) => items.iter().map(|item| one(item.get_ref())).collect(),
+        other => Err(format!("this is {}: write a list, such as [\"http://a:8080\", \"http://b:8080\"]", kind(other))),
+    }
 }
 
 /// The word of a value.

@@ -8,7 +8,7 @@
 
 use super::principal::{Principal, field};
 use crate::base::Random;
-use crate::config::Route;
+use crate::config::{Route, Upstream};
 use crate::http::RequestHead;
 use crate::machine::book::unread::Holders;
 use crate::track::{OWN_MARK, OWN_PREFIX};
@@ -30,6 +30,8 @@ enum Kind {
     Stored,
     Order,
     Certificate,
+    Sticky,
+    Rendezvous,
 }
 
 /// Bytes of what a stored stream was asked for, from where, and by whom.
@@ -247,6 +249,16 @@ impl Secret {
     /// A hash of a request's body, to be fed as it passes.
     pub(in crate::machine) fn body(&self) -> SipHasher24 {
         self.hasher(Kind::Body)
+    }
+
+    /// The name of a session of a route, by which it is led to its upstream.
+    pub(in crate::machine) fn sticky(&self, route: &Route, session: &[u8]) -> u64 {
+        self.hash(Kind::Sticky, [route.name.as_bytes(), session]) as u64
+    }
+
+    /// How well a name and an upstream fit together: the same in each process with this key.
+    pub(in crate::machine) fn rendezvous(&self, name: u64, upstream: &Upstream) -> u64 {
+        self.hash(Kind::Rendezvous, [&name.to_le_bytes()[..], upstream.authority.as_bytes()]) as u64
     }
 
     fn hasher(&self, kind: Kind) -> SipHasher24 {

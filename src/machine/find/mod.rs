@@ -394,10 +394,12 @@ impl<'m> Finder<'m> {
         })
     }
 
-    /// Whether a request goes to the upstream that an exchange has asked. After another configuration has taken over, a
+    /// Whether a request goes to the upstream that an exchange has asked, or to one that is chosen together with it. After another configuration has taken over, a
     /// route of the same name may lead elsewhere.
     fn goes_where(self, x: &Exchange, request: &Request) -> bool {
-        self.cx.route(x.route()).upstream == self.cx.route(request.route as usize).upstream
+        let (asked, place) = (&self.cx.route(x.route()).upstream, request.route as usize);
+        let mut others = self.cx.balancing.members(place);
+        *asked == self.cx.route(place).upstream || others.any(|other| self.cx.route(other).upstream == *asked)
     }
 
     /// The first streams of the request's session that its principal made, at the address that it has now.

@@ -8,6 +8,7 @@ use crate::base::{Count, Span, Timing};
 use crate::config::{Ids, Share};
 use crate::http::{self, BodyDecoder, BodyLength, ResponseHead};
 use crate::machine::Machine;
+use crate::machine::balancing::Failure;
 use crate::machine::conn::UpstreamState;
 use crate::machine::cx::Cx;
 use crate::machine::exchange::{Ending, Exchange, Phase};
@@ -24,6 +25,7 @@ const PRIMED: Era = Era::Resumable { primes: true };
 impl Machine {
     pub(super) fn on_answer(&mut self, key: ExchangeKey, conn: ConnKey, head: &ResponseHead) {
         let Some(response) = self.take_head(key, conn, head) else { return };
+        self.judge_upstream(key, head);
         let retry_after = http::retry_after(&head.headers);
         let Some(verdict) = self.settle_verdict(key, response, retry_after) else { return };
         match verdict {
@@ -90,6 +92,18 @@ impl Machine {
             self.upstream_is_back(route);
         }
         Some(verdict)
+    }
+
+    /// What an answer says of the upstream that gave it, where there are several.
+    fn judge_upstream(&mut self, key: ExchangeKey, head: &ResponseHead) {
+        let Some(place) = self.exchanges.get(key).map(Exchange::route) else { return };
+        match head.status {
+            502..=504 => self.upstream_failed(place, Failure::Status, &format!("it answered {}", head.status)),
+            _ => {
+                self.upstream_works(place);
+                self.bind_session(key, head);
+            }
+        }
     }
 
     /// The answer is an event stream that is tracked.

@@ -61,6 +61,11 @@ impl Machine {
         let waiting = self.conns.iter().filter(|(_, c)| c.waits).count();
         assert_eq!(self.conns.buffers.waiting(), waiting, "who waits for its sender");
         self.check_census();
+        let mut busy = vec![0; self.conns.busy().len()];
+        self.conns.routes_in_use().for_each(|place| busy[place] += 1);
+        assert_eq!(self.conns.busy(), busy, "connections to upstreams that are at work");
+        let lost = self.cx.balancing.rounds().find(|key| self.exchanges.get(*key).is_none());
+        assert_eq!(lost, None, "an exchange that is gone looks for an upstream");
         let tunnels = self.exchanges.iter().filter(|(_, x)| matches!(x.phase, Phase::Tunnel { .. })).count();
         assert_eq!(self.tunnels(), tunnels, "open tunnels");
         let audience = self.exchanges.iter().fold(Audience::default(), |mut all, (_, x)| {

@@ -194,6 +194,7 @@ impl Machine {
     pub(in crate::machine) fn drop_exchange(&mut self, key: ExchangeKey) {
         let Self { cx, conns, exchanges, index, book, .. } = self;
         let Some(mut x) = exchanges.remove(key) else { return };
+        cx.balancing.end_round(key);
         let left = close_stream(cx, index, book, key, &mut x);
         if let Some(left) = left {
             book.leave(cx, exchanges, left);

@@ -30,6 +30,7 @@
 use crate::base::{Count, Span, Tick};
 use crate::http::{self, Method};
 use crate::machine::Machine;
+use crate::machine::balancing::Failure;
 use crate::machine::conn::{Conn, Peer, Upstream, UpstreamState};
 use crate::machine::cx::{After, Cx};
 use crate::machine::exchange::{Ending, Exchange, Exchanges, Phase};
@@ -86,12 +87,15 @@ impl Machine {
 
     /// The next attempt's time has come. The first attempt of a request is made now, others wait for their turn.
     pub(super) fn on_attempt_due(&mut self, key: ExchangeKey) {
-        let Self { cx, exchanges, .. } = self;
-        let Some(x) = exchanges.get(key) else { return };
-        let Phase::Waiting { mut wait, .. } = x.phase else { return };
+        let Some(x) = self.exchanges.get(key) else { return };
+        let Phase::Waiting { wait, .. } = x.phase else { return };
         if wait.tries == 0 && x.stream().is_none() {
             return self.ask(key);
         }
+        self.choose_upstream(key);
+        let Self { cx, exchanges, .. } = self;
+        let Some(x) = exchanges.get(key) else { return };
+        let Phase::Waiting { mut wait, .. } = x.phase else { return };
         let place = cx.queues.of(x.route());
         wait.ticket = cx.queues.at(place).line_up(key, exchanges.len(), |entry| is_waiting(exchanges, entry));
         if let Some(x) = exchanges.get_mut(key) {
@@ -122,6 +126,9 @@ impl Machine {
             // Its client has come too late for this process.
             self.send_elsewhere(key, Span::ZERO);
             return;
+        }
+        if self.exchanges.get(key).is_some_and(|x| !x.request.placed) {
+            self.choose_upstream(key);
         }
         let Self { cx, conns, exchanges, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
@@ -158,8 +165,8 @@ impl Machine {
             Some(conn) => {
                 x.phase = Phase::Connecting { wait, conn };
                 cx.outputs.push_back(Output::Connect { conn, route });
-                let until = cx.now + cx.route(route).connect_timeout;
-                conns.set_deadline(cx, conn, until);
+                let until = self.connects_until(key, route);
+                self.conns.set_deadline(&mut self.cx, conn, until);
             }
             None => {
                 cx.notice(Notice::Full { what: "connection" });
@@ -176,6 +183,9 @@ impl Machine {
         if let Some(u) = c.upstream() {
             let count = if u.reused { Count::UpstreamReuses } else { Count::UpstreamConnects };
             cx.counts.one_at(u.route as usize, count);
+        }
+        if let Some(key) = c.exchange {
+            cx.balancing.end_round(key);
         }
         match c.exchange {
             Some(key) => self.send_request(key, conn),
@@ -230,8 +240,17 @@ impl Machine {
 
     fn connect_failed(&mut self, key: Option<ExchangeKey>, why: ConnectError) {
         let Self { cx, exchanges, .. } = self;
-        let Some((key, x)) = key.and_then(|key| Some((key, exchanges.get_mut(key)?))) else { return };
-        cx.counts.one_at(x.route(), Count::UpstreamConnectsFailed);
+        let Some((key, x)) = key.and_then(|key| Some((key, exchanges.get(key)?))) else { return };
+        let place = x.route();
+        cx.counts.one_at(place, Count::UpstreamConnectsFailed);
+        if !matches!(why, ConnectError::NoDescriptor | ConnectError::Local) {
+            self.upstream_failed(place, Failure::Connect, &why.to_string());
+        }
+        if self.try_next_upstream(key, why) {
+            return;
+        }
+        let Self { cx, exchanges, .. } = self;
+        let Some(x) = exchanges.get(key) else { return };
         let may_wait = x.is_stream_request() || x.request.method == Method::Post;
         let host = &cx.route(x.route()).upstream.authority;
         let is_wrong = why.is_wrong() && !x.readers().head_sent && !x.has_begun();

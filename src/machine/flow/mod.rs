@@ -28,6 +28,7 @@ mod reload;
 mod request;
 mod resume;
 mod send;
+mod several;
 mod timers;
 mod tunnel;
 mod upstream;

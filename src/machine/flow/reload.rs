@@ -8,6 +8,7 @@
 use crate::config::Config;
 use crate::machine::io::Output;
 use crate::machine::{Machine, TooManyRoutes};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 impl Machine {
@@ -18,6 +19,7 @@ impl Machine {
         for route in exchanges.iter().map(|(_, x)| x.route()).chain(conns.routes_in_use()) {
             used[route] = true;
         }
+        cx.balancing.use_whole_groups(&mut used);
         let plan = match cx.routing.plan(&config.routes, &used) {
             Ok(plan) => plan,
             Err(in_use) => {
@@ -29,6 +31,13 @@ impl Machine {
         conns.drop_all_idle(cx, &plan.kept);
         cx.routing.put(&config.routes, &plan);
         conns.make_places(cx.routing.all().len());
+        // A stream may go to another upstream where it finds the settings that it has.
+        let same = |a: usize, b: usize| cx.routing.at(a).to_one(&cx.routing.at(b).upstream) == *cx.routing.at(b);
+        cx.balancing.reload(&config.routes, &plan.places, &plan.fresh, &used, same);
+        let moved: HashMap<usize, usize> =
+            plan.fresh.iter().filter_map(|(place, before)| Some(((*before)?, *place))).collect();
+        let stays = |place: usize| plan.kept.get(place).is_some_and(|kept| *kept).then_some(place);
+        cx.balancing.names.move_places(|place| moved.get(&place).copied().or_else(|| stays(place)));
         cx.heads.make_places(&plan.fresh);
         cx.counts.make_places(cx.routing.all().len());
         for &place in &*plan.places {

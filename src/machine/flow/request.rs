@@ -369,6 +369,7 @@ fn request(head: &RequestHead, cx: &Cx, route: &Route, caller: &Caller, cursor: 
         reauthorizes: false,
         gap: None,
         waits_for_head: false,
+        placed: false,
         reserves: false,
         route: 0,
         resume_head: resumes.then(|| write(resume)).into(),

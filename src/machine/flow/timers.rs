@@ -24,6 +24,7 @@ impl Machine {
                     self.cx.queues.at(place).alarm.fired();
                     self.serve(place);
                 }
+                Timer::Upstream(place) => self.on_upstream_timer(place),
                 Timer::Marks => self.book.ask_marks(&mut self.cx, &mut self.exchanges),
                 Timer::Drain => self.on_drain_timer(),
                 Timer::Sessions => {

@@ -8,6 +8,7 @@ use super::answer::passes;
 use crate::base::Count;
 use crate::http::{self, AtEof, HeadError};
 use crate::machine::Machine;
+use crate::machine::balancing::Failure;
 use crate::machine::conn::{Conn, Peer, UpstreamState};
 use crate::machine::exchange::{Ending, Phase};
 use crate::machine::io::Close;
@@ -276,6 +277,12 @@ impl Machine {
             // Upstream closed an idle connection while the request travelled: it has not been served.
             return self.ask(key);
         }
+        let place = x.route();
+        if !stale {
+            self.upstream_failed(place, Failure::NoAnswer, "it closed the connection without an answer");
+        }
+        let Self { cx, exchanges, .. } = self;
+        let Some(x) = exchanges.get_mut(key) else { return };
         // A POST that is being healed is asked for by GET, which may be repeated.
         let may_retry = x.can_heal();
         if let Some(wait) = x.phase.wait_mut().filter(|_| was_slow) {

@@ -15,6 +15,12 @@ fn each_notice_has_words_of_its_own_and_names_what_it_is_about() {
         (Notice::LetGo { target: target(), events: 12 }, vec!["GET /feed", "12 events"]),
         (Notice::UpstreamAway { upstream: "h:80".into(), why: why() }, vec!["h:80", "it broke"]),
         (Notice::UpstreamBack { upstream: "h:80".into(), after: took, held: 9 }, vec!["h:80", "8 s", "9 streams"]),
+        (
+            Notice::TriedNext { target: target(), why: why(), next: "g:80".into() },
+            vec!["GET /feed", "it broke", "g:80"],
+        ),
+        (Notice::UpstreamEjected { upstream: "h:80".into(), why: why(), until: took }, vec!["h:80", "it broke", "8 s"]),
+        (Notice::UpstreamReturned { upstream: "h:80".into(), after: took }, vec!["h:80", "8 s"]),
         (Notice::CrowdedOut { target: target() }, vec!["GET /feed", "place"]),
         (Notice::AttemptFailed { target: target(), why: why(), next, is_known }, vec!["GET /feed", "it broke", "7"]),
         (Notice::AttemptFailed { target: target(), why: why(), next: None, is_known }, vec!["GET /feed", "giving up"]),

@@ -40,6 +40,7 @@ mod steps;
 mod stored;
 mod strangers;
 mod tunnels;
+mod upstreams;
 mod varying;
 mod visiting;
 

@@ -19,7 +19,7 @@ use std::sync::Arc;
 pub struct Credentials {
     /// `None`: listeners speak plain HTTP.
     server: Option<Arc<ServerConfig>>,
-    /// By route; `None` where the upstream is plain HTTP.
+    /// By upstream, in the order of the routes; `None` where the upstream is plain HTTP.
     dialers: Vec<Option<Dialer>>,
     facts: Vec<CertificateFacts>,
 }
@@ -33,9 +33,9 @@ impl Credentials {
         let mut facts = Vec::new();
         let server = if config.speaks_tls() { Some(Arc::new(server(config, &mut facts)?)) } else { None };
         let mut dialers = Vec::with_capacity(config.routes.len());
-        for route in config.routes.iter() {
-            let is_tls = route.upstream.scheme == Scheme::Https;
-            dialers.push(if is_tls { Some(Dialer::of(route)?) } else { None });
+        for (_, route, upstream) in config.routes.each_upstream() {
+            let is_tls = upstream.scheme == Scheme::Https;
+            dialers.push(if is_tls { Some(Dialer::of(route, upstream)?) } else { None });
             if let Some(cert) = route.upstream_cert.as_deref().filter(|_| is_tls)
                 && !facts.iter().any(|known: &CertificateFacts| known.file == cert)
             {
@@ -55,8 +55,8 @@ impl Credentials {
         self.server.clone()
     }
 
-    pub(in crate::reactor) fn dialer(&self, route: usize) -> Option<Dialer> {
-        self.dialers.get(route)?.clone()
+    pub(in crate::reactor) fn dialer(&self, upstream: usize) -> Option<Dialer> {
+        self.dialers.get(upstream)?.clone()
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::files::{TlsError, chain, key, provider, roots_or_system};
 use super::wire::Tls;
-use crate::config::Route;
+use crate::config::{Route, Upstream};
 use mio::net::TcpStream;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
@@ -22,10 +22,10 @@ pub(in crate::reactor) struct Dialer {
 }
 
 impl Dialer {
-    pub(super) fn of(route: &Route) -> Result<Self, TlsError> {
+    pub(super) fn of(route: &Route, upstream: &Upstream) -> Result<Self, TlsError> {
         let cert = route.upstream_cert.as_deref();
         let own = cert.map(|cert| (cert, route.upstream_key.as_deref().unwrap_or(cert)));
-        Self::new(&route.upstream.host, route.upstream_ca.as_deref(), own)
+        Self::new(&upstream.host, route.upstream_ca.as_deref(), own)
     }
 
     fn new(host: &str, ca: Option<&Path>, own: Option<(&Path, &Path)>) -> Result<Self, TlsError> {

@@ -31,8 +31,10 @@ pub(in crate::reactor) fn tls_faults(config: &Config) -> Vec<Fault> {
     for (n, route) in config.routes.iter().enumerate().filter(|(_, r)| r.upstream.scheme == Scheme::Https) {
         let section = Section::Route(n);
         let ca = route.upstream_ca.as_deref();
-        if let Err(why) = name_of(&route.upstream.host) {
-            add(section, "upstream", &why);
+        for (upstream, _) in route.each_upstream() {
+            if let Err(why) = name_of(&upstream.host) {
+                add(section, if route.set.all.is_empty() { "upstream" } else { "upstreams" }, &why);
+            }
         }
         let at = known.iter().position(|(known, _)| *known == ca).unwrap_or_else(|| {
             known.push((ca, roots_or_system(ca).err()));

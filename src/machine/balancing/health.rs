@@ -1,0 +1,147 @@
+//! Whether one upstream works, as far as its answers tell: left out after failures in a row, back after a while.
+//!
+//! In: failures and successes, the time. Out: how long it is left out, and how much of its share it gets.
+//! Laws: an upstream is left out for twice as long each time in a row, up to [`LONGEST`]; failures while it is left out
+//! change nothing; one that is back gets a growing part of its share for as long as `slow_start`.
+
+use super::super::keys::Alarm;
+use crate::base::{Span, Tick};
+use crate::config::UpstreamSet;
+
+/// The longest time for which an upstream is left out.
+pub(in crate::machine) const LONGEST: Span = Span::from_secs(300);
+
+/// The share of an upstream that is in full use, in the measure of [`Health::share`].
+pub(in crate::machine) const FULL: u64 = 1_024;
+
+/// How an upstream has failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::machine) enum Failure {
+    /// It could not be connected to.
+    Connect,
+    /// It closed the connection without an answer.
+    NoAnswer,
+    /// It answered 502, 503 or 504.
+    Status,
+}
+
+impl Failure {
+    /// Whether the upstream was there, and so may be busy rather than away.
+    pub(in crate::machine) fn was_there(self) -> bool {
+        self == Self::NoAnswer || self == Self::Status
+    }
+}
+
+/// What is known of one upstream.
+#[derive(Default, Debug)]
+pub(in crate::machine) struct Health {
+    /// Failures in a row.
+    failures: u32,
+    /// Until when it is left out.
+    ejected: Option<Tick>,
+    /// For how long it was left out last; zero: not lately.
+    last: Span,
+    /// When it came back, or was there first.
+    back: Option<Tick>,
+    pub(in crate::machine) alarm: Alarm,
+}
+
+impl Health {
+    pub(in crate::machine) fn is_ejected(&self) -> bool {
+        self.ejected.is_some()
+    }
+
+    /// Whether one more failure leaves it out, as far as it alone decides.
+    pub(in crate::machine) fn is_at_its_limit(&self, set: &UpstreamSet) -> bool {
+        set.eject_after > 0 && self.failures + 1 >= set.eject_after && self.ejected.is_none()
+    }
+
+    /// It has failed. `may_eject`: it may be left out. Returns for how long it is from now on.
+    pub(in crate::machine) fn fail(&mut self, set: &UpstreamSet, may_eject: bool, now: Tick) -> Option<Span> {
+        let is_last = self.is_at_its_limit(set);
+        self.failures = self.failures.saturating_add(1);
+        if !is_last || !may_eject {
+            return None;
+        }
+        let span = match self.last.is_zero() {
+            true => set.eject_for,
+            false => self.last.times(2).min(LONGEST.max(set.eject_for)),
+        };
+        (self.ejected, self.last, self.failures) = (Some(now + span), span, 0);
+        Some(span)
+    }
+
+    /// It has answered well. If it has done so for as long as it was left out, that is forgotten.
+    pub(in crate::machine) fn succeed(&mut self, now: Tick) {
+        self.failures = 0;
+        if self.back.is_some_and(|back| now.since(back) >= self.last) && self.ejected.is_none() {
+            self.last = Span::ZERO;
+        }
+    }
+
+    /// Until when it is left out.
+    pub(in crate::machine) fn until(&self) -> Tick {
+        self.ejected.unwrap_or(Tick::NEVER)
+    }
+
+    /// It is used again. Returns for how long it was left out.
+    pub(in crate::machine) fn come_back(&mut self, now: Tick) -> Option<Span> {
+        let until = self.ejected.take()?;
+        (self.back, self.failures) = (Some(now), 0);
+        Some(Span::from_micros(self.last.micros().saturating_sub(until.since(now).micros())))
+    }
+
+    /// The part of its share that it gets, of [`FULL`].
+    pub(in crate::machine) fn share(&self, slow_start: Span, now: Tick) -> u64 {
+        let Some(back) = self.back else { return FULL };
+        let here = now.since(back).micros();
+        match slow_start.micros() {
+            whole if here < whole => (FULL * here / whole).max(FULL / 16),
+            _ => FULL,
+        }
+    }
+
+    /// The same upstream at another place.
+    pub(in crate::machine) fn at_another_place(&self) -> Self {
+        let Self { failures, ejected, last, back, .. } = *self;
+        Self { failures, ejected, last, back, alarm: Alarm::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(health: &mut Health, times: u32, now: Tick) -> Option<Span> {
+        let set = UpstreamSet::default();
+        (0..times).filter_map(|_| health.fail(&set, true, now)).last()
+    }
+
+    #[test]
+    fn it_is_left_out_for_twice_as_long_each_time_in_a_row_and_forgiven_when_it_has_lasted() {
+        let (mut health, mut now) = (Health::default(), Tick::from_millis(1_000));
+        assert_eq!(failed(&mut health, 2, now), None);
+        for secs in [10, 20, 40, 80, 160, 300, 300] {
+            assert_eq!(failed(&mut health, 3, now), Some(Span::from_secs(secs)));
+            assert_eq!(failed(&mut health, 9, now), None, "it is left out already");
+            now = health.until();
+            assert_eq!(health.come_back(now), Some(Span::from_secs(secs)));
+        }
+        health.succeed(now + Span::from_secs(299));
+        assert_eq!(health.last, Span::from_secs(300));
+        health.succeed(now + Span::from_secs(300));
+        assert_eq!(failed(&mut health, 3, now + Span::from_secs(301)), Some(Span::from_secs(10)));
+    }
+
+    #[test]
+    fn its_share_grows_evenly_once_it_is_back() {
+        let (mut health, now) = (Health::default(), Tick::from_millis(1_000));
+        let slow = Span::from_secs(10);
+        assert_eq!(health.share(slow, now), FULL, "one that was always there is in full use");
+        failed(&mut health, 3, now);
+        health.come_back(now);
+        let shares = [0, 1, 5, 9, 10].map(|secs| health.share(slow, now + Span::from_secs(secs)));
+        assert_eq!(shares, [FULL / 16, FULL / 10, FULL / 2, FULL * 9 / 10, FULL]);
+        assert_eq!(health.share(Span::ZERO, now), FULL);
+    }
+}

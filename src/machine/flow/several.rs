@@ -1,0 +1,209 @@
+//! Routes with several upstreams: where a request goes, where it goes next, and which upstream is left out.
+//!
+//! In: exchanges that are about to ask, failures and answers of upstreams. Out: the place of the upstream in each
+//! exchange; upstreams that are left out, and that are back.
+//! Laws: a connection that was never established may be tried at the next upstream, whatever the request; a stream that
+//! has begun goes on where its ids come from, unless the route says that all upstreams share them; requests of one
+//! session go to one upstream for as long as it is in use.
+
+use crate::base::{Count, Tick};
+use crate::config::Sticky;
+use crate::machine::Machine;
+use crate::machine::balancing::{Failure, Name, Pick};
+use crate::machine::cx::Cx;
+use crate::machine::exchange::{Exchange, Phase, Request};
+use crate::machine::keys::{ExchangeKey, Timer};
+use crate::machine::notice::{ConnectError, Notice};
+use crate::machine::pool::Conns;
+
+/// Where requests go.
+impl Machine {
+    /// Settles to which of several upstreams an exchange's next attempt goes.
+    pub(super) fn choose_upstream(&mut self, key: ExchangeKey) {
+        let Self { cx, conns, exchanges, .. } = self;
+        let Some(x) = exchanges.get_mut(key) else { return };
+        let place = x.route();
+        if !cx.balancing.has_choice(place) || cx.balancing.is_in_round(key) {
+            return;
+        }
+        let goes_on = x.has_begun() && x.request.placed;
+        if goes_on && (!cx.route(place).set.shared_ids || cx.balancing.is_open(place)) {
+            return;
+        }
+        let next = match by_session(cx, conns, &x.request) {
+            Some(next) if !goes_on => Some(next),
+            _ => pick(cx, conns, place),
+        };
+        x.lead_to(cx, next.unwrap_or(place));
+    }
+
+    /// A connection could not be opened: leads the exchange to the next upstream, if there is one that it may go to.
+    pub(super) fn try_next_upstream(&mut self, key: ExchangeKey, why: ConnectError) -> bool {
+        let Self { cx, conns, exchanges, .. } = self;
+        let Some(x) = exchanges.get_mut(key) else { return false };
+        let place = x.route();
+        let stays = x.has_begun() && !cx.route(place).set.shared_ids;
+        let is_ours = matches!(why, ConnectError::NoDescriptor | ConnectError::Local);
+        let next = match stays || is_ours {
+            true => None,
+            false => next_of_round(cx, conns, key, place),
+        };
+        let (Some(next), Some(mut wait)) = (next, x.phase.wait()) else {
+            cx.balancing.end_round(key);
+            return false;
+        };
+        let name = |cx: &Cx, at: usize| -> Box<str> { cx.route(at).upstream.authority.as_str().into() };
+        let why = format!("upstream {}: {why}", name(cx, place)).into();
+        cx.counts.one_at(place, Count::UpstreamTriedNext);
+        cx.notice(Notice::TriedNext { target: x.target(), why, next: name(cx, next) });
+        // All attempts of a round are one.
+        wait.tries = wait.tries.saturating_sub(1);
+        x.phase = Phase::Waiting { wait, at: cx.now };
+        x.lead_to(cx, next);
+        self.on_attempt_due(key);
+        self.arm(key);
+        true
+    }
+
+    /// Until when a connection to an exchange's upstream may take.
+    pub(super) fn connects_until(&mut self, key: ExchangeKey, place: usize) -> Tick {
+        let Self { cx, exchanges, .. } = self;
+        let (timeout, shared) = (cx.route(place).connect_timeout, cx.route(place).set.shared_ids);
+        let stays = exchanges.get(key).is_none_or(|x| x.has_begun() && !shared);
+        match stays || !cx.balancing.has_choice(place) {
+            true => cx.now + timeout,
+            false => cx.balancing.begin(key, place, timeout, cx.now),
+        }
+    }
+}
+
+/// Upstreams that fail, and that are back.
+impl Machine {
+    /// An upstream has failed.
+    pub(super) fn upstream_failed(&mut self, place: usize, failure: Failure, why: &str) {
+        let Self { cx, .. } = self;
+        let route = cx.routing.at(place);
+        let Some(until) = cx.balancing.fail(route, place, failure, cx.now) else { return };
+        let upstream = route.upstream.authority.as_str().into();
+        cx.counts.one_at(place, Count::UpstreamEjections);
+        cx.notice(Notice::UpstreamEjected { upstream, why: why.into(), until });
+        arm(cx, place);
+    }
+
+    /// An upstream has answered well.
+    pub(super) fn upstream_works(&mut self, place: usize) {
+        let now = self.cx.now;
+        self.cx.balancing.at(place).succeed(now);
+    }
+
+    /// The time for which an upstream was left out may be over.
+    pub(super) fn on_upstream_timer(&mut self, place: usize) {
+        let Self { cx, .. } = self;
+        cx.balancing.at(place).alarm.fired();
+        if cx.balancing.at(place).until() <= cx.now {
+            self.bring_back(place);
+        }
+        arm(&mut self.cx, place);
+    }
+
+    /// An upstream is used again.
+    fn bring_back(&mut self, place: usize) {
+        let Self { cx, .. } = self;
+        let now = cx.now;
+        let Some(after) = cx.balancing.at(place).come_back(now) else { return };
+        let upstream = cx.route(place).upstream.authority.as_str().into();
+        cx.notice(Notice::UpstreamReturned { upstream, after });
+    }
+}
+
+/// Sessions that stay at their upstream.
+impl Machine {
+    /// An upstream has answered a request: what belongs to the session that the request or the answer names goes there
+    /// from now on.
+    pub(super) fn bind_session(&mut self, key: ExchangeKey, head: &crate::http::ResponseHead) {
+        let Self { cx, exchanges, .. } = self;
+        let Some(x) = exchanges.get(key) else { return };
+        let (place, good) = (x.route(), matches!(head.status, 200..=299));
+        if !good || !cx.balancing.has_choice(place) || cx.route(place).set.sticky != Sticky::Session {
+            return;
+        }
+        let route = cx.route(place);
+        let begun = head.headers.get(&route.session_header).filter(|name| !name.is_empty());
+        let named = begun.or_else(|| x.request.header(&route.session_header));
+        let Some(name) = named.map(|session| cx.secret.sticky(route, session)) else { return };
+        match x.request.method {
+            crate::http::Method::Delete => cx.balancing.names.forget(name),
+            _ => cx.balancing.names.bind(name, place),
+        }
+    }
+}
+
+impl Exchange {
+    /// The upstream at this place is asked from now on.
+    fn lead_to(&mut self, cx: &Cx, place: usize) {
+        let request = &mut self.request;
+        let before = std::mem::replace(&mut request.route, place as u32);
+        request.placed = true;
+        let route = cx.route(place);
+        if before as usize != place && route.sends_own_host() {
+            set_host(&mut request.head, &route.upstream.authority);
+            if let Some(head) = request.resume_head.as_deref() {
+                let mut head: Box<[u8]> = head.into();
+                set_host(&mut head, &route.upstream.authority);
+                request.resume_head = Some(head).into();
+            }
+        }
+    }
+}
+
+/// Sets the timer of an upstream to its nearest deadline.
+fn arm(cx: &mut Cx, place: usize) {
+    let health = cx.balancing.at(place);
+    let until = health.until();
+    health.alarm.set(&mut cx.wheel, until, Timer::Upstream(place));
+}
+
+/// The upstream of the session that a request belongs to. `None`: it belongs to none.
+fn by_session(cx: &mut Cx, conns: &Conns, request: &Request) -> Option<usize> {
+    let place = request.route as usize;
+    let name: Name = match cx.route(place).set.sticky {
+        Sticky::Off => return None,
+        Sticky::Principal => request.holders.principal,
+        Sticky::Session => {
+            let route = cx.route(place);
+            let name = cx.secret.sticky(route, request.header(&route.session_header)?);
+            match cx.balancing.names.find(name) {
+                Some(bound) if cx.balancing.is_open(bound) && cx.balancing.members(place).any(|at| at == bound) => {
+                    return Some(bound);
+                }
+                _ => name,
+            }
+        }
+    };
+    let Cx { balancing, routing, secret, now, .. } = cx;
+    let set = &routing.at(place).set;
+    let pick = Pick { place, set, now: *now, busy: conns.busy() };
+    balancing.by_name(pick, |at| secret.rendezvous(name, &routing.at(at).upstream))
+}
+
+/// The upstream whose turn it is.
+fn pick(cx: &mut Cx, conns: &Conns, place: usize) -> Option<usize> {
+    let Cx { balancing, routing, now, .. } = cx;
+    balancing.next(Pick { place, set: &routing.at(place).set, now: *now, busy: conns.busy() }, 0)
+}
+
+/// The next upstream that an exchange has not tried.
+fn next_of_round(cx: &mut Cx, conns: &Conns, key: ExchangeKey, place: usize) -> Option<usize> {
+    let Cx { balancing, routing, now, .. } = cx;
+    balancing.next_of_round(key, Pick { place, set: &routing.at(place).set, now: *now, busy: conns.busy() })
+}
+
+/// Writes another `Host` into a head. It is the first line behind the request line.
+fn set_host(head: &mut Box<[u8]>, host: &str) {
+    let mut lines = head.split_inclusive(|&b| b == b'\n');
+    let (Some(first), Some(second)) = (lines.next(), lines.next()) else { return };
+    if second.get(..6).is_some_and(|name| name.eq_ignore_ascii_case(b"Host: ")) {
+        let rest = &head[first.len() + second.len()..];
+        *head = [first, b"Host: ", host.as_bytes(), b"\r\n", rest].concat().into();
+    }
+}
