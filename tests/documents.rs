@@ -13,7 +13,7 @@ use std::sync::Arc;
 use segno::admin::{PageFormat, metrics_page};
 use segno::base::Tick;
 use segno::config::file::{Flags, read};
-use segno::config::{Config, Limits, Persist, Route, StoreConfig, Upstream};
+use segno::config::{Config, Limits, Persist, Route, StoreConfig, Tracing, Upstream};
 use segno::metrics::Metrics;
 
 const CONFIGURATION: &str = include_str!("../docs/configuration.md");
@@ -62,8 +62,9 @@ fn keys() -> Vec<String> {
     let (persist, limits) = (format!("{:#?}", Persist::default()), format!("{:#?}", Limits::default()));
     let shown = [format!("{config:#?}"), persist, limits, format!("{:#?}", default_route())];
     // These fields are tables of keys.
-    let is_key = |field: &String| !["persist", "limits", "routes"].contains(&field.as_str());
-    shown.iter().flat_map(|shown| fields(shown)).filter(is_key).collect()
+    let is_key = |field: &String| !["persist", "limits", "routes", "tracing"].contains(&field.as_str());
+    let traces = fields(&format!("{:#?}", Tracing::default())).into_iter().map(|field| format!("trace_{field}"));
+    shown.iter().flat_map(|shown| fields(shown)).filter(is_key).chain(traces).collect()
 }
 
 /// What the program prints.
@@ -126,6 +127,7 @@ fn the_sample_leaves_no_key_out() {
         "admin",
         "admin_token_file",
         "client_ca",
+        "trace_sample",
         "upstream_ca",
         "upstream_cert",
         "upstream_key",

@@ -14,6 +14,7 @@ mod reload;
 mod route;
 mod routes;
 mod store;
+mod tracing;
 mod units;
 mod upstream;
 
@@ -24,5 +25,6 @@ pub use reload::Reload;
 pub use route::{AcceptEncoding, Dedup, Gap, HostSent, Ids, LingerFull, ResumeFrom, Route, Share};
 pub use routes::Routes;
 pub use store::StoreConfig;
+pub use tracing::Tracing;
 pub use units::{UnitError, parse_size, parse_span, show_size};
 pub use upstream::{Scheme, Upstream, UpstreamError};

@@ -6,6 +6,7 @@
 //! restart keeps the value that it runs with, so that all parts go by one value.
 
 use super::process::{Config, Limits, Persist};
+use super::tracing::Tracing;
 
 /// What comes of a new configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,6 +37,7 @@ impl Config {
             peer_timeout,
             access_log,
             log_format,
+            tracing: Tracing { sample, follow, rate },
             watch,
             store,
             store_optional,
@@ -86,6 +88,9 @@ impl Config {
             ("client_ca", *client_ca != tls.client_ca),
             ("client_cert", *client_cert != tls.client_cert),
             ("trusted_proxies", *trusted_proxies != new.trusted_proxies),
+            ("trace_sample", *sample != new.tracing.sample),
+            ("trace_follow", *follow != new.tracing.follow),
+            ("trace_rate", *rate != new.tracing.rate),
             ("watch", *watch != new.watch),
             ("streams_per_session", *streams_per_session != new.limits.streams_per_session),
             ("lingering_per_principal", *lingering_per_principal != new.limits.lingering_per_principal),
@@ -101,6 +106,7 @@ impl Config {
         let (streams, sessions, connections, handshakes) = (*streams, *sessions, *connections, *handshakes);
         let config = Self {
             trusted_proxies: new.trusted_proxies.clone(),
+            tracing: new.tracing.clone(),
             watch: new.watch,
             limits: Limits { streams, sessions, connections, handshakes, ..new.limits.clone() },
             tls_cert: tls.tls_cert.clone(),

@@ -56,6 +56,8 @@ pub(super) struct Client {
     pub(super) address: IpAddr,
     /// Its connection is TLS.
     pub(super) is_secure: bool,
+    /// Its request is told of, in the access log or as a trace, with what its socket takes.
+    pub(super) is_noted: bool,
     pub(super) state: ClientState,
     /// Which of its exchange's readers it is.
     pub(super) seat: Seat,
@@ -140,6 +142,12 @@ impl Conn {
             Peer::Client(c) => Some((self.exchange?, c.seat)),
             Peer::Upstream(_) => None,
         }
+    }
+
+    /// Whether it is a client's whose request is told of.
+    #[inline]
+    pub(super) fn is_noted(&self) -> bool {
+        matches!(&self.peer, Peer::Client(c) if c.is_noted)
     }
 
     /// The client's address.

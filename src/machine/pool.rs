@@ -125,7 +125,7 @@ impl Conns {
     /// Removes a connection whose socket the shell has closed already.
     pub(super) fn remove(&mut self, cx: &mut Cx, conn: ConnKey) -> Option<Conn> {
         let c = self.table.remove(conn)?;
-        cx.end_visit(conn, 0);
+        cx.end_visit(conn, 0, false);
         if !self.certificates.is_empty() {
             self.certificates.remove(&conn);
         }

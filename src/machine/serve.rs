@@ -25,7 +25,7 @@ impl Conns {
             return cx.outputs.push_back(Output::Refuse);
         }
         let is_secure = matches!(link, Link::Secure { .. });
-        let client = Client { address, is_secure, state: ClientState::Head, seat: 0 };
+        let client = Client { address, is_secure, state: ClientState::Head, seat: 0, is_noted: false };
         match self.insert(Conn::new(Peer::Client(client))) {
             Some(conn) => {
                 cx.counts.one(Count::ConnectionsAccepted);
@@ -87,7 +87,7 @@ impl Conns {
             return self.close(cx, conn, Close::Finish);
         }
         c.set_client_state(ClientState::HalfClosed);
-        cx.end_visit(conn, c.out.len());
+        cx.end_visit(conn, c.out.len(), true);
         c.out.release();
         cx.outputs.push_back(Output::ShutdownWrite { conn });
         let until = cx.now + HALF_CLOSED_FOR;
@@ -99,7 +99,7 @@ impl Conns {
     pub(super) fn on_answered(&mut self, cx: &mut Cx, conn: ConnKey, keep_alive: bool) {
         let Some(c) = self.get_mut(conn) else { return };
         c.exchange = None;
-        cx.end_visit(conn, c.out.len());
+        cx.end_visit(conn, c.out.len(), true);
         c.out.release();
         let is_last = c.ended && c.input.is_empty();
         if !keep_alive || cx.draining || is_last || !c.body.is_done() {

@@ -38,6 +38,7 @@ mod sharing;
 mod standalone;
 mod steps;
 mod stored;
+mod tracing;
 mod tunnels;
 mod varying;
 mod visiting;
