@@ -11,6 +11,7 @@ use super::notice;
 use super::traces::Recorded;
 use crate::base::{Access, Tick, TraceContext, TraceSpan};
 use crate::http::{Headers, RequestHead};
+use foldhash::fast::FixedState;
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::collections::HashMap;
 use std::hash::Hasher;
@@ -32,7 +33,8 @@ pub(super) struct Visits {
     is_told: bool,
     of_process: [u8; OF_PROCESS],
     made: u64,
-    open: HashMap<ConnKey, Box<Visit>>,
+    /// Nobody outside chooses these keys.
+    open: HashMap<ConnKey, Box<Visit>, FixedState>,
 }
 
 struct Visit {
@@ -78,7 +80,7 @@ impl Visits {
         hash.write_u64(seed);
         let bits = hash.finish128().as_u128();
         let letter = |n: usize| b"abcdefghijklmnopqrstuvwxyz234567"[(bits >> (5 * n)) as usize % 32];
-        Self { is_told, of_process: std::array::from_fn(letter), made: 0, open: HashMap::new() }
+        Self { is_told, of_process: std::array::from_fn(letter), made: 0, open: HashMap::default() }
     }
 
     /// Whether anything is kept of any request.

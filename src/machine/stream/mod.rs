@@ -312,8 +312,7 @@ impl Stream {
 
     /// How many events stand before an offset between two events.
     pub(super) fn events_before(&self, offset: u64) -> u64 {
-        let (_, behind) = self.tracker.events_behind(offset);
-        self.tracker.received().seq.saturating_sub(behind.len() as u64)
+        self.tracker.received().seq.saturating_sub(self.tracker.events_between(offset, self.tracker.whole()))
     }
 
     /// Sends MCP clients an id before the first event, so that they can resume even if no event comes.
