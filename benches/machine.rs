@@ -2,13 +2,14 @@
 //!
 //! In: streams of events of 120 and 256 bytes, one event a read. Out: time per event by divan. With `SEGNO_EVENTS=N`
 //! and `SEGNO_BYTES=N` nothing is measured and so many events pass: what `valgrind --tool=callgrind` counts for two
-//! such numbers tells the instructions of one event by their difference.
+//! such numbers tells the instructions of one event by their difference. `SEGNO_TRACE_SHARE=1` records the stream as a
+//! trace, `0` only asks whether to.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a bench that cannot be set up measures nothing")]
 
 use divan::{Bencher, counter::ItemsCount};
 use segno::base::Tick;
-use segno::config::{Config, Route, Upstream};
+use segno::config::{Config, Route, Tracing, Upstream};
 use segno::machine::{ConnKey, Input, Machine, Output};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -46,7 +47,9 @@ struct Stream {
 impl Stream {
     fn new(bytes: usize) -> Self {
         let route = Route::new(Upstream::parse("http://up:9000").expect("an address"));
-        let config = Config { routes: vec![route].into(), ..Config::default() };
+        let sample = std::env::var("SEGNO_TRACE_SHARE").ok().and_then(|share| share.parse().ok());
+        let tracing = Tracing { sample, ..Tracing::default() };
+        let config = Config { routes: vec![route].into(), tracing, ..Config::default() };
         let now = Tick::from_micros(1);
         let mut machine = Machine::new(Arc::new(config), 7, 11, now);
         machine.handle(Input::Accepted { peer: IpAddr::V4(Ipv4Addr::LOCALHOST) }, now);

@@ -5,7 +5,7 @@
 //! 1,024 lines wait, and one that finds no room is left out, counted, and told of by the next one; a line has a
 //! bounded length and no control character. The thread ends with the last handle.
 
-use crate::base::{Access, shown};
+use crate::base::{Access, TraceSpan, shown};
 use crate::metrics::Metrics;
 use crate::sync::{Sleeper, park};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 use tracing::field::display;
+use tracing::level_filters::LevelFilter;
 
 /// Lines that may wait to be written.
 const WAITING: usize = 1_024;
@@ -42,6 +43,8 @@ pub struct About {
     pub stream: Option<u64>,
     /// The request's id; empty: none.
     pub request: Box<str>,
+    /// The id of the request's trace, if it belongs to one.
+    pub trace: Option<u128>,
 }
 
 /// What a line says. It becomes text on the journal's thread.
@@ -57,6 +60,8 @@ enum Entry {
     },
     /// A line of the access log.
     Served(Box<Access>),
+    /// A part of a trace.
+    Traced(Box<TraceSpan>),
     /// All lines before this one have been written.
     Mark(Sender<()>),
 }
@@ -114,6 +119,14 @@ impl Journal {
     pub fn served(&mut self, access: Box<Access>) {
         let Some(link) = &self.link else { return };
         if !link.pass(Entry::Served(access)) {
+            self.leave_out();
+        }
+    }
+
+    /// Tells whoever subscribes to the target `trace` of a part of a trace, as an event at the level `debug`.
+    pub fn traced(&mut self, span: Box<TraceSpan>) {
+        let Some(link) = self.link.as_ref().filter(|_| LevelFilter::current() >= LevelFilter::DEBUG) else { return };
+        if !link.pass(Entry::Traced(span)) {
             self.leave_out();
         }
     }
@@ -179,6 +192,7 @@ fn write(entries: &Receiver<Entry>) {
         match entries.try_recv() {
             Ok(Entry::Line { level, what, about, left_out }) => write_line(level, &*what, &about, left_out),
             Ok(Entry::Served(access)) => write_access(&access),
+            Ok(Entry::Traced(span)) => write_span(&span),
             // Nobody may wait for it any more.
             Ok(Entry::Mark(mark)) => drop(mark.try_send(())),
             Err(TryRecvError::Empty) => park(None),
@@ -194,12 +208,33 @@ fn write_line(level: Level, what: &dyn fmt::Display, about: &About, left_out: u6
     let line = shown(&what.to_string(), LONGEST);
     let stream = about.stream.map(|stream| display(format!("{stream:x}")));
     let request = Some(&about.request).filter(|id| !id.is_empty()).map(display);
+    let trace_id = about.trace.map(|trace| display(format!("{trace:032x}")));
     match level {
-        Level::Error => tracing::error!(stream, request, "{line}"),
-        Level::Warn => tracing::warn!(stream, request, "{line}"),
-        Level::Info => tracing::info!(stream, request, "{line}"),
-        Level::Debug => tracing::debug!(stream, request, "{line}"),
+        Level::Error => tracing::error!(stream, request, trace_id, "{line}"),
+        Level::Warn => tracing::warn!(stream, request, trace_id, "{line}"),
+        Level::Info => tracing::info!(stream, request, trace_id, "{line}"),
+        Level::Debug => tracing::debug!(stream, request, trace_id, "{line}"),
     }
+}
+
+/// The target of what is told of traces.
+const TRACE: &str = "trace";
+
+fn write_span(span: &TraceSpan) {
+    let facts: Vec<String> = span.facts.iter().map(|(name, what)| format!("{name}={what}")).collect();
+    tracing::debug!(
+        target: TRACE,
+        trace_id = %span.context.trace_hex(),
+        span_id = %format_args!("{:016x}", span.context.span),
+        parent_id = span.parent.map(|parent| display(format!("{parent:016x}"))),
+        link = span.link.map(display),
+        began_us = span.began.micros(),
+        us = span.ended.since(span.began).micros(),
+        error = span.error.as_ref().map(display),
+        facts = %shown(&facts.join(" "), LONGEST),
+        "{}",
+        span.kind.name()
+    );
 }
 
 /// The target of the access log's lines, by which their level can be chosen.
@@ -219,6 +254,7 @@ fn write_access(access: &Access) {
         ms = access.took.millis(),
         stream = access.stream.map(|stream| display(format!("{stream:x}"))),
         request = %access.request,
+        trace_id = access.trace.map(|trace| display(format!("{trace:032x}"))),
         "access"
     );
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use segno::admin::{PageFormat, metrics_page};
 use segno::base::Tick;
 use segno::config::file::{Flags, read};
-use segno::config::{Config, Limits, Persist, Route, StoreConfig, Upstream};
+use segno::config::{Config, Limits, Persist, Route, StoreConfig, Tracing, Upstream};
 use segno::metrics::Metrics;
 
 const CONFIGURATION: &str = include_str!("../docs/configuration.md");
@@ -63,10 +63,11 @@ fn keys() -> Vec<String> {
     let set = format!("{:#?}", default_route().set);
     let shown = [format!("{config:#?}"), persist, limits, format!("{:#?}", default_route()), set];
     // These fields are tables of keys.
-    let is_key = |field: &String| !["persist", "limits", "routes", "set"].contains(&field.as_str());
+    let is_key = |field: &String| !["persist", "limits", "routes", "set", "tracing"].contains(&field.as_str());
+    let traces = fields(&format!("{:#?}", Tracing::default())).into_iter().map(|field| format!("trace_{field}"));
     // The file calls the list of a set what it is.
     let named = |field: String| if field == "all" { "upstreams".to_owned() } else { field };
-    shown.iter().flat_map(|shown| fields(shown)).filter(is_key).map(named).collect()
+    shown.iter().flat_map(|shown| fields(shown)).filter(is_key).chain(traces).map(named).collect()
 }
 
 /// What the program prints.
@@ -130,6 +131,7 @@ fn the_sample_leaves_no_key_out() {
         "admin",
         "admin_token_file",
         "client_ca",
+        "trace_sample",
         "upstream_ca",
         "upstream_cert",
         "upstream_key",

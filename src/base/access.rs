@@ -25,4 +25,6 @@ pub struct Access {
     pub stream: Option<u64>,
     /// The request's id.
     pub request: Box<str>,
+    /// The id of its trace, if that is recorded.
+    pub trace: Option<u128>,
 }

@@ -109,6 +109,8 @@ counts! {
     TlsHandshakesCrowdedOut = "tls_handshakes_crowded_out_total",
     /// Requests taken from clients.
     Requests = "requests_total",
+    /// Requests whose trace was not recorded because `trace_rate` others were in that second.
+    TracesOverRate = "traces_over_rate_total",
     /// Requests refused before they reached the upstream: malformed, too large, or for no route.
     RequestsRefused = "requests_refused_total",
     /// Request heads refused because they, or a line of them, are too large.

@@ -17,6 +17,7 @@ mod slab;
 mod steps;
 mod time;
 mod timing;
+mod trace;
 #[cfg(feature = "net")]
 mod vocabulary;
 
@@ -37,5 +38,6 @@ pub(crate) use steps::step;
 pub(crate) use steps::steps;
 pub use time::{Rough, Span, Tick};
 pub use timing::{BUCKETS, Spans, Timing};
+pub use trace::{Fact, TRACEPARENT_HEADER, TraceContext, TraceKind, TraceShare, TraceSpan};
 #[cfg(feature = "net")]
 pub use vocabulary::{Vocabulary, Word};

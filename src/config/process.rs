@@ -6,6 +6,7 @@
 use super::networks::Networks;
 use super::routes::Routes;
 use super::store::StoreConfig;
+use super::tracing::Tracing;
 use crate::base::Span;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -64,6 +65,8 @@ pub struct Config {
     pub access_log: bool,
     /// How log lines are written. Default: text for people. JSON is for programs.
     pub log_format: LogFormat,
+    /// Which traces are recorded. Default: none.
+    pub tracing: Tracing,
     /// Whether the file is looked at every second, and taken over when it has changed. Default false: a signal or a
     /// request does it. With true, whoever can write the file changes what runs.
     pub watch: bool,
@@ -133,6 +136,7 @@ impl Default for Config {
             drain_timeout: Span::from_secs(10),
             access_log: false,
             log_format: LogFormat::Text,
+            tracing: Tracing::default(),
             watch: false,
             store: StoreConfig::Memory,
             store_optional: false,

@@ -6,6 +6,7 @@
 //! restart keeps the value that it runs with, so that all parts go by one value.
 
 use super::process::{Config, Limits, Persist};
+use super::tracing::Tracing;
 
 /// What comes of a new configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,6 +41,7 @@ impl Config {
             drain_timeout,
             access_log,
             log_format,
+            tracing: Tracing { sample, follow, rate },
             watch,
             store,
             store_optional,
@@ -98,6 +100,9 @@ impl Config {
             ("client_cert", *client_cert != tls.client_cert),
             ("trusted_proxies", *trusted_proxies != new.trusted_proxies),
             ("proxy_protocol", *proxy_protocol != new.proxy_protocol),
+            ("trace_sample", *sample != new.tracing.sample),
+            ("trace_follow", *follow != new.tracing.follow),
+            ("trace_rate", *rate != new.tracing.rate),
             ("watch", *watch != new.watch),
             ("drain_spread", *drain_spread != new.drain_spread),
             ("drain_timeout", *drain_timeout != new.drain_timeout),
@@ -122,6 +127,7 @@ impl Config {
         let config = Self {
             trusted_proxies: new.trusted_proxies.clone(),
             proxy_protocol: new.proxy_protocol,
+            tracing: new.tracing.clone(),
             watch: new.watch,
             drain_spread: new.drain_spread,
             drain_timeout: new.drain_timeout,

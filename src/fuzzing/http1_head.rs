@@ -72,6 +72,8 @@ fn pass_request_on(head: &RequestHead, flags: u8) {
         upgrade: flags & 64 != 0,
         only: None,
         request_id: None,
+        traceparent: None,
+        drop_tracestate: flags & 128 != 0,
     };
     let again = |head: &RequestHead, to: &Forwarded<'_>, options| {
         let mut out = Vec::new();

@@ -58,6 +58,10 @@ pub struct RequestOptions<'a> {
     pub only: Option<&'a [String]>,
     /// Send this as `X-Request-Id` in place of what the client sent. It must be a field's value.
     pub request_id: Option<&'a str>,
+    /// Send this as `traceparent` in place of what the client sent. It must be a field's value.
+    pub traceparent: Option<&'a str>,
+    /// Leave `tracestate` out, since it belongs to no `traceparent` that could be read.
+    pub drop_tracestate: bool,
 }
 
 /// How the body of a response to the client is delimited.
@@ -114,6 +118,9 @@ pub fn write_request(head: &RequestHead, to: &Forwarded<'_>, options: RequestOpt
     if let Some(id) = options.request_id {
         push_line(out, "X-Request-Id", id);
     }
+    if let Some(traceparent) = options.traceparent {
+        push_line(out, "traceparent", traceparent);
+    }
     push_forwarded(head, to, options, out);
     push_request_framing(head, options, out);
 }
@@ -145,6 +152,8 @@ fn is_dropped(name: &str, version: Version, options: RequestOptions<'_>) -> bool
         || ((options.drop_expect || options.drop_body || version == Version::Http10) && is("Expect"))
         || (options.drop_body && describes_body)
         || (options.request_id.is_some() && is("X-Request-Id"))
+        || (options.traceparent.is_some() && is("traceparent"))
+        || (options.drop_tracestate && is("tracestate"))
         || options.only.is_some_and(|only| !only.iter().any(|other| is(other)))
 }
 

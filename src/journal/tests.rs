@@ -11,7 +11,7 @@ fn a_line_without_room_is_counted_and_the_next_one_tells_of_it() {
     assert_eq!((metrics.log_lines_dropped().get(), written.len()), (3, 2));
     let left_out = || match written.try_recv().unwrap() {
         Entry::Line { left_out, .. } => left_out,
-        Entry::Mark(_) | Entry::Served(_) => panic!("no line"),
+        Entry::Mark(_) | Entry::Served(_) | Entry::Traced(_) => panic!("no line"),
     };
     assert_eq!((left_out(), left_out()), (0, 0));
     journal.clone().say(Level::Info, "of another thread");

@@ -56,6 +56,8 @@ pub(super) struct Client {
     pub(super) address: IpAddr,
     /// Its connection is TLS.
     pub(super) is_secure: bool,
+    /// Its request is told of, in the access log or as a trace, with what its socket takes.
+    pub(super) is_noted: bool,
     pub(super) state: ClientState,
     /// Its request has come, and waits for a place. It is read again when there is one, or when its time is up.
     pub(super) is_held: bool,
@@ -78,7 +80,8 @@ pub(super) struct Stakes {
 
 impl Client {
     pub(super) fn new(address: IpAddr, is_secure: bool, connection: Stake) -> Self {
-        let mut client = Self { address, is_secure, state: ClientState::Head, is_held: false, seat: 0, stakes: None };
+        let (state, is_held, is_noted) = (ClientState::Head, false, false);
+        let mut client = Self { address, is_secure, is_noted, state, is_held, seat: 0, stakes: None };
         client.set_stakes(Stakes { connection, ..Stakes::NONE });
         client
     }
@@ -189,6 +192,12 @@ impl Conn {
             Peer::Client(c) => Some((self.exchange?, c.seat)),
             Peer::Upstream(_) => None,
         }
+    }
+
+    /// Whether it is a client's whose request is told of.
+    #[inline]
+    pub(super) fn is_noted(&self) -> bool {
+        matches!(&self.peer, Peer::Client(c) if c.is_noted)
     }
 
     /// The client's address.

@@ -15,8 +15,9 @@ use super::queue::Queues;
 use super::routing::{PLACES, Routing, track_limits};
 use super::stream::audience::Audience;
 use super::stream::head::Heads;
+use super::traces::Traces;
 use super::visits::Visits;
-use crate::base::{Count, Counts, Random, Span, Tick};
+use crate::base::{Count, Counts, Random, Span, Tick, TraceSpan};
 use crate::config::{Config, Route};
 use crate::http::{Date, HeadLimits};
 use crate::timer::Wheel;
@@ -65,6 +66,8 @@ pub(super) struct Cx {
     pub(super) heads: Heads,
     /// Ids of requests, and what the access log is told.
     pub(super) visits: Visits,
+    /// Which requests are recorded as traces, and the parts of them that are open.
+    pub(super) traces: Traces,
     pub(super) wheel: Wheel<Timer>,
     pub(super) interner: Interner,
     pub(super) budget: Budget,
@@ -105,6 +108,7 @@ impl Cx {
             name: own_name(seed, secret),
             heads: Heads::new(places),
             visits: Visits::new(config.access_log, seed, secret),
+            traces: Traces::new(&config.tracing, seed, secret),
             wheel: Wheel::new(timers, now),
             interner: Interner::new(random.next(), symbols(&config)),
             budget: Budget::new(limits.log_budget),
@@ -134,6 +138,7 @@ impl Cx {
         self.body_timeout = longest(|r| r.body_timeout);
         self.budget.set_limit(config.limits.log_budget);
         self.most.include(&config);
+        self.traces.reload(&config.tracing);
         self.config = config;
     }
 
@@ -186,10 +191,25 @@ impl Cx {
         self.notice(Notice::Gap { target, reason });
     }
 
-    /// A client's request is over. `owed`: bytes of its answer that the socket will still take.
-    pub(super) fn end_visit(&mut self, conn: ConnKey, owed: usize) {
-        if let Some(access) = self.visits.end(conn, owed, self.now) {
-            self.outputs.push_back(Output::Served(access));
+    /// A client's request is over. `owed`: bytes of its answer that the socket will still take. `whole`: the client
+    /// was sent all of the answer.
+    pub(super) fn end_visit(&mut self, conn: ConnKey, owed: usize, whole: bool) {
+        let Some(ended) = self.visits.end(conn, owed, whole, self.now) else { return };
+        self.outputs.extend(ended.access.map(Output::Served));
+        self.traced(ended.replay);
+        self.traced(ended.exchange);
+    }
+
+    /// A part of a recorded trace is over.
+    pub(super) fn traced(&mut self, span: Option<Box<TraceSpan>>) {
+        self.outputs.extend(span.map(Output::Traced));
+    }
+
+    /// A heal is over, if one is open. `error`: what became of it, where the stream did not go on.
+    pub(super) fn end_heal(&mut self, key: ExchangeKey, tries: u32, error: Option<&str>) {
+        if let Some(mut heal) = self.traces.end_heal(key, error, self.now) {
+            heal.say("segno.tries", u64::from(tries));
+            self.traced(Some(heal));
         }
     }
 

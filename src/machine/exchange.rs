@@ -13,19 +13,19 @@ use super::find::era::Era;
 use super::find::identity::{Identity, Token};
 use super::find::vary::{names_of_request, without_names_of_request};
 use super::keys::{Alarm, ConnKey, ExchangeKey, ExchangeMark, Seat};
-use super::notice::{self, Subject};
+use super::notice::Subject;
 use super::pool::Conns;
 use super::stream::audience::Audience;
-use super::stream::head::Reads;
 use super::stream::readers::{Reader, Readers};
 use super::stream::{Greeting, Stream};
-use super::visits::REQUEST_ID;
+use super::traces::at_another_place;
 use super::wait::{Search, Wait};
-use crate::base::{Count, Rare, Table, Tick};
+use crate::base::{Count, Rare, Table, Tick, TraceContext};
 use crate::http::{Method, ResponseHead};
 use crate::track::{GapReason, write_gap};
 
 mod kept;
+mod said;
 
 /// All exchanges of one reactor.
 pub(super) type Exchanges = Table<Exchange, ExchangeMark>;
@@ -447,6 +447,9 @@ impl Exchange {
         cx.counts.one_at(self.route(), Count::Resumes);
         let id = request.id().unwrap_or_default();
         cx.visits.wait_beside(conn, id, names_of_request(&request.head), cx.now);
+        if let Some(recorded) = cx.visits.recorded(conn) {
+            recorded.link(self.request.place());
+        }
         let before = self.audience();
         let seat = self.readers_mut().take(Reader { asked: false, ..reader });
         cx.audience.settle(before, self.audience());
@@ -491,9 +494,11 @@ impl Request {
     }
 
     /// The same request as another client made it that waited for its answer: with `names`, the lines that name that
-    /// client's own.
-    pub(super) fn for_another(&self, names: &[u8]) -> Self {
-        Self { head: [&without_names_of_request(&self.head), names].concat().into(), ..self.clone() }
+    /// client's own. `place`: where that request is in its trace, if it is recorded.
+    pub(super) fn for_another(&self, names: &[u8], place: Option<TraceContext>) -> Self {
+        let head = [&without_names_of_request(&self.head), names].concat();
+        let head = place.map_or(head.clone(), |place| at_another_place(&head, place));
+        Self { head: head.into(), ..self.clone() }
     }
 
     /// Whether its answer may be another client's too: a GET of an event stream from where upstream begins.
@@ -557,42 +562,5 @@ impl Request {
             self.head = kept.concat().into();
         }
         expects
-    }
-
-    /// The value of the first line with this name in the head for upstream.
-    pub(super) fn header(&self, name: &str) -> Option<&[u8]> {
-        self.head.split(|&b| b == b'\n').skip(1).find_map(|line| {
-            let (own, value) = line.split_at_checked(name.len())?;
-            let value = value.strip_prefix(b": ").filter(|_| own.eq_ignore_ascii_case(name.as_bytes()))?;
-            value.strip_suffix(b"\r")
-        })
-    }
-
-    /// The request, for log lines. `stream`: the number of the stream that it made.
-    pub(super) fn subject(&self, stream: Option<u64>) -> Subject {
-        let target = notice::target(&String::from_utf8_lossy(self.asks_for()));
-        Subject { target, stream, request: self.id().unwrap_or_default().into() }
-    }
-
-    /// The request's id.
-    pub(super) fn id(&self) -> Option<&str> {
-        self.header(REQUEST_ID).and_then(|id| std::str::from_utf8(id).ok())
-    }
-
-    /// The path, without its query.
-    pub(super) fn path(&self) -> &[u8] {
-        let target = self.asks_for().split(|&b| b == b' ').nth(1).unwrap_or_default();
-        target.split(|&b| b == b'?').next().unwrap_or_default()
-    }
-
-    /// The page of another origin that asks, if one does.
-    pub(super) fn page(&self) -> Option<Reads<'_>> {
-        Some(Reads { origin: self.header("Origin")?, path: self.path() })
-    }
-
-    /// Method and target as they go upstream.
-    fn asks_for(&self) -> &[u8] {
-        let line = memchr::memmem::find(&self.head, b" HTTP/").unwrap_or(0);
-        &self.head[..line]
     }
 }

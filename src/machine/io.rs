@@ -6,7 +6,7 @@
 
 use super::keys::{ConnKey, ExchangeKey, Stake};
 use super::notice::{ConnectError, Notice};
-use crate::base::{Access, Cursor, EventId, Span, StreamName, Tick};
+use crate::base::{Access, Cursor, EventId, Span, StreamName, Tick, TraceSpan};
 use crate::config::Config;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -204,6 +204,8 @@ pub enum Output {
     },
     /// A client's request is over: tell the access log. Comes only if there is one.
     Served(Box<Access>),
+    /// A part of a recorded trace is over. Comes only if traces are recorded.
+    Traced(Box<TraceSpan>),
 }
 
 /// Why a client that has connected gets no place.

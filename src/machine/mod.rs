@@ -108,6 +108,7 @@ mod room;
 mod routing;
 mod serve;
 mod stream;
+mod traces;
 mod verdict;
 mod visits;
 mod wait;

@@ -29,6 +29,8 @@ pub struct Subject {
     pub stream: Option<u64>,
     /// The id of the request.
     pub request: Box<str>,
+    /// The id of its trace, if it belongs to one.
+    pub trace: Option<u128>,
 }
 
 impl Subject {
@@ -46,7 +48,7 @@ impl fmt::Display for Subject {
 
 impl From<&str> for Subject {
     fn from(target: &str) -> Self {
-        Self { target: target.into(), stream: None, request: "".into() }
+        Self { target: target.into(), stream: None, request: "".into(), trace: None }
     }
 }
 

@@ -152,7 +152,7 @@ impl Conns {
         if let Some(u) = c.upstream().filter(|u| u.state != UpstreamState::Idle) {
             self.busy[u.route as usize] -= 1;
         }
-        cx.end_visit(conn, 0);
+        cx.end_visit(conn, 0, false);
         if !self.certificates.is_empty() {
             self.certificates.remove(&conn);
         }

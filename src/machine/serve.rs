@@ -134,7 +134,7 @@ impl Conns {
             return self.close(cx, conn, Close::Finish);
         }
         c.set_client_state(ClientState::HalfClosed);
-        cx.end_visit(conn, c.out.len());
+        cx.end_visit(conn, c.out.len(), true);
         c.out.release();
         self.free_stream(cx, conn);
         cx.outputs.push_back(Output::ShutdownWrite { conn });
@@ -147,7 +147,7 @@ impl Conns {
     pub(super) fn on_answered(&mut self, cx: &mut Cx, conn: ConnKey, keep_alive: bool) {
         let Some(c) = self.get_mut(conn) else { return };
         c.exchange = None;
-        cx.end_visit(conn, c.out.len());
+        cx.end_visit(conn, c.out.len(), true);
         c.out.release();
         let is_last = c.ended && c.input.is_empty();
         if !keep_alive || cx.draining || is_last || !c.body.is_done() {

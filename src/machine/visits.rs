@@ -1,15 +1,17 @@
 //! Ids of requests, and what the access log is told of each request.
 //!
 //! In: requests as they come, what their clients' sockets take, their ends. Out: an id for each request; with
-//! `access_log`, an [`Access`] for each that is over.
+//! `access_log`, an [`Access`] for each that is over; a span for each that is recorded as a trace.
 //! Laws: an id that a client gives is used only if it is short and visible; an id that is made here takes no clock and
-//! no allocation, and no other process makes the same; without `access_log` nothing is kept of a request, but for the
-//! what names the requests of clients that wait for the answer to another's.
+//! no allocation, and no other process makes the same; without `access_log` nothing is kept of a request that is not
+//! recorded, but for what names the requests of clients that wait for the answer to another's.
 
 use super::keys::ConnKey;
 use super::notice;
-use crate::base::{Access, Tick};
+use super::traces::Recorded;
+use crate::base::{Access, Tick, TraceContext, TraceSpan};
 use crate::http::{Headers, RequestHead};
+use foldhash::fast::FixedState;
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::collections::HashMap;
 use std::hash::Hasher;
@@ -31,7 +33,8 @@ pub(super) struct Visits {
     is_told: bool,
     of_process: [u8; OF_PROCESS],
     made: u64,
-    open: HashMap<ConnKey, Box<Visit>>,
+    /// Nobody outside chooses these keys.
+    open: HashMap<ConnKey, Box<Visit>, FixedState>,
 }
 
 struct Visit {
@@ -41,6 +44,15 @@ struct Visit {
     before: u64,
     /// While the request waits for the answer to another one: its lines for upstream that name it.
     names: Box<[u8]>,
+    /// What is recorded of it as a trace.
+    recorded: Option<Box<Recorded>>,
+}
+
+/// What is told of a request that is over.
+pub(super) struct Ended {
+    pub(super) access: Option<Box<Access>>,
+    pub(super) replay: Option<Box<TraceSpan>>,
+    pub(super) exchange: Option<Box<TraceSpan>>,
 }
 
 /// An id of a request, made here.
@@ -70,13 +82,12 @@ impl Visits {
         hash.write_u64(seed);
         let bits = hash.finish128().as_u128();
         let letter = |n: usize| b"abcdefghijklmnopqrstuvwxyz234567"[(bits >> (5 * n)) as usize % 32];
-        Self { is_told, of_process: std::array::from_fn(letter), made: 0, open: HashMap::new() }
+        Self { is_told, of_process: std::array::from_fn(letter), made: 0, open: HashMap::default() }
     }
 
-    /// Whether the access log is on.
-    #[inline]
-    pub(super) fn is_told(&self) -> bool {
-        self.is_told
+    /// Whether anything is kept of any request.
+    pub(super) fn is_any(&self) -> bool {
+        !self.open.is_empty()
     }
 
     /// An id that no request had before.
@@ -97,18 +108,45 @@ impl Visits {
         id.as_bytes().starts_with(&self.of_process)
     }
 
-    /// A request has come.
-    pub(super) fn begin(&mut self, conn: ConnKey, client: IpAddr, head: &RequestHead, id: &str, now: Tick) {
-        if self.is_told {
+    /// A request has come. True: it is told of.
+    pub(super) fn begin(
+        &mut self,
+        conn: ConnKey,
+        client: IpAddr,
+        head: &RequestHead,
+        id: &str,
+        recorded: Option<Box<Recorded>>,
+        now: Tick,
+    ) -> bool {
+        let is_noted = self.is_told || recorded.is_some();
+        if is_noted {
             let target = notice::target(&format!("{} {}", head.method.as_str(), head.target));
             self.add(conn, client, target, id, now);
+            if let Some(visit) = self.open.get_mut(&conn) {
+                visit.access.trace = recorded.as_ref().map(|recorded| recorded.context().trace);
+                visit.recorded = recorded;
+            }
         }
+        is_noted
+    }
+
+    /// What is recorded of the request of this client.
+    pub(super) fn recorded(&mut self, conn: ConnKey) -> Option<&mut Recorded> {
+        if self.open.is_empty() {
+            return None;
+        }
+        self.open.get_mut(&conn)?.recorded.as_deref_mut()
+    }
+
+    /// The place in its trace of the request of this client, if it is recorded.
+    pub(super) fn place_of(&self, conn: ConnKey) -> Option<TraceContext> {
+        Some(self.open.get(&conn)?.recorded.as_ref()?.context())
     }
 
     /// A request waits for the answer to another one. What names it has to be kept, because no head for upstream holds
     /// it: its id, and the lines that say so to upstream, should it have to ask for itself.
     pub(super) fn wait_beside(&mut self, conn: ConnKey, id: &str, names: Box<[u8]>, now: Tick) {
-        if !self.is_told {
+        if !self.open.contains_key(&conn) {
             self.add(conn, IpAddr::from([0; 4]), "".into(), id, now);
         }
         if let Some(visit) = self.open.get_mut(&conn) {
@@ -123,8 +161,18 @@ impl Visits {
 
     fn add(&mut self, conn: ConnKey, client: IpAddr, target: Box<str>, id: &str, now: Tick) {
         let (status, stream, request) = (None, None, id.into());
-        let access = Access { client, target, status, bytes: 0, events: 0, took: Default::default(), stream, request };
-        self.open.insert(conn, Box::new(Visit { access, began: now, before: 0, names: Box::default() }));
+        let access = Access {
+            client,
+            target,
+            status,
+            bytes: 0,
+            events: 0,
+            took: Default::default(),
+            stream,
+            request,
+            trace: None,
+        };
+        self.open.insert(conn, Box::new(Visit { access, began: now, before: 0, names: Box::default(), recorded: None }));
     }
 
     /// The id of a request that waits for the answer to another one.
@@ -134,7 +182,7 @@ impl Visits {
 
     /// The client is sent a head with this status.
     pub(super) fn answer(&mut self, conn: ConnKey, status: u16) {
-        if self.is_told
+        if !self.open.is_empty()
             && let Some(visit) = self.open.get_mut(&conn)
         {
             visit.access.status = Some(status);
@@ -143,40 +191,62 @@ impl Visits {
 
     /// The client reads an event stream, from the event behind the first `before` on.
     pub(super) fn read_stream(&mut self, conn: ConnKey, stream: u64, before: u64) {
-        if self.is_told
-            && let Some(visit) = self.open.get_mut(&conn)
+        if let Some(visit) = self.open.get_mut(&conn)
             && visit.access.stream.is_none()
         {
             (visit.access.stream, visit.before) = (Some(stream), before);
         }
     }
 
-    /// The client's socket took some bytes.
-    #[inline]
+    /// The socket of a client that is told of took some bytes.
     pub(super) fn took(&mut self, conn: ConnKey, bytes: usize) {
-        if self.is_told
-            && let Some(visit) = self.open.get_mut(&conn)
-        {
+        if let Some(visit) = self.open.get_mut(&conn) {
             visit.access.bytes += bytes as u64;
         }
     }
 
-    /// The client's socket took the first `events` events of an event stream, as far as they are the client's.
-    pub(super) fn took_events(&mut self, conn: ConnKey, events: u64) {
-        if let Some(visit) = self.open.get_mut(&conn) {
-            visit.access.events = events.saturating_sub(visit.before);
-        }
+    /// The client's socket took the first `events` events of an event stream, as far as they are the client's. Returns
+    /// the replay that ended with that.
+    pub(super) fn took_events(&mut self, conn: ConnKey, events: u64, now: Tick) -> Option<Box<TraceSpan>> {
+        let visit = self.open.get_mut(&conn)?;
+        visit.access.events = events.saturating_sub(visit.before);
+        visit.recorded.as_mut()?.took(events, now)
     }
 
-    /// A client's request is over. `owed`: bytes of its answer that the socket will still take. Returns what the access
-    /// log is told.
-    pub(super) fn end(&mut self, conn: ConnKey, owed: usize, now: Tick) -> Option<Box<Access>> {
+    /// A client's request is over. `owed`: bytes of its answer that the socket will still take. Returns what is told
+    /// of it. `whole`: the client was sent all of the answer.
+    pub(super) fn end(&mut self, conn: ConnKey, owed: usize, whole: bool, now: Tick) -> Option<Ended> {
         if self.open.is_empty() {
             return None;
         }
-        let mut visit = self.open.remove(&conn).filter(|_| self.is_told)?;
+        let mut visit = self.open.remove(&conn)?;
         visit.access.took = now.since(visit.began);
         visit.access.bytes += owed as u64;
-        Some(Box::new(visit.access))
+        let (mut replay, mut exchange) = (None, None);
+        if let Some(mut recorded) = visit.recorded.take() {
+            replay = recorded.end_replay(Some("closed"), now);
+            exchange = Some(say_of(recorded, &visit.access, whole, now));
+        }
+        let access = self.is_told.then(|| Box::new(visit.access));
+        Some(Ended { access, replay, exchange })
     }
+}
+
+/// The span of a request, with what its access says.
+fn say_of(mut recorded: Box<Recorded>, access: &Access, whole: bool, now: Tick) -> Box<TraceSpan> {
+    if let Some(status) = access.status {
+        recorded.say("http.response.status_code", u64::from(status));
+    }
+    if let Some(stream) = access.stream {
+        recorded.say("segno.stream", &*format!("{stream:x}"));
+        recorded.say("segno.events", access.events);
+    }
+    recorded.say("segno.bytes", access.bytes);
+    recorded.say("segno.request", &*access.request);
+    recorded.say("segno.end", if whole { "whole" } else { "closed" });
+    let error = match access.status {
+        None => Some("no_answer".to_owned()),
+        Some(status) => (status >= 500).then(|| status.to_string()),
+    };
+    recorded.end(error.as_deref(), now)
 }

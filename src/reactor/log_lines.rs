@@ -4,7 +4,7 @@
 //! passes tells their number. Details that nobody wants to read do not count.
 //! Law: neither a flood of failures nor whoever reads the lines slows anything: see the laws of the journal.
 
-use crate::base::{Access, Span, Tick};
+use crate::base::{Access, Span, Tick, TraceSpan};
 use crate::journal::{About, Journal, Level};
 use crate::machine::{Notice, Subject};
 use crate::metrics::{Incident, IncidentKind, IncidentRate, Metrics};
@@ -42,7 +42,11 @@ impl LogLines {
             (false, true) => Level::Warn,
             (false, false) => Level::Info,
         };
-        let about = |subject: &Subject| About { stream: subject.stream, request: subject.request.clone() };
+        let about = |subject: &Subject| About {
+            stream: subject.stream,
+            request: subject.request.clone(),
+            trace: subject.trace,
+        };
         match self.may_write(now) {
             true => {
                 let about = notice.subject().map(about).unwrap_or_default();
@@ -64,6 +68,11 @@ impl LogLines {
     /// Tells the access log of a request. There is a line for each, whatever the rate of others.
     pub(super) fn served(&mut self, access: Box<Access>) {
         self.journal.served(access);
+    }
+
+    /// Tells of a part of a trace.
+    pub(super) fn traced(&mut self, span: Box<TraceSpan>) {
+        self.journal.traced(span);
     }
 
     /// Says what went wrong outside of the machine.

@@ -356,6 +356,7 @@ impl Shell {
             }
             Output::Notice(notice) => self.lines.write(notice, self.now),
             Output::Served(access) => self.lines.served(access),
+            Output::Traced(span) => self.lines.traced(span),
             Output::Reloaded { places } => self.reloaded = Some(places),
         }
     }

@@ -52,7 +52,7 @@ impl Trace {
             Output::AskUnacknowledged { conn } => self.note(10, conn.to_bits(), &[]),
             Output::Notice(notice) => self.notice(notice),
             // The log has the notices, and the clients have the rest.
-            Output::Served(_) | Output::Reloaded { .. } => {}
+            Output::Served(_) | Output::Traced(_) | Output::Reloaded { .. } => {}
         }
     }
 

@@ -7,7 +7,7 @@
 //! may be left.
 
 use super::trace::Trace;
-use crate::base::{Access, Span, Tick};
+use crate::base::{Access, Span, Tick, TraceSpan};
 use crate::config::{Config, Limits, Route, StoreConfig, Upstream};
 use crate::machine::{
     Close, ConnKey, ConnectError, Input, Lookup, Machine, Notice, Output, Refusal, Stake, TooManyRoutes,
@@ -82,6 +82,8 @@ pub(crate) struct World {
     pub(crate) notices: Vec<Notice>,
     /// What the access log was told.
     pub(crate) served: Vec<Access>,
+    /// What was told of traces.
+    pub(crate) traced: Vec<TraceSpan>,
     /// The places of routes after each reload.
     pub(crate) reloaded: Vec<Result<Box<[usize]>, TooManyRoutes>>,
     pub(crate) lookups: Vec<Lookup>,
@@ -149,6 +151,7 @@ pub(crate) fn world_from(config: Config, seed: u64) -> World {
         counts: HashMap::new(),
         notices: Vec::new(),
         served: Vec::new(),
+        traced: Vec::new(),
         reloaded: Vec::new(),
         lookups: Vec::new(),
         refused: 0,
@@ -253,6 +256,7 @@ impl World {
                 self.notices.push(notice);
             }
             Output::Served(access) => self.served.push(*access),
+            Output::Traced(span) => self.traced.push(*span),
             Output::Reloaded { places } => self.reloaded.push(places),
         }
     }

@@ -119,6 +119,12 @@ pub(super) const TOP: &[Key<Config>] = keys! { Config;
         then writes many, and what stands in paths is in the log");
     log_format: log_format, value::LOG_FORMAT, common("How log lines are written: for people, or one JSON object on \
         each line");
+    trace_sample: tracing.sample, value::TRACE_SHARE, common("The share of requests whose trace is recorded, from 0 to \
+        1. More shows more of what happens, and costs more");
+    trace_follow: tracing.follow, value::SWITCH, rare("Whether a client's `traceparent` decides if its trace is \
+        recorded. With false nobody outside can have traces recorded, and traces that began elsewhere have holes");
+    trace_rate: tracing.rate, value::SMALL_COUNT, rare("Traces that are begun in a second, at most. More lets clients \
+        that ask for it make more work");
     watch: watch, value::SWITCH, common("Look at the file of --config every second, and take it over when it has \
         changed. Whoever can write the file then changes what runs");
     flush_window: persist.flush_window, value::SPAN, rare("Time between two writes of all cursors that changed. Longer \

@@ -13,7 +13,7 @@ use toml::de::{DeArray, DeValue};
 
 use super::problem::nearest;
 use super::shown::Shown;
-use crate::base::Span;
+use crate::base::{Span, TraceShare};
 use crate::config::networks::{Network, Networks};
 use crate::config::process::{ClientCert, LogFormat, ProxyProtocol};
 use crate::config::route::{AcceptEncoding, Dedup, Gap, HostSent, Ids, LingerFull, ResumeFrom, Share};
@@ -134,6 +134,21 @@ pub(super) const UPSTREAMS: Kind<Vec<Weighted>> = Kind {
         true => Shown::Nothing,
         false => Shown::List(all.iter().map(Weighted::to_string).collect()),
     },
+};
+
+pub(super) const TRACE_SHARE: Kind<Option<TraceShare>> = Kind {
+    place: "SHARE",
+    form: Form::Text,
+    read: |given| {
+        let text = match given {
+            DeValue::String(text) => text.to_string(),
+            DeValue::Float(n) => n.as_str().to_owned(),
+            DeValue::Integer(n) => n.as_str().to_owned(),
+            other => return Err(format!("this is {}: write a number from 0 to 1, such as 0.01", kind(other))),
+        };
+        text.parse().map(Some).map_err(|e| quoted(&text, e))
+    },
+    show: |share| share.map_or(Shown::Nothing, |share| Shown::Text(share.to_string())),
 };
 
 /// Makes the kind of a few words.

@@ -136,6 +136,7 @@ impl Exchange {
         }
         let looks = self.search().map_or(0, |search| search.looks) + 1;
         self.set_search(Some(Search { looks, is_asked: true }));
+        cx.traces.begin_lookup(key, self.request.recorded_place(), cx.now);
         cx.outputs.push_back(Output::Lookup(Lookup { exchange: key, session, log_bytes, wanted }));
         self.arm(cx, key);
     }

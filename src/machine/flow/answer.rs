@@ -34,6 +34,7 @@ impl Machine {
             Verdict::End => {
                 if let Some(x) = self.exchanges.get(key).filter(|x| x.has_begun()) {
                     self.cx.counts.one_at(x.route(), Count::HealsEnded);
+                    self.cx.end_heal(key, x.phase.wait().map_or(0, |wait| wait.tries), None);
                 }
                 self.end_stream(key, Ending::Clean);
             }
@@ -172,6 +173,7 @@ impl Machine {
             let took = cx.now.since(wait.since);
             cx.counts.one_at(x.route(), Count::Heals);
             cx.counts.note(x.route(), Timing::Heal, took);
+            cx.end_heal(key, wait.tries, None);
             cx.notice(Notice::Healed { target: x.target(), tries: wait.tries, took });
         }
         x.phase = Phase::Streaming { wait, conn };

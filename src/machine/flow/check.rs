@@ -201,6 +201,7 @@ impl Machine {
         assert_eq!((self.sessions(), self.streams()), (0, 0));
         assert!(self.index.variants.is_empty(), "a shared stream that is over");
         assert_eq!((self.conns.pooled(), self.conns.census.len()), (0, 0));
+        assert_eq!(self.cx.traces.open(), 0, "a part of a trace that nobody ends");
         assert_eq!(self.poll_timeout(), None);
     }
 

@@ -37,6 +37,7 @@ impl Machine {
             Ending::Cut => Count::StreamsCut,
         };
         cx.counts.one_at(x.route(), count);
+        cx.end_heal(key, x.phase.wait().map_or(0, |wait| wait.tries), Some("cut"));
         let is_lost = ending == Ending::Cut && x.order().is_some();
         if is_lost {
             // A retry can have no more than this, so it goes upstream, as it would without segno.
@@ -202,6 +203,9 @@ impl Machine {
         book.unread.remove(key);
         index.forget_order(key, &mut x);
         index.await_no_more(&mut x);
+        cx.end_heal(key, x.phase.wait().map_or(0, |wait| wait.tries), Some("dropped"));
+        let lookup = cx.traces.end_lookup(key, None, cx.now);
+        cx.traced(lookup);
         index.forget_waiting(key, &x.request);
         x.alarm.cancel(&mut cx.wheel);
         cx.tunnels -= usize::from(matches!(x.phase, Phase::Tunnel { .. }));

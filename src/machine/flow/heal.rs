@@ -27,7 +27,7 @@
 //!                                                                                       give_up
 //! ```
 
-use crate::base::{Count, Span, Tick};
+use crate::base::{Count, Span, Tick, TraceContext};
 use crate::http::{self, Method};
 use crate::machine::Machine;
 use crate::machine::balancing::Failure;
@@ -38,6 +38,7 @@ use crate::machine::io::{Close, Output};
 use crate::machine::keys::{ConnKey, ExchangeKey, Timer};
 use crate::machine::notice::{ConnectError, Notice};
 use crate::machine::queue::Entry;
+use crate::machine::traces::at_another_place;
 use crate::machine::wait::Wait;
 
 /// Attempts.
@@ -71,6 +72,7 @@ impl Machine {
             return self.give_up(key, 502, "upstream cut the stream again before an event came");
         }
         x.phase = Phase::Waiting { wait, at };
+        cx.traces.begin_heal(key, x.request.recorded_place(), cx.now);
         let target = x.target();
         cx.notice(match wait.tries {
             0 => Notice::HealBegan { target },
@@ -199,7 +201,7 @@ impl Machine {
         let client = exchanges.get(key).and_then(|x| x.sender(conns));
         let (Some(x), Some(c)) = (exchanges.get_mut(key), conns.get_mut(conn)) else { return };
         let Some(mut wait) = x.phase.wait() else { return };
-        write_request(x, cx, c);
+        write_request(x, cx, c, cx.traces.healing(key));
         if !x.readers().head_sent && !x.is_stream_request() {
             wait.restart_clock(cx.now);
         }
@@ -343,6 +345,7 @@ impl Machine {
         }
         let count = if x.has_begun() { Count::HealsGivenUp } else { Count::UpstreamFailures };
         cx.counts.one_at(x.route(), count);
+        cx.end_heal(key, x.phase.wait().map_or(0, |wait| wait.tries), Some("given_up"));
         cx.notice(Notice::NotHealed { target: x.target(), why: why.into() });
         match x.is_open_stream() {
             true => self.end_stream(key, Ending::Cut),
@@ -363,10 +366,15 @@ fn asks_no_time(exchanges: &Exchanges, key: ExchangeKey, now: Tick) -> bool {
     wait.is_some_and(|wait| { wait.not_before } <= now)
 }
 
-fn write_request(x: &Exchange, cx: &Cx, c: &mut Conn) {
+/// `place`: of the heal in its trace, if that is recorded.
+fn write_request(x: &Exchange, cx: &Cx, c: &mut Conn, place: Option<TraceContext>) {
     let reached = x.stream().and_then(|stream| stream.tracker.cursor(&cx.interner));
     let resume_head = x.request.resume_head.as_deref().filter(|_| x.has_begun());
-    c.out.push(resume_head.unwrap_or(&x.request.head));
+    let head = resume_head.unwrap_or(&x.request.head);
+    match place {
+        Some(place) => c.out.push(&at_another_place(head, place)),
+        None => c.out.push(head),
+    }
     match (reached, x.request.cursor.as_deref()) {
         (None, Some(lines)) if x.request.verbatim && !x.has_begun() => c.out.push(lines),
         _ => {

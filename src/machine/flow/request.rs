@@ -18,8 +18,9 @@ use crate::machine::find::cursor::{Cursor, take_own_id, take_parameter};
 use crate::machine::find::era::Era;
 use crate::machine::find::identity::{Identity, Token};
 use crate::machine::keys::{ConnKey, ExchangeKey};
-use crate::machine::notice::Notice;
+use crate::machine::notice::{self, Notice};
 use crate::machine::stream::readers::{Reader, Words};
+use crate::machine::traces::{Part, Recorded};
 use crate::machine::visits::{MadeId, given_id};
 use std::net::IpAddr;
 
@@ -35,6 +36,8 @@ pub(super) struct Caller {
     certificate: Option<[u8; 16]>,
     /// The id that the request gets if it has none.
     made_id: MadeId,
+    /// How the request takes part in a trace. `None`: its headers for that go upstream as they came.
+    part: Option<Part>,
 }
 
 /// From a head to a place.
@@ -58,8 +61,16 @@ impl Machine {
         let trusted = |address| cx.config.trusted_proxies.contains(address);
         let address = http::client_address(&head.headers, peer, trusted);
         let id = given_id(&head.headers).unwrap_or(made_id.as_str());
-        cx.visits.begin(conn, address, head, id, cx.now);
-        Some(Caller { peer, address, is_secure, certificate: conns.certificate(conn), made_id })
+        let part = cx.traces.take_part(&head.headers, cx.now);
+        cx.counts.add(Count::TracesOverRate, u64::from(part.as_ref().is_some_and(|part| part.is_over_rate)));
+        let recorded = part.as_ref().filter(|part| part.own.is_sampled());
+        let path = || notice::target(head.target.split(['?', ';']).next().unwrap_or_default());
+        let recorded = recorded.map(|part| Recorded::new(part, head.method.as_str(), &path(), address, cx.now));
+        let is_noted = cx.visits.begin(conn, address, head, id, recorded, cx.now);
+        if let Some(Peer::Client(client)) = conns.beside_buffers(conn).map(|c| &mut c.peer) {
+            client.is_noted = is_noted;
+        }
+        Some(Caller { peer, address, is_secure, certificate: conns.certificate(conn), made_id, part })
     }
 
     /// The route on which a request goes upstream. `None`: it must not go there, and the client was told.
@@ -90,6 +101,11 @@ impl Machine {
             cx.notice(Notice::Full { what: "tunnel" });
             self.refuse_for_now(conn, "all tunnels are taken; try again later");
             return None;
+        }
+        if let Some(recorded) = cx.visits.recorded(conn) {
+            let settings = cx.routing.at(route);
+            recorded.say("http.route", &*settings.path);
+            recorded.say("server.address", &*settings.upstream.authority);
         }
         Some(route)
     }
@@ -336,7 +352,11 @@ fn request(head: &RequestHead, cx: &Cx, route: &Route, caller: &Caller, cursor: 
         name: &cx.name,
         base_path: &route.upstream.base_path,
     };
+    let part = caller.part.as_ref();
+    let place = part.map(|part| part.own.to_string());
     let options = http::RequestOptions {
+        traceparent: place.as_deref(),
+        drop_tracestate: part.is_some_and(|part| part.drops_state),
         drop_accept_encoding: route.accept_encoding == AcceptEncoding::Identity && may_be_stream,
         drop_last_event_id: true,
         upgrade: offers_tunnel(head, cx),

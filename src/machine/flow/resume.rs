@@ -123,6 +123,7 @@ impl Machine {
             return refuse_gap(cx, conns, conn, &request, gap);
         }
         let is_cut = x.phase == Phase::Ending(Ending::Cut) && by_post;
+        let place = x.request.place();
         let (shared, is_retried) = (cx.route(route).share != Share::Off, x.order().is_some());
         let Some(stream) = x.stream_mut() else { return };
         stream.has_told_end |= is_cut && gap == Some(GapReason::Refused);
@@ -143,6 +144,13 @@ impl Machine {
         if missed > 0 {
             cx.counts.one_at(route, Count::Replays);
             cx.counts.add_at(route, Count::EventsReplayed, missed);
+        }
+        let until = stream.tracker.received().seq;
+        if let Some(recorded) = cx.visits.recorded(conn) {
+            recorded.link(place);
+            if missed > 0 {
+                recorded.begin_replay(cx.traces.span_id(), missed, until, cx.now);
+            }
         }
         cx.counts.one_at(route, Count::Resumes);
         let owes_gap = is_cut && gap.is_none() && !refuses && reader.words != Words::None;
@@ -217,7 +225,7 @@ impl Machine {
             let Some(mut reader) = x.readers_mut().leave_last() else { break };
             self.cx.audience.settle(before, x.audience());
             let (route, client) = (x.route(), reader.client);
-            let request = x.request.for_another(self.cx.visits.names_of(client));
+            let request = x.request.for_another(self.cx.visits.names_of(client), self.cx.visits.place_of(client));
             reader.last_sent = self.cx.now;
             reader.asked = true;
             self.conns.leave(client);
@@ -233,7 +241,7 @@ impl Machine {
         } else {
             let waited = x.readers().iter().map(|(_, reader)| reader).find(|reader| !reader.asked);
             if let Some(client) = waited.map(|reader| reader.client) {
-                x.request = x.request.for_another(cx.visits.names_of(client));
+                x.request = x.request.for_another(cx.visits.names_of(client), cx.visits.place_of(client));
                 x.readers_mut().iter_mut().for_each(|reader| reader.asked = true);
             }
             x.phase = Phase::Waiting { wait: Wait::new(cx.now), at: cx.now };
@@ -252,6 +260,9 @@ impl Machine {
             return;
         }
         let Ok(found) = found else { return self.on_look_failed(key) };
+        let lookup = self.cx.traces.end_lookup(key, None, self.cx.now);
+        self.cx.traced(lookup);
+        let Some(x) = self.exchanges.get_mut(key) else { return };
         x.end_search(self.cx.now);
         match x.request.wanted().map(Box::<[u8]>::from) {
             Some(id) => {
@@ -284,6 +295,8 @@ impl Machine {
         // The error of an earlier look-up, which was waited for long enough, says nothing new.
         let Some(search) = x.search().filter(|search| search.is_asked) else { return };
         cx.counts.one(Count::LookupsFailed);
+        let lookup = cx.traces.end_lookup(key, Some("failed"), cx.now);
+        cx.traced(lookup);
         if !x.needs_the_store() {
             x.end_search(cx.now);
             self.on_attempt_due(key);

@@ -46,7 +46,9 @@ impl Machine {
     /// The socket took `bytes`; fewer than it was given (none, too) means that it is full.
     pub(in crate::machine) fn on_written(&mut self, conn: ConnKey, bytes: usize) {
         let Some(c) = self.conns.on_sent(conn) else { return };
-        self.cx.visits.took(conn, bytes);
+        if c.is_noted() {
+            self.cx.visits.took(conn, bytes);
+        }
         let of_log = bytes - c.out.consume(bytes);
         let drained = c.out.len() < HIGH_WATER;
         match (c.exchange, c.client_state()) {
@@ -121,6 +123,7 @@ impl Machine {
             readers.last_sent = cx.now;
         }
         let (mut sent, mut more, mut evicted) = (c.out.is_empty(), false, false);
+        let is_noted = c.is_noted();
         if let Some(stream) = x.stream_mut() {
             let took = stream.took(cx, route, seat, of_log, sent);
             (sent, more, evicted) = (took.sent, took.more, took.evicted);
@@ -128,10 +131,9 @@ impl Machine {
                 0 => book.note_moved(key, &mut stream.account),
                 _ => book.note_taken(cx, key, &mut stream.account),
             }
-            if cx.visits.is_told()
-                && let Some(reader) = stream.readers.get(seat)
-            {
-                cx.visits.took_events(client, stream.events_before(reader.chunk.offset));
+            if is_noted && let Some(reader) = stream.readers.get(seat) {
+                let replay = cx.visits.took_events(client, stream.events_before(reader.chunk.offset), cx.now);
+                cx.traced(replay);
             }
             if took.ask {
                 cx.outputs.push_back(Output::AskUnacknowledged { conn: client });

@@ -358,6 +358,7 @@ impl Machine {
         x.tell_gap(cx, conns, key, GapReason::Refused);
         x.cut_fallen(cx, conns, key);
         cx.counts.one_at(route, Count::HealsRefused);
+        cx.end_heal(key, x.phase.wait().map_or(0, |wait| wait.tries), Some("refused"));
         let why = format!("upstream answered {status} to the stream's last event id").into();
         cx.notice(Notice::NotHealed { target: x.target(), why });
         self.end_stream(key, Ending::Cut);

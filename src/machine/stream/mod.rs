@@ -286,7 +286,9 @@ impl Stream {
             let lead = if reader.words == Words::None { &[] } else { greeting.lead };
             send_head(reader, cx, conns, route, head, Greeting { lead, id: own.as_deref(), ..greeting });
         }
-        self.tell_begins(cx);
+        if cx.visits.is_any() {
+            self.readers.iter().for_each(|(seat, _)| self.tell_begin(cx, seat));
+        }
         self.readers.flush(cx, conns);
     }
 
@@ -303,22 +305,19 @@ impl Stream {
         if let Some(reader) = self.readers.get_mut(seat) {
             send_head(reader, cx, conns, route, head, greeting);
         }
-        self.tell_begins(cx);
+        self.tell_begin(cx, seat);
     }
 
-    /// Tells the access log where readers begin that it does not know of.
-    fn tell_begins(&self, cx: &mut Cx) {
-        if cx.visits.is_told() {
-            for (_, reader) in self.readers.iter() {
-                cx.visits.read_stream(reader.client, self.account.number, self.events_before(reader.began));
-            }
+    /// Notes for what is told of the request of the reader in this seat where it begins.
+    fn tell_begin(&self, cx: &mut Cx, seat: Seat) {
+        if let Some(reader) = self.readers.get(seat).filter(|_| cx.visits.is_any()) {
+            cx.visits.read_stream(reader.client, self.account.number, self.events_before(reader.began));
         }
     }
 
     /// How many events stand before an offset between two events.
     pub(super) fn events_before(&self, offset: u64) -> u64 {
-        let (_, behind) = self.tracker.events_behind(offset);
-        self.tracker.received().seq.saturating_sub(behind.len() as u64)
+        self.tracker.received().seq.saturating_sub(self.tracker.events_between(offset, self.tracker.whole()))
     }
 
     /// Sends MCP clients an id before the first event, so that they can resume even if no event comes.

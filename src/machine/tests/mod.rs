@@ -39,6 +39,7 @@ mod standalone;
 mod steps;
 mod stored;
 mod strangers;
+mod tracing;
 mod tunnels;
 mod upstreams;
 mod varying;
