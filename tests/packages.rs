@@ -82,7 +82,7 @@ fn the_debian_package_runs_under_systemd() {
 #[test]
 #[ignore = "builds for another target, needs root: cargo test --test packages -- --ignored"]
 fn each_step_of_the_dockerfile_works_and_the_image_serves() {
-    let Some(layer) = layer(&["rustup", "chroot"]) else { return };
+    let Some(layer) = layer(&["rustup", "unshare", "chroot"]) else { return };
     let text = fs::read_to_string(top().join("Dockerfile")).unwrap();
     let stages = stages(&text);
     let [build, image] = &stages[..] else { panic!("{} stages", stages.len()) };
@@ -111,10 +111,9 @@ fn each_step_of_the_dockerfile_works_and_the_image_serves() {
     program.env("SEGNO_LISTEN", format!("127.0.0.1:{port}")).env("SEGNO_UPSTREAM", format!("http://{address}"));
     let mut child = program.stderr(Stdio::piped()).spawn().unwrap();
     let mut said = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.contains("listening on") {
-        line.clear();
-        assert_ne!(said.read_line(&mut line).unwrap(), 0, "it ended: {:?}", child.wait());
+    let mut lines = String::new();
+    while !lines.contains("listening on") {
+        assert_ne!(said.read_line(&mut lines).unwrap(), 0, "it ended: {:?}: {lines}", child.wait());
     }
     let got = fetch(port, &upstream);
     // Docker stops a container by this signal.

@@ -21,6 +21,7 @@ mod parse;
 mod proxy;
 mod reload;
 mod say;
+mod service;
 mod sessions;
 mod stop;
 mod tail;

@@ -12,7 +12,7 @@ use super::handover::{self, TakenOver};
 use super::load::Sources;
 use super::reload::{self, Ask};
 use super::token::token;
-use super::{Stop, logging};
+use super::{Stop, logging, service};
 use crate::admin::{Access, Admin, Reloads, Source};
 use crate::base::{Span, entropy};
 use crate::config::file::Problem;
@@ -84,7 +84,8 @@ fn serve(sources: Sources, config: Config, takes_over: bool) -> Result<(), Stop>
         None if takes_over => return Err(Stop::Usage("`--take-over` needs `--handover PATH`".to_owned())),
         None => None,
     };
-    let listeners = taken.as_mut().map(|taken| std::mem::take(&mut taken.listeners)).unwrap_or_default();
+    let mut listeners = taken.as_mut().map(|taken| std::mem::take(&mut taken.listeners)).unwrap_or_default();
+    listeners.extend(service::listeners(&config.listen)?);
     let engine = Engine::builder().config(config).seed(entropy() as u64).listeners(listeners);
     let engine = engine.start().map_err(|why| not_started(why, WITHOUT_STORE))?;
     let mut journal = engine.journal();
@@ -97,8 +98,10 @@ fn serve(sources: Sources, config: Config, takes_over: bool) -> Result<(), Stop>
     }
     let (clock, metrics) = (engine.clock(), Arc::clone(engine.metrics()));
     let (tell, told) = bounded(1);
+    let running = engine.reloader();
     let asked = move |signal: &str, journal: &mut Journal| {
         let streams = metrics.gauge(Gauge::Streams);
+        service::stopping(running.running().drain_timeout, FLUSH_FOR.times(2));
         journal.say(Level::Info, format!("{signal}: stopping; event streams: {streams}"));
         // Only the first signal is told.
         let _ = tell.try_send(clock.now());
@@ -110,6 +113,8 @@ fn serve(sources: Sources, config: Config, takes_over: bool) -> Result<(), Stop>
     let (listens, routes, version) = (listens.join(", "), routes.join(", "), env!("CARGO_PKG_VERSION"));
     let what = format!("listening on {listens}; {routes}; store {store}; {files}; version {version}");
     logging::announce(format, "info", &what);
+    service::ready(&what);
+    service::give_signs_of_life(&engine).map_err(|e| Stop::failed("cannot start a thread for signs of life", e))?;
     let (left, failed) = match engine.join(FLUSH_FOR) {
         Ok(left) => (left, None),
         Err(e) => {

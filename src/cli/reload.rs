@@ -7,7 +7,7 @@
 //! line says where the problem is; nothing is passed over in silence: what takes a restart is named each time.
 
 use super::load::Sources;
-use super::{Stop, token};
+use super::{Stop, service, token};
 use crate::admin::{Answerer, Reloaded};
 use crate::clock::Clock;
 use crate::config::file::Problem;
@@ -101,6 +101,13 @@ impl Reloading {
     }
 
     fn reload(&mut self, by: &str) -> Reloaded {
+        service::reloading();
+        let outcome = self.try_to_reload(by);
+        service::reloaded();
+        outcome
+    }
+
+    fn try_to_reload(&mut self, by: &str) -> Reloaded {
         self.read = identity(&self.sources);
         self.seen.clone_from(&self.read);
         match self.taken_over() {

@@ -172,7 +172,8 @@ impl Visits {
             request,
             trace: None,
         };
-        self.open.insert(conn, Box::new(Visit { access, began: now, before: 0, names: Box::default(), recorded: None }));
+        self.open
+            .insert(conn, Box::new(Visit { access, began: now, before: 0, names: Box::default(), recorded: None }));
     }
 
     /// The id of a request that waits for the answer to another one.

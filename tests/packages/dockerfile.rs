@@ -189,8 +189,8 @@ impl Image {
     /// What the image runs, as its user.
     pub(crate) fn command(&self) -> Command {
         let (user, group) = self.user.split_once(':').expect("USER names a group, too");
-        let mut command = Command::new("chroot");
-        command.arg(format!("--userspec={user}:{group}")).arg("--groups=").arg(&self.root);
+        let mut command = Command::new("unshare");
+        command.arg("--root").arg(&self.root).arg("--wd").arg(&self.folder).args(["--setgid", group, "--setuid", user]);
         command.args(&self.entrypoint).args(&self.cmd).env_clear().env("PATH", PATH).envs(&self.environment);
         command
     }
