@@ -23,7 +23,7 @@ pub(super) const EXAMPLES: &[(&str, &[Example])] = &[
                 "Serve the routes of a file, and metrics and a dashboard on a port of their own",
             ),
             (
-                "segno proxy --listen [::]:8443 --tls-cert cert.pem --tls-key key.pem --upstream https://api.example",
+                "segno proxy --tls-cert cert.pem --tls-key key.pem --upstream https://api.example.com",
                 "Speak TLS on both sides",
             ),
         ],

@@ -140,7 +140,8 @@ fn limits_are_those_of_the_new_configuration() {
 
 #[test]
 fn a_head_that_is_under_way_when_the_bound_of_heads_falls_below_it_is_refused_and_not_left_waiting() {
-    let config = |bytes: usize| one_route(|_, limits| limits.header_bytes = bytes);
+    let config =
+        |bytes: usize| one_route(|_, limits| (limits.header_bytes, limits.answer_header_bytes) = (bytes, bytes));
     let mut w = world_of(config(8 << 10));
     let c = w.client_with(&format!("GET / HTTP/1.1\r\nHost: h\r\nA: {}", "x".repeat(2_000)));
     let d = w.client_with(GET);
