@@ -32,6 +32,12 @@ logged() {
     journalctl --no-pager --unit segno | grep -q "$1"
 }
 
+# feed EVENTS: whether so many come within some seconds.
+feed() {
+    curl -sN --max-time 4 -H 'Accept: text/event-stream' http://127.0.0.1:8080/feed >/feed.txt || true
+    [ "$(grep -c '^data' /feed.txt)" -ge "$1" ]
+}
+
 ip link set lo up 2>/dev/null || true
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive
 
@@ -47,9 +53,7 @@ user="$(stat --format %U "/proc/$(property MainPID)")"
 step "runs as its own user"
 
 segno demo --listen 127.0.0.1:3000 &
-within 10 curl -sf -o /dev/null --max-time 1 http://127.0.0.1:3000/ || true
-curl -sN --max-time 5 http://127.0.0.1:8080/feed >/feed.txt || true
-[ "$(grep -c '^data' /feed.txt)" -gt 20 ] || fail "events: $(head -5 /feed.txt)"
+within 3 feed 20 || fail "events: $(head -5 /feed.txt)"
 curl -sf http://127.0.0.1:9090/metrics | grep -q '^segno_build_info' || fail "no metrics"
 within 10 test -s /var/lib/segno/segno.redb || fail "no store"
 step "streams, stores and counts"
@@ -83,18 +87,20 @@ systemctl stop segno
 [ "$(property Result) $(property ExecMainStatus)" = "success 0" ] || fail "stopped with $(property Result)"
 step "stops well"
 
+cp /usr/share/doc/segno/examples/segno.socket /etc/systemd/system/
+systemctl daemon-reload
 systemctl start segno.socket
-curl -sN --max-time 3 http://127.0.0.1:8080/feed >/feed.txt || true
-[ "$(grep -c '^data' /feed.txt)" -gt 5 ] || fail "by the socket: $(head -5 /feed.txt)"
+within 3 feed 5 || fail "by the socket: $(head -5 /feed.txt)"
 systemctl is-active segno || fail "the socket did not start it"
 step "is started by its socket"
 
 systemctl restart segno &
+restart=$!
 refused=0
 for _ in $(seq 50); do
     curl -s -o /dev/null --max-time 10 http://127.0.0.1:8080/ || [ "$?" -ne 7 ] || refused=$((refused + 1))
 done
-wait
+wait "$restart" || fail "it did not restart"
 [ "$refused" -eq 0 ] || fail "$refused connections were refused during a restart"
 step "refuses nobody while it restarts behind its socket"
 
