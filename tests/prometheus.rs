@@ -54,7 +54,7 @@ const PROMISED: &[(&str, f64, f64)] = &[
     ("sum(segno_accept_errors_total)", 0.0, 0.0),
     ("sum(segno_parse_errors_total)", 0.0, 1e6),
     ("count(segno_budget_used_bytes / segno_budget_limit_bytes <= 1)", 3.0, 3.0),
-    ("count(segno_places_used / segno_places_limit <= 1)", 5.0, 5.0),
+    ("count(segno_places_used / segno_places_limit <= 1)", 6.0, 6.0),
     ("segno_undelivered_events", 0.0, 1e6),
     ("segno_undurable_events", 0.0, 1e6),
     ("segno_persistence_lag_seconds", 0.0, 60.0),

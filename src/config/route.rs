@@ -184,6 +184,7 @@ impl Route {
     }
 
     /// The route to one upstream of several: the same settings, and no other upstream.
+    #[cfg(feature = "net")]
     pub(crate) fn to_one(&self, upstream: &Upstream) -> Self {
         let set = UpstreamSet { all: Vec::new(), ..self.set.clone() };
         Self { upstream: upstream.clone(), set, ..self.clone() }

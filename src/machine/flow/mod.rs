@@ -6,11 +6,12 @@
 //! concerns it alone is a method of its own; a conductor may drop another exchange or begin a new
 //! one, and never runs the reaction of another.
 //!
-//! In the order in which a request travels: `client` reads it, `request` takes it down and finds its place, `resume`
-//! gives it one in a stream that is here, `orders` in the answer to an earlier try, `rebuild` has one from the store,
-//! `heal` asks upstream, `upstream` reads the answer, `answer` does what it means, `tunnel` passes on what is no HTTP any
-//! more, `send` hands it to sockets, `end` ends it, `drain` ends all of them, `timers` sees to what takes too long, `places` and `buffers` to what
-//! is short.
+//! In the order in which a request travels: `client` reads it, `admission` lets it in, `request` takes it down and
+//! finds its place, `resume` gives it one in a stream that is here, `orders` in the answer to an earlier try, `rebuild`
+//! has one from the store, `heal` asks upstream, `upstream` reads the answer, `answer` does what it means, `part` has
+//! those ask that it is not for, `tunnel` passes on what is no HTTP any more, `several` chooses an upstream, `send`
+//! hands it to sockets, `end` ends it, `drain` ends all of them, `timers` sees to what takes too long, `places` and
+//! `buffers` to what is short.
 
 mod admission;
 mod answer;
@@ -22,6 +23,7 @@ mod drain;
 mod end;
 mod heal;
 mod orders;
+mod part;
 mod places;
 mod rebuild;
 mod reload;
