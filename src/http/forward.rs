@@ -14,6 +14,7 @@ use super::length::BodyLength;
 use super::method::Version;
 use super::request::{RequestHead, max_forwards};
 use super::response::ResponseHead;
+use std::cmp::Ordering;
 use std::io::Write as _;
 use std::net::IpAddr;
 
@@ -269,7 +270,7 @@ pub fn end_to_end(headers: &Headers) -> impl Iterator<Item = (&str, &[u8])> {
 /// looked through for each of them.
 #[derive(Clone, Debug)]
 pub struct Hop<'h> {
-    /// What `Connection` names beside those that are known.
+    /// What `Connection` names beside those that are known, in order and each once.
     named: Vec<&'h [u8]>,
 }
 
@@ -277,14 +278,22 @@ impl<'h> Hop<'h> {
     /// Those of this head.
     pub fn of(headers: &'h Headers) -> Self {
         let is_more = |name: &&[u8]| !name.is_empty() && !is_hop_by_hop(name);
-        Self { named: headers.tokens("Connection").filter(is_more).collect() }
+        let mut named: Vec<&[u8]> = headers.tokens("Connection").filter(is_more).collect();
+        named.sort_unstable_by(|a, b| without_case(a, b));
+        named.dedup_by(|a, b| a.eq_ignore_ascii_case(b));
+        Self { named }
     }
 
     /// Whether a header may be passed on to another connection.
     pub fn passes(&self, name: &str) -> bool {
         let name = name.as_bytes();
-        !is_hop_by_hop(name) && !self.named.iter().any(|n| n.eq_ignore_ascii_case(name))
+        !is_hop_by_hop(name) && self.named.binary_search_by(|n| without_case(n, name)).is_err()
     }
+}
+
+/// The order of two names, in which capitals are small letters.
+fn without_case(a: &[u8], b: &[u8]) -> Ordering {
+    a.iter().map(u8::to_ascii_lowercase).cmp(b.iter().map(u8::to_ascii_lowercase))
 }
 
 fn is_hop_by_hop(name: &[u8]) -> bool {

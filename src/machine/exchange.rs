@@ -498,7 +498,7 @@ impl Request {
     pub(super) fn for_another(&self, names: &[u8], place: Option<TraceContext>) -> Self {
         let head = [&without_names_of_request(&self.head), names].concat();
         let head = place.map_or(head.clone(), |place| at_another_place(&head, place));
-        Self { head: head.into(), ..self.clone() }
+        Self { head: head.into(), placed: false, ..self.clone() }
     }
 
     /// Whether its answer may be another client's too: a GET of an event stream from where upstream begins.

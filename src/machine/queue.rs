@@ -137,6 +137,18 @@ impl Queues {
         &mut self.all[place]
     }
 
+    /// The exchange whose turn it is now in this queue. `waits`: whether an entry's exchange still waits for it, given the
+    /// place of each route's queue.
+    pub(super) fn next(
+        &mut self,
+        place: usize,
+        now: Tick,
+        waits: impl Fn(Entry, &[usize]) -> bool,
+    ) -> Option<ExchangeKey> {
+        let Self { all, by_route, .. } = self;
+        all[place].next(now, |entry| waits(entry, by_route))
+    }
+
     #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn is_timed(&self, route: usize) -> bool {
         self.all[self.of(route)].alarm.is_set()

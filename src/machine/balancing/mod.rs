@@ -121,12 +121,10 @@ impl Balancing {
 
     /// Marks the other upstreams of each group of which one is in use, since its streams may go there.
     pub(super) fn use_whole_groups(&self, used: &mut [bool]) {
-        for group in &self.groups {
-            if group.members.iter().any(|member| used.get(member.place).is_some_and(|used| *used)) {
-                for member in &*group.members {
-                    used[member.place] = true;
-                }
-            }
+        // By the group of each place: one that a reload took out is led by a group of which it is no member.
+        let before = used.to_vec();
+        for place in (0..before.len()).filter(|place| before[*place]) {
+            self.members(place).for_each(|at| used[at] = true);
         }
     }
 
@@ -142,6 +140,11 @@ impl Balancing {
     /// The places of all upstreams among which this one is chosen.
     pub(super) fn members(&self, place: usize) -> impl Iterator<Item = usize> {
         self.group(place).into_iter().flat_map(|group| group.members.iter().map(|member| member.place))
+    }
+
+    /// The place of the first upstream among which this one is chosen: what all of them share is kept there.
+    pub(super) fn first(&self, place: usize) -> usize {
+        self.members(place).next().unwrap_or(place)
     }
 
     /// Whether requests may begin at this place.
@@ -230,9 +233,13 @@ impl Balancing {
         self.rounds.contains_key(&key)
     }
 
-    /// The next upstream for an exchange whose last one could not be reached. `None`: all have been tried.
+    /// The next upstream for an exchange whose last one could not be reached. `None`: all have been tried, or
+    /// their time is over.
     pub(super) fn next_of_round(&mut self, key: ExchangeKey, pick: Pick<'_>) -> Option<usize> {
-        let tried = self.rounds.get(&key)?.tried;
+        let Round { tried, ends } = *self.rounds.get(&key)?;
+        if ends <= pick.now && tried.count_ones() > 1 {
+            return None;
+        }
         self.next(pick, tried)
     }
 

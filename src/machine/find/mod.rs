@@ -95,7 +95,7 @@ pub(super) struct Index {
     /// Streams with ids of segno's own, by their tokens.
     tokens: HashMap<u128, ExchangeKey>,
     /// Requests that may be shared and have no stream yet, by session, target and all that they say to upstream.
-    waiting: HashMap<(u128, u64, u64), ExchangeKey>,
+    pub(super) waiting: HashMap<(u128, u64, u64), ExchangeKey>,
     /// By session: requests that have a place in it in case they become streams.
     awaited: HashMap<u128, usize>,
     /// Shared streams, by what tells their answers apart.

@@ -56,7 +56,7 @@ impl Machine {
             && x.request.method != http::Method::Options
             && let Some(reads) = x.request.page()
         {
-            cx.heads.learn(x.route(), reads, head);
+            cx.heads.learn(cx.balancing.first(x.route()), reads, head);
         }
         if let Some(c) = conns.get_mut(conn) {
             c.body = BodyDecoder::new(head.body);
@@ -205,7 +205,7 @@ impl Machine {
     pub(super) fn open_early(&mut self, key: ExchangeKey) {
         let Self { cx, exchanges, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
-        let Some(head) = cx.heads.own(x.route(), x.request.page()) else {
+        let Some(head) = cx.heads.own(cx.balancing.first(x.route()), x.request.page()) else {
             x.request.waits_for_head = true;
             return;
         };

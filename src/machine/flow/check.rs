@@ -200,6 +200,7 @@ impl Machine {
         assert_eq!((self.log_bytes(), self.buffer_bytes(), self.cx.interner.live()), (0, 0, 0));
         assert_eq!((self.sessions(), self.streams()), (0, 0));
         assert!(self.index.variants.is_empty(), "a shared stream that is over");
+        assert!(self.index.waiting.is_empty(), "a request that waits for no answer any more");
         assert_eq!((self.conns.pooled(), self.conns.census.len()), (0, 0));
         assert_eq!(self.cx.traces.open(), 0, "a part of a trace that nobody ends");
         assert_eq!(self.poll_timeout(), None);

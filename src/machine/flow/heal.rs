@@ -110,8 +110,12 @@ impl Machine {
     pub(super) fn serve(&mut self, place: usize) {
         let Self { cx, exchanges, .. } = self;
         let now = cx.now;
-        let may_ask = |entry| is_waiting(exchanges, entry) && asks_no_time(exchanges, entry.key, now);
-        while let Some(key) = cx.queues.at(place).next(now, may_ask) {
+        let may_ask = |entry: Entry, of: &[usize]| {
+            // One that was led to another upstream waits in that one's queue, which has tickets of its own.
+            let is_here = exchanges.get(entry.key).is_some_and(|x| of[x.route()] == place);
+            is_here && is_waiting(exchanges, entry) && asks_no_time(exchanges, entry.key, now)
+        };
+        while let Some(key) = cx.queues.next(place, now, may_ask) {
             cx.after.push_back(After::Ask(key));
         }
         let queue = cx.queues.at(place);

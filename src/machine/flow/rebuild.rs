@@ -66,7 +66,7 @@ impl Machine {
         let Some(x) = exchanges.get_mut(key) else { return };
         let route = x.route();
         let refuses = refuses_gaps(cx, &x.request, route, !log.is_by_post());
-        let head = cx.heads.own(route, x.request.page());
+        let head = cx.heads.own(cx.balancing.first(route), x.request.page());
         let Some(stream) = x.stream_mut() else { return };
         fill(stream, cx, route, &log.bytes);
         stream.account.number = number;
@@ -86,7 +86,9 @@ impl Machine {
             Some(seq) => seq.checked_sub(before).and_then(|seq| stream.tracker.locate_event(seq)),
             None => stream.tracker.locate(&cx.interner, id),
         };
-        let joins = located.filter(|offset| own.is_none() || ends_here || *offset < whole);
+        // Which of several upstreams gave the ids is not stored. Another one may mean other events by them.
+        let is_known = own.is_some() || !cx.balancing.has_choice(route) || cx.route(route).set.shared_ids;
+        let joins = located.filter(|offset| is_known && (own.is_none() || ends_here || *offset < whole));
         let Some((offset, head)) = joins.zip(head) else {
             // The log cannot be joined here, or not by a page of an origin of which upstream has said nothing. So
             // upstream is asked, and the stream gets a new name.

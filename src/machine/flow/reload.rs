@@ -5,6 +5,7 @@
 //! Laws: what runs keeps its route to its end; what is asked from now on is treated by the new configuration, and finds
 //! the streams that were there before; a change is whole or is not.
 
+use super::several;
 use crate::config::Config;
 use crate::machine::io::Output;
 use crate::machine::{Machine, TooManyRoutes};
@@ -34,6 +35,8 @@ impl Machine {
         // A stream may go to another upstream where it finds the settings that it has.
         let same = |a: usize, b: usize| cx.routing.at(a).to_one(&cx.routing.at(b).upstream) == *cx.routing.at(b);
         cx.balancing.reload(&config.routes, &plan.places, &plan.fresh, &used, same);
+        // What is left out at its new place has no timer there yet.
+        plan.fresh.iter().for_each(|(place, _)| several::arm(cx, *place));
         let moved: HashMap<usize, usize> =
             plan.fresh.iter().filter_map(|(place, before)| Some(((*before)?, *place))).collect();
         let stays = |place: usize| plan.kept.get(place).is_some_and(|kept| *kept).then_some(place);

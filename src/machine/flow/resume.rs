@@ -68,7 +68,7 @@ impl Machine {
         let Some(page) = request.page() else { return found };
         let Some(x) = self.exchanges.get(join.stream) else { return found };
         let has_head = x.stream().is_some_and(|stream| stream.head.is_some());
-        if has_head || self.cx.heads.own(x.route(), Some(page)).is_some() {
+        if has_head || self.cx.heads.own(self.cx.balancing.first(x.route()), Some(page)).is_some() {
             return found;
         }
         match request.cursor.as_deref().and_then(Token::parse) {
@@ -122,7 +122,7 @@ impl Machine {
         let (shared, is_retried) = (cx.route(route).share != Share::Off, x.order().is_some());
         let Some(stream) = x.stream_mut() else { return };
         stream.has_told_end |= is_cut && gap == Some(GapReason::Refused);
-        let Some(head) = cx.heads.later(route, stream.head.as_ref(), request.page()) else {
+        let Some(head) = cx.heads.later(cx.balancing.first(route), stream.head.as_ref(), request.page()) else {
             // A browser gives up for good on a head that does not let its page read. By a cut it comes back, and
             // upstream may have said by then what the page may read.
             cx.counts.one_at(route, Count::StreamsCut);
@@ -490,7 +490,7 @@ pub(super) fn answer_gap(
     reason: GapReason,
     text: &str,
 ) {
-    let lines = cx.heads.gap_lines(request.route as usize, request.page(), reason);
+    let lines = cx.heads.gap_lines(cx.balancing.first(request.route as usize), request.page(), reason);
     let lines: Vec<(&str, &str)> = lines.iter().map(|(name, value)| (&**name, &**value)).collect();
     conns.answer_and_close(cx, conn, status, text, &lines);
 }

@@ -157,7 +157,7 @@ impl Exchange {
 }
 
 /// Sets the timer of an upstream to its nearest deadline.
-fn arm(cx: &mut Cx, place: usize) {
+pub(super) fn arm(cx: &mut Cx, place: usize) {
     let health = cx.balancing.at(place);
     let until = health.until();
     health.alarm.set(&mut cx.wheel, until, Timer::Upstream(place));

@@ -327,3 +327,62 @@ fn a_stream_of_an_earlier_configuration_goes_on_at_the_upstreams_that_it_had() {
     w.say(w.last_up(), &format!("{STREAM}{}", chunk(&event(2))));
     assert_eq!(w.events(c), event(1) + &event(2));
 }
+
+#[test]
+fn what_is_left_out_comes_back_also_where_its_stream_keeps_its_old_place() {
+    let mut w = three(|_| {});
+    let streams: Vec<(usize, usize)> = (0..3).map(|_| w.streaming()).collect();
+    w.dial_at.insert(0, Dial::Refuse);
+    (0..9).for_each(|_| _ = served(&mut w, GET, SERVED));
+    w.dial_at.clear();
+    w.reload(to(&["http://a:1", "http://b:1", "http://c:1"], |r| r.window = 9));
+    let first = w.reloaded[0].as_ref().unwrap()[0];
+    assert_ne!(first, 0, "its streams hold the place");
+    assert!((0..6).all(|_| served(&mut w, GET, SERVED) != first));
+    w.pass_secs(20);
+    assert!((0..40).any(|_| served(&mut w, GET, SERVED) == first), "{}", streams.len());
+}
+
+#[test]
+fn two_reloads_lead_no_stream_to_another_routes_upstream() {
+    let mut w = three(|r| r.set.shared_ids = true);
+    let (c, u) = w.streaming();
+    w.reload(to(&["http://b:1", "http://c:1", "http://d:1"], |r| r.set.shared_ids = true));
+    let mut config = to(&["http://b:1", "http://c:1", "http://d:1"], |r| (r.set.shared_ids, r.window) = (true, 9));
+    let mut other = one_route(|_, _| {}).routes[0].clone();
+    (other.name, other.path) = ("other".to_owned(), "/other".to_owned());
+    other.upstream = Upstream::parse("http://other:1").unwrap();
+    let own = config.routes[0].clone();
+    config.routes = vec![other, own].into();
+    w.reload(config);
+    let others = w.reloaded[1].as_ref().unwrap()[0];
+    w.rst(u);
+    assert_ne!(w.placed.last(), Some(&others), "{:?}", w.placed);
+    w.say(w.last_up(), &format!("{STREAM}{}", chunk(&event(2))));
+    assert_eq!(w.events(c), event(1) + &event(2));
+}
+
+#[test]
+fn who_waits_for_an_answer_is_forgotten_wherever_the_request_was_led() {
+    let own_host = |r: &mut Route| {
+        (r.upstream_host, r.share) = (crate::config::HostSent::Upstream, crate::config::Share::Principal);
+    };
+    let mut w = world_of(to(&["http://a:1", "http://b:1"], own_host));
+    for n in 0..6 {
+        w.client_with(&format!("GET /feed?{n} HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n"));
+        w.say(w.last_up(), &format!("{STREAM}{}", chunk(&event(1))));
+    }
+    assert_eq!(w.machine.index.waiting.len(), 0);
+}
+
+#[test]
+fn those_whose_answer_cannot_be_shared_are_spread_over_the_upstreams() {
+    let mut w = three(|r| r.share = crate::config::Share::Principal);
+    let stream = "GET / HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n";
+    (0..9).for_each(|_| _ = w.client_with(stream));
+    let before = w.placed.len();
+    w.say(w.last_up(), SERVED);
+    w.pass_secs(1);
+    let times = [0, 1, 2].map(|place| w.placed[before..].iter().filter(|at| **at == place).count());
+    assert!(times.iter().all(|times| *times > 0), "{times:?}");
+}
