@@ -11,6 +11,7 @@
 //! | [`configuration`] | every key and every flag, with its default and what it trades |
 //! | [`operating`] | signals, exit codes, logs, metrics, health, stores |
 //! | [`many`] | several instances over one store on Redis |
+//! | [`upstreams`] | several upstreams of one route: how requests are spread, what a failure costs |
 //! | [`in_front`] | behind nginx, Caddy or HAProxy |
 //! | [`tls`] | certificates for clients and upstreams: recipes, renewal, what is checked |
 //! | [`library`] | the engine inside your own program |
@@ -40,6 +41,7 @@ macro_rules! page {
         #[doc = "[quick start]: crate::docs::quick_start"]
         #[doc = "[tls]: crate::docs::tls"]
         #[doc = "[threats]: crate::docs::threats"]
+        #[doc = "[upstreams]: crate::docs::upstreams"]
         #[doc = ""]
         // The examples need sockets. Without them they are shown, and not run.
         #[cfg_attr(any(not(doctest), feature = "net"), doc = include_str!(concat!("../docs/", $file)))]
@@ -52,6 +54,7 @@ page!(behaviour, "behaviour.md");
 page!(configuration, "configuration.md");
 page!(operating, "operating.md");
 page!(many, "many.md");
+page!(upstreams, "upstreams.md");
 page!(in_front, "in-front.md");
 page!(tls, "tls.md");
 page!(llm, "llm.md");

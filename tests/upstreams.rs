@@ -1,0 +1,205 @@
+//! A route with three upstreams, of which one is killed and comes back.
+//!
+//! In: streams and POSTs over real sockets. Out: what each client got, counted by the clients, and where it came from.
+//! Laws: where all upstreams share their ids nothing is lost or repeated; where they do not, a loss is stated, and no
+//! stream gets events of two upstreams; a POST that reached an upstream is executed once.
+#![cfg(all(feature = "net", target_os = "linux"))]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use segno::base::{Count, Span};
+use segno::config::{Ids, Route, Upstream, Weighted};
+use support::{Client, End, Proxy, rest, until};
+
+const STREAMS: usize = 50;
+
+#[derive(Default)]
+struct State {
+    is_down: AtomicBool,
+    is_closed: AtomicBool,
+    is_over: AtomicBool,
+    forgets: AtomicBool,
+    begun: AtomicUsize,
+    open: AtomicUsize,
+    posts: AtomicUsize,
+}
+
+/// An upstream that sends numbered events from the id on that it is asked for.
+struct Feed {
+    address: SocketAddr,
+    state: Arc<State>,
+}
+
+impl Feed {
+    fn start(name: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let feed = Self { address: listener.local_addr().unwrap(), state: Arc::default() };
+        feed.listen(listener, name);
+        feed
+    }
+
+    fn listen(&self, listener: TcpListener, name: &'static str) {
+        let state = Arc::clone(&self.state);
+        listener.set_nonblocking(true).unwrap();
+        thread::spawn(move || {
+            while !state.is_down.load(SeqCst) {
+                let Ok((stream, _)) = listener.accept() else {
+                    rest(Duration::from_millis(1));
+                    continue;
+                };
+                stream.set_nonblocking(false).unwrap();
+                let state = Arc::clone(&state);
+                thread::spawn(move || serve(stream, name, &state));
+            }
+            drop(listener);
+            state.is_closed.store(true, SeqCst);
+        });
+    }
+
+    fn kill(&self) {
+        self.state.is_down.store(true, SeqCst);
+        until("the upstream is gone", || self.state.is_closed.load(SeqCst) && self.open() == 0);
+    }
+
+    fn come_back(&self, name: &'static str) {
+        self.state.is_down.store(false, SeqCst);
+        self.listen(TcpListener::bind(self.address).unwrap(), name);
+    }
+
+    fn begun(&self) -> usize {
+        self.state.begun.load(SeqCst)
+    }
+
+    fn open(&self) -> usize {
+        self.state.open.load(SeqCst)
+    }
+}
+
+fn serve(mut stream: TcpStream, name: &str, state: &State) {
+    let (mut head, mut byte) = (String::new(), [0]);
+    while !head.ends_with("\r\n\r\n") {
+        if stream.read(&mut byte).unwrap_or(0) == 0 {
+            return;
+        }
+        head.push(byte[0].into());
+    }
+    if head.starts_with("POST") {
+        state.posts.fetch_add(1, SeqCst);
+        return;
+    }
+    let lower = head.to_ascii_lowercase();
+    let after = lower.split("last-event-id: ").nth(1).and_then(|rest| rest.split("\r\n").next());
+    if after.is_some() && state.forgets.load(SeqCst) {
+        let _ = stream.write_all(b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n");
+        return;
+    }
+    let begin = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let _ = stream.write_all(begin.as_bytes());
+    state.begun.fetch_add(1, SeqCst);
+    state.open.fetch_add(1, SeqCst);
+    for n in after.map_or(0, |id| id.parse::<u64>().unwrap()) + 1.. {
+        let event = format!("id: {n}\ndata: {name}\n\n");
+        let is_sent = stream.write_all(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes()).is_ok();
+        if !is_sent || state.is_down.load(SeqCst) {
+            break;
+        }
+        if state.is_over.load(SeqCst) {
+            let _ = stream.write_all(b"0\r\n\r\n");
+            break;
+        }
+        rest(Duration::from_millis(5));
+    }
+    state.open.fetch_sub(1, SeqCst);
+}
+
+fn proxy(feeds: &[Feed], shared_ids: bool) -> Proxy {
+    let all: Vec<Weighted> =
+        feeds.iter().map(|feed| Weighted::parse(&format!("http://{}", feed.address)).unwrap()).collect();
+    let first: Upstream = all[0].upstream.clone();
+    let mut route = Route::new(first);
+    (route.ids, route.linger) = (Ids::Off, Span::ZERO);
+    (route.set.all, route.set.shared_ids) = (all, shared_ids);
+    (route.set.eject_for, route.set.slow_start) = (Span::from_millis(200), Span::ZERO);
+    Proxy::of(route)
+}
+
+/// Reads a stream to its end.
+fn read(mut client: Client) -> JoinHandle<(End, String)> {
+    client.open_events("/feed");
+    thread::spawn(move || {
+        let end = client.rest();
+        (end, client.text().to_owned())
+    })
+}
+
+fn ids(text: &str) -> Vec<u64> {
+    text.lines().filter_map(|line| line.strip_prefix("id: ")?.parse().ok()).collect()
+}
+
+#[test]
+fn streams_whose_ids_all_share_lose_and_repeat_nothing_when_one_upstream_dies_and_returns() {
+    let feeds = ["tick"; 3].map(Feed::start);
+    let proxy = proxy(&feeds, true);
+    let mut readers: Vec<_> = (0..STREAMS).map(|_| read(proxy.client())).collect();
+    let begun: Vec<usize> = feeds.iter().map(Feed::begun).collect();
+    assert!(begun.iter().all(|n| (16..=17).contains(n)), "{begun:?}");
+    feeds[0].kill();
+    until("all go on at the others", || feeds[1].open() + feeds[2].open() == STREAMS);
+    feeds[0].come_back("tick");
+    until("it gets streams again", || {
+        readers.push(read(proxy.client()));
+        feeds[0].begun() > begun[0]
+    });
+    feeds.iter().for_each(|feed| feed.state.is_over.store(true, SeqCst));
+    for reader in readers {
+        let (end, text) = reader.join().unwrap();
+        let ids = ids(&text);
+        assert!(ids.iter().copied().eq(1..=ids.len() as u64), "lost or repeated: {ids:?}");
+        assert!(end == End::Whole && !ids.is_empty() && !text.contains("segno.gap"), "{end:?} {text}");
+    }
+}
+
+#[test]
+fn where_ids_are_not_shared_a_loss_is_stated_and_no_stream_mixes_two_upstreams() {
+    let feeds = ["a", "b", "c"].map(Feed::start);
+    let proxy = proxy(&feeds, false);
+    let readers: Vec<_> = (0..STREAMS).map(|_| read(proxy.client())).collect();
+    let of_first = feeds[0].begun();
+    feeds[0].state.forgets.store(true, SeqCst);
+    feeds[0].kill();
+    feeds[0].come_back("a");
+    proxy.until_count(Count::UpstreamCutsClosed, 1);
+    until("the lost streams are told of", || readers.iter().filter(|r| r.is_finished()).count() == of_first);
+    feeds.iter().for_each(|feed| feed.state.is_over.store(true, SeqCst));
+    let mut told = 0;
+    for reader in readers {
+        let (end, text) = reader.join().unwrap();
+        let ids = ids(&text);
+        assert!(ids.iter().copied().eq(1..=ids.len() as u64), "{ids:?}");
+        let sources = ["a", "b", "c"].map(|name| text.contains(&format!("data: {name}\n")));
+        assert_eq!(sources.iter().filter(|is_one| **is_one).count(), 1, "{text}");
+        assert_eq!((end == End::Cut, text.contains("segno.gap")), (sources[0], sources[0]), "{text}");
+        told += usize::from(sources[0]);
+    }
+    assert_eq!(told, of_first);
+}
+
+#[test]
+fn a_post_that_reached_an_upstream_is_executed_once() {
+    let feeds = ["a", "b", "c"].map(Feed::start);
+    let proxy = proxy(&feeds, true);
+    for n in 1..=6 {
+        let mut client = proxy.client();
+        client.send("POST /do HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n");
+        assert_eq!(client.answer().status, 502);
+        assert_eq!(feeds.iter().map(|feed| feed.state.posts.load(SeqCst)).sum::<usize>(), n);
+    }
+}
