@@ -175,6 +175,8 @@ fn where_ids_are_not_shared_a_loss_is_stated_and_no_stream_mixes_two_upstreams()
     let of_first = feeds[0].begun();
     feeds[0].state.forgets.store(true, SeqCst);
     feeds[0].kill();
+    // Each stream finds its own upstream away first. No other may take it over.
+    proxy.until_count(Count::UpstreamConnectsFailed, of_first as u64);
     feeds[0].come_back("a");
     proxy.until_count(Count::UpstreamCutsClosed, 1);
     until("the lost streams are told of", || readers.iter().filter(|r| r.is_finished()).count() == of_first);
