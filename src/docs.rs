@@ -10,6 +10,7 @@
 //! | [`behaviour`] | case by case: what a client, an upstream and a returning client see |
 //! | [`configuration`] | every key and every flag, with its default and what it trades |
 //! | [`operating`] | signals, exit codes, logs, metrics, health, stores |
+//! | [`llm`] | an answer of an LLM that breaks off is gone on with |
 //! | [`many`] | several instances over one store on Redis |
 //! | [`upstreams`] | several upstreams of one route: how requests are spread, what a failure costs |
 //! | [`in_front`] | behind nginx, Caddy or HAProxy |
