@@ -85,7 +85,7 @@ fn serve(sources: Sources, config: Config, takes_over: bool) -> Result<(), Stop>
         None => None,
     };
     let mut listeners = taken.as_mut().map(|taken| std::mem::take(&mut taken.listeners)).unwrap_or_default();
-    listeners.extend(service::listeners(&config.listen)?);
+    listeners.extend(service::listeners(&config.listens().collect::<Vec<_>>())?);
     let engine = Engine::builder().config(config).seed(entropy() as u64).listeners(listeners);
     let engine = engine.start().map_err(|why| not_started(why, WITHOUT_STORE))?;
     let mut journal = engine.journal();

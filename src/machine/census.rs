@@ -85,6 +85,7 @@ impl Census {
 
     /// A client waits until the holder of this name has a stream less. False: too many wait already.
     pub(super) fn wait(&mut self, conn: ConnKey, name: u64) -> bool {
+        self.wait_no_more(conn);
         let has_room = self.held_by(name, Held::Wait) < WAITING_OF_ONE as usize && self.waiting.len() < WAITING;
         if has_room {
             let stake = self.add(name, Held::Wait);

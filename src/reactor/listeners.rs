@@ -92,7 +92,11 @@ impl Listeners {
 
     /// The listener with this token has connections to accept.
     pub(super) fn on_ready(&mut self, token: Token) {
-        self.ready |= 1 << (token.0 - FIRST_LISTENER);
+        let n = token.0 - FIRST_LISTENER;
+        // One that was closed in the same turn has nothing to accept.
+        if n < self.sockets.len() {
+            self.ready |= 1 << n;
+        }
     }
 
     /// Whether some listener has connections to accept and none rests.
@@ -105,8 +109,13 @@ impl Listeners {
         self.rests_until
     }
 
-    /// Listens no more.
-    pub(super) fn close(&mut self) {
+    /// Listens no more. Another process may hold copies of the sockets: while it does, the system goes on telling of
+    /// connections that come, unless it is told that nobody here wants to know.
+    pub(super) fn close(&mut self, registry: &Registry) {
+        for socket in &mut self.sockets {
+            // What is not registered tells of nothing.
+            let _ = registry.deregister(socket);
+        }
         self.sockets.clear();
         self.ready = 0;
         self.rests_until = None;

@@ -221,7 +221,7 @@ impl Reactor {
                     self.metrics.set(Gauge::Draining, 1);
                     let at = self.shell.now + within;
                     self.stop_at = Some(self.stop_at.map_or(at, |before| before.min(at)));
-                    self.listeners.close();
+                    self.listeners.close(self.shell.sockets.registry());
                     let half = Span::from_micros(within.micros() / 2);
                     let spread = self.spread.min(half);
                     self.shell.tell(Input::Drain { spread, within });

@@ -50,6 +50,7 @@ impl Machine {
     fn release(&mut self, conn: ConnKey) -> bool {
         let client = self.conns.beside_buffers(conn).and_then(Conn::client_mut);
         if client.is_some_and(|client| std::mem::take(&mut client.is_held)) {
+            self.conns.census.wait_no_more(conn);
             self.conns.read_again(&mut self.cx, conn);
         }
         true
