@@ -89,19 +89,19 @@ pub(super) fn take_over(path: &Path) -> Result<Option<TakenOver>, Stop> {
 
 impl TakenOver {
     /// This process serves: the old one drains. Then waits until the store is free, and has it opened. In the end
-    /// `then` is called, once the path is free.
+    /// `then` is called, once the path is free: with whether the old one drains.
     pub(super) fn go_on(
         self,
         store: PersistControl,
         mut journal: Journal,
-        then: impl FnOnce() + Send + 'static,
+        then: impl FnOnce(bool) + Send + 'static,
     ) -> io::Result<()> {
         let Self { link, listeners: _ } = self;
         // One that has gone by now is found out by its silence.
         let _ = (&link).write_all(b"ready\n");
         thread::Builder::new().name("segno-successor".to_owned()).spawn(move || {
             let drains = read_line(&link).is_ok_and(|line| line == "draining");
-            then();
+            then(drains);
             if !drains {
                 return journal
                     .say(Level::Warn, "the proxy before this one has gone before it could hand over its store");

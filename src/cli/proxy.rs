@@ -166,12 +166,19 @@ fn wait_for_successor(path: PathBuf, taken: Option<TakenOver>, engine: &Engine) 
     let wrong = |e: io::Error| Stop::failed(&format!("cannot listen on {} for `--handover`", shown), e);
     let Some(taken) = taken else { return handover::wait_for_successor(path.clone(), engine).map_err(wrong) };
     let (free, is_free) = bounded(1);
-    let then = move || {
-        let _ = free.try_send(());
+    let then = move |drains| {
+        let _ = free.try_send(drains);
     };
     taken.go_on(engine.store(), engine.journal(), then).map_err(wrong)?;
-    let _ = is_free.recv_timeout(PATH_FREE);
-    handover::wait_for_successor(path.clone(), engine).map_err(wrong)
+    let drains = is_free.recv_timeout(PATH_FREE).unwrap_or(false);
+    match handover::wait_for_successor(path, engine).map_err(wrong) {
+        // The old proxy listens no more: to end here would leave nobody.
+        Err(why) if drains => {
+            engine.journal().say(Level::Error, format!("{why}; no successor can take over from this proxy"));
+            Ok(())
+        }
+        waits => waits,
+    }
 }
 
 /// Serves metrics, health and cursors. Where this proxy takes over (`waits`), the one before it has the address until it
