@@ -12,6 +12,7 @@
 //! | [`operating`] | signals, exit codes, logs, metrics, health, stores |
 //! | [`llm`] | an answer of an LLM that breaks off is gone on with |
 //! | [`many`] | several instances over one store on Redis |
+//! | [`scale`] | arithmetic for 1, 10 and 100 million sessions, and what gives out first |
 //! | [`upstreams`] | several upstreams of one route: how requests are spread, what a failure costs |
 //! | [`in_front`] | behind nginx, Caddy or HAProxy |
 //! | [`tls`] | certificates for clients and upstreams: recipes, renewal, what is checked |
@@ -40,6 +41,7 @@ macro_rules! page {
         #[doc = "[operating]: crate::docs::operating"]
         #[doc = "[promises]: crate::docs::promises"]
         #[doc = "[quick start]: crate::docs::quick_start"]
+        #[doc = "[scale]: crate::docs::scale"]
         #[doc = "[tls]: crate::docs::tls"]
         #[doc = "[threats]: crate::docs::threats"]
         #[doc = "[upstreams]: crate::docs::upstreams"]
@@ -55,6 +57,7 @@ page!(behaviour, "behaviour.md");
 page!(configuration, "configuration.md");
 page!(operating, "operating.md");
 page!(many, "many.md");
+page!(scale, "scale.md");
 page!(upstreams, "upstreams.md");
 page!(in_front, "in-front.md");
 page!(tls, "tls.md");
