@@ -332,6 +332,7 @@ fn binary() -> Vec<u8> {
 fn a_header_of_the_proxy_protocol_is_read_of_trusted_proxies_alone() {
     let (proxy, script) = announced(ProxyProtocol::Accept, 4, |_| {});
     let to = proxy.address();
+    let local = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
     let says = |from: [u8; 4], parts: &[&[u8]]| {
         let mut client = Client::over(connect(from, to));
         parts.iter().for_each(|part| client.send(part));
@@ -343,7 +344,7 @@ fn a_header_of_the_proxy_protocol_is_read_of_trusted_proxies_alone() {
     let bytes = binary();
     let parts: Vec<&[u8]> = bytes.chunks(1).collect();
     assert_eq!(says(FRONT, &parts).text(), "203.0.113.7");
-    assert_eq!(says(FRONT, &[b"PROXY UNKNOWN\r\n"]).text(), "127.9.0.1");
+    assert_eq!(says(FRONT, &[local]).text(), "127.9.0.1");
     // Nobody else has one: what looks like one is a bad request.
     assert_eq!(says([127, 8, 0, 1], &[]).text(), "127.8.0.1");
     assert_eq!(says([127, 8, 0, 1], &[text]).status, 400);
@@ -351,6 +352,22 @@ fn a_header_of_the_proxy_protocol_is_read_of_trusted_proxies_alone() {
     assert_eq!(ask(FRONT, to, "GET / HTTP/1.1\r\nHost: h\r\n\r\n"), 0, "a trusted proxy must say for whom");
     proxy.until_count(Count::OverProxyProtocol, 1);
     assert_eq!((proxy.count(Count::ProxyHeaders), proxy.count(Count::OverProxyProtocol)), (3, 1));
+}
+
+#[test]
+fn a_client_whose_address_no_proxy_knows_has_no_trust_and_counts() {
+    let unix = [&b"\r\n\r\n\0\r\nQUIT\n\x21\x31\0\xd8"[..], &[b'/'; 216]].concat();
+    for header in [&b"PROXY UNKNOWN\r\n"[..], b"\r\n\r\n\0\r\nQUIT\n\x21\0\0\0", &unix] {
+        let one = |config: &mut Config| config.limits.connections_per_address = 1;
+        let (proxy, script) = announced(ProxyProtocol::Accept, 1, one);
+        let mut client = Client::over(connect(FRONT, proxy.address()));
+        client.send([header, b"GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 192.0.2.66\r\n\r\n"].concat());
+        assert_eq!(client.answer().text(), "unknown");
+        let mut second = connect(FRONT, proxy.address());
+        second.write_all(header).unwrap();
+        assert_eq!(status(&second), 429);
+        script.end();
+    }
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //!
 //! In: addresses and CIDR blocks as text. Out: whether an address lies in one of them.
 //! Laws: an IPv4 address that is written as IPv6 (`::ffff:10.0.0.1`) is the IPv4 address; a block whose address has
-//! bits beyond its prefix is refused, since its writer meant another one.
+//! bits beyond its prefix is refused, since its writer meant another one; no block contains the unspecified address, which
+//! stands for a client whose address is not known.
 //! Source: RFC 4632, section 3.1 (IPv4 prefixes); RFC 4291, section 2.3 (IPv6 prefixes).
 
 use std::fmt;
@@ -35,7 +36,7 @@ impl Networks {
     /// Whether one of the blocks contains the address. Costs one comparison per block.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        self.0.iter().any(|network| network.contains(address))
+        !address.is_unspecified() && self.0.iter().any(|network| network.contains(address))
     }
 
     /// The number of blocks.
@@ -165,6 +166,9 @@ mod tests {
             assert!(!holds(network, outside), "{network} does not hold {outside}");
         }
         assert!(!Networks::default().contains("127.0.0.1".parse().unwrap()));
+        for unknown in ["::", "0.0.0.0", "::ffff:0.0.0.0"] {
+            assert!(!holds("::/0", unknown) && !holds("0.0.0.0/0", unknown) && !holds("::", unknown), "{unknown}");
+        }
     }
 
     #[test]

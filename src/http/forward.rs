@@ -25,7 +25,8 @@ const HOP_BY_HOP: [&str; 8] =
 /// Where a request comes from and goes to.
 #[derive(Clone, Copy, Debug)]
 pub struct Forwarded<'a> {
-    /// The address of the peer that sent the request: the client, or a proxy in front.
+    /// The address of the peer that sent the request: the client, or a proxy in front. The unspecified one: it is not
+    /// known, and upstream is told so by the word of RFC 7239, section 6.2.
     pub client: IpAddr,
     /// Whether the peer is a proxy whose word on the client is believed. What it says is passed on and added to; what
     /// any other peer says is replaced.
@@ -166,7 +167,10 @@ fn push_forwarded(head: &RequestHead, to: &Forwarded<'_>, options: RequestOption
     if options.only.is_none() {
         push_list(&head.headers, "X-Forwarded-For", to.trusted, out);
         // Writing to a `Vec` does not fail.
-        let _ = write!(out, "{client}\r\n");
+        let _ = match client.is_unspecified() {
+            true => write!(out, "unknown\r\n"),
+            false => write!(out, "{client}\r\n"),
+        };
     }
     if !said("X-Forwarded-Proto") {
         push_line(out, "X-Forwarded-Proto", to.scheme);
@@ -177,6 +181,7 @@ fn push_forwarded(head: &RequestHead, to: &Forwarded<'_>, options: RequestOption
     if said("Forwarded") {
         push_list(&head.headers, "Forwarded", true, out);
         let _ = match client {
+            client if client.is_unspecified() => write!(out, "for=unknown;proto={}\r\n", to.scheme),
             IpAddr::V4(client) => write!(out, "for={client};proto={}\r\n", to.scheme),
             IpAddr::V6(client) => write!(out, "for=\"[{client}]\";proto={}\r\n", to.scheme),
         };

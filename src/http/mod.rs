@@ -51,7 +51,7 @@ pub use media::{
 };
 pub use method::{Method, Version};
 pub use piece::{BodyError, CHUNK_LINE_LIMIT, Piece, TRAILER_LIMIT};
-pub use proxy_protocol::{PROXY_HEADER, Preface, proxy_header};
+pub use proxy_protocol::{Announced, PROXY_HEADER, Preface, proxy_header};
 pub use request::{RequestHead, max_forwards, parse_request};
 pub use response::{ResponseHead, parse_response};
 pub use target::leads_out;

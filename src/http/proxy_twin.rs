@@ -3,7 +3,7 @@
 //! In: whole or cut headers. Out: what they say.
 //! Law: it has nothing in common with the reader but the words of the protocol.
 
-use super::proxy_protocol::{self as reader, PROXY_HEADER, Preface};
+use super::proxy_protocol::{self as reader, Announced, PROXY_HEADER, Preface};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What the bytes are, by the letter.
@@ -38,11 +38,45 @@ fn binary(rest: &[u8]) -> Preface {
         return Preface::Partial;
     }
     let client = match needs {
-        12 if *command == 0x21 => body.first_chunk::<4>().map(|a| IpAddr::V4(Ipv4Addr::from(*a))),
-        36 if *command == 0x21 => body.first_chunk::<16>().map(|a| IpAddr::V6(Ipv6Addr::from(*a))),
+        12 => body.first_chunk::<4>().map(|a| IpAddr::V4(Ipv4Addr::from(*a))),
+        36 => body.first_chunk::<16>().map(|a| IpAddr::V6(Ipv6Addr::from(*a))),
         _ => None,
     };
-    Preface::Whole { length: 16 + length, client: client.map(|client| client.to_canonical()) }
+    let whom = if *command == 0x20 { Announced::Itself } else { somebody(client) };
+    let mut header = [b"\r\n\r\n\0\r\nQUIT\n", &rest[..4 + length]].concat();
+    match sum(&mut header, 16 + needs) {
+        true => Preface::Whole { length: 16 + length, whom },
+        false => Preface::Wrong,
+    }
+}
+
+fn somebody(client: Option<IpAddr>) -> Announced {
+    let client = client.map(|client| client.to_canonical()).filter(|client| !client.is_unspecified());
+    client.map_or(Announced::Somebody, Announced::Client)
+}
+
+/// Whether the sum of a header is right, where it has one: bit by bit, over a copy with zeros in the sum's place.
+fn sum(header: &mut [u8], mut at: usize) -> bool {
+    while at + 3 <= header.len() {
+        let end = at + 3 + usize::from(header[at + 1]) * 256 + usize::from(header[at + 2]);
+        if header[at] == 3 {
+            if end > header.len() {
+                return false;
+            }
+            let said = header[at + 3..end].to_vec();
+            header[at + 3..end].fill(0);
+            let mut sum = !0_u32;
+            for byte in header.iter() {
+                sum ^= u32::from(*byte);
+                for _ in 0..8 {
+                    sum = if sum & 1 == 1 { sum >> 1 ^ 0x82f6_3b78 } else { sum >> 1 };
+                }
+            }
+            return said == (!sum).to_be_bytes();
+        }
+        at = end;
+    }
+    true
 }
 
 /// A whole line is read; of a part of one it is only said that it may become a header, or is too long for one.
@@ -56,20 +90,20 @@ fn text(bytes: &[u8]) -> Preface {
         let is_number = !word.is_empty() && word.len() <= 5 && word.bytes().all(|b| b.is_ascii_digit());
         is_number && (word == "0" || !word.starts_with('0')) && word.parse::<u32>().is_ok_and(|n| n <= 65_535)
     };
-    let client = match words[..] {
-        ["PROXY", "UNKNOWN", ..] => None,
+    let whom = match words[..] {
+        ["PROXY", "UNKNOWN", ..] => Announced::Somebody,
         ["PROXY", family @ ("TCP4" | "TCP6"), from, to, a, b] if is_port(a) && is_port(b) => {
             let (from, to): (Option<IpAddr>, Option<IpAddr>) = (from.parse().ok(), to.parse().ok());
             let is_of_family = |address: &IpAddr| address.is_ipv4() == (family == "TCP4");
             match (from.filter(is_of_family), to.filter(is_of_family)) {
-                (Some(from), Some(_)) => Some(from.to_canonical()),
+                (Some(from), Some(_)) => somebody(Some(from)),
                 _ => return Preface::Wrong,
             }
         }
         _ => return Preface::Wrong,
     };
     match end + 2 <= 107 && !line.contains(['\r', '\n']) {
-        true => Preface::Whole { length: end + 2, client },
+        true => Preface::Whole { length: end + 2, whom },
         false => Preface::Wrong,
     }
 }
@@ -79,12 +113,12 @@ pub(crate) fn compare(bytes: &[u8]) {
     let (read, expected) = (reader::proxy_header(bytes), proxy_header(bytes));
     let is_sooner = read == Preface::Wrong && expected == Preface::Partial;
     assert!(read == expected || is_sooner, "{}: {read:?}, and {expected:?} by its twin", bytes.escape_ascii());
-    if let Preface::Whole { length, client } = read {
+    if let Preface::Whole { length, whom } = read {
         assert!(length <= bytes.len().min(PROXY_HEADER));
         for end in 0..length {
             let cut = &bytes[..end];
             assert_eq!(reader::proxy_header(cut), Preface::Partial, "{}", cut.escape_ascii());
         }
-        assert_eq!(reader::proxy_header(&bytes[..length]), Preface::Whole { length, client });
+        assert_eq!(reader::proxy_header(&bytes[..length]), Preface::Whole { length, whom });
     }
 }

@@ -1,7 +1,8 @@
 //! Clients' connections that begin with a header of the PROXY protocol, until it has come.
 //!
 //! In: accepted sockets of proxies, readiness. Out: the same sockets behind their headers, and who their clients are.
-//! Laws: nobody is believed but `trusted_proxies`; whether a header comes is told by the peer's address and never by what
+//! Laws: nobody is believed but `trusted_proxies`; a client of whom a proxy says no address has not the proxy's own, which
+//! is trusted, but the unspecified one, which is not; whether a header comes is told by the peer's address and never by what
 //! it sends; a header is taken off the socket once it is whole, and not a byte behind it; each must come within a time,
 //! and there is a bound on all who wait: one more takes the place of the one that has been here for longest.
 
@@ -9,12 +10,12 @@ use super::listeners::FIRST_LISTENER;
 use super::log_lines::LogLines;
 use crate::base::{Count, Counts, Span, Tick};
 use crate::config::{Config, Networks, ProxyProtocol};
-use crate::http::{PROXY_HEADER, Preface, proxy_header};
+use crate::http::{Announced as Whom, PROXY_HEADER, Preface, proxy_header};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use std::collections::BTreeSet;
 use std::io::{self, Read};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// Those who wait here have the tokens from here on, so many at most. The lobby's and the listeners' are above.
 const FIRST: usize = FIRST_LISTENER - 2 * TOKENS;
@@ -192,13 +193,18 @@ impl Porch {
                 self.refuse(&guest, format_args!("it does not begin with a header that can be read"), lines, now);
                 None
             }
-            Preface::Whole { length, client } => {
+            Preface::Whole { length, whom } => {
                 let mut guest = self.leave(at)?;
                 // These bytes are here.
                 guest.stream.read_exact(&mut buffer[..length]).ok()?;
                 self.counts.one(Count::ProxyHeaders);
                 let Guest { stream, peer, is_secure, .. } = guest;
-                Some(Announced { stream, client: client.unwrap_or(peer), is_secure })
+                let client = match whom {
+                    Whom::Client(client) => client,
+                    Whom::Itself => peer,
+                    Whom::Somebody => Ipv6Addr::UNSPECIFIED.into(),
+                };
+                Some(Announced { stream, client, is_secure })
             }
         }
     }

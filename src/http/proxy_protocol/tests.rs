@@ -14,16 +14,16 @@ fn binary(command: u8, family: u8, body: &[u8]) -> Vec<u8> {
     [SIGNATURE, &[command, family], &length, body].concat()
 }
 
-fn whole(bytes: &[u8]) -> Option<(usize, Option<String>)> {
+fn whole(bytes: &[u8]) -> Option<(usize, Announced)> {
     match proxy_header(bytes) {
-        Preface::Whole { length, client } => Some((length, client.map(|client| client.to_string()))),
+        Preface::Whole { length, whom } => Some((length, whom)),
         _ => None,
     }
 }
 
 #[test]
 fn headers_of_both_versions_name_the_client() {
-    let some = |length, client: &str| Some((length, Some(client.to_owned())));
+    let some = |length, client: &str| Some((length, Announced::Client(client.parse().unwrap())));
     assert_eq!(whole(b"PROXY TCP4 192.0.2.1 10.0.0.1 56324 443\r\nGET /"), some(41, "192.0.2.1"));
     assert_eq!(whole(b"PROXY TCP6 2001:db8::1 ::1 1 65535\r\n"), some(36, "2001:db8::1"));
     assert_eq!(whole(b"PROXY TCP6 ::ffff:192.0.2.9 ::1 1 2\r\n"), some(37, "192.0.2.9"));
@@ -35,13 +35,44 @@ fn headers_of_both_versions_name_the_client() {
 }
 
 #[test]
-fn a_proxy_that_speaks_for_itself_or_for_no_address_names_none() {
-    assert_eq!(whole(b"PROXY UNKNOWN\r\n"), Some((15, None)));
-    assert_eq!(whole(b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n"), Some((35, None)));
-    assert_eq!(whole(&binary(0x20, 0x00, b"")), Some((16, None)));
-    assert_eq!(whole(&binary(0x20, 0x11, &[9; 12])), Some((28, None)), "LOCAL: what else it says does not count");
-    assert_eq!(whole(&binary(0x21, 0x31, &[b'/'; 216])), Some((232, None)));
-    assert_eq!(whole(&binary(0x21, 0x00, b"any")), Some((19, None)));
+fn a_proxy_that_speaks_for_itself_is_told_from_one_that_does_not_know_for_whom() {
+    use Announced::{Itself, Somebody};
+    assert_eq!(whole(b"PROXY UNKNOWN\r\n"), Some((15, Somebody)));
+    assert_eq!(whole(b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n"), Some((35, Somebody)));
+    assert_eq!(whole(b"PROXY TCP4 0.0.0.0 10.0.0.1 1 2\r\n"), Some((33, Somebody)));
+    assert_eq!(whole(b"PROXY TCP6 ::ffff:0.0.0.0 ::1 1 2\r\n"), Some((35, Somebody)));
+    assert_eq!(whole(&binary(0x20, 0x00, b"")), Some((16, Itself)));
+    assert_eq!(whole(&binary(0x20, 0x11, &[9; 12])), Some((28, Itself)), "LOCAL: what else it says does not count");
+    assert_eq!(whole(&binary(0x21, 0x31, &[b'/'; 216])), Some((232, Somebody)));
+    assert_eq!(whole(&binary(0x21, 0x00, b"any")), Some((19, Somebody)));
+}
+
+/// A header for 192.0.2.1 with a note, and behind it a sum.
+fn summed() -> Vec<u8> {
+    let addresses = [192, 0, 2, 1, 10, 0, 0, 1, 0, 80, 1, 187];
+    let mut header = binary(0x21, 0x11, &[&addresses[..], &[4, 0, 1, 42], &[3, 0, 4, 0, 0, 0, 0]].concat());
+    let sum = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI).checksum(&header).to_be_bytes();
+    let end = header.len();
+    header[end - 4..].copy_from_slice(&sum);
+    header
+}
+
+#[test]
+fn a_header_with_a_wrong_sum_is_a_wrong_one() {
+    let header = summed();
+    // Worked out apart from both readers.
+    assert_eq!(header[header.len() - 4..], [0x69, 0xdc, 0xd0, 0xc3]);
+    assert_eq!(whole(&header), Some((39, Announced::Client("192.0.2.1".parse().unwrap()))));
+    for at in FIXED..header.len() {
+        let mut changed = header.clone();
+        changed[at] ^= 0x40;
+        // Where the sum's own type or a length is changed, there is no sum.
+        let is_sum_gone = matches!(at, 28..=30 | 32..=34);
+        assert!(is_sum_gone || proxy_header(&changed) == Preface::Wrong, "byte {at}");
+        proxy_twin::compare(&changed);
+    }
+    let short = binary(0x21, 0x11, &[&[192, 0, 2, 1, 10, 0, 0, 1, 0, 80, 1, 187][..], &[3, 0, 9, 0]].concat());
+    assert_eq!(proxy_header(&short), Preface::Wrong, "a sum that is cut");
 }
 
 #[test]
@@ -81,6 +112,7 @@ fn it_reads_what_its_twin_reads() {
         binary(0x21, 0x21, &[3; 40]),
         binary(0x20, 0x00, &[]),
         binary(0x21, 0x32, &[1; 220]),
+        summed(),
     ];
     for n in 0..20_000 {
         let mut bytes = texts[n % texts.len()].clone();

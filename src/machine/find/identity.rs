@@ -122,6 +122,13 @@ impl Secret {
         Principal { has_credential: found.has_credential || certificate.is_some(), ..found }
     }
 
+    /// The same, of a client whose address is not known: it is like no other request's that has no credential, nor in
+    /// the search for ids that can be guessed. `once` is never given twice.
+    pub(in crate::machine) fn out_of_place(&self, who: Principal, once: &str) -> Principal {
+        let place = if who.place == 0 { 0 } else { self.hash(Kind::Place, [b"once", once.as_bytes()]) as u64 };
+        Principal { place, ..who }
+    }
+
     /// A certificate's owner, as a hash.
     pub(in crate::machine) fn certificate(&self, owner: &[u8]) -> [u8; 16] {
         self.hash(Kind::Certificate, [owner]).to_le_bytes()

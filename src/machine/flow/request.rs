@@ -330,6 +330,10 @@ fn offers_tunnel(head: &RequestHead, cx: &Cx) -> bool {
 /// Whose the request is, and against whose bounds its stream counts.
 fn identity_of(head: &RequestHead, cx: &Cx, route: &Route, caller: &Caller) -> (Identity, Holders) {
     let who = cx.secret.principal(head, route, caller.address, caller.certificate);
+    let who = match caller.address.is_unspecified() {
+        true => cx.secret.out_of_place(who, caller.made_id.as_str()),
+        false => who,
+    };
     let identity = cx.secret.identity(&who, head, &head.target, route);
     let identity = if is_for_everybody(head, route) { cx.secret.public(route, identity) } else { identity };
     (identity, cx.secret.holders(&who, caller.address))

@@ -251,3 +251,27 @@ fn a_bound_that_a_reload_sets_holds_for_whoever_comes_after_it() {
     w.pass_secs(4);
     assert_eq!((w.status(late), w.ups.len()), (0, 3), "it was held under the bound before, and goes on");
 }
+
+#[test]
+fn of_clients_without_an_address_none_finds_anothers_stream() {
+    // A client that has an address finds its own, so it is the address that tells.
+    for (address, line, finds) in [
+        (HERE, "Accept-Language: de", true),
+        ("::", "Accept-Language: de", false),
+        ("::", "Authorization: Bearer shared", false),
+    ] {
+        let mut config = one_route(|_, limits| limits.connections_per_address = 1);
+        config.trusted_proxies = ["::/0"].map(|all| all.parse().unwrap()).into_iter().collect();
+        let mut w = world_of(config);
+        let first = ask(&mut w, address, &with(&format!("X-Forwarded-For: {THERE}\r\n{line}")));
+        let sent = w.wire(w.last_up());
+        let from = if finds { HERE } else { "unknown" };
+        assert!(sent.contains(&format!("\r\nX-Forwarded-For: {from}\r\n")), "its word is not believed: {sent}");
+        w.say(w.last_up(), &format!("{STREAM}{}{}", chunk(&event(1)), chunk(&event(2))));
+        w.rst(first);
+        let asked = w.ups.len();
+        ask(&mut w, address, &with(&format!("X-Forwarded-For: {THERE}\r\n{line}\r\nLast-Event-ID: 2")));
+        assert_eq!(w.ups.len() == asked, finds, "{address}, {line}");
+        assert_eq!(connect(&mut w, address), None, "all without an address count as one");
+    }
+}
