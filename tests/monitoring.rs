@@ -7,18 +7,20 @@
 #![cfg(all(feature = "cli", unix))]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
 
+#[path = "support/prometheus.rs"]
+mod prometheus;
 mod support;
 #[path = "support/workshop.rs"]
 mod workshop;
 
+use prometheus::Prometheus;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use support::process::{Process, page};
-use support::{Client, Script, signal, until};
+use support::{Script, signal, until};
 use workshop::{find, missing};
 
 const REQUIRED: &str = "SEGNO_REQUIRE_PROMETHEUS";
@@ -138,61 +140,6 @@ fn the_dashboard_is_what_grafana_imports() {
     assert!(rows >= 5, "{rows} rows");
 }
 
-/// A running Prometheus that scrapes the proxy each second, and ends with this handle.
-struct Prometheus {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Prometheus {
-    fn start(admin: SocketAddr, folder: &Path) -> Self {
-        let config = format!(
-            "global: {{ scrape_interval: 1s }}\nrule_files: [rules.yml]\nscrape_configs:\n  - job_name: segno\n    \
-             static_configs: [{{ targets: ['{admin}'] }}]\n"
-        );
-        fs::write(folder.join("prometheus.yml"), config).unwrap();
-        fs::write(folder.join("rules.yml"), printed(&["alerts"])).unwrap();
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let log = fs::File::create(folder.join("log")).unwrap();
-        let mut command = Command::new("prometheus");
-        command.args(["--config.file=prometheus.yml", "--storage.tsdb.path=data", "--storage.tsdb.retention.time=1h"]);
-        command.arg(format!("--web.listen-address={address}")).current_dir(folder);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        let prometheus = Self { child, address };
-        until("Prometheus listens", || std::net::TcpStream::connect(address).is_ok());
-        until("Prometheus is ready", || prometheus.answer("/-/ready").0 == 200);
-        prometheus
-    }
-
-    fn answer(&self, path: &str) -> (u16, String) {
-        let mut client = Client::connect(self.address);
-        client.send(format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address));
-        let answer = client.answer();
-        (answer.status, answer.text().to_owned())
-    }
-
-    /// What a path of its interface answers.
-    fn get(&self, path: &str) -> Value {
-        let (status, text) = self.answer(path);
-        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{path}: {e} in {status} {text}"))
-    }
-
-    /// The results of a query.
-    fn query(&self, query: &str) -> Vec<Value> {
-        let escaped: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
-        let answer = self.get(&format!("/api/v1/query?query={escaped}"));
-        assert_eq!(answer["status"], "success", "{query}: {answer}");
-        answer["data"]["result"].as_array().unwrap().clone()
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 fn every_query_of_the_dashboard_finds_data_while_there_is_traffic() {
     if find(&["prometheus"], &["--version"]).is_none() {
@@ -218,7 +165,7 @@ fn every_query_of_the_dashboard_finds_data_while_there_is_traffic() {
     client.get("/feed");
     let head = client.head();
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
-    let prometheus = Prometheus::start(admin, &folder("prometheus"));
+    let prometheus = Prometheus::start(&folder("prometheus"), "1s", &[("segno", admin)], &printed(&["alerts"]));
     let scrapes = || prometheus.query("count_over_time(up[1m])").first().map(|found| found["value"][1].clone());
     until("it has scraped three times", || scrapes().is_some_and(|n| n.as_str().unwrap().parse::<u32>().unwrap() >= 3));
     for query in queries() {

@@ -100,7 +100,7 @@ impl Collector for Page {
             let all = m.timings(*timing).filter(|(route, spans)| !route.is_empty() || spans.sum() > 0);
             histograms(out, timing.name(), timing.help(), Timing::ends(), all)?;
         }
-        let turns = "How long the turns of the reactor took.";
+        let turns = "How long the turns of the reactor took, counted from when they were to begin.";
         histograms(out, "reactor_turn_seconds", turns, &TURN_ENDS, [("", m.turns())].into_iter())?;
         reloads(out, m.reloads())?;
         persistence(out, m.persistence(), self.now)

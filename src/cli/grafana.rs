@@ -206,14 +206,21 @@ const ROWS: &[Row] = &[
                 queries: &[("segno_places_used{@} / segno_places_limit{@}", "{{table}} {{instance}}")],
             },
             Panel {
-                title: "Turns of the reactor",
-                about: "All streams wait while one turn lasts.",
-                unit: "s",
-                queries: &[(
-                    "histogram_quantile(0.99, sum by (le, instance) \
-                     (rate(segno_reactor_turn_seconds_bucket{@}[$__rate_interval])))",
-                    "99 of 100, {{instance}}",
-                )],
+                title: "Long turns of the reactor",
+                about: "Turns a second that last longer. All streams wait while one turn lasts.",
+                unit: "cps",
+                queries: &[
+                    (
+                        "sum by (instance) (rate(segno_reactor_turn_seconds_count{@}[$__rate_interval])) \
+                         - sum by (instance) (rate(segno_reactor_turn_seconds_bucket{le=\"0.01\",@}[$__rate_interval]))",
+                        "than 10 ms, {{instance}}",
+                    ),
+                    (
+                        "sum by (instance) (rate(segno_reactor_turn_seconds_count{@}[$__rate_interval])) \
+                         - sum by (instance) (rate(segno_reactor_turn_seconds_bucket{le=\"0.1\",@}[$__rate_interval]))",
+                        "than 100 ms, {{instance}}",
+                    ),
+                ],
             },
         ],
     },

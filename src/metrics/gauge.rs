@@ -70,8 +70,8 @@ gauges! {
     InternHits = "string_intern_hits_total",
     /// Times that an event id was new when segno interned it.
     InternMisses = "string_intern_misses_total",
-    /// The longest turn of the reactor since the start, in microseconds: the longest that a stream has waited for the
-    /// others.
+    /// The longest turn of the reactor since the start: the longest that a stream has waited for the others, or for the
+    /// processor.
     LongestTurn = "reactor_longest_turn_seconds",
     /// 1 from the moment that the reactor was told to end.
     Draining = "draining",

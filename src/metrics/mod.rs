@@ -153,7 +153,7 @@ impl Metrics {
         self.rows.iter().map(move |row| (&*row.route, &row.timings[timing as usize]))
     }
 
-    /// How long the turns of the reactor took.
+    /// How long the turns of the reactor took, counted from when they were to begin.
     pub fn turns(&self) -> &Histogram {
         &self.turns
     }

@@ -34,6 +34,9 @@ use std::time::Duration;
 /// How late the reactor may be before it counts as stuck. No turn takes as long.
 const GRACE: Span = Span::from_secs(5);
 
+/// How much later than it was told the system's poll may end, since it counts in milliseconds.
+const ROUNDING: Span = Span::from_millis(2);
+
 /// How long handshakes may hold up the streams in one turn. A signature takes from 30 us to 1 ms.
 #[cfg(feature = "tls")]
 const SHAKING: Span = Span::from_millis(2);
@@ -133,8 +136,10 @@ impl Reactor {
     pub fn run(mut self) -> io::Result<()> {
         let _end = SayEnd(Arc::clone(&self.metrics));
         let mut events = Events::with_capacity(1_024);
+        let mut ended = self.clock.now();
         loop {
             let timeout = self.timeout();
+            let due = timeout.map_or(Tick::NEVER, |timeout| ended + timeout.into() + ROUNDING);
             let wakes = timeout.map_or(Tick::NEVER, |timeout| self.shell.now + timeout.into());
             self.metrics.expect_reactor(wakes + GRACE);
             match self.shell.sockets.poll(&mut events, timeout) {
@@ -145,7 +150,9 @@ impl Reactor {
             self.metrics.expect_reactor(began + GRACE);
             self.shell.now = began;
             let is_last = self.turn(&events);
-            let took = self.clock.now().since(began);
+            ended = self.clock.now();
+            // A turn that began too late, since the processor was elsewhere, has held up the streams as well.
+            let took = ended.since(began.min(due));
             self.metrics.turns().note(&TURN_ENDS, took);
             self.longest_turn = self.longest_turn.max(took);
             self.metrics.set(Gauge::LongestTurn, self.longest_turn.micros());
