@@ -5,9 +5,9 @@
 //! where clients must have certificates, no session is resumed, so that each connection is judged by the files of its
 //! time.
 
-use super::dial::Dialer;
+use super::dial::{Dialer, Known};
 use super::facts::CertificateFacts;
-use super::files::{TlsError, chain, pair, provider, verifier};
+use super::files::{TlsError, pair, provider, verifier};
 use super::names::Names;
 use crate::config::{Config, Scheme};
 use rustls::ServerConfig;
@@ -33,16 +33,12 @@ impl Credentials {
         let mut facts = Vec::new();
         let server = if config.speaks_tls() { Some(Arc::new(server(config, &mut facts)?)) } else { None };
         let mut dialers = Vec::with_capacity(config.routes.len());
+        let mut known = Known::of_none(config.routes.each_upstream().count());
         for (_, route, upstream) in config.routes.each_upstream() {
             let is_tls = upstream.scheme == Scheme::Https;
-            dialers.push(if is_tls { Some(Dialer::of(route, upstream)?) } else { None });
-            if let Some(cert) = route.upstream_cert.as_deref().filter(|_| is_tls)
-                && !facts.iter().any(|known: &CertificateFacts| known.file == cert)
-            {
-                let key = route.upstream_key.as_deref().unwrap_or(cert);
-                facts.extend(CertificateFacts::of(cert, &chain(cert)?, key, false));
-            }
+            dialers.push(if is_tls { Some(known.dialer(route, upstream)?) } else { None });
         }
+        facts.append(&mut known.facts);
         Ok(Self { server, dialers, facts })
     }
 
