@@ -79,9 +79,15 @@ impl Authority {
 
     /// The same for a server that wants certificates of clients.
     pub fn strict_server(&self, name: &str) -> Arc<ServerConfig> {
+        self.strict_server_trusting(name, self)
+    }
+
+    /// The same where another authority vouches for clients.
+    pub fn strict_server_trusting(&self, name: &str, other: &Self) -> Arc<ServerConfig> {
         let (chain, key) = self.sign(&format!("server-{name}"), &[name]).read();
         let config = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()), provider()).build().unwrap();
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(other.roots()), provider()).build().unwrap();
         Arc::new(config.with_client_cert_verifier(verifier).with_single_cert(chain, key).unwrap())
     }
 
