@@ -22,5 +22,5 @@ pub use inline::{InlineTracker, NotRestored, TrackerError};
 #[cfg(test)]
 pub(crate) use lookup::stored;
 pub use obstacles::{obstacles, remarks};
-pub use reload::{NotReloaded, Reloader};
+pub use reload::{NotReloaded, Reloader, Running};
 pub use running::{Engine, ReactorFailed, StoreRelease};

@@ -19,6 +19,7 @@
 #[cfg(feature = "persist")]
 pub use handover::*;
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A number that only counts up, or is set; shared without a lock.
@@ -46,6 +47,40 @@ impl Counter {
     /// The number as it is now.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A bounded list that grows: whoever adds may wait for another that adds, and whoever reads waits for nobody.
+///
+/// Its places are std's under loom too: what is on it never leaves, so there is no hand-over to model.
+#[derive(Debug)]
+pub struct Shelf<T>(Box<[OnceLock<T>]>);
+
+impl<T> Shelf<T> {
+    /// For at most `places` things.
+    pub fn new(places: usize) -> Self {
+        Self((0..places).map(|_| OnceLock::new()).collect())
+    }
+
+    /// Adds a thing at the first free place, and gives the place. `None`: there is none.
+    pub fn add(&self, mut thing: T) -> Option<usize> {
+        for (at, place) in self.0.iter().enumerate() {
+            match place.set(thing) {
+                Ok(()) => return Some(at),
+                Err(back) => thing = back,
+            }
+        }
+        None
+    }
+
+    /// The thing at a place.
+    pub fn get(&self, at: usize) -> Option<&T> {
+        self.0.get(at)?.get()
+    }
+
+    /// All things, in the order in which they came.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().map_while(OnceLock::get)
     }
 }
 

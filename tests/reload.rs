@@ -211,6 +211,48 @@ fn a_request_and_the_command_reload_and_tell_what_takes_a_restart_and_what_is_wr
 }
 
 #[test]
+fn what_a_reload_brings_is_counted_by_its_name_and_shown_to_who_watches_and_obeyed_by_orders() {
+    let (old, new) = (Feed::start(), Feed::start());
+    let file = File::new("brings");
+    let route = format!("[[route]]\nupstream = \"http://{}\"\n", old.address);
+    file.write(&route);
+    let mut proxy = file.start(&[]);
+    let admin = proxy.admin();
+    let mut viewer = Client::connect(admin);
+    viewer.send(format!("GET /events HTTP/1.1\r\nHost: {admin}\r\n\r\n"));
+    let other = format!("[[route]]\npath = \"/new\"\nupstream = \"http://{}\"\n", new.address);
+    file.write(&format!(
+        "drain_timeout = \"7s\"\ndrain_spread = \"0s\"\n[limits]\nlog_budget = \"8MiB\"\n{route}{other}"
+    ));
+    proxy.signal("HUP");
+    proxy.until_said("changed: drain_spread, drain_timeout, log_budget, new route /new");
+    let mut client = proxy.client();
+    client.open_events("/new/feed");
+    client.until("id: 3\n");
+    let events = || metric(admin, "events_received_total{route=\"/new\"}").parse::<u64>().unwrap();
+    support::until("its events are counted", || events() >= 3);
+    // Both the one that watches and one that comes now see the new upstream and the new budget.
+    let mut late = Client::connect(admin);
+    late.send(format!("GET /events HTTP/1.1\r\nHost: {admin}\r\n\r\n"));
+    for viewer in [&mut viewer, &mut late] {
+        let (mut told, mut room) = (Vec::new(), [0; 4_096]);
+        let shown = format!("\"log_budget\":{}", 8 << 20);
+        let is_shown = |told: &[u8]| {
+            let text = String::from_utf8_lossy(told);
+            text.lines().any(|line| line.contains(&shown) && line.contains(&new.address.to_string()))
+        };
+        while !is_shown(&told) {
+            let n = viewer.read(&mut room);
+            assert_ne!(n, 0, "{}", String::from_utf8_lossy(&told));
+            told.extend_from_slice(&room[..n]);
+        }
+    }
+    let mut order = Client::connect(admin);
+    order.send(format!("POST /drain HTTP/1.1\r\nHost: {admin}\r\nContent-Length: 0\r\n\r\n"));
+    assert_eq!(order.answer().text(), "{\"draining\":true,\"seconds\":7}\n");
+}
+
+#[test]
 fn with_watch_a_file_that_has_changed_is_taken_over_also_when_it_is_replaced() {
     let feed = Feed::start();
     let file = File::new("watch");

@@ -13,7 +13,7 @@ use super::paging::{Paging, StreamList};
 use super::reload::Reloaded;
 use super::respond::respond;
 use super::source::Source;
-use crate::base::{Count, Tick};
+use crate::base::{Count, Span, Tick};
 use crate::http::{HeadError, Method, RequestHead, write_answer};
 use crate::journal::Level;
 use crate::reactor::Command;
@@ -71,7 +71,7 @@ type Page = (&'static str, Kind, fn(&Ask<'_>) -> Answer);
 const PAGES: &[Page] = &[
     ("/healthz", Kind::Open, |ask| ask.json(healthz(&ask.source.metrics, ask.now))),
     ("/health", Kind::Open, |ask| ask.json(healthz(&ask.source.metrics, ask.now))),
-    ("/readyz", Kind::Open, |ask| ask.json(readyz(&ask.source.metrics, ask.now, ask.source.store_away))),
+    ("/readyz", Kind::Open, |ask| ask.json(readyz(&ask.source.metrics, ask.now, ask.store_patience()))),
     ("/", Kind::Named, |ask| Answer::Whole(dashboard::page(ask.head_only()))),
     ("/events", Kind::Guarded, events),
     ("/metrics", Kind::Guarded, metrics),
@@ -122,6 +122,11 @@ impl Ask<'_> {
     fn parameter(&self, name: &str) -> Option<&str> {
         let (_, query) = self.head.target.split_once('?')?;
         query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+    }
+
+    /// How long the store may be away before clients should go elsewhere.
+    fn store_patience(&self) -> Span {
+        self.source.running.with(|config| config.ready_without_store)
     }
 
     fn head_only(&self) -> bool {
@@ -190,7 +195,7 @@ fn sessions(ask: &Ask<'_>) -> Answer {
 }
 
 fn drain(ask: &Ask<'_>) -> Answer {
-    let within = ask.source.drain_for;
+    let within = ask.source.running.with(|config| config.drain_timeout);
     if !ask.source.remote.send(Command::Drain(within)) {
         return refusal(503, "the reactor takes no orders: it has ended, or has too many", &[], false);
     }

@@ -280,6 +280,10 @@ impl Conn {
                 self.on_found(Err(why.to_owned()), now);
                 Ok(())
             }
+            State::Reloading { .. } if self.end > now => {
+                self.on_reloaded(&Reloaded::unknown("it is not done yet, and may still be"), now);
+                Ok(())
+            }
             State::Leaving { ref mut left } => {
                 *left = 0;
                 Ok(())

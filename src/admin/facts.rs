@@ -6,19 +6,19 @@
 use crate::config::{Config, Limits};
 
 /// What the dashboard says of the configuration.
-#[derive(Clone, Debug, Default)]
-pub struct Facts {
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Facts {
     /// Host and port of each upstream.
-    pub upstreams: Vec<String>,
+    pub(super) upstreams: Vec<String>,
     /// Bytes that all logs may take.
-    pub log_budget: u64,
+    pub(super) log_budget: u64,
     /// Bytes that all buffers may take.
-    pub buffer_budget: u64,
+    pub(super) buffer_budget: u64,
 }
 
 impl Facts {
     /// Those of a configuration.
-    pub fn of(config: &Config) -> Self {
+    pub(super) fn of(config: &Config) -> Self {
         let mut upstreams: Vec<_> =
             config.routes.each_upstream().map(|(_, _, upstream)| upstream.authority.clone()).collect();
         upstreams.sort();

@@ -54,7 +54,8 @@ enum Missed {
 #[derive(Debug)]
 pub(super) struct Live {
     clock: Clock,
-    /// The data of the first event for each viewer.
+    /// What the first event for each viewer says of the configuration, and that event's data.
+    facts: Facts,
     start: Box<[u8]>,
     /// When this process started, which makes its ids differ from those of the process before.
     boot: String,
@@ -71,10 +72,11 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) fn new(clock: Clock, facts: &Facts) -> Self {
+    pub(super) fn new(clock: Clock, facts: Facts) -> Self {
         Self {
             clock,
-            start: start(clock, facts).into(),
+            start: start(clock, &facts).into(),
+            facts,
             boot: format!("{:x}", clock.unix_ms(Tick::ZERO)),
             next: 1,
             snapshots: VecDeque::new(),
@@ -89,6 +91,17 @@ impl Live {
     /// When [`Live::on_time`] is due.
     pub(super) fn due(&self, watched: bool) -> Tick {
         if watched { self.look_at.min(self.snapshot_at) } else { self.snapshot_at }
+    }
+
+    /// The configuration that runs says this. Viewers are told again if it is something else than before.
+    pub(super) fn go_by(&mut self, facts: Facts) {
+        if facts == self.facts {
+            return;
+        }
+        let start = start(self.clock, &facts);
+        let event = self.event("start", &start);
+        self.gone = self.gone.max(keep(&mut self.incidents, event, INCIDENTS));
+        (self.facts, self.start) = (facts, start.into());
     }
 
     /// Takes what has happened, and a snapshot where it is time for one. True: there are new events.

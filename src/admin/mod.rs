@@ -27,7 +27,6 @@ mod serve;
 mod source;
 
 pub use access::{Access, TokenError};
-pub use facts::Facts;
 #[cfg(feature = "cli")]
 pub(crate) use json::write_json;
 pub use page::{PageFormat, metrics_page};

@@ -135,9 +135,9 @@ fn reloads(out: &mut DescriptorEncoder<'_>, r: &Reloads) -> fmt::Result {
     let help = "Attempts to take another configuration over while running, by what came of them.";
     let (name, _) = in_unit("config_reloads");
     let mut metric = out.encode_descriptor(name, help, None, MetricType::Counter)?;
-    for (outcome, count) in [("taken", r.taken.get()), ("refused", r.refused.get())] {
+    for (outcome, count) in [("taken", &r.taken), ("refused", &r.refused), ("unknown", &r.unknown)] {
         let labels: Labels<'_> = vec![("outcome", outcome)];
-        metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+        metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count.get(), None)?;
     }
     let help = "Whether the last of them succeeded.";
     value(out, "config_last_reload_successful", help, r.last_succeeded.get())?;

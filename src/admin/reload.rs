@@ -9,10 +9,20 @@ use std::sync::Arc;
 /// What came of a reload.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reloaded {
-    /// 200, or 422 where the configuration was not taken over.
+    /// 200, 422 where the configuration was not taken over, or 504 where that is not known.
     pub status: u16,
     /// One object, with the end of its line.
     pub json: String,
+}
+
+impl Reloaded {
+    /// Nobody knows yet whether the configuration is taken over. `why` holds nothing that would have to be escaped.
+    pub fn unknown(why: &str) -> Self {
+        let json = format!(
+            "{{\"outcome\":\"unknown\",\"problems\":[{{\"what\":\"{why}; ask again, or look at the log\"}}]}}\n"
+        );
+        Self { status: 504, json }
+    }
 }
 
 /// Takes what came of a reload, on any thread.

@@ -7,6 +7,7 @@
 
 use super::access::Access;
 use super::conn::{Conn, Lent, Step};
+use super::facts::Facts;
 use super::list::Found;
 use super::live::Live;
 use super::reload::Reloaded;
@@ -98,7 +99,7 @@ impl Server {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-        let mut live = Live::new(source.clock, &source.facts);
+        let mut live = Live::new(source.clock, source.running.with(Facts::of));
         // So that there is something for the first viewer.
         live.on_time(&source.metrics, source.clock.now());
         Ok(Self {
@@ -155,7 +156,11 @@ impl Server {
 
     /// Takes what has happened, and sends it to those who watch.
     fn show_what_is_new(&mut self, now: Tick) {
-        if self.live.due(self.viewers() > 0) > now || !self.live.on_time(&self.source.metrics, now) {
+        if self.live.due(self.viewers() > 0) > now {
+            return;
+        }
+        self.live.go_by(self.source.running.with(Facts::of));
+        if !self.live.on_time(&self.source.metrics, now) {
             return;
         }
         for place in 0..self.places.len() {

@@ -4,19 +4,15 @@
 //! Law: nothing of this waits for the reactor.
 
 use super::access::Access;
-use super::facts::Facts;
 use super::reload::Reloads;
-use crate::base::Span;
 use crate::clock::Clock;
-use crate::engine::Engine;
+use crate::engine::{Engine, Running};
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::persist::PersistControl;
 use crate::reactor::Remote;
 use crate::slot::SlotsView;
 use std::sync::Arc;
-
-const STORE_AWAY: Span = Span::from_secs(30);
 
 /// Where the pages come from.
 #[derive(Clone, Debug)]
@@ -35,15 +31,10 @@ pub struct Source {
     pub reloads: Option<Reloads>,
     /// Where troubles are told.
     pub journal: Journal,
-    /// What the dashboard says of the configuration.
-    pub facts: Facts,
+    /// The configuration that runs.
+    pub running: Running,
     /// Who may read and order what.
     pub(super) access: Access,
-    /// How long the store may be away before `/readyz` sends clients elsewhere. Default 30 s. Longer rides out longer
-    /// outages of the store. Shorter risks fewer repeated events after a crash.
-    pub store_away: Span,
-    /// How long unfinished answers may go on after `POST /drain`. Default: `drain_timeout`.
-    pub drain_for: Span,
 }
 
 impl Source {
@@ -58,10 +49,8 @@ impl Source {
             remote: engine.remote(),
             reloads: None,
             journal: engine.journal(),
-            facts: Facts::of(engine.config()),
+            running: engine.running(),
             access: Access::default(),
-            store_away: STORE_AWAY,
-            drain_for: engine.config().drain_timeout,
         }
     }
 }

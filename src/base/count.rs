@@ -129,6 +129,8 @@ counts! {
     UpstreamHeadsBad = "parse_errors_total" { from: "upstream", kind: "head" },
     /// Bodies of answers that break HTTP's rules.
     UpstreamBodiesBad = "parse_errors_total" { from: "upstream", kind: "body" },
+    /// Routes that a reload brought and that are counted as none, because too many new names have come since the start.
+    RoutesWithoutMetrics = "routes_without_metrics_total",
     /// Requests for event streams that waited for another of their address or their principal to end.
     RequestsHeld = "requests_held_total",
     /// Requests refused because they had come through this process before.

@@ -12,7 +12,7 @@ use crate::admin::{Answerer, Reloaded};
 use crate::clock::Clock;
 use crate::config::file::Problem;
 use crate::config::{Config, Reload};
-use crate::engine::{Engine, Reloader};
+use crate::engine::{Engine, NotReloaded, Reloader};
 use crate::journal::{Journal, Level};
 use crate::metrics::Metrics;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -36,6 +36,13 @@ pub(super) struct Ask {
     pub(super) by: &'static str,
     /// Who waits for the answer.
     pub(super) answer: Option<Answerer>,
+}
+
+/// Why a configuration is not taken over, as far as is known.
+enum NotTaken {
+    Refused(Vec<Problem>),
+    /// The reactor has it and has not answered.
+    Late(NotReloaded),
 }
 
 /// What reloads.
@@ -81,7 +88,10 @@ impl Reloading {
                         answer(outcome);
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => self.look(),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.settle();
+                    self.look();
+                }
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
@@ -107,7 +117,25 @@ impl Reloading {
         outcome
     }
 
+    /// Tells of a configuration that was late, once it is known what has come of it.
+    fn settle(&mut self) {
+        match self.reloader.settled() {
+            None => {}
+            Some(Ok(found)) => {
+                self.metrics.reloads().on_taken(self.clock.calendar_secs());
+                let what = format!("reloaded the configuration that had to wait: {}", in_words(&found));
+                self.journal.say(Level::Info, what);
+            }
+            Some(Err(why)) => {
+                self.metrics.reloads().on_refused();
+                let what = format!("did not reload the configuration that had to wait, the one before goes on: {why}");
+                self.journal.say(Level::Error, what);
+            }
+        }
+    }
+
     fn try_to_reload(&mut self, by: &str) -> Reloaded {
+        self.settle();
         self.read = identity(&self.sources);
         self.seen.clone_from(&self.read);
         match self.taken_over() {
@@ -117,7 +145,13 @@ impl Reloading {
                 let Reload { changed, needs_restart, .. } = found;
                 answer(200, &json!({ "outcome": "reloaded", "changed": changed, "needs_restart": needs_restart }))
             }
-            Err(problems) => {
+            Err(NotTaken::Late(why)) => {
+                self.metrics.reloads().on_unknown();
+                let what = format!("it is not known yet whether the configuration is reloaded ({by}): {why}");
+                self.journal.say(Level::Warn, what);
+                Reloaded::unknown(&why.to_string())
+            }
+            Err(NotTaken::Refused(problems)) => {
                 self.metrics.reloads().on_refused();
                 let file = self.sources.file();
                 let told: Vec<String> = problems.iter().map(|problem| problem.show(file.as_deref())).collect();
@@ -129,17 +163,22 @@ impl Reloading {
         }
     }
 
-    fn taken_over(&self) -> Result<Reload, Vec<Problem>> {
+    fn taken_over(&self) -> Result<Reload, NotTaken> {
         if self.sources.path.as_deref() == Some(Path::new("-")) {
             let what = "the configuration came from standard input, which cannot be read again";
-            return Err(vec![Problem::beside(what.to_owned())]);
+            return Err(NotTaken::Refused(vec![Problem::beside(what.to_owned())]));
         }
         let config: Config = match self.sources.read() {
             Ok(effective) => effective.config,
-            Err(Stop::Problems { list, .. }) => return Err(list),
-            Err(other) => return Err(vec![Problem::beside(other.to_string().trim_end().to_owned())]),
+            Err(Stop::Problems { list, .. }) => return Err(NotTaken::Refused(list)),
+            Err(other) => {
+                return Err(NotTaken::Refused(vec![Problem::beside(other.to_string().trim_end().to_owned())]));
+            }
         };
-        self.reloader.reload(&config).map_err(|why| vec![Problem::beside(why.to_string())])
+        self.reloader.reload(&config).map_err(|why| match why {
+            NotReloaded::Late => NotTaken::Late(why),
+            why => NotTaken::Refused(vec![Problem::beside(why.to_string())]),
+        })
     }
 }
 
@@ -194,6 +233,9 @@ pub(super) mod command {
     /// How long the proxy may take.
     const TIMEOUT: Duration = Duration::from_secs(15);
 
+    const UNKNOWN: &str =
+        "it is not known whether the proxy takes the configuration over: ask again, or look at its log";
+
     /// The largest answer that is read.
     const MOST: u64 = 1 << 20;
 
@@ -206,6 +248,7 @@ pub(super) mod command {
         let _ = out.write_all(body.as_bytes());
         match status {
             200 => Ok(()),
+            504 => Err(Stop::Failed(UNKNOWN.to_owned())),
             422 => Err(Stop::Usage("the proxy did not take the configuration over; the one before goes on".to_owned())),
             status => Err(Stop::Failed(format!("{address} answered {status}"))),
         }
@@ -232,7 +275,10 @@ pub(super) mod command {
         );
         stream.write_all(request.as_bytes()).map_err(failed)?;
         let mut bytes = Vec::new();
-        stream.take(MOST).read_to_end(&mut bytes).map_err(failed)?;
+        stream.take(MOST).read_to_end(&mut bytes).map_err(|e| match e.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => UNKNOWN.to_owned(),
+            _ => failed(e),
+        })?;
         let text = String::from_utf8_lossy(&bytes);
         let answer = text.split_once("\r\n\r\n").and_then(|(head, body)| {
             let status = head.split(' ').nth(1)?.parse().ok()?;

@@ -54,6 +54,10 @@ pub struct Config {
     /// at most half of `drain_timeout` is used. Longer spares whoever takes the clients over. Shorter ends sooner, which
     /// counts where nobody takes them over before this process has ended.
     pub drain_spread: Span,
+    /// How long the store may be away before `/readyz` says that clients should go elsewhere. Default 30 s. Longer rides
+    /// out longer outages of the store. Shorter repeats fewer events after a crash, and sends clients away for a short
+    /// outage, though streams flow without a store.
+    pub ready_without_store: Span,
     /// A path for a socket over which this process hands its listeners and its store to a successor. Default none. Only
     /// processes of the same user are served. It must lie where no other user can write.
     pub handover: Option<PathBuf>,
@@ -132,6 +136,7 @@ impl Default for Config {
             proxy_protocol: ProxyProtocol::Off,
             peer_timeout: Span::from_secs(60),
             drain_spread: Span::from_secs(5),
+            ready_without_store: Span::from_secs(30),
             handover: None,
             drain_timeout: Span::from_secs(10),
             access_log: false,

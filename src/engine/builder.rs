@@ -6,7 +6,7 @@
 
 use super::inline::Trackers;
 use super::link::link;
-use super::reload::Reloader;
+use super::reload::{Reloader, Running};
 use super::running::{Engine, StopWhenDropped, StoreRelease};
 use crate::base::{Span, entropy};
 use crate::clock::Clock;
@@ -164,7 +164,8 @@ impl Builder {
         };
         let config = Arc::new(config);
         let (reactor, remote) = Reactor::new(Arc::clone(&config), parts)?;
-        let reloader = Reloader::new(remote.clone(), Config::clone(&config));
+        let running = Running::new(Arc::clone(&config));
+        let reloader = Reloader::new(remote.clone(), Arc::clone(&metrics), running.clone());
         #[cfg(feature = "tls")]
         for caution in keyring.facts().iter().flat_map(|facts| facts.cautions(clock.calendar_secs())) {
             journal.say(Level::Warn, caution);
@@ -179,6 +180,7 @@ impl Builder {
             metrics,
             remote,
             reloader,
+            running,
             reactor,
             store: persister.control(),
             persister: StoreRelease(Arc::new(Mutex::new(Some(persister)))),

@@ -2,11 +2,14 @@
 //!
 //! In: configurations, from any thread. Out: what has changed and what takes a restart, or why nothing has changed.
 //! Laws: one reload at a time; a configuration is whole or is not taken at all; the asking thread waits, and the
-//! reactor does not.
+//! reactor does not; what the reactor has not answered in time is neither taken over nor refused until it has.
 
 use crate::config::{Config, Fault, Reload};
+use crate::machine::TooManyRoutes;
+use crate::metrics::Metrics;
 use crate::reactor::{Command, Prepared, Remote, StartError};
-use crate::sync::Mutex;
+use crate::sync::{Latest, Mutex};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +17,42 @@ use std::time::Duration;
 /// How long the reactor may take. It needs a turn.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The configuration that runs, for any thread. Looking waits for nobody, also while a reload is under way.
+#[derive(Clone, Debug)]
+pub struct Running(Arc<Latest<Config>>);
+
+impl Running {
+    pub(super) fn new(config: Arc<Config>) -> Self {
+        let running = Self(Arc::default());
+        running.0.put(Some(config));
+        running
+    }
+
+    /// Looks at it.
+    pub fn with<R>(&self, look: impl FnOnce(&Config) -> R) -> R {
+        self.0.with(|now| match now {
+            Some(config) => look(config),
+            // There is one from the start.
+            None => look(&Config::default()),
+        })
+    }
+}
+
 /// Takes configurations over into a running engine, from any thread.
 #[derive(Clone)]
 pub struct Reloader {
     remote: Remote,
-    running: Arc<Mutex<Config>>,
+    metrics: Arc<Metrics>,
+    running: Running,
+    /// Held by who reloads, with what the reactor has not answered in time.
+    late: Arc<Mutex<Option<Late>>>,
+    patience: Duration,
+}
+
+/// A configuration that the reactor has and that it has not answered for.
+struct Late {
+    found: Reload,
+    done: Receiver<Result<(), TooManyRoutes>>,
 }
 
 impl fmt::Debug for Reloader {
@@ -27,7 +61,7 @@ impl fmt::Debug for Reloader {
     }
 }
 
-/// Why a configuration was not taken over. The one before goes on.
+/// Why a configuration was not taken over. The one before goes on, unless it is [`NotReloaded::Late`].
 #[derive(Debug)]
 pub enum NotReloaded {
     /// It cannot run.
@@ -39,8 +73,13 @@ pub enum NotReloaded {
         /// How many.
         in_use: usize,
     },
-    /// The reactor has ended, or does not answer.
-    NoAnswer,
+    /// The reactor has ended, or too many commands wait for it.
+    NoReactor,
+    /// The reactor has not answered for the configuration before this one, so it was not given this one.
+    Busy,
+    /// The reactor has not answered in time. It takes the configuration over when it turns again, unless
+    /// [`Reloader::settled`] says otherwise then.
+    Late,
 }
 
 impl fmt::Display for NotReloaded {
@@ -54,7 +93,11 @@ impl fmt::Display for NotReloaded {
             Self::TooManyRoutes { in_use } => {
                 write!(f, "streams still use {in_use} routes of earlier configurations: wait for some to end")
             }
-            Self::NoAnswer => f.write_str("the reactor does not answer"),
+            Self::NoReactor => f.write_str("the reactor has ended"),
+            Self::Busy => {
+                f.write_str("the reactor has not answered for the configuration before this one: try again later")
+            }
+            Self::Late => f.write_str("the reactor has not answered yet, and takes it over when it turns again"),
         }
     }
 }
@@ -62,43 +105,82 @@ impl fmt::Display for NotReloaded {
 impl std::error::Error for NotReloaded {}
 
 impl Reloader {
-    pub(super) fn new(remote: Remote, config: Config) -> Self {
-        Self { remote, running: Arc::new(Mutex::new(config)) }
+    pub(super) fn new(remote: Remote, metrics: Arc<Metrics>, running: Running) -> Self {
+        Self { remote, metrics, running, late: Arc::default(), patience: PATIENCE }
     }
 
     /// Goes over to another configuration: to what may change while running. Streams keep the routes that they have.
     /// Waits for the reactor.
     ///
     /// # Errors
-    /// [`NotReloaded`]. Then everything is as before.
+    /// [`NotReloaded`]. Then everything is as before, unless it is [`NotReloaded::Late`].
     pub fn reload(&self, new: &Config) -> Result<Reload, NotReloaded> {
-        let mut running = self.running.lock();
+        let mut late = self.late.lock();
+        if let Some(before) = late.take() {
+            match before.done.recv_timeout(self.patience) {
+                Err(RecvTimeoutError::Timeout) => {
+                    *late = Some(before);
+                    return Err(NotReloaded::Busy);
+                }
+                answer => drop(self.settle(before.found, answer)),
+            }
+        }
         let faults = new.faults_in_library();
         if !faults.is_empty() {
             return Err(NotReloaded::Faults(faults));
         }
-        let found = running.reload(new);
+        let found = self.running.with(|running| running.reload(new));
         let faults = found.config.faults_in_library();
         if !faults.is_empty() {
             // What may change does not fit what takes a restart.
             return Err(NotReloaded::Faults(faults));
         }
-        let (prepared, done) = Prepared::new(Arc::new(found.config.clone())).map_err(NotReloaded::Unusable)?;
+        let prepared = Prepared::new(Arc::new(found.config.clone()), &self.metrics);
+        let (prepared, done) = prepared.map_err(NotReloaded::Unusable)?;
         if !self.remote.send(Command::Reload(Arc::new(prepared))) {
-            return Err(NotReloaded::NoAnswer);
+            return Err(NotReloaded::NoReactor);
         }
-        match done.recv_timeout(PATIENCE) {
+        match done.recv_timeout(self.patience) {
+            Err(RecvTimeoutError::Timeout) => {
+                *late = Some(Late { found, done });
+                Err(NotReloaded::Late)
+            }
+            answer => self.settle(found, answer),
+        }
+    }
+
+    /// What has come of the configuration that was late, once. `None`: there is none, or it is still late.
+    pub fn settled(&self) -> Option<Result<Reload, NotReloaded>> {
+        let mut late = self.late.lock();
+        let answer = match late.as_ref()?.done.try_recv() {
+            Ok(answer) => Ok(answer),
+            Err(e) if e.is_disconnected() => Err(RecvTimeoutError::Disconnected),
+            Err(_) => return None,
+        };
+        Some(self.settle(late.take()?.found, answer))
+    }
+
+    /// The reactor has answered, or will not any more.
+    fn settle(
+        &self,
+        found: Reload,
+        answer: Result<Result<(), TooManyRoutes>, RecvTimeoutError>,
+    ) -> Result<Reload, NotReloaded> {
+        match answer {
             Ok(Ok(())) => {
-                running.clone_from(&found.config);
+                self.running.0.put(Some(Arc::new(found.config.clone())));
                 Ok(found)
             }
             Ok(Err(why)) => Err(NotReloaded::TooManyRoutes { in_use: why.in_use }),
-            Err(_) => Err(NotReloaded::NoAnswer),
+            Err(_) => Err(NotReloaded::NoReactor),
         }
     }
 
     /// The configuration that runs.
     pub fn running(&self) -> Config {
-        self.running.lock().clone()
+        self.running.with(Config::clone)
     }
 }
+
+#[cfg(test)]
+mod tests;

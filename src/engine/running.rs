@@ -4,7 +4,7 @@
 //! Laws: an engine that is dropped stops its reactor; an ordered end takes its deadline and a little, no longer.
 
 use super::inline::{InlineTracker, TrackerError, Trackers};
-use super::reload::Reloader;
+use super::reload::{Reloader, Running};
 use crate::base::{Count, Span};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -32,6 +32,7 @@ pub struct Engine {
     pub(super) metrics: Arc<Metrics>,
     pub(super) remote: StopWhenDropped,
     pub(super) reloader: Reloader,
+    pub(super) running: Running,
     pub(super) reactor: JoinHandle<io::Result<()>>,
     pub(super) persister: StoreRelease,
     pub(super) store: PersistControl,
@@ -70,6 +71,11 @@ impl Engine {
     /// A handle that takes another configuration over while the engine runs, for any thread.
     pub fn reloader(&self) -> Reloader {
         self.reloader.clone()
+    }
+
+    /// The configuration that runs, which reloads may change, for any thread.
+    pub fn running(&self) -> Running {
+        self.running.clone()
     }
 
     /// The clock that the engine's threads share.

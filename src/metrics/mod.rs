@@ -18,7 +18,11 @@ pub use persistence::{LATENCY_BUCKETS, Persistence};
 pub use reloads::Reloads;
 
 use crate::base::{Count, Span, Spans, Tick, Timing};
-use crate::sync::Counter;
+use crate::sync::{Counter, Shelf};
+
+/// Routes that come after the start and are counted by themselves, at most. Their names stay, since a counter that went
+/// would be no counter.
+const LATER: usize = 1_024;
 
 /// What is counted for one route.
 #[derive(Debug)]
@@ -55,8 +59,10 @@ pub struct Metrics {
     /// Those that are in use.
     #[cfg(feature = "persist")]
     certificates: crate::sync::Latest<Vec<CertificateEnd>>,
-    /// What belongs to no route, then each route's.
+    /// What belongs to no route, then each route's that was there at the start.
     rows: Box<[Row]>,
+    /// Those of routes that have come since.
+    later: Shelf<Row>,
     gauges: [Counter; Gauge::ALL.len()],
     bounds: [Counter; Bound::ALL.len()],
     turns: Histogram,
@@ -94,6 +100,7 @@ impl Metrics {
             #[cfg(feature = "persist")]
             certificates: crate::sync::Latest::default(),
             rows: rows.map(Row::new).collect(),
+            later: Shelf::new(LATER),
             gauges: std::array::from_fn(|_| Counter::default()),
             bounds: std::array::from_fn(|_| Counter::default()),
             turns: Histogram::default(),
@@ -123,19 +130,37 @@ impl Metrics {
         self.row(route).timings[timing as usize].add(spans);
     }
 
-    /// The number of the route with this name, if it was there at the start.
+    /// The number of the route with this name, if it is known.
     pub fn route_named(&self, name: &str) -> Option<usize> {
-        self.rows.iter().skip(1).position(|row| row.route == name)
+        self.all_rows().skip(1).position(|row| row.route == name)
+    }
+
+    /// The number of the route with this name, which is a new one if it is not known. `None`, and counted: there are
+    /// too many new ones.
+    pub fn route_added(&self, name: &str) -> Option<usize> {
+        let known = self.route_named(name);
+        let added = known.or_else(|| Some(self.later.add(Row::new(name.to_owned()))? + self.rows.len() - 1));
+        if added.is_none() {
+            self.add(Count::RoutesWithoutMetrics, 1);
+        }
+        added
+    }
+
+    fn all_rows(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter().chain(self.later.iter())
     }
 
     fn row(&self, route: Option<usize>) -> &Row {
         let at = route.map_or(0, |route| route + 1);
-        self.rows.get(at).unwrap_or(&self.rows[0])
+        match self.rows.get(at) {
+            Some(row) => row,
+            None => self.later.get(at - self.rows.len()).unwrap_or(&self.rows[0]),
+        }
     }
 
     /// The value of a count, of all routes together.
     pub fn get(&self, count: Count) -> u64 {
-        self.rows.iter().map(|row| row.counts[count as usize].get()).sum()
+        self.all_rows().map(|row| row.counts[count as usize].get()).sum()
     }
 
     /// The value of all counts that share this metric, of all routes together.
@@ -145,12 +170,12 @@ impl Metrics {
 
     /// The value of a count, by route. That of no route has an empty name, and comes first.
     pub fn by_route(&self, count: Count) -> impl Iterator<Item = (&str, u64)> {
-        self.rows.iter().map(move |row| (&*row.route, row.counts[count as usize].get()))
+        self.all_rows().map(move |row| (&*row.route, row.counts[count as usize].get()))
     }
 
     /// How long something took, by route. That of no route has an empty name, and comes first.
     pub fn timings(&self, timing: Timing) -> impl Iterator<Item = (&str, &Histogram)> {
-        self.rows.iter().map(move |row| (&*row.route, &row.timings[timing as usize]))
+        self.all_rows().map(move |row| (&*row.route, &row.timings[timing as usize]))
     }
 
     /// How long the turns of the reactor took, counted from when they were to begin.
@@ -267,5 +292,20 @@ mod tests {
         assert_eq!((m.route_named("/b"), m.route_named("")), (Some(1), None));
         assert_eq!(m.by_route(Count::Events).collect::<Vec<_>>(), [("", 5), ("/a", 4), ("/b", 3)]);
         assert_eq!(m.get(Count::Events), 12);
+    }
+
+    #[test]
+    fn a_route_that_comes_later_is_counted_by_its_name_up_to_a_bound() {
+        let m = Metrics::new(["/a".to_owned()]);
+        let late = m.route_added("/b");
+        m.add_at(late, Count::Events, 3);
+        m.add_at(m.route_added("/a"), Count::Events, 4);
+        assert_eq!((late, m.route_added("/b"), m.route_named("/b")), (Some(1), late, late));
+        assert_eq!(m.by_route(Count::Events).collect::<Vec<_>>(), [("", 0), ("/a", 4), ("/b", 3)]);
+        assert!((1..LATER).all(|n| m.route_added(&format!("/{n}")).is_some()));
+        let more = m.route_added("/one-more");
+        m.add_at(more, Count::Events, 5);
+        assert_eq!((more, m.get(Count::RoutesWithoutMetrics), m.get(Count::Events)), (None, 1, 12));
+        assert_eq!(m.by_route(Count::Events).next(), Some(("", 5)));
     }
 }

@@ -12,6 +12,8 @@ pub struct Reloads {
     pub taken: Counter,
     /// Configurations that were not: the one before went on.
     pub refused: Counter,
+    /// Attempts that the reactor did not answer in time. What came of them is counted besides, once it is known.
+    pub unknown: Counter,
     /// Whether the last attempt succeeded (1) or not (0); 1 before the first.
     pub last_succeeded: Counter,
     /// When the configuration that runs was read, in seconds since the Unix epoch.
@@ -22,7 +24,8 @@ impl Default for Reloads {
     fn default() -> Self {
         let last_succeeded = Counter::default();
         last_succeeded.set(1);
-        Self { taken: Counter::default(), refused: Counter::default(), last_succeeded, read_at: Counter::default() }
+        let [taken, refused, unknown, read_at] = [(); 4].map(|()| Counter::default());
+        Self { taken, refused, unknown, last_succeeded, read_at }
     }
 }
 
@@ -32,6 +35,12 @@ impl Reloads {
         self.taken.add(1);
         self.last_succeeded.set(1);
         self.read_at.set(unix_secs);
+    }
+
+    /// It is not known whether a configuration is taken over.
+    pub fn on_unknown(&self) {
+        self.unknown.add(1);
+        self.last_succeeded.set(0);
     }
 
     /// A configuration was not taken over.

@@ -41,6 +41,8 @@ mod tls;
 mod watch;
 
 pub use reload::Prepared;
+#[cfg(test)]
+pub(crate) use remote::Commands;
 pub use remote::{Command, Remote};
 pub use run::Reactor;
 pub use start::{Parts, StartError, file_faults};

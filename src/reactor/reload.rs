@@ -9,6 +9,7 @@ use super::start::StartError;
 use super::tls;
 use crate::config::Config;
 use crate::machine::TooManyRoutes;
+use crate::metrics::Metrics;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::fmt;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use std::sync::Arc;
 /// A configuration that a reactor can go over to at once.
 pub struct Prepared {
     pub(super) config: Arc<Config>,
+    /// By upstream, in the order of the routes: the number of its route in the metrics.
+    pub(super) labels: Vec<Option<usize>>,
     #[cfg(feature = "tls")]
     pub(super) credentials: Arc<tls::Credentials>,
     done: Sender<Result<(), TooManyRoutes>>,
@@ -28,18 +31,25 @@ impl fmt::Debug for Prepared {
 }
 
 impl Prepared {
-    /// Reads the certificates that the configuration names. What comes of it arrives at the receiver.
+    /// Reads the certificates that the configuration names, and has its routes counted in `metrics`. What comes of it
+    /// arrives at the receiver.
     ///
     /// # Errors
     /// [`StartError`], when TLS cannot be set up.
-    pub fn new(config: Arc<Config>) -> Result<(Self, Receiver<Result<(), TooManyRoutes>>), StartError> {
+    pub fn new(
+        config: Arc<Config>,
+        metrics: &Metrics,
+    ) -> Result<(Self, Receiver<Result<(), TooManyRoutes>>), StartError> {
         let (done, wait) = bounded(1);
         #[cfg(feature = "tls")]
         let credentials = Arc::new(tls::Credentials::load(&config).map_err(StartError::Tls)?);
         #[cfg(not(feature = "tls"))]
         super::start::refuse_tls(&config)?;
+        let names: Vec<Option<usize>> = config.routes.iter().map(|route| metrics.route_added(&route.name)).collect();
+        let labels = config.routes.each_upstream().map(|(route, _, _)| names.get(route).copied().flatten()).collect();
         let prepared = Self {
             config,
+            labels,
             #[cfg(feature = "tls")]
             credentials,
             done,
@@ -48,7 +58,7 @@ impl Prepared {
     }
 
     /// Says what has come of it. Whoever asked may have gone.
-    pub(super) fn tell(&self, what: Result<(), TooManyRoutes>) {
+    pub(crate) fn tell(&self, what: Result<(), TooManyRoutes>) {
         let _ = self.done.try_send(what);
     }
 }

@@ -33,6 +33,24 @@ pub enum Command {
     Reload(Arc<Prepared>),
 }
 
+/// The reactor's end of the channel. What waits there when the reactor ends goes with it, so that whoever waits for an
+/// answer sees that there will be none.
+#[derive(Debug)]
+pub(crate) struct Commands(pub(crate) Receiver<Command>);
+
+impl Commands {
+    /// The next command, if one waits.
+    pub(super) fn next(&self) -> Option<Command> {
+        self.0.try_recv().ok()
+    }
+}
+
+impl Drop for Commands {
+    fn drop(&mut self) {
+        while self.next().is_some() {}
+    }
+}
+
 /// Sends commands to a reactor, from any thread.
 #[derive(Clone, Debug)]
 pub struct Remote {
@@ -42,9 +60,9 @@ pub struct Remote {
 
 impl Remote {
     /// A remote that wakes the reactor with `waker`, and the reactor's end of the channel.
-    pub(super) fn new(waker: Arc<Waker>) -> (Self, Receiver<Command>) {
+    pub(crate) fn new(waker: Arc<Waker>) -> (Self, Commands) {
         let (commands, receiver) = bounded(COMMANDS);
-        (Self { commands, waker }, receiver)
+        (Self { commands, waker }, Commands(receiver))
     }
 
     /// Sends a command. Returns false when the reactor has ended or too many commands wait.

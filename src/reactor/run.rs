@@ -12,7 +12,7 @@ use super::lobby::Lobby;
 use super::log_lines::LogLines;
 use super::porch::Porch;
 use super::reload::Prepared;
-use super::remote::{Command, Remote};
+use super::remote::{Command, Commands, Remote};
 use super::shell::{Doors, Shell};
 use super::socket::is_no_descriptor;
 use super::sockets::{Sockets, WAKER};
@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::machine::{ConnKey, Input, Machine};
 use crate::metrics::{Bound, Gauge, Metrics, TURN_ENDS};
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Sender;
 use mio::Events;
 use std::io;
 use std::net::SocketAddr;
@@ -50,7 +50,7 @@ pub struct Reactor {
     clock: Clock,
     shell: Shell,
     listeners: Listeners,
-    commands: Receiver<Command>,
+    commands: Commands,
     replies: Replies,
     /// Replies of the store that were dropped, as far as log lines have said so.
     replies_dropped: u64,
@@ -218,7 +218,7 @@ impl Reactor {
 
     /// Takes in what other threads have left: commands, replies of the store, addresses.
     fn on_woken(&mut self) {
-        while let Ok(command) = self.commands.try_recv() {
+        while let Some(command) = self.commands.next() {
             match command {
                 Command::Stop => {
                     self.metrics.set(Gauge::Draining, 1);
@@ -256,7 +256,7 @@ impl Reactor {
                 self.listeners.watch(Watch::of(&prepared.config));
                 self.spread = prepared.config.drain_spread;
                 note_bounds(&self.metrics, &prepared.config);
-                self.label(&prepared.config, &places);
+                self.label(prepared, &places);
                 self.shell.porch.go_by(&prepared.config);
                 #[cfg(feature = "tls")]
                 self.shell.lobby.go_by(&prepared.config);
@@ -269,14 +269,13 @@ impl Reactor {
         }
     }
 
-    /// Goes on counting each route under its name, whatever its place is now. A route that is new since the start is
-    /// counted as none.
-    fn label(&mut self, config: &Config, places: &[usize]) {
-        for (&place, (_, route, _)) in places.iter().zip(config.routes.each_upstream()) {
+    /// Counts each route under its name, whatever its place is now.
+    fn label(&mut self, prepared: &Prepared, places: &[usize]) {
+        for (&place, &label) in places.iter().zip(&prepared.labels) {
             if self.labels.len() <= place {
                 self.labels.resize(place + 1, None);
             }
-            self.labels[place] = self.metrics.route_named(&route.name);
+            self.labels[place] = label;
         }
     }
 

@@ -20,7 +20,7 @@ impl World {
     /// With five minutes of snapshots, which is more than the sockets hold.
     fn new() -> Self {
         let source = Source::of(&crate::engine::Engine::builder().start().unwrap());
-        let (metrics, mut live) = (Metrics::default(), Live::new(Clock::stopped(Tick::ZERO), &Facts::default()));
+        let (metrics, mut live) = (Metrics::default(), Live::new(Clock::stopped(Tick::ZERO), Facts::default()));
         for second in 0..300 {
             live.on_time(&metrics, Tick::from_millis(1_000 * second));
         }
@@ -34,6 +34,11 @@ impl World {
 
 /// A connection that has asked for the stream, and the client's end of it.
 fn pair() -> (Conn, std::net::TcpStream) {
+    asking_for("GET /events")
+}
+
+/// A connection that has asked for something, and the client's end of it.
+fn asking_for(asks: &str) -> (Conn, std::net::TcpStream) {
     let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     listener.set_recv_buffer_size(4_096).unwrap();
     listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
@@ -43,7 +48,7 @@ fn pair() -> (Conn, std::net::TcpStream) {
     let (mut client, _) = listener.accept().unwrap();
     SockRef::from(&ours).set_send_buffer_size(4_096).unwrap();
     ours.set_nonblocking(true).unwrap();
-    client.write_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    client.write_all(format!("{asks} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n").as_bytes()).unwrap();
     (Conn::new(TcpStream::from_std(ours), IpAddr::from([127, 0, 0, 1]), Tick::ZERO), client)
 }
 
@@ -78,4 +83,22 @@ fn a_viewer_that_takes_nothing_is_given_up_and_one_that_is_slow_is_not() {
     assert!(taken > 100_000 && now > Tick::ZERO + LONGEST, "{taken}");
     drop(client);
     while !matches!(world.go_on(&mut conn, now), Step::Done | Step::Failed(_)) {}
+}
+
+#[test]
+fn a_reload_that_takes_too_long_is_answered_that_nobody_knows() {
+    let (world, (mut conn, mut client)) = (World::new(), asking_for("POST /reload"));
+    while !matches!(world.go_on(&mut conn, Tick::ZERO), Step::Reload) {}
+    assert!(matches!(world.go_on(&mut conn, Tick::ZERO), Step::Wait));
+    let late = Tick::ZERO + RELOAD;
+    while !matches!(world.go_on(&mut conn, late), Step::Wait) {}
+    let mut told = String::new();
+    client.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    while !told.contains("ask again") {
+        let mut room = [0; 1_024];
+        let n = client.read(&mut room).unwrap();
+        assert_ne!(n, 0, "{told}");
+        told.push_str(std::str::from_utf8(&room[..n]).unwrap());
+    }
+    assert!(told.starts_with("HTTP/1.1 504 ") && told.contains("\"outcome\":\"unknown\""), "{told}");
 }

@@ -11,7 +11,7 @@ fn incident(kind: IncidentKind, what: &str, at: u64) -> Incident {
 }
 
 fn live() -> (Live, Metrics) {
-    (Live::new(Clock::stopped(Tick::ZERO), &Facts::default()), Metrics::default())
+    (Live::new(Clock::stopped(Tick::ZERO), Facts::default()), Metrics::default())
 }
 
 /// Ids, names and data of all events for a client that comes with this id.
@@ -53,6 +53,25 @@ fn a_snapshot_comes_each_second_and_an_incident_at_once() {
     assert_eq!((&cut["at"], &cut["kind"], &cut["stream"]), (&100.into(), &"cut".into(), &"5c1f".into()));
     assert_eq!((&cut["what"], &cut["why"]), (&"GET /feed".into(), &"it \"broke\"".into()));
     assert_eq!((&last["at"], &last["events"], &last["away"]), (&1_000.into(), &5.into(), &serde_json::json!([])));
+}
+
+#[test]
+fn a_reload_that_changes_what_viewers_were_told_is_told_to_those_that_watch_and_to_those_that_come() {
+    let (mut live, metrics) = live();
+    live.on_time(&metrics, Tick::ZERO);
+    live.go_by(Facts::default());
+    assert_eq!(names(&live, None), ["start", "snapshot"]);
+    let last = read(&live, None)[1].0.clone();
+    live.go_by(Facts { upstreams: vec!["h:80".to_owned()], log_budget: 7, buffer_budget: 8 });
+    let watching = read(&live, Some(&last));
+    for (_, name, data) in &watching {
+        assert_eq!((name.as_str(), &data["log_budget"], &data["upstreams"][0]), ("start", &7.into(), &"h:80".into()));
+    }
+    assert_eq!(
+        (watching.len(), names(&live, None)),
+        (2, vec!["start".to_owned(), "snapshot".to_owned(), "start".to_owned()])
+    );
+    assert_eq!(read(&live, None)[0].2["buffer_budget"], 8);
 }
 
 #[test]

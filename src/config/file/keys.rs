@@ -113,6 +113,8 @@ pub(super) const TOP: &[Key<Config>] = keys! { Config;
         Longer spares whoever takes them over, shorter ends sooner");
     drain_timeout: drain_timeout, value::SPAN, common("How long a drain may take: what nobody else can go on with has \
         this time to end by itself. Longer loses fewer answers that are under way, shorter restarts sooner");
+    ready_without_store: ready_without_store, value::SPAN, rare("How long the store may be away before /readyz of \
+        --admin answers 503. Longer rides out longer outages of the store, shorter repeats fewer events after a crash");
     handover: handover, value::PATH, common("A socket over which a running proxy hands its listeners and its store to a \
         successor, which is started with the same path and --take-over. It must lie where no other user can write");
     access_log: access_log, value::SWITCH, common("Write a log line for each request once it is over. A busy proxy \
