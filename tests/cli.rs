@@ -426,6 +426,22 @@ fn check_says_ok_of_a_sound_file() {
 }
 
 #[test]
+fn check_judges_the_file_alone_and_names_the_variables_that_proxy_would_read() {
+    let file = TempFile::new("variables", "[[route]]\nupstream = \"http://127.0.0.1:1\"\n");
+    let check = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_segno"));
+        command.arg("check").args(more).arg(file.path()).env("SEGNO_LINGER", "soon").env("SEGNO_LINGRE", "1s");
+        command.output().unwrap()
+    };
+    let alone = check(&[]);
+    let note = ": note: SEGNO_LINGER was not looked at: `segno check --env` reads variables too\n";
+    assert!(alone.status.success() && text(&alone.stdout).ends_with(note), "{alone:?}");
+    let together = check(&["--env"]);
+    assert_eq!(together.status.code(), Some(2));
+    assert!(text(&together.stderr).contains("SEGNO_LINGER"), "{together:?}");
+}
+
+#[test]
 fn check_names_every_problem_of_a_faulty_file() {
     let file = TempFile::new("faulty", "lisen = []\n[[route]]\nupstream = \"ftp://x\"\nheartbeat = 3\n");
     let out = segno(&["check", file.path()], "");

@@ -183,6 +183,25 @@ fn the_page_names_the_variable_of_each_flag() {
 }
 
 #[test]
+fn the_page_and_the_help_say_of_each_knob_what_it_trades() {
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>().join(" ");
+    let help = words(&help("proxy"));
+    for key in segno::config::file::keys() {
+        let (what, trades) = (key.what, key.trades);
+        assert!(trades.split(' ').count() > 4 && !what.contains(trades), "`{}` trades nothing: {trades:?}", key.name);
+        let is_told = |row: Vec<&str>| {
+            row[0].starts_with(&format!("`--{}", key.flag)) && row.last() == Some(&&*format!("{trades}."))
+        };
+        assert!(
+            rows(CONFIGURATION).any(is_told),
+            "docs/configuration.md: the row of `--{}` does not end with: {trades}.",
+            key.flag
+        );
+        assert!(help.contains(trades), "the help of --{} does not say: {trades}", key.flag);
+    }
+}
+
+#[test]
 fn the_operating_page_lists_exactly_the_metrics_that_exist() {
     let page = metrics_page(&Arc::new(Metrics::default()), Tick::ZERO, PageFormat::Text);
     let real: BTreeSet<&str> =

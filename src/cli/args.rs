@@ -175,6 +175,10 @@ pub(crate) struct ReloadArgs {
 pub(crate) struct CheckArgs {
     /// The configuration file; `-` reads standard input
     pub(crate) file: PathBuf,
+    /// Check the file together with the SEGNO_ variables of this environment, as `proxy` would read both. Without it the
+    /// file is judged alone, and a note names the variables that were not looked at
+    #[arg(long)]
+    pub(crate) env: bool,
 }
 
 impl ProxyArgs {

@@ -1,10 +1,11 @@
 //! `segno check FILE`: checks a configuration file.
 //!
-//! In: a file, or `-` for standard input. Out: `FILE: ok, N routes` on standard output, where one setting makes
+//! In: a file, or `-` for standard input; with `--env` the variables of the environment. Out: `FILE: ok, N routes` on standard output, where one setting makes
 //! another one useless, and how long certificates are good; or each problem with its place on standard error, and exit code 2.
 //! Laws: what `proxy --config FILE` refuses, the command names, and all of it at once; it looks at the files that the
 //! configuration names, changes nothing, and connects to nothing.
 
+use std::env;
 use std::io::Write;
 
 use super::args::{CheckArgs, default_store};
@@ -15,7 +16,10 @@ use crate::engine;
 
 /// Reads the file and reports what is wrong with it, or the number of its routes.
 pub(super) fn run(args: &CheckArgs, mut out: impl Write) -> Result<(), Stop> {
-    let flags = Flags::default().or_store(default_store());
+    let mut variables = Flags::default();
+    let warnings = variables.variables(env::vars_os());
+    let ignored = if args.env { Vec::new() } else { variables.names() };
+    let flags = if args.env { variables } else { Flags::default() }.or_store(default_store());
     let config = load::effective(Some(&args.file), &flags)?.config;
     let (file, routes) = (load::name_of(&args.file), config.routes.len());
     let noun = if routes == 1 { "route" } else { "routes" };
@@ -25,6 +29,13 @@ pub(super) fn run(args: &CheckArgs, mut out: impl Write) -> Result<(), Stop> {
         for caution in cautions(route) {
             let _ = writeln!(out, "{file}: note: route `{}`: {caution}", route.name);
         }
+    }
+    if !ignored.is_empty() {
+        let (names, verb) = (ignored.join(", "), if ignored.len() == 1 { "was" } else { "were" });
+        let _ = writeln!(out, "{file}: note: {names} {verb} not looked at: `segno check --env` reads variables too");
+    }
+    for warning in warnings.iter().filter(|_| args.env) {
+        let _ = writeln!(out, "{file}: note: {warning}");
     }
     for remark in engine::remarks(&config) {
         let _ = writeln!(out, "{file}: note: {remark}");
@@ -87,7 +98,7 @@ mod tests {
         ] {
             let path = file("notes", &route(lines));
             let mut out = Vec::new();
-            run(&CheckArgs { file: path.clone() }, &mut out).unwrap();
+            run(&CheckArgs { file: path.clone(), env: false }, &mut out).unwrap();
             let out = String::from_utf8(out).unwrap();
             assert_eq!(out.lines().count(), 1 + notes.len(), "{lines}: {out}");
             assert!(notes.iter().all(|note| out.contains(note)), "{lines}: {out}");
@@ -99,12 +110,12 @@ mod tests {
     fn a_sound_file_is_ok_and_a_faulty_one_is_reported() {
         let path = file("sound", "[[route]]\nupstream = \"http://h\"\n");
         let mut out = Vec::new();
-        run(&CheckArgs { file: path.clone() }, &mut out).unwrap();
+        run(&CheckArgs { file: path.clone(), env: false }, &mut out).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), format!("{}: ok, 1 route\n", path.display()));
 
         std::fs::write(&path, "[[route]]\nupstream = \"http://h\"\nlingre = \"1s\"\n").unwrap();
         let mut out = Vec::new();
-        let stop = run(&CheckArgs { file: path.clone() }, &mut out).unwrap_err();
+        let stop = run(&CheckArgs { file: path.clone(), env: false }, &mut out).unwrap_err();
         let told = format!("{}:3:1: unknown key `lingre`: did you mean `linger`?\n", path.display());
         assert_eq!((stop.code(), stop.to_string(), out), (2, told, Vec::new()));
         std::fs::remove_file(path).unwrap();

@@ -57,7 +57,7 @@ fn arg(key: KeyHelp) -> Arg {
         .long(key.flag)
         .value_name(key.place)
         .value_parser(ValueParser::new(fits))
-        .help(format!("{} {told}", key.help))
+        .help(format!("{}. {} {told}", key.what, key.trades))
         .hide_short_help(!key.is_common);
     let arg = match key.heading {
         Some(heading) => arg.help_heading(heading),

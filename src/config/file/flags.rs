@@ -56,8 +56,10 @@ pub struct KeyHelp {
     pub place: &'static str,
     /// How the value is written.
     pub form: Form,
-    /// What the key does, and what it trades.
-    pub help: &'static str,
+    /// What the key does, without a full stop.
+    pub what: &'static str,
+    /// What more and less of it, or one value and the other, gain and cost; without a full stop.
+    pub trades: &'static str,
     /// Whether the short help has it.
     pub is_common: bool,
     /// The value where nothing sets the key.
@@ -78,11 +80,11 @@ pub fn keys() -> Vec<KeyHelp> {
 }
 
 fn help<T>(key: &Key<T>, of: &T, heading: Option<&'static str>) -> KeyHelp {
-    let Help { text, is_common } = key.help;
+    let Help { what, trades, is_common } = key.help;
     let (flag, variable) = (flag(key.name), variable(key.name));
     let default = (key.show)(of).as_flag();
     let (name, place, form) = (key.name, key.place, key.form);
-    KeyHelp { name, flag, variable, place, form, help: text, is_common, default, heading }
+    KeyHelp { name, flag, variable, place, form, what, trades, is_common, default, heading }
 }
 
 /// The flag of a key, without its dashes. One that may be given several times is named for one of its values.
@@ -151,6 +153,11 @@ impl Flags {
             }
         }
         warnings
+    }
+
+    /// The variables that give a key.
+    pub fn names(&self) -> Vec<String> {
+        self.given.iter().filter(|given| !given.is_flag).map(|given| variable(given.key)).collect()
     }
 
     /// Whether a flag or a variable gives a key.
