@@ -40,6 +40,7 @@ mod store;
 mod tls;
 mod watch;
 
+pub use listeners::Fit;
 pub use reload::Prepared;
 pub use remote::{Command, Remote};
 pub use run::Reactor;
