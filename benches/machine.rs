@@ -52,7 +52,7 @@ impl Stream {
         let config = Config { routes: vec![route].into(), tracing, ..Config::default() };
         let now = Tick::from_micros(1);
         let mut machine = Machine::new(Arc::new(config), 7, 11, now);
-        machine.handle(Input::Accepted { peer: IpAddr::V4(Ipv4Addr::LOCALHOST) }, now);
+        machine.handle(Input::Accepted { peer: IpAddr::V4(Ipv4Addr::LOCALHOST).into() }, now);
         let Some(Output::Adopt { conn: client }) = machine.poll_output() else { panic!("no client") };
         machine.handle(Input::Data { conn: client, bytes: REQUEST }, now);
         let mut upstream = None;

@@ -175,7 +175,7 @@ impl World {
     }
 
     fn open(&mut self, n: usize) {
-        self.handle(Input::Accepted { peer: IpAddr::V4(Ipv4Addr::LOCALHOST) });
+        self.handle(Input::Accepted { peer: IpAddr::V4(Ipv4Addr::LOCALHOST).into() });
         let request = format!(
             "GET /mcp HTTP/1.1\r\nHost: localhost:8080\r\nAccept: text/event-stream\r\nUser-Agent: measure/1.0\r\n\
              Mcp-Session-Id: {}\r\n\r\n",

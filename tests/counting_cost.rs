@@ -77,7 +77,7 @@ fn an_event_is_counted_by_route_without_an_allocation() {
     let config = Config { routes: vec![route].into(), store, ..Config::default() };
     let machine = Machine::new(Arc::new(config), 7, 11, Tick::from_micros(1));
     let mut stream = Stream { machine, metrics: Arc::clone(&metrics), upstream: None, now: 1, spent: 0 };
-    stream.machine.handle(Input::Accepted { peer: IpAddr::V4(Ipv4Addr::LOCALHOST) }, Tick::from_micros(1));
+    stream.machine.handle(Input::Accepted { peer: IpAddr::V4(Ipv4Addr::LOCALHOST).into() }, Tick::from_micros(1));
     let Some(Output::Adopt { conn: client }) = stream.machine.poll_output() else { panic!("no client") };
     stream.handle(Input::Data { conn: client, bytes: REQUEST });
     let upstream = stream.upstream.expect("an upstream");

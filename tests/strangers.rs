@@ -371,6 +371,20 @@ fn a_client_whose_address_no_proxy_knows_has_no_trust_and_counts() {
 }
 
 #[test]
+fn a_health_check_speaks_for_nobody_and_is_not_counted() {
+    let (proxy, script) = announced(ProxyProtocol::Accept, 2, |config| config.limits.connections_per_address = 1);
+    let checks = [(); 2].map(|()| {
+        let mut check = Client::over(connect(FRONT, proxy.address()));
+        check.send(b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0");
+        check.send("GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n");
+        assert_eq!(check.answer().text(), "127.9.0.1");
+        check
+    });
+    drop(checks);
+    script.end();
+}
+
+#[test]
 fn where_the_header_is_required_whoever_is_not_trusted_is_cut() {
     let (proxy, script) = announced(ProxyProtocol::Require, 1, |config| config.limits.connections_per_address = 1);
     let to = proxy.address();

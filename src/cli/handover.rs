@@ -3,8 +3,9 @@
 //! In: the path of a socket, a running engine. Out: listeners for a successor; the old proxy drains once the successor
 //! is ready, and the successor opens the store once the old one has closed it.
 //! Laws: only a process of the same user is served; nothing changes before the successor says that it is ready, so one
-//! that dies before leaves the old proxy as it was; a listener is open in one of the two at any time, so no connection
-//! is refused; each wait has a bound.
+//! that dies before leaves the old proxy as it was, and one that says so too late finds it as it was and ends; a listener
+//! is open in one of the two at any time, so no connection is refused; each wait has a bound; a signal in between is no
+//! failure.
 //!
 //! ```text
 //! successor                         old proxy
@@ -22,6 +23,7 @@ use crate::journal::{Journal, Level};
 use crate::persist::{PersistControl, Unflushed};
 use crate::reactor::{Command, Remote};
 use crossbeam_channel::bounded;
+use rustix::io::retry_on_intr;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     recvmsg, sendmsg,
@@ -58,8 +60,23 @@ const LINE: usize = 256;
 /// What a running proxy has handed over so far.
 pub(super) struct TakenOver {
     link: UnixStream,
+    path: PathBuf,
     pub(super) listeners: Vec<TcpListener>,
 }
+
+/// What the old proxy does once this process is ready.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Before {
+    /// It drains, and its path is free.
+    Drains,
+    /// It has ended.
+    Gone,
+    /// It goes on as before, since this process took too long.
+    GoesOn,
+}
+
+/// How long [`TakenOver::go_on`] takes at most until it says what the old proxy does.
+pub(super) const ANSWER: Duration = PATIENCE.saturating_add(Duration::from_secs(5));
 
 /// Takes the listeners of the proxy that runs with this path. `None`: none runs.
 pub(super) fn take_over(path: &Path) -> Result<Option<TakenOver>, Stop> {
@@ -84,27 +101,37 @@ pub(super) fn take_over(path: &Path) -> Result<Option<TakenOver>, Stop> {
         Some(("refused", why)) => return Err(failed(&why)),
         _ => return Err(failed(&"it does not hand over as this version of segno expects")),
     }
-    Ok(Some(TakenOver { link, listeners: sockets.into_iter().map(TcpListener::from).collect() }))
+    let path = path.to_owned();
+    Ok(Some(TakenOver { link, path, listeners: sockets.into_iter().map(TcpListener::from).collect() }))
 }
 
 impl TakenOver {
-    /// This process serves: the old one drains. Then waits until the store is free, and has it opened. In the end
-    /// `then` is called, once the path is free: with whether the old one drains.
+    /// This process serves: the old one drains. Then waits until the store is free, and has it opened. `then` is called
+    /// with what the old one does, as soon as that is known. After an error it goes on as before.
     pub(super) fn go_on(
         self,
         store: PersistControl,
         mut journal: Journal,
-        then: impl FnOnce(bool) + Send + 'static,
+        then: impl FnOnce(Before) + Send + 'static,
     ) -> io::Result<()> {
-        let Self { link, listeners: _ } = self;
-        // One that has gone by now is found out by its silence.
-        let _ = (&link).write_all(b"ready\n");
+        let Self { link, path, listeners: _ } = self;
         thread::Builder::new().name("segno-successor".to_owned()).spawn(move || {
-            let drains = read_line(&link).is_ok_and(|line| line == "draining");
-            then(drains);
-            if !drains {
-                return journal
-                    .say(Level::Warn, "the proxy before this one has gone before it could hand over its store");
+            // One that has gone by now is found out by its silence.
+            let _ = (&link).write_all(b"ready\n");
+            let before = match read_line(&link) {
+                Ok(line) if line == "draining" => Before::Drains,
+                _ if UnixStream::connect(&path).is_ok() => Before::GoesOn,
+                _ => Before::Gone,
+            };
+            then(before);
+            match before {
+                Before::Drains => {}
+                Before::GoesOn => return,
+                Before::Gone => {
+                    store.open_now();
+                    let what = "the proxy before this one has gone before it could hand over its store";
+                    return journal.say(Level::Warn, what);
+                }
             }
             journal.say(
                 Level::Info,
@@ -215,8 +242,12 @@ impl Giver {
         let _ = fs::remove_file(&self.path);
         let _ = (&*link).write_all(b"draining\n");
         let _ = drained.recv_timeout(Duration::from(within) + GRACE);
-        if let Some(left) = self.store.release(FLUSH_FOR) {
-            tell_unflushed(&left, &mut self.journal);
+        if let Some(left) = self.store.release(FLUSH_FOR).filter(|left| *left != Unflushed::default()) {
+            // Which they are, the end of this process tells, and its exit code.
+            let n = left.cursors.len();
+            let what =
+                format!("cursors that the successor's store does not have: {n}; named when this proxy has ended");
+            self.journal.say(Level::Error, what);
         }
         let _ = (&*link).write_all(b"store\n");
         Ok(())
@@ -249,8 +280,10 @@ fn send(link: &UnixStream, line: &str, sockets: &[OwnedFd]) -> io::Result<()> {
     if !sockets.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(&sockets)) {
         return Err(io::Error::other("there are more sockets than can be handed over"));
     }
-    let sent = sendmsg(link, &[IoSlice::new(line.as_bytes())], &mut ancillary, SendFlags::NOSIGNAL)?;
-    (&*link).write_all(&line.as_bytes()[sent..])
+    // With a time limit, a signal interrupts these two calls, whatever its handler asks for.
+    let line = line.as_bytes();
+    let sent = retry_on_intr(|| sendmsg(link, &[IoSlice::new(line)], &mut ancillary, SendFlags::NOSIGNAL))?;
+    (&*link).write_all(line.get(sent..).unwrap_or_default())
 }
 
 /// Receives a line, and the sockets that come with it.
@@ -258,7 +291,8 @@ fn receive(link: &UnixStream) -> io::Result<(String, Vec<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut bytes = [0; LINE];
-    let got = recvmsg(link, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    let got =
+        retry_on_intr(|| recvmsg(link, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, RecvFlags::CMSG_CLOEXEC))?;
     let mut sockets = Vec::new();
     for message in ancillary.drain() {
         if let RecvAncillaryMessage::ScmRights(all) = message {

@@ -8,7 +8,7 @@
 
 use super::args::ProxyArgs;
 use super::files::OpenFiles;
-use super::handover::{self, TakenOver};
+use super::handover::{self, Before, TakenOver};
 use super::load::Sources;
 use super::reload::{self, Ask};
 use super::token::token;
@@ -34,9 +34,6 @@ use std::time::Duration;
 
 /// How long the store may take to write the last cursors.
 const FLUSH_FOR: Span = Span::from_secs(5);
-
-/// How long the proxy before this one may take until the path of `handover` is free.
-const PATH_FREE: Duration = Duration::from_secs(10);
 
 /// How often is looked whether an address is free.
 const LOOK: Duration = Duration::from_millis(200);
@@ -93,9 +90,6 @@ fn serve(sources: Sources, config: Config, takes_over: bool) -> Result<(), Stop>
     if let Some((address, access)) = admin {
         start_admin(address, access, &engine, reloads.clone(), taken.is_some())?;
     }
-    if let Some(path) = path {
-        wait_for_successor(path, taken, &engine)?;
-    }
     let (clock, metrics) = (engine.clock(), Arc::clone(engine.metrics()));
     let (tell, told) = bounded(1);
     let running = engine.reloader();
@@ -107,6 +101,14 @@ fn serve(sources: Sources, config: Config, takes_over: bool) -> Result<(), Stop>
         let _ = tell.try_send(clock.now());
     };
     obey(signals, &engine, reloads, asked).map_err(|e| Stop::failed("cannot start a thread for signals", e))?;
+    if let Some(path) = path
+        && let Err(stop) = wait_for_successor(path, taken, &engine)
+    {
+        // Who has connected here meanwhile comes back to the proxy that goes on.
+        let within = engine.config().drain_timeout;
+        let _ = engine.shutdown(within);
+        return Err(stop);
+    }
     let scheme = |n| if n < secure { "https" } else { "http" };
     let addresses = engine.addresses().iter().enumerate();
     let listens: Vec<String> = addresses.map(|(n, address)| format!("{}://{address}", scheme(n))).collect();
@@ -166,18 +168,21 @@ fn wait_for_successor(path: PathBuf, taken: Option<TakenOver>, engine: &Engine) 
     let wrong = |e: io::Error| Stop::failed(&format!("cannot listen on {} for `--handover`", shown), e);
     let Some(taken) = taken else { return handover::wait_for_successor(path.clone(), engine).map_err(wrong) };
     let (free, is_free) = bounded(1);
-    let then = move |drains| {
-        let _ = free.try_send(drains);
+    let then = move |before| {
+        let _ = free.try_send(before);
     };
     taken.go_on(engine.store(), engine.journal(), then).map_err(wrong)?;
-    let drains = is_free.recv_timeout(PATH_FREE).unwrap_or(false);
+    if is_free.recv_timeout(handover::ANSWER) == Ok(Before::GoesOn) {
+        let what = "did not take over: the proxy that runs waits no longer for this one, and goes on as before";
+        return Err(Stop::Failed(format!("{what} (at {shown}); start this one again")));
+    }
     match handover::wait_for_successor(path, engine).map_err(wrong) {
         // The old proxy listens no more: to end here would leave nobody.
-        Err(why) if drains => {
+        Err(why) => {
             engine.journal().say(Level::Error, format!("{why}; no successor can take over from this proxy"));
             Ok(())
         }
-        waits => waits,
+        Ok(()) => Ok(()),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::base::Span;
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::metrics::{Metrics, ReactorState};
+use crate::reactor::Fit;
 use crossbeam_channel::bounded;
 use listenfd::ListenFd;
 use sd_notify::{NotifyState, notify, watchdog_enabled};
@@ -28,7 +29,7 @@ pub(super) fn listeners(listen: &[SocketAddr]) -> Result<Vec<TcpListener>, Stop>
             given.take_tcp_listener(n).map_err(|e| Stop::failed(&format!("{what} takes no connections by TCP"), e))?;
         let Some(listener) = taken else { continue };
         let address = listener.local_addr().map_err(|e| Stop::failed(&what, e))?;
-        if !listen.contains(&address) {
+        if !listen.iter().any(|asked| Fit::of(&listener, *asked).is_some()) {
             let known: Vec<String> = listen.iter().map(SocketAddr::to_string).collect();
             let known = known.join(", ");
             return Err(Stop::Usage(format!(

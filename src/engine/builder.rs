@@ -20,7 +20,6 @@ use crate::persist::{Opener, PersistConfig, Persister, WorkerConfig};
 use crate::reactor::{Parts, Reactor, StartError};
 use crate::slot::slots_for;
 use crate::store::{StoreError, memory};
-use crate::sync::Mutex;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread;
@@ -183,7 +182,7 @@ impl Builder {
             running,
             reactor,
             store: persister.control(),
-            persister: StoreRelease(Arc::new(Mutex::new(Some(persister)))),
+            persister: StoreRelease::new(persister),
             trackers: Trackers::new(inline),
             view,
             clock,

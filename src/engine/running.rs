@@ -130,7 +130,7 @@ impl Engine {
         let until = self.clock.now() + deadline;
         self.remote.0.send(Command::Drain(deadline));
         let result = join(self.reactor);
-        let left = self.persister.release(until.since(self.clock.now()).max(LEAST)).unwrap_or_default();
+        let left = self.persister.end(until.since(self.clock.now()).max(LEAST));
         self.journal.flush(LAST_LINES);
         ended(result, left)
     }
@@ -142,7 +142,7 @@ impl Engine {
     /// As [`Engine::shutdown`].
     pub fn join(self, within: Span) -> Result<Unflushed, ReactorFailed> {
         let result = join(self.reactor);
-        let left = self.persister.release(within).unwrap_or_default();
+        let left = self.persister.end(within);
         self.journal.flush(LAST_LINES);
         ended(result, left)
     }
@@ -151,14 +151,43 @@ impl Engine {
 /// Closes the store of an engine that drains, so that another process can open it. Streams that still run are not stored
 /// any more.
 #[derive(Clone, Debug)]
-pub struct StoreRelease(pub(super) Arc<Mutex<Option<Persister>>>);
+pub struct StoreRelease(Arc<Mutex<Storing>>);
+
+/// The store is open, or was closed with this left.
+#[derive(Debug)]
+enum Storing {
+    Open(Persister),
+    Closed(Unflushed),
+}
 
 impl StoreRelease {
-    /// Writes everything for up to `within`, then closes the store. Returns what could not be written; `None`: the store
-    /// was closed before. Whoever ends the engine meanwhile waits for this.
+    pub(super) fn new(persister: Persister) -> Self {
+        Self(Arc::new(Mutex::new(Storing::Open(persister))))
+    }
+
+    /// Writes everything for up to `within`, then closes the store. Returns what could not be written, which the end of
+    /// the engine tells again; `None`: the store was closed before. Whoever ends the engine meanwhile waits for this.
     pub fn release(&self, within: Span) -> Option<Unflushed> {
-        let mut persister = self.0.lock();
-        Some(persister.take()?.shutdown(within))
+        let mut storing = self.0.lock();
+        match std::mem::replace(&mut *storing, Storing::Closed(Unflushed::default())) {
+            Storing::Open(persister) => {
+                let left = persister.shutdown(within);
+                *storing = Storing::Closed(left.clone());
+                Some(left)
+            }
+            closed => {
+                *storing = closed;
+                None
+            }
+        }
+    }
+
+    /// Closes the store if it is open. Returns what could not be written, whoever has closed it.
+    fn end(&self, within: Span) -> Unflushed {
+        self.release(within).unwrap_or_else(|| match &*self.0.lock() {
+            Storing::Closed(left) => left.clone(),
+            Storing::Open(_) => Unflushed::default(),
+        })
     }
 }
 

@@ -10,10 +10,11 @@ use super::headers::{Headers, trim};
 use std::net::{IpAddr, SocketAddr};
 
 /// The last address of `X-Forwarded-For` that is not a trusted proxy's own, if the peer is trusted; else the peer's.
-/// If all are trusted, the first of them. What is not an address ends the search at the proxy that passed it on.
+/// If all are trusted, the first of them. What is not an address ends the search at the proxy that passed it on. An IPv4
+/// address that is written as IPv6 is the IPv4 address.
 pub fn client_address(headers: &Headers, peer: IpAddr, is_trusted: impl Fn(IpAddr) -> bool) -> IpAddr {
     if !is_trusted(peer) {
-        return peer;
+        return peer.to_canonical();
     }
     // Read forwards, each entry takes the place of what stands before it, unless its own writer only passed it on.
     let mut found: Option<IpAddr> = None;
@@ -23,7 +24,7 @@ pub fn client_address(headers: &Headers, peer: IpAddr, is_trusted: impl Fn(IpAdd
             (address, _) => address,
         };
     }
-    found.unwrap_or(peer)
+    found.unwrap_or(peer).to_canonical()
 }
 
 /// An address, alone or with a port.
@@ -48,6 +49,7 @@ mod tests {
     #[test]
     fn only_trusted_proxies_are_believed() {
         assert_eq!(of("192.0.2.1", &["198.51.100.7"]), "192.0.2.1");
+        assert_eq!(of("::ffff:192.0.2.1", &["198.51.100.7"]), "192.0.2.1");
         assert_eq!(of("10.0.0.1", &["198.51.100.7"]), "198.51.100.7");
         assert_eq!(of("10.0.0.1", &["203.0.113.9, 198.51.100.7", "10.0.0.2"]), "198.51.100.7");
         assert_eq!(of("10.0.0.1", &["198.51.100.7:4711,10.0.0.2:80"]), "198.51.100.7");

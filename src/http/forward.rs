@@ -14,6 +14,7 @@ use super::length::BodyLength;
 use super::method::Version;
 use super::request::{RequestHead, max_forwards};
 use super::response::ResponseHead;
+use crate::base::step;
 use std::cmp::Ordering;
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -298,6 +299,7 @@ impl<'h> Hop<'h> {
 
 /// The order of two names, in which capitals are small letters.
 fn without_case(a: &[u8], b: &[u8]) -> Ordering {
+    step();
     a.iter().map(u8::to_ascii_lowercase).cmp(b.iter().map(u8::to_ascii_lowercase))
 }
 

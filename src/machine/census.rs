@@ -94,15 +94,33 @@ impl Census {
         has_room
     }
 
-    /// Takes out who has waited for longest for a stream of this holder to end.
-    pub(super) fn next_waiting(&mut self, stake: Stake) -> Option<ConnKey> {
-        if self.entries.get(stake.0 as usize).is_none_or(|entry| entry.counts[Held::Wait as usize] == 0) {
+    /// The name of the holder of a stake, if somebody waits for a stream of it to end.
+    pub(super) fn waited_for(&self, stake: Stake) -> Option<u64> {
+        let entry = self.entries.get(stake.0 as usize)?;
+        (entry.counts[Held::Wait as usize] > 0).then_some(entry.name)
+    }
+
+    /// Takes out who has waited for longest for a stream of the holder of this name to end.
+    pub(super) fn next_waiting(&mut self, name: u64) -> Option<ConnKey> {
+        if self.held_by(name, Held::Wait) == 0 {
             return None;
         }
+        let stake = Stake(*self.places.get(&name)?);
         let at = self.waiting.iter().position(|(_, waits_for)| *waits_for == stake)?;
         let (conn, stake) = self.waiting.remove(at)?;
         self.remove(stake, Held::Wait);
         Some(conn)
+    }
+
+    /// Takes out all that wait, the one that came first in front.
+    pub(super) fn all_waiting(&mut self) -> Vec<ConnKey> {
+        let all = std::mem::take(&mut self.waiting);
+        all.into_iter()
+            .map(|(conn, stake)| {
+                self.remove(stake, Held::Wait);
+                conn
+            })
+            .collect()
     }
 
     /// A client waits no more.
@@ -132,45 +150,4 @@ impl Census {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::Random;
-
-    /// Against a list of all stakes, each with its name.
-    #[test]
-    fn counts_are_those_of_a_plain_list_and_what_is_given_back_is_forgotten() {
-        let (mut census, mut random) = (Census::default(), Random::new(5));
-        let mut all: Vec<(u64, Held, Stake)> = Vec::new();
-        for step in 0..20_000 {
-            let grows = random.next() % 100 < if step / 1_000 % 2 == 0 { 60 } else { 40 };
-            if grows || all.is_empty() {
-                let (name, what) = (random.next() % 50, [Held::Connection, Held::Stream][random.next() as usize % 2]);
-                all.push((name, what, census.add(name, what)));
-            } else {
-                let (_, what, stake) = all.swap_remove(random.next() as usize % all.len());
-                census.remove(stake, what);
-            }
-            let name = random.next() % 50;
-            for what in [Held::Connection, Held::Stream] {
-                assert_eq!(census.held_by(name, what), all.iter().filter(|(n, w, _)| (*n, *w) == (name, what)).count());
-            }
-        }
-        let names: std::collections::HashSet<u64> = all.iter().map(|(name, ..)| *name).collect();
-        assert_eq!(census.len(), names.len());
-        all.into_iter().for_each(|(_, what, stake)| census.remove(stake, what));
-        assert_eq!((census.len(), census.entries.capacity(), census.free.capacity()), (0, 0, 0));
-    }
-
-    #[test]
-    fn of_those_that_wait_for_one_holder_the_first_comes_first_and_they_are_few() {
-        let mut census = Census::default();
-        let held = census.add(1, Held::Stream);
-        let key = |n: u64| ConnKey::from_bits(n);
-        assert!((0..16).all(|n| census.wait(key(n), 1)) && !census.wait(key(16), 1), "16 wait for one holder");
-        assert!(census.wait(key(17), 2));
-        census.wait_no_more(key(0));
-        assert_eq!((census.next_waiting(held), census.next_waiting(held)), (Some(key(1)), Some(key(2))));
-        let most = (18..2_000).filter(|n| census.wait(key(*n), *n)).count();
-        assert_eq!(most + 14, WAITING);
-    }
-}
+mod tests;

@@ -4,11 +4,11 @@
 //! Laws: an idle connection holds no buffer; what is held is bounded by the head limit on the way in and by
 //! [`HIGH_WATER`] and one read on the way out; all connections together keep to `buffer_budget`, but for small parts.
 
+use super::io::Origin;
 use super::keys::{ExchangeKey, Seat, Stake, Timer};
 use crate::base::Tick;
 use crate::http::{BodyDecoder, HeadFinder};
 use crate::timer::TimerKey;
-use std::net::IpAddr;
 use std::ops::{Deref, Range};
 
 /// Bytes waiting to be sent above which the other side is not read any more.
@@ -53,7 +53,7 @@ pub(super) enum Peer {
 
 #[derive(Debug)]
 pub(super) struct Client {
-    pub(super) address: IpAddr,
+    pub(super) origin: Origin,
     /// Its connection is TLS.
     pub(super) is_secure: bool,
     /// Its request is told of, in the access log or as a trace, with what its socket takes.
@@ -79,9 +79,9 @@ pub(super) struct Stakes {
 }
 
 impl Client {
-    pub(super) fn new(address: IpAddr, is_secure: bool, connection: Stake) -> Self {
+    pub(super) fn new(origin: Origin, is_secure: bool, connection: Stake) -> Self {
         let (state, is_held, is_noted) = (ClientState::Head, false, false);
-        let mut client = Self { address, is_secure, is_noted, state, is_held, seat: 0, stakes: None };
+        let mut client = Self { origin, is_secure, is_noted, state, is_held, seat: 0, stakes: None };
         client.set_stakes(Stakes { connection, ..Stakes::NONE });
         client
     }
@@ -116,6 +116,8 @@ impl Stakes {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Link<'a> {
     Plain,
+    /// Some time ago: the header was waited for in which its proxy says who it is.
+    Announced,
     /// By TLS, and who it is by its certificate, if it has sent one. It was counted when it knocked.
     Secure {
         stake: Stake,
@@ -200,10 +202,10 @@ impl Conn {
         matches!(&self.peer, Peer::Client(c) if c.is_noted)
     }
 
-    /// The client's address.
-    pub(super) fn address(&self) -> Option<IpAddr> {
+    /// Who the client is.
+    pub(super) fn origin(&self) -> Option<Origin> {
         match &self.peer {
-            Peer::Client(c) => Some(c.address),
+            Peer::Client(c) => Some(c.origin),
             Peer::Upstream(_) => None,
         }
     }

@@ -42,6 +42,8 @@ pub(super) enum After {
     Ended(ExchangeKey),
     /// The client's connection is free, and its next request may lie in its input.
     ReadHead(ConnKey),
+    /// The holder of this name may have a place for another event stream: an address, or else a principal.
+    Place { name: u64, is_address: bool },
     /// The last reader has left the exchange.
     Unread(ExchangeKey),
     /// A reader has come for an answer that waits in the input of this connection to upstream.

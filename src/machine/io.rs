@@ -7,17 +7,79 @@
 use super::keys::{ConnKey, ExchangeKey, Stake};
 use super::notice::{ConnectError, Notice};
 use crate::base::{Access, Cursor, EventId, Span, StreamName, Tick, TraceSpan};
-use crate::config::Config;
+use crate::config::{Config, Networks};
+use crate::http::{self, Headers};
 use std::net::IpAddr;
 use std::sync::Arc;
+
+/// Who is at the other end of a client's connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Origin {
+    /// Its address: in the one form that an address has.
+    pub(super) address: IpAddr,
+    pub(super) standing: Standing,
+}
+
+/// What the address of a connection says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// Who it is: if `trusted_proxies` names it, a proxy that is believed, and that stands for others.
+    Itself,
+    /// Which proxy has connected for a purpose of its own, such as a health check. It is not counted; and since it speaks
+    /// for nobody, what it says of others is not believed.
+    Probe,
+}
+
+impl Origin {
+    /// What connects from this address; from the unspecified one, if it is not known. An IPv4 address that is written as IPv6 is the IPv4 address.
+    pub fn new(address: IpAddr, standing: Standing) -> Self {
+        Self { address: address.to_canonical(), standing }
+    }
+
+    /// Whether it is a proxy that is trusted.
+    pub(super) fn is_proxy(self, trusted: &Networks) -> bool {
+        trusted.contains(self.address)
+    }
+
+    /// Whether what it says of the clients that it speaks for is believed.
+    pub(super) fn is_believed(self, trusted: &Networks) -> bool {
+        self.standing == Standing::Itself && trusted.contains(self.address)
+    }
+
+    /// The address that a request comes from: its own, or that of the client that it speaks for.
+    pub(super) fn client(self, headers: &Headers, trusted: &Networks) -> IpAddr {
+        match self.is_believed(trusted) {
+            true => http::client_address(headers, self.address, |address| trusted.contains(address)),
+            false => self.address,
+        }
+    }
+
+    /// Whether a request that comes from this address counts against it: that of a proxy which names nobody stands for
+    /// others.
+    pub(super) fn counts(self, client: IpAddr, trusted: &Networks) -> bool {
+        !self.is_believed(trusted) || !trusted.contains(client)
+    }
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.address.fmt(f)
+    }
+}
+
+impl From<IpAddr> for Origin {
+    fn from(address: IpAddr) -> Self {
+        Self::new(address, Standing::Itself)
+    }
+}
 
 /// Something that happened outside.
 #[derive(Debug)]
 pub enum Input<'a> {
     /// A client has connected that shakes hands first. Answered by [`Output::LetIn`] or [`Output::Refuse`].
     Knocked {
-        /// The client's address.
-        peer: IpAddr,
+        /// The client.
+        peer: Origin,
     },
     /// A client that was let in has gone before it got a place.
     TurnedAway {
@@ -26,13 +88,19 @@ pub enum Input<'a> {
     },
     /// A client's connection was accepted. Answered by [`Output::Adopt`] or [`Output::Refuse`].
     Accepted {
-        /// The client's address.
-        peer: IpAddr,
+        /// The client.
+        peer: Origin,
+    },
+    /// A client's connection was accepted some time ago, and its proxy has said by now who it is. Answered as
+    /// [`Input::Accepted`]; also where no client is accepted any more.
+    Announced {
+        /// The client.
+        peer: Origin,
     },
     /// A client's connection was accepted, and its TLS handshake is done. Answered as [`Input::Accepted`].
     AcceptedSecure {
-        /// The client's address.
-        peer: IpAddr,
+        /// The client.
+        peer: Origin,
         /// What [`Output::LetIn`] gave. The machine has it from now on.
         stake: Stake,
         /// Who the client is by its certificate, which has been verified: bytes that are the same for all certificates

@@ -117,8 +117,8 @@ pub use book::sessions::RECORDS_PER_SESSION;
 #[cfg(feature = "fuzzing")]
 pub use find::last_event_id::last_event_id;
 pub use io::{
-    Checkpoint, Close, EventPart, Input, LogBounds, Lookup, NotLookedUp, Output, Refusal, Slices, StoredEvents,
-    StoredStream, TooManyRoutes,
+    Checkpoint, Close, EventPart, Input, LogBounds, Lookup, NotLookedUp, Origin, Output, Refusal, Slices, Standing,
+    StoredEvents, StoredStream, TooManyRoutes,
 };
 pub use keys::{ConnKey, ConnMark, ExchangeKey, ExchangeMark, Stake};
 pub use notice::{ConnectError, Notice, Subject};
@@ -202,6 +202,7 @@ impl Machine {
             Input::Knocked { peer } => self.on_knocked(peer),
             Input::TurnedAway { stake } => self.conns.census.remove(stake, Held::Connection),
             Input::Accepted { peer } => self.on_accepted(peer, Link::Plain),
+            Input::Announced { peer } => self.on_accepted(peer, Link::Announced),
             Input::AcceptedSecure { peer, stake, certificate } => {
                 self.on_accepted(peer, Link::Secure { stake, certificate });
             }
@@ -256,6 +257,7 @@ impl Machine {
                 }
                 After::Ended(key) => self.drop_exchange(key),
                 After::ReadHead(conn) => self.read_head(conn),
+                After::Place { name, is_address } => self.on_place(name, is_address),
                 After::Unread(key) => self.on_unread(key),
                 After::ReadAnswer(conn) => self.read_answer(conn),
             }

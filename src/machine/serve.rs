@@ -7,28 +7,27 @@
 use super::census::Held;
 use super::conn::{Client, ClientState, Conn, Link, Peer, Unused};
 use super::cx::{After, Cx};
-use super::io::{Close, Output, Refusal};
+use super::io::{Close, Origin, Output, Refusal};
 use super::keys::{ConnKey, Stake};
 use super::notice::Notice;
 use super::pool::Conns;
 use crate::base::{Count, Span};
 use crate::http::{self, HeadError};
-use std::net::IpAddr;
 
 /// How long a connection is read after its last answer, so that the client reads the answer before it sees the close.
 const HALF_CLOSED_FOR: Span = Span::from_secs(2);
 
 impl Conns {
     /// Gives a client's connection its place, or has it refused.
-    pub(super) fn accept(&mut self, cx: &mut Cx, address: IpAddr, link: Link<'_>) {
+    pub(super) fn accept(&mut self, cx: &mut Cx, origin: Origin, link: Link<'_>) {
         let is_secure = matches!(link, Link::Secure { .. });
         let stake = match link {
-            Link::Plain => self.knock(cx, address),
+            Link::Plain | Link::Announced => self.knock(cx, origin),
             Link::Secure { stake, .. } => Ok(stake),
         };
         let stake = match stake {
-            // One that shook hands when the drain began may still be served.
-            Ok(stake) if !cx.draining || is_secure => stake,
+            // One that shook hands when the drain began, or whose header was under way, may still be served.
+            Ok(stake) if !cx.draining || !matches!(link, Link::Plain) => stake,
             Ok(stake) => {
                 self.census.remove(stake, Held::Connection);
                 cx.counts.one(Count::ConnectionsRefused);
@@ -36,7 +35,7 @@ impl Conns {
             }
             Err(why) => return cx.outputs.push_back(Output::Refuse(why)),
         };
-        let client = Client::new(address, is_secure, stake);
+        let client = Client::new(origin, is_secure, stake);
         match self.insert(Conn::new(Peer::Client(client))) {
             Some(conn) => {
                 cx.counts.one(Count::ConnectionsAccepted);
@@ -58,12 +57,12 @@ impl Conns {
     }
 
     /// Counts a client's connection by its address, where that has a bound. A proxy that is trusted stands for others.
-    pub(super) fn knock(&mut self, cx: &mut Cx, address: IpAddr) -> Result<Stake, Refusal> {
+    pub(super) fn knock(&mut self, cx: &mut Cx, origin: Origin) -> Result<Stake, Refusal> {
         let most = cx.config.limits.connections_per_address;
-        if most == 0 || cx.config.trusted_proxies.contains(address) {
+        if most == 0 || origin.is_proxy(&cx.config.trusted_proxies) {
             return Ok(Stake::NONE);
         }
-        let name = cx.secret.network(address);
+        let name = cx.secret.network(origin.address);
         if self.census.held_by(name, Held::Connection) < most {
             return Ok(self.census.add(name, Held::Connection));
         }
@@ -77,11 +76,10 @@ impl Conns {
     /// principal is looked at again.
     pub(super) fn free_stream(&mut self, cx: &mut Cx, conn: ConnKey) {
         let Some(client) = self.beside_buffers(conn).and_then(Conn::client_mut) else { return };
-        let stakes = client.take_stream();
-        for stake in stakes.into_iter().filter(|stake| stake.is_some()) {
-            let next = self.census.next_waiting(stake);
+        for (stake, is_address) in client.take_stream().into_iter().zip([true, false]) {
+            let name = self.census.waited_for(stake);
             self.census.remove(stake, Held::Stream);
-            cx.after.extend(next.map(After::ReadHead));
+            cx.after.extend(name.map(|name| After::Place { name, is_address }));
         }
     }
 

@@ -192,11 +192,21 @@ impl Visits {
 
     /// The client reads an event stream, from the event behind the first `before` on.
     pub(super) fn read_stream(&mut self, conn: ConnKey, stream: u64, before: u64) {
-        if let Some(visit) = self.open.get_mut(&conn)
-            && visit.access.stream.is_none()
-        {
+        let Some(visit) = self.open.get_mut(&conn) else { return };
+        // Its answer is here: it asks nobody any more.
+        visit.names = Box::default();
+        if visit.access.stream.is_none() {
             (visit.access.stream, visit.before) = (Some(stream), before);
         }
+        if !self.is_told && visit.recorded.is_none() {
+            self.open.remove(&conn);
+        }
+    }
+
+    /// Requests of which something is kept, and the bytes of their names.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> (usize, usize) {
+        (self.open.len(), self.open.values().map(|visit| visit.names.len()).sum())
     }
 
     /// The socket of a client that is told of took some bytes.

@@ -13,7 +13,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use socket2::SockRef;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// How long accepting rests after the system had no descriptor for a connection.
 pub(super) const ACCEPT_REST: Span = Span::from_millis(50);
@@ -27,6 +27,50 @@ const MAX_LISTENERS: usize = 64;
 /// Listeners have the tokens from here on, the waker's above all. No connection's key reaches them.
 pub(super) const FIRST_LISTENER: usize = usize::MAX - 1_024;
 
+/// How well a socket that listens already fits an address that is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fit {
+    /// It is bound to this address. An IPv4 address that is written as IPv6 is the IPv4 address; an IPv6 address without a
+    /// zone is that address in any zone.
+    Same,
+    /// All addresses of IPv4 are asked for, and it has them and those of IPv6, as sockets of service managers do.
+    More,
+    /// Any port is asked for, and it has one.
+    AnyPort,
+}
+
+impl Fit {
+    /// Tries a socket. `None`: it is for something else.
+    pub fn of(socket: &std::net::TcpListener, asked: SocketAddr) -> Option<Self> {
+        let own = socket.local_addr().ok()?;
+        let is_zone = |own: SocketAddr| match (own, asked) {
+            (SocketAddr::V6(own), SocketAddr::V6(asked)) => asked.scope_id() == 0 || asked.scope_id() == own.scope_id(),
+            _ => true,
+        };
+        let is_same = own.ip().to_canonical() == asked.ip().to_canonical() && is_zone(own);
+        let has_more = || own.ip() == Ipv6Addr::UNSPECIFIED && asked.ip() == Ipv4Addr::UNSPECIFIED;
+        match (own.port() == asked.port(), asked.port() == 0) {
+            (true, _) if is_same => Some(Self::Same),
+            (true, _) if has_more() && SockRef::from(socket).only_v6().is_ok_and(|only| !only) => Some(Self::More),
+            (false, true) if is_same => Some(Self::AnyPort),
+            _ => None,
+        }
+    }
+}
+
+/// The socket for each address, where there is one: the best fits first, and of equal ones the first for the first.
+fn share_out(asked: &[SocketAddr], inherited: Vec<std::net::TcpListener>) -> Vec<Option<std::net::TcpListener>> {
+    let mut left: Vec<Option<std::net::TcpListener>> = inherited.into_iter().map(Some).collect();
+    let mut found: Vec<Option<std::net::TcpListener>> = asked.iter().map(|_| None).collect();
+    for fit in [Fit::Same, Fit::More, Fit::AnyPort] {
+        for (place, &address) in found.iter_mut().zip(asked).filter(|(place, _)| place.is_none()) {
+            let fits = |socket: &Option<_>| socket.as_ref().and_then(|socket| Fit::of(socket, address)) == Some(fit);
+            *place = left.iter().position(fits).and_then(|at| left.get_mut(at)?.take());
+        }
+    }
+    found
+}
+
 /// All listeners.
 #[derive(Debug)]
 pub(super) struct Listeners {
@@ -39,21 +83,22 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    /// Binds and registers the first 64 of the addresses in a configuration. An inherited socket that is bound to one of
-    /// them is taken for it; others are closed.
+    /// Binds and registers the first 64 of the addresses in a configuration. An inherited socket that fits one of them
+    /// ([`Fit`]) is taken for it; others are closed.
     ///
     /// # Errors
     /// [`StartError::Listen`] for the first address that cannot be listened on.
     pub(super) fn bind(
         config: &Config,
         registry: &Registry,
-        mut inherited: Vec<std::net::TcpListener>,
+        inherited: Vec<std::net::TcpListener>,
     ) -> Result<Self, StartError> {
         let (mut sockets, watch) = (Vec::new(), Watch::of(config));
-        for (n, address) in config.listens().enumerate().take(MAX_LISTENERS) {
+        let asked: Vec<SocketAddr> = config.listens().take(MAX_LISTENERS).collect();
+        let found = share_out(&asked, inherited);
+        for (n, (address, found)) in asked.into_iter().zip(found).enumerate() {
             let wrong = |why| StartError::Listen { address, why };
-            let found = inherited.iter().position(|socket| socket.local_addr().is_ok_and(|own| own == address));
-            let mut listener = match found.map(|at| inherited.swap_remove(at)) {
+            let mut listener = match found {
                 Some(socket) => {
                     socket.set_nonblocking(true).map_err(wrong)?;
                     TcpListener::from_std(socket)
@@ -142,7 +187,7 @@ impl Listeners {
                     break;
                 }
                 match self.sockets[n].accept() {
-                    Ok((stream, peer)) => each(stream, peer.ip(), n < self.secure),
+                    Ok((stream, peer)) => each(stream, peer.ip().to_canonical(), n < self.secure),
                     Err(e) => match e.kind() {
                         io::ErrorKind::WouldBlock => self.ready &= !(1 << n),
                         io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
@@ -157,3 +202,6 @@ impl Listeners {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,13 +12,13 @@ use super::start::head_patience;
 use super::tls::{Keyring, Tls, of_client_in_words};
 use crate::base::{Count, Counts, Span, Tick};
 use crate::config::Config;
-use crate::machine::Stake;
+use crate::machine::{Origin, Stake};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use socket2::SockRef;
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Shutdown};
+use std::net::Shutdown;
 use std::time::Duration;
 
 /// Guests have the tokens from here on, listeners those above. No connection's key reaches them.
@@ -65,7 +65,7 @@ pub(super) struct Lobby {
 #[derive(Debug)]
 struct Guest {
     tls: Box<Tls>,
-    peer: IpAddr,
+    peer: Origin,
     /// What it holds of what its address may have.
     stake: Stake,
     until: Tick,
@@ -77,7 +77,7 @@ struct Guest {
 /// A client that has connected, and was let in.
 pub(super) struct Arrival {
     pub(super) stream: TcpStream,
-    pub(super) peer: IpAddr,
+    pub(super) peer: Origin,
     pub(super) stake: Stake,
     pub(super) is_watched: bool,
 }
@@ -98,8 +98,8 @@ pub(super) enum Step {
     Nothing,
     /// Some guest has come on, or has left.
     Done,
-    /// A handshake is done: the connection of a client with this address.
-    Open(Box<Tls>, IpAddr, Stake),
+    /// A handshake is done: the connection of this client.
+    Open(Box<Tls>, Origin, Stake),
 }
 
 impl Lobby {
@@ -165,7 +165,7 @@ impl Lobby {
     }
 
     /// The machine has closed a connection whose last bytes the socket has not taken yet.
-    pub(super) fn see_off(&mut self, mut tls: Box<Tls>, peer: IpAddr, registry: &Registry, now: Tick) {
+    pub(super) fn see_off(&mut self, mut tls: Box<Tls>, peer: Origin, registry: &Registry, now: Tick) {
         let at = self.place();
         let is_watched =
             registry.reregister(tls.stream_mut(), token(at), Interest::READABLE | Interest::WRITABLE).is_ok();
@@ -333,51 +333,4 @@ fn token(at: usize) -> Token {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_answer_to_plain_http_has_the_length_that_it_says() {
-        let text = std::str::from_utf8(NOT_TLS).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{head}");
-    }
-
-    /// A connection that is registered with the poll, and the client's end of it.
-    fn connected(poll: &mio::Poll) -> (TcpStream, std::net::TcpStream) {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (stream, _) = listener.accept().unwrap();
-        stream.set_nonblocking(true).unwrap();
-        let mut stream = TcpStream::from_std(stream);
-        poll.registry().register(&mut stream, Token(0), Interest::READABLE).unwrap();
-        (stream, client)
-    }
-
-    #[test]
-    fn who_shakes_hands_makes_room_before_whoever_is_still_being_sent_its_answer() {
-        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let file = std::env::temp_dir().join(format!("segno-lobby-{}.pem", std::process::id()));
-        std::fs::write(&file, own.cert.pem() + &own.signing_key.serialize_pem()).unwrap();
-        let mut config = Config { tls_cert: vec![file.clone()], ..Config::default() };
-        config.limits.handshakes = 2;
-        let keyring = Keyring::new(Default::default());
-        keyring.reload(&config).unwrap();
-        let (poll, now, peer) = (mio::Poll::new().unwrap(), Tick::from_millis(1), IpAddr::from([127, 0, 0, 1]));
-        let mut lobby = Lobby::new(&config, keyring);
-        let (stream, _leaver) = connected(&poll);
-        let tls = Tls::serve(lobby.keyring.server().unwrap(), stream).unwrap();
-        lobby.see_off(Box::new(tls), peer, poll.registry(), now);
-        let _clients: Vec<_> = (0..2)
-            .map(|_| {
-                let (stream, client) = connected(&poll);
-                let arrival = Arrival { stream, peer, stake: Stake::NONE, is_watched: true };
-                lobby.enter(arrival, poll.registry(), now);
-                client
-            })
-            .collect();
-        let crowded_out = lobby.counts.get(Count::TlsHandshakesCrowdedOut);
-        assert_eq!((crowded_out, lobby.sees_somebody_off()), (1, true));
-        std::fs::remove_file(file).unwrap();
-    }
-}
+mod tests;

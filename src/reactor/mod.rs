@@ -40,6 +40,7 @@ mod store;
 mod tls;
 mod watch;
 
+pub use listeners::Fit;
 pub use reload::Prepared;
 #[cfg(test)]
 pub(crate) use remote::Commands;

@@ -11,6 +11,7 @@ use super::log_lines::LogLines;
 use crate::base::{Count, Counts, Span, Tick};
 use crate::config::{Config, Networks, ProxyProtocol};
 use crate::http::{Announced as Whom, PROXY_HEADER, Preface, proxy_header};
+use crate::machine::{Origin, Standing};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use std::collections::BTreeSet;
@@ -50,7 +51,7 @@ struct Guest {
 #[derive(Debug)]
 pub(super) struct Announced {
     pub(super) stream: TcpStream,
-    pub(super) client: IpAddr,
+    pub(super) client: Origin,
     /// It shakes hands next.
     pub(super) is_secure: bool,
 }
@@ -200,9 +201,9 @@ impl Porch {
                 self.counts.one(Count::ProxyHeaders);
                 let Guest { stream, peer, is_secure, .. } = guest;
                 let client = match whom {
-                    Whom::Client(client) => client,
-                    Whom::Itself => peer,
-                    Whom::Somebody => Ipv6Addr::UNSPECIFIED.into(),
+                    Whom::Client(client) => client.into(),
+                    Whom::Itself => Origin::new(peer, Standing::Probe),
+                    Whom::Somebody => IpAddr::from(Ipv6Addr::UNSPECIFIED).into(),
                 };
                 Some(Announced { stream, client, is_secure })
             }
@@ -214,3 +215,6 @@ impl Porch {
         lines.inform(format_args!("PROXY protocol of {}: {why}; its connection is closed", guest.peer), now);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -229,6 +229,7 @@ impl Reactor {
                     let at = self.shell.now + within;
                     self.stop_at = Some(self.stop_at.map_or(at, |before| before.min(at)));
                     self.listeners.close(self.shell.sockets.registry());
+                    self.shell.close_doors();
                     let half = Span::from_micros(within.micros() / 2);
                     let spread = self.spread.min(half);
                     self.shell.tell(Input::Drain { spread, within });

@@ -12,9 +12,9 @@ use super::porch::{Begins, Porch};
 use super::socket::{Io, Socket, has_vanished};
 use super::sockets::Sockets;
 use super::store::StoreLink;
-use crate::base::Tick;
+use crate::base::{Span, Tick};
 use crate::machine::{
-    Close, ConnKey, ConnectError, Input, Machine, NotLookedUp, Output, Refusal, Stake, TooManyRoutes,
+    Close, ConnKey, ConnectError, Input, Machine, NotLookedUp, Origin, Output, Refusal, Stake, TooManyRoutes,
 };
 use mio::Token;
 use mio::event::Event;
@@ -28,6 +28,10 @@ const READ_BUFFER: usize = 128 << 10;
 
 /// Reads of one connection in one turn, before others get theirs.
 const READS_PER_TURN: usize = 4;
+
+/// How long a client that has connected before a drain may take over its proxy's header and its handshake, where nobody
+/// else keeps the process from its end.
+const AT_THE_DOOR: Span = Span::from_secs(1);
 
 /// The answer to a new connection when the machine has no room for it.
 const REFUSAL: &[u8] = b"Retry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
@@ -52,6 +56,8 @@ pub(super) struct Shell {
     /// Connections whose peers have vanished since the last report.
     pub(super) vanished: u64,
     pub(super) connecting: Connecting,
+    /// While the proxy drains: how long those are waited for whom the machine does not know yet.
+    doors_close_at: Option<Tick>,
     /// What the machine has said of a new configuration.
     pub(super) reloaded: Option<Result<Box<[usize]>, TooManyRoutes>>,
     /// Accepted just now: the machine takes it or refuses it before the next one.
@@ -104,6 +110,7 @@ impl Shell {
             now,
             vanished: 0,
             connecting,
+            doors_close_at: None,
             reloaded: None,
             accepted: None,
             is_watched: false,
@@ -127,13 +134,28 @@ impl Shell {
         !self.reading.is_empty()
     }
 
-    /// Whether all connections have closed.
+    /// Whether all connections have closed. Who has come before the drain began and not got to a request has a moment.
     pub(super) fn is_deserted(&self) -> bool {
         #[cfg(feature = "tls")]
         if self.lobby.sees_somebody_off() {
             return false;
         }
-        self.machine.connections() == 0
+        let waits = self.doors_close_at.is_some_and(|at| self.now < at) && self.somebody_is_at_the_door();
+        !waits && self.machine.connections() == 0
+    }
+
+    fn somebody_is_at_the_door(&self) -> bool {
+        #[cfg(feature = "tls")]
+        if self.lobby.next_deadline().is_some() {
+            return true;
+        }
+        self.porch.next_deadline().is_some()
+    }
+
+    /// A drain begins.
+    pub(super) fn close_doors(&mut self) {
+        let at = self.now + AT_THE_DOOR;
+        self.doors_close_at = self.doors_close_at.or(Some(at));
     }
 
     /// Reads the connections that have used up their reads of the last turn.
@@ -145,10 +167,10 @@ impl Shell {
         }
     }
 
-    /// A connection was accepted. Where a proxy says first for whom it is, that is waited for.
+    /// A connection was accepted. An address has one form from here on. Where a proxy says first for whom it is, that is waited for.
     pub(super) fn on_accepted(&mut self, stream: TcpStream, peer: IpAddr, is_secure: bool) {
         match self.porch.begins(peer, &mut self.lines, self.now) {
-            Begins::AtOnce => self.offer(stream, peer, is_secure, false),
+            Begins::AtOnce => self.offer(stream, peer.into(), is_secure, false),
             Begins::WithHeader => self.porch.enter(stream, (peer, is_secure), self.sockets.registry(), self.now),
             Begins::Never => {}
         }
@@ -163,7 +185,7 @@ impl Shell {
     }
 
     /// Offers a new connection to the machine; one with TLS shakes hands first.
-    fn offer(&mut self, stream: TcpStream, peer: IpAddr, is_secure: bool, is_watched: bool) {
+    fn offer(&mut self, stream: TcpStream, peer: Origin, is_secure: bool, is_watched: bool) {
         #[cfg(feature = "tls")]
         if is_secure {
             self.tell(Input::Knocked { peer });
@@ -177,7 +199,7 @@ impl Shell {
         }
         debug_assert!(cfg!(feature = "tls") || !is_secure, "a build without TLS has no such listener");
         (self.accepted, self.is_watched) = (Some(Io::Plain(stream)), is_watched);
-        self.tell(Input::Accepted { peer });
+        self.tell(if is_watched { Input::Announced { peer } } else { Input::Accepted { peer } });
     }
 
     /// Goes one step on with a client that shakes hands. One that is done with it is offered to the machine.
@@ -223,7 +245,7 @@ impl Shell {
     /// When [`Shell::on_time`] must be called at the latest.
     pub(super) fn next_deadline(&self) -> Option<Tick> {
         let next = self.connecting.next_deadline().into_iter().chain(self.machine.poll_timeout());
-        let next = next.chain(self.porch.next_deadline());
+        let next = next.chain(self.porch.next_deadline()).chain(self.doors_close_at.filter(|at| *at > self.now));
         #[cfg(feature = "tls")]
         let next = next.chain(self.lobby.next_deadline());
         next.min()
@@ -405,9 +427,13 @@ impl Shell {
             (Some(socket), Close::Finish | Close::Cut) => socket.close(),
             #[cfg(feature = "tls")]
             (Some(socket), Close::Finish | Close::Cut) => {
-                let peer = socket.stream().peer_addr().map(|peer| peer.ip());
+                let peer = socket.stream().peer_addr().map(|peer| peer.ip().into());
                 if let (Some(tls), Ok(peer)) = (socket.close(how == Close::Cut), peer) {
                     self.lobby.see_off(tls, peer, self.sockets.registry(), self.now);
+                    // It may have taken the place of one that shook hands.
+                    while let Some(stake) = self.lobby.next_gone() {
+                        self.machine.handle(Input::TurnedAway { stake }, self.now);
+                    }
                 }
             }
             (None, _) => {}

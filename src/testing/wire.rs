@@ -31,7 +31,7 @@ pub(crate) fn event(id: u32) -> String {
 impl World {
     pub(crate) fn client(&mut self) -> usize {
         let before = self.ends.len();
-        self.machine.handle(Input::Accepted { peer: IpAddr::V4(Ipv4Addr::LOCALHOST) }, self.now);
+        self.machine.handle(Input::Accepted { peer: IpAddr::V4(Ipv4Addr::LOCALHOST).into() }, self.now);
         self.pump();
         before
     }

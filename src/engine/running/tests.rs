@@ -86,3 +86,22 @@ fn an_engine_that_is_dropped_stops_and_closes_its_store() {
         std::thread::yield_now();
     }
 }
+
+/// A successor gets the store while this engine runs on. What it did not get is told by the end of this one.
+#[test]
+fn what_a_hand_over_could_not_store_the_end_tells_too() {
+    let switch = Switch::default();
+    let open: Opener = Box::new({
+        let switch = switch.clone();
+        move || Ok(switch.wrap(memory::open(10)))
+    });
+    let engine = Engine::builder().store(open).start().unwrap();
+    let mut tracker = engine.tracker(b"s", Span::from_secs(60)).unwrap();
+    switch.refuse(true);
+    tracker.feed(b"id: 1\ndata: x\n\n");
+    tracker.forward(|_| Ok(())).unwrap();
+    let release = engine.store_release();
+    assert_eq!(release.release(Span::ZERO).map(|left| left.cursors.len()), Some(1));
+    assert_eq!(release.release(Span::ZERO), None, "it is closed");
+    assert_eq!(engine.shutdown(Span::ZERO).unwrap().cursors.len(), 1);
+}

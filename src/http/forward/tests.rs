@@ -210,3 +210,23 @@ fn an_interim_response_says_nothing_about_the_connection() {
     let sent = client(Method::Get, "HTTP/1.1 103 Early\r\nLink: x\r\n\r\n", Version::Http11, true, &[]);
     assert_eq!(sent, "HTTP/1.1 103 Early\r\nLink: x\r\n\r\n");
 }
+
+/// A head of 200 lines whose `Connection` names 25,000 others: the names are put in order once, and each line is looked for
+/// in a few steps.
+#[test]
+fn many_options_cost_no_more_than_their_order_and_each_line_a_few_steps() {
+    const OPTIONS: u64 = 25_000;
+    let mut headers = Headers::new();
+    let options: Vec<String> = (0..OPTIONS).map(|n| format!("x-{}", n * 7_919 % OPTIONS)).collect();
+    headers.push("Connection", options.join(",").as_bytes()).unwrap();
+    let before = crate::base::steps();
+    let hop = Hop::of(&headers);
+    let ordered = crate::base::steps() - before;
+    assert!(!hop.passes("X-24999") && hop.passes("X-25000") && !hop.passes("Connection"));
+    let bits = u64::from(OPTIONS.ilog2()) + 1;
+    assert!(ordered <= 2 * OPTIONS * bits, "{ordered} steps to put them in order");
+    let before = crate::base::steps();
+    assert!((0..200).all(|n| hop.passes(&format!("Y-{n}"))));
+    let looked = crate::base::steps() - before;
+    assert!(looked <= 200 * (bits + 1), "{looked} steps for 200 lines");
+}

@@ -41,6 +41,7 @@ impl Machine {
             return self.arm_drain();
         }
         self.cx.draining = true;
+        self.send_waiting_elsewhere();
         self.see_off_idle();
         // No client can come back here to a stream that nobody reads.
         let unread = self.exchanges.iter().filter(|(_, x)| x.is_detached()).map(|(key, _)| After::Ended(key));

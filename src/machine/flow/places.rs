@@ -10,10 +10,9 @@ use crate::machine::Machine;
 use crate::machine::book::unread::Holder;
 use crate::machine::conn::Link;
 use crate::machine::exchange::{Exchange, Phase, Request};
-use crate::machine::io::{Close, Output};
+use crate::machine::io::{Close, Origin, Output};
 use crate::machine::keys::{ConnKey, ExchangeKey};
 use crate::machine::notice::Notice;
-use std::net::IpAddr;
 
 /// Descriptors that are freed at a time where there are none.
 const FREED_AT_ONCE: usize = 16;
@@ -170,7 +169,7 @@ impl Machine {
 /// Connections.
 impl Machine {
     /// A client has connected that shakes hands first.
-    pub(in crate::machine) fn on_knocked(&mut self, peer: IpAddr) {
+    pub(in crate::machine) fn on_knocked(&mut self, peer: Origin) {
         let answer = match self.conns.knock(&mut self.cx, peer) {
             Ok(stake) => Output::LetIn { stake },
             Err(why) => Output::Refuse(why),
@@ -179,7 +178,7 @@ impl Machine {
     }
 
     /// A client's connection was accepted.
-    pub(in crate::machine) fn on_accepted(&mut self, peer: IpAddr, link: Link<'_>) {
+    pub(in crate::machine) fn on_accepted(&mut self, peer: Origin, link: Link<'_>) {
         if self.conns.is_full() && !self.cx.draining {
             self.free_connections(1);
         }

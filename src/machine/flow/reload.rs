@@ -5,6 +5,7 @@
 //! Laws: what runs keeps its route to its end; what is asked from now on is treated by the new configuration, and finds
 //! the streams that were there before; a change is whole or is not.
 
+use super::admission::Bounds;
 use super::several;
 use crate::config::Config;
 use crate::machine::io::Output;
@@ -50,7 +51,9 @@ impl Machine {
         }
         cx.queues.reload(cx.routing.all(), &plan.places, |place| used.get(place).is_none_or(|used| *used));
         conns.buffers.set_budget(config.limits.buffer_budget);
+        let before = Bounds::of(&cx.config.limits);
         cx.reload(config);
         cx.outputs.push_back(Output::Reloaded { places: Ok(plan.places) });
+        self.go_by_new_bounds(before);
     }
 }

@@ -17,6 +17,7 @@ use crate::machine::find::body::{HeardBody, Held, HeldRequest};
 use crate::machine::find::cursor::{Cursor, take_own_id, take_parameter};
 use crate::machine::find::era::Era;
 use crate::machine::find::identity::{Identity, Token};
+use crate::machine::io::Origin;
 use crate::machine::keys::{ConnKey, ExchangeKey};
 use crate::machine::notice::{self, Notice};
 use crate::machine::stream::readers::{Reader, Words};
@@ -27,7 +28,7 @@ use std::net::IpAddr;
 /// Who makes a request.
 pub(super) struct Caller {
     /// At the other end of the connection.
-    peer: IpAddr,
+    peer: Origin,
     /// Where the request comes from: the peer, or whom trusted proxies name.
     address: IpAddr,
     /// The connection is TLS.
@@ -57,9 +58,8 @@ impl Machine {
         cx.counts.one(Count::Requests);
         let made_id = cx.visits.make_id();
         let c = conns.get(conn)?;
-        let (peer, is_secure) = (c.address()?, c.is_secure());
-        let trusted = |address| cx.config.trusted_proxies.contains(address);
-        let address = http::client_address(&head.headers, peer, trusted);
+        let (peer, is_secure) = (c.origin()?, c.is_secure());
+        let address = peer.client(&head.headers, &cx.config.trusted_proxies);
         let id = given_id(&head.headers).unwrap_or(made_id.as_str());
         let part = cx.traces.take_part(&head.headers, cx.now);
         cx.counts.add(Count::TracesOverRate, u64::from(part.as_ref().is_some_and(|part| part.is_over_rate)));
@@ -341,7 +341,6 @@ fn identity_of(head: &RequestHead, cx: &Cx, route: &Route, caller: &Caller) -> (
 
 /// Keeps what is needed of a request's head.
 fn request(head: &RequestHead, cx: &Cx, route: &Route, caller: &Caller, cursor: Cursor) -> Request {
-    let client = caller.peer;
     let (identity, holders) = identity_of(head, cx, route, caller);
     let is_public = is_for_everybody(head, route);
     let accepts_stream = http::accepts_event_stream(&head.headers);
@@ -349,8 +348,8 @@ fn request(head: &RequestHead, cx: &Cx, route: &Route, caller: &Caller, cursor: 
     // Clients of an LLM do not ask for its stream by name, but in the body.
     let may_be_stream = (accepts_stream || head.method == Method::Post) && era != Era::Stateless;
     let to = http::Forwarded {
-        client,
-        trusted: cx.config.trusted_proxies.contains(client),
+        client: caller.peer.address,
+        trusted: caller.peer.is_believed(&cx.config.trusted_proxies),
         scheme: if caller.is_secure { "https" } else { "http" },
         host: route.host_sent(head.host.as_deref()),
         name: &cx.name,

@@ -17,7 +17,7 @@ fn me(lines: &str, id: &str) -> String {
 /// A client elsewhere on the network.
 fn client_at(w: &mut World, last: u8, request: &str) -> usize {
     let before = w.ends.len();
-    w.machine.handle(Input::Accepted { peer: IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)) }, w.now);
+    w.machine.handle(Input::Accepted { peer: IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)).into() }, w.now);
     w.pump();
     w.say(before, request);
     before
@@ -159,7 +159,7 @@ fn an_own_id_of_another_maker_never_goes_upstream_and_is_a_gap() {
 
 /// A client over TLS, whose certificate names this owner.
 fn certified(w: &mut World, owner: Option<&[u8]>, request: &str) -> usize {
-    let (before, peer) = (w.ends.len(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let (before, peer) = (w.ends.len(), IpAddr::V4(Ipv4Addr::LOCALHOST).into());
     w.machine.handle(Input::AcceptedSecure { peer, stake: Stake::NONE, certificate: owner }, w.now);
     w.pump();
     w.say(before, request);

@@ -136,7 +136,7 @@ fn a_stream_whose_upstream_began_to_send_ids_is_asked_for_behind_them() {
 /// A client with this address.
 fn from(w: &mut World, address: [u8; 4], request: &str) -> usize {
     let c = w.ends.len();
-    w.machine.handle(Input::Accepted { peer: IpAddr::V4(Ipv4Addr::from(address)) }, w.now);
+    w.machine.handle(Input::Accepted { peer: IpAddr::V4(Ipv4Addr::from(address)).into() }, w.now);
     w.pump();
     w.say(c, request);
     c

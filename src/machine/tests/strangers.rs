@@ -1,7 +1,7 @@
 //! Bounds of one address and of one principal: who has as many as it may loses its newest, and nobody else loses anything.
 
 use super::*;
-use crate::machine::{Refusal, Stake};
+use crate::machine::{Origin, Refusal, Stake, Standing};
 use std::net::IpAddr;
 
 /// Clients' addresses, none of them the others' neighbour.
@@ -9,14 +9,18 @@ const HERE: &str = "192.0.2.7";
 const THERE: &str = "198.51.100.9";
 const PROXY: &str = "10.0.0.1";
 
-fn of(address: &str) -> IpAddr {
-    address.parse().unwrap()
+fn of(address: &str) -> Origin {
+    address.parse::<IpAddr>().unwrap().into()
 }
 
 /// A client that connects from an address. `None`: it was refused.
 fn connect(w: &mut World, address: &str) -> Option<usize> {
+    connect_as(w, of(address))
+}
+
+fn connect_as(w: &mut World, peer: Origin) -> Option<usize> {
     let (end, refused) = (w.ends.len(), w.refused);
-    w.machine.handle(Input::Accepted { peer: of(address) }, w.now);
+    w.machine.handle(Input::Accepted { peer }, w.now);
     w.pump();
     (w.refused == refused).then_some(end)
 }
@@ -103,6 +107,24 @@ fn a_proxy_that_is_trusted_is_not_counted_and_whom_it_names_is() {
     // Who is not trusted names nobody.
     let direct: Vec<usize> = (0..2).map(|n| ask(&mut w, &format!("203.0.113.{n}"), &named(HERE))).collect();
     assert_eq!(w.ups.len(), 9, "{direct:?}");
+}
+
+/// A proxy that only looks is not counted, and what it says of others is not believed.
+#[test]
+fn a_proxy_that_speaks_for_itself_speaks_for_nobody_else() {
+    let mut w = behind(|limits| (limits.connections_per_address, limits.streams_per_address) = (1, 1));
+    let proxy: IpAddr = PROXY.parse().unwrap();
+    let probes = [(); 2].map(|()| connect_as(&mut w, Origin::new(proxy, Standing::Probe)).unwrap());
+    w.say(probes[0], &with("X-Forwarded-For: 203.0.113.5"));
+    let asked = w.wire(w.last_up());
+    assert!(asked.contains("X-Forwarded-For: 10.0.0.1\r\n") && !asked.contains("203.0.113.5"), "{asked}");
+    w.say(probes[1], &with("X-Forwarded-For: 203.0.113.6"));
+    assert_eq!((w.ups.len(), w.machine.held_requests()), (1, 1), "whoever it names, it is one address");
+    // Where it does not say that it only looks, it goes on to name clients.
+    let named = ask(&mut w, PROXY, &with("X-Forwarded-For: 203.0.113.6"));
+    assert_eq!((w.ups.len(), w.status(named)), (2, 0));
+    [probes[1], probes[0], named].into_iter().for_each(|end| w.rst(end));
+    assert_eq!(w.machine.counted(), 0);
 }
 
 #[test]
@@ -241,15 +263,91 @@ fn a_bound_that_a_reload_sets_holds_for_whoever_comes_after_it() {
         })
     };
     let mut w = world_of(config(0));
-    stream_to(&mut w, HERE);
+    let first = stream_to(&mut w, HERE);
     w.reload(config(1));
-    stream_to(&mut w, HERE);
     let late = ask(&mut w, HERE, GET_STREAM);
-    assert_eq!(w.machine.held_requests(), 1);
+    assert_eq!((w.machine.held_requests(), w.ups.len()), (1, 1), "what was open before counts");
     assert_eq!(connect(&mut w, HERE), None);
     w.reload(config(0));
+    assert_eq!((w.status(late), w.ups.len()), (0, 2), "it was held under the bound before, and goes on at once");
+    w.rst(first);
+    w.rst(late);
+    assert_eq!(w.machine.counted(), 0);
+}
+
+#[test]
+fn a_bound_that_appears_counts_each_that_is_open_by_whom_it_is() {
+    let config = |principal: usize, address: usize| {
+        let mut config = one_route(|route, limits| {
+            route.linger = Span::ZERO;
+            (limits.streams_per_principal, limits.streams_per_address) = (principal, address);
+        });
+        config.trusted_proxies = [PROXY.parse().unwrap()].into_iter().collect();
+        config
+    };
+    let mut w = world_of(config(0, 0));
+    let named = with(&format!("X-Forwarded-For: {HERE}"));
+    // The answers to POSTs are streams only by what comes, and the proxy's own is nobody's.
+    let (a, b) = (ask(&mut w, PROXY, &named), ask(&mut w, HERE, POST));
+    w.say(w.last_up(), &format!("{STREAM}{}", chunk(&event(1))));
+    let own = ask(&mut w, PROXY, GET_STREAM);
+    w.reload(config(0, 2));
+    assert_eq!(w.machine.counted(), 1, "one address, with two streams");
+    let third = ask(&mut w, HERE, GET_STREAM);
+    assert_eq!((w.machine.held_requests(), w.ups.len()), (1, 3));
+    let other = ask(&mut w, PROXY, GET_STREAM);
+    assert_eq!(w.ups.len(), 4, "the proxy names nobody");
+    // Another bound beside the first.
+    w.reload(config(4, 2));
+    assert_eq!((w.machine.held_requests(), w.machine.counted() > 1), (1, true));
+    w.rst(a);
+    assert_eq!((w.machine.held_requests(), w.ups.len()), (0, 5));
+    [b, own, third, other].into_iter().for_each(|end| w.rst(end));
+    assert_eq!(w.machine.counted(), 0);
+}
+
+#[test]
+fn a_place_that_one_cannot_take_goes_to_the_next_that_waits() {
+    let mut w = world_with(|_, limits| (limits.streams_per_address, limits.streams_per_principal) = (1, 1));
+    let by = |name: &str| with(&format!("Authorization: Bearer {name}"));
+    let (here, _there) = (ask(&mut w, HERE, &by("alice")), ask(&mut w, THERE, &by("bob")));
+    // Bob has a stream elsewhere, so that he cannot take the place of this address.
+    let (bob, carol) = (ask(&mut w, HERE, &by("bob")), ask(&mut w, HERE, &by("carol")));
+    assert_eq!((w.ups.len(), w.machine.held_requests()), (2, 2));
+    w.rst(here);
+    assert_eq!((w.ups.len(), w.machine.held_requests()), (3, 1), "carol takes it");
+    w.rst(carol);
     w.pass_secs(4);
-    assert_eq!((w.status(late), w.ups.len()), (0, 3), "it was held under the bound before, and goes on");
+    assert_eq!((w.status(bob), w.machine.held_requests()), (429, 0));
+}
+
+#[test]
+fn who_waits_for_a_place_when_a_drain_begins_is_cut_and_not_answered() {
+    let mut w = world_with(|_, limits| limits.streams_per_address = 1);
+    stream_to(&mut w, HERE);
+    let (late, idle) = (ask(&mut w, HERE, GET_STREAM), connect(&mut w, HERE).unwrap());
+    w.drain_over(Span::from_secs(5), Span::from_secs(10));
+    assert_eq!((w.wire(late), w.state(late), w.machine.held_requests()), (String::new(), State::Closed, 0));
+    // The same for a request that was on its way.
+    w.say(idle, GET_STREAM);
+    assert_eq!((w.wire(idle), w.state(idle)), (String::new(), State::Closed));
+    w.pass_secs(12);
+    assert_eq!((w.machine.connections(), w.machine.counted()), (0, 0));
+}
+
+#[test]
+fn whose_proxy_was_saying_who_it_is_when_a_drain_began_is_served() {
+    let mut w = world();
+    let other = w.client();
+    w.say(other, GET);
+    w.drain_over(Span::from_secs(5), Span::from_secs(10));
+    let before = w.ends.len();
+    w.machine.handle(Input::Announced { peer: of(HERE) }, w.now);
+    w.pump();
+    assert_eq!((w.ends.len(), w.refused), (before + 1, 0));
+    w.say(before, GET);
+    w.say(w.last_up(), OK);
+    assert_eq!(w.status(before), 200);
 }
 
 #[test]

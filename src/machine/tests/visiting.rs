@@ -82,6 +82,20 @@ fn upstreams_own_id_reaches_the_client_that_asked_and_no_other() {
 }
 
 #[test]
+fn what_names_a_request_that_waits_is_kept_no_longer_than_it_waits() {
+    for is_told in [false, true] {
+        let share = |route: &mut Route, _: &mut Limits| route.share = Share::Principal;
+        let mut w = world_of(Config { access_log: is_told, ..one_route(share) });
+        w.client_with(&with_lines("X-Request-Id: one\r\n"));
+        let beside = w.client_with(&with_lines("X-Request-Id: two\r\n"));
+        assert!(w.machine.cx.visits.kept().1 > 0);
+        w.say(w.up(0), &format!("{STREAM}{}", chunk(&event(1))));
+        assert_eq!(id_in(&w.wire(beside)).as_deref(), Some("two"));
+        assert_eq!(w.machine.cx.visits.kept(), (2 * usize::from(is_told), 0), "told of: {is_told}");
+    }
+}
+
+#[test]
 fn an_id_says_nothing_of_the_principal() {
     let mut w = lingering_world(|_, _| {});
     let c = w.client_with(&with_lines("X-Request-Id: one\r\n"));
