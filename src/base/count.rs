@@ -280,6 +280,12 @@ counts! {
     UpstreamEjections = "upstream_ejections_total" by route,
     /// Requests and heals led to the next of several upstreams because one could not be reached.
     UpstreamTriedNext = "upstream_tried_next_total" by route,
+    /// Checks of an upstream that it answered well.
+    ChecksGood = "upstream_checks_total" { outcome: "good" } by route,
+    /// Checks of an upstream that found it away, slow or failing.
+    ChecksBad = "upstream_checks_total" { outcome: "bad" } by route,
+    /// Checks of an upstream that were left out for want of a connection or a file descriptor.
+    ChecksSkipped = "upstream_checks_total" { outcome: "skipped" } by route,
     /// Requests that segno itself answered 502 or 504.
     UpstreamFailures = "upstream_failures_total" by route,
     /// Heartbeats sent to clients.
@@ -310,6 +316,7 @@ const SHARED: &[(&str, &str)] = &[
     ("gaps_total", "Gaps stated to clients, by reason."),
     ("upstream_cuts_total", "Cuts of event streams by an upstream, by kind."),
     ("heals_total", "Cuts by what became of them."),
+    ("upstream_checks_total", "Checks of upstreams (`health`), by what they found."),
 ];
 
 /// The help text of a metric.

@@ -180,7 +180,7 @@ impl Machine {
         let limits = config.limits.clone();
         let book = Book::new(&config);
         let cx = Cx::new(config, seed, secret, now);
-        Self {
+        let mut machine = Self {
             conns: Conns::new(&limits, cx.routing.all().len()),
             exchanges: Table::new(limits.streams),
             index: Index::default(),
@@ -190,7 +190,9 @@ impl Machine {
             #[cfg(test)]
             most_steps: 0,
             cx,
-        }
+        };
+        machine.plan_checks();
+        machine
     }
 
     /// Takes in what happened. A stale key is no error: the connection was closed before the input arrived.

@@ -12,7 +12,7 @@ mod group;
 mod health;
 mod names;
 
-pub(super) use health::Failure;
+pub(super) use health::{Checked, Failure, Found};
 
 use super::keys::ExchangeKey;
 use crate::base::{Span, Tick};
@@ -201,8 +201,21 @@ impl Balancing {
 impl Balancing {
     /// An upstream has failed. Returns for how long it is left out from now on.
     pub(super) fn fail(&mut self, route: &Route, place: usize, failure: Failure, now: Tick) -> Option<Span> {
-        let may_eject = self.has_choice(place) && (!failure.was_there() || self.may_eject_one_more(route, place));
+        let may_eject = self.may_eject(route, place, failure);
         self.health.get_mut(place)?.fail(&route.set, may_eject, now)
+    }
+
+    /// The checks of an upstream have failed. True: it is left out from now on.
+    pub(super) fn fail_checks(&mut self, route: &Route, place: usize, failure: Failure, now: Tick) -> bool {
+        if self.health[place].is_ejected() || !self.may_eject(route, place, failure) {
+            return false;
+        }
+        self.health[place].eject(&route.set, now);
+        true
+    }
+
+    fn may_eject(&self, route: &Route, place: usize, failure: Failure) -> bool {
+        self.has_choice(place) && (!failure.was_there() || self.may_eject_one_more(route, place))
     }
 
     /// Whether one more upstream of the group may be left out because of its answers.

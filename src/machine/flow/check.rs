@@ -117,6 +117,7 @@ impl Machine {
             Peer::Upstream(u) if u.state == UpstreamState::Idle => {
                 assert!(c.timer.is_some() && c.exchange.is_none() && c.out.is_empty(), "an idle connection with work");
             }
+            Peer::Check(_) => assert!(c.exchange.is_none() && c.timer.is_some(), "a check without an end"),
             Peer::Upstream(_) => assert!(c.exchange.is_some(), "an upstream connection that nobody knows"),
             Peer::Client(k) if matches!(k.state, ClientState::Busy | ClientState::Tunnel) => {
                 assert!(c.exchange.is_some(), "busy with nothing")

@@ -6,7 +6,7 @@
 //! has begun goes on where its ids come from, unless the route says that all upstreams share them; requests of one
 //! session go to one upstream for as long as it is in use.
 
-use crate::base::{Count, Tick};
+use crate::base::{Count, Span, Tick};
 use crate::config::Sticky;
 use crate::machine::Machine;
 use crate::machine::balancing::{Failure, Name, Pick};
@@ -84,10 +84,7 @@ impl Machine {
         let Self { cx, .. } = self;
         let route = cx.routing.at(place);
         let Some(until) = cx.balancing.fail(route, place, failure, cx.now) else { return };
-        let upstream = route.upstream.authority.as_str().into();
-        cx.counts.one_at(place, Count::UpstreamEjections);
-        cx.notice(Notice::UpstreamEjected { upstream, why: why.into(), until });
-        arm(cx, place);
+        left_out(cx, place, why, Some(until));
     }
 
     /// An upstream has answered well.
@@ -103,11 +100,14 @@ impl Machine {
         if cx.balancing.at(place).until() <= cx.now {
             self.bring_back(place);
         }
+        if self.cx.balancing.at(place).checked.at <= self.cx.now {
+            self.begin_check(place);
+        }
         arm(&mut self.cx, place);
     }
 
     /// An upstream is used again.
-    fn bring_back(&mut self, place: usize) {
+    pub(super) fn bring_back(&mut self, place: usize) {
         let Self { cx, .. } = self;
         let now = cx.now;
         let Some(after) = cx.balancing.at(place).come_back(now) else { return };
@@ -156,11 +156,19 @@ impl Exchange {
     }
 }
 
+/// An upstream is left out from now on: for a time, or until its checks are good.
+pub(super) fn left_out(cx: &mut Cx, place: usize, why: &str, until: Option<Span>) {
+    let upstream = cx.route(place).upstream.authority.as_str().into();
+    cx.counts.one_at(place, Count::UpstreamEjections);
+    cx.notice(Notice::UpstreamEjected { upstream, why: why.into(), until });
+    arm(cx, place);
+}
+
 /// Sets the timer of an upstream to its nearest deadline.
 pub(super) fn arm(cx: &mut Cx, place: usize) {
     let health = cx.balancing.at(place);
-    let until = health.until();
-    health.alarm.set(&mut cx.wheel, until, Timer::Upstream(place));
+    let next = health.until().min(health.checked.at);
+    health.alarm.set(&mut cx.wheel, next, Timer::Upstream(place));
 }
 
 /// The upstream of the session that a request belongs to. `None`: it belongs to none.

@@ -23,7 +23,7 @@ use crate::track::GapReason;
 impl Machine {
     pub(in crate::machine) fn on_upstream_data(&mut self, conn: ConnKey, bytes: &[u8]) {
         let Some(c) = self.conns.get(conn) else { return };
-        let Peer::Upstream(u) = &c.peer else { return };
+        let Peer::Upstream(u) = &c.peer else { return self.on_check_data(conn, bytes) };
         match u.state {
             UpstreamState::Body => self.on_body(conn, bytes),
             UpstreamState::Tunnel => self.pass_through(conn, bytes),
@@ -224,6 +224,9 @@ impl Machine {
     /// Upstream's connection has ended, with a reset or without.
     pub(in crate::machine) fn on_upstream_end(&mut self, conn: ConnKey, was_reset: bool) {
         let Some(c) = self.conns.get(conn) else { return };
+        if c.check().is_some() {
+            return self.on_check_end(conn);
+        }
         let Some(key) = c.exchange else { return self.conns.drop_idle(&mut self.cx, conn) };
         if c.upstream().is_some_and(|u| u.state == UpstreamState::Checked) {
             return self.on_stale(conn);

@@ -7,6 +7,7 @@ mod bodies;
 mod bounds;
 mod buffers;
 mod chaos;
+mod checks;
 mod corners;
 mod counting;
 mod delivered;
