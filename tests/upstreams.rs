@@ -27,6 +27,8 @@ struct State {
     is_closed: AtomicBool,
     is_over: AtomicBool,
     forgets: AtomicBool,
+    /// It answers checks badly.
+    is_sick: AtomicBool,
     begun: AtomicUsize,
     open: AtomicUsize,
     posts: AtomicUsize,
@@ -91,6 +93,19 @@ fn serve(mut stream: TcpStream, name: &str, state: &State) {
         }
         head.push(byte[0].into());
     }
+    if head.starts_with("GET /health ") {
+        let status = if state.is_sick.load(SeqCst) { "503 Sick" } else { "200 OK" };
+        let _ =
+            stream.write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").as_bytes());
+        return;
+    }
+    if head.starts_with("POST /messages") {
+        let is_mine = head.starts_with(&format!("POST /messages?id={name}"));
+        let status = if is_mine { "202 Accepted" } else { "404 Not Found" };
+        let _ =
+            stream.write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").as_bytes());
+        return;
+    }
     if head.starts_with("POST") {
         state.posts.fetch_add(1, SeqCst);
         return;
@@ -105,6 +120,10 @@ fn serve(mut stream: TcpStream, name: &str, state: &State) {
     let _ = stream.write_all(begin.as_bytes());
     state.begun.fetch_add(1, SeqCst);
     state.open.fetch_add(1, SeqCst);
+    if head.starts_with("GET /sse") {
+        let event = format!("event: endpoint\ndata: /messages?id={name}{}\n\n", state.begun.load(SeqCst));
+        let _ = stream.write_all(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes());
+    }
     for n in after.map_or(0, |id| id.parse::<u64>().unwrap()) + 1.. {
         let event = format!("id: {n}\ndata: {name}\n\n");
         let is_sent = stream.write_all(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes()).is_ok();
@@ -121,6 +140,10 @@ fn serve(mut stream: TcpStream, name: &str, state: &State) {
 }
 
 fn proxy(feeds: &[Feed], shared_ids: bool) -> Proxy {
+    Proxy::of(route(feeds, shared_ids))
+}
+
+fn route(feeds: &[Feed], shared_ids: bool) -> Route {
     let all: Vec<Weighted> =
         feeds.iter().map(|feed| Weighted::parse(&format!("http://{}", feed.address)).unwrap()).collect();
     let first: Upstream = all[0].upstream.clone();
@@ -128,7 +151,7 @@ fn proxy(feeds: &[Feed], shared_ids: bool) -> Proxy {
     (route.ids, route.linger) = (Ids::Off, Span::ZERO);
     (route.set.all, route.set.shared_ids) = (all, shared_ids);
     (route.set.eject_for, route.set.slow_start) = (Span::from_millis(200), Span::ZERO);
-    Proxy::of(route)
+    route
 }
 
 /// Reads a stream to its end.
@@ -192,6 +215,47 @@ fn where_ids_are_not_shared_a_loss_is_stated_and_no_stream_mixes_two_upstreams()
         told += usize::from(sources[0]);
     }
     assert_eq!(told, of_first);
+}
+
+#[test]
+fn messages_of_a_stream_that_names_their_url_reach_the_upstream_that_has_it() {
+    let feeds = ["a", "b", "c"].map(Feed::start);
+    let proxy = proxy(&feeds, false);
+    let mut streams: Vec<Client> = (0..6).map(|_| proxy.client()).collect();
+    for stream in &mut streams {
+        stream.open_events("/sse");
+        stream.until("id=");
+        stream.until("\n\n");
+    }
+    for stream in streams.iter().cycle().take(18) {
+        let url = stream.text().lines().find_map(|line| line.strip_prefix("data: /messages")).unwrap();
+        let mut client = proxy.client();
+        client.send(format!("POST /messages{url} HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n"));
+        assert_eq!(client.answer().status, 202, "{url}");
+    }
+    feeds.iter().for_each(|feed| feed.state.is_over.store(true, SeqCst));
+}
+
+#[test]
+fn an_upstream_whose_checks_are_bad_gets_no_request_until_they_are_good() {
+    let feeds = ["a", "b", "c"].map(Feed::start);
+    let mut route = route(&feeds, false);
+    (route.set.health, route.set.health_every) = (Some("/health".to_owned()), Span::from_millis(100));
+    let proxy = Proxy::of(route);
+    feeds[0].state.is_sick.store(true, SeqCst);
+    proxy.until_count(Count::UpstreamEjections, 1);
+    let asked = || {
+        let before = feeds[0].state.posts.load(SeqCst);
+        for _ in 0..6 {
+            let mut client = proxy.client();
+            client.send("POST /do HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n");
+            client.answer();
+        }
+        feeds[0].state.posts.load(SeqCst) - before
+    };
+    assert_eq!(asked(), 0);
+    feeds[0].state.is_sick.store(false, SeqCst);
+    until("it gets requests again", || asked() > 0);
 }
 
 #[test]

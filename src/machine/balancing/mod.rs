@@ -8,6 +8,7 @@
 //! An upstream is named by its place, as a route is: a route with three upstreams has three places. What an exchange has
 //! as its route is the place of the upstream that it was led to.
 
+mod endpoints;
 mod group;
 mod health;
 mod names;
@@ -17,6 +18,7 @@ pub(super) use health::{Checked, Failure, Found};
 use super::keys::ExchangeKey;
 use crate::base::{Span, Tick};
 use crate::config::{Balance, Route, Routes, UpstreamSet};
+pub(super) use endpoints::{Endpoints, TOLD, resolve};
 use group::{Group, Member};
 use health::Health;
 pub(super) use names::{Name, Names};
@@ -37,6 +39,8 @@ pub(super) struct Balancing {
     rounds: HashMap<ExchangeKey, Round>,
     /// Which names are bound to an upstream.
     pub(super) names: Names,
+    /// Where streams have told their clients to send messages.
+    pub(super) endpoints: Endpoints,
 }
 
 /// Upstreams that an exchange has tried to reach, one after the other.
@@ -67,6 +71,7 @@ impl Balancing {
             health: Vec::new(),
             rounds: HashMap::new(),
             names: Names::new(names),
+            endpoints: Endpoints::default(),
         };
         balancing.reload(routes, places, &[], &[], |_, _| false);
         balancing

@@ -153,9 +153,14 @@ impl Machine {
         };
         let route = x.route();
         let Some(stream) = x.stream_mut() else { return (0, Body::Open) };
+        let first = stream.is_before_first_event().then(|| stream.tracker.whole());
         let taken = stream.feed(cx, c, route, bytes);
+        let first = first.filter(|_| !stream.is_before_first_event());
         if cx.config.persist.durable {
             book.note_moved(key, &mut stream.account);
+        }
+        if let Some(from) = first {
+            x.hear_endpoint(cx, key, from);
         }
         if taken.own_ids {
             index.know_token(cx, key, x);

@@ -12,6 +12,7 @@ mod corners;
 mod counting;
 mod delivered;
 mod draining;
+mod endpoints;
 mod ends;
 mod eras;
 mod gaps;
