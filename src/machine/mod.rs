@@ -118,7 +118,7 @@ pub use book::sessions::RECORDS_PER_SESSION;
 pub use find::last_event_id::last_event_id;
 pub use io::{
     Checkpoint, Close, EventPart, Input, LogBounds, Lookup, NotLookedUp, Output, Refusal, Slices, StoredEvents,
-    StoredStream, TooManyRoutes,
+    StoredStream, TooManyRoutes, UpstreamNews,
 };
 pub use keys::{ConnKey, ConnMark, ExchangeKey, ExchangeMark, Stake};
 pub use notice::{ConnectError, Notice, Subject};
@@ -300,6 +300,14 @@ impl Machine {
     /// Hands over how long things took since the last call, by route. Call it before [`Machine::drain_counts`].
     pub fn drain_timings(&mut self, each: impl FnMut(Timing, Option<usize>, &Spans)) {
         self.cx.counts.drain_timings(each);
+    }
+
+    /// Hands over how upstreams stand, where that has changed since the last call, by the places of their routes.
+    pub fn drain_upstreams(&mut self, mut each: impl FnMut(usize, UpstreamNews<'_>)) {
+        self.conns.drain_busy(|place, busy| each(place, UpstreamNews::Busy(busy)));
+        self.cx.balancing.drain(|place, trouble| {
+            each(place, UpstreamNews::Stands(trouble.map(|(since, why)| (*since, &**why))));
+        });
     }
 
     /// Hands over what has been counted since the last call: how much of what, for which route if it is counted so.

@@ -8,7 +8,7 @@
 //! of its share for as long as `slow_start`.
 
 use super::super::keys::{Alarm, ConnKey};
-use crate::base::{Span, Tick};
+use crate::base::{Count, Span, Tick};
 use crate::config::UpstreamSet;
 
 /// The longest time for which an upstream is left out.
@@ -29,6 +29,15 @@ pub(in crate::machine) enum Failure {
 }
 
 impl Failure {
+    /// What a request that failed so is counted as.
+    pub(in crate::machine) fn count(self) -> Count {
+        match self {
+            Self::Connect => Count::UpstreamErrorsConnect,
+            Self::NoAnswer => Count::UpstreamErrorsNoAnswer,
+            Self::Status => Count::UpstreamErrorsStatus,
+        }
+    }
+
     /// Whether the upstream was there, and so may be busy rather than away.
     pub(in crate::machine) fn was_there(self) -> bool {
         self == Self::NoAnswer || self == Self::Status
@@ -50,6 +59,8 @@ pub(in crate::machine) struct Health {
     back: Option<Tick>,
     /// What checks have found.
     pub(in crate::machine) checked: Checked,
+    /// Since when and why it is left out, or fails its checks. `None`: it works.
+    pub(in crate::machine) trouble: Option<(Tick, Box<str>)>,
     pub(in crate::machine) alarm: Alarm,
 }
 
@@ -106,6 +117,7 @@ impl Default for Health {
             last: Span::ZERO,
             back: None,
             checked: Checked::default(),
+            trouble: None,
             alarm: Alarm::default(),
         }
     }
@@ -172,9 +184,9 @@ impl Health {
 
     /// The same upstream at another place.
     pub(in crate::machine) fn at_another_place(&self) -> Self {
-        let Self { failures, ejected, since, last, back, ref checked, .. } = *self;
+        let Self { failures, ejected, since, last, back, ref checked, ref trouble, .. } = *self;
         let checked = Checked { at: Tick::NEVER, conn: None, ..*checked };
-        Self { failures, ejected, since, last, back, checked, alarm: Alarm::default() }
+        Self { failures, ejected, since, last, back, checked, trouble: trouble.clone(), alarm: Alarm::default() }
     }
 }
 

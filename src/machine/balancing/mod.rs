@@ -13,7 +13,7 @@ mod group;
 mod health;
 mod names;
 
-pub(super) use health::{Checked, Failure, Found};
+pub(super) use health::{Failure, Found};
 
 use super::keys::ExchangeKey;
 use crate::base::{Span, Tick};
@@ -41,6 +41,8 @@ pub(super) struct Balancing {
     pub(super) names: Names,
     /// Where streams have told their clients to send messages.
     pub(super) endpoints: Endpoints,
+    /// Places whose upstreams stand differently since they were told of.
+    moved: Vec<usize>,
 }
 
 /// Upstreams that an exchange has tried to reach, one after the other.
@@ -72,6 +74,7 @@ impl Balancing {
             rounds: HashMap::new(),
             names: Names::new(names),
             endpoints: Endpoints::default(),
+            moved: Vec::new(),
         };
         balancing.reload(routes, places, &[], &[], |_, _| false);
         balancing
@@ -159,6 +162,26 @@ impl Balancing {
 
     pub(super) fn at(&mut self, place: usize) -> &mut Health {
         &mut self.health[place]
+    }
+
+    /// An upstream is in trouble from now on, or works again.
+    pub(super) fn stand(&mut self, place: usize, trouble: Option<(Tick, Box<str>)>) {
+        self.health[place].trouble = trouble;
+        self.tell(place);
+    }
+
+    /// How an upstream stands is to be told.
+    pub(super) fn tell(&mut self, place: usize) {
+        if !self.moved.contains(&place) {
+            self.moved.push(place);
+        }
+    }
+
+    /// Passes on how those upstreams stand of which that has changed.
+    pub(super) fn drain(&mut self, mut each: impl FnMut(usize, Option<&(Tick, Box<str>)>)) {
+        for place in self.moved.drain(..) {
+            each(place, self.health[place].trouble.as_ref());
+        }
     }
 
     /// The next upstream in turn or by its load. `tried`: those that come last.

@@ -213,6 +213,7 @@ impl Machine {
             wait.restart_clock(cx.now);
         }
         x.phase = Phase::Asked { wait, conn };
+        cx.counts.one_at(x.route(), Count::UpstreamRequests);
         let patient = x.request.has_body && !x.has_begun();
         if let Some(u) = c.upstream_mut() {
             u.state = UpstreamState::Head;

@@ -10,7 +10,7 @@ use crate::base::{Count, Span, Tick};
 use crate::config::Route;
 use crate::http::{self, Method};
 use crate::machine::Machine;
-use crate::machine::balancing::{Checked, Failure, Found};
+use crate::machine::balancing::{Failure, Found};
 use crate::machine::conn::{Check, Conn, Peer};
 use crate::machine::cx::Cx;
 use crate::machine::flow::several::{arm, left_out};
@@ -26,6 +26,9 @@ impl Machine {
         self.cx.routing.current().iter().for_each(|place| is_current[*place] = true);
         for (place, is_current) in is_current.into_iter().enumerate() {
             let Self { cx, .. } = self;
+            if is_current {
+                cx.balancing.tell(place);
+            }
             let set = &cx.routing.at(place).set;
             if set.health.is_none() || !is_current || cx.draining {
                 self.stop_checks(place);
@@ -52,7 +55,10 @@ impl Machine {
     /// An upstream is not checked any more. If it was left out, it comes back when its time is over.
     pub(super) fn stop_checks(&mut self, place: usize) {
         self.pause_checks(place);
-        self.cx.balancing.at(place).checked = Checked::default();
+        let was_down = std::mem::take(&mut self.cx.balancing.at(place).checked).is_down;
+        if was_down && !self.cx.balancing.at(place).is_ejected() {
+            self.cx.balancing.stand(place, None);
+        }
         arm(&mut self.cx, place);
     }
 
@@ -171,7 +177,10 @@ impl Machine {
         let was_out = cx.balancing.at(place).is_ejected();
         match found {
             Found::Up(_) if was_out => self.bring_back(place),
-            Found::Up(true) => cx.notice(Notice::ChecksPass { upstream: name(cx, place) }),
+            Found::Up(true) => {
+                cx.balancing.stand(place, None);
+                cx.notice(Notice::ChecksPass { upstream: name(cx, place) });
+            }
             _ => {}
         }
         self.plan_next_check(place);
@@ -189,6 +198,7 @@ impl Machine {
                 left_out(cx, place, &why, None);
             } else if is_news && !cx.balancing.at(place).is_ejected() {
                 let upstream = name(cx, place);
+                cx.balancing.stand(place, Some((cx.now, why.as_str().into())));
                 cx.notice(Notice::ChecksFail { upstream, why: why.into() });
             }
         }

@@ -108,6 +108,7 @@ impl Machine {
     /// An upstream has failed.
     pub(super) fn upstream_failed(&mut self, place: usize, failure: Failure, why: &str) {
         let Self { cx, .. } = self;
+        cx.counts.one_at(place, failure.count());
         let route = cx.routing.at(place);
         let Some(until) = cx.balancing.fail(route, place, failure, cx.now) else { return };
         left_out(cx, place, why, Some(until));
@@ -137,6 +138,7 @@ impl Machine {
         let Self { cx, .. } = self;
         let now = cx.now;
         let Some(after) = cx.balancing.at(place).come_back(now) else { return };
+        cx.balancing.stand(place, None);
         let upstream = cx.route(place).upstream.authority.as_str().into();
         cx.notice(Notice::UpstreamReturned { upstream, after });
     }
@@ -205,6 +207,7 @@ impl Exchange {
 /// An upstream is left out from now on: for a time, or until its checks are good.
 pub(super) fn left_out(cx: &mut Cx, place: usize, why: &str, until: Option<Span>) {
     let upstream = cx.route(place).upstream.authority.as_str().into();
+    cx.balancing.stand(place, Some((cx.now, why.into())));
     cx.counts.one_at(place, Count::UpstreamEjections);
     cx.notice(Notice::UpstreamEjected { upstream, why: why.into(), until });
     arm(cx, place);
