@@ -301,3 +301,45 @@ impl Balancing {
         self.members(place).position(|at| at == place).map_or(0, |n| 1 << n)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Upstream, Weighted};
+
+    #[test]
+    fn a_round_ends_when_all_were_tried_and_with_its_time() {
+        let urls: Vec<String> = (0..20).map(|n| format!("http://h{n}:1")).collect();
+        let all = urls.iter().map(|url| Weighted::parse(url).unwrap()).collect();
+        let route = Route::new(Upstream::parse(&urls[0]).unwrap()).with_upstreams(all);
+        let set = route.set.clone();
+        let places: Vec<usize> = (0..20).collect();
+        let mut balancing = Balancing::new(&vec![route].into(), &places, 10);
+        let (key, begun, timeout) = (ExchangeKey::from_bits(1), Tick::from_millis(1_000), Span::from_secs(5));
+        let pick = |place, now| Pick { place, set: &set, now, busy: &[] };
+        // Each is refused at once.
+        let (mut at, mut tried) = (0, 1);
+        balancing.begin(key, at, timeout, begun);
+        while let Some(next) = balancing.next_of_round(key, pick(at, begun)) {
+            (at, tried) = (next, tried + 1);
+            balancing.begin(key, at, timeout, begun);
+        }
+        assert_eq!(tried, 20);
+        balancing.end_round(key);
+        // None answers.
+        let (mut now, mut tried) = (begun, 0);
+        loop {
+            tried += 1;
+            now = balancing.begin(key, at, timeout, now);
+            match balancing.next_of_round(key, pick(at, now)) {
+                Some(next) => at = next,
+                None => break,
+            }
+        }
+        assert!(
+            now.since(begun) <= Span::from_millis(5_625) && (4..=8).contains(&tried),
+            "{tried} in {:?}",
+            now.since(begun)
+        );
+    }
+}

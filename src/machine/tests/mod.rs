@@ -43,6 +43,7 @@ mod stored;
 mod strangers;
 mod tracing;
 mod tunnels;
+mod unshared;
 mod upstreams;
 mod varying;
 mod visiting;
