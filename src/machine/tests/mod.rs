@@ -20,6 +20,7 @@ mod heads;
 mod healing;
 mod holding;
 mod llm;
+mod mishaps;
 mod mutations;
 mod ordering;
 mod orders;
