@@ -90,9 +90,9 @@ class Upstream {
 
 /** A running `segno proxy`. */
 async function segno(upstream, listen, admin, env = {}, more = []) {
-  const key = Array.isArray(upstream) ? '--upstreams' : '--upstream';
-  const upstreams = [upstream].flat().flatMap((url) => [key, url]);
-  const flags = ['proxy', ...upstreams, ...more, '--store', 'memory', '--listen', `127.0.0.1:${listen}`];
+  const [first, ...others] = [upstream].flat();
+  const all = others.length > 0 ? [first, ...others].flatMap((url) => ['--upstreams', url]) : [];
+  const flags = ['proxy', '--upstream', first, ...all, ...more, '--store', 'memory', '--listen', `127.0.0.1:${listen}`];
   const child = spawn(options.segno, [...flags, '--admin', `127.0.0.1:${admin}`], {
     stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, ...env },
   });
@@ -277,6 +277,8 @@ async function several(browser, first) {
     const row = () => page.$$eval('#upstreams tr', (rows, name) => (
       rows.find((row) => row.querySelector('th')?.textContent.startsWith(name))?.querySelector('td').textContent ?? ''), name);
     await until('both serve', async () => /not away; serves [1-9]/.test(await row()));
+    // What is there when the page opens is not news, and is not told.
+    await page.evaluate(() => new Promise((done) => setTimeout(done, 2_000)));
     const out = shown(page, 'out', '', () => { second.isSick = true; });
     check((await out) <= SOON, `that an upstream is left out is shown within two seconds (${await out} ms)`);
     await until('its row says why', async () => /left out or failing for .*: check of \/health: it answered 503; serves/.test(await row()));
