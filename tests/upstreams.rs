@@ -27,6 +27,8 @@ struct State {
     is_closed: AtomicBool,
     is_over: AtomicBool,
     forgets: AtomicBool,
+    /// It answers checks badly.
+    is_sick: AtomicBool,
     begun: AtomicUsize,
     open: AtomicUsize,
     posts: AtomicUsize,
@@ -91,6 +93,19 @@ fn serve(mut stream: TcpStream, name: &str, state: &State) {
         }
         head.push(byte[0].into());
     }
+    if head.starts_with("GET /health ") {
+        let status = if state.is_sick.load(SeqCst) { "503 Sick" } else { "200 OK" };
+        let _ =
+            stream.write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").as_bytes());
+        return;
+    }
+    if head.starts_with("POST /messages") {
+        let is_mine = head.starts_with(&format!("POST /messages?id={name}"));
+        let status = if is_mine { "202 Accepted" } else { "404 Not Found" };
+        let _ =
+            stream.write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").as_bytes());
+        return;
+    }
     if head.starts_with("POST") {
         state.posts.fetch_add(1, SeqCst);
         return;
@@ -102,9 +117,13 @@ fn serve(mut stream: TcpStream, name: &str, state: &State) {
         return;
     }
     let begin = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let _ = stream.write_all(begin.as_bytes());
     state.begun.fetch_add(1, SeqCst);
     state.open.fetch_add(1, SeqCst);
+    let _ = stream.write_all(begin.as_bytes());
+    if head.starts_with("GET /sse") {
+        let event = format!("event: endpoint\ndata: /messages?id={name}{}\n\n", state.begun.load(SeqCst));
+        let _ = stream.write_all(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes());
+    }
     for n in after.map_or(0, |id| id.parse::<u64>().unwrap()) + 1.. {
         let event = format!("id: {n}\ndata: {name}\n\n");
         let is_sent = stream.write_all(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes()).is_ok();
@@ -121,6 +140,10 @@ fn serve(mut stream: TcpStream, name: &str, state: &State) {
 }
 
 fn proxy(feeds: &[Feed], shared_ids: bool) -> Proxy {
+    Proxy::of(route(feeds, shared_ids))
+}
+
+fn route(feeds: &[Feed], shared_ids: bool) -> Route {
     let all: Vec<Weighted> =
         feeds.iter().map(|feed| Weighted::parse(&format!("http://{}", feed.address)).unwrap()).collect();
     let first: Upstream = all[0].upstream.clone();
@@ -128,7 +151,7 @@ fn proxy(feeds: &[Feed], shared_ids: bool) -> Proxy {
     (route.ids, route.linger) = (Ids::Off, Span::ZERO);
     (route.set.all, route.set.shared_ids) = (all, shared_ids);
     (route.set.eject_for, route.set.slow_start) = (Span::from_millis(200), Span::ZERO);
-    Proxy::of(route)
+    route
 }
 
 /// Reads a stream to its end.
@@ -192,6 +215,138 @@ fn where_ids_are_not_shared_a_loss_is_stated_and_no_stream_mixes_two_upstreams()
         told += usize::from(sources[0]);
     }
     assert_eq!(told, of_first);
+}
+
+#[test]
+fn messages_of_a_stream_that_names_their_url_reach_the_upstream_that_has_it() {
+    let feeds = ["a", "b", "c"].map(Feed::start);
+    let proxy = proxy(&feeds, false);
+    let mut streams: Vec<Client> = (0..6).map(|_| proxy.client()).collect();
+    for stream in &mut streams {
+        stream.open_events("/sse");
+        stream.until("id=");
+        stream.until("\n\n");
+    }
+    for stream in streams.iter().cycle().take(18) {
+        let url = stream.text().lines().find_map(|line| line.strip_prefix("data: /messages")).unwrap();
+        let mut client = proxy.client();
+        client.send(format!("POST /messages{url} HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n"));
+        assert_eq!(client.answer().status, 202, "{url}");
+    }
+    feeds.iter().for_each(|feed| feed.state.is_over.store(true, SeqCst));
+}
+
+#[test]
+fn an_upstream_whose_checks_are_bad_gets_no_request_until_they_are_good() {
+    let feeds = ["a", "b", "c"].map(Feed::start);
+    let mut route = route(&feeds, false);
+    (route.set.health, route.set.health_every) = (Some("/health".to_owned()), Span::from_millis(100));
+    let proxy = Proxy::of(route);
+    feeds[0].state.is_sick.store(true, SeqCst);
+    proxy.until_count(Count::UpstreamEjections, 1);
+    let asked = || {
+        let before = feeds[0].state.posts.load(SeqCst);
+        for _ in 0..6 {
+            let mut client = proxy.client();
+            client.send("POST /do HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n");
+            client.answer();
+        }
+        feeds[0].state.posts.load(SeqCst) - before
+    };
+    assert_eq!(asked(), 0);
+    feeds[0].state.is_sick.store(false, SeqCst);
+    until("it gets requests again", || asked() > 0);
+}
+
+/// How many streams each upstream has served so far.
+fn begun<const N: usize>(feeds: &[Feed; N]) -> [usize; N] {
+    std::array::from_fn(|n| feeds[n].begun())
+}
+
+#[test]
+fn new_streams_go_where_the_fewest_are_until_all_have_as_many() {
+    let feeds = ["a", "b", "c"].map(Feed::start);
+    let mut route = route(&feeds, false);
+    route.set.balance = segno::config::Balance::LeastStreams;
+    let proxy = Proxy::of(route);
+    let mut open: Vec<Client> = (0..15).map(|_| proxy.client()).collect();
+    open.iter_mut().for_each(|client| _ = client.open_events("/feed"));
+    assert_eq!(begun(&feeds), [5; 3]);
+    // All streams of one upstream end, and the next ones go there.
+    for client in &mut open {
+        client.until("data: ");
+    }
+    open.retain(|client| !client.text().contains("data: a"));
+    until("its streams have ended", || feeds[0].open() == 0);
+    until("segno knows", || proxy.gauge(segno::metrics::Gauge::Streams) == 10);
+    let mut more: Vec<Client> = (0..5).map(|_| proxy.client()).collect();
+    more.iter_mut().for_each(|client| _ = client.open_events("/feed"));
+    assert_eq!(begun(&feeds), [10, 5, 5]);
+    feeds.iter().for_each(|feed| feed.state.is_over.store(true, SeqCst));
+}
+
+#[test]
+fn weights_hold_to_within_one_stream() {
+    let feeds = ["a", "b"].map(Feed::start);
+    let mut route = route(&feeds, false);
+    route.set.all[0].weight = 3;
+    let proxy = Proxy::of(route);
+    let mut open: Vec<Client> = (0..41).map(|_| proxy.client()).collect();
+    for (n, client) in (1..).zip(&mut open) {
+        client.open_events("/feed");
+        let [first, second] = begun(&feeds);
+        assert!(first + second == n && (4 * first).abs_diff(3 * n) <= 4, "{first} of {n}");
+    }
+    feeds.iter().for_each(|feed| feed.state.is_over.store(true, SeqCst));
+}
+
+#[test]
+fn a_session_stays_where_it_is_over_clients_that_come_and_go() {
+    let feeds = ["a", "b", "c"].map(Feed::start);
+    let proxy = proxy(&feeds, false);
+    let ask = |n: usize| {
+        let mut client = proxy.client();
+        client.send(format!(
+            "GET /feed HTTP/1.1\r\nHost: test\r\nAccept: text/event-stream\r\nMcp-Session-Id: s{n}\r\n\r\n"
+        ));
+        client.head();
+        client.until("data: ");
+        client.until("\n\n");
+        client.text().lines().find_map(|line| line.strip_prefix("data: ")).unwrap().to_owned()
+    };
+    let first: Vec<String> = (0..12).map(ask).collect();
+    assert!(["a", "b", "c"].iter().filter(|name| first.iter().any(|at| at == *name)).count() > 1, "{first:?}");
+    for _ in 0..3 {
+        assert_eq!((0..12).map(ask).collect::<Vec<_>>(), first);
+    }
+    feeds.iter().for_each(|feed| feed.state.is_over.store(true, SeqCst));
+}
+
+#[test]
+fn an_upstream_that_is_back_is_given_little_at_first() {
+    let feeds = ["a", "b"].map(Feed::start);
+    let mut route = route(&feeds, true);
+    // So long that this test sees its beginning, however slow it is.
+    route.set.slow_start = Span::from_secs(3_600);
+    let proxy = Proxy::of(route);
+    feeds[0].kill();
+    until("it is left out", || {
+        proxy.client().open_events("/feed");
+        proxy.count(Count::UpstreamEjections) > 0
+    });
+    feeds[0].come_back("a");
+    let before = begun(&feeds);
+    until("it gets one again", || {
+        proxy.client().open_events("/feed");
+        feeds[0].begun() > before[0]
+    });
+    let before = begun(&feeds);
+    (0..64).for_each(|_| _ = proxy.client().open_events("/feed"));
+    let now = begun(&feeds);
+    let share = now[0] - before[0];
+    // A sixteenth of the share of one that is in full use: 1 of 17.
+    assert!((1..=6).contains(&share) && now[1] - before[1] == 64 - share, "{share} of 64");
+    feeds.iter().for_each(|feed| feed.state.is_over.store(true, SeqCst));
 }
 
 #[test]

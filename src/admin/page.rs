@@ -85,6 +85,7 @@ impl Collector for Page {
         let lost = "Incidents that the dashboard was not told of, because too many came in a second.";
         counter(out, "incidents_dropped_total", lost, m.incidents().lost().get())?;
         certificates(out, m)?;
+        upstreams(out, m)?;
         for gauge in Gauge::ALL {
             match gauge.name().ends_with("_total") {
                 true => counter(out, gauge.name(), gauge.help(), m.gauge(*gauge))?,
@@ -243,12 +244,42 @@ fn certificates(out: &mut DescriptorEncoder<'_>, m: &Metrics) -> fmt::Result {
     Ok(())
 }
 
+/// How each upstream of each route stands.
+fn upstreams(out: &mut DescriptorEncoder<'_>, m: &Metrics) -> fmt::Result {
+    let rows = m.upstreams().rows();
+    let help = "1 while an upstream gets its share of new requests, 0 while it is left out or its checks fail.";
+    let mut metric = out.encode_descriptor("upstream_up", help, None, MetricType::Gauge)?;
+    for row in &rows {
+        metric
+            .encode_family(&[("route", &*row.route), ("upstream", &*row.upstream)])?
+            .encode_gauge(&u64::from(row.is_up()))?;
+    }
+    let help = "Requests that an upstream serves, event streams among them.";
+    let mut metric = out.encode_descriptor("upstream_busy", help, None, MetricType::Gauge)?;
+    for row in &rows {
+        metric.encode_family(&[("route", &*row.route), ("upstream", &*row.upstream)])?.encode_gauge(&row.busy.get())?;
+    }
+    Ok(())
+}
+
 /// A metric that one count has for itself, or several share.
 fn counts(out: &mut DescriptorEncoder<'_>, m: &Metrics, family: &[Count]) -> fmt::Result {
     let Some(first) = family.first() else { return Ok(()) };
     let (name, unit) = in_unit(first.name().trim_end_matches("_total"));
     let mut metric = out.encode_descriptor(name, help_of(*first), unit.as_ref(), MetricType::Counter)?;
+    let rows = if first.is_by_upstream() { m.upstreams().rows() } else { Vec::new() };
     for count in family {
+        if count.is_by_upstream() {
+            for row in &rows {
+                let names = [("route", &*row.route), ("upstream", &*row.upstream)];
+                sample(
+                    &mut metric,
+                    names.into_iter().chain(count.labels().iter().copied()).collect(),
+                    row.get(*count),
+                )?;
+            }
+            continue;
+        }
         if !count.is_by_route() {
             sample(&mut metric, count.labels().to_vec(), m.get(*count))?;
             continue;

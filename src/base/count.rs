@@ -9,7 +9,10 @@ use super::timing::{Spans, Timing};
 
 macro_rules! counts {
     (@by route) => { true };
+    (@by upstream) => { true };
     (@by) => { false };
+    (@by_upstream upstream) => { true };
+    (@by_upstream $(route)?) => { false };
     ($($(#[doc = $doc:literal])+ $name:ident = $metric:literal
         $({ $($label:ident: $value:literal),+ })? $(by $by:ident)?,)+) => {
         /// One thing that segno counts. Its docs are its help text on the metrics page, but where several share a
@@ -34,6 +37,13 @@ macro_rules! counts {
             pub const fn labels(self) -> &'static [(&'static str, &'static str)] {
                 match self {
                     $(Self::$name => &[$($((stringify!($label), $value)),+)?],)+
+                }
+            }
+
+            /// Whether it is counted for each upstream of each route by itself, and so for each route.
+            pub const fn is_by_upstream(self) -> bool {
+                match self {
+                    $(Self::$name => counts!(@by_upstream $($by)?),)+
                 }
             }
 
@@ -278,10 +288,24 @@ counts! {
     UpstreamStale = "upstream_stale_total",
     /// Idle connections to an upstream, closed where connections or file descriptors ran short.
     UpstreamCrowdedOut = "upstream_crowded_out_total",
+    /// Requests and heals that were sent to an upstream.
+    UpstreamRequests = "upstream_requests_total" by upstream,
+    /// Attempts that failed because the upstream could not be connected to.
+    UpstreamErrorsConnect = "upstream_errors_total" { kind: "connect" } by upstream,
+    /// Attempts that failed because the upstream closed the connection without an answer.
+    UpstreamErrorsNoAnswer = "upstream_errors_total" { kind: "no_answer" } by upstream,
+    /// Requests that the upstream answered 502, 503 or 504.
+    UpstreamErrorsStatus = "upstream_errors_total" { kind: "status" } by upstream,
     /// Times that one of several upstreams was left out because it failed.
-    UpstreamEjections = "upstream_ejections_total" by route,
+    UpstreamEjections = "upstream_ejections_total" by upstream,
     /// Requests and heals led to the next of several upstreams because one could not be reached.
     UpstreamTriedNext = "upstream_tried_next_total" by route,
+    /// Checks of an upstream that it answered well.
+    ChecksGood = "upstream_checks_total" { outcome: "good" } by upstream,
+    /// Checks of an upstream that found it away, slow or failing.
+    ChecksBad = "upstream_checks_total" { outcome: "bad" } by upstream,
+    /// Checks of an upstream that were left out for want of a connection or a file descriptor.
+    ChecksSkipped = "upstream_checks_total" { outcome: "skipped" } by upstream,
     /// Requests that segno itself answered 502 or 504.
     UpstreamFailures = "upstream_failures_total" by route,
     /// Heartbeats sent to clients.
@@ -312,6 +336,8 @@ const SHARED: &[(&str, &str)] = &[
     ("gaps_total", "Gaps stated to clients, by reason."),
     ("upstream_cuts_total", "Cuts of event streams by an upstream, by kind."),
     ("heals_total", "Cuts by what became of them."),
+    ("upstream_errors_total", "Requests and attempts that failed at an upstream, by how."),
+    ("upstream_checks_total", "Checks of upstreams (`health`), by what they found."),
 ];
 
 /// The help text of a metric.

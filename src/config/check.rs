@@ -13,7 +13,7 @@ use super::process::{Config, Limits, ProxyProtocol};
 use super::route::Route;
 use super::units::show_size;
 use super::upstream::Scheme;
-use super::upstreams::MAX_UPSTREAMS;
+use super::upstreams::{MAX_UPSTREAMS, UpstreamSet};
 use crate::base::Span;
 
 /// Routes at most: a request may be compared with each of them.
@@ -36,6 +36,9 @@ const MIN_HEARTBEAT: Span = Span::from_millis(10);
 
 /// The shortest time for which an upstream is left out. A shorter one would spare it nothing.
 const MIN_EJECT: Span = Span::from_millis(100);
+
+/// The shortest time between two checks of an upstream, and for one.
+const MIN_CHECK: Span = Span::from_millis(100);
 
 /// The part of the configuration that a fault lies in.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -404,6 +407,26 @@ fn upstreams(route: &Route, finder: &mut Finder) {
     finder.count("eject_share", set.eject_share as usize, 1..=100);
     if set.eject_for < MIN_EJECT {
         finder.add("eject_for", format!("`eject_for` is {}: write at least {MIN_EJECT}", set.eject_for));
+    }
+    checks(set, finder);
+}
+
+/// How upstreams are checked.
+fn checks(set: &UpstreamSet, finder: &mut Finder) {
+    let is_target = |path: &str| path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
+    if let Some(path) = set.health.as_ref().filter(|path| !is_target(path)) {
+        let path = path.escape_debug();
+        finder.add("health", format!("`health` is `{path}`: write a path, such as `/health`"));
+    }
+    for (key, span) in [("health_every", set.health_every), ("health_timeout", set.health_timeout)] {
+        if span < MIN_CHECK {
+            finder.add(key, format!("`{key}` is {span}: write at least {MIN_CHECK}"));
+        }
+    }
+    finder.count("health_fall", set.health_fall as usize, 1..=100);
+    finder.count("health_rise", set.health_rise as usize, 1..=100);
+    if let Some(status) = set.health_status.filter(|status| !(200..=599).contains(status)) {
+        finder.add("health_status", format!("`health_status` is {status}: write 0, or a status from 200 to 599"));
     }
 }
 

@@ -125,6 +125,30 @@ pub struct UpstreamSet {
     /// For how long an upstream that has come back gets less than its share, growing evenly. Default 10 s; zero gives
     /// it its share at once. Longer spares one that has to warm up. Shorter relieves the others sooner.
     pub slow_start: Span,
+    /// What each upstream is asked for by GET to see whether it works: a path. Default none: only what requests meet
+    /// counts. A path finds a failure before a client does, and costs a connection and a request each time.
+    pub health: Option<String>,
+    /// The time between two checks of an upstream, about. Default 10 s. Shorter finds a failure sooner. Longer costs
+    /// upstreams less.
+    pub health_every: Span,
+    /// How long a check may take, from the connection to the head of the answer. Default 5 s. Longer tolerates an
+    /// upstream that is slow now and then. Shorter finds one that hangs sooner.
+    pub health_timeout: Span,
+    /// Bad checks in a row that leave an upstream out. Default 3. Fewer finds a failure sooner. More tolerates odd ones.
+    pub health_fall: u32,
+    /// Good checks in a row that bring an upstream back. Default 2. Fewer uses it sooner. More spares clients one that
+    /// comes and goes.
+    pub health_rise: u32,
+    /// The status that a good answer has. Default none: any from 200 to 399. Naming one tells a login page, to which
+    /// others are led, from a service that works.
+    pub health_status: Option<u16>,
+}
+
+impl UpstreamSet {
+    /// Whether a check that is answered with this status is a good one.
+    pub fn is_healthy(&self, status: u16) -> bool {
+        self.health_status.map_or(matches!(status, 200..=399), |expected| status == expected)
+    }
 }
 
 impl Default for UpstreamSet {
@@ -138,6 +162,12 @@ impl Default for UpstreamSet {
             eject_for: Span::from_secs(10),
             eject_share: 50,
             slow_start: Span::from_secs(10),
+            health: None,
+            health_every: Span::from_secs(10),
+            health_timeout: Span::from_secs(5),
+            health_fall: 3,
+            health_rise: 2,
+            health_status: None,
         }
     }
 }

@@ -49,6 +49,17 @@ pub(super) struct Conn {
 pub(super) enum Peer {
     Client(Client),
     Upstream(Upstream),
+    /// An upstream that is checked. No client's request travels here.
+    Check(Check),
+}
+
+/// A check of an upstream.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Check {
+    /// The upstream's place.
+    pub(super) route: u32,
+    /// It is connected, and was asked.
+    pub(super) is_asked: bool,
 }
 
 #[derive(Debug)]
@@ -192,7 +203,7 @@ impl Conn {
     pub(super) fn seated(&self) -> Option<(ExchangeKey, Seat)> {
         match &self.peer {
             Peer::Client(c) => Some((self.exchange?, c.seat)),
-            Peer::Upstream(_) => None,
+            Peer::Upstream(_) | Peer::Check(_) => None,
         }
     }
 
@@ -206,7 +217,7 @@ impl Conn {
     pub(super) fn origin(&self) -> Option<Origin> {
         match &self.peer {
             Peer::Client(c) => Some(c.origin),
-            Peer::Upstream(_) => None,
+            Peer::Upstream(_) | Peer::Check(_) => None,
         }
     }
 
@@ -223,7 +234,7 @@ impl Conn {
     pub(super) fn client_state(&self) -> Option<ClientState> {
         match &self.peer {
             Peer::Client(c) => Some(c.state),
-            Peer::Upstream(_) => None,
+            Peer::Upstream(_) | Peer::Check(_) => None,
         }
     }
 
@@ -231,7 +242,15 @@ impl Conn {
     pub(super) fn stakes(&self) -> Stakes {
         match &self.peer {
             Peer::Client(c) => c.stakes(),
-            Peer::Upstream(_) => Stakes::NONE,
+            Peer::Upstream(_) | Peer::Check(_) => Stakes::NONE,
+        }
+    }
+
+    /// The check that it is for.
+    pub(super) fn check(&self) -> Option<Check> {
+        match &self.peer {
+            Peer::Check(check) => Some(*check),
+            Peer::Client(_) | Peer::Upstream(_) => None,
         }
     }
 
@@ -239,7 +258,7 @@ impl Conn {
     pub(super) fn client_mut(&mut self) -> Option<&mut Client> {
         match &mut self.peer {
             Peer::Client(c) => Some(c),
-            Peer::Upstream(_) => None,
+            Peer::Upstream(_) | Peer::Check(_) => None,
         }
     }
 
@@ -260,14 +279,14 @@ impl Conn {
     pub(super) fn upstream(&self) -> Option<&Upstream> {
         match &self.peer {
             Peer::Upstream(u) => Some(u),
-            Peer::Client(_) => None,
+            Peer::Client(_) | Peer::Check(_) => None,
         }
     }
 
     pub(super) fn upstream_mut(&mut self) -> Option<&mut Upstream> {
         match &mut self.peer {
             Peer::Upstream(u) => Some(u),
-            Peer::Client(_) => None,
+            Peer::Client(_) | Peer::Check(_) => None,
         }
     }
 

@@ -150,6 +150,12 @@ impl Cx {
         self.routing.at(route)
     }
 
+    /// Whether a stored id means the same to whichever upstream is asked for it. Which of several gave it is not stored, and
+    /// another one may mean other events by it.
+    pub(super) fn knows_stored_ids(&self, place: usize) -> bool {
+        !self.balancing.has_choice(place) || self.route(place).set.shared_ids
+    }
+
     /// The tracker's limits of the route at this place.
     #[inline]
     pub(super) fn limits(&self, route: usize) -> &TrackLimits {

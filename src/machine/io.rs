@@ -276,6 +276,15 @@ pub enum Output {
     Traced(Box<TraceSpan>),
 }
 
+/// How an upstream stands from now on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UpstreamNews<'a> {
+    /// It serves so many requests, event streams among them.
+    Busy(u32),
+    /// It works, or since when and why it is left out or fails its checks.
+    Stands(Option<(Tick, &'a str)>),
+}
+
 /// Why a client that has connected gets no place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {

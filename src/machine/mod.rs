@@ -118,7 +118,7 @@ pub use book::sessions::RECORDS_PER_SESSION;
 pub use find::last_event_id::last_event_id;
 pub use io::{
     Checkpoint, Close, EventPart, Input, LogBounds, Lookup, NotLookedUp, Origin, Output, Refusal, Slices, Standing,
-    StoredEvents, StoredStream, TooManyRoutes,
+    StoredEvents, StoredStream, TooManyRoutes, UpstreamNews,
 };
 pub use keys::{ConnKey, ConnMark, ExchangeKey, ExchangeMark, Stake};
 pub use notice::{ConnectError, Notice, Subject};
@@ -180,7 +180,7 @@ impl Machine {
         let limits = config.limits.clone();
         let book = Book::new(&config);
         let cx = Cx::new(config, seed, secret, now);
-        Self {
+        let mut machine = Self {
             conns: Conns::new(&limits, cx.routing.all().len()),
             exchanges: Table::new(limits.streams),
             index: Index::default(),
@@ -190,7 +190,9 @@ impl Machine {
             #[cfg(test)]
             most_steps: 0,
             cx,
-        }
+        };
+        machine.plan_checks();
+        machine
     }
 
     /// Takes in what happened. A stale key is no error: the connection was closed before the input arrived.
@@ -300,6 +302,14 @@ impl Machine {
     /// Hands over how long things took since the last call, by route. Call it before [`Machine::drain_counts`].
     pub fn drain_timings(&mut self, each: impl FnMut(Timing, Option<usize>, &Spans)) {
         self.cx.counts.drain_timings(each);
+    }
+
+    /// Hands over how upstreams stand, where that has changed since the last call, by the places of their routes.
+    pub fn drain_upstreams(&mut self, mut each: impl FnMut(usize, UpstreamNews<'_>)) {
+        self.conns.drain_busy(|place, busy| each(place, UpstreamNews::Busy(busy)));
+        self.cx.balancing.drain(|place, trouble| {
+            each(place, UpstreamNews::Stands(trouble.map(|(since, why)| (*since, &**why))));
+        });
     }
 
     /// Hands over what has been counted since the last call: how much of what, for which route if it is counted so.

@@ -180,8 +180,20 @@ pub enum Notice {
         upstream: Box<str>,
         /// What went wrong last.
         why: Box<str>,
-        /// For how long.
-        until: Span,
+        /// For how long; `None`: until its checks are good again.
+        until: Option<Span>,
+    },
+    /// The checks of an upstream fail, and it is used on: it is the only one, or too many are left out already.
+    ChecksFail {
+        /// Its host and port.
+        upstream: Box<str>,
+        /// What went wrong last.
+        why: Box<str>,
+    },
+    /// The checks of an upstream, which was used on, are good again.
+    ChecksPass {
+        /// Its host and port.
+        upstream: Box<str>,
     },
     /// One of several upstreams gets requests again.
     UpstreamReturned {
@@ -252,6 +264,8 @@ impl Notice {
             | Self::UpstreamBack { .. }
             | Self::UpstreamEjected { .. }
             | Self::UpstreamReturned { .. }
+            | Self::ChecksFail { .. }
+            | Self::ChecksPass { .. }
             | Self::RequestRefused { .. }
             | Self::Full { .. }
             | Self::Draining { .. } => None,
@@ -279,6 +293,7 @@ impl Notice {
                 | Self::CrowdedOut { .. }
                 | Self::UpstreamBack { .. }
                 | Self::UpstreamReturned { .. }
+                | Self::ChecksPass { .. }
                 | Self::TriedNext { .. }
                 | Self::RequestRefused { .. }
                 | Self::Draining { .. }
@@ -312,9 +327,16 @@ impl fmt::Display for Notice {
             }
             Self::TriedNext { target, why, next } => write!(f, "{target}: {why}; trying upstream {next}"),
             Self::UpstreamEjected { upstream, why, until } => {
-                let until = until.rough();
-                write!(f, "upstream {upstream} fails ({why}); the other upstreams get its new requests for {until}")
+                write!(f, "upstream {upstream} fails ({why}); the other upstreams get its new requests ")?;
+                match until {
+                    Some(span) => write!(f, "for {}", span.rough()),
+                    None => f.write_str("until its checks are good again"),
+                }
             }
+            Self::ChecksFail { upstream, why } => {
+                write!(f, "checks of upstream {upstream} fail ({why}); no other can take its requests, so it gets them")
+            }
+            Self::ChecksPass { upstream } => write!(f, "checks of upstream {upstream} are good again"),
             Self::UpstreamReturned { upstream, after } => {
                 write!(f, "upstream {upstream} gets new requests again, after {}", after.rough())
             }

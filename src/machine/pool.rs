@@ -35,6 +35,9 @@ pub(super) struct Conns {
     idle: Vec<Vec<ConnKey>>,
     /// Connections to upstream that are at work, or being opened, by the place of their route.
     busy: Vec<u32>,
+    /// Places of which that has changed since it was told, each once.
+    moved: Vec<usize>,
+    has_moved: Vec<bool>,
     /// Who clients are by their certificates, as hashes. Most have none.
     certificates: HashMap<ConnKey, [u8; 16]>,
 }
@@ -48,6 +51,8 @@ impl Conns {
             census: Census::default(),
             idle: vec![Vec::new(); routes],
             busy: vec![0; routes],
+            moved: Vec::new(),
+            has_moved: vec![false; routes],
             certificates: HashMap::new(),
         }
     }
@@ -119,7 +124,7 @@ impl Conns {
         let place = conn.upstream().map(|u| u.route as usize);
         let key = self.table.insert(conn).ok()?;
         if let Some(place) = place {
-            self.busy[place] += 1;
+            self.count(place, 1);
         }
         Some(key)
     }
@@ -127,6 +132,21 @@ impl Conns {
     /// Connections to upstream that are at work, or being opened, by the place of their route.
     pub(super) fn busy(&self) -> &[u32] {
         &self.busy
+    }
+
+    fn count(&mut self, place: usize, more: i32) {
+        self.busy[place] = self.busy[place].saturating_add_signed(more);
+        if !std::mem::replace(&mut self.has_moved[place], true) {
+            self.moved.push(place);
+        }
+    }
+
+    /// Passes on how many are at work, where that has changed.
+    pub(super) fn drain_busy(&mut self, mut each: impl FnMut(usize, u32)) {
+        for place in self.moved.drain(..) {
+            self.has_moved[place] = false;
+            each(place, self.busy[place]);
+        }
     }
 
     /// Notes who a client is by its certificate.
@@ -150,7 +170,8 @@ impl Conns {
             }
         }
         if let Some(u) = c.upstream().filter(|u| u.state != UpstreamState::Idle) {
-            self.busy[u.route as usize] -= 1;
+            let place = u.route as usize;
+            self.count(place, -1);
         }
         cx.end_visit(conn, 0, false);
         if !self.certificates.is_empty() {
@@ -239,7 +260,7 @@ impl Conns {
         upstream.reused = true;
         upstream.state = UpstreamState::Checked;
         self.idle[route].pop();
-        self.busy[route] += 1;
+        self.count(route, 1);
         Some(conn)
     }
 
@@ -260,7 +281,7 @@ impl Conns {
             if let Some(u) = c.upstream_mut() {
                 (u.state, u.since) = (UpstreamState::Idle, cx.now);
             }
-            self.busy[route] -= 1;
+            self.count(route, -1);
         }
         let until = cx.now + POOL_IDLE;
         self.set_deadline(cx, conn, until);
@@ -293,6 +314,7 @@ impl Conns {
     pub(super) fn make_places(&mut self, places: usize) {
         self.idle.resize(places.max(self.idle.len()), Vec::new());
         self.busy.resize(places.max(self.busy.len()), 0);
+        self.has_moved.resize(self.busy.len(), false);
     }
 
     /// Closes an idle connection to upstream.

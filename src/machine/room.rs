@@ -43,6 +43,7 @@ pub(super) fn room(cx: &Cx, conns: &Conns, c: &Conn, x: Option<&Exchange>) -> us
     match &c.peer {
         Peer::Client(client) => client_room(cx, conns, c, client.state, x),
         Peer::Upstream(upstream) => upstream_room(cx, conns, c, upstream.state, x),
+        Peer::Check(_) => head_room(conns, c, cx.answer_head(), LITTLE_HEAD),
     }
 }
 

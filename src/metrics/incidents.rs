@@ -32,10 +32,14 @@ pub enum IncidentKind {
     Away,
     /// An upstream answers again.
     Back,
+    /// An upstream is left out, or its checks fail.
+    Out,
+    /// An upstream is used again, or its checks are good again.
+    In,
 }
 
 impl IncidentKind {
-    const COUNT: usize = Self::Back as usize + 1;
+    const COUNT: usize = Self::In as usize + 1;
 
     /// One word for it.
     pub const fn word(self) -> &'static str {
@@ -46,6 +50,8 @@ impl IncidentKind {
             Self::Gap => "gap",
             Self::Away => "away",
             Self::Back => "back",
+            Self::Out => "out",
+            Self::In => "in",
         }
     }
 }

@@ -9,6 +9,8 @@ mod histogram;
 mod incidents;
 mod persistence;
 mod reloads;
+#[cfg(feature = "net")]
+mod upstreams;
 
 pub use gauge::{Bound, Gauge};
 pub use histogram::{Histogram, TURN_ENDS};
@@ -16,6 +18,8 @@ pub use histogram::{Histogram, TURN_ENDS};
 pub use incidents::{Incident, IncidentKind, IncidentRate, Incidents};
 pub use persistence::{LATENCY_BUCKETS, Persistence};
 pub use reloads::Reloads;
+#[cfg(feature = "net")]
+pub use upstreams::{Trouble, UpstreamRow, Upstreams};
 
 use crate::base::{Count, Span, Spans, Tick, Timing};
 use crate::sync::{Counter, Shelf};
@@ -72,6 +76,8 @@ pub struct Metrics {
     persistence: Persistence,
     #[cfg(feature = "net")]
     incidents: Incidents,
+    #[cfg(feature = "net")]
+    upstreams: Upstreams,
     reloads: Reloads,
 }
 
@@ -109,6 +115,8 @@ impl Metrics {
             persistence: Persistence::default(),
             #[cfg(feature = "net")]
             incidents: Incidents::default(),
+            #[cfg(feature = "net")]
+            upstreams: Upstreams::default(),
             reloads: Reloads::default(),
         }
     }
@@ -257,6 +265,12 @@ impl Metrics {
     #[cfg(feature = "net")]
     pub fn incidents(&self) -> &Incidents {
         &self.incidents
+    }
+
+    /// The upstreams of all routes.
+    #[cfg(feature = "net")]
+    pub fn upstreams(&self) -> &Upstreams {
+        &self.upstreams
     }
 
     /// Attempts to reload the configuration.

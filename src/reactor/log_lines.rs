@@ -111,6 +111,8 @@ fn kind(notice: &Notice) -> Option<IncidentKind> {
         Notice::Gap { .. } => IncidentKind::Gap,
         Notice::UpstreamAway { .. } => IncidentKind::Away,
         Notice::UpstreamBack { .. } => IncidentKind::Back,
+        Notice::UpstreamEjected { .. } | Notice::ChecksFail { .. } => IncidentKind::Out,
+        Notice::UpstreamReturned { .. } | Notice::ChecksPass { .. } => IncidentKind::In,
         _ => return None,
     })
 }
@@ -120,11 +122,20 @@ fn incident(kind: IncidentKind, notice: &Notice, at: Tick) -> Incident {
         Notice::Healed { tries, took, .. } => format!("after {}, attempts: {tries}", took.rough()).into(),
         Notice::Gap { reason, .. } => reason.as_str().into(),
         Notice::UpstreamBack { after, held, .. } => format!("after {}, held: {held}", after.rough()).into(),
-        Notice::NotHealed { why, .. } | Notice::UpstreamAway { why, .. } => why.clone(),
+        Notice::UpstreamReturned { after, .. } => format!("after {}", after.rough()).into(),
+        Notice::ChecksFail { why, .. } => format!("{why}; it is used on").into(),
+        Notice::NotHealed { why, .. } | Notice::UpstreamAway { why, .. } | Notice::UpstreamEjected { why, .. } => {
+            why.clone()
+        }
         _ => "".into(),
     };
     let (what, stream) = match notice {
-        Notice::UpstreamAway { upstream, .. } | Notice::UpstreamBack { upstream, .. } => (upstream.clone(), None),
+        Notice::UpstreamAway { upstream, .. }
+        | Notice::UpstreamBack { upstream, .. }
+        | Notice::UpstreamEjected { upstream, .. }
+        | Notice::UpstreamReturned { upstream, .. }
+        | Notice::ChecksFail { upstream, .. }
+        | Notice::ChecksPass { upstream } => (upstream.clone(), None),
         _ => notice.subject().map(|about| (about.target.clone(), about.stream)).unwrap_or_default(),
     };
     Incident { at, kind, what, stream, why }

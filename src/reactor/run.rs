@@ -22,8 +22,9 @@ use super::watch::Watch;
 use crate::base::{Count, Span, Tick};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::machine::{ConnKey, Input, Machine};
-use crate::metrics::{Bound, Gauge, Metrics, TURN_ENDS};
+use crate::machine::{ConnKey, Input, Machine, UpstreamNews};
+use crate::metrics::{Bound, Gauge, Metrics, TURN_ENDS, Trouble, UpstreamRow};
+use crate::sync::Shared;
 use crossbeam_channel::Sender;
 use mio::Events;
 use std::io;
@@ -66,6 +67,29 @@ pub struct Reactor {
     longest_turn: Span,
     /// By the place of a route: its number in the metrics.
     labels: Vec<Option<usize>>,
+    /// By the place of a route: the row of its upstream in the metrics.
+    rows: Vec<Row>,
+}
+
+/// The row of an upstream in the metrics, and what a place adds to it.
+#[derive(Clone, Debug, Default)]
+struct Row {
+    row: Option<Shared<UpstreamRow>>,
+    busy: u32,
+}
+
+impl Row {
+    fn new(row: Shared<UpstreamRow>) -> Self {
+        Self { row: Some(row), busy: 0 }
+    }
+
+    /// The place has so many requests now. Others may have the same row.
+    fn set_busy(&mut self, busy: u32) {
+        let before = u64::from(std::mem::replace(&mut self.busy, busy));
+        if let Some(row) = &self.row {
+            row.busy.set((row.busy.get() + u64::from(busy)).saturating_sub(before));
+        }
+    }
 }
 
 impl Reactor {
@@ -101,6 +125,7 @@ impl Reactor {
         let (remote, commands) = Remote::new(waker);
         note_bounds(&metrics, &config);
         let labels = config.routes.each_upstream().map(|(route, _, _)| Some(route)).collect();
+        let rows = upstream_rows(&metrics, &config).into_iter().map(Row::new).collect();
         let spread = config.drain_spread;
         let machine = Machine::new(config, seed, secret, now);
         let lines = LogLines::new(journal, Arc::clone(&metrics));
@@ -120,6 +145,7 @@ impl Reactor {
             calendar_at: now,
             longest_turn: Span::ZERO,
             labels,
+            rows,
         };
         Ok((reactor, remote))
     }
@@ -270,11 +296,17 @@ impl Reactor {
         }
     }
 
-    /// Counts each route under its name, whatever its place is now.
+    /// Counts each route under its name, whatever its place is now, and each upstream in its row.
     fn label(&mut self, prepared: &Prepared, places: &[usize]) {
-        for (&place, &label) in places.iter().zip(&prepared.labels) {
+        let rows = upstream_rows(&self.metrics, &prepared.config);
+        for ((&place, &label), row) in places.iter().zip(&prepared.labels).zip(rows) {
             if self.labels.len() <= place {
                 self.labels.resize(place + 1, None);
+                self.rows.resize(place + 1, Row::default());
+            }
+            if !self.rows[place].row.as_ref().is_some_and(|before| Shared::ptr_eq(before, &row)) {
+                self.rows[place].set_busy(0);
+                self.rows[place] = Row::new(row);
             }
             self.labels[place] = label;
         }
@@ -294,7 +326,7 @@ impl Reactor {
 
     /// Passes on what the turn has brought: counts, gauges, and marks for the store.
     fn report(&mut self) {
-        let Self { metrics, shell, checkpoints, labels, .. } = self;
+        let Self { metrics, shell, checkpoints, labels, rows, .. } = self;
         let label = |route: Option<usize>| labels.get(route?).copied().flatten();
         let Shell {
             machine,
@@ -310,7 +342,24 @@ impl Reactor {
         #[cfg(feature = "tls")]
         lobby.counts.drain(|count, route, n| metrics.add_at(route, count, n));
         machine.drain_timings(|timing, route, spans| metrics.add_spans(label(route), timing, spans));
-        machine.drain_counts(|count, route, n| metrics.add_at(label(route), count, n));
+        machine.drain_counts(|count, route, n| {
+            metrics.add_at(label(route), count, n);
+            if count.is_by_upstream()
+                && let Some(Row { row: Some(row), .. }) = route.and_then(|place| rows.get(place))
+            {
+                row.add(count, n);
+            }
+        });
+        machine.drain_upstreams(|place, news| {
+            let Some(row) = rows.get_mut(place) else { return };
+            match (news, &row.row) {
+                (UpstreamNews::Busy(busy), _) => row.set_busy(busy),
+                (UpstreamNews::Stands(trouble), Some(row)) => {
+                    row.stand(trouble.map(|(since, why)| Trouble { since, why: why.into() }));
+                }
+                _ => {}
+            }
+        });
         machine.drain_checkpoints(|checkpoint| checkpoints.publish(checkpoint, store, metrics));
         checkpoints.catch_up(store, metrics);
         metrics.set(Gauge::Connections, machine.connections() as u64);
@@ -344,6 +393,12 @@ impl Reactor {
             self.shell.lines.warn(what, self.shell.now);
         }
     }
+}
+
+/// The rows in the metrics of a configuration's upstreams, in its order.
+fn upstream_rows(metrics: &Metrics, config: &Config) -> Vec<Shared<UpstreamRow>> {
+    let all = config.routes.each_upstream();
+    metrics.upstreams().go_by(all.map(|(_, route, upstream)| (route.name.as_str(), upstream.authority.as_str())))
 }
 
 /// Says how much of everything there may be.

@@ -82,6 +82,8 @@ impl Trace {
             | Notice::UpstreamBack { .. }
             | Notice::UpstreamEjected { .. }
             | Notice::UpstreamReturned { .. }
+            | Notice::ChecksFail { .. }
+            | Notice::ChecksPass { .. }
             | Notice::TriedNext { .. }
             | Notice::Draining { .. } => return,
             Notice::CrowdedOut { target } => note(&mut one, 29, 0, target.as_bytes()),

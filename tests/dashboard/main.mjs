@@ -50,6 +50,8 @@ async function freePort() {
 class Upstream {
   streams = new Set();
   refuses = false;
+  /** It answers checks badly. */
+  isSick = false;
 
   async start() {
     this.server = http.createServer((request, response) => this.answer(request, response)).listen(0, '127.0.0.1');
@@ -59,6 +61,7 @@ class Upstream {
   }
 
   answer(request, response) {
+    if (request.url === '/health') return response.writeHead(this.isSick ? 503 : 200).end();
     const last = request.headers['last-event-id'];
     if (this.refuses && last) return response.writeHead(410).end();
     response.writeHead(200, { 'Content-Type': 'text/event-stream' });
@@ -86,8 +89,10 @@ class Upstream {
 }
 
 /** A running `segno proxy`. */
-async function segno(upstream, listen, admin, env = {}) {
-  const flags = ['proxy', '--upstream', upstream, '--store', 'memory', '--listen', `127.0.0.1:${listen}`];
+async function segno(upstream, listen, admin, env = {}, more = []) {
+  const [first, ...others] = [upstream].flat();
+  const all = others.length > 0 ? [first, ...others].flatMap((url) => ['--upstreams', url]) : [];
+  const flags = ['proxy', '--upstream', first, ...all, ...more, '--store', 'memory', '--listen', `127.0.0.1:${listen}`];
   const child = spawn(options.segno, [...flags, '--admin', `127.0.0.1:${admin}`], {
     stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, ...env },
   });
@@ -259,6 +264,40 @@ async function live(browser, upstream) {
   }
 }
 
+/** Two upstreams, of which one fails its checks for a while. */
+async function several(browser, first) {
+  const [listen, admin] = [await freePort(), await freePort()];
+  const second = await new Upstream().start();
+  const proxy = await segno([first.url, second.url], listen, admin, {}, ['--health', '/health', '--health-every', '100ms']);
+  const troubles = [];
+  const stop = readers(listen, 6);
+  try {
+    const page = await open(browser, `http://127.0.0.1:${admin}/`, troubles);
+    const name = new URL(second.url).host;
+    const row = () => page.$$eval('#upstreams tr', (rows, name) => (
+      rows.find((row) => row.querySelector('th')?.textContent.startsWith(name))?.querySelector('td').textContent ?? ''), name);
+    await until('both serve', async () => /not away; serves [1-9]/.test(await row()));
+    // What is there when the page opens is not news, and is not told.
+    await page.evaluate(() => new Promise((done) => setTimeout(done, 2_000)));
+    const out = shown(page, 'out', '', () => { second.isSick = true; });
+    check((await out) <= SOON, `that an upstream is left out is shown within two seconds (${await out} ms)`);
+    await until('its row says why', async () => /left out or failing for .*: check of \/health: it answered 503; serves/.test(await row()));
+    await until('the state says so', async () => (await word(page, 'upstream')) === '1 left out or failing');
+    const said = () => page.$eval('#said', (e) => e.textContent);
+    await until('a screen reader hears of it', async () => (await said()).includes('Upstream out'));
+    await look(page, 'several');
+    const back = shown(page, 'in', '', () => { second.isSick = false; });
+    check((await back) <= SOON, `that it is used again is shown within two seconds (${await back} ms)`);
+    await until('its row is as before', async () => (await row()).startsWith('✓ not away'));
+    check(troubles.length === 0, `nothing goes wrong in the page${troubles.map((line) => `\n  ${line}`).join('')}`);
+    await page.close();
+  } finally {
+    await stop();
+    await proxy.end('SIGKILL');
+    second.close();
+  }
+}
+
 async function keyboard(page) {
   await page.evaluate(() => document.activeElement?.blur());
   const order = [];
@@ -341,6 +380,7 @@ const upstream = await new Upstream().start();
 try {
   await live(browser, upstream);
   await token(browser, upstream);
+  await several(browser, upstream);
 } catch (error) {
   check(false, error.stack);
 } finally {

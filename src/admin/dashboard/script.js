@@ -342,7 +342,9 @@ function drawStates() {
   mood('store', !raw.store_open || raw.store_failing ? 'bad' : 'good',
     !raw.store_open ? 'away: nothing is stored' : raw.store_failing ? 'failing: cursors wait' : 'open');
   const away = raw.away.length;
-  mood('upstream', away ? 'bad' : 'good', away ? `${away} away` : 'none is away');
+  const out = raw.upstreams.filter((u) => u.why !== undefined).length;
+  const words = [away && `${away} away`, out && `${out} left out or failing`].filter(Boolean);
+  mood('upstream', words.length ? 'bad' : 'good', words.join(', ') || 'none is away');
 }
 
 function drawUpstreams() {
@@ -350,20 +352,32 @@ function drawUpstreams() {
   if (!raw) return;
   const s = samples.at(-1);
   $('connects').textContent = `Connections: ${per(s.connects)} opened, ${count(raw.connects_failed)} failed since the start`;
-  const names = [...new Set([...(start?.upstreams ?? []), ...raw.away.map((a) => a.upstream)])];
-  const rows = names.map((name) => {
-    const away = raw.away.find((a) => a.upstream === name);
-    const row = make('tr', { 'data-mood': away ? 'bad' : 'good' }, make('th', { scope: 'row' }, name));
-    const word = away ? `away for ${lasted(raw.at - away.since)}: ${away.why}` : 'not away';
-    row.append(make('td', {}, make('span', { class: 'mark', 'aria-hidden': 'true' }, away ? '✕ ' : '✓ '), word));
+  const known = new Set(raw.upstreams.map((u) => u.upstream));
+  const names = [...(start?.upstreams ?? []), ...raw.away.map((a) => a.upstream)].filter((name) => !known.has(name));
+  const others = [...new Set(names)].map((upstream) => ({ upstream }));
+  const routes = new Set(raw.upstreams.map((u) => u.route)).size;
+  const rows = [...raw.upstreams, ...others].map(({ upstream, route, busy, out_since: since, why }) => {
+    const away = raw.away.find((a) => a.upstream === upstream);
+    const is_bad = away || why !== undefined;
+    const name = make('th', { scope: 'row' }, upstream);
+    if (routes > 1 && route !== undefined) name.append(make('span', { class: 'quiet' }, ` of ${route}`));
+    const words = [];
+    if (why !== undefined) words.push(`left out or failing for ${lasted(raw.at - since)}: ${why}`);
+    if (away) words.push(`away for ${lasted(raw.at - away.since)}: ${away.why}`);
+    if (!is_bad) words.push('not away');
+    if (busy !== undefined) words.push(`serves ${count(busy)}`);
+    const row = make('tr', { 'data-mood': is_bad ? 'bad' : 'good' }, name);
+    row.append(make('td', {}, make('span', { class: 'mark', 'aria-hidden': 'true' }, is_bad ? '✕ ' : '✓ '), words.join('; ')));
     return row;
   });
+  if (raw.upstreams_left) rows.push(make('tr', {}, make('td', { class: 'quiet' }, `${count(raw.upstreams_left)} more: see /metrics`)));
   $('upstreams').replaceChildren(...rows);
 }
 
 const KINDS = {
   cut: ['warn', '✂', 'Cut'], heal: ['good', '✓', 'Heal'], lost: ['bad', '✕', 'Not healed'], gap: ['bad', '!', 'Gap'],
-  away: ['bad', '✕', 'Upstream away'], back: ['good', '✓', 'Upstream back'], restart: ['warn', '↻', 'Restart'],
+  away: ['bad', '✕', 'Upstream away'], back: ['good', '✓', 'Upstream back'],
+  out: ['bad', '✕', 'Upstream out'], in: ['good', '✓', 'Upstream in'], restart: ['warn', '↻', 'Restart'],
   missed: ['warn', '!', 'Missed'],
 };
 

@@ -6,8 +6,11 @@
 use crate::admin::json::write_text;
 use crate::base::{Count, Tick};
 use crate::clock::Clock;
-use crate::metrics::{Gauge, Metrics, ReactorState};
+use crate::metrics::{Gauge, Metrics, ReactorState, Trouble};
 use std::collections::BTreeMap;
+
+/// Upstreams that a snapshot tells of.
+const UPSTREAMS: usize = 64;
 
 const COUNTS: &[(&str, Count)] = &[
     ("events", Count::Events),
@@ -73,9 +76,33 @@ pub(super) fn write(
         write_text(why.as_bytes(), out);
         out.push(b'}');
     }
-    out.extend_from_slice(b"]}");
+    out.extend_from_slice(b"],\"upstreams\":[");
+    let left = upstreams(metrics, clock, out);
+    out.extend_from_slice(format!("],\"upstreams_left\":{left}}}").as_bytes());
     // The first name has a comma before it, which is where the object opens.
     out[0] = b'{';
+}
+
+/// How upstreams stand, those in trouble first. Returns how many there was no room for.
+fn upstreams(metrics: &Metrics, clock: Clock, out: &mut Vec<u8>) -> usize {
+    let mut all: Vec<_> = metrics.upstreams().rows().into_iter().map(|row| (row.trouble(), row)).collect();
+    let left = all.len().saturating_sub(UPSTREAMS);
+    if left > 0 {
+        all.sort_by_key(|(trouble, _)| trouble.is_none());
+    }
+    for (n, (trouble, row)) in all.iter().take(UPSTREAMS).enumerate() {
+        out.extend_from_slice(if n == 0 { b"{\"upstream\":" } else { b",{\"upstream\":" });
+        write_text(row.upstream.as_bytes(), out);
+        out.extend_from_slice(b",\"route\":");
+        write_text(row.route.as_bytes(), out);
+        out.extend_from_slice(format!(",\"busy\":{}", row.busy.get()).as_bytes());
+        if let Some(Trouble { since, why }) = trouble {
+            out.extend_from_slice(format!(",\"out_since\":{},\"why\":", clock.unix_ms(*since)).as_bytes());
+            write_text(why.as_bytes(), out);
+        }
+        out.push(b'}');
+    }
+    left
 }
 
 /// By how much the reactor is late; one that has ended is late for ever.

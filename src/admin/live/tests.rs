@@ -137,6 +137,24 @@ fn an_upstream_is_away_until_it_is_back() {
 }
 
 #[test]
+fn upstreams_are_told_with_what_they_serve_and_those_in_trouble_are_never_left_out() {
+    let (mut live, metrics) = live();
+    let names: Vec<String> = (0..100).map(|n| format!("h{n}:80")).collect();
+    let rows = metrics.upstreams().go_by(names.iter().map(|name| ("/", name.as_str())));
+    rows[3].busy.set(7);
+    rows[99].stand(Some(crate::metrics::Trouble { since: Tick::from_millis(5), why: "it \"broke\"".into() }));
+    live.on_time(&metrics, Tick::ZERO);
+    let snapshot = &read(&live, None)[1].2;
+    let all = snapshot["upstreams"].as_array().unwrap();
+    assert_eq!((all.len(), &snapshot["upstreams_left"]), (64, &36.into()));
+    assert_eq!(
+        all[0],
+        serde_json::json!({"upstream": "h99:80", "route": "/", "busy": 0, "out_since": 5, "why": "it \"broke\""})
+    );
+    assert_eq!(all[4], serde_json::json!({"upstream": "h3:80", "route": "/", "busy": 7}));
+}
+
+#[test]
 fn a_thread_that_was_held_up_takes_one_snapshot_and_goes_on() {
     let (mut live, metrics) = live();
     live.on_time(&metrics, Tick::ZERO);

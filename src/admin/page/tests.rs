@@ -17,6 +17,10 @@ fn filled() -> Arc<Metrics> {
     spans.note(Span::from_millis(3));
     metrics.add_spans(Some(1), Timing::Heal, &spans);
     metrics.bound(Bound::LogBytes, 1_000);
+    let rows = metrics.upstreams().go_by([("/c", "u:80"), ("/c", "v:80")].into_iter());
+    rows[0].add(Count::UpstreamErrorsStatus, 4);
+    rows[1].busy.set(6);
+    rows[1].stand(Some(crate::metrics::Trouble { since: Tick::ZERO, why: "gone".into() }));
     metrics.set(Gauge::LongestTurn, 1_500_000);
     Arc::new(metrics)
 }
@@ -43,6 +47,10 @@ fn every_line_is_a_comment_or_a_name_and_a_number_and_none_comes_twice() {
         assert_eq!(page.ends_with("\n# EOF\n"), format == PageFormat::OpenMetrics);
         has(&page, "segno_events_received_total{route=\"/a\\\"b\\\\\"} 3");
         has(&page, "segno_gaps_total{route=\"/c\",reason=\"evicted\"} 2");
+        has(&page, "segno_upstream_errors_total{route=\"/c\",upstream=\"u:80\",kind=\"status\"} 4");
+        has(&page, "segno_upstream_up{route=\"/c\",upstream=\"u:80\"} 1");
+        has(&page, "segno_upstream_up{route=\"/c\",upstream=\"v:80\"} 0");
+        has(&page, "segno_upstream_busy{route=\"/c\",upstream=\"v:80\"} 6");
         has(&page, "segno_parse_errors_total{from=\"client\",kind=\"size\"} 5");
         let whole = if format == PageFormat::Text { "1" } else { "1.0" };
         has(&page, &format!("segno_persistence_latency_seconds_bucket{{le=\"{whole}\"}} 1"));

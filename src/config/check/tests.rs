@@ -33,6 +33,14 @@ fn every_bound_is_checked() {
     let route = Section::Route(0);
     assert_eq!(with(|_, r| r.window = 0), [(route, "window")]);
     assert_eq!(with(|_, r| r.heal_rate = 0), [(route, "heal_rate")]);
+    for path in ["health", "/a b", "/\r\n", "/#x", "/\u{e9}"] {
+        assert_eq!(with(|_, r| r.set.health = Some(path.to_owned())), [(route, "health")], "{path}");
+    }
+    assert_eq!(with(|_, r| r.set.health_every = Span::ZERO), [(route, "health_every")]);
+    assert_eq!(with(|_, r| r.set.health_timeout = Span::ZERO), [(route, "health_timeout")]);
+    assert_eq!(with(|_, r| r.set.health_fall = 0), [(route, "health_fall")]);
+    assert_eq!(with(|_, r| r.set.health_rise = 101), [(route, "health_rise")]);
+    assert_eq!(with(|_, r| r.set.health_status = Some(199)), [(route, "health_status")]);
     assert_eq!(with(|_, r| r.replay_events = 0), [(route, "replay_events")]);
     assert_eq!(with(|_, r| r.max_id_bytes = 0), [(route, "max_id_bytes")]);
     assert_eq!(with(|_, r| r.max_event_bytes = 0), [(route, "max_event_bytes")]);

@@ -377,6 +377,30 @@ pub(super) const KNOBS: &[Key<Route>] = keys! { Route;
         "For how long an upstream that has come back gets less than its share of requests",
         "Longer spares one that warms up, shorter relieves the others sooner",
     );
+    health: set.health, value::TARGET_OR_NONE, rare(
+        "A path that segno asks each upstream for, to see whether it works",
+        "Finds a failure before a client does, and costs a request each time",
+    );
+    health_every: set.health_every, value::SPAN, rare(
+        "The time between two checks of an upstream",
+        "Shorter finds a failure sooner, longer costs upstreams less",
+    );
+    health_timeout: set.health_timeout, value::SPAN, rare(
+        "How long a check may take",
+        "Longer tolerates a slow upstream, shorter finds one that hangs sooner",
+    );
+    health_fall: set.health_fall, value::SMALL_COUNT, rare(
+        "Bad checks in a row that leave an upstream out",
+        "Fewer finds a failure sooner, more tolerates odd ones",
+    );
+    health_rise: set.health_rise, value::SMALL_COUNT, rare(
+        "Good checks in a row that bring an upstream back",
+        "Fewer uses it sooner, more spares clients one that comes and goes",
+    );
+    health_status: set.health_status, value::STATUS_OR_ANY, rare(
+        "The status that the answer to a check must have; 0 takes any from 200 to 399",
+        "A status of its own tells a server that works from one that only answers, and must be kept to by all",
+    );
     upstream_host: upstream_host, value::HOST_SENT, rare(
         "Which Host upstream is sent",
         "The client's keeps redirects right, upstream's own is what a service with a name of its own wants",

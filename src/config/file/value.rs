@@ -96,6 +96,17 @@ pub(super) const NAME_OR_NONE: Kind<Option<String>> = Kind {
     show: |name| Shown::Text(name.clone().unwrap_or_default()),
 };
 
+/// An empty path is none.
+pub(super) const TARGET_OR_NONE: Kind<Option<String>> = Kind { place: "PATH", ..NAME_OR_NONE };
+
+/// Zero is any.
+pub(super) const STATUS_OR_ANY: Kind<Option<u16>> = Kind {
+    place: "N",
+    form: Form::Count,
+    read: status_or_any,
+    show: |status| Shown::Number(status.unwrap_or_default().into()),
+};
+
 pub(super) const NAMES: Kind<Vec<String>> =
     Kind { place: "NAME", form: Form::List, read: names, show: |names| Shown::List(names.clone()) };
 
@@ -271,6 +282,12 @@ fn count(given: &DeValue<'_>) -> Read<usize> {
 fn small_count(given: &DeValue<'_>) -> Read<u32> {
     let n = count(given)?;
     u32::try_from(n).map_err(|_| format!("{n} is too large: write at most {}", u32::MAX))
+}
+
+fn status_or_any(given: &DeValue<'_>) -> Read<Option<u16>> {
+    let n = count(given)?;
+    let status = u16::try_from(n).map_err(|_| format!("{n} is no status: write 0, or one such as 200"))?;
+    Ok((status > 0).then_some(status))
 }
 
 fn size(given: &DeValue<'_>) -> Read<usize> {

@@ -8,15 +8,17 @@
 //! An upstream is named by its place, as a route is: a route with three upstreams has three places. What an exchange has
 //! as its route is the place of the upstream that it was led to.
 
+mod endpoints;
 mod group;
 mod health;
 mod names;
 
-pub(super) use health::Failure;
+pub(super) use health::{Failure, Found};
 
 use super::keys::ExchangeKey;
 use crate::base::{Span, Tick};
 use crate::config::{Balance, Route, Routes, UpstreamSet};
+pub(super) use endpoints::{Endpoints, TOLD, resolve};
 use group::{Group, Member};
 use health::Health;
 pub(super) use names::{Name, Names};
@@ -37,6 +39,10 @@ pub(super) struct Balancing {
     rounds: HashMap<ExchangeKey, Round>,
     /// Which names are bound to an upstream.
     pub(super) names: Names,
+    /// Where streams have told their clients to send messages.
+    pub(super) endpoints: Endpoints,
+    /// Places whose upstreams stand differently since they were told of.
+    moved: Vec<usize>,
 }
 
 /// Upstreams that an exchange has tried to reach, one after the other.
@@ -67,6 +73,8 @@ impl Balancing {
             health: Vec::new(),
             rounds: HashMap::new(),
             names: Names::new(names),
+            endpoints: Endpoints::default(),
+            moved: Vec::new(),
         };
         balancing.reload(routes, places, &[], &[], |_, _| false);
         balancing
@@ -156,6 +164,26 @@ impl Balancing {
         &mut self.health[place]
     }
 
+    /// An upstream is in trouble from now on, or works again.
+    pub(super) fn stand(&mut self, place: usize, trouble: Option<(Tick, Box<str>)>) {
+        self.health[place].trouble = trouble;
+        self.tell(place);
+    }
+
+    /// How an upstream stands is to be told.
+    pub(super) fn tell(&mut self, place: usize) {
+        if !self.moved.contains(&place) {
+            self.moved.push(place);
+        }
+    }
+
+    /// Passes on how those upstreams stand of which that has changed.
+    pub(super) fn drain(&mut self, mut each: impl FnMut(usize, Option<&(Tick, Box<str>)>)) {
+        for place in self.moved.drain(..) {
+            each(place, self.health[place].trouble.as_ref());
+        }
+    }
+
     /// The next upstream in turn or by its load. `tried`: those that come last.
     pub(super) fn next(&mut self, pick: Pick<'_>, tried: u64) -> Option<usize> {
         self.choose(pick, tried, |group, part| match pick.set.balance {
@@ -201,8 +229,21 @@ impl Balancing {
 impl Balancing {
     /// An upstream has failed. Returns for how long it is left out from now on.
     pub(super) fn fail(&mut self, route: &Route, place: usize, failure: Failure, now: Tick) -> Option<Span> {
-        let may_eject = self.has_choice(place) && (!failure.was_there() || self.may_eject_one_more(route, place));
+        let may_eject = self.may_eject(route, place, failure);
         self.health.get_mut(place)?.fail(&route.set, may_eject, now)
+    }
+
+    /// The checks of an upstream have failed. True: it is left out from now on.
+    pub(super) fn fail_checks(&mut self, route: &Route, place: usize, failure: Failure, now: Tick) -> bool {
+        if self.health[place].is_ejected() || !self.may_eject(route, place, failure) {
+            return false;
+        }
+        self.health[place].eject(&route.set, now);
+        true
+    }
+
+    fn may_eject(&self, route: &Route, place: usize, failure: Failure) -> bool {
+        self.has_choice(place) && (!failure.was_there() || self.may_eject_one_more(route, place))
     }
 
     /// Whether one more upstream of the group may be left out because of its answers.
@@ -258,5 +299,47 @@ impl Balancing {
 
     fn bit(&self, place: usize) -> u64 {
         self.members(place).position(|at| at == place).map_or(0, |n| 1 << n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Upstream, Weighted};
+
+    #[test]
+    fn a_round_ends_when_all_were_tried_and_with_its_time() {
+        let urls: Vec<String> = (0..20).map(|n| format!("http://h{n}:1")).collect();
+        let all = urls.iter().map(|url| Weighted::parse(url).unwrap()).collect();
+        let route = Route::new(Upstream::parse(&urls[0]).unwrap()).with_upstreams(all);
+        let set = route.set.clone();
+        let places: Vec<usize> = (0..20).collect();
+        let mut balancing = Balancing::new(&vec![route].into(), &places, 10);
+        let (key, begun, timeout) = (ExchangeKey::from_bits(1), Tick::from_millis(1_000), Span::from_secs(5));
+        let pick = |place, now| Pick { place, set: &set, now, busy: &[] };
+        // Each is refused at once.
+        let (mut at, mut tried) = (0, 1);
+        balancing.begin(key, at, timeout, begun);
+        while let Some(next) = balancing.next_of_round(key, pick(at, begun)) {
+            (at, tried) = (next, tried + 1);
+            balancing.begin(key, at, timeout, begun);
+        }
+        assert_eq!(tried, 20);
+        balancing.end_round(key);
+        // None answers.
+        let (mut now, mut tried) = (begun, 0);
+        loop {
+            tried += 1;
+            now = balancing.begin(key, at, timeout, now);
+            match balancing.next_of_round(key, pick(at, now)) {
+                Some(next) => at = next,
+                None => break,
+            }
+        }
+        assert!(
+            now.since(begun) <= Span::from_millis(5_625) && (4..=8).contains(&tried),
+            "{tried} in {:?}",
+            now.since(begun)
+        );
     }
 }

@@ -164,7 +164,8 @@ impl Exchange {
         let latest = found.into_iter().max_by_key(|stored| stored.last_seen_ms);
         // What cannot stand in a header cannot be asked for.
         let goes_up = |id: &EventId| Token::parse(id.as_bytes()).is_none() && http::is_field_value(id.as_bytes());
-        let Some(id) = latest.map(|stored| stored.id).filter(goes_up) else { return };
+        let is_known = cx.knows_stored_ids(self.route());
+        let Some(id) = latest.map(|stored| stored.id).filter(|id| is_known && goes_up(id)) else { return };
         cx.counts.one(Count::SessionCursorsUsed);
         self.request.cursor = id.as_bytes().into();
     }

@@ -32,6 +32,7 @@ enum Kind {
     Certificate,
     Sticky,
     Rendezvous,
+    Endpoint,
 }
 
 /// Bytes of what a stored stream was asked for, from where, and by whom.
@@ -261,6 +262,11 @@ impl Secret {
     /// The name of a session of a route, by which it is led to its upstream.
     pub(in crate::machine) fn sticky(&self, route: &Route, session: &[u8]) -> u64 {
         self.hash(Kind::Sticky, [route.name.as_bytes(), session]) as u64
+    }
+
+    /// The name of a target of a route to which the client of a stream sends messages.
+    pub(in crate::machine) fn endpoint(&self, route: &Route, target: &str) -> u64 {
+        self.hash(Kind::Endpoint, [route.name.as_bytes(), target.as_bytes()]) as u64
     }
 
     /// How well a name and an upstream fit together: the same in each process with this key.

@@ -66,6 +66,8 @@ impl Machine {
         assert_eq!(self.conns.busy(), busy, "connections to upstreams that are at work");
         let lost = self.cx.balancing.rounds().find(|key| self.exchanges.get(*key).is_none());
         assert_eq!(lost, None, "an exchange that is gone looks for an upstream");
+        let lost = self.cx.balancing.endpoints.keys().find(|key| self.exchanges.get(*key).is_none());
+        assert_eq!(lost, None, "messages belong to a stream that is gone");
         let tunnels = self.exchanges.iter().filter(|(_, x)| matches!(x.phase, Phase::Tunnel { .. })).count();
         assert_eq!(self.tunnels(), tunnels, "open tunnels");
         let audience = self.exchanges.iter().fold(Audience::default(), |mut all, (_, x)| {
@@ -117,6 +119,7 @@ impl Machine {
             Peer::Upstream(u) if u.state == UpstreamState::Idle => {
                 assert!(c.timer.is_some() && c.exchange.is_none() && c.out.is_empty(), "an idle connection with work");
             }
+            Peer::Check(_) => assert!(c.exchange.is_none() && c.timer.is_some(), "a check without an end"),
             Peer::Upstream(_) => assert!(c.exchange.is_some(), "an upstream connection that nobody knows"),
             Peer::Client(k) if matches!(k.state, ClientState::Busy | ClientState::Tunnel) => {
                 assert!(c.exchange.is_some(), "busy with nothing")

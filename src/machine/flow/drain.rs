@@ -43,6 +43,7 @@ impl Machine {
         self.cx.draining = true;
         self.send_waiting_elsewhere();
         self.see_off_idle();
+        self.stop_all_checks();
         // No client can come back here to a stream that nobody reads.
         let unread = self.exchanges.iter().filter(|(_, x)| x.is_detached()).map(|(key, _)| After::Ended(key));
         self.cx.after.extend(unread);

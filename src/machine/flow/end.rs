@@ -196,6 +196,7 @@ impl Machine {
         let Self { cx, conns, exchanges, index, book, .. } = self;
         let Some(mut x) = exchanges.remove(key) else { return };
         cx.balancing.end_round(key);
+        cx.balancing.endpoints.forget(key);
         let left = close_stream(cx, index, book, key, &mut x);
         if let Some(left) = left {
             book.leave(cx, exchanges, left);

@@ -186,6 +186,9 @@ impl Machine {
     pub(in crate::machine) fn on_connected(&mut self, conn: ConnKey) {
         let Self { cx, conns, .. } = self;
         let Some(c) = conns.get(conn) else { return };
+        if c.check().is_some() {
+            return self.on_check_connected(conn);
+        }
         if let Some(u) = c.upstream() {
             let count = if u.reused { Count::UpstreamReuses } else { Count::UpstreamConnects };
             cx.counts.one_at(u.route as usize, count);
@@ -210,6 +213,7 @@ impl Machine {
             wait.restart_clock(cx.now);
         }
         x.phase = Phase::Asked { wait, conn };
+        cx.counts.one_at(x.route(), Count::UpstreamRequests);
         let patient = x.request.has_body && !x.has_begun();
         if let Some(u) = c.upstream_mut() {
             u.state = UpstreamState::Head;
@@ -233,6 +237,9 @@ impl Machine {
 impl Machine {
     pub(in crate::machine) fn on_connect_failed(&mut self, conn: ConnKey, why: ConnectError) {
         let Some(c) = self.conns.remove(&mut self.cx, conn) else { return };
+        if let Some(check) = c.check() {
+            return self.on_check_unconnected(check.route as usize, why);
+        }
         if why != ConnectError::NoDescriptor || !self.ask_with_another_descriptor(c.exchange) {
             self.connect_failed(c.exchange, why);
         }

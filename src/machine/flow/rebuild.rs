@@ -86,8 +86,7 @@ impl Machine {
             Some(seq) => seq.checked_sub(before).and_then(|seq| stream.tracker.locate_event(seq)),
             None => stream.tracker.locate(&cx.interner, id),
         };
-        // Which of several upstreams gave the ids is not stored. Another one may mean other events by them.
-        let is_known = own.is_some() || !cx.balancing.has_choice(route) || cx.route(route).set.shared_ids;
+        let is_known = own.is_some() || cx.knows_stored_ids(route);
         let joins = located.filter(|offset| is_known && (own.is_none() || ends_here || *offset < whole));
         let Some((offset, head)) = joins.zip(head) else {
             // The log cannot be joined here, or not by a page of an origin of which upstream has said nothing. So

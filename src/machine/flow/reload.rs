@@ -16,6 +16,13 @@ use std::sync::Arc;
 impl Machine {
     /// Goes over to another configuration.
     pub(in crate::machine) fn on_reload(&mut self, config: Arc<Config>) {
+        if self.go_over(config) {
+            self.plan_checks();
+        }
+    }
+
+    /// False: nothing has changed.
+    fn go_over(&mut self, config: Arc<Config>) -> bool {
         let Self { cx, conns, exchanges, .. } = self;
         let mut used = vec![false; cx.routing.all().len()];
         for route in exchanges.iter().map(|(_, x)| x.route()).chain(conns.routes_in_use()) {
@@ -26,9 +33,12 @@ impl Machine {
             Ok(plan) => plan,
             Err(in_use) => {
                 let places = Err(TooManyRoutes { in_use });
-                return cx.outputs.push_back(Output::Reloaded { places });
+                cx.outputs.push_back(Output::Reloaded { places });
+                return false;
             }
         };
+        (0..plan.kept.len()).filter(|place| !plan.kept[*place]).for_each(|place| self.pause_checks(place));
+        let Self { cx, conns, .. } = self;
         // An idle connection of a route that has changed may lead elsewhere.
         conns.drop_all_idle(cx, &plan.kept);
         cx.routing.put(&config.routes, &plan);
@@ -55,5 +65,6 @@ impl Machine {
         cx.reload(config);
         cx.outputs.push_back(Output::Reloaded { places: Ok(plan.places) });
         self.go_by_new_bounds(before);
+        true
     }
 }

@@ -4,24 +4,32 @@
 //! exchange; upstreams that are left out, and that are back.
 //! Laws: a connection that was never established may be tried at the next upstream, whatever the request; a stream that
 //! has begun goes on where its ids come from, unless the route says that all upstreams share them; requests of one
-//! session go to one upstream for as long as it is in use.
+//! session go to one upstream for as long as it is in use; what a stream has told its client to send goes where the
+//! stream comes from, and nowhere else.
 
-use crate::base::{Count, Tick};
-use crate::config::Sticky;
+use crate::base::{Count, Span, Tick};
+use crate::config::{Route, Sticky};
+use crate::http::Method;
 use crate::machine::Machine;
-use crate::machine::balancing::{Failure, Name, Pick};
+use crate::machine::balancing::{Failure, Name, Pick, TOLD, resolve};
 use crate::machine::cx::Cx;
 use crate::machine::exchange::{Exchange, Phase, Request};
 use crate::machine::keys::{ExchangeKey, Timer};
 use crate::machine::notice::{ConnectError, Notice};
 use crate::machine::pool::Conns;
+use crate::sse::{Parser, ParserLimits};
+use std::borrow::Cow;
 
 /// Where requests go.
 impl Machine {
     /// Settles to which of several upstreams an exchange's next attempt goes.
     pub(super) fn choose_upstream(&mut self, key: ExchangeKey) {
+        let holder = self.holder_of(key);
         let Self { cx, conns, exchanges, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
+        if let Some(holder) = holder {
+            return x.lead_to(cx, holder);
+        }
         let place = x.route();
         if !cx.balancing.has_choice(place) || cx.balancing.is_in_round(key) {
             return;
@@ -37,12 +45,29 @@ impl Machine {
         x.lead_to(cx, next.unwrap_or(place));
     }
 
+    /// The upstream of the stream whose client was told to send what this exchange asks for. No other understands it, also
+    /// where that one is left out.
+    fn holder_of(&self, key: ExchangeKey) -> Option<usize> {
+        let Self { cx, exchanges, .. } = self;
+        if cx.balancing.endpoints.is_empty() {
+            return None;
+        }
+        let x = exchanges.get(key).filter(|x| !x.has_begun())?;
+        let route = cx.route(x.route());
+        let name = cx.secret.endpoint(route, target_of(&x.request, route)?);
+        let place = exchanges.get(cx.balancing.endpoints.find(name)?)?.route();
+        // A stream keeps the place that its upstream had when it began.
+        let is_it = |at: &usize| cx.route(*at).upstream == cx.route(place).upstream;
+        Some(cx.balancing.members(x.route()).find(is_it).unwrap_or(place))
+    }
+
     /// A connection could not be opened: leads the exchange to the next upstream, if there is one that it may go to.
     pub(super) fn try_next_upstream(&mut self, key: ExchangeKey, why: ConnectError) -> bool {
+        let has_holder = self.holder_of(key).is_some();
         let Self { cx, conns, exchanges, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return false };
         let place = x.route();
-        let stays = x.has_begun() && !cx.route(place).set.shared_ids;
+        let stays = has_holder || x.has_begun() && !cx.route(place).set.shared_ids;
         let is_ours = matches!(why, ConnectError::NoDescriptor | ConnectError::Local);
         let next = match stays || is_ours {
             true => None,
@@ -67,9 +92,10 @@ impl Machine {
 
     /// Until when a connection to an exchange's upstream may take.
     pub(super) fn connects_until(&mut self, key: ExchangeKey, place: usize) -> Tick {
+        let has_holder = self.holder_of(key).is_some();
         let Self { cx, exchanges, .. } = self;
         let (timeout, shared) = (cx.route(place).connect_timeout, cx.route(place).set.shared_ids);
-        let stays = exchanges.get(key).is_none_or(|x| x.has_begun() && !shared);
+        let stays = has_holder || exchanges.get(key).is_none_or(|x| x.has_begun() && !shared);
         match stays || !cx.balancing.has_choice(place) {
             true => cx.now + timeout,
             false => cx.balancing.begin(key, place, timeout, cx.now),
@@ -82,12 +108,10 @@ impl Machine {
     /// An upstream has failed.
     pub(super) fn upstream_failed(&mut self, place: usize, failure: Failure, why: &str) {
         let Self { cx, .. } = self;
+        cx.counts.one_at(place, failure.count());
         let route = cx.routing.at(place);
         let Some(until) = cx.balancing.fail(route, place, failure, cx.now) else { return };
-        let upstream = route.upstream.authority.as_str().into();
-        cx.counts.one_at(place, Count::UpstreamEjections);
-        cx.notice(Notice::UpstreamEjected { upstream, why: why.into(), until });
-        arm(cx, place);
+        left_out(cx, place, why, Some(until));
     }
 
     /// An upstream has answered well.
@@ -103,14 +127,18 @@ impl Machine {
         if cx.balancing.at(place).until() <= cx.now {
             self.bring_back(place);
         }
+        if self.cx.balancing.at(place).checked.at <= self.cx.now {
+            self.begin_check(place);
+        }
         arm(&mut self.cx, place);
     }
 
     /// An upstream is used again.
-    fn bring_back(&mut self, place: usize) {
+    pub(super) fn bring_back(&mut self, place: usize) {
         let Self { cx, .. } = self;
         let now = cx.now;
         let Some(after) = cx.balancing.at(place).come_back(now) else { return };
+        cx.balancing.stand(place, None);
         let upstream = cx.route(place).upstream.authority.as_str().into();
         cx.notice(Notice::UpstreamReturned { upstream, after });
     }
@@ -132,13 +160,33 @@ impl Machine {
         let named = begun.or_else(|| x.request.header(&route.session_header));
         let Some(name) = named.map(|session| cx.secret.sticky(route, session)) else { return };
         match x.request.method {
-            crate::http::Method::Delete => cx.balancing.names.forget(name),
+            Method::Delete => cx.balancing.names.forget(name),
             _ => cx.balancing.names.bind(name, place),
         }
     }
 }
 
 impl Exchange {
+    /// The first event of a stream's body has come, at this offset: notes where it tells the client to send messages.
+    pub(super) fn hear_endpoint(&self, cx: &mut Cx, key: ExchangeKey, from: u64) {
+        let Some(stream) = self.stream().filter(|_| self.request.method == Method::Get) else { return };
+        let tracker = &stream.tracker;
+        let (a, b) = tracker.slices(from, tracker.whole().min(from + TOLD));
+        let bytes = if b.is_empty() { Cow::Borrowed(a) } else { Cow::Owned([a, b].concat()) };
+        let limits = ParserLimits { max_line_bytes: TOLD as usize, max_event_bytes: TOLD as usize };
+        let (mut parser, mut input) = (Parser::new(limits), &*bytes);
+        let Some(Ok(event)) = parser.next(&mut input) else { return };
+        if event.event_type != b"endpoint" {
+            return;
+        }
+        let route = cx.routing.at(self.route());
+        let target = target_of(&self.request, route).and_then(|base| resolve(base, &event.data_str()));
+        if let Some(target) = target {
+            let name = cx.secret.endpoint(route, &target);
+            cx.balancing.endpoints.tell(name, key);
+        }
+    }
+
     /// The upstream at this place is asked from now on.
     fn lead_to(&mut self, cx: &Cx, place: usize) {
         let request = &mut self.request;
@@ -156,11 +204,20 @@ impl Exchange {
     }
 }
 
+/// An upstream is left out from now on: for a time, or until its checks are good.
+pub(super) fn left_out(cx: &mut Cx, place: usize, why: &str, until: Option<Span>) {
+    let upstream = cx.route(place).upstream.authority.as_str().into();
+    cx.balancing.stand(place, Some((cx.now, why.into())));
+    cx.counts.one_at(place, Count::UpstreamEjections);
+    cx.notice(Notice::UpstreamEjected { upstream, why: why.into(), until });
+    arm(cx, place);
+}
+
 /// Sets the timer of an upstream to its nearest deadline.
 pub(super) fn arm(cx: &mut Cx, place: usize) {
     let health = cx.balancing.at(place);
-    let until = health.until();
-    health.alarm.set(&mut cx.wheel, until, Timer::Upstream(place));
+    let next = health.until().min(health.checked.at);
+    health.alarm.set(&mut cx.wheel, next, Timer::Upstream(place));
 }
 
 /// The upstream of the session that a request belongs to. `None`: it belongs to none.
@@ -196,6 +253,12 @@ fn pick(cx: &mut Cx, conns: &Conns, place: usize) -> Option<usize> {
 fn next_of_round(cx: &mut Cx, conns: &Conns, key: ExchangeKey, place: usize) -> Option<usize> {
     let Cx { balancing, routing, now, .. } = cx;
     balancing.next_of_round(key, Pick { place, set: &routing.at(place).set, now: *now, busy: conns.busy() })
+}
+
+/// The target that a client asks for: what upstream is asked for, without the path of the upstream's URL.
+fn target_of<'a>(request: &'a Request, route: &Route) -> Option<&'a str> {
+    let target = request.head.split(|b| *b == b' ').nth(1)?;
+    std::str::from_utf8(target).ok()?.strip_prefix(route.upstream.base_path.trim_end_matches('/'))
 }
 
 /// Writes another `Host` into a head. It is the first line behind the request line.

@@ -51,6 +51,7 @@ impl Machine {
                 UpstreamState::Idle => conns.drop_idle(cx, conn),
                 UpstreamState::Head | UpstreamState::Body | UpstreamState::Tunnel => {}
             },
+            Peer::Check(_) => self.on_check_timeout(conn),
             Peer::Client(client) => match client.state {
                 ClientState::Head if client.is_held => {
                     conns.census.wait_no_more(conn);

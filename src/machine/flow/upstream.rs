@@ -23,7 +23,7 @@ use crate::track::GapReason;
 impl Machine {
     pub(in crate::machine) fn on_upstream_data(&mut self, conn: ConnKey, bytes: &[u8]) {
         let Some(c) = self.conns.get(conn) else { return };
-        let Peer::Upstream(u) = &c.peer else { return };
+        let Peer::Upstream(u) = &c.peer else { return self.on_check_data(conn, bytes) };
         match u.state {
             UpstreamState::Body => self.on_body(conn, bytes),
             UpstreamState::Tunnel => self.pass_through(conn, bytes),
@@ -153,9 +153,14 @@ impl Machine {
         };
         let route = x.route();
         let Some(stream) = x.stream_mut() else { return (0, Body::Open) };
+        let first = stream.is_before_first_event().then(|| stream.tracker.whole());
         let taken = stream.feed(cx, c, route, bytes);
+        let first = first.filter(|_| !stream.is_before_first_event());
         if cx.config.persist.durable {
             book.note_moved(key, &mut stream.account);
+        }
+        if let Some(from) = first {
+            x.hear_endpoint(cx, key, from);
         }
         if taken.own_ids {
             index.know_token(cx, key, x);
@@ -224,6 +229,9 @@ impl Machine {
     /// Upstream's connection has ended, with a reset or without.
     pub(in crate::machine) fn on_upstream_end(&mut self, conn: ConnKey, was_reset: bool) {
         let Some(c) = self.conns.get(conn) else { return };
+        if c.check().is_some() {
+            return self.on_check_end(conn);
+        }
         let Some(key) = c.exchange else { return self.conns.drop_idle(&mut self.cx, conn) };
         if c.upstream().is_some_and(|u| u.state == UpstreamState::Checked) {
             return self.on_stale(conn);

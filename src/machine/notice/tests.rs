@@ -19,7 +19,16 @@ fn each_notice_has_words_of_its_own_and_names_what_it_is_about() {
             Notice::TriedNext { target: target(), why: why(), next: "g:80".into() },
             vec!["GET /feed", "it broke", "g:80"],
         ),
-        (Notice::UpstreamEjected { upstream: "h:80".into(), why: why(), until: took }, vec!["h:80", "it broke", "8 s"]),
+        (
+            Notice::UpstreamEjected { upstream: "h:80".into(), why: why(), until: Some(took) },
+            vec!["h:80", "it broke", "8 s"],
+        ),
+        (
+            Notice::UpstreamEjected { upstream: "h:80".into(), why: why(), until: None },
+            vec!["h:80", "until its checks"],
+        ),
+        (Notice::ChecksFail { upstream: "h:80".into(), why: why() }, vec!["h:80", "it broke", "it gets them"]),
+        (Notice::ChecksPass { upstream: "h:80".into() }, vec!["h:80", "good again"]),
         (Notice::UpstreamReturned { upstream: "h:80".into(), after: took }, vec!["h:80", "8 s"]),
         (Notice::CrowdedOut { target: target() }, vec!["GET /feed", "place"]),
         (Notice::AttemptFailed { target: target(), why: why(), next, is_known }, vec!["GET /feed", "it broke", "7"]),

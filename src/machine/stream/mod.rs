@@ -173,6 +173,12 @@ impl Stream {
         self.tracker.begin(healed, self.readers.head_sent);
     }
 
+    /// Whether the present body has brought no event yet.
+    #[inline]
+    pub(super) fn is_before_first_event(&self) -> bool {
+        self.body_began.1 == self.tracker.received().seq
+    }
+
     /// Feeds bytes of a body to the tracker, as far as the log has room.
     pub(super) fn feed(&mut self, cx: &mut Cx, c: &mut Conn, route: usize, bytes: &[u8]) -> Taken {
         self.last_heard = cx.now;

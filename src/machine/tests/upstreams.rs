@@ -4,10 +4,13 @@ use super::*;
 use crate::config::{Balance, Sticky, Weighted};
 use crate::testing::world::Said;
 
+/// The head of a good answer to a check.
+pub(super) const GOOD_HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n";
+
 const SERVED: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
 const BUSY: &str = "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
-fn to(urls: &[&str], adjust: impl FnOnce(&mut Route)) -> Config {
+pub(super) fn to(urls: &[&str], adjust: impl FnOnce(&mut Route)) -> Config {
     let config = one_route(|route, _| route.linger = Span::ZERO);
     let all = urls.iter().map(|url| Weighted::parse(url).unwrap()).collect();
     let mut route = config.routes[0].clone().with_upstreams(all);

@@ -1,0 +1,145 @@
+//! Streams of MCP's transport of 2024-11-05, whose clients are told where to send messages.
+
+use super::*;
+use crate::config::Sticky;
+use crate::machine::tests::upstreams::to;
+use crate::testing::world::Said;
+
+const TAKEN: &str = "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+const THREE: [&str; 3] = ["http://a:1", "http://b:1", "http://c:1"];
+
+/// A client whose stream names this URL, its upstream, and that one's place.
+fn told(w: &mut World, at: &str, url: &str) -> (usize, usize, usize) {
+    let c = w.client_with(&GET_STREAM.replace("/events", at));
+    let u = w.last_up();
+    w.say(u, &format!("{STREAM}{}", chunk(&format!(": hi\n\nevent: endpoint\ndata: {url}\n\n"))));
+    (c, u, *w.placed.last().unwrap())
+}
+
+/// Where a POST to this target goes.
+fn posted(w: &mut World, target: &str) -> usize {
+    w.client_with(&POST.replace("/llm", target));
+    w.say(w.last_up(), TAKEN);
+    *w.placed.last().unwrap()
+}
+
+#[test]
+fn what_a_stream_tells_its_client_to_send_goes_to_the_upstream_of_the_stream() {
+    for sticky in [Sticky::Session, Sticky::Principal, Sticky::Off] {
+        let mut w = world_of(to(&THREE, |r| r.set.sticky = sticky));
+        let streams: Vec<usize> =
+            (0..6).map(|n| told(&mut w, "/mcp/sse", &format!("/mcp/messages?id={n}")).2).collect();
+        for _ in 0..3 {
+            for (n, place) in streams.iter().enumerate() {
+                assert_eq!(posted(&mut w, &format!("/mcp/messages?id={n}")), *place, "{sticky:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_url_may_be_relative_or_absolute_and_the_upstreams_may_have_a_path() {
+    for (url, target) in
+        [("messages?id=1", "/mcp/messages?id=1"), ("http://h/m?id=1", "/m?id=1"), ("?id=1", "/mcp/sse?id=1")]
+    {
+        for urls in [THREE, ["http://a:1/base", "http://b:1/base", "http://c:1/base"]] {
+            let mut w = world_of(to(&urls, |_| {}));
+            let (_, _, place) = told(&mut w, "/mcp/sse", url);
+            for _ in 0..4 {
+                assert_eq!(posted(&mut w, target), place, "{url} at {}", urls[0]);
+            }
+        }
+    }
+}
+
+#[test]
+fn it_goes_there_while_that_upstream_is_left_out_and_to_no_other_while_it_cannot_be_reached() {
+    let mut w = world_of(to(&THREE, |r| r.heal_for = Span::from_secs(9)));
+    let (_, _, place) = told(&mut w, "/sse", "/m?id=1");
+    w.dial_at.insert(place, Dial::Refuse);
+    for _ in 0..12 {
+        w.client_with(GET);
+        w.say(w.last_up(), TAKEN);
+    }
+    assert!(w.has_notice("a:1 fails"), "{:?}", w.notices);
+    let before = w.placed.len();
+    let c = w.client_with(&POST.replace("/llm", "/m?id=1"));
+    w.pass_secs(20);
+    assert!(w.placed.len() > before + 1 && w.placed[before..].iter().all(|at| *at == place), "{:?}", w.placed);
+    assert_eq!(w.status(c), 502);
+    w.dial_at.clear();
+    assert_eq!(posted(&mut w, "/m?id=1"), place);
+}
+
+#[test]
+fn when_the_stream_is_over_nothing_is_remembered() {
+    let mut w = world_of(to(&THREE, |r| r.linger = Span::from_secs(30)));
+    let (c, u, place) = told(&mut w, "/sse", "/m?id=1");
+    w.hear(c, Said::Eof);
+    assert_eq!(posted(&mut w, "/m?id=1"), place, "it lingers");
+    w.say(u, LAST);
+    w.pass_secs(40);
+    let at: Vec<usize> = (0..3).map(|_| posted(&mut w, "/m?id=1")).collect();
+    assert!((0..3).all(|place| at.contains(&place)), "{at:?}");
+}
+
+#[test]
+fn only_the_first_event_counts_and_only_one_of_that_name() {
+    let mut w = world_of(to(&THREE, |_| {}));
+    w.client_with(GET_STREAM);
+    let first = "event: message\ndata: /m?id=1\n\n";
+    w.say(w.last_up(), &format!("{STREAM}{}", chunk(first)));
+    w.say(w.last_up(), &chunk("event: endpoint\ndata: /m?id=1\n\n"));
+    let at: Vec<usize> = (0..3).map(|_| posted(&mut w, "/m?id=1")).collect();
+    assert!((0..3).all(|place| at.contains(&place)), "{at:?}");
+}
+
+#[test]
+fn an_event_that_comes_in_parts_or_with_others_is_heard_too() {
+    let mut w = world_of(to(&THREE, |_| {}));
+    w.client_with(GET_STREAM);
+    let u = w.last_up();
+    w.say(u, &format!("{STREAM}{}", chunk("event: endp")));
+    w.say(u, &chunk("oint\ndata: /m?id=1\n\nda"));
+    w.say(u, &chunk("ta: x\n\n"));
+    let place = *w.placed.last().unwrap();
+    assert_eq!([0; 4].map(|_| posted(&mut w, "/m?id=1")), [place; 4]);
+}
+
+#[test]
+fn a_message_finds_its_stream_also_where_a_reload_took_its_upstream_out_or_moved_it() {
+    let mut w = world_of(to(&THREE, |_| {}));
+    let (_, _, place) = told(&mut w, "/sse", "/m?id=1");
+    w.reload(to(&THREE, |r| r.window = 9));
+    let moved = w.reloaded[0].as_ref().unwrap()[place];
+    assert_eq!([0; 4].map(|_| posted(&mut w, "/m?id=1")), [moved; 4]);
+    w.reload(to(&["http://b:1", "http://c:1"], |_| {}));
+    assert_eq!([0; 4].map(|_| posted(&mut w, "/m?id=1")), [place; 4], "the stream has it");
+    w.reload(to(&["http://b:1"], |_| {}));
+    assert_eq!([0; 2].map(|_| posted(&mut w, "/m?id=1")), [place; 2]);
+}
+
+#[test]
+fn a_stream_that_is_healed_elsewhere_takes_its_messages_along() {
+    let mut w = world_of(to(&THREE, |r| r.set.shared_ids = true));
+    w.client_with(GET_STREAM);
+    let u = w.last_up();
+    w.say(u, &format!("{STREAM}{}", chunk("id: 1\nevent: endpoint\ndata: /m?id=1\n\n")));
+    assert_eq!(posted(&mut w, "/m?id=1"), 0);
+    w.dial_at.insert(0, Dial::Refuse);
+    w.rst(u);
+    let place = *w.placed.last().unwrap();
+    assert_ne!(place, 0);
+    w.say(w.last_up(), &format!("{STREAM}{}", chunk(&event(2))));
+    assert_eq!([0; 3].map(|_| posted(&mut w, "/m?id=1")), [place; 3]);
+}
+
+#[test]
+fn a_stream_that_began_when_its_route_had_one_upstream_keeps_its_messages_too() {
+    let mut w = world_of(to(&["http://a:1"], |_| {}));
+    told(&mut w, "/sse", "/m?id=1");
+    w.reload(to(&THREE, |_| {}));
+    let places = w.reloaded[0].clone().unwrap();
+    let is_first = |at: usize| at == places[0];
+    assert!((0..4).all(|_| is_first(posted(&mut w, "/m?id=1"))), "{:?} of {places:?}", w.placed);
+}
