@@ -205,6 +205,19 @@ impl Cx {
         self.outputs.extend(span.map(Output::Traced));
     }
 
+    /// The first request to upstream is over, if it is open: upstream has answered with this status.
+    pub(super) fn end_ask(&mut self, key: ExchangeKey, status: u16) {
+        let error = (status >= 400).then(|| status.to_string());
+        let ask = self.traces.end_ask(key, error.as_deref(), self.now);
+        self.traced(ask);
+    }
+
+    /// The same where no answer has come.
+    pub(super) fn drop_ask(&mut self, key: ExchangeKey, error: &str) {
+        let ask = self.traces.end_ask(key, Some(error), self.now);
+        self.traced(ask);
+    }
+
     /// A heal is over, if one is open. `error`: what became of it, where the stream did not go on.
     pub(super) fn end_heal(&mut self, key: ExchangeKey, tries: u32, error: Option<&str>) {
         if let Some(mut heal) = self.traces.end_heal(key, error, self.now) {
