@@ -195,6 +195,11 @@ impl TraceShare {
         Self(if n > Self::ALL.0 { Self::ALL.0 } else { n })
     }
 
+    /// The share, in millionths.
+    pub const fn in_millionths(self) -> u32 {
+        self.0
+    }
+
     /// Whether a trace is in the share: as `TraceIdRatioBased` of OpenTelemetry decides, so that all who go by the same
     /// share choose the same traces.
     pub const fn takes(self, trace: u128) -> bool {

@@ -5,6 +5,7 @@
 //! reactor does not.
 
 use crate::config::{Config, Fault, Reload};
+use crate::journal::Journal;
 use crate::reactor::{Command, Prepared, Remote, StartError};
 use crate::sync::Mutex;
 use std::fmt;
@@ -19,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Reloader {
     remote: Remote,
     running: Arc<Mutex<Config>>,
+    /// It knows which traces are recorded.
+    journal: Journal,
 }
 
 impl fmt::Debug for Reloader {
@@ -62,8 +65,8 @@ impl fmt::Display for NotReloaded {
 impl std::error::Error for NotReloaded {}
 
 impl Reloader {
-    pub(super) fn new(remote: Remote, config: Config) -> Self {
-        Self { remote, running: Arc::new(Mutex::new(config)) }
+    pub(super) fn new(remote: Remote, config: Config, journal: Journal) -> Self {
+        Self { remote, running: Arc::new(Mutex::new(config)), journal }
     }
 
     /// Goes over to another configuration: to what may change while running. Streams keep the routes that they have.
@@ -90,6 +93,7 @@ impl Reloader {
         match done.recv_timeout(PATIENCE) {
             Ok(Ok(())) => {
                 running.clone_from(&found.config);
+                self.journal.record(running.trace_share(), running.tracing.rate);
                 Ok(found)
             }
             Ok(Err(why)) => Err(NotReloaded::TooManyRoutes { in_use: why.in_use }),

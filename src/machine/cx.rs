@@ -108,7 +108,7 @@ impl Cx {
             name: own_name(seed, secret),
             heads: Heads::new(places),
             visits: Visits::new(config.access_log, seed, secret),
-            traces: Traces::new(&config.tracing, seed, secret),
+            traces: Traces::new(&config, seed, secret),
             wheel: Wheel::new(timers, now),
             interner: Interner::new(random.next(), symbols(&config)),
             budget: Budget::new(limits.log_budget),
@@ -138,7 +138,7 @@ impl Cx {
         self.body_timeout = longest(|r| r.body_timeout);
         self.budget.set_limit(config.limits.log_budget);
         self.most.include(&config);
-        self.traces.reload(&config.tracing);
+        self.traces.reload(&config);
         self.config = config;
     }
 

@@ -11,7 +11,7 @@
 use super::keys::ExchangeKey;
 use super::wait::Pace;
 use crate::base::{Fact, TRACEPARENT_HEADER, Tick, TraceContext, TraceKind, TraceShare, TraceSpan, shown};
-use crate::config::Tracing;
+use crate::config::Config;
 use crate::http::{Headers, Method, RequestHead};
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::collections::HashMap;
@@ -57,20 +57,22 @@ pub(super) struct Part {
 }
 
 impl Traces {
-    pub(super) fn new(config: &Tracing, seed: u64, secret: u128) -> Self {
+    pub(super) fn new(config: &Config, seed: u64, secret: u128) -> Self {
         let mut hash = SipHasher24::new_with_key(&secret.to_le_bytes());
         hash.write(b"traceparent");
         hash.write_u64(seed);
         let (asks, heals, lookups) = (HashMap::new(), HashMap::new(), HashMap::new());
-        let (share, follow, rate, pace) = (config.sample, config.follow, config.rate, Pace::new(config.rate));
+        let (follow, rate) = (config.tracing.follow, config.tracing.rate);
+        let (share, pace) = (config.trace_share(), Pace::new(rate));
         Self { share, follow, pace, rate, hash, made: 0, asks, heals, lookups }
     }
 
     /// Goes by another configuration from now on.
-    pub(super) fn reload(&mut self, config: &Tracing) {
-        (self.share, self.follow) = (config.sample, config.follow);
-        if self.rate != config.rate {
-            (self.rate, self.pace) = (config.rate, Pace::new(config.rate));
+    pub(super) fn reload(&mut self, config: &Config) {
+        (self.share, self.follow) = (config.trace_share(), config.tracing.follow);
+        let rate = config.tracing.rate;
+        if self.rate != rate {
+            (self.rate, self.pace) = (rate, Pace::new(rate));
         }
     }
 

@@ -3,6 +3,7 @@
 //! In: increments, drained from the machine once a turn; gauges, set by their owner. Out: the numbers, by name.
 //! Law: counting costs one relaxed addition and never waits.
 
+mod exports;
 mod gauge;
 mod histogram;
 #[cfg(feature = "net")]
@@ -10,6 +11,7 @@ mod incidents;
 mod persistence;
 mod reloads;
 
+pub use exports::Exports;
 pub use gauge::{Bound, Gauge};
 pub use histogram::{Histogram, TURN_ENDS};
 #[cfg(feature = "net")]
@@ -67,6 +69,7 @@ pub struct Metrics {
     #[cfg(feature = "net")]
     incidents: Incidents,
     reloads: Reloads,
+    exports: Exports,
 }
 
 /// Whether the reactor still does its work.
@@ -103,6 +106,7 @@ impl Metrics {
             #[cfg(feature = "net")]
             incidents: Incidents::default(),
             reloads: Reloads::default(),
+            exports: Exports::default(),
         }
     }
 }
@@ -237,6 +241,11 @@ impl Metrics {
     /// Attempts to reload the configuration.
     pub fn reloads(&self) -> &Reloads {
         &self.reloads
+    }
+
+    /// Spans on their way to a collector.
+    pub fn exports(&self) -> &Exports {
+        &self.exports
     }
 
     /// Log lines left out because there were more than the rate allows.

@@ -125,6 +125,17 @@ pub(super) const TOP: &[Key<Config>] = keys! { Config;
         recorded. With false nobody outside can have traces recorded, and traces that began elsewhere have holes");
     trace_rate: tracing.rate, value::SMALL_COUNT, rare("Traces that are begun in a second, at most. More lets clients \
         that ask for it make more work");
+    otlp: otlp.endpoint, value::OTLP, common("The collector that recorded traces are sent to, by OTLP over HTTP. All \
+        are recorded then unless --trace-sample says otherwise. What segno does is seen there, and sending it takes some \
+        processor time");
+    otlp_headers_file: otlp.headers_file, value::PATH, rare("A file of headers for the collector, one `NAME: VALUE` on \
+        each line; without it, the variable OTEL_EXPORTER_OTLP_HEADERS may hold them. They are never shown");
+    otlp_service: otlp.service, value::NAME, rare("What the collector knows this service by. Several that share a name \
+        are seen as one");
+    otlp_attributes: otlp.attributes, value::NAMES, rare("What else the collector is told of this process, each as \
+        `name=value`; may be given several times. Each goes along with every call");
+    otlp_timeout: otlp.timeout, value::SPAN, rare("How long a call to the collector may take. Longer suits a distant one, \
+        shorter gives up sooner on one that hangs");
     watch: watch, value::SWITCH, common("Look at the file of --config every second, and take it over when it has \
         changed. Whoever can write the file then changes what runs");
     flush_window: persist.flush_window, value::SPAN, rare("Time between two writes of all cursors that changed. Longer \
