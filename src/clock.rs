@@ -48,6 +48,17 @@ impl Clock {
         }
     }
 
+    /// What the calendar says of `at`, by what it says now, in microseconds since the Unix epoch. It may go backwards from
+    /// call to call, as calendars do.
+    pub fn calendar_micros(&self, at: Tick) -> u64 {
+        let ago = self.now().micros().saturating_sub(at.micros());
+        let now = match self.hands {
+            Hands::Since(_) => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros(),
+            Hands::Stopped(_) => 0,
+        };
+        u64::try_from(now).unwrap_or(u64::MAX).saturating_sub(ago)
+    }
+
     /// The time since the start.
     pub fn now(&self) -> Tick {
         match self.hands {

@@ -16,6 +16,7 @@
 //! | [`upstreams`] | several upstreams of one route: how requests are spread, what a failure costs |
 //! | [`in_front`] | behind nginx, Caddy or HAProxy |
 //! | [`tls`] | certificates for clients and upstreams: recipes, renewal, what is checked |
+//! | [`traces`] | spans for a collector: what they say, what they cost |
 //! | [`library`] | the engine inside your own program |
 //! | [`glossary`] | the words that code, metrics and pages share |
 //! | [`comparison`] | how segno differs from other proxies, hubs and stores |
@@ -44,6 +45,7 @@ macro_rules! page {
         #[doc = "[scale]: crate::docs::scale"]
         #[doc = "[tls]: crate::docs::tls"]
         #[doc = "[threats]: crate::docs::threats"]
+        #[doc = "[traces]: crate::docs::traces"]
         #[doc = "[upstreams]: crate::docs::upstreams"]
         #[doc = ""]
         // The examples need sockets. Without them they are shown, and not run.
@@ -62,6 +64,7 @@ page!(upstreams, "upstreams.md");
 page!(in_front, "in-front.md");
 page!(tls, "tls.md");
 page!(llm, "llm.md");
+page!(traces, "traces.md");
 page!(library, "library.md");
 page!(glossary, "glossary.md");
 page!(comparison, "comparison.md");

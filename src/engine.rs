@@ -7,9 +7,11 @@
 //! fails or an engine is dropped, its threads end and the store is free for the next one.
 //!
 //! `builder` makes an engine of its parts; `link` and `lookup` connect the reactor to the store; `running` is the
-//! engine itself; `reload` takes another configuration over; `obstacles` says what would keep it from starting; `inline` has trackers for callers with sockets of their own.
+//! engine itself; `exports` is its way to a collector of traces; `reload` takes another configuration over; `obstacles` says what would keep it from starting; `inline` has trackers for callers with sockets of their own.
 
 mod builder;
+#[cfg(feature = "otel")]
+mod exports;
 mod inline;
 mod link;
 mod lookup;

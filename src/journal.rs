@@ -1,13 +1,14 @@
 //! The journal: log lines on their way from threads that must not wait to the thread that writes them.
 //!
-//! In: what to say, from any thread. Out: lines through `tracing`, written by the journal's own thread.
+//! In: what to say, from any thread; parts of traces. Out: lines through `tracing`, written by the journal's own thread;
+//! the parts of traces also on a queue, where somebody sends them on.
 //! Laws: saying never waits, takes no lock and formats nothing, whatever the subscriber behind `tracing` does; at most
 //! 1,024 lines wait, and one that finds no room is left out, counted, and told of by the next one; a line has a
 //! bounded length and no control character. The thread ends with the last handle.
 
-use crate::base::{Access, TraceSpan, shown};
+use crate::base::{Access, TraceShare, TraceSpan, shown};
 use crate::metrics::Metrics;
-use crate::sync::{Sleeper, park};
+use crate::sync::{Counter, Sleeper, park};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use std::fmt;
 use std::io;
@@ -73,6 +74,17 @@ pub struct Journal {
     metrics: Arc<Metrics>,
     /// Lines left out since the last one that was not.
     left_out: u64,
+    recording: Arc<Recording>,
+    /// Where parts of traces are sent on from.
+    spans: Option<Sender<Box<TraceSpan>>>,
+}
+
+/// Which traces are recorded at present, for threads that begin some of their own.
+#[derive(Debug, Default)]
+struct Recording {
+    /// In millionths, plus one. 0: none is.
+    share: Counter,
+    rate: Counter,
 }
 
 impl Journal {
@@ -94,11 +106,12 @@ impl Journal {
 
     /// A journal that nobody writes.
     pub fn unheard() -> Self {
-        Self { link: None, metrics: Arc::default(), left_out: 0 }
+        Self { link: None, metrics: Arc::default(), left_out: 0, recording: Arc::default(), spans: None }
     }
 
     fn over(entries: Sender<Entry>, writer: Sleeper, metrics: Arc<Metrics>) -> Self {
-        Self { link: Some(Link { entries: Some(entries), writer }), metrics, left_out: 0 }
+        let link = Some(Link { entries: Some(entries), writer });
+        Self { link, metrics, left_out: 0, recording: Arc::default(), spans: None }
     }
 
     /// Says something.
@@ -123,12 +136,46 @@ impl Journal {
         }
     }
 
-    /// Tells whoever subscribes to the target `trace` of a part of a trace, as an event at the level `debug`.
+    /// Tells whoever subscribes to the target `trace` of a part of a trace, as an event at the level `debug`, and puts it
+    /// on the queue of those to be sent, if there is one.
     pub fn traced(&mut self, span: Box<TraceSpan>) {
-        let Some(link) = self.link.as_ref().filter(|_| LevelFilter::current() >= LevelFilter::DEBUG) else { return };
+        let is_told = self.link.is_some() && LevelFilter::current() >= LevelFilter::DEBUG;
+        let span = match &self.spans {
+            None => Some(span),
+            Some(spans) => {
+                let told = is_told.then(|| span.clone());
+                let exports = self.metrics.exports();
+                exports.waiting.add(1);
+                if spans.try_send(span).is_err() {
+                    exports.waiting.take(1);
+                    exports.dropped_full.add(1);
+                }
+                told
+            }
+        };
+        let Some((link, span)) = self.link.as_ref().zip(span.filter(|_| is_told)) else { return };
         if !link.pass(Entry::Traced(span)) {
             self.leave_out();
         }
+    }
+
+    /// From now on puts parts of traces on this queue, too: this handle, and those that are cloned from it. What finds no
+    /// room there is dropped and counted. Nobody may sleep at the other end.
+    #[must_use]
+    pub fn with_spans(self, spans: Sender<Box<TraceSpan>>) -> Self {
+        Self { spans: Some(spans), ..self }
+    }
+
+    /// This share of traces is recorded from now on, and at most so many a second.
+    pub fn record(&self, share: Option<TraceShare>, rate: u32) {
+        self.recording.rate.set(u64::from(rate));
+        self.recording.share.set(share.map_or(0, |share| u64::from(share.in_millionths()) + 1));
+    }
+
+    /// The share of traces that is recorded, and how many a second. `None`: none is.
+    pub fn recorded(&self) -> Option<(TraceShare, u32)> {
+        let share = u32::try_from(self.recording.share.get().checked_sub(1)?).unwrap_or(0);
+        Some((TraceShare::millionths(share), u32::try_from(self.recording.rate.get()).unwrap_or(u32::MAX)))
     }
 
     /// Counts a line that its owner does not say, because it has said too many.
@@ -147,7 +194,8 @@ impl Journal {
 
 impl Clone for Journal {
     fn clone(&self) -> Self {
-        Self { link: self.link.clone(), metrics: Arc::clone(&self.metrics), left_out: 0 }
+        let (metrics, recording) = (Arc::clone(&self.metrics), Arc::clone(&self.recording));
+        Self { link: self.link.clone(), metrics, left_out: 0, recording, spans: self.spans.clone() }
     }
 }
 

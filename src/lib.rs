@@ -48,6 +48,7 @@
 //! | `persist` | through the others | `clock`, `journal`, `slot`, `persist` |
 //! | `redb` | yes | `store::redb`, a store in one file |
 //! | `net` | through the others | `http`, `machine`, `reactor`, `engine`, `admin`; implies `persist` |
+//! | `otel` | yes | `otlp`: traces for a collector; implies `net` |
 //! | `tls` | yes | `https://` upstreams, and TLS towards clients; implies `net` |
 //! | `file` | through `cli` | `config::file`, a configuration file in TOML |
 //! | `cli` | yes | the program `segno`, `cli`; implies `net`, `redb` and `file` |
@@ -82,6 +83,9 @@ pub mod metrics;
 
 #[cfg(feature = "persist")]
 pub mod journal;
+
+#[cfg(feature = "otel")]
+pub mod otlp;
 
 #[cfg(feature = "persist")]
 pub mod slot;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use segno::admin::{PageFormat, metrics_page};
 use segno::base::Tick;
 use segno::config::file::{Flags, read};
-use segno::config::{Config, Limits, Persist, Route, StoreConfig, Tracing, Upstream};
+use segno::config::{Config, Limits, Otlp, Persist, Route, StoreConfig, Tracing, Upstream};
 use segno::metrics::Metrics;
 
 const CONFIGURATION: &str = include_str!("../docs/configuration.md");
@@ -63,11 +63,14 @@ fn keys() -> Vec<String> {
     let set = format!("{:#?}", default_route().set);
     let shown = [format!("{config:#?}"), persist, limits, format!("{:#?}", default_route()), set];
     // These fields are tables of keys.
-    let is_key = |field: &String| !["persist", "limits", "routes", "set", "tracing"].contains(&field.as_str());
+    let is_key = |field: &String| !["persist", "limits", "routes", "set", "tracing", "otlp"].contains(&field.as_str());
     let traces = fields(&format!("{:#?}", Tracing::default())).into_iter().map(|field| format!("trace_{field}"));
+    // Headers have no key, since they are secret.
+    let exports = fields(&format!("{:#?}", Otlp::default())).into_iter().filter(|field| field != "headers");
+    let exports = exports.map(|field| if field == "endpoint" { "otlp".to_owned() } else { format!("otlp_{field}") });
     // The file calls the list of a set what it is.
     let named = |field: String| if field == "all" { "upstreams".to_owned() } else { field };
-    shown.iter().flat_map(|shown| fields(shown)).filter(is_key).chain(traces).map(named).collect()
+    shown.iter().flat_map(|shown| fields(shown)).filter(is_key).chain(traces).chain(exports).map(named).collect()
 }
 
 /// What the program prints.

@@ -45,6 +45,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("config", &["base"]),
     ("metrics", &["base", "sync"]),
     ("journal", &["base", "sync", "metrics"]),
+    ("otlp", &["base", "sync", "clock", "timer", "config", "metrics", "journal"]),
     ("slot", &["base", "sync"]),
     ("track", &["base", "sse"]),
     ("machine", &["base", "sse", "timer", "http", "track", "config"]),
@@ -53,8 +54,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "engine",
         &[
-            "base", "sync", "clock", "sse", "timer", "http", "store", "config", "metrics", "journal", "slot", "track",
-            "machine", "reactor", "persist",
+            "base", "sync", "clock", "sse", "timer", "http", "store", "config", "metrics", "journal", "otlp", "slot",
+            "track", "machine", "reactor", "persist",
         ],
     ),
     ("admin", &[PUBLIC_API]),

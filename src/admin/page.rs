@@ -7,7 +7,7 @@
 
 use super::process;
 use crate::base::{BUCKETS, Count, Tick, Timing, help_of};
-use crate::metrics::{Bound, Gauge, Histogram, LATENCY_BUCKETS, Metrics, Persistence, Reloads, TURN_ENDS};
+use crate::metrics::{Bound, Exports, Gauge, Histogram, LATENCY_BUCKETS, Metrics, Persistence, Reloads, TURN_ENDS};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, MetricEncoder, NoLabelSet};
 use prometheus_client::encoding::{prometheus_text, text};
@@ -104,6 +104,7 @@ impl Collector for Page {
         let turns = "How long the turns of the reactor took, counted from when they were to begin.";
         histograms(out, "reactor_turn_seconds", turns, &TURN_ENDS, [("", m.turns())].into_iter())?;
         reloads(out, m.reloads())?;
+        exports(out, m.exports())?;
         persistence(out, m.persistence(), self.now)
     }
 }
@@ -144,6 +145,24 @@ fn reloads(out: &mut DescriptorEncoder<'_>, r: &Reloads) -> fmt::Result {
     value(out, "config_last_reload_successful", help, r.last_succeeded.get())?;
     let help = "When the configuration that runs was read, in seconds since the Unix epoch.";
     value(out, "config_last_reload_success_timestamp_seconds", help, r.read_at.get())
+}
+
+fn exports(out: &mut DescriptorEncoder<'_>, e: &Exports) -> fmt::Result {
+    counter(out, "trace_spans_sent_total", "Spans that the collector has taken.", e.sent.get())?;
+    let help = "Spans that the collector has not got, by the reason.";
+    let (name, _) = in_unit("trace_spans_dropped");
+    let mut metric = out.encode_descriptor(name, help, None, MetricType::Counter)?;
+    let reasons = [
+        ("full", e.dropped_full.get()),
+        ("refused", e.dropped_refused.get()),
+        ("failed", e.dropped_failed.get()),
+        ("ended", e.dropped_ended.get()),
+    ];
+    for (reason, count) in reasons {
+        sample(&mut metric, vec![("reason", reason)], count)?;
+    }
+    counter(out, "trace_exports_failed_total", "Calls to the collector that failed.", e.failed.get())?;
+    value(out, "trace_spans_waiting", "Spans that wait to be sent to the collector.", e.waiting.get())
 }
 
 fn persistence(out: &mut DescriptorEncoder<'_>, p: &Persistence, now: Tick) -> fmt::Result {
@@ -221,6 +240,7 @@ fn persistence(out: &mut DescriptorEncoder<'_>, p: &Persistence, now: Tick) -> f
 fn build_info(out: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let all = [
         ("cli", cfg!(feature = "cli")),
+        ("otel", cfg!(feature = "otel")),
         ("redb", cfg!(feature = "redb")),
         ("redis", cfg!(feature = "redis")),
         ("tls", cfg!(feature = "tls")),

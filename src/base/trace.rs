@@ -75,12 +75,19 @@ fn hex(digits: &[u8]) -> Option<u128> {
 pub enum TraceKind {
     /// A client's request, from its head to the end of its answer.
     Exchange,
+    /// Upstream is asked for the first time: from the first attempt to the head of its answer, or to the end of the
+    /// attempts.
+    Ask,
     /// From the cut of a stream to the answer that goes on with it, or to the end of the attempts.
     Heal,
     /// What a client had missed, from its return to the last such event that its socket took.
     Replay,
     /// A question to the store, and the wait for its answer.
     Lookup,
+    /// Cursors or events that are due go to the store together.
+    Batch,
+    /// The store's part of it.
+    Call,
 }
 
 impl TraceKind {
@@ -88,9 +95,12 @@ impl TraceKind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Exchange => "exchange",
+            Self::Ask => "upstream request",
             Self::Heal => "heal",
             Self::Replay => "replay",
             Self::Lookup => "store look-up",
+            Self::Batch => "batch flush",
+            Self::Call => "store call",
         }
     }
 }
@@ -160,6 +170,12 @@ impl TraceSpan {
         self.facts.push((name, what.into()));
     }
 
+    /// Says it in the place of what was said under this name before.
+    pub fn say_now(&mut self, name: &'static str, what: impl Into<Fact>) {
+        self.facts.retain(|(known, _)| *known != name);
+        self.say(name, what);
+    }
+
     /// What was said under this name.
     pub fn fact(&self, name: &str) -> Option<&Fact> {
         self.facts.iter().find(|(known, _)| *known == name).map(|(_, what)| what)
@@ -177,6 +193,11 @@ impl TraceShare {
     /// So many of a million; more is all.
     pub const fn millionths(n: u32) -> Self {
         Self(if n > Self::ALL.0 { Self::ALL.0 } else { n })
+    }
+
+    /// The share, in millionths.
+    pub const fn in_millionths(self) -> u32 {
+        self.0
     }
 
     /// Whether a trace is in the share: as `TraceIdRatioBased` of OpenTelemetry decides, so that all who go by the same

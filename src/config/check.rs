@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
+use super::otlp::{Otlp, attribute};
 use super::process::{Config, Limits, ProxyProtocol};
 use super::route::Route;
 use super::units::show_size;
@@ -31,6 +32,11 @@ const PEER_TIMEOUT: RangeInclusive<Span> = Span::from_secs(6)..=Span::from_secs(
 const MAX_CERTIFICATES: usize = 1_024;
 /// Names of the admin address at most: each request is compared with each of them.
 const MAX_ADMIN_HOSTS: usize = 64;
+/// What is said of the process to a collector: items at most, and bytes of one.
+const MAX_ATTRIBUTES: usize = 64;
+const MAX_ATTRIBUTE: usize = 1 << 10;
+/// How long a call to a collector may take.
+const OTLP_TIMEOUT: RangeInclusive<Span> = Span::from_millis(10)..=Span::from_secs(60);
 /// The shortest heartbeat. A shorter one would flood the clients.
 const MIN_HEARTBEAT: Span = Span::from_millis(10);
 
@@ -98,11 +104,39 @@ impl Config {
         faults
     }
 
+    fn exports(&self, finder: &mut Finder) {
+        let Otlp { endpoint, attributes, service, timeout, .. } = &self.otlp;
+        if let Some(at) = endpoint {
+            if !cfg!(feature = "otel") {
+                finder.add("otlp", "this build cannot send traces: take one with the feature `otel`".to_owned());
+            } else if at.is_secure() && !cfg!(feature = "tls") {
+                finder.add("otlp", "this build has no TLS (feature `tls`): write `http://`".to_owned());
+            }
+        }
+        if let Some(wrong) = attributes.iter().find(|text| attribute(text).is_none()) {
+            let shown = wrong.escape_debug();
+            finder.add("otlp_attributes", format!("`otlp_attributes` has `{shown}`: write `name=value`"));
+        }
+        if attributes.len() > MAX_ATTRIBUTES || attributes.iter().any(|text| text.len() > MAX_ATTRIBUTE) {
+            let what =
+                format!("`otlp_attributes` has more than {MAX_ATTRIBUTES} items, or one above {MAX_ATTRIBUTE} bytes");
+            finder.add("otlp_attributes", what);
+        }
+        if service.is_empty() || service.len() > MAX_ATTRIBUTE {
+            finder.add("otlp_service", "`otlp_service` is empty or too long: write a name".to_owned());
+        }
+        if !OTLP_TIMEOUT.contains(timeout) {
+            let (least, most) = (OTLP_TIMEOUT.start(), OTLP_TIMEOUT.end());
+            finder.add("otlp_timeout", format!("`otlp_timeout` is {timeout}: write a time from {least} to {most}"));
+        }
+    }
+
     fn top(&self, finder: &mut Finder) {
         if self.listen.is_empty() {
             finder.add("listen", "no address to listen on: give one, such as `127.0.0.1:8080`".to_owned());
         }
         self.tls(finder);
+        self.exports(finder);
         if let Some(admin) = self.admin
             && let Some(listen) = self.listens().find(|listen| overlap(*listen, admin))
         {

@@ -9,6 +9,7 @@ mod check;
 #[cfg(feature = "file")]
 pub mod file;
 mod networks;
+mod otlp;
 mod process;
 mod reload;
 mod route;
@@ -21,6 +22,7 @@ mod upstreams;
 
 pub use check::{Fault, Section};
 pub use networks::{Network, NetworkError, Networks};
+pub use otlp::{Otlp, OtlpEndpoint, OtlpHeaders};
 pub use process::{ClientCert, Config, Limits, LogFormat, Persist, ProxyProtocol};
 pub use reload::Reload;
 pub use route::{AcceptEncoding, Dedup, Gap, HostSent, Ids, LingerFull, ResumeFrom, Route, Share};

@@ -4,10 +4,11 @@
 //! Law: each value says what more and less of it costs.
 
 use super::networks::Networks;
+use super::otlp::Otlp;
 use super::routes::Routes;
 use super::store::StoreConfig;
 use super::tracing::Tracing;
-use crate::base::Span;
+use crate::base::{Span, TraceShare};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -71,6 +72,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Which traces are recorded. Default: none.
     pub tracing: Tracing,
+    /// Where they are sent. Default: nowhere.
+    pub otlp: Otlp,
     /// Whether the file is looked at every second, and taken over when it has changed. Default false: a signal or a
     /// request does it. With true, whoever can write the file changes what runs.
     pub watch: bool,
@@ -86,6 +89,14 @@ pub struct Config {
     pub limits: Limits,
     /// Which requests go where, and how each is treated.
     pub routes: Routes,
+}
+
+impl Config {
+    /// The share of traces that is recorded: where they are sent somewhere, all of them unless it is said otherwise.
+    /// `None`: none is, and what clients say of theirs goes upstream as it came.
+    pub fn trace_share(&self) -> Option<TraceShare> {
+        self.tracing.sample.or(self.otlp.endpoint.as_ref().map(|_| TraceShare::ALL))
+    }
 }
 
 /// Whether a client must have a certificate, where there is a `client_ca`.
@@ -142,6 +153,7 @@ impl Default for Config {
             access_log: false,
             log_format: LogFormat::Text,
             tracing: Tracing::default(),
+            otlp: Otlp::default(),
             watch: false,
             store: StoreConfig::Memory,
             store_optional: false,

@@ -5,6 +5,7 @@
 //! Laws: each key is either taken over or named as one that takes a restart, never passed over in silence; what takes a
 //! restart keeps the value that it runs with, so that all parts go by one value.
 
+use super::otlp::Otlp;
 use super::process::{Config, Limits, Persist};
 use super::tracing::Tracing;
 
@@ -43,6 +44,7 @@ impl Config {
             access_log,
             log_format,
             tracing: Tracing { sample, follow, rate },
+            otlp: Otlp { endpoint, headers_file, headers, service, attributes, timeout },
             watch,
             store,
             store_optional,
@@ -82,6 +84,11 @@ impl Config {
             ("handover", *handover != new.handover),
             ("access_log", *access_log != new.access_log),
             ("log_format", *log_format != new.log_format),
+            ("otlp", *endpoint != new.otlp.endpoint),
+            ("otlp_headers_file", *headers_file != new.otlp.headers_file || *headers != new.otlp.headers),
+            ("otlp_service", *service != new.otlp.service),
+            ("otlp_attributes", *attributes != new.otlp.attributes),
+            ("otlp_timeout", *timeout != new.otlp.timeout),
             ("store", *store != new.store),
             ("store_optional", *store_optional != new.store_optional),
             ("flush_window", *flush_window != new.persist.flush_window),

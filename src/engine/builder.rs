@@ -4,6 +4,8 @@
 //! Laws: a store that is away at start does not stop the start: the engine streams at once and writes when the store
 //! opens; a store that cannot be the one that was meant stops it, unless it is optional.
 
+#[cfg(feature = "otel")]
+use super::exports;
 use super::inline::Trackers;
 use super::link::link;
 use super::reload::{Reloader, Running};
@@ -120,7 +122,11 @@ impl Builder {
         }
         let seed = seed.unwrap_or_else(|| entropy() as u64);
         let (metrics, clock) = (Arc::new(Metrics::new(config.routes.iter().map(|r| r.name.clone()))), Clock::start());
-        let mut journal = Journal::start(Arc::clone(&metrics)).map_err(StartError::System)?;
+        let journal = Journal::start(Arc::clone(&metrics)).map_err(StartError::System)?;
+        journal.record(config.trace_share(), config.tracing.rate);
+        #[cfg(feature = "otel")]
+        let (exporter, journal) = exports::start(&config, journal, &metrics, clock)?;
+        let mut journal = journal;
         let known = if open.is_some() { None } else { known_key(&config, &mut journal)? };
         let candidate = known.unwrap_or_else(entropy);
         let ([streams, inline], drain) = slots_for([config.limits.streams, trackers]);
@@ -134,6 +140,7 @@ impl Builder {
             idle: config.persist.session_idle,
             records: most_records(&config.limits, trackers),
             journal: journal.clone(),
+            trace_seed: entropy() as u64,
             ..PersistConfig::new(candidate, seed)
         };
         let idle = config.persist.session_idle;
@@ -164,7 +171,7 @@ impl Builder {
         let config = Arc::new(config);
         let (reactor, remote) = Reactor::new(Arc::clone(&config), parts)?;
         let running = Running::new(Arc::clone(&config));
-        let reloader = Reloader::new(remote.clone(), Arc::clone(&metrics), running.clone());
+        let reloader = Reloader::new(remote.clone(), Arc::clone(&metrics), running.clone(), journal.clone());
         #[cfg(feature = "tls")]
         for caution in keyring.facts().iter().flat_map(|facts| facts.cautions(clock.calendar_secs())) {
             journal.say(Level::Warn, caution);
@@ -187,6 +194,8 @@ impl Builder {
             view,
             clock,
             journal,
+            #[cfg(feature = "otel")]
+            exporter,
         })
     }
 }

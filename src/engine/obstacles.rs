@@ -18,6 +18,8 @@ use crate::store::StoreError;
 pub fn obstacles(config: &Config) -> Vec<Fault> {
     let mut found = file_faults(config);
     found.extend(store_fault(config));
+    #[cfg(feature = "otel")]
+    found.extend(super::exports::obstacle(config));
     found
 }
 

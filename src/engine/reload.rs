@@ -5,6 +5,7 @@
 //! reactor does not; what the reactor has not answered in time is neither taken over nor refused until it has.
 
 use crate::config::{Config, Fault, Reload};
+use crate::journal::Journal;
 use crate::machine::TooManyRoutes;
 use crate::metrics::Metrics;
 use crate::reactor::{Command, Prepared, Remote, StartError};
@@ -47,6 +48,8 @@ pub struct Reloader {
     /// Held by who reloads, with what the reactor has not answered in time.
     late: Arc<Mutex<Option<Late>>>,
     patience: Duration,
+    /// It knows which traces are recorded.
+    journal: Journal,
 }
 
 /// A configuration that the reactor has and that it has not answered for.
@@ -105,8 +108,8 @@ impl fmt::Display for NotReloaded {
 impl std::error::Error for NotReloaded {}
 
 impl Reloader {
-    pub(super) fn new(remote: Remote, metrics: Arc<Metrics>, running: Running) -> Self {
-        Self { remote, metrics, running, late: Arc::default(), patience: PATIENCE }
+    pub(super) fn new(remote: Remote, metrics: Arc<Metrics>, running: Running, journal: Journal) -> Self {
+        Self { remote, metrics, running, late: Arc::default(), patience: PATIENCE, journal }
     }
 
     /// Goes over to another configuration: to what may change while running. Streams keep the routes that they have.
@@ -169,6 +172,7 @@ impl Reloader {
         match answer {
             Ok(Ok(())) => {
                 self.running.0.put(Some(Arc::new(found.config.clone())));
+                self.journal.record(found.config.trace_share(), found.config.tracing.rate);
                 Ok(found)
             }
             Ok(Err(why)) => Err(NotReloaded::TooManyRoutes { in_use: why.in_use }),

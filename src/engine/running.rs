@@ -40,6 +40,8 @@ pub struct Engine {
     pub(super) view: SlotsView,
     pub(super) clock: Clock,
     pub(super) journal: Journal,
+    #[cfg(feature = "otel")]
+    pub(super) exporter: Option<crate::otlp::Exporter>,
 }
 
 impl Engine {
@@ -131,6 +133,8 @@ impl Engine {
         self.remote.0.send(Command::Drain(deadline));
         let result = join(self.reactor);
         let left = self.persister.end(until.since(self.clock.now()).max(LEAST));
+        #[cfg(feature = "otel")]
+        super::exports::end(self.exporter, until.since(self.clock.now()).max(LEAST), &self.journal);
         self.journal.flush(LAST_LINES);
         ended(result, left)
     }
@@ -142,7 +146,11 @@ impl Engine {
     /// As [`Engine::shutdown`].
     pub fn join(self, within: Span) -> Result<Unflushed, ReactorFailed> {
         let result = join(self.reactor);
+        #[cfg(feature = "otel")]
+        let until = self.clock.now() + within;
         let left = self.persister.end(within);
+        #[cfg(feature = "otel")]
+        super::exports::end(self.exporter, until.since(self.clock.now()).max(LEAST), &self.journal);
         self.journal.flush(LAST_LINES);
         ended(result, left)
     }

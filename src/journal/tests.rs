@@ -61,3 +61,18 @@ fn the_thread_ends_with_the_last_handle() {
     drop(other);
     thread.join().unwrap();
 }
+
+#[test]
+fn spans_that_find_no_room_are_counted_and_the_rest_wait() {
+    let metrics = Arc::new(Metrics::default());
+    let (spans, sent) = bounded(2);
+    let journal = Journal { metrics: Arc::clone(&metrics), ..Journal::unheard() };
+    let mut journal = journal.with_spans(spans).clone();
+    let context = crate::base::TraceContext { trace: 1, span: 1, flags: 1 };
+    let at = crate::base::Tick::ZERO;
+    for _ in 0..5 {
+        journal.traced(Box::new(TraceSpan::new(crate::base::TraceKind::Heal, context, None, at, at)));
+    }
+    let exports = metrics.exports();
+    assert_eq!((sent.len(), exports.waiting.get(), exports.dropped_full.get()), (2, 2, 3));
+}

@@ -110,7 +110,7 @@ impl Cx {
             name: own_name(seed, secret),
             heads: Heads::new(places),
             visits: Visits::new(config.access_log, seed, secret),
-            traces: Traces::new(&config.tracing, seed, secret),
+            traces: Traces::new(&config, seed, secret),
             wheel: Wheel::new(timers, now),
             interner: Interner::new(random.next(), symbols(&config)),
             budget: Budget::new(limits.log_budget),
@@ -140,7 +140,7 @@ impl Cx {
         self.body_timeout = longest(|r| r.body_timeout);
         self.budget.set_limit(config.limits.log_budget);
         self.most.include(&config);
-        self.traces.reload(&config.tracing);
+        self.traces.reload(&config);
         self.config = config;
     }
 
@@ -211,6 +211,19 @@ impl Cx {
     /// A part of a recorded trace is over.
     pub(super) fn traced(&mut self, span: Option<Box<TraceSpan>>) {
         self.outputs.extend(span.map(Output::Traced));
+    }
+
+    /// The first request to upstream is over, if it is open: upstream has answered with this status.
+    pub(super) fn end_ask(&mut self, key: ExchangeKey, status: u16) {
+        let error = (status >= 400).then(|| status.to_string());
+        let ask = self.traces.end_ask(key, error.as_deref(), self.now);
+        self.traced(ask);
+    }
+
+    /// The same where no answer has come.
+    pub(super) fn drop_ask(&mut self, key: ExchangeKey, error: &str) {
+        let ask = self.traces.end_ask(key, Some(error), self.now);
+        self.traced(ask);
     }
 
     /// A heal is over, if one is open. `error`: what became of it, where the stream did not go on.

@@ -103,6 +103,8 @@ pub(super) struct Request {
     pub(super) waits_for_head: bool,
     /// It was led to the upstream whose place its route is.
     pub(super) placed: bool,
+    /// It has spans here.
+    pub(super) is_recorded: bool,
     /// Its exchange has a place in its session in case it becomes a stream.
     pub(super) reserves: bool,
     /// The body is sent on in chunks, since its length is not known.
@@ -498,7 +500,7 @@ impl Request {
     pub(super) fn for_another(&self, names: &[u8], place: Option<TraceContext>) -> Self {
         let head = [&without_names_of_request(&self.head), names].concat();
         let head = place.map_or(head.clone(), |place| at_another_place(&head, place));
-        Self { head: head.into(), placed: false, ..self.clone() }
+        Self { head: head.into(), placed: false, is_recorded: place.is_some(), ..self.clone() }
     }
 
     /// Whether its answer may be another client's too: a GET of an event stream from where upstream begins.

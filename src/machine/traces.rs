@@ -2,22 +2,27 @@
 //!
 //! In: what clients say of their traces, beginnings and ends of parts. Out: a [`TraceContext`] for each request that
 //! goes upstream; a [`TraceSpan`] for each part of a recorded one that is over.
-//! Laws: while tracing is off, nothing is made and nothing is kept; nothing is done for a single event; ids come from the
+//! Laws: while tracing is off, nothing is made and nothing is kept; a client's decision that its trace is recorded reaches
+//! upstream whether segno records its own part or not; nothing is done for a single event; ids come from the
 //! seed and the secret, so that a run replays and the ids tell nothing of either; of what clients may ask for, a bounded
 //! number is recorded each second.
 //! Source: W3C Trace Context, level 2.
 
 use super::keys::ExchangeKey;
 use super::wait::Pace;
-use crate::base::{Fact, TRACEPARENT_HEADER, Tick, TraceContext, TraceKind, TraceShare, TraceSpan};
-use crate::config::Tracing;
-use crate::http::Headers;
+use crate::base::{Fact, TRACEPARENT_HEADER, Tick, TraceContext, TraceKind, TraceShare, TraceSpan, shown};
+use crate::config::Config;
+use crate::http::{Headers, Method, RequestHead};
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::collections::HashMap;
 use std::hash::Hasher;
+use std::net::IpAddr;
 
 /// Bytes of a `tracestate` that are kept for a span.
 const STATE: usize = 512;
+
+/// Bytes of a name or an address that are kept for a span.
+const NAME: usize = 256;
 
 /// What is known of a machine's traces.
 pub(super) struct Traces {
@@ -28,7 +33,8 @@ pub(super) struct Traces {
     rate: u32,
     hash: SipHasher24,
     made: u64,
-    /// Parts of recorded exchanges that are open: at most a heal and a look-up each.
+    /// Parts of recorded exchanges that are open: at most one of each kind for each.
+    asks: HashMap<ExchangeKey, Box<TraceSpan>>,
     heals: HashMap<ExchangeKey, Box<TraceSpan>>,
     lookups: HashMap<ExchangeKey, Box<TraceSpan>>,
 }
@@ -36,8 +42,10 @@ pub(super) struct Traces {
 /// How a request takes part in a trace.
 #[derive(Clone, Debug)]
 pub(super) struct Part {
-    /// The request's own place in the trace, which upstream is told.
+    /// The place in the trace that upstream is told: the request's own, unless only the client's trace is recorded.
     pub(super) own: TraceContext,
+    /// It has spans here.
+    pub(super) is_recorded: bool,
     /// The client's span.
     pub(super) parent: Option<u64>,
     /// The client's `tracestate`.
@@ -49,20 +57,22 @@ pub(super) struct Part {
 }
 
 impl Traces {
-    pub(super) fn new(config: &Tracing, seed: u64, secret: u128) -> Self {
+    pub(super) fn new(config: &Config, seed: u64, secret: u128) -> Self {
         let mut hash = SipHasher24::new_with_key(&secret.to_le_bytes());
         hash.write(b"traceparent");
         hash.write_u64(seed);
-        let (heals, lookups) = (HashMap::new(), HashMap::new());
-        let pace = Pace::new(config.rate);
-        Self { share: config.sample, follow: config.follow, pace, rate: config.rate, hash, made: 0, heals, lookups }
+        let (asks, heals, lookups) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let (follow, rate) = (config.tracing.follow, config.tracing.rate);
+        let (share, pace) = (config.trace_share(), Pace::new(rate));
+        Self { share, follow, pace, rate, hash, made: 0, asks, heals, lookups }
     }
 
     /// Goes by another configuration from now on.
-    pub(super) fn reload(&mut self, config: &Tracing) {
-        (self.share, self.follow) = (config.sample, config.follow);
-        if self.rate != config.rate {
-            (self.rate, self.pace) = (config.rate, Pace::new(config.rate));
+    pub(super) fn reload(&mut self, config: &Config) {
+        (self.share, self.follow) = (config.trace_share(), config.tracing.follow);
+        let rate = config.tracing.rate;
+        if self.rate != rate {
+            (self.rate, self.pace) = (rate, Pace::new(rate));
         }
     }
 
@@ -85,9 +95,13 @@ impl Traces {
         }
         // The id of a trace that is made here is random (level 2).
         let random = client.map_or(2, |client| client.flags & 2);
-        let own = TraceContext { trace, span: self.span_id(), flags: random | u8::from(is_recorded) };
+        let own = match client {
+            // Upstream's spans hang under the client's, and not under one that nobody tells of.
+            Some(client) if client.is_sampled() && !is_recorded => client,
+            _ => TraceContext { trace, span: self.span_id(), flags: random | u8::from(is_recorded) },
+        };
         let (parent, drops_state) = (client.map(|client| client.span), client.is_none());
-        Some(Part { own, parent, state, drops_state, is_over_rate })
+        Some(Part { own, is_recorded, parent, state, drops_state, is_over_rate })
     }
 
     /// The id of a new span.
@@ -108,6 +122,30 @@ impl Traces {
         Box::new(TraceSpan::new(kind, context, Some(parent.span), now, now))
     }
 
+    /// Upstream is asked for the first time, unless it is being asked already. `parent`: the exchange's place, if it is
+    /// recorded.
+    pub(super) fn begin_ask(&mut self, key: ExchangeKey, parent: Option<TraceContext>, now: Tick) {
+        if let Some(parent) = parent.filter(|_| self.share.is_some())
+            && !self.asks.contains_key(&key)
+        {
+            let ask = self.begin(TraceKind::Ask, parent, now);
+            self.asks.insert(key, ask);
+        }
+    }
+
+    /// What asks upstream: a heal, or the first request.
+    pub(super) fn asking(&mut self, key: ExchangeKey) -> Option<&mut TraceSpan> {
+        if self.heals.is_empty() && self.asks.is_empty() {
+            return None;
+        }
+        self.heals.get_mut(&key).or_else(|| self.asks.get_mut(&key)).map(|span| &mut **span)
+    }
+
+    /// The first request is over, if it is open. `error`: what became of it, where no answer came.
+    pub(super) fn end_ask(&mut self, key: ExchangeKey, error: Option<&str>, now: Tick) -> Option<Box<TraceSpan>> {
+        end(&mut self.asks, key, error, now)
+    }
+
     /// A heal begins, unless one is open. `parent`: the exchange's place, if it is recorded.
     pub(super) fn begin_heal(&mut self, key: ExchangeKey, parent: Option<TraceContext>, now: Tick) {
         if let Some(parent) = parent.filter(|_| self.share.is_some())
@@ -116,14 +154,6 @@ impl Traces {
             let heal = self.begin(TraceKind::Heal, parent, now);
             self.heals.insert(key, heal);
         }
-    }
-
-    /// The place of the heal that is open.
-    pub(super) fn healing(&self, key: ExchangeKey) -> Option<TraceContext> {
-        if self.heals.is_empty() {
-            return None;
-        }
-        self.heals.get(&key).map(|heal| heal.context)
     }
 
     /// A heal ends, if one is open. `error`: what became of it, where the stream did not go on.
@@ -147,7 +177,7 @@ impl Traces {
     /// Parts that are open.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn open(&self) -> usize {
-        self.heals.len() + self.lookups.len()
+        self.asks.len() + self.heals.len() + self.lookups.len()
     }
 }
 
@@ -172,6 +202,31 @@ fn state_of(headers: &Headers, belongs: bool) -> Box<str> {
     if all.len() <= STATE { all.into() } else { "".into() }
 }
 
+/// Where a request comes from.
+#[derive(Clone, Copy)]
+pub(super) struct Origin {
+    /// The other end of its connection.
+    pub(super) peer: IpAddr,
+    /// Behind `trusted_proxies`, the address that they name.
+    pub(super) client: IpAddr,
+    pub(super) is_secure: bool,
+}
+
+/// A method that no standard knows may be any word, so it is not told.
+pub(super) fn say_method(span: &mut TraceSpan, method: &Method) {
+    let known = !matches!(method, Method::Other(_));
+    span.say_now("http.request.method", if known { method.as_str() } else { "_OTHER" });
+}
+
+/// A host, with its port if it has one.
+pub(super) fn say_server(span: &mut TraceSpan, host: &str) {
+    let port = host.rsplit_once(':').and_then(|(name, port)| Some((name, port.parse::<u16>().ok()?)));
+    span.say_now("server.address", &*shown(port.map_or(host, |(name, _)| name), NAME));
+    if let Some((_, port)) = port {
+        span.say_now("server.port", u64::from(port));
+    }
+}
+
 /// What a recorded request is told of, while it is served.
 pub(super) struct Recorded {
     span: TraceSpan,
@@ -188,13 +243,19 @@ struct Replay {
 }
 
 impl Recorded {
-    /// A request with this method and target has come.
-    pub(super) fn new(part: &Part, method: &str, path: &str, client: std::net::IpAddr, now: Tick) -> Box<Self> {
+    /// A request has come from `peer`, for the client at `client`.
+    pub(super) fn new(part: &Part, head: &RequestHead, path: &str, from: Origin, now: Tick) -> Box<Self> {
+        let Origin { peer, client, is_secure } = from;
         let mut span = TraceSpan::new(TraceKind::Exchange, part.own, part.parent, now, now);
         span.state.clone_from(&part.state);
-        span.say("http.request.method", method);
+        say_method(&mut span, &head.method);
+        span.say("url.scheme", if is_secure { "https" } else { "http" });
         span.say("url.path", path);
+        if let Some(host) = &head.host {
+            say_server(&mut span, host);
+        }
         span.say("client.address", &*client.to_canonical().to_string());
+        span.say("network.peer.address", &*peer.to_canonical().to_string());
         Box::new(Self { span, replay: None })
     }
 

@@ -3,6 +3,7 @@
 //! In: increments, drained from the machine once a turn; gauges, set by their owner. Out: the numbers, by name.
 //! Law: counting costs one relaxed addition and never waits.
 
+mod exports;
 mod gauge;
 mod histogram;
 #[cfg(feature = "net")]
@@ -12,6 +13,7 @@ mod reloads;
 #[cfg(feature = "net")]
 mod upstreams;
 
+pub use exports::Exports;
 pub use gauge::{Bound, Gauge};
 pub use histogram::{Histogram, TURN_ENDS};
 #[cfg(feature = "net")]
@@ -79,6 +81,7 @@ pub struct Metrics {
     #[cfg(feature = "net")]
     upstreams: Upstreams,
     reloads: Reloads,
+    exports: Exports,
 }
 
 /// Whether the reactor still does its work.
@@ -118,6 +121,7 @@ impl Metrics {
             #[cfg(feature = "net")]
             upstreams: Upstreams::default(),
             reloads: Reloads::default(),
+            exports: Exports::default(),
         }
     }
 }
@@ -276,6 +280,11 @@ impl Metrics {
     /// Attempts to reload the configuration.
     pub fn reloads(&self) -> &Reloads {
         &self.reloads
+    }
+
+    /// Spans on their way to a collector.
+    pub fn exports(&self) -> &Exports {
+        &self.exports
     }
 
     /// Log lines left out because there were more than the rate allows.

@@ -27,7 +27,9 @@ pub struct PersistConfig {
     pub candidate: u128,
     /// Seeds the jitter.
     pub seed: u64,
-    /// Where failures of the store are told. Default: nowhere.
+    /// Seeds the ids of traces. They are sent elsewhere, so nothing else may come from this seed.
+    pub trace_seed: u64,
+    /// Where failures of the store are told, and batches that are recorded as traces. Default: nowhere.
     pub journal: Journal,
 }
 
@@ -37,8 +39,8 @@ impl PersistConfig {
         let reopen = Backoff::new(Span::from_millis(100), Span::from_secs(5));
         let (idle, sweep_pause) = (Span::from_secs(24 * 3_600), Span::from_secs(1));
         let worker = WorkerConfig::default();
-        let (records, journal) = (u64::MAX, Journal::unheard());
-        Self { worker, reopen, idle, records, sweep_pause, log_bytes: 16 << 20, candidate, seed, journal }
+        let (records, journal, log_bytes, trace_seed) = (u64::MAX, Journal::unheard(), 16 << 20, seed);
+        Self { worker, reopen, idle, records, sweep_pause, log_bytes, candidate, seed, trace_seed, journal }
     }
 }
 

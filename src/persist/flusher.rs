@@ -15,6 +15,7 @@ use super::complaints::Complaints;
 use super::config::PersistConfig;
 use super::logs::LogQueue;
 use super::message::{Half, Lender, Message, Opener};
+use super::spans::{Flushed, Spans};
 use super::sweep::Sweep;
 use super::waits::{Sleep, Waits};
 use super::worker::Worker;
@@ -57,6 +58,7 @@ pub(super) struct Flusher {
     links: Links,
     waits: Waits,
     complaints: Complaints,
+    spans: Spans,
     random: Random,
     /// Times that the store was opened: the number of the present opening.
     openings: u64,
@@ -79,11 +81,13 @@ impl Flusher {
         let random = Random::new(config.seed);
         let waits = Waits::new(links.clock.now());
         let complaints = Complaints::new(config.journal.clone());
+        let spans = Spans::new(config.journal.clone(), config.trace_seed);
         Self {
             config,
             links,
             waits,
             complaints,
+            spans,
             random,
             openings: 0,
             is_closed: false,
@@ -341,9 +345,18 @@ impl Flusher {
         let numbers = self.numbers();
         numbers.batches.add(1);
         numbers.batch_size.set(batch.size as u64);
-        numbers.note_latency(batch.latency.micros());
+        numbers.note_latency(batch.answered.since(batch.began).micros());
+        self.tell_of_cursors(&batch);
         self.complain_of_cursors(&batch);
         true
+    }
+
+    fn tell_of_cursors(&mut self, batch: &CursorBatch) {
+        let CursorBatch { size, began, called, answered, trouble, .. } = batch;
+        let (operation, trouble) = ("store_event_ids_batch", trouble.as_ref());
+        let (size, began, called, answered) = (*size, *began, *called, *answered);
+        let batch = Flushed { what: "cursors", operation, size, began, called, answered, trouble };
+        self.spans.tell(&batch, self.links.clock.now());
     }
 
     fn complain_of_cursors(&mut self, batch: &CursorBatch) {
@@ -372,7 +385,11 @@ impl Flusher {
             return false;
         }
         let Some(batch) = writing.write_logs(&mut self.links.logs, now) else { return false };
-        let LogBatch { written, dropped, is_full, trouble } = batch;
+        let LogBatch { size, written, dropped, is_full, trouble } = batch;
+        let (operation, answered) = ("write_logs", self.links.clock.now());
+        let (began, called, trouble_of) = (now, now, trouble.as_ref());
+        let batch = Flushed { what: "events", operation, size, began, called, answered, trouble: trouble_of };
+        self.spans.tell(&batch, answered);
         self.numbers().log_blocks.add(written);
         self.numbers().log_blocks_dropped.add(dropped);
         if is_full {

@@ -35,6 +35,7 @@ mod message;
 #[doc(hidden)]
 pub mod parts;
 mod persister;
+mod spans;
 mod sweep;
 mod waits;
 mod worker;

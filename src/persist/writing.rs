@@ -32,8 +32,10 @@ pub(super) struct Writing {
 pub(super) struct CursorBatch {
     /// Records in it.
     pub(super) size: usize,
-    /// How long the store took.
-    pub(super) latency: Span,
+    /// When the batch was begun, the store was called, and it had answered.
+    pub(super) began: Tick,
+    pub(super) called: Tick,
+    pub(super) answered: Tick,
     /// Whether the store answered for each record.
     pub(super) is_answered: bool,
     /// How many cursors and removals were left aside for records that are as new or newer, and the name of one of them.
@@ -46,6 +48,8 @@ pub(super) struct CursorBatch {
 
 /// What became of a batch of log blocks.
 pub(super) struct LogBatch {
+    /// Items in it.
+    pub(super) size: usize,
     /// Items that were written.
     pub(super) written: u64,
     /// Blocks that are not tried again.
@@ -76,7 +80,7 @@ impl Writing {
         if batch.is_empty() {
             return None;
         }
-        let size = batch.len();
+        let (size, called) = (batch.len(), clock.now());
         let result = self.sessions.store_event_ids_batch(batch);
         let now = clock.now();
         let fenced = fenced(batch, result.as_deref().unwrap_or_default());
@@ -89,7 +93,7 @@ impl Writing {
         if matches!(trouble, Some(StoreError::Full { .. })) {
             self.sweep.hasten(now);
         }
-        Some(CursorBatch { size, latency: now.since(begun), is_answered, fenced, trouble, opened_breaker })
+        Some(CursorBatch { size, began: begun, called, answered: now, is_answered, fenced, trouble, opened_breaker })
     }
 
     /// When log blocks may be written next; `None`: the store keeps none.
@@ -105,6 +109,7 @@ impl Writing {
             queue.on_written(std::iter::repeat_n(Fate::Written, none));
             return None;
         };
+        let size = batch.len();
         let result = store.write_logs(batch);
         let fate = |result: &Result<(), StoreError>| match result {
             Ok(()) => Fate::Written,
@@ -121,7 +126,7 @@ impl Writing {
         if is_full {
             self.sweep.hasten(now);
         }
-        Some(LogBatch { written, dropped: queue.on_written(fates.into_iter()), is_full, trouble })
+        Some(LogBatch { size, written, dropped: queue.on_written(fates.into_iter()), is_full, trouble })
     }
 
     /// Notes whether log blocks failed, and puts the next batch off: `delay` says for how long after so many failures.

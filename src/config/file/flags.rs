@@ -8,6 +8,7 @@
 use std::ffi::OsString;
 
 use super::keys::{self, Help, KNOBS, Key, LIMITS, REPLAY, TOP, UPSTREAM};
+use super::otel::{Otel, Said};
 use super::problem::nearest;
 use super::value::{self, Form};
 use crate::config::process::Config;
@@ -31,6 +32,8 @@ pub struct Flags {
     given: Vec<Given>,
     /// Variables that are not text.
     unread: Vec<&'static str>,
+    /// What is said to all programs that send traces.
+    otel: Otel,
     /// The store where nothing names one.
     pub(super) default_store: Option<StoreConfig>,
 }
@@ -138,6 +141,9 @@ impl Flags {
         let mut warnings = Vec::new();
         let mut at = 0;
         for (name, text) in all {
+            if let (Some(name), Some(text)) = (name.to_str(), text.to_str()) {
+                self.otel.note(name, text);
+            }
             let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
             if OTHERS.contains(&name) || text.is_empty() {
                 continue;
@@ -152,12 +158,23 @@ impl Flags {
                 (None, _) => warnings.push(unknown(name)),
             }
         }
+        warnings.extend(self.otel.read().1);
         warnings
     }
 
     /// The variables that give a key.
     pub fn names(&self) -> Vec<String> {
         self.given.iter().filter(|given| !given.is_flag).map(|given| variable(given.key)).collect()
+    }
+
+    /// What is said to all programs that send traces. All else that is said comes before it.
+    pub(super) fn said_to_all(&self) -> Vec<Said> {
+        self.otel.read().0
+    }
+
+    /// Whether no program may send traces.
+    pub(super) fn sends_nothing(&self) -> bool {
+        self.otel.is_disabled()
     }
 
     /// Whether a flag or a variable gives a key.

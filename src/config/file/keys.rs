@@ -186,6 +186,28 @@ pub(super) const TOP: &[Key<Config>] = keys! { Config;
         "Traces that are begun in a second, at most",
         "More lets clients that ask for it make more work",
     );
+    otlp: otlp.endpoint, value::OTLP, common(
+        "The collector that recorded traces are sent to, by OTLP over HTTP. All are recorded then unless --trace-sample \
+            says otherwise",
+        "What segno does is seen there, and sending it takes some processor time",
+    );
+    otlp_headers_file: otlp.headers_file, value::PATH, rare(
+        "A file of headers for the collector, one `NAME: VALUE` on each line; without it, the variable \
+            OTEL_EXPORTER_OTLP_HEADERS may hold them",
+        "A file can be kept closer than a variable, and it is read at the start alone",
+    );
+    otlp_service: otlp.service, value::NAME, rare(
+        "What the collector knows this service by",
+        "Several that share a name are seen as one",
+    );
+    otlp_attributes: otlp.attributes, value::NAMES, rare(
+        "What else the collector is told of this process, each as `name=value`; may be given several times",
+        "More tells processes apart by more, and each goes along with every call",
+    );
+    otlp_timeout: otlp.timeout, value::SPAN, rare(
+        "How long a call to the collector may take",
+        "Longer suits a distant one, shorter gives up sooner on one that hangs",
+    );
     watch: watch, value::SWITCH, common(
         "Look at the file of --config every second, and take it over when it has changed",
         "Whoever can write the file then changes what runs",

@@ -3,13 +3,15 @@
 //! In: the text and the [`Flags`]. Out: a [`Config`] without faults, with the origin of each value, or every
 //! [`Problem`] with its line and column.
 //! Laws: a route's own key beats a flag, a flag beats a variable, a variable beats `[defaults]`, `[defaults]` beats what
-//! is built in; at the top level a flag beats a variable, and a variable beats the file; no key and no value is ignored
+//! is built in; at the top level a flag beats a variable, a variable beats the file, and the file beats what all programs
+//! are told of OpenTelemetry; no key and no value is ignored
 //! in silence; the text is read to its end whatever is wrong.
 //! Source: TOML 1.1, <https://toml.io/en/v1.1.0>.
 
 mod flags;
 mod keys;
 mod origin;
+mod otel;
 mod problem;
 mod shown;
 #[cfg(test)]
@@ -35,6 +37,7 @@ use self::keys::{Change, KNOBS, Key, LIMITS, REPLAY, ROUTE_KEYS, TABLES, TOP, UP
 use self::origin::{Place, Places};
 use self::problem::Problems;
 use super::check::{Fault, Section};
+use super::otlp::OtlpHeaders;
 use super::process::Config;
 use super::route::Route;
 use super::upstream::Upstream;
@@ -117,6 +120,10 @@ struct Defaults {
 
 impl Reader<'_> {
     fn document(&mut self, root: &DeTable<'_>, flags: &Flags) {
+        for said in flags.said_to_all() {
+            self.places.set(Section::Top, said.key, Place::Shared(said.variable));
+            (said.change)(&mut self.config);
+        }
         self.top(root);
         self.table(root, "limits", LIMITS, Section::Limits);
         self.table(root, "replay", REPLAY, Section::Top);
@@ -134,12 +141,24 @@ impl Reader<'_> {
                 }
             }
         }
+        self.settle_exports(flags);
         if let Some(store) = flags.default_store.clone().filter(|_| self.places.get(Section::Top, "store").is_none()) {
             self.config.store = store;
         }
         let defaults = self.defaults(root, flags);
         let routes = self.routes(root, &defaults);
         self.config.routes = routes.into();
+    }
+
+    /// A file of headers rules instead of those that all programs are told; and nothing is sent where none may.
+    fn settle_exports(&mut self, flags: &Flags) {
+        if self.config.otlp.headers_file.is_some() {
+            self.config.otlp.headers = OtlpHeaders::default();
+        }
+        if flags.sends_nothing() {
+            self.config.otlp.endpoint = None;
+            self.places.set(Section::Top, "otlp", Place::Shared("OTEL_SDK_DISABLED"));
+        }
     }
 
     fn finish(mut self, obstacles: impl FnOnce(&Config) -> Vec<Fault>) -> Result<Effective, Vec<Problem>> {

@@ -47,6 +47,8 @@ pub(super) enum Place {
     Variable(&'static str),
     /// In the flag of this key.
     Flag(&'static str),
+    /// In this variable, which all programs may read.
+    Shared(&'static str),
 }
 
 impl Place {
@@ -56,6 +58,7 @@ impl Place {
             Self::Text(_) => None,
             Self::Variable(key) => Some(variable(key)),
             Self::Flag(key) => Some(format!("--{}", flag(key))),
+            Self::Shared(name) => Some((*name).to_owned()),
         }
     }
 }
@@ -90,6 +93,7 @@ impl Places {
             }
             Place::Variable(key) => Origin::Variable(variable(key)),
             Place::Flag(key) => Origin::Flag(format!("--{}", flag(key))),
+            Place::Shared(name) => Origin::Variable(name.to_owned()),
         };
         self.of.into_iter().map(|(key, from)| (key, origin(from))).collect()
     }

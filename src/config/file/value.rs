@@ -15,6 +15,7 @@ use super::problem::nearest;
 use super::shown::Shown;
 use crate::base::{Span, TraceShare};
 use crate::config::networks::{Network, Networks};
+use crate::config::otlp::OtlpEndpoint;
 use crate::config::process::{ClientCert, LogFormat, ProxyProtocol};
 use crate::config::route::{AcceptEncoding, Dedup, Gap, HostSent, Ids, LingerFull, ResumeFrom, Share};
 use crate::config::store::StoreConfig;
@@ -160,6 +161,13 @@ pub(super) const TRACE_SHARE: Kind<Option<TraceShare>> = Kind {
         text.parse().map(Some).map_err(|e| quoted(&text, e))
     },
     show: |share| share.map_or(Shown::Nothing, |share| Shown::Text(share.to_string())),
+};
+
+pub(super) const OTLP: Kind<Option<OtlpEndpoint>> = Kind {
+    place: "URL",
+    form: Form::Text,
+    read: |given| OtlpEndpoint::parse(text(given)?).map(Some),
+    show: |at| at.as_ref().map_or(Shown::Nothing, |at| Shown::Text(at.to_string())),
 };
 
 /// Makes the kind of a few words.

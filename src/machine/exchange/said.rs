@@ -4,9 +4,12 @@
 //! Law: nothing is kept beside the head.
 
 use super::Request;
-use crate::base::{TRACEPARENT_HEADER, TraceContext};
+use crate::base::{TRACEPARENT_HEADER, TraceContext, TraceSpan};
+use crate::config::Upstream;
+use crate::http::Method;
 use crate::machine::notice::{self, Subject};
 use crate::machine::stream::head::Reads;
+use crate::machine::traces::say_method;
 use crate::machine::visits::REQUEST_ID;
 
 impl Request {
@@ -31,9 +34,9 @@ impl Request {
         TraceContext::parse(self.header(TRACEPARENT_HEADER)?)
     }
 
-    /// The same, if the trace is recorded.
+    /// The same, if the request has spans here.
     pub(in crate::machine) fn recorded_place(&self) -> Option<TraceContext> {
-        self.place().filter(|place| place.is_sampled())
+        self.place().filter(|_| self.is_recorded)
     }
 
     /// The request's id.
@@ -50,6 +53,19 @@ impl Request {
     /// The page of another origin that asks, if one does.
     pub(in crate::machine) fn page(&self) -> Option<Reads<'_>> {
         Some(Reads { origin: self.header("Origin")?, path: self.path() })
+    }
+
+    /// Says of a span what is asked for, at this upstream. `tries`: attempts, this one included.
+    pub(in crate::machine) fn describe(&self, span: &mut TraceSpan, upstream: &Upstream, goes_on: bool, tries: u32) {
+        let method = if goes_on { &Method::Get } else { &self.method };
+        say_method(span, method);
+        let (scheme, path) = (upstream.scheme.as_str(), String::from_utf8_lossy(self.path()));
+        span.say_now("url.full", &*notice::target(&format!("{scheme}://{}{path}", upstream.authority)));
+        span.say_now("server.address", &*upstream.host);
+        span.say_now("server.port", u64::from(upstream.port));
+        if tries > 1 {
+            span.say_now("http.request.resend_count", u64::from(tries - 1));
+        }
     }
 
     /// Method and target as they go upstream.

@@ -27,7 +27,11 @@ impl Machine {
         let Some(response) = self.take_head(key, conn, head) else { return };
         self.judge_upstream(key, head);
         let retry_after = http::retry_after(&head.headers);
-        let Some(verdict) = self.settle_verdict(key, response, retry_after) else { return };
+        let verdict = self.settle_verdict(key, response, retry_after);
+        if verdict != Some(Verdict::Retry) {
+            self.cx.end_ask(key, head.status);
+        }
+        let Some(verdict) = verdict else { return };
         match verdict {
             Verdict::Stream => self.go_on_as_stream(key, conn, head),
             Verdict::Pass => self.go_on_as_answer(key, conn, head, response),
@@ -51,6 +55,9 @@ impl Machine {
     fn take_head(&mut self, key: ExchangeKey, conn: ConnKey, head: &ResponseHead) -> Option<Response> {
         let Self { cx, conns, exchanges, .. } = self;
         let x = exchanges.get_mut(key)?;
+        if let Some(span) = cx.traces.asking(key) {
+            span.say_now("http.response.status_code", u64::from(head.status));
+        }
         x.request.settle_era(x.heard_body.as_ref().and_then(|body| body.revision()));
         if matches!(head.status, 200..=299)
             && x.request.method != http::Method::Options

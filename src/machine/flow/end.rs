@@ -118,6 +118,7 @@ impl Machine {
     /// Answers all clients with this status in place of an upstream that gave no answer.
     pub(super) fn fail(&mut self, key: ExchangeKey, status: u16, why: &str) {
         let Some(x) = self.exchanges.get(key) else { return };
+        self.cx.drop_ask(key, "given_up");
         let Some(reader) = x.readers().only() else {
             let clients: Vec<ConnKey> = x.readers().iter().map(|(_, reader)| reader.client).collect();
             self.drop_exchange(key);
@@ -204,6 +205,7 @@ impl Machine {
         book.unread.remove(key);
         index.forget_order(key, &mut x);
         index.await_no_more(&mut x);
+        cx.drop_ask(key, "dropped");
         cx.end_heal(key, x.phase.wait().map_or(0, |wait| wait.tries), Some("dropped"));
         let lookup = cx.traces.end_lookup(key, None, cx.now);
         cx.traced(lookup);

@@ -142,6 +142,12 @@ impl Machine {
         let Some(wait) = x.phase.wait_mut() else { return };
         wait.begin_attempt(cx.now);
         let wait = *wait;
+        if !x.has_begun() {
+            cx.traces.begin_ask(key, x.request.recorded_place(), cx.now);
+        }
+        if let Some(span) = cx.traces.asking(key) {
+            x.request.describe(span, &cx.routing.at(route).upstream, x.has_begun(), wait.tries);
+        }
         let fresh_only = wait.tries > 1 || x.stream().is_some();
         if !fresh_only && let Some(conn) = conns.take_idle(route, x.request.may_repeat(), cx.now) {
             if let Some(c) = conns.get_mut(conn) {
@@ -208,7 +214,8 @@ impl Machine {
         let client = exchanges.get(key).and_then(|x| x.sender(conns));
         let (Some(x), Some(c)) = (exchanges.get_mut(key), conns.get_mut(conn)) else { return };
         let Some(mut wait) = x.phase.wait() else { return };
-        write_request(x, cx, c, cx.traces.healing(key));
+        let place = cx.traces.asking(key).map(|span| span.context);
+        write_request(x, cx, c, place);
         if !x.readers().head_sent && !x.is_stream_request() {
             wait.restart_clock(cx.now);
         }
@@ -356,6 +363,7 @@ impl Machine {
         }
         let count = if x.has_begun() { Count::HealsGivenUp } else { Count::UpstreamFailures };
         cx.counts.one_at(x.route(), count);
+        cx.drop_ask(key, "given_up");
         cx.end_heal(key, x.phase.wait().map_or(0, |wait| wait.tries), Some("given_up"));
         cx.notice(Notice::NotHealed { target: x.target(), why: why.into() });
         match x.is_open_stream() {
@@ -377,7 +385,7 @@ fn asks_no_time(exchanges: &Exchanges, key: ExchangeKey, now: Tick) -> bool {
     wait.is_some_and(|wait| { wait.not_before } <= now)
 }
 
-/// `place`: of the heal in its trace, if that is recorded.
+/// `place`: of what asks in its trace, if that is recorded.
 fn write_request(x: &Exchange, cx: &Cx, c: &mut Conn, place: Option<TraceContext>) {
     let reached = x.stream().and_then(|stream| stream.tracker.cursor(&cx.interner));
     let resume_head = x.request.resume_head.as_deref().filter(|_| x.has_begun());

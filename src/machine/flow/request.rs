@@ -21,7 +21,7 @@ use crate::machine::io::Origin;
 use crate::machine::keys::{ConnKey, ExchangeKey};
 use crate::machine::notice::{self, Notice};
 use crate::machine::stream::readers::{Reader, Words};
-use crate::machine::traces::{Part, Recorded};
+use crate::machine::traces::{Origin, Part, Recorded};
 use crate::machine::visits::{MadeId, given_id};
 use std::net::IpAddr;
 
@@ -63,9 +63,10 @@ impl Machine {
         let id = given_id(&head.headers).unwrap_or(made_id.as_str());
         let part = cx.traces.take_part(&head.headers, cx.now);
         cx.counts.add(Count::TracesOverRate, u64::from(part.as_ref().is_some_and(|part| part.is_over_rate)));
-        let recorded = part.as_ref().filter(|part| part.own.is_sampled());
+        let recorded = part.as_ref().filter(|part| part.is_recorded);
+        let from = Origin { peer, client: address, is_secure };
         let path = || notice::target(head.target.split(['?', ';']).next().unwrap_or_default());
-        let recorded = recorded.map(|part| Recorded::new(part, head.method.as_str(), &path(), address, cx.now));
+        let recorded = recorded.map(|part| Recorded::new(part, head, &path(), from, cx.now));
         let is_noted = cx.visits.begin(conn, address, head, id, recorded, cx.now);
         if let Some(Peer::Client(client)) = conns.beside_buffers(conn).map(|c| &mut c.peer) {
             client.is_noted = is_noted;
@@ -103,9 +104,7 @@ impl Machine {
             return None;
         }
         if let Some(recorded) = cx.visits.recorded(conn) {
-            let settings = cx.routing.at(route);
-            recorded.say("http.route", &*settings.path);
-            recorded.say("server.address", &*settings.upstream.authority);
+            recorded.say("http.route", &*cx.routing.at(route).path);
         }
         Some(route)
     }
@@ -393,6 +392,7 @@ fn request(head: &RequestHead, cx: &Cx, route: &Route, caller: &Caller, cursor: 
         gap: None,
         waits_for_head: false,
         placed: false,
+        is_recorded: part.is_some_and(|part| part.is_recorded),
         reserves: false,
         route: 0,
         resume_head: resumes.then(|| write(resume)).into(),

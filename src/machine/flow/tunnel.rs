@@ -33,6 +33,7 @@ impl Machine {
         }
         cx.tunnels += 1;
         cx.counts.one(Count::TunnelsOpened);
+        cx.end_ask(key, head.status);
         x.phase = Phase::Tunnel { conn, shut: Shut::default() };
         let readers = x.readers_mut();
         (readers.head_sent, readers.last_sent) = (true, cx.now);

@@ -68,16 +68,24 @@ fn a_healed_stream_has_its_spans_under_the_traceparent_of_its_client() {
     w.say(second, &format!("{STREAM}{}{LAST}", chunk(&event(2))));
     w.acknowledged();
     assert_eq!(w.events(c), event(1) + &event(2));
-    let (exchange, heal) = (of(&w, TraceKind::Exchange)[0], of(&w, TraceKind::Heal)[0]);
-    assert_eq!(w.traced.len(), 2, "{:#?}", w.traced);
+    let one = |kind| of(&w, kind)[0];
+    let (exchange, ask, heal) = (one(TraceKind::Exchange), one(TraceKind::Ask), one(TraceKind::Heal));
+    assert_eq!(w.traced.len(), 3, "{:#?}", w.traced);
     assert_eq!((exchange.context.trace, exchange.parent), (client().trace, Some(client().span)));
     assert_eq!((exchange.began, &*exchange.state, &exchange.error), (began, "vendor=1", &None));
     assert_eq!((number(exchange, "http.response.status_code"), number(exchange, "segno.events")), (200, 2));
     assert_eq!(exchange.fact("http.route"), Some(&"/".into()));
     assert_eq!((heal.context.trace, heal.parent), (client().trace, Some(exchange.context.span)));
     assert_eq!((heal.began, heal.ended, number(heal, "segno.tries")), (cut, healed, 1));
+    assert_eq!((ask.parent, ask.began, &ask.error), (heal.parent, began, &None));
     // Upstream is told of segno's own spans, and that the trace is recorded.
-    assert_eq!((place(&w, first), place(&w, second)), (exchange.context, heal.context));
+    assert_eq!((place(&w, first), place(&w, second)), (ask.context, heal.context));
+    for asked in [ask, heal] {
+        assert_eq!(number(asked, "http.response.status_code"), 200);
+        let said = |name| asked.fact(name).map(ToString::to_string);
+        assert_eq!(said("http.request.method").as_deref(), Some("GET"));
+        assert!(said("url.full").unwrap().ends_with("/events"), "{:?}", said("url.full"));
+    }
     assert_eq!(values(&w, second, "tracestate"), ["vendor=1"]);
     assert!(exchange.ended >= heal.ended && exchange.context.is_sampled());
 }
@@ -110,7 +118,8 @@ fn a_client_that_comes_back_has_a_replay_and_a_link_to_the_request_before() {
     assert_eq!((number(replay, "segno.events"), replay.began, &replay.error), (4, at, &None));
     assert_eq!(replay.context.trace, TraceContext::parse(other.as_bytes()).unwrap().trace);
     let (parent, link) = (replay.parent, replay.link);
-    assert_eq!(link, Some(place(&w, u)));
+    let first = of(&w, TraceKind::Exchange)[0].context;
+    assert_eq!((link, of(&w, TraceKind::Ask)[0].context), (Some(first), place(&w, u)));
     w.rst(back);
     let second = of(&w, TraceKind::Exchange)[1];
     assert_eq!((Some(second.context.span), second.link), (parent, link));
@@ -127,7 +136,9 @@ fn who_waits_for_the_answer_to_another_request_is_linked_to_it() {
     assert_eq!((data(&w, first).len(), data(&w, second).len(), w.ups.len()), (1, 1, 1));
     let all = of(&w, TraceKind::Exchange);
     let links: Vec<_> = all.iter().map(|span| span.link).collect();
-    assert!(links.contains(&None) && links.contains(&Some(place(&w, w.up(0)))), "{links:?}");
+    let asked = all.iter().find(|span| span.link.is_none()).unwrap().context;
+    assert!(links.contains(&Some(asked)), "{links:?}");
+    assert_eq!(of(&w, TraceKind::Ask)[0].parent, Some(asked.span));
 }
 
 #[test]
@@ -143,7 +154,10 @@ fn a_look_up_that_fails_is_a_part_of_its_request() {
     w.pump();
     let lookup = of(&w, TraceKind::Lookup)[0];
     assert_eq!((lookup.error.as_deref(), lookup.ended.since(lookup.began)), (Some("failed"), Span::from_millis(200)));
-    assert_eq!(lookup.parent, Some(place(&w, w.last_up()).span));
+    let u = w.last_up();
+    w.say(u, &format!("{STREAM}{}{LAST}", chunk(&event(8))));
+    let (lookup, ask) = (of(&w, TraceKind::Lookup)[0], of(&w, TraceKind::Ask)[0]);
+    assert_eq!((lookup.parent, ask.context), (ask.parent, place(&w, u)));
 }
 
 #[test]
@@ -198,17 +212,50 @@ fn what_clients_can_have_recorded_is_bounded_and_the_share_decides_where_they_do
         let c = w.client_with(&ask(&lines(CLIENT)));
         w.rst(c);
     }
-    assert_eq!((w.traced.len(), w.count(Count::TracesOverRate)), (3, 7));
-    assert!(!place(&w, w.last_up()).is_sampled());
+    assert_eq!((of(&w, TraceKind::Exchange).len(), w.count(Count::TracesOverRate)), (3, 7));
+    // What the client has decided reaches upstream all the same, and nobody is told of a span that there is not.
+    let u = w.last_up();
+    assert_eq!((place(&w, u), values(&w, u, "tracestate")), (client(), vec!["vendor=1".to_owned()]));
     // A client has no say where the configuration says so.
     for (sample, follow, recorded) in [(0, false, 0), (1_000_000, false, 1), (1_000_000, true, 1)] {
         let sample = Some(TraceShare::millionths(sample));
         let mut w = traced_by(Tracing { sample, follow, ..Tracing::default() }, |_, _| {});
         let traceparent = if follow { String::new() } else { lines(CLIENT) };
         let c = w.client_with(&ask(&traceparent));
-        assert_eq!(place(&w, w.last_up()).is_sampled(), recorded > 0);
+        // Without a span of its own, segno passes on what the client has said.
+        assert!(place(&w, w.last_up()).is_sampled());
+        assert_eq!(place(&w, w.last_up()) == client(), recorded == 0);
         w.rst(c);
-        assert_eq!(w.traced.len(), recorded);
-        assert!(follow || recorded == 0 || w.traced[0].parent == Some(client().span));
+        assert_eq!(of(&w, TraceKind::Exchange).len(), recorded);
+        assert!(follow || recorded == 0 || of(&w, TraceKind::Exchange)[0].parent == Some(client().span));
     }
+}
+
+#[test]
+fn a_request_says_who_asked_whom_by_the_names_of_opentelemetry() {
+    let mut w = traced(|_, _| {});
+    let c = w.client_with(&ask(&lines(CLIENT)).replace("GET /events", "BREW /events?key=hush"));
+    w.say(w.last_up(), "HTTP/1.1 503 Later\r\nContent-Length: 0\r\n\r\n");
+    w.rst(c);
+    let (exchange, ask) = (of(&w, TraceKind::Exchange)[0], of(&w, TraceKind::Ask)[0]);
+    assert_eq!((exchange.error.as_deref(), ask.error.as_deref()), (Some("503"), Some("503")));
+    for (span, name) in [(exchange, "url.path"), (exchange, "client.address"), (exchange, "network.peer.address")] {
+        assert!(span.fact(name).is_some(), "{name}: {span:?}");
+    }
+    let said = |span: &TraceSpan, name: &str| span.fact(name).map(ToString::to_string);
+    assert_eq!(said(exchange, "http.request.method").as_deref(), Some("_OTHER"));
+    assert_eq!(said(exchange, "url.scheme").as_deref(), Some("http"));
+    assert!(!format!("{:?}", w.traced).contains("hush"));
+}
+
+#[test]
+fn an_upstream_that_cannot_be_reached_ends_the_request_for_it() {
+    let mut w = traced(|route, _| route.heal_for = Span::from_secs(5));
+    w.dial = Dial::Refuse;
+    w.client_with(&ask(&lines(CLIENT)));
+    w.pass_secs(30);
+    let ask = of(&w, TraceKind::Ask)[0];
+    assert_eq!(ask.error.as_deref(), Some("given_up"));
+    assert!(number(ask, "http.request.resend_count") > 0);
+    assert_eq!(of(&w, TraceKind::Ask).len(), 1);
 }
