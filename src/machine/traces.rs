@@ -204,7 +204,7 @@ fn state_of(headers: &Headers, belongs: bool) -> Box<str> {
 
 /// Where a request comes from.
 #[derive(Clone, Copy)]
-pub(super) struct Origin {
+pub(super) struct CameFrom {
     /// The other end of its connection.
     pub(super) peer: IpAddr,
     /// Behind `trusted_proxies`, the address that they name.
@@ -244,8 +244,8 @@ struct Replay {
 
 impl Recorded {
     /// A request has come from `peer`, for the client at `client`.
-    pub(super) fn new(part: &Part, head: &RequestHead, path: &str, from: Origin, now: Tick) -> Box<Self> {
-        let Origin { peer, client, is_secure } = from;
+    pub(super) fn new(part: &Part, head: &RequestHead, path: &str, from: CameFrom, now: Tick) -> Box<Self> {
+        let CameFrom { peer, client, is_secure } = from;
         let mut span = TraceSpan::new(TraceKind::Exchange, part.own, part.parent, now, now);
         span.state.clone_from(&part.state);
         say_method(&mut span, &head.method);

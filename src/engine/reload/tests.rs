@@ -20,7 +20,8 @@ fn reloader() -> (Reloader, Commands, Poll) {
     let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
     let (remote, commands) = Remote::new(waker);
     let running = Running::new(Arc::new(config(1)));
-    let reloader = Reloader::new(remote, Arc::default(), running);
+    let journal = Journal::start(Arc::default()).unwrap();
+    let reloader = Reloader::new(remote, Arc::default(), running, journal);
     (Reloader { patience: Duration::from_millis(20), ..reloader }, commands, poll)
 }
 

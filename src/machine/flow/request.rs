@@ -21,7 +21,7 @@ use crate::machine::io::Origin;
 use crate::machine::keys::{ConnKey, ExchangeKey};
 use crate::machine::notice::{self, Notice};
 use crate::machine::stream::readers::{Reader, Words};
-use crate::machine::traces::{Origin, Part, Recorded};
+use crate::machine::traces::{CameFrom, Part, Recorded};
 use crate::machine::visits::{MadeId, given_id};
 use std::net::IpAddr;
 
@@ -64,7 +64,7 @@ impl Machine {
         let part = cx.traces.take_part(&head.headers, cx.now);
         cx.counts.add(Count::TracesOverRate, u64::from(part.as_ref().is_some_and(|part| part.is_over_rate)));
         let recorded = part.as_ref().filter(|part| part.is_recorded);
-        let from = Origin { peer, client: address, is_secure };
+        let from = CameFrom { peer: peer.address, client: address, is_secure };
         let path = || notice::target(head.target.split(['?', ';']).next().unwrap_or_default());
         let recorded = recorded.map(|part| Recorded::new(part, head, &path(), from, cx.now));
         let is_noted = cx.visits.begin(conn, address, head, id, recorded, cx.now);
