@@ -20,12 +20,12 @@ pub(super) fn link(config: &Config, store: PersistControl, clock: Clock) -> Stor
         let store = store.clone();
         move |lookup: Lookup, reply: Reply| look_up(&store, lookup, reply).is_ok()
     };
-    let durable = config.persist.durable;
+    let durable = config.persist.keeps_events();
     let keeps = move |name: &Arc<StreamName>, part: Option<EventPart>, hole: bool| {
         let Some(part) = part else {
             return !durable || store.append_log(LogWrite::Remove { name: Arc::clone(name) }).is_ok();
         };
-        let EventPart { first, bytes, ends, meta, bounds } = part;
+        let EventPart { first, bytes, ends, meta, bounds, .. } = part;
         let (events, age_ms) = (bounds.events as u64, bounds.age.millis());
         let bounds = LogBounds { events, bytes: bounds.bytes as u64, age_ms };
         let block = LogBlock { first, at_ms: clock.unix_ms(clock.now()), bytes, ends, hole };

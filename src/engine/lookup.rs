@@ -5,7 +5,7 @@
 //! counted and logged where it is met, and told to the request as a failure: what is stored is not known then.
 
 use crate::base::StreamName;
-use crate::machine::{Lookup, NotLookedUp, StoredEvents, StoredStream};
+use crate::machine::{Lookup, NotLookedUp, StoredEvents, StoredOwner, StoredStream};
 use crate::persist::{PersistControl, Refused};
 use crate::reactor::Reply;
 use crate::sse::ids;
@@ -70,6 +70,9 @@ pub(crate) fn stored(name: &StreamName, cursor: Record, log: Option<StoredLog>) 
             first,
             bytes: blocks.iter().flat_map(|b| b.bytes.iter().copied()).collect(),
             meta: log.meta,
+            fence: 0,
+            owner: StoredOwner::None,
+            end: None,
         })
     });
     StoredStream { stream: name.stream, id: cursor.id, last_seen_ms: cursor.last_seen_ms, log }

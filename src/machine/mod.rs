@@ -117,8 +117,8 @@ pub use book::sessions::RECORDS_PER_SESSION;
 #[cfg(feature = "fuzzing")]
 pub use find::last_event_id::last_event_id;
 pub use io::{
-    Checkpoint, Close, EventPart, Input, LogBounds, Lookup, NotLookedUp, Output, Refusal, Slices, StoredEvents,
-    StoredStream, TooManyRoutes,
+    Checkpoint, Close, EventPart, Followed, Input, LogBounds, Lookup, NotLookedUp, Output, Refusal, Slices,
+    StoredEvents, StoredOwner, StoredStream, TooManyRoutes,
 };
 pub use keys::{ConnKey, ConnMark, ExchangeKey, ExchangeMark, Stake};
 pub use notice::{ConnectError, Notice, Subject};
@@ -227,6 +227,8 @@ impl Machine {
             Input::Written { conn, bytes } => self.on_written(conn, bytes),
             Input::Unacknowledged { conn, bytes } => self.on_unacknowledged(conn, bytes),
             Input::LookedUp { exchange, found } => self.on_looked_up(exchange, found),
+            // Streams of other instances are not followed yet.
+            Input::Followed { .. } | Input::Watched { .. } | Input::TakenOver { .. } => {}
             Input::Time => self.on_time(),
             Input::Calendar { unix_secs } => self.cx.date = Date::at(unix_secs),
             Input::Drain { spread, within } => self.on_drain(spread, within),

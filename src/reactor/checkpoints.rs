@@ -67,6 +67,8 @@ impl Checkpoints {
                     self.writer.touch(slot, at);
                 }
             }
+            // Logs are not shared yet.
+            Checkpoint::LogEnded { .. } => {}
             Checkpoint::Ended { stream, keep } => {
                 if self.get(stream).is_some()
                     && let Some(kept) = self.slots.get_mut(stream.index()).and_then(Option::take)

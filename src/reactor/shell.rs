@@ -354,6 +354,8 @@ impl Shell {
                     self.machine.handle(Input::LookedUp { exchange, found: Err(NotLookedUp) }, self.now);
                 }
             }
+            // Streams of other instances are not followed yet.
+            Output::Follow { .. } | Output::Unfollow { .. } => {}
             Output::Notice(notice) => self.lines.write(notice, self.now),
             Output::Served(access) => self.lines.served(access),
             Output::Traced(span) => self.lines.traced(span),

@@ -141,11 +141,18 @@ impl Replies {
 mod tests {
     use super::*;
     use crate::base::{EventId, Key};
-    use crate::machine::StoredEvents;
+    use crate::machine::{StoredEvents, StoredOwner};
     use mio::{Poll, Token};
 
     fn stored(bytes: usize) -> StoredStream {
-        let log = StoredEvents { meta: Box::default(), first: 1, bytes: vec![0; bytes] };
+        let log = StoredEvents {
+            meta: Box::default(),
+            first: 1,
+            bytes: vec![0; bytes],
+            fence: 0,
+            owner: StoredOwner::None,
+            end: None,
+        };
         StoredStream { stream: 1, id: EventId::from_bytes(b"1").unwrap(), last_seen_ms: 0, log: Some(log) }
     }
 

@@ -139,6 +139,8 @@ pub(super) const TOP: &[Key<Config>] = keys! { Config;
 pub(super) const REPLAY: &[Key<Config>] = keys! { Config;
     durable: persist.durable, value::SWITCH, common("Store recent events too: replay then survives a restart, at the \
         price of more disk writes");
+    replay_shared: persist.replay_shared, value::SWITCH, common("Share recent events with other instances that have the same \
+        store: a client then goes on at any of them. Implies --durable, and needs a store that they all reach");
 };
 
 /// Keys of `[limits]`.
@@ -167,6 +169,8 @@ pub(super) const LIMITS: &[Key<Config>] = keys! { Config;
         lets more slow clients in, and takes about 10 KB each");
     tunnels: limits.tunnels, value::COUNT, rare("Connections at once that have gone over to another protocol; 0 offers \
         none. Each takes two sockets and up to 256 KiB");
+    follows: limits.follows, value::COUNT, rare("Streams of other instances that are followed through the store at \
+        once. More takes more of the store's time; who finds no place gets what the store holds, and comes back");
     header_bytes: limits.header_bytes, value::SIZE, rare("The largest head of a request. More allows larger cookies");
     answer_header_bytes: limits.answer_header_bytes, value::SIZE, rare("The largest head of an answer. More lets \
         through what few clients read");

@@ -212,7 +212,7 @@ impl Book {
 
     /// Hands the events that have come since the last time over to the store.
     fn emit_events(&mut self, cx: &Cx, key: ExchangeKey, x: &mut Exchange) {
-        if cx.config.persist.durable
+        if cx.config.persist.keeps_events()
             && let Some(part) = stored::next_part(cx, x)
         {
             self.checkpoints.push(Checkpoint::Events { stream: key, part });

@@ -80,7 +80,7 @@ pub(super) fn next_part(cx: &Cx, x: &mut Exchange) -> Option<EventPart> {
     meta.push(u8::from(is_get));
     meta.extend(body.into_iter().flat_map(u128::to_le_bytes));
     let bounds = LogBounds { events: limits.log_events, bytes: limits.log_bytes, age: limits.log_age };
-    Some(EventPart { first, bytes: [a, b].concat().into(), ends: ends.into(), meta: meta.into(), bounds })
+    Some(EventPart { first, bytes: [a, b].concat().into(), ends: ends.into(), meta: meta.into(), bounds, claim: None })
 }
 
 impl StoredEvents {
@@ -109,7 +109,7 @@ impl Exchange {
             _ => false,
         };
         // When upstream last let somebody read what is stored is not known.
-        let durable = cx.config.persist.durable && route.reauthorize.is_none();
+        let durable = cx.config.persist.keeps_events() && route.reauthorize.is_none();
         let wanted = self.request.wanted();
         let by_session = route.resume_from == ResumeFrom::Session && self.request.identity.named && wanted.is_none();
         if !is_read || cx.draining || self.request.verbatim || !(durable && wanted.is_some() || by_session) {
@@ -121,7 +121,7 @@ impl Exchange {
 
     /// Sends a look-up, the first or another.
     pub(in crate::machine) fn send_look(&mut self, cx: &mut Cx, key: ExchangeKey) {
-        let (route, durable) = (cx.route(self.route()), cx.config.persist.durable);
+        let (route, durable) = (cx.route(self.route()), cx.config.persist.keeps_events());
         let wanted = self.request.wanted();
         let own = wanted.and_then(Token::parse).map(|(token, _)| token).filter(|token| cx.secret.made(*token));
         let hash = match own {

@@ -52,7 +52,7 @@ impl Machine {
             self.cx.notice(Notice::Draining { leave: order.len(), stay, spread, within });
         }
         // What the store holds another process gets once these streams have ended.
-        let ends_over = if self.cx.config.persist.durable { Span::ZERO } else { spread };
+        let ends_over = if self.cx.config.persist.keeps_events() { Span::ZERO } else { spread };
         let alarm = Alarm::default();
         let mut leaving = Leaving { order, next: 0, due: now, began: now, ends_over, spread, until, alarm };
         leaving.due = leaving.moment(&mut self.cx.random);
@@ -193,7 +193,7 @@ impl Exchange {
             return true;
         }
         let is_get = self.is_stream_request() && self.request.method == Method::Get;
-        let is_stored = cx.config.persist.durable && cx.route(self.route()).reauthorize.is_none();
+        let is_stored = cx.config.persist.keeps_events() && cx.route(self.route()).reauthorize.is_none();
         let is_kept = is_stored && stream.ends_with_own_id();
         is_get && (stream.tracker.received().seq == 0 && !stream.tracker.is_open_oversize() || is_kept)
     }

@@ -154,7 +154,7 @@ impl Machine {
         let route = x.route();
         let Some(stream) = x.stream_mut() else { return (0, Body::Open) };
         let taken = stream.feed(cx, c, route, bytes);
-        if cx.config.persist.durable {
+        if cx.config.persist.keeps_events() {
             book.note_moved(key, &mut stream.account);
         }
         if taken.own_ids {
