@@ -222,6 +222,9 @@ pub enum Output {
         name: StreamName,
         /// The number of the last event that is here.
         after: u64,
+        /// How often the log had changed its owner when it was looked up. With another owner its numbers may mean other
+        /// events.
+        fence: u64,
     },
     /// Tell nothing more of the log that this exchange follows.
     Unfollow {

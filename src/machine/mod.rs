@@ -227,8 +227,9 @@ impl Machine {
             Input::Written { conn, bytes } => self.on_written(conn, bytes),
             Input::Unacknowledged { conn, bytes } => self.on_unacknowledged(conn, bytes),
             Input::LookedUp { exchange, found } => self.on_looked_up(exchange, found),
-            // Streams of other instances are not followed yet.
-            Input::Followed { .. } | Input::Watched { .. } | Input::TakenOver { .. } => {}
+            Input::Followed { exchange, news } => self.on_followed(exchange, news),
+            Input::Watched { stream, by_others } => self.on_watched(stream, by_others),
+            Input::TakenOver { stream } => self.on_taken_over(stream),
             Input::Time => self.on_time(),
             Input::Calendar { unix_secs } => self.cx.date = Date::at(unix_secs),
             Input::Drain { spread, within } => self.on_drain(spread, within),

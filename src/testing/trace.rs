@@ -49,10 +49,11 @@ impl Trace {
                 self.note(9, question.exchange.to_bits(), &question.log_bytes.to_le_bytes());
                 self.note(9, question.exchange.to_bits(), &question.wanted);
             }
-            Output::Follow { exchange, name, after } => {
+            Output::Follow { exchange, name, after, fence } => {
                 self.note(12, exchange.to_bits(), &name.session);
                 self.note(12, exchange.to_bits(), &name.stream.to_le_bytes());
                 self.note(12, exchange.to_bits(), &after.to_le_bytes());
+                self.note(12, exchange.to_bits(), &fence.to_le_bytes());
             }
             Output::Unfollow { exchange } => self.note(13, exchange.to_bits(), &[]),
             Output::AskUnacknowledged { conn } => self.note(10, conn.to_bits(), &[]),

@@ -252,7 +252,7 @@ impl World {
                 self.by_key.remove(&conn.to_bits());
             }
             Output::Lookup(lookup) => self.lookups.push(lookup),
-            Output::Follow { exchange, name, after } => {
+            Output::Follow { exchange, name, after, .. } => {
                 assert!(self.followed.iter().all(|(other, ..)| *other != exchange), "followed twice");
                 self.followed.push((exchange, name, after));
             }

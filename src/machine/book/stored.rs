@@ -8,7 +8,7 @@
 //! a stored stream is read by the principal alone that made it; a name holds no query, which may
 //! hold a secret.
 
-use crate::base::{Count, EventId, Span, Tick};
+use crate::base::{Count, EventId, Span, StreamName, Tick};
 use crate::config::ResumeFrom;
 use crate::http::{self, Method};
 use crate::machine::cx::Cx;
@@ -56,6 +56,12 @@ pub(super) fn name_hash(cx: &Cx, x: &Exchange) -> u128 {
         Some(stream) => cx.secret.stored_by_token(cx.secret.token(stream.account.number)),
         None => cx.secret.stored_by_session(&x.request.identity),
     }
+}
+
+/// The name under which the store has a stream with ids of segno's own that another instance made.
+pub(in crate::machine) fn name_by_token(cx: &Cx, x: &Exchange, number: u64) -> StreamName {
+    let hash = cx.secret.stored_by_token(cx.secret.token(number));
+    StreamName { session: name(shown(x, &cx.route(x.route()).session_header), hash), stream: number }
 }
 
 /// The events that have come since the last call.

@@ -43,7 +43,8 @@ impl Machine {
         self.cx.draining = true;
         self.see_off_idle();
         // No client can come back here to a stream that nobody reads.
-        let unread = self.exchanges.iter().filter(|(_, x)| x.is_detached()).map(|(key, _)| After::Ended(key));
+        let unread =
+            self.exchanges.iter().filter(|(_, x)| x.is_detached() && !x.is_watched()).map(|(key, _)| After::Ended(key));
         self.cx.after.extend(unread);
         let mut order = self.leavers();
         shuffle(&mut order, &mut self.cx.random);
@@ -185,6 +186,9 @@ impl Exchange {
     pub(in crate::machine) fn leaves(&self, cx: &Cx) -> bool {
         if matches!(self.phase, Phase::Passing(_) | Phase::Tunnel { .. } | Phase::Ending(_)) {
             return false;
+        }
+        if matches!(self.phase, Phase::Following { .. }) {
+            return true;
         }
         let Some(stream) = self.stream().filter(|stream| stream.readers.head_sent) else {
             return self.is_stream_request();

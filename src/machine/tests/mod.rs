@@ -34,6 +34,7 @@ mod repeating;
 mod resuming;
 mod returning;
 mod saying;
+mod shared;
 mod sharing;
 mod standalone;
 mod steps;
@@ -44,6 +45,7 @@ mod tunnels;
 mod upstreams;
 mod varying;
 mod visiting;
+mod watched;
 
 use crate::base::{Count, Span};
 use crate::config::{Config, Limits, Route, Upstream};
