@@ -23,13 +23,14 @@ pub(super) fn link(config: &Config, store: PersistControl, clock: Clock) -> Stor
     let durable = config.persist.keeps_events();
     let keeps = move |name: &Arc<StreamName>, part: Option<EventPart>, hole: bool| {
         let Some(part) = part else {
-            return !durable || store.append_log(LogWrite::Remove { name: Arc::clone(name) }).is_ok();
+            return !durable || store.append_log(LogWrite::Remove { name: Arc::clone(name), claim: None }).is_ok();
         };
         let EventPart { first, bytes, ends, meta, bounds, .. } = part;
         let (events, age_ms) = (bounds.events as u64, bounds.age.millis());
         let bounds = LogBounds { events, bytes: bounds.bytes as u64, age_ms };
         let block = LogBlock { first, at_ms: clock.unix_ms(clock.now()), bytes, ends, hole };
-        let write = LogWrite::Append { name: Arc::clone(name), block: Arc::new(block), meta: meta.into(), bounds };
+        let write =
+            LogWrite::Append { name: Arc::clone(name), block: Arc::new(block), meta: meta.into(), bounds, claim: None };
         store.append_log(write).is_ok()
     };
     StoreLink::new(looks_up, keeps)

@@ -198,7 +198,7 @@ impl Flusher {
 
     /// Hands out the halves, and has the worker go on where it was.
     fn begin(&mut self, opened: Opened, secret: u128, epoch: u64, worker: Option<Worker>) -> Writing {
-        let Opened { sessions, lookup, logs, log_lookup } = opened;
+        let Opened { sessions, lookup, logs, log_lookup, .. } = opened;
         (self.openings, self.is_closed) = (self.openings + 1, false);
         self.barren = self.barren.saturating_add(1);
         self.links.lender.lend(Half { opening: self.openings, sessions: lookup, logs: log_lookup });

@@ -10,7 +10,7 @@ use super::worker::Worker;
 use crate::base::{Span, StreamName, Tick};
 use crate::clock::Clock;
 use crate::slot::{SlotDrain, Survey};
-use crate::store::{LogStore, Outcome, SessionStore, StoreError, Write};
+use crate::store::{LogOutcome, LogStore, Outcome, SessionStore, StoreError, Write};
 use std::sync::Arc;
 
 /// See the module's page.
@@ -106,8 +106,8 @@ impl Writing {
             return None;
         };
         let result = store.write_logs(batch);
-        let fate = |result: &Result<(), StoreError>| match result {
-            Ok(()) => Fate::Written,
+        let fate = |result: &Result<LogOutcome, StoreError>| match result {
+            Ok(_) => Fate::Written,
             Err(StoreError::Full { .. }) => Fate::NoPlace,
             Err(_) => Fate::Failed,
         };

@@ -9,7 +9,7 @@ fn block(first: u64, bytes: usize) -> LogWrite {
     let name = Arc::new(StreamName { session: b"s"[..].into(), stream: 1 });
     let block = LogBlock { first, at_ms: 0, bytes: vec![0; bytes].into(), ends: Box::default(), hole: false };
     let bounds = LogBounds { events: 1, bytes: 1, age_ms: 1 };
-    LogWrite::Append { name, block: Arc::new(block), meta: Arc::from([]), bounds }
+    LogWrite::Append { name, block: Arc::new(block), meta: Arc::from([]), bounds, claim: None }
 }
 
 fn firsts(batch: &[LogWrite]) -> Vec<u64> {
@@ -33,7 +33,8 @@ fn what_failed_comes_again_before_what_is_new() {
 #[test]
 fn what_failed_does_not_come_behind_what_its_stream_was_given_later() {
     let (sender, mut queue) = queue(10_000);
-    let remove = |stream| LogWrite::Remove { name: Arc::new(StreamName { session: b"s"[..].into(), stream }) };
+    let remove =
+        |stream| LogWrite::Remove { name: Arc::new(StreamName { session: b"s"[..].into(), stream }), claim: None };
     assert!(sender.push(block(1, 10)) && sender.push(remove(2)) && sender.push(block(2, 10)));
     queue.next_batch();
     assert_eq!(queue.on_written([Failed, Written, Written].into_iter()), 1);
@@ -55,7 +56,8 @@ fn what_a_full_store_has_no_place_for_keeps_nothing_waiting() {
 
 #[test]
 fn what_costs_no_bytes_is_bounded_too_and_comes_in_batches() {
-    let remove = |stream| LogWrite::Remove { name: Arc::new(StreamName { session: b"s"[..].into(), stream }) };
+    let remove =
+        |stream| LogWrite::Remove { name: Arc::new(StreamName { session: b"s"[..].into(), stream }), claim: None };
     let (sender, _queue) = queue(0);
     let taken = (0..1_000).filter(|n| sender.push(remove(*n))).count();
     assert_eq!((taken, sender.bytes.get()), (REMOVALS, 0));

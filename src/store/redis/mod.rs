@@ -51,5 +51,5 @@ use std::time::Duration;
 pub fn open(address: &Address, expiry: Option<Duration>) -> Result<Opened, StoreError> {
     let sessions = Sessions::open(address, expiry, true)?;
     let lookup = Sessions::open(address, expiry, false)?;
-    Ok(Opened { sessions: Box::new(sessions), lookup: Box::new(lookup), logs: None, log_lookup: None })
+    Ok(Opened { sessions: Box::new(sessions), lookup: Box::new(lookup), logs: None, log_lookup: None, follower: None })
 }

@@ -162,13 +162,14 @@ impl Life {
         let keeps = move |name: &Arc<StreamName>, part: Option<crate::machine::EventPart>, hole: bool| {
             let mut queue = queue.lock().unwrap_or_else(|e| panic!("{e}"));
             let write = match part {
-                None => LogWrite::Remove { name: Arc::clone(name) },
+                None => LogWrite::Remove { name: Arc::clone(name), claim: None },
                 Some(_) if queue.len() >= BLOCKS => return false,
                 Some(part) => LogWrite::Append {
                     name: Arc::clone(name),
                     block: Arc::new(LogBlock { first: part.first, at_ms: 0, bytes: part.bytes, ends: part.ends, hole }),
                     meta: part.meta.into(),
                     bounds,
+                    claim: None,
                 },
             };
             queue.push_back(write);
