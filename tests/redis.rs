@@ -10,7 +10,8 @@
 mod support;
 
 use segno::base::{EventId, StreamName};
-use segno::store::redis::{Address, open};
+use segno::store::redis::{Address, open, open_shared};
+use segno::store::{Claim, LogBlock, LogBounds, LogOutcome, LogWrite};
 use segno::store::{Opened, Outcome, Record, ServerFault, StoreError, Write, conformance};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,6 +53,35 @@ fn fault<T>(result: Result<T, StoreError>) -> (ServerFault, String) {
     }
 }
 
+/// A store that shares logs.
+fn shared(url: &str) -> Opened {
+    open_shared(&Address::parse(url).unwrap(), HOUR).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// Lets time pass for a server.
+fn pass(time: Duration) {
+    let (_sender, nothing) = std::sync::mpsc::channel::<()>();
+    assert!(nothing.recv_timeout(time).is_err());
+}
+
+#[test]
+fn one_server_keeps_the_promises_of_shared_logs_and_lets_them_expire() {
+    let Some(server) = Server::start(&[]) else { return };
+    conformance::check(&mut || shared(&server.url()));
+    conformance::check_shared(&mut || shared(&server.url()), &mut pass);
+    let (mut store, name) = (shared(&server.url()), name(b"log", 1));
+    let block = LogBlock { first: 1, at_ms: 1, bytes: b"data: 1\n\n"[..].into(), ends: [9].into(), hole: false };
+    let bounds = LogBounds { events: 9, bytes: 99, age_ms: 60_000 };
+    let claim = Some(Claim { owner: 1, seen: Some(0), lease_ms: 1_000 });
+    let item = LogWrite::Append { name, block: Arc::new(block), meta: Arc::from(&b"m"[..]), bounds, claim };
+    let written = store.logs.as_mut().unwrap().write_logs(&[item]).unwrap();
+    assert_eq!(written, [Ok(LogOutcome::Written { followed: false })]);
+    for key in server.cli(&["KEYS", "segno:{??}:*:*"]).lines() {
+        let left: u64 = server.cli(&["PTTL", key]).parse().unwrap();
+        assert!((1_000..=60_000).contains(&left), "{key}: {left}");
+    }
+}
+
 #[test]
 fn one_server_keeps_the_promises() {
     let Some(server) = Server::start(&[]) else { return };
@@ -81,6 +111,7 @@ fn a_cluster_keeps_the_promises_and_spreads_the_sessions() {
     // The first seed is away.
     let url = format!("redis+cluster://127.0.0.1:1,127.0.0.1:{a},127.0.0.1:{b},127.0.0.1:{c}");
     conformance::check(&mut || opened(&url));
+    conformance::check_shared(&mut || shared(&url), &mut pass);
     let mut store = opened(&url);
     let items: Vec<_> = (0..300).map(|n: u64| (name(&n.to_le_bytes(), n), Write::Cursor(cursor(1, n + 1)))).collect();
     let results = store.sessions.store_event_ids_batch(&items).unwrap();

@@ -249,9 +249,9 @@ pub const FOLLOWED_MS: u64 = 5_000;
 
 /// Tells what other processes write to their logs. Calls may block.
 pub trait LogFollower: Send {
-    /// What is new in these logs, each by its place among them. Waits at most for `patience` until there is something;
-    /// returns at once when there is nothing to wait for. A log may have several news, in their order. What a call has
-    /// told is told again by the next one, unless that names a later event.
+    /// What is new in these logs, each by its place among them. Waits at most for `patience` until there is something, or
+    /// not at all where the store cannot wait. A log may have several news, in their order. What a call has told is told
+    /// again by the next one, unless that names a later event. That an owner is gone may be told some calls later.
     ///
     /// # Errors
     /// [`StoreError`], when the logs cannot be read.

@@ -95,7 +95,12 @@ impl Bench {
         (log.fence, owner, log.blocks.iter().map(|block| block.first).collect())
     }
 
+    /// What is new, once there is something.
     fn news(&mut self, after: u64, fence: u64) -> Vec<FollowNews> {
+        (0..CALLS).map(|_| self.one_call(after, fence)).find(|news| !news.is_empty()).unwrap_or_default()
+    }
+
+    fn one_call(&mut self, after: u64, fence: u64) -> Vec<FollowNews> {
         let following = Following { name: Arc::clone(&self.name), after, fence };
         let follower =
             self.opened.follower.as_mut().unwrap_or_else(|| panic!("a store that shares logs has a follower"));
@@ -105,6 +110,9 @@ impl Bench {
             .collect()
     }
 }
+
+/// Calls within which a follower tells what there is to tell.
+const CALLS: usize = 32;
 
 fn claim(owner: u64, seen: Option<u64>) -> Claim {
     Claim { owner, seen, lease_ms: LEASE }
@@ -236,12 +244,12 @@ fn a_follower_is_told_everything_once(open: &mut dyn FnMut() -> Opened) {
     let promise = "a follower is told every block once and in order";
     let mut b = Bench::new(open, 6);
     b.append(A, Some(0), 1, 2);
-    hold(promise, firsts(&b.news(2, 1)), vec![]);
+    hold(promise, b.one_call(2, 1), vec![]);
     hold("the owner is told that somebody follows", b.append(A, None, 3, 2), FOLLOWED);
     b.append(A, None, 5, 1);
     hold(promise, firsts(&b.news(2, 1)), vec![Ok(3), Ok(5)]);
     hold("what is not known yet is told again", firsts(&b.news(4, 1)), vec![Ok(5)]);
-    hold(promise, firsts(&b.news(5, 1)), vec![]);
+    hold(promise, b.one_call(5, 1), vec![]);
     hold("the owner is told that somebody follows", b.hold(A, LEASE), FOLLOWED);
     b.append(A, None, 6, 1);
     b.end(A, LogEnd::Whole);
@@ -260,7 +268,7 @@ fn a_follower_is_told_that_the_owner_is_gone(open: &mut dyn FnMut() -> Opened, p
     let promise = "a follower is told that the owner is gone";
     let mut b = Bench::new(open, 7);
     b.append(A, Some(0), 1, 2);
-    hold(promise, b.news(2, 1), vec![]);
+    hold(promise, b.one_call(2, 1), vec![]);
     pass(Duration::from_millis(LEASE + 700));
     hold(promise, b.news(2, 1), vec![FollowNews::OwnerGone]);
     b.hold(A, LEASE);
