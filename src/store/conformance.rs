@@ -10,17 +10,17 @@
 #![allow(clippy::panic, reason = "a broken promise is a failed test")]
 
 mod logs;
+mod tools;
 
-use super::error::StoreError;
 use super::log::{LogBlock, LogBounds, LogWrite};
 use super::memory::MemoryStore;
 use super::opened::Opened;
 use super::record::Record;
 use super::session::{Outcome, SessionStore, Write};
 use crate::base::{EventId, Random, StreamName};
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
+use tools::{block, done, hold, name};
 
 /// Runs the whole suite. `open` is called several times, each time after the last store was dropped, and must give a
 /// store with everything that was kept before.
@@ -47,18 +47,6 @@ pub fn check(open: &mut dyn FnMut() -> Opened) {
 /// When a promise is broken. The message names it.
 pub fn check_shared(open: &mut dyn FnMut() -> Opened, pass: &mut dyn FnMut(Duration)) {
     logs::check(open, pass);
-}
-
-fn hold<T: PartialEq + Debug>(promise: &str, found: T, expected: T) {
-    assert!(found == expected, "broken promise: {promise}: found {found:?}, expected {expected:?}");
-}
-
-fn done<T>(what: &str, result: Result<T, StoreError>) -> T {
-    result.unwrap_or_else(|e| panic!("the store failed while {what}: {e}"))
-}
-
-fn name(session: &[u8], stream: u64) -> Arc<StreamName> {
-    Arc::new(StreamName { session: session.into(), stream })
 }
 
 fn cursor(epoch: u64, sequence: u64, last_seen_ms: u64) -> Record {
@@ -215,12 +203,6 @@ fn halves_see_each_other(open: &mut dyn FnMut() -> Opened) {
     let found = done("looking up", store.lookup.get_last_event_id(&n));
     hold("the half that looks up sees what was acknowledged", found, Some(cursor(1, 1, 0)));
     done("removing", store.sessions.remove(&n));
-}
-
-fn block(first: u64, events: u32, at_ms: u64) -> Arc<LogBlock> {
-    let ends: Box<[u32]> = (1..=events).map(|n| n * 10).collect();
-    let bytes = vec![first as u8; events as usize * 10].into();
-    Arc::new(LogBlock { first, at_ms, bytes, ends, hole: false })
 }
 
 fn logs_keep_to_their_bounds(open: &mut dyn FnMut() -> Opened) {

@@ -2,7 +2,7 @@
 //!
 //! In: a way to open the store, and one to let time pass. Out: nothing, or a panic that names the broken promise.
 
-use super::{block, done, hold, name};
+use super::tools::{block, done, hold, name};
 use crate::base::StreamName;
 use crate::store::log::{
     Claim, FollowNews, Following, Lease, LogBlock, LogBounds, LogEnd, LogOutcome, LogStore, LogWrite, StoredLog,
