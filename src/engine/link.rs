@@ -46,8 +46,8 @@ fn keeps(store: &PersistControl, clock: Clock, shared: bool, name: &Arc<StreamNa
     let claim = |seen| Claim { owner: 0, seen, lease_ms: u64::MAX };
     let write = match keep {
         Keep::Forget => LogWrite::Remove { name, claim: shared.then(|| claim(None)) },
-        Keep::End { whole } => {
-            LogWrite::End { name, claim: claim(None), end: if whole { LogEnd::Whole } else { LogEnd::Cut } }
+        Keep::End { whole, next } => {
+            LogWrite::End { name, claim: claim(None), end: if whole { LogEnd::Whole } else { LogEnd::Cut }, next }
         }
         Keep::Release => LogWrite::Hold { name, claim: Claim { lease_ms: 0, ..claim(None) } },
         Keep::Part { part, hole } => {

@@ -32,6 +32,8 @@ struct Owned {
     stream: ExchangeKey,
     /// The claim of the first part, which the persister had no room for.
     claim: Option<u64>,
+    /// The number behind its last event.
+    next: u64,
     has_ended: bool,
 }
 
@@ -115,10 +117,10 @@ impl Checkpoints {
             return;
         }
         if store.is_shared() {
-            let fresh = Owned { stream, claim: None, has_ended: false };
+            let fresh = Owned { stream, claim: None, next: 0, has_ended: false };
             let owned = self.owned.entry(Arc::clone(&kept.name)).or_insert(fresh);
             let claim = part.claim.or(owned.claim.take());
-            part.claim = claim;
+            (part.claim, owned.next) = (claim, part.first + part.ends.len() as u64);
             if std::mem::take(&mut owned.has_ended) {
                 self.logs.retain(|(name, keep)| *name != kept.name || *keep == Keep::Forget);
             }
@@ -135,7 +137,8 @@ impl Checkpoints {
         let Some(name) = self.get(stream).map(|kept| Arc::clone(&kept.name)) else { return };
         if let Some(owned) = self.owned.get_mut(&name) {
             owned.has_ended = true;
-            self.pass_on(name, Keep::End { whole }, store, metrics);
+            let next = owned.next;
+            self.pass_on(name, Keep::End { whole, next }, store, metrics);
         }
     }
 

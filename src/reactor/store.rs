@@ -47,6 +47,8 @@ pub enum Keep {
     End {
         /// As upstream ended the stream; else upstream was lost.
         whole: bool,
+        /// The number behind the last event.
+        next: u64,
     },
     /// This instance has the stream no more. Its log stays.
     Release,

@@ -23,7 +23,7 @@
 //!    greater numbers is cut off.
 //! 10. A lease runs for the time that the owner's last write said. One of 0 gives the log up. A write without a claim
 //!     is fenced while a lease runs.
-//! 11. A log that has its end has no lease, and stays readable until it expires. Its owner's next block takes the end
+//! 11. An end that does not follow the last block is [`LogEnd::Cut`]. A log that has its end has no lease, and stays readable until it expires. Its owner's next block takes the end
 //!     away, and so does a claim.
 //! 12. A follower is told every block behind the number that it names, once and in order, then the end; or that the
 //!     owner is gone, once its lease is over or another one has the log; or that blocks are lost. The owner's writes say
@@ -123,6 +123,8 @@ pub enum LogWrite {
         claim: Claim,
         /// How it ended.
         end: LogEnd,
+        /// The number behind its last event.
+        next: u64,
     },
     /// The log is of no use any more.
     Remove {

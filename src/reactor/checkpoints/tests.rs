@@ -38,7 +38,7 @@ fn a_claim_goes_with_the_first_part_that_finds_room_and_a_log_ends_once() {
     publish(Checkpoint::LogEnded { stream, whole: true });
     publish(Checkpoint::Ended { stream, keep: true });
     let kept = |first, claim, hole| Keep::Part { part: part(first, claim), hole };
-    let all = [kept(2, Some(3), true), kept(3, None, false), Keep::End { whole: true }];
+    let all = [kept(2, Some(3), true), kept(3, None, false), Keep::End { whole: true, next: 4 }];
     assert_eq!(std::mem::take(&mut *heard.lock().unwrap()), all);
     publish(Checkpoint::Began { stream: other, name: name(2) });
     publish(Checkpoint::Events { stream: other, part: part(1, Some(0)) });

@@ -66,8 +66,8 @@ impl Bench {
         self.write(LogWrite::Hold { name: Arc::clone(&self.name), claim })
     }
 
-    fn end(&mut self, owner: u64, end: LogEnd) -> LogOutcome {
-        self.write(LogWrite::End { name: Arc::clone(&self.name), claim: claim(owner, None), end })
+    fn end(&mut self, owner: u64, end: LogEnd, next: u64) -> LogOutcome {
+        self.write(LogWrite::End { name: Arc::clone(&self.name), claim: claim(owner, None), end, next })
     }
 
     fn remove_by(&mut self, owner: Option<u64>) -> LogOutcome {
@@ -135,7 +135,7 @@ fn a_log_has_one_owner(open: &mut dyn FnMut() -> Opened, pass: &mut dyn FnMut(Du
     let unclaimed = append(&b.name, block(5, 1, 5), None);
     hold("a write without a claim is fenced while a lease runs", b.write(unclaimed), LogOutcome::Fenced);
     hold(promise, b.hold(B, LEASE), LogOutcome::Fenced);
-    hold(promise, b.end(B, LogEnd::Whole), LogOutcome::Fenced);
+    hold(promise, b.end(B, LogEnd::Whole, 5), LogOutcome::Fenced);
     hold(promise, b.remove_by(Some(B)), LogOutcome::Fenced);
     hold(promise, b.state(), (1, Some((A, true)), vec![1, 3]));
     // Who has seen the fence may claim the log while its lease runs.
@@ -171,9 +171,9 @@ fn what_is_repeated_changes_nothing(open: &mut dyn FnMut() -> Opened) {
     hold(promise, b.append(B, Some(1), 5, 2), WRITTEN);
     hold(promise, b.append(B, Some(1), 5, 2), WRITTEN);
     hold(promise, b.state(), (2, Some((B, true)), vec![1, 3, 5]));
-    hold(promise, b.end(B, LogEnd::Cut), WRITTEN);
+    hold(promise, b.end(B, LogEnd::Cut, 7), WRITTEN);
     hold(promise, b.append(B, None, 5, 2), WRITTEN);
-    hold(promise, b.end(B, LogEnd::Cut), WRITTEN);
+    hold(promise, b.end(B, LogEnd::Cut, 7), WRITTEN);
     let log = b.read().map(|log| (log.fence, log.end, log.blocks.len()));
     hold(promise, log, Some((2, Some(LogEnd::Cut), 3)));
     b.remove();
@@ -201,14 +201,16 @@ fn an_ended_log_stays_until_it_goes_on(open: &mut dyn FnMut() -> Opened) {
     let promise = "an ended log has no lease and stays readable";
     let mut b = Bench::new(open, 4);
     b.append(A, Some(0), 1, 2);
-    hold(promise, b.end(A, LogEnd::Whole), WRITTEN);
+    hold(promise, b.end(A, LogEnd::Whole, 3), WRITTEN);
     hold(promise, b.hold(A, LEASE), WRITTEN);
     let state = |b: &mut Bench| b.read().map(|log| (log.fence, log.end, log.blocks.len()));
     hold(promise, state(&mut b), Some((1, Some(LogEnd::Whole), 1)));
     hold(promise, b.state().1, Some((A, false)));
     hold("an owner's next block takes the end away", b.append(A, None, 3, 1), WRITTEN);
     hold("an owner's next block takes the end away", state(&mut b), Some((1, None, 2)));
-    hold(promise, b.end(A, LogEnd::Cut), WRITTEN);
+    // The last block has not come here.
+    hold(promise, b.end(A, LogEnd::Whole, 5), WRITTEN);
+    hold("an end behind a hole is a cut", b.read().and_then(|log| log.end), Some(LogEnd::Cut));
     hold("a claim takes the end away", b.append(B, Some(1), 4, 1), WRITTEN);
     hold("a claim takes the end away", state(&mut b), Some((2, None, 3)));
     b.remove();
@@ -225,7 +227,7 @@ fn removals_are_fenced(open: &mut dyn FnMut() -> Opened, pass: &mut dyn FnMut(Du
     hold(promise, b.read(), None);
     hold("to hold what is gone makes no log", b.hold(A, LEASE), WRITTEN);
     hold("to hold what is gone makes no log", b.read(), None);
-    hold("to end what is gone makes no log", b.end(A, LogEnd::Cut), WRITTEN);
+    hold("to end what is gone makes no log", b.end(A, LogEnd::Cut, 1), WRITTEN);
     hold("to end what is gone makes no log", b.read(), None);
 }
 
@@ -252,7 +254,7 @@ fn a_follower_is_told_everything_once(open: &mut dyn FnMut() -> Opened) {
     hold(promise, b.one_call(5, 1), vec![]);
     hold("the owner is told that somebody follows", b.hold(A, LEASE), FOLLOWED);
     b.append(A, None, 6, 1);
-    b.end(A, LogEnd::Whole);
+    b.end(A, LogEnd::Whole, 7);
     let ended = FollowNews::Ended(LogEnd::Whole);
     let mut told = firsts(&b.news(5, 1));
     if told.len() < 2 {
@@ -313,7 +315,7 @@ fn any_order_of_writes_does_what_it_does_to_the_memory_store(open: &mut dyn FnMu
             let seen = if random.below(3) == 0 { None } else { Some(random.below(6)) };
             let claim = Claim { owner, seen, lease_ms: 60_000 };
             items.push(match random.below(12) {
-                0 => LogWrite::End { name, claim, end: LogEnd::Cut },
+                0 => LogWrite::End { name, claim, end: LogEnd::Whole, next: next[at] },
                 1 => LogWrite::Hold { name, claim },
                 2 => LogWrite::Remove { name, claim: Some(claim) },
                 3 => LogWrite::Hold { name, claim: Claim { lease_ms: 0, ..claim } },

@@ -82,7 +82,10 @@ impl Logs {
             }
             LogWrite::Hold { claim, .. } if log.end.is_none() => log.hold(claim, now),
             LogWrite::Hold { .. } => {}
-            LogWrite::End { end, .. } => (log.end, log.leased_until) = (Some(*end), 0),
+            LogWrite::End { end, next, .. } => {
+                let end = if *next == log.next() { *end } else { LogEnd::Cut };
+                (log.end, log.leased_until) = (Some(end), 0);
+            }
             LogWrite::Remove { .. } => _ = self.logs.remove(name),
         }
         Ok(LogOutcome::Written { followed })

@@ -4,7 +4,7 @@
 --   e, b: events and their bytes    t: when the oldest block was made    x: how the log has ended    m: what the owner
 --   needs to go on    k: after how many milliseconds all of it expires    w: until when somebody follows
 -- ARGV, 14 for each item: what to do, owner (nothing: no claim), fence seen (nothing: the owner's already), lease, first
--- number, events, bytes, when it was made; the most events, bytes and age; expiry; what the owner needs, or the end; the
+-- number (of an end: the one behind the last event), events, bytes, when it was made; the most events, bytes and age; expiry; what the owner needs, or the end; the
 -- block.
 --   a: append    h: hold    e: end    r: remove
 -- An entry of the stream has the fence and twice its first number as its id; the end has twice the next number less one.
@@ -88,11 +88,12 @@ local function write(i)
     if ended then return done end
     redis.call('HSET', state, 'o', lease > 0 and owner or '', 'u', till)
   elseif what == 'e' then
+    local last = tonumber(ARGV[at + 5]) == next and ARGV[at + 13] or 'c'
     if not ended then
-      local added = redis.pcall('XADD', log, fence .. '-' .. text(next * 2 - 1), 'x', ARGV[at + 13])
+      local added = redis.pcall('XADD', log, fence .. '-' .. text(next * 2 - 1), 'x', last)
       if type(added) == 'table' and added.err then return added.err end
     end
-    redis.call('HSET', state, 'x', ARGV[at + 13], 'u', '0')
+    redis.call('HSET', state, 'x', last, 'u', '0')
   else
     local first, events = tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])
     if is_repeated and first < next then return done end

@@ -80,7 +80,10 @@ impl Logs {
                 encode_block(block, &mut self.record);
                 (meta, data) = (needed, &self.record);
             }
-            LogWrite::End { end, .. } => meta = if *end == LogEnd::Whole { b"w" } else { b"c" },
+            LogWrite::End { end, next, .. } => {
+                meta = if *end == LogEnd::Whole { b"w" } else { b"c" };
+                numbers[0] = *next;
+            }
             LogWrite::Hold { .. } | LogWrite::Remove { .. } => {}
         }
         call.arguments.extend(numbers.map(|n| n.min(MOST).to_string().into_bytes()));
