@@ -86,7 +86,7 @@ fn proxied(holds: Holds) -> (usize, usize) {
 fn inline(holds: Holds) -> (usize, usize) {
     let open = || {
         let (sessions, lookup) = (Box::new(Forgetful), Box::new(Forgetful));
-        Ok(Opened { sessions, lookup, logs: None, log_lookup: None })
+        Ok(Opened { sessions, lookup, logs: None, log_lookup: None, follower: None })
     };
     let engine = Engine::builder().trackers(SOME).store(Box::new(open)).start().unwrap();
     let before = live();

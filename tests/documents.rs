@@ -115,7 +115,7 @@ fn the_page_gives_every_default_as_it_is() {
         let table = match key {
             _ if limits.iter().any(|limit| limit == key) => &mut tables[0],
             _ if route.iter().any(|knob| knob == key) => &mut tables[1],
-            "durable" => &mut tables[2],
+            "durable" | "replay_shared" => &mut tables[2],
             _ => &mut top,
         };
         table.push_str(&format!("{key} = {value}\n"));

@@ -10,7 +10,8 @@
 mod support;
 
 use segno::base::{EventId, StreamName};
-use segno::store::redis::{Address, open};
+use segno::store::redis::{Address, open, open_shared};
+use segno::store::{Claim, LogBlock, LogBounds, LogOutcome, LogWrite};
 use segno::store::{Opened, Outcome, Record, ServerFault, StoreError, Write, conformance};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,6 +53,35 @@ fn fault<T>(result: Result<T, StoreError>) -> (ServerFault, String) {
     }
 }
 
+/// A store that shares logs.
+fn shared(url: &str) -> Opened {
+    open_shared(&Address::parse(url).unwrap(), HOUR).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// Lets time pass for a server.
+fn pass(time: Duration) {
+    let (_sender, nothing) = std::sync::mpsc::channel::<()>();
+    assert!(nothing.recv_timeout(time).is_err());
+}
+
+#[test]
+fn one_server_keeps_the_promises_of_shared_logs_and_lets_them_expire() {
+    let Some(server) = Server::start(&[]) else { return };
+    conformance::check(&mut || shared(&server.url()));
+    conformance::check_shared(&mut || shared(&server.url()), &mut pass);
+    let (mut store, name) = (shared(&server.url()), name(b"log", 1));
+    let block = LogBlock { first: 1, at_ms: 1, bytes: b"data: 1\n\n"[..].into(), ends: [9].into(), hole: false };
+    let bounds = LogBounds { events: 9, bytes: 99, age_ms: 60_000 };
+    let claim = Some(Claim { owner: 1, seen: Some(0), lease_ms: 1_000 });
+    let item = LogWrite::Append { name, block: Arc::new(block), meta: Arc::from(&b"m"[..]), bounds, claim };
+    let written = store.logs.as_mut().unwrap().write_logs(&[item]).unwrap();
+    assert_eq!(written, [Ok(LogOutcome::Written { followed: false })]);
+    for key in server.cli(&["KEYS", "segno:{??}:*:*"]).lines() {
+        let left: u64 = server.cli(&["PTTL", key]).parse().unwrap();
+        assert!((1_000..=60_000).contains(&left), "{key}: {left}");
+    }
+}
+
 #[test]
 fn one_server_keeps_the_promises() {
     let Some(server) = Server::start(&[]) else { return };
@@ -81,6 +111,7 @@ fn a_cluster_keeps_the_promises_and_spreads_the_sessions() {
     // The first seed is away.
     let url = format!("redis+cluster://127.0.0.1:1,127.0.0.1:{a},127.0.0.1:{b},127.0.0.1:{c}");
     conformance::check(&mut || opened(&url));
+    conformance::check_shared(&mut || shared(&url), &mut pass);
     let mut store = opened(&url);
     let items: Vec<_> = (0..300).map(|n: u64| (name(&n.to_le_bytes(), n), Write::Cursor(cursor(1, n + 1)))).collect();
     let results = store.sessions.store_event_ids_batch(&items).unwrap();
@@ -134,6 +165,88 @@ fn a_failover_of_sentinels_loses_nothing_that_the_replica_has() {
     assert_eq!(put(&mut after, &n, cursor(epoch, 6)), Ok(Outcome::Written));
     let (found, told) = fault(try_open(&format!("redis+sentinel://{}/other", list[0])));
     assert!(found == ServerFault::Misnamed && told.contains("knows no master `other`"), "{told}");
+}
+
+#[test]
+fn a_failover_of_sentinels_keeps_owners_and_logs_that_the_replica_has() {
+    let Some(mut master) = Server::start(&[]) else { return };
+    let port = master.port.to_string();
+    let replica = Server::start(&["--replicaof", "127.0.0.1", &port, "--repl-diskless-sync-delay", "0"]).unwrap();
+    let sentinel = Server::sentinel(master.port, 1).unwrap();
+    let url = format!("redis+sentinel://127.0.0.1:{}/main", sentinel.port);
+    until("the replica is linked", || replica.cli(&["INFO", "replication"]).contains("master_link_status:up"));
+    until("the Sentinel knows the replica", || sentinel.cli(&["SENTINEL", "MASTER", "main"]).contains("num-slaves\n1"));
+    let (mut store, n) = (shared(&url), name(b"log", 1));
+    let write = |store: &mut Opened, owner, seen, first| {
+        let block = LogBlock { first, at_ms: 1, bytes: b"data: 1\n\n"[..].into(), ends: [9].into(), hole: false };
+        let bounds = LogBounds { events: 9, bytes: 99, age_ms: 60_000 };
+        let claim = Some(Claim { owner, seen, lease_ms: 60_000 });
+        let name = Arc::clone(&n);
+        let item = LogWrite::Append { name, block: Arc::new(block), meta: Arc::from(&b"m"[..]), bounds, claim };
+        store.logs.as_mut().unwrap().write_logs(&[item])
+    };
+    let written = Ok(vec![Ok(LogOutcome::Written { followed: false })]);
+    assert_eq!(write(&mut store, 1, Some(0), 1), written);
+    assert_ne!(master.cli(&["WAIT", "1", "5000"]), "0");
+    until("the replica has it", || replica.cli(&["DBSIZE"]) == master.cli(&["DBSIZE"]));
+    master.kill();
+    let error = write(&mut store, 1, None, 2).unwrap_err();
+    assert!(error.ends_the_opening() && error.is_transient(), "{error}");
+    let mut after = None;
+    until("the replica is the master", || {
+        after = open_shared(&Address::parse(&url).unwrap(), HOUR).ok();
+        after.is_some()
+    });
+    let mut after = after.unwrap();
+    assert_eq!(write(&mut after, 2, Some(0), 2), Ok(vec![Ok(LogOutcome::Fenced)]), "the owner's lease came over");
+    assert_eq!(write(&mut after, 1, None, 2), written);
+    let log = after.log_lookup.as_mut().unwrap().read_log(&n, 99).unwrap().unwrap();
+    assert_eq!((log.fence, log.owner.map(|owner| owner.epoch), log.blocks.len()), (1, Some(1), 2));
+}
+
+/// What a window of events costs the server, by its own count of commands.
+#[test]
+fn events_of_one_window_are_one_entry_and_a_few_commands() {
+    let Some(server) = Server::start(&[]) else { return };
+    let mut store = shared(&server.url());
+    let calls = |command: &str| -> u64 {
+        let stats = server.cli(&["INFO", "commandstats"]);
+        let line = stats.lines().find(|line| line.starts_with(&format!("cmdstat_{command}:calls="))).unwrap_or("=0,");
+        line.split(['=', ',']).nth(1).unwrap().trim().parse().unwrap()
+    };
+    let all = |server: &Server| -> (u64, u64) {
+        let stats = server.cli(&["INFO", "stats"]);
+        let of = |name: &str| stats.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().parse().unwrap();
+        (of("total_commands_processed:"), of("total_net_input_bytes:"))
+    };
+    let (streams, windows, events) = (100u64, 20u64, 20u64);
+    let mut window = |first: u64| {
+        let items: Vec<LogWrite> = (0..streams)
+            .map(|stream| {
+                let bytes: Vec<u8> = (0..events).flat_map(|_| [b'x'; 256]).collect();
+                let ends: Vec<u32> = (1..=events as u32).map(|n| n * 256).collect();
+                let block = LogBlock { first, at_ms: first, bytes: bytes.into(), ends: ends.into(), hole: false };
+                let bounds = LogBounds { events: 256, bytes: 1 << 20, age_ms: 300_000 };
+                let claim = Some(Claim { owner: 1, seen: (first == 1).then_some(0), lease_ms: 3_000 });
+                let (name, block) = (name(&stream.to_le_bytes(), stream), Arc::new(block));
+                LogWrite::Append { name, block, meta: Arc::from(&[0; 113][..]), bounds, claim }
+            })
+            .collect();
+        let results = store.logs.as_mut().unwrap().write_logs(&items).unwrap();
+        assert!(results.iter().all(|result| *result == Ok(LogOutcome::Written { followed: false })), "{results:?}");
+    };
+    window(1);
+    assert_eq!(server.cli(&["CONFIG", "RESETSTAT"]), "OK");
+    (1..=windows).for_each(|n| window(1 + n * events));
+    let ((commands, input), items) = (all(&server), streams * windows);
+    let per_item = commands as f64 / items as f64;
+    println!("{commands} commands, {input} bytes in, for {items} entries of {events} events; {per_item:.2} an entry");
+    println!("{}", server.cli(&["INFO", "commandstats"]));
+    assert_eq!((calls("xadd"), calls("hmget"), calls("hset"), calls("pexpire")), (items, items, items, 2 * items));
+    assert!(calls("evalsha") <= windows * streams.div_ceil(32), "{}", calls("evalsha"));
+    // What is trimmed is read once more, and looked at beside what stays.
+    assert!(per_item < 10.0, "{per_item}");
+    assert!(input < items * (events * 256 + 900), "{input}");
 }
 
 #[test]

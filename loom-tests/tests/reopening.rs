@@ -213,7 +213,7 @@ fn whole() {
                 finish();
             }
             let lookup = if opening == 1 { let_go.closed_half(opening) } else { let_go.half(opening) };
-            Ok(Opened { sessions: let_go.half(opening), lookup, logs: None, log_lookup: None })
+            Ok(Opened { sessions: let_go.half(opening), lookup, logs: None, log_lookup: None, follower: None })
         }
     });
     let worker = WorkerConfig { window: Span::ZERO, ..WorkerConfig::default() };

@@ -197,6 +197,16 @@ fn persistence(out: &mut DescriptorEncoder<'_>, p: &Persistence, now: Tick) -> f
         ("persistence_answers_dropped_total", "Answers to look-ups that found no room.", p.answers_dropped.get()),
         ("persistence_log_blocks_total", "Log blocks stored.", p.log_blocks.get()),
         ("persistence_log_blocks_dropped_total", "Log blocks that found no room.", p.log_blocks_dropped.get()),
+        (
+            "persistence_log_writes_fenced_total",
+            "Writes to shared logs that were refused, since another instance has the log.",
+            p.log_writes_fenced.get(),
+        ),
+        (
+            "persistence_follow_failures_total",
+            "Times that logs of other instances could not be read.",
+            p.follow_failures.get(),
+        ),
         ("activity_updates_batched_total", "Records written for activity alone.", p.activity_batched.get()),
     ];
     for (name, help, n) in counters {
@@ -205,6 +215,8 @@ fn persistence(out: &mut DescriptorEncoder<'_>, p: &Persistence, now: Tick) -> f
     let gauges = [
         ("persistence_queue_depth", "Slots found with something that is not durable.", p.queue_depth.get()),
         ("persistence_batch_size", "Records in the last batch.", p.batch_size.get()),
+        ("persistence_logs_owned", "Shared logs that belong to this instance.", p.logs_owned.get()),
+        ("persistence_follows", "Logs of other instances that are followed.", p.follows.get()),
         ("persistence_store_open", "1 while the store is open.", p.store_open.get()),
         (
             "persistence_foreign_key",

@@ -83,6 +83,8 @@ counts! {
     OverStreamsPerPrincipal = "refused_total" { limit: "streams_per_principal" },
     /// Requests refused because their session had as many event streams as it may.
     OverStreamsPerSession = "refused_total" { limit: "streams_per_session" },
+    /// Clients that were given what the store holds of another instance's stream, since too many such were followed.
+    OverFollows = "refused_total" { limit: "follows" },
     /// Requests refused because all sessions had readers.
     OverSessions = "refused_total" { limit: "sessions" },
     /// Requests refused because too many were under way.
@@ -208,6 +210,14 @@ counts! {
     ReadersFallenOff = "readers_fallen_off_total" by route,
     /// Streams of an earlier process that were rebuilt from stored events.
     Rebuilt = "streams_rebuilt_total",
+    /// Streams of other instances that clients went on with through the store.
+    Follows = "follows_total",
+    /// Events of other instances' streams that came through the store.
+    EventsFollowed = "followed_events_total",
+    /// Followed streams that could not be followed to their end: their instance died, the store lost events or was away.
+    FollowsBroken = "follows_broken_total",
+    /// Streams that another instance went on with, and that were let go here.
+    TakenOver = "streams_taken_over_total",
     /// Look-ups in the store that failed or were not answered in time.
     LookupsFailed = "lookups_failed_total",
     /// Clients cut because the store could not tell for `heal_for` whether it has their events.

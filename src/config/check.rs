@@ -12,6 +12,7 @@ use std::path::Path;
 use super::otlp::{Otlp, attribute};
 use super::process::{Config, Limits, ProxyProtocol};
 use super::route::Route;
+use super::store::StoreConfig;
 use super::units::show_size;
 use super::upstream::Scheme;
 use super::upstreams::{MAX_UPSTREAMS, UpstreamSet};
@@ -137,6 +138,14 @@ impl Config {
         }
         self.tls(finder);
         self.exports(finder);
+        if self.persist.replay_shared && matches!(self.store, StoreConfig::Memory | StoreConfig::Redb { .. }) {
+            let what = format!(
+                "`replay_shared` shares events with other instances, and no other instance reaches `store` ({}): give \
+                 a Redis server, such as `redis://HOST`",
+                self.store
+            );
+            finder.add("replay_shared", what);
+        }
         if let Some(admin) = self.admin
             && let Some(listen) = self.listens().find(|listen| overlap(*listen, admin))
         {
@@ -307,6 +316,7 @@ fn limits(limits: &Limits, finder: &mut Finder) {
     finder.count("requests_in_flight", limits.requests_in_flight, 1..=10_000_000);
     finder.count("handshakes", limits.handshakes, 1..=65_536);
     finder.count("tunnels", limits.tunnels, 0..=10_000_000);
+    finder.count("follows", limits.follows, 0..=10_000_000);
     finder.size("header_bytes", limits.header_bytes, 1 << 10..=16 << 20);
     finder.size("answer_header_bytes", limits.answer_header_bytes, 1 << 10..=16 << 20);
     finder.count("header_count", limits.header_count, 10..=100_000);

@@ -176,9 +176,20 @@ pub struct Persist {
     /// Whether recent events are stored as well as cursors, so that replay survives a restart. Default false. With
     /// true, every byte of every event stream is also written to the store.
     pub durable: bool,
+    /// Whether instances that have one store share what they store of recent events, so that a client goes on at any of
+    /// them. Default false. Implies `durable`, and needs a store that several processes reach. With true, each instance reads
+    /// from the store, a flush window late, the streams whose upstream another one has.
+    pub replay_shared: bool,
     /// A session that nobody reads is forgotten after this time, in memory and in the store. Default 24 h. Longer lets
     /// clients come back later. Shorter keeps the store small.
     pub session_idle: Span,
+}
+
+impl Persist {
+    /// Whether recent events are stored: to survive a restart, or to be shared.
+    pub fn keeps_events(&self) -> bool {
+        self.durable || self.replay_shared
+    }
 }
 
 impl Default for Persist {
@@ -187,6 +198,7 @@ impl Default for Persist {
             flush_window: Span::from_millis(100),
             activity_window: Span::from_secs(5),
             durable: false,
+            replay_shared: false,
             session_idle: Span::from_secs(24 * 3_600),
         }
     }
@@ -241,6 +253,10 @@ pub struct Limits {
     /// more is answered 503 before the upstream is asked. Each takes two sockets and up to 256 KiB of `buffer_budget`.
     /// 0 offers no other protocol to the upstream.
     pub tunnels: usize,
+    /// Streams of other instances that are followed through the store at once (`replay_shared`). Default 10,000. A
+    /// client of one more gets what the store holds and is cut, so that it comes back for the rest. More takes more of
+    /// the store's time.
+    pub follows: usize,
     /// Bytes of the head of a request. Default 64 KiB. A longer one is answered 431, or 414 if its first line alone is
     /// longer. More allows larger cookies. A stream keeps the head of its request, so under many large ones more takes
     /// more memory.
@@ -276,6 +292,7 @@ impl Default for Limits {
             requests_in_flight: 100_000,
             handshakes: 4_096,
             tunnels: 10_000,
+            follows: 10_000,
             header_bytes: 64 << 10,
             answer_header_bytes: 512 << 10,
             header_count: 2_000,

@@ -48,7 +48,7 @@ impl Config {
             watch,
             store,
             store_optional,
-            persist: Persist { flush_window, activity_window, durable, session_idle },
+            persist: Persist { flush_window, activity_window, durable, replay_shared, session_idle },
             limits:
                 Limits {
                     streams,
@@ -63,6 +63,7 @@ impl Config {
                     requests_in_flight,
                     handshakes,
                     tunnels,
+                    follows,
                     header_bytes,
                     answer_header_bytes,
                     header_count,
@@ -94,6 +95,7 @@ impl Config {
             ("flush_window", *flush_window != new.persist.flush_window),
             ("activity_window", *activity_window != new.persist.activity_window),
             ("durable", *durable != new.persist.durable),
+            ("replay_shared", *replay_shared != new.persist.replay_shared),
             ("session_idle", *session_idle != new.persist.session_idle),
             ("streams", *streams != new.limits.streams),
             ("sessions", *sessions != new.limits.sessions),
@@ -115,6 +117,7 @@ impl Config {
             ("drain_spread", *drain_spread != new.drain_spread),
             ("drain_timeout", *drain_timeout != new.drain_timeout),
             ("ready_without_store", *ready_without_store != new.ready_without_store),
+            ("follows", *follows != new.limits.follows),
             ("streams_per_session", *streams_per_session != new.limits.streams_per_session),
             ("lingering_per_principal", *lingering_per_principal != new.limits.lingering_per_principal),
             ("lingering_per_address", *lingering_per_address != new.limits.lingering_per_address),

@@ -135,16 +135,19 @@ impl Builder {
             worker: WorkerConfig {
                 window: config.persist.flush_window,
                 activity_window: config.persist.activity_window,
+                shared: config.persist.replay_shared,
                 ..WorkerConfig::default()
             },
+            shared: config.persist.replay_shared,
             idle: config.persist.session_idle,
             records: most_records(&config.limits, trackers),
             journal: journal.clone(),
             trace_seed: entropy() as u64,
             ..PersistConfig::new(candidate, seed)
         };
-        let idle = config.persist.session_idle;
-        let open = open.unwrap_or_else(|| opener_with(&config.store, config.limits.streams, idle, journal.clone()));
+        let (idle, shared) = (config.persist.session_idle, config.persist.replay_shared);
+        let open =
+            open.unwrap_or_else(|| opener_with(&config.store, config.limits.streams, idle, shared, journal.clone()));
         let persister =
             Persister::start(persist, drain, open, Arc::clone(&metrics), clock).map_err(StartError::System)?;
         let opened = persister.first_open(FIRST_OPEN, known.is_some());
@@ -235,13 +238,13 @@ fn not_usable(why: &StoreError) -> StartError {
 
 /// Opens the store that a configuration names. A store in memory holds at most twice `limit` records.
 pub fn opener(store: &StoreConfig, limit: usize) -> Opener {
-    opener_with(store, limit, Span::MAX, Journal::unheard())
+    opener_with(store, limit, Span::MAX, false, Journal::unheard())
 }
 
-/// The same. Where a store forgets records by itself, it does so after `idle`. What is worth a log line at an opening
-/// goes to the journal.
+/// The same. Where a store forgets records by itself, it does so after `idle`. `shared`: logs are shared with other
+/// processes. What is worth a log line at an opening goes to the journal.
 #[cfg_attr(not(feature = "redis"), expect(unused_variables, reason = "no other store forgets by itself"))]
-fn opener_with(store: &StoreConfig, limit: usize, idle: Span, journal: Journal) -> Opener {
+fn opener_with(store: &StoreConfig, limit: usize, idle: Span, shared: bool, journal: Journal) -> Opener {
     match store {
         StoreConfig::Memory => {
             let memory = memory::Shared::new(limit.saturating_mul(2));
@@ -260,7 +263,8 @@ fn opener_with(store: &StoreConfig, limit: usize, idle: Span, journal: Journal) 
         StoreConfig::Redis { url } => {
             drop(journal);
             let (address, idle) = (crate::store::redis::Address::parse(url), (idle < Span::MAX).then(|| idle.into()));
-            Box::new(move || crate::store::redis::open(address.as_ref().map_err(Clone::clone)?, idle))
+            let open = if shared { crate::store::redis::open_shared } else { crate::store::redis::open };
+            Box::new(move || open(address.as_ref().map_err(Clone::clone)?, idle))
         }
         #[allow(unreachable_patterns, reason = "stores that this build leaves out")]
         other => {

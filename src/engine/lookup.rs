@@ -5,11 +5,11 @@
 //! counted and logged where it is met, and told to the request as a failure: what is stored is not known then.
 
 use crate::base::StreamName;
-use crate::machine::{Lookup, NotLookedUp, StoredEvents, StoredStream};
+use crate::machine::{Lookup, NotLookedUp, StoredEvents, StoredOwner, StoredStream};
 use crate::persist::{PersistControl, Refused};
 use crate::reactor::Reply;
 use crate::sse::ids;
-use crate::store::{LogBlock, Record, StoredLog};
+use crate::store::{LogBlock, LogEnd, Record, StoredLog};
 use crate::track::own_prefix;
 
 /// Cursors of a session that are returned: where the newest one stood, and whether there are several.
@@ -32,7 +32,7 @@ fn find_cursors(store: &PersistControl, lookup: Lookup, reply: Reply) -> Result<
         lookup.session,
         CURSORS,
         Box::new(move |found| {
-            let stored = |(name, cursor): (StreamName, Record)| stored(&name, cursor, None);
+            let stored = |(name, cursor): (StreamName, Record)| stored(&name, cursor, None, 0);
             reply.send(found.map(|all| all.into_iter().map(stored).collect()).map_err(|_| NotLookedUp));
         }),
     )
@@ -49,27 +49,37 @@ fn find_logs(store: &PersistControl, lookup: Lookup, reply: Reply) -> Result<(),
         Some(prefix) => id.starts_with(prefix),
         None => *id == *wanted,
     };
+    let control = store.clone();
     store.load_logs(
         session,
         Box::new(move |log| whole_part(log).iter().any(|block| ids(&block.bytes).any(&is_wanted))),
         limit,
         log_bytes,
         Box::new(move |found| {
-            let stored = |(name, cursor, log)| stored(&name, cursor, Some(log));
+            let stored = |(name, cursor, log)| stored(&name, cursor, Some(log), control.owner());
             reply.send(found.map(|all| all.into_iter().map(stored).collect()).map_err(|_| NotLookedUp));
         }),
     )
 }
 
-/// A stored stream in the machine's words, with what lies behind the last hole of its log.
-pub(crate) fn stored(name: &StreamName, cursor: Record, log: Option<StoredLog>) -> StoredStream {
+/// A stored stream in the machine's words, with what lies behind the last hole of its log. `own`: what this process is
+/// called as an owner of logs.
+pub(crate) fn stored(name: &StreamName, cursor: Record, log: Option<StoredLog>, own: u64) -> StoredStream {
     let log = log.and_then(|log| {
         let blocks = whole_part(&log);
         let first = blocks.first()?.first;
+        let owner = match log.owner {
+            None => StoredOwner::None,
+            Some(lease) if lease.epoch != own && lease.left_ms > 0 => StoredOwner::Lives,
+            Some(_) => StoredOwner::Gone,
+        };
         Some(StoredEvents {
             first,
             bytes: blocks.iter().flat_map(|b| b.bytes.iter().copied()).collect(),
             meta: log.meta,
+            fence: log.fence,
+            owner,
+            end: log.end.map(|end| end == LogEnd::Whole),
         })
     });
     StoredStream { stream: name.stream, id: cursor.id, last_seen_ms: cursor.last_seen_ms, log }

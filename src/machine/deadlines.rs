@@ -85,6 +85,8 @@ fn give_up(x: &Exchange, route: &Route) -> Option<Tick> {
         // An answer that has come, and waits for the next try, is there as long as its exchange.
         Phase::Asked { .. } if x.has_waiting_answer() => None,
         Phase::Asked { wait, .. } if !x.can_heal() => Some(wait.clock + route.response_timeout),
+        // The store is waited for as an upstream would be.
+        Phase::Following { away } if away < Tick::NEVER => Some(away + route.heal_for),
         // A connection that is being opened has a time limit of its own.
         _ => None,
     }

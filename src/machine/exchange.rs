@@ -129,6 +129,9 @@ pub(super) enum Phase {
     /// An event stream flows. Its wait goes on if the body is cut before it brought an event, and its backoff
     /// if the body is cut before it lasted for `STEADY`.
     Streaming { wait: Wait, conn: ConnKey },
+    /// The events of a stream whose upstream another instance has come through the store. `away`: since when the store
+    /// cannot be asked; [`Tick::NEVER`] while it can.
+    Following { away: Tick },
     /// Both connections carry another protocol, whose bytes pass through as they are.
     Tunnel { conn: ConnKey, shut: Shut },
     /// Upstream has done its part. The rest goes to the client, and then the answer ends like this.
@@ -155,7 +158,7 @@ impl Phase {
     /// The connection to upstream.
     pub(super) fn upstream(&self) -> Option<ConnKey> {
         match *self {
-            Self::Waiting { .. } | Self::Parting { .. } | Self::Ending(_) => None,
+            Self::Waiting { .. } | Self::Parting { .. } | Self::Following { .. } | Self::Ending(_) => None,
             Self::Connecting { conn, .. }
             | Self::Asked { conn, .. }
             | Self::Passing(conn)
@@ -171,7 +174,11 @@ impl Phase {
             | Self::Connecting { wait, .. }
             | Self::Asked { wait, .. }
             | Self::Streaming { wait, .. } => Some(wait),
-            Self::Parting { .. } | Self::Passing(_) | Self::Tunnel { .. } | Self::Ending(_) => None,
+            Self::Parting { .. }
+            | Self::Passing(_)
+            | Self::Following { .. }
+            | Self::Tunnel { .. }
+            | Self::Ending(_) => None,
         }
     }
 
@@ -182,7 +189,11 @@ impl Phase {
             | Self::Connecting { wait, .. }
             | Self::Asked { wait, .. }
             | Self::Streaming { wait, .. } => Some(wait),
-            Self::Parting { .. } | Self::Passing(_) | Self::Tunnel { .. } | Self::Ending(_) => None,
+            Self::Parting { .. }
+            | Self::Passing(_)
+            | Self::Following { .. }
+            | Self::Tunnel { .. }
+            | Self::Ending(_) => None,
         }
     }
 

@@ -166,6 +166,25 @@ pub enum Input<'a> {
         /// What the store knows, or that it could not be asked.
         found: Result<Vec<StoredStream>, NotLookedUp>,
     },
+    /// What the store says of a log that an [`Output::Follow`] asked for.
+    Followed {
+        /// The exchange that follows the log.
+        exchange: ExchangeKey,
+        /// What is new.
+        news: Followed,
+    },
+    /// Whether another instance follows the log of this stream has changed.
+    Watched {
+        /// The stream.
+        stream: ExchangeKey,
+        /// Somebody follows it.
+        by_others: bool,
+    },
+    /// Another instance owns the log of this stream from now on. The store takes nothing more of this one.
+    TakenOver {
+        /// The stream.
+        stream: ExchangeKey,
+    },
     /// Time has passed.
     Time,
     /// What the calendar says. Answers of segno's own have this date; until it is told, none.
@@ -262,6 +281,24 @@ pub enum Output {
     },
     /// Ask the store. Answered by [`Input::LookedUp`]; an answer that does not come within a second counts as an error.
     Lookup(Lookup),
+    /// Tell what another instance writes to a log, as it comes. Answered by any number of [`Input::Followed`], until
+    /// [`Output::Unfollow`].
+    Follow {
+        /// The exchange that follows.
+        exchange: ExchangeKey,
+        /// The log.
+        name: StreamName,
+        /// The number of the last event that is here.
+        after: u64,
+        /// How often the log had changed its owner when it was looked up. With another owner its numbers may mean other
+        /// events.
+        fence: u64,
+    },
+    /// Tell nothing more of the log that this exchange follows.
+    Unfollow {
+        /// The exchange.
+        exchange: ExchangeKey,
+    },
     /// Log this.
     Notice(Notice),
     /// The machine goes by another configuration, or cannot.
@@ -347,6 +384,15 @@ pub enum Checkpoint {
         /// The events.
         part: EventPart,
     },
+    /// Upstream has ended the stream or was lost, and all its events have been handed over. Comes before
+    /// [`Checkpoint::Ended`], and only where logs are shared: the log then stays until it expires, for those that read
+    /// it elsewhere.
+    LogEnded {
+        /// The stream.
+        stream: ExchangeKey,
+        /// Upstream ended it cleanly, and the log has its end.
+        whole: bool,
+    },
     /// The stream is over; the key names nothing from now on.
     Ended {
         /// The stream.
@@ -403,6 +449,42 @@ pub struct StoredEvents {
     pub first: u64,
     /// The events, one after the other.
     pub bytes: Vec<u8>,
+    /// How often the log has changed its owner; 0 where logs are not shared.
+    pub fence: u64,
+    /// Who writes the log.
+    pub owner: StoredOwner,
+    /// The log has its end. `true`: as upstream ended the stream; `false`: upstream was lost.
+    pub end: Option<bool>,
+}
+
+/// Who writes a stored log.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum StoredOwner {
+    /// Nobody: logs are not shared, or the last owner has given it up.
+    #[default]
+    None,
+    /// Another instance, whose lease runs.
+    Lives,
+    /// An instance whose lease is over, or this one, which has no such stream any more.
+    Gone,
+}
+
+/// What the store says of a log that is followed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Followed {
+    /// Events behind those that are here, without a hole.
+    Events(StoredEvents),
+    /// The log has its end, and all its events were told.
+    Ended {
+        /// As upstream ended the stream.
+        whole: bool,
+    },
+    /// The lease of its owner is over, and all its events were told.
+    OwnerGone,
+    /// Events behind those that are here have left the log, or the log is gone.
+    Lost,
+    /// The store cannot be asked. It will be asked again.
+    Away,
 }
 
 /// Events for the store.
@@ -418,6 +500,9 @@ pub struct EventPart {
     pub meta: Box<[u8]>,
     /// The bounds of the stored log: those of the stream's route.
     pub bounds: LogBounds,
+    /// With the first part of a stream: the fence over which this process claims the log; 0 for a log that is new.
+    /// `None`: it is this process's already, or logs are not shared.
+    pub claim: Option<u64>,
 }
 
 /// What a log may hold.

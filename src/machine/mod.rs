@@ -117,8 +117,8 @@ pub use book::sessions::RECORDS_PER_SESSION;
 #[cfg(feature = "fuzzing")]
 pub use find::last_event_id::last_event_id;
 pub use io::{
-    Checkpoint, Close, EventPart, Input, LogBounds, Lookup, NotLookedUp, Origin, Output, Refusal, Slices, Standing,
-    StoredEvents, StoredStream, TooManyRoutes, UpstreamNews,
+    Checkpoint, Close, EventPart, Followed, Input, LogBounds, Lookup, NotLookedUp, Origin, Output, Refusal, Slices,
+    Standing, StoredEvents, StoredOwner, StoredStream, TooManyRoutes, UpstreamNews,
 };
 pub use keys::{ConnKey, ConnMark, ExchangeKey, ExchangeMark, Stake};
 pub use notice::{ConnectError, Notice, Subject};
@@ -230,6 +230,9 @@ impl Machine {
             Input::Written { conn, bytes } => self.on_written(conn, bytes),
             Input::Unacknowledged { conn, bytes } => self.on_unacknowledged(conn, bytes),
             Input::LookedUp { exchange, found } => self.on_looked_up(exchange, found),
+            Input::Followed { exchange, news } => self.on_followed(exchange, news),
+            Input::Watched { stream, by_others } => self.on_watched(stream, by_others),
+            Input::TakenOver { stream } => self.on_taken_over(stream),
             Input::Time => self.on_time(),
             Input::Calendar { unix_secs } => self.cx.date = Date::at(unix_secs),
             Input::Drain { spread, within } => self.on_drain(spread, within),

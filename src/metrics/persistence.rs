@@ -70,6 +70,14 @@ pub struct Persistence {
     pub log_blocks: Counter,
     /// Log blocks that found no room. The stored log states a hole there.
     pub log_blocks_dropped: Counter,
+    /// Writes to shared logs that the store refused, since another instance has the log.
+    pub log_writes_fenced: Counter,
+    /// Shared logs that belong to this process.
+    pub logs_owned: Counter,
+    /// Logs of other instances that are followed.
+    pub follows: Counter,
+    /// Times that logs of other instances could not be read.
+    pub follow_failures: Counter,
     /// Look-ups answered.
     pub lookups: Counter,
     /// Of these, the ones that failed or had no store.

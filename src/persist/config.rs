@@ -23,6 +23,11 @@ pub struct PersistConfig {
     pub sweep_pause: Span,
     /// The most bytes of log blocks that may be on their way to the store.
     pub log_bytes: usize,
+    /// Logs are shared with other processes: they have owners, and one more thread follows those of others.
+    pub shared: bool,
+    /// How long a log belongs to this process after its last write to it, unless it writes again. Shorter shows sooner
+    /// to others that this process is dead; longer bears a slower store.
+    pub lease: Span,
     /// The key to hash names with, if the store has none yet: 128 bits that nobody can guess.
     pub candidate: u128,
     /// Seeds the jitter.
@@ -39,8 +44,22 @@ impl PersistConfig {
         let reopen = Backoff::new(Span::from_millis(100), Span::from_secs(5));
         let (idle, sweep_pause) = (Span::from_secs(24 * 3_600), Span::from_secs(1));
         let worker = WorkerConfig::default();
-        let (records, journal, log_bytes, trace_seed) = (u64::MAX, Journal::unheard(), 16 << 20, seed);
-        Self { worker, reopen, idle, records, sweep_pause, log_bytes, candidate, seed, trace_seed, journal }
+        let (records, journal, trace_seed) = (u64::MAX, Journal::unheard(), seed);
+        let (log_bytes, shared, lease) = (16 << 20, false, Span::from_secs(3));
+        Self {
+            worker,
+            reopen,
+            idle,
+            records,
+            sweep_pause,
+            log_bytes,
+            shared,
+            lease,
+            candidate,
+            seed,
+            trace_seed,
+            journal,
+        }
     }
 }
 
@@ -60,6 +79,8 @@ pub struct WorkerConfig {
     pub breaker_after: u32,
     /// How long the breaker stays open before the store is asked again.
     pub breaker_for: Span,
+    /// Streams may be taken over from other owners.
+    pub shared: bool,
 }
 
 impl Default for WorkerConfig {
@@ -71,6 +92,7 @@ impl Default for WorkerConfig {
             retry: Backoff::new(Span::from_millis(50), Span::from_secs(10)),
             breaker_after: 5,
             breaker_for: Span::from_secs(1),
+            shared: false,
         }
     }
 }

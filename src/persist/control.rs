@@ -3,13 +3,15 @@
 //! In: calls from any thread. Out: messages to the persister's threads, over bounded channels.
 //! Laws: no call waits; a message that finds no place is refused and counted.
 
+use super::following::{self, Word};
 use super::logs::LogSender;
-use super::message::{FlushReply, Message, Question, Reply, Wanted};
+use super::message::{FlushReply, Listener, Message, Question, Reply, Wanted};
 use crate::base::StreamName;
 use crate::metrics::Metrics;
 use crate::slot::Ringer;
 use crate::store::{LogWrite, Record, StoredLog};
-use crate::sync::{Asker, Post};
+use crate::sync::{Asker, Counter, Post};
+use crossbeam_channel::Sender;
 use std::sync::Arc;
 
 /// The persister took no message: its channel is full, or it has ended.
@@ -30,6 +32,9 @@ pub struct PersistControl {
     pub(super) messages: Post<Message>,
     pub(super) questions: Asker<Question>,
     pub(super) logs: LogSender,
+    pub(super) follows: Sender<Word>,
+    /// The epoch that this process's claims name; 0: not known yet.
+    pub(super) owner: Arc<Counter>,
     pub(super) ringer: Ringer,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -126,6 +131,37 @@ impl PersistControl {
         }
         self.ringer.ring();
         Ok(())
+    }
+
+    /// Follows a log that another process writes, from behind an event: news come to the listener under this key, until
+    /// it is followed no more. Only where logs are shared.
+    ///
+    /// # Errors
+    /// [`Refused`]; then there is no news.
+    pub fn follow(&self, key: u64, name: StreamName, after: u64, fence: u64) -> Result<(), Refused> {
+        self.follows.try_send(following::follow(key, name, after, fence)).map_err(|_| self.refused())
+    }
+
+    /// Follows no more what is followed under this key.
+    ///
+    /// # Errors
+    /// [`Refused`]; then news may still come.
+    pub fn unfollow(&self, key: u64) -> Result<(), Refused> {
+        self.follows.try_send(Word::Unfollow { key }).map_err(|_| self.refused())
+    }
+
+    /// Has news of shared logs told to this listener from now on.
+    pub fn listen(&self, listener: Listener) {
+        let told = self.messages.leave(Message::Listen(Arc::clone(&listener))).is_ok();
+        if self.follows.try_send(Word::Listen(listener)).is_err() || !told {
+            self.refused();
+        }
+        self.ringer.call();
+    }
+
+    /// The epoch that this process's claims of logs name; 0 before the store was first opened.
+    pub fn owner(&self) -> u64 {
+        self.owner.get()
     }
 
     fn refused(&self) -> Refused {

@@ -13,8 +13,10 @@
 
 use super::complaints::Complaints;
 use super::config::PersistConfig;
+use super::following::FollowLender;
 use super::logs::LogQueue;
 use super::message::{Half, Lender, Message, Opener};
+use super::owning::Owning;
 use super::spans::{Flushed, Spans};
 use super::sweep::Sweep;
 use super::waits::{Sleep, Waits};
@@ -26,7 +28,7 @@ use crate::journal::Level;
 use crate::metrics::{Metrics, Persistence};
 use crate::slot::SlotDrain;
 use crate::store::{Opened, StoreError};
-use crate::sync::Inbox;
+use crate::sync::{Counter, Inbox};
 use crossbeam_channel::Sender;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +47,10 @@ pub(super) struct Links {
     pub(super) open: Opener,
     /// Hands the reading half of the store to the look-up thread.
     pub(super) lender: Lender,
+    /// Hands the following half of the store to its thread.
+    pub(super) follow_lender: FollowLender,
+    /// Where others read the epoch that this process's claims name.
+    pub(super) owner: Arc<Counter>,
     /// Tells of the first attempt to open the store that failed, and of the first that did not, with the key that names
     /// are hashed with. There is room for both; what comes later is read by nobody.
     pub(super) outcome: Sender<Result<u128, StoreError>>,
@@ -57,6 +63,7 @@ pub(super) struct Flusher {
     config: PersistConfig,
     links: Links,
     waits: Waits,
+    owning: Owning,
     complaints: Complaints,
     spans: Spans,
     random: Random,
@@ -82,10 +89,12 @@ impl Flusher {
         let waits = Waits::new(links.clock.now());
         let complaints = Complaints::new(config.journal.clone());
         let spans = Spans::new(config.journal.clone(), config.trace_seed);
+        let owning = Owning::new(config.lease);
         Self {
             config,
             links,
             waits,
+            owning,
             complaints,
             spans,
             random,
@@ -112,6 +121,7 @@ impl Flusher {
             self.note_open(false);
             // Both halves go: as long as one is held, the file is locked.
             self.links.lender.take_back();
+            self.links.follow_lender.tell(None);
             if is_last {
                 break;
             }
@@ -202,10 +212,21 @@ impl Flusher {
 
     /// Hands out the halves, and has the worker go on where it was.
     fn begin(&mut self, opened: Opened, secret: u128, epoch: u64, worker: Option<Worker>) -> Writing {
-        let Opened { sessions, lookup, logs, log_lookup } = opened;
+        let Opened { sessions, lookup, logs, log_lookup, follower } = opened;
         (self.openings, self.is_closed) = (self.openings + 1, false);
         self.barren = self.barren.saturating_add(1);
         self.links.lender.lend(Half { opening: self.openings, sessions: lookup, logs: log_lookup });
+        if self.config.shared {
+            if follower.is_none() {
+                self.config.journal.say(
+                    Level::Error,
+                    "the store shares no logs with other processes, so `replay_shared` does no more than `durable`; use a \
+                     store on Redis, or one with a follower",
+                );
+            }
+            self.links.follow_lender.tell(follower.map(|follower| (self.openings, follower)));
+        }
+        self.links.owner.set(self.owning.go_by(epoch));
         // After the half was lent: a caller who has heard that the store is open may look something up.
         let _ = self.links.outcome.try_send(Ok(secret));
         // If the next opening finds a new store, that one is offered the key that names are hashed with now.
@@ -241,6 +262,7 @@ impl Flusher {
         if self.waits.is_ending() {
             let all = writing.worker.dirty() == 0 && self.links.drain.is_empty() && self.links.logs.is_empty();
             if all || self.waits.is_over(now) {
+                self.give_up_logs(writing, now);
                 self.waits.none_unseen();
                 self.note_oldest(&mut writing.worker);
                 return true;
@@ -303,6 +325,7 @@ impl Flusher {
                     self.goes_by = Some(key);
                     self.compare_keys();
                 }
+                Message::Listen(listener) => self.owning.listen(listener),
                 Message::OpenNow => self.open_now = !self.is_open(),
                 Message::Closed { opening } => self.is_closed |= opening == self.openings,
             }
@@ -322,7 +345,9 @@ impl Flusher {
     /// A nap takes the rings that come during it, so after a nap there is always a look before the thread waits.
     fn sleep(&mut self, writing: &mut Writing, now: Tick) {
         let logs = writing.logs_at().filter(|_| !self.links.logs.is_empty());
-        let due = [writing.worker.next_deadline(), logs, self.sweep_due(writing)].into_iter().flatten().min();
+        let untold = self.owning.has_untold().then(|| now + self.config.worker.window);
+        let (next, sweep) = (writing.worker.next_deadline(), self.sweep_due(writing));
+        let due = [next, logs, sweep, self.owning.due(), untold].into_iter().flatten().min();
         match self.waits.sleep(due, now) {
             Sleep::Nap(span) => self.links.drain.nap(Some(span.into())),
             Sleep::Wait(limit) => {
@@ -380,16 +405,27 @@ impl Flusher {
     /// Writes one batch of log blocks. False when there was none, or none may be written yet.
     fn write_logs(&mut self, writing: &mut Writing) -> bool {
         let now = self.links.clock.now();
+        if self.owning.due().is_some_and(|at| at <= now) {
+            let holds = self.owning.holds(now);
+            self.links.logs.hold(holds);
+        }
+        self.owning.tell_news();
         let is_early = writing.logs_at().is_some_and(|at| at > now) && !self.waits.is_ending();
         if is_early || self.links.logs.is_empty() {
             return false;
         }
-        let Some(batch) = writing.write_logs(&mut self.links.logs, now) else { return false };
-        let LogBatch { size, written, dropped, is_full, trouble } = batch;
+        let Some(batch) = writing.write_logs(&mut self.links.logs, &mut self.owning, now) else { return false };
+        let LogBatch { size, written, fenced, dropped, is_full, mut trouble } = batch;
         let (operation, answered) = ("write_logs", self.links.clock.now());
         let (began, called, trouble_of) = (now, now, trouble.as_ref());
         let batch = Flushed { what: "events", operation, size, began, called, answered, trouble: trouble_of };
         self.spans.tell(&batch, answered);
+        if let Err(e) = writing.renew_epochs(&mut self.owning, &mut self.links.drain, now) {
+            trouble = trouble.or(Some(e));
+        }
+        self.owning.tell_news();
+        self.numbers().log_writes_fenced.add(fenced);
+        self.numbers().logs_owned.set(self.owning.count() as u64);
         self.numbers().log_blocks.add(written);
         self.numbers().log_blocks_dropped.add(dropped);
         if is_full {
@@ -404,6 +440,17 @@ impl Flusher {
             self.complain(&format!("the store refused log blocks: {e}; {next} are tried again"));
         }
         true
+    }
+
+    /// At the end, so that other processes need not wait for the leases to run out.
+    fn give_up_logs(&mut self, writing: &mut Writing, now: Tick) {
+        if self.owning.count() > 0
+            && !self.waits.is_over(now)
+            && let Err(e) = writing.give_up_logs(&mut self.owning)
+        {
+            self.note_failure();
+            self.complain(&format!("the store refused to give up the leases of logs: {e}; they run out soon"));
+        }
     }
 
     /// Looks for records that nobody uses any more, a page at a time, while there is nothing else to do. True when it

@@ -1,13 +1,15 @@
 //! Log blocks on their way to the store: a bounded queue, and what is tried again.
 //!
 //! In: blocks, and removals of logs, from the reactor. Out: batches, in the order in which they came.
+//! Where logs are shared, blocks of one stream that come together and follow each other become one.
 //! Laws: the blocks of one stream reach the store in their order, and none after the removal of its log; the bytes on
 //! their way are bounded; a block that finds no place is refused, and the next one of its stream states the hole.
 
+use crate::base::StreamName;
 use crate::store::{LogBlock, LogWrite};
 use crate::sync::Counter;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 /// The most items on their way; and the fewest places that a queue has, since removals cost no bytes.
@@ -26,6 +28,8 @@ pub(super) enum Fate {
     Failed,
     /// The store is full of logs: the item is dropped.
     NoPlace,
+    /// The log belongs to another process: the item is dropped.
+    Fenced,
 }
 
 /// The end that takes items in.
@@ -43,13 +47,21 @@ pub(super) struct LogQueue {
     /// The batch that the store has.
     batch: Vec<LogWrite>,
     again: VecDeque<LogWrite>,
+    /// Leases to be kept alive. What fails of them is not tried again: there will be others.
+    holds: VecDeque<LogWrite>,
 }
 
 /// A queue for at most this many bytes, with no more places than blocks of so many bytes could fill.
 pub(super) fn queue(bytes: usize) -> (LogSender, LogQueue) {
     let (sender, receiver) = bounded((bytes / size_of::<LogBlock>()).clamp(REMOVALS, BLOCKS));
     let used = Arc::new(Counter::default());
-    let queue = LogQueue { queue: receiver, bytes: Arc::clone(&used), batch: Vec::new(), again: VecDeque::new() };
+    let queue = LogQueue {
+        queue: receiver,
+        bytes: Arc::clone(&used),
+        batch: Vec::new(),
+        again: VecDeque::new(),
+        holds: VecDeque::new(),
+    };
     (LogSender { queue: sender, bytes: used, limit: bytes as u64 }, queue)
 }
 
@@ -71,18 +83,36 @@ impl LogSender {
 
 impl LogQueue {
     /// The next batch. Where the last one failed as a whole, its items come again first.
-    pub(super) fn next_batch(&mut self) -> &[LogWrite] {
+    pub(super) fn next_batch(&mut self) -> &mut [LogWrite] {
         while self.batch.len() < BATCH
-            && let Some(write) = self.again.pop_front().or_else(|| self.queue.try_recv().ok())
+            && let Some(write) = self.again.pop_front()
         {
             self.batch.push(write);
         }
-        &self.batch
+        // What was tried before stays as it was, since a part of it may be stored.
+        let (fresh, mut merging) = (self.batch.len(), Merging::default());
+        while self.batch.len() < BATCH
+            && let Ok(write) = self.queue.try_recv()
+        {
+            merging.add(write, &mut self.batch);
+        }
+        self.bytes.take(merging.finish(&mut self.batch, fresh));
+        while self.batch.len() < BATCH
+            && let Some(write) = self.holds.pop_front()
+        {
+            self.batch.push(write);
+        }
+        &mut self.batch
+    }
+
+    /// Leases to be kept alive, in place of those before them.
+    pub(super) fn hold(&mut self, holds: Vec<LogWrite>) {
+        self.holds = holds.into();
     }
 
     /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.batch.is_empty() && self.again.is_empty() && self.queue.is_empty()
+        self.batch.is_empty() && self.again.is_empty() && self.holds.is_empty() && self.queue.is_empty()
     }
 
     /// The store has answered for the batch, item by item. Items that failed are tried again, in their order. But where
@@ -94,12 +124,14 @@ impl LogQueue {
         let overtaken = self.overtaken(&fates);
         let mut dropped = 0;
         for (at, (write, fate)) in self.batch.drain(..).zip(fates).enumerate() {
-            if fate == Fate::Failed && !overtaken.contains(&at) {
+            let is_hold = matches!(write, LogWrite::Hold { .. });
+            if fate == Fate::Failed && !is_hold && !overtaken.contains(&at) {
                 self.again.push_back(write);
                 continue;
             }
             self.bytes.take(write.bytes() as u64);
-            dropped += u64::from(fate != Fate::Written && matches!(write, LogWrite::Append { .. }));
+            dropped +=
+                u64::from(!matches!(fate, Fate::Written | Fate::Fenced) && matches!(write, LogWrite::Append { .. }));
         }
         dropped
     }
@@ -115,10 +147,66 @@ impl LogQueue {
             match fate {
                 Fate::Written => _ = later.insert(&**write.name()),
                 Fate::Failed if later.contains(&**write.name()) => _ = places.insert(at),
-                Fate::Failed | Fate::NoPlace => {}
+                Fate::Failed | Fate::NoPlace | Fate::Fenced => {}
             }
         }
         places
+    }
+}
+
+/// The most bytes of blocks that become one.
+const MERGED: usize = 64 << 10;
+
+/// Blocks of shared logs that become one with the block before them, by the place of that one in the batch.
+#[derive(Default)]
+struct Merging {
+    /// The place of the last append of each log, the number behind it, and its bytes.
+    ends: HashMap<Arc<StreamName>, (usize, u64, usize)>,
+    more: HashMap<usize, Vec<LogWrite>>,
+}
+
+impl Merging {
+    /// Takes an item in: into the batch, or beside one that is there.
+    fn add(&mut self, write: LogWrite, batch: &mut Vec<LogWrite>) {
+        let LogWrite::Append { name, block, claim: Some(claim), .. } = &write else {
+            self.ends.remove(write.name());
+            batch.push(write);
+            return;
+        };
+        let (next, bytes) = (block.first + block.ends.len() as u64, block.bytes.len());
+        if let Some((at, end, held)) = self.ends.get_mut(name)
+            && *end == block.first
+            && !block.hole
+            && claim.seen.is_none()
+            && *held + bytes <= MERGED
+        {
+            (*end, *held) = (next, *held + bytes);
+            self.more.entry(*at).or_default().push(write);
+            return;
+        }
+        self.ends.insert(Arc::clone(name), (batch.len(), next, bytes));
+        batch.push(write);
+    }
+
+    /// Makes one block of each that has others beside it. Returns how many bytes fewer all of them take.
+    fn finish(self, batch: &mut [LogWrite], from: usize) -> u64 {
+        let mut saved = 0;
+        for (at, more) in self.more {
+            let Some(LogWrite::Append { block, meta, .. }) = batch.get_mut(at).filter(|_| at >= from) else { continue };
+            let (mut bytes, mut ends) = (block.bytes.to_vec(), block.ends.to_vec());
+            let mut at_ms = block.at_ms;
+            for write in more {
+                let LogWrite::Append { block: next, meta: newer, .. } = write else { continue };
+                let before = bytes.len() as u32;
+                ends.extend(next.ends.iter().map(|end| before + end));
+                bytes.extend_from_slice(&next.bytes);
+                (*meta, at_ms) = (newer, next.at_ms);
+                saved += size_of::<LogBlock>() as u64;
+            }
+            let (first, hole) = (block.first, block.hole);
+            *block = Arc::new(LogBlock { first, at_ms, bytes: bytes.into(), ends: ends.into(), hole });
+        }
+        saved
     }
 }
 

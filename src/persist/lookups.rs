@@ -161,7 +161,8 @@ mod tests {
                 let ends = [bytes.len() as u32].into();
                 let block = Arc::new(LogBlock { first: 1, at_ms: 1, bytes: bytes.into(), ends, hole: false });
                 let bounds = LogBounds { events: 9, bytes: 99, age_ms: 9 };
-                logs.write_logs(&[LogWrite::Append { name, block, meta: Arc::from(&b"m"[..]), bounds }]).unwrap();
+                logs.write_logs(&[LogWrite::Append { name, block, meta: Arc::from(&b"m"[..]), bounds, claim: None }])
+                    .unwrap();
             }
         }
         Half { opening: 1, sessions: Box::new(sessions), logs: Some(Box::new(logs)) }

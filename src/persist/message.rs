@@ -5,8 +5,9 @@
 //! Law: each caller of a flush is answered exactly once, whatever becomes of the message.
 
 use crate::base::StreamName;
-use crate::store::{LogStore, Opened, Record, SessionStore, StoreError, StoredLog};
+use crate::store::{LogBlock, LogEnd, LogStore, Opened, Record, SessionStore, StoreError, StoredLog};
 use crate::sync::Teller;
+use std::sync::Arc;
 
 /// Opens the store; called until it succeeds.
 pub type Opener = Box<dyn FnMut() -> Result<Opened, StoreError> + Send>;
@@ -17,6 +18,49 @@ pub type Reply<T> = Box<dyn FnOnce(Result<T, StoreError>) + Send>;
 /// Says whether a stored log is wanted. Called on the look-up thread, so it must not wait.
 pub type Wanted = Box<dyn FnMut(&StoredLog) -> bool + Send>;
 
+/// What the store says of logs that processes share.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LogNews {
+    /// Another process has this log now, which was this one's.
+    TakenOver {
+        /// The stream.
+        name: Arc<StreamName>,
+    },
+    /// Whether another process follows this log of this process has changed.
+    Watched {
+        /// The stream.
+        name: Arc<StreamName>,
+        /// Somebody follows it.
+        followed: bool,
+    },
+    /// What is new in a log that is followed under this key.
+    Followed {
+        /// The key that the caller gave.
+        key: u64,
+        /// What is new.
+        news: FollowedLog,
+    },
+}
+
+/// What is new in a log that is followed. Nothing comes behind anything but blocks and the word that the store is away.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum FollowedLog {
+    /// The next blocks.
+    Blocks(Vec<LogBlock>),
+    /// The log has its end.
+    Ended(LogEnd),
+    /// Its owner is gone.
+    OwnerGone,
+    /// The next events are not in the log any more.
+    Lost,
+    /// The store cannot be asked at present.
+    Away,
+}
+
+/// Takes news of shared logs; false: there is no room, and they are told again. Called on store threads, so it must not
+/// wait.
+pub type Listener = Arc<dyn Fn(LogNews) -> bool + Send + Sync>;
+
 /// What the flusher is told.
 pub(super) enum Message {
     /// FlushReply when everything published before is durable.
@@ -25,7 +69,9 @@ pub(super) enum Message {
     OpenNow,
     /// The names that are stored from now on are hashed with this key.
     GoesBy(u128),
-    /// The reading half of an opening of the store has failed for good.
+    /// News of this process's logs go here.
+    Listen(Listener),
+    /// The reading or the following half of an opening of the store has failed for good.
     Closed {
         /// The number of the opening.
         opening: u64,

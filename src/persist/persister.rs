@@ -1,6 +1,6 @@
-//! The persister's two threads: started, waited for, ended.
+//! The persister's threads: started, waited for, ended.
 //!
-//! In: a configuration, the drain of the slots, a way to open the store. Out: both threads, and a [`PersistControl`] to
+//! In: a configuration, the drain of the slots, a way to open the store. Out: the threads, and a [`PersistControl`] to
 //! ask them.
 //! Laws: no call waits, but [`Persister::first_open`] and [`Persister::shutdown`]; a persister that is dropped ends,
 //! and closes the store.
@@ -9,6 +9,7 @@ use super::complaints::Complaints;
 use super::config::PersistConfig;
 use super::control::PersistControl;
 use super::flusher::{Flusher, Links};
+use super::following::{FollowLender, FollowThread, following};
 use super::logs::{self, LogQueue};
 use super::lookups::LookupThread;
 use super::message::{Lender, Message, Opener};
@@ -17,7 +18,7 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::slot::{Ringer, SlotDrain, Survey};
 use crate::store::StoreError;
-use crate::sync::{Inbox, Post, desk, inbox};
+use crate::sync::{Counter, Inbox, Post, desk, inbox};
 use crossbeam_channel::{Receiver, bounded};
 use std::io;
 use std::sync::Arc;
@@ -57,8 +58,12 @@ impl Persister {
         clock: Clock,
     ) -> io::Result<Self> {
         let (last, ended) = bounded(1);
-        let survey = drain.survey();
-        let Parts { control, end, flusher, lookups, opening } = Parts::new(config, drain, open, metrics, clock);
+        let (survey, shared) = (drain.survey(), config.shared);
+        let Parts { control, end, flusher, lookups, follows, opening } =
+            Parts::new(config, drain, open, metrics, clock);
+        if shared {
+            thread::Builder::new().name("segno-follow".to_owned()).spawn(move || follows.run())?;
+        }
         thread::Builder::new().name("segno-lookup".to_owned()).spawn(move || lookups.run())?;
         thread::Builder::new().name("segno-persist".to_owned()).spawn(move || {
             flusher.run();
@@ -154,6 +159,7 @@ pub(super) struct Parts {
     pub(super) end: End,
     pub(super) flusher: Flusher,
     pub(super) lookups: LookupThread,
+    pub(super) follows: FollowThread,
     opening: Receiver<Result<u128, StoreError>>,
 }
 
@@ -166,13 +172,15 @@ impl Parts {
         clock: Clock,
     ) -> Self {
         let ringer = drain.ringer();
-        let Front { control, lookups, lender, logs, messages } =
+        let Front { control, lookups, follows, lender, follow_lender, logs, messages } =
             Front::new(ringer.clone(), &config, Arc::clone(&metrics), clock);
         let (end, ending) = inbox(1);
         let (outcome, opening) = bounded(2);
-        let links = Links { drain, logs, messages, ending, open, lender, outcome, metrics, clock };
+        let owner = Arc::clone(&control.owner);
+        let links =
+            Links { drain, logs, messages, ending, open, lender, follow_lender, owner, outcome, metrics, clock };
         let end = End { post: Some(end), ringer };
-        Self { control, end, flusher: Flusher::new(config, links), lookups, opening }
+        Self { control, end, flusher: Flusher::new(config, links), lookups, follows, opening }
     }
 }
 
@@ -181,7 +189,9 @@ impl Parts {
 pub(super) struct Front {
     pub(super) control: PersistControl,
     pub(super) lookups: LookupThread,
+    pub(super) follows: FollowThread,
     pub(super) lender: Lender,
+    follow_lender: FollowLender,
     logs: LogQueue,
     messages: Inbox<Message>,
 }
@@ -199,7 +209,12 @@ impl Front {
             clock,
             complaints: Complaints::new(config.journal.clone()),
         };
-        let control = PersistControl { messages: post, questions, logs: log_sender, ringer, metrics };
-        Self { control, lookups, lender: Lender(teller), logs, messages }
+        let complaints = Complaints::new(config.journal.clone());
+        let (words, follow_lender, follows) =
+            following(post.clone(), ringer.clone(), Arc::clone(&metrics), clock, complaints);
+        let owner = Arc::new(Counter::default());
+        let control =
+            PersistControl { messages: post, questions, logs: log_sender, follows: words, owner, ringer, metrics };
+        Self { control, lookups, follows, lender: Lender(teller), follow_lender, logs, messages }
     }
 }

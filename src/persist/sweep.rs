@@ -139,7 +139,7 @@ fn sweep_records(
     let results = shelves.sessions.store_event_ids_batch(&items)?;
     // A record whose removal failed stays for the next round.
     let gone = items.into_iter().zip(results).filter(|(_, result)| *result == Ok(Outcome::Written));
-    let gone: Vec<_> = gone.map(|((name, _), _)| LogWrite::Remove { name }).collect();
+    let gone: Vec<_> = gone.map(|((name, _), _)| LogWrite::Remove { name, claim: None }).collect();
     if let Some(logs) = shelves.logs.filter(|_| !gone.is_empty()) {
         logs.write_logs(&gone)?;
     }
@@ -160,7 +160,7 @@ fn sweep_logs(
     let mut alone = Vec::new();
     for name in without_live(old.collect(), survey) {
         if shelves.sessions.get_last_event_id(&name)?.is_none() {
-            alone.push(LogWrite::Remove { name: Arc::new(name) });
+            alone.push(LogWrite::Remove { name: Arc::new(name), claim: None });
         }
     }
     if alone.is_empty() {

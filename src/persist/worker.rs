@@ -36,11 +36,14 @@ use crate::timer::{RetryHeap, Wheel};
 use changes::{Change, Changes};
 use entry::{Entry, State};
 use stats::Stats;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// The longest wait between attempts while somebody waits for everything.
 const HURRIED: Span = Span::from_millis(50);
+
+/// Refused cursors that are remembered.
+const REFUSED: usize = 10_000;
 
 /// What the batch knows of an item beside what is written.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +76,11 @@ pub struct Worker {
     retired: BTreeSet<(Arc<StreamName>, u32)>,
     /// Removals that are not durable, by name and the index of the slot.
     removals: BTreeSet<(Arc<StreamName>, u32)>,
+    /// Epochs of their own, of streams that were taken over from another owner.
+    epochs: HashMap<Arc<StreamName>, u64>,
+    /// Cursors that were refused a while ago, where streams may be taken over: the word that this happened may come
+    /// later.
+    refused: HashMap<Arc<StreamName>, SlotKey>,
     /// Slots that are not clean.
     dirty: usize,
     /// Events that were found in the slots and are not durable.
@@ -106,6 +114,8 @@ impl Worker {
             changes: Changes::default(),
             retired: BTreeSet::new(),
             removals: BTreeSet::new(),
+            epochs: HashMap::new(),
+            refused: HashMap::new(),
             dirty: 0,
             undurable: 0,
             is_hurried: false,
@@ -125,6 +135,41 @@ impl Worker {
         }
         // What the store said before it was closed tells nothing of what it says now.
         self.breaker.on_success();
+    }
+}
+
+/// Streams of other owners.
+impl Worker {
+    /// A stream was taken over from another owner: its cursors have this epoch from now on, and one that was refused
+    /// with an earlier one is written again. Other streams keep theirs: of what others have taken from this owner, no
+    /// late cursor may be written.
+    pub(super) fn take_over(&mut self, name: Arc<StreamName>, epoch: u64, drain: &SlotDrain, now: Tick) {
+        let refused = self.refused.remove(&name);
+        self.epochs.insert(name, epoch);
+        let Some(key) = refused else { return };
+        let entry = self.entries.at(key.index as usize);
+        if entry.generation == key.generation && drain.peek(key).is_some() {
+            entry.durable = 0;
+            if entry.state == State::Clean {
+                self.on_change(key, now, true);
+            }
+        }
+    }
+
+    /// The epoch that a stream is written with.
+    fn epoch_of(&self, name: &StreamName) -> u64 {
+        if self.epochs.is_empty() {
+            return self.epoch;
+        }
+        self.epochs.get(name).map_or(self.epoch, |epoch| self.epoch.max(*epoch))
+    }
+
+    /// A stream's cursor was refused.
+    fn note_refused(&mut self, name: Arc<StreamName>, key: SlotKey) {
+        if self.refused.len() >= REFUSED {
+            self.refused.clear();
+        }
+        self.refused.insert(name, key);
     }
 }
 
@@ -289,18 +334,19 @@ impl Worker {
     /// What is to be written of a slot in which this was read; `None`: the store has it all.
     fn write_for(&mut self, key: SlotKey, published: &Published, activity: Tick) -> Option<Write> {
         let entry = self.entries.at(key.index as usize);
+        let (durable, durable_activity, is_buried) = (entry.durable, entry.durable_activity, entry.is_buried);
         let last_seen_ms = self.unix_ms_at_zero.saturating_add(activity.micros() / 1_000);
         match (published.phase, &published.cursor) {
-            _ if entry.is_buried => None,
+            _ if is_buried => None,
             (Phase::Removed, cursor) => {
                 let sequence = cursor.as_ref().map_or(u64::MAX, |cursor| cursor.sequence);
-                Some(Write::Remove { epoch: self.epoch, sequence })
+                Some(Write::Remove { epoch: self.epoch_of(&published.name), sequence })
             }
-            (Phase::Live | Phase::Retired, Some(cursor)) if cursor.sequence > entry.durable => {
+            (Phase::Live | Phase::Retired, Some(cursor)) if cursor.sequence > durable => {
                 let (sequence, id) = (cursor.sequence, cursor.id.clone());
-                Some(Write::Cursor(Record { epoch: self.epoch, sequence, id, last_seen_ms }))
+                Some(Write::Cursor(Record { epoch: self.epoch_of(&published.name), sequence, id, last_seen_ms }))
             }
-            (Phase::Live | Phase::Retired, Some(_)) if activity > entry.durable_activity => {
+            (Phase::Live | Phase::Retired, Some(_)) if activity > durable_activity => {
                 Some(Write::Activity { last_seen_ms })
             }
             _ => None,
@@ -312,6 +358,12 @@ impl Worker {
         let entry = (Arc::clone(name), key.index);
         self.retired.remove(&entry);
         self.removals.remove(&entry);
+        if !self.epochs.is_empty() {
+            self.epochs.remove(name);
+        }
+        if !self.refused.is_empty() {
+            self.refused.remove(name);
+        }
         self.owe(key, 0);
         drain.release(key);
     }
@@ -377,7 +429,11 @@ impl Worker {
         if phase != Phase::Live {
             let name = Arc::clone(&self.batch[at].0);
             self.release(key, &name, drain);
-        } else if let Some((since, change)) = again {
+        } else {
+            if self.config.shared && outcome == Outcome::Stale && !is_activity_alone {
+                self.note_refused(Arc::clone(&self.batch[at].0), key);
+            }
+            let Some((since, change)) = again else { return };
             let is_news = drain.peek(key).is_some_and(|(now, phase)| now > sequence || phase != Phase::Live);
             let at = if is_news { since } else { since + self.config.activity_window };
             self.dirty += 1;

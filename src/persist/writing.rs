@@ -5,13 +5,17 @@
 //! Law: what the store answers goes to the worker, the queue and the sweep before anybody else hears of it.
 
 use super::logs::{Fate, LogQueue};
+use super::owning::Owning;
 use super::sweep::{Shelves, Sweep, Swept};
 use super::worker::Worker;
 use crate::base::{Span, StreamName, Tick};
 use crate::clock::Clock;
 use crate::slot::{SlotDrain, Survey};
-use crate::store::{LogStore, Outcome, SessionStore, StoreError, Write};
+use crate::store::{LogOutcome, LogStore, Outcome, SessionStore, StoreError, Write};
 use std::sync::Arc;
+
+/// Leases that are given up at a time.
+const GIVEN_UP: usize = 2_048;
 
 /// See the module's page.
 pub(super) struct Writing {
@@ -52,6 +56,8 @@ pub(super) struct LogBatch {
     pub(super) size: usize,
     /// Items that were written.
     pub(super) written: u64,
+    /// Items that were refused, since another process has the log.
+    pub(super) fenced: u64,
     /// Blocks that are not tried again.
     pub(super) dropped: u64,
     /// The store had no place for a log.
@@ -102,8 +108,9 @@ impl Writing {
     }
 
     /// Writes the next batch of log blocks. Where the store keeps no logs, the blocks are dropped.
-    pub(super) fn write_logs(&mut self, queue: &mut LogQueue, now: Tick) -> Option<LogBatch> {
+    pub(super) fn write_logs(&mut self, queue: &mut LogQueue, owning: &mut Owning, now: Tick) -> Option<LogBatch> {
         let batch = queue.next_batch();
+        owning.sign(batch);
         let Some(store) = &mut self.logs else {
             let none = batch.len();
             queue.on_written(std::iter::repeat_n(Fate::Written, none));
@@ -111,22 +118,54 @@ impl Writing {
         };
         let size = batch.len();
         let result = store.write_logs(batch);
-        let fate = |result: &Result<(), StoreError>| match result {
-            Ok(()) => Fate::Written,
+        let fate = |result: &Result<LogOutcome, StoreError>| match result {
+            Ok(LogOutcome::Written { .. }) => Fate::Written,
+            Ok(LogOutcome::Fenced) => Fate::Fenced,
             Err(StoreError::Full { .. }) => Fate::NoPlace,
             Err(_) => Fate::Failed,
         };
+        for (write, result) in batch.iter().zip(result.iter().flatten()) {
+            if let Ok(outcome) = result {
+                owning.on_written(write, *outcome, now);
+            }
+        }
         let fates: Vec<Fate> = result.iter().flatten().map(fate).collect();
         let trouble = match result {
             Ok(results) => results.into_iter().filter_map(Result::err).find(|e| !matches!(e, StoreError::Full { .. })),
             Err(e) => Some(e),
         };
-        let written = fates.iter().filter(|fate| **fate == Fate::Written).count() as u64;
+        let of = |kind| fates.iter().filter(|fate| **fate == kind).count() as u64;
+        let (written, fenced) = (of(Fate::Written), of(Fate::Fenced));
         let is_full = fates.contains(&Fate::NoPlace);
         if is_full {
             self.sweep.hasten(now);
         }
-        Some(LogBatch { size, written, dropped: queue.on_written(fates.into_iter()), is_full, trouble })
+        Some(LogBatch { size, written, fenced, dropped: queue.on_written(fates.into_iter()), is_full, trouble })
+    }
+
+    /// Has the store hand out a new epoch for the cursors of logs that were taken over: the owner before may have had a
+    /// greater one than this process, and then the store would refuse them for ever.
+    pub(super) fn renew_epochs(
+        &mut self,
+        owning: &mut Owning,
+        drain: &mut SlotDrain,
+        now: Tick,
+    ) -> Result<(), StoreError> {
+        if owning.taken().is_empty() {
+            return Ok(());
+        }
+        let epoch = self.sessions.next_epoch()?;
+        for name in owning.taken().drain(..) {
+            self.worker.take_over(name, epoch, drain, now);
+        }
+        Ok(())
+    }
+
+    /// Gives up the leases of all logs that are this process's. What fails of that ends with the leases.
+    pub(super) fn give_up_logs(&mut self, owning: &mut Owning) -> Result<(), StoreError> {
+        let items = owning.give_up();
+        let Some(store) = &mut self.logs else { return Ok(()) };
+        items.chunks(GIVEN_UP).try_for_each(|items| store.write_logs(items).map(drop))
     }
 
     /// Notes whether log blocks failed, and puts the next batch off: `delay` says for how long after so many failures.

@@ -4,11 +4,12 @@
 //! forgotten.
 //! Laws: nothing here waits; a stream for which there is no slot goes on without being stored, which is counted.
 
-use super::store::StoreLink;
+use super::store::{Keep, LogNews, StoreLink};
 use crate::base::{Pages, StreamName};
-use crate::machine::{Checkpoint, ExchangeKey};
+use crate::machine::{Checkpoint, EventPart, ExchangeKey, Input};
 use crate::metrics::Metrics;
 use crate::slot::{SlotKey, SlotWriter};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The slots of the machine's streams, and removals that wait.
@@ -19,8 +20,21 @@ pub(crate) struct Checkpoints {
     slots: Pages<Option<StreamSlot>>,
     /// Streams whose tombstones wait for a slot.
     forgotten: Vec<(Arc<StreamName>, u64)>,
-    /// Streams whose stored logs are to be removed once the persister has room for the message.
-    logs: Vec<Arc<StreamName>>,
+    /// Streams of whose stored logs the persister is to hear this once it has room.
+    logs: Vec<(Arc<StreamName>, Keep)>,
+    /// Streams whose stored logs are this instance's, where logs are shared.
+    owned: HashMap<Arc<StreamName>, Owned>,
+}
+
+/// A stream with a log that is this instance's.
+#[derive(Clone, Copy, Debug)]
+struct Owned {
+    stream: ExchangeKey,
+    /// The claim of the first part, which the persister had no room for.
+    claim: Option<u64>,
+    /// The number behind its last event.
+    next: u64,
+    has_ended: bool,
 }
 
 /// A stream's slot and name.
@@ -39,7 +53,7 @@ const FORGOTTEN: usize = 10_000;
 
 impl Checkpoints {
     pub(crate) fn new(writer: SlotWriter) -> Self {
-        Self { writer, slots: Pages::default(), forgotten: Vec::new(), logs: Vec::new() }
+        Self { writer, slots: Pages::default(), forgotten: Vec::new(), logs: Vec::new(), owned: HashMap::new() }
     }
 
     /// Publishes one checkpoint.
@@ -53,9 +67,7 @@ impl Checkpoints {
                 }
             }
             Checkpoint::Events { stream, part } => {
-                if let Some(kept) = self.get(stream) {
-                    kept.hole = !store.keep(&kept.name, part, kept.hole);
-                }
+                self.keep(stream, part, store);
             }
             Checkpoint::Delivered { stream, cursor } => {
                 if let Some(slot) = self.slot(stream) {
@@ -67,12 +79,19 @@ impl Checkpoints {
                     self.writer.touch(slot, at);
                 }
             }
+            // Logs are not shared yet.
+            Checkpoint::LogEnded { stream, whole } => self.end_log(stream, whole, store, metrics),
             Checkpoint::Ended { stream, keep } => {
                 if self.get(stream).is_some()
                     && let Some(kept) = self.slots.get_mut(stream.index()).and_then(Option::take)
                 {
+                    let owned = self.owned.remove(&kept.name).filter(|owned| !owned.has_ended);
                     if keep {
                         self.writer.retire(kept.slot);
+                        if owned.is_some() {
+                            // Refused, the lease runs out by itself.
+                            store.keep(&kept.name, Keep::Release);
+                        }
                     } else {
                         self.writer.remove(kept.slot);
                         self.forget_log(kept.name, store, metrics);
@@ -91,6 +110,53 @@ impl Checkpoints {
         }
     }
 
+    /// Passes events on to be kept.
+    fn keep(&mut self, stream: ExchangeKey, mut part: EventPart, store: &StoreLink) {
+        let Some(kept) = self.slots.get_mut(stream.index()).and_then(Option::as_mut) else { return };
+        if kept.stream != stream {
+            return;
+        }
+        if store.is_shared() {
+            let fresh = Owned { stream, claim: None, next: 0, has_ended: false };
+            let owned = self.owned.entry(Arc::clone(&kept.name)).or_insert(fresh);
+            let claim = part.claim.or(owned.claim.take());
+            (part.claim, owned.next) = (claim, part.first + part.ends.len() as u64);
+            if std::mem::take(&mut owned.has_ended) {
+                self.logs.retain(|(name, keep)| *name != kept.name || *keep == Keep::Forget);
+            }
+            let is_kept = store.keep(&kept.name, Keep::Part { part, hole: kept.hole });
+            owned.claim = claim.filter(|_| !is_kept);
+            kept.hole = !is_kept;
+            return;
+        }
+        kept.hole = !store.keep(&kept.name, Keep::Part { part, hole: kept.hole });
+    }
+
+    /// All events of a stream have been passed on.
+    fn end_log(&mut self, stream: ExchangeKey, whole: bool, store: &StoreLink, metrics: &Metrics) {
+        let Some(name) = self.get(stream).map(|kept| Arc::clone(&kept.name)) else { return };
+        if let Some(owned) = self.owned.get_mut(&name) {
+            owned.has_ended = true;
+            let next = owned.next;
+            self.pass_on(name, Keep::End { whole, next }, store, metrics);
+        }
+    }
+
+    /// What the machine is to hear of the store's news, if it still has the stream.
+    pub(super) fn hear(&mut self, news: LogNews) -> Option<Input<'static>> {
+        match news {
+            LogNews::Followed { exchange, news } => Some(Input::Followed { exchange, news }),
+            LogNews::Watched { name, by_others } => {
+                let stream = self.owned.get(&name)?.stream;
+                Some(Input::Watched { stream, by_others })
+            }
+            LogNews::TakenOver { name } => {
+                let stream = self.owned.remove(&name)?.stream;
+                Some(Input::TakenOver { stream })
+            }
+        }
+    }
+
     /// Publishes the tombstones that wait, as far as there are slots.
     fn bury(&mut self, store: &StoreLink, metrics: &Metrics) {
         while let Some((name, _)) = self.forgotten.pop_if(|(name, last)| self.writer.bury(Arc::clone(name), *last)) {
@@ -101,15 +167,20 @@ impl Checkpoints {
     /// Tries again what had to wait. Called once a turn.
     pub(super) fn catch_up(&mut self, store: &StoreLink, metrics: &Metrics) {
         self.bury(store, metrics);
-        while self.logs.pop_if(|name| store.forget(name)).is_some() {}
+        while self.logs.pop_if(|(name, keep)| store.keep(name, keep.clone())).is_some() {}
     }
 
     fn forget_log(&mut self, name: Arc<StreamName>, store: &StoreLink, metrics: &Metrics) {
-        if store.forget(&name) {
+        self.pass_on(name, Keep::Forget, store, metrics);
+    }
+
+    /// Tells the persister of a log, now or once there is room.
+    fn pass_on(&mut self, name: Arc<StreamName>, keep: Keep, store: &StoreLink, metrics: &Metrics) {
+        if store.keep(&name, keep.clone()) {
             return;
         }
         if self.logs.len() < FORGOTTEN {
-            self.logs.push(name);
+            self.logs.push((name, keep));
         } else {
             metrics.persistence().removals_dropped.add(1);
         }
@@ -130,34 +201,4 @@ impl Checkpoints {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::slot::{Phase, slots};
-    use std::sync::Mutex;
-
-    #[test]
-    fn removals_wait_for_room_are_repeated_and_those_above_the_bound_counted() {
-        let (writer, mut drain) = slots(1);
-        let has_room = Arc::new(Mutex::new(false));
-        let store = StoreLink::new(|_, _| true, {
-            let has_room = Arc::clone(&has_room);
-            move |_, _, _| *has_room.lock().unwrap()
-        });
-        let (mut checkpoints, metrics) = (Checkpoints::new(writer), Metrics::default());
-        for stream in 0..FORGOTTEN as u64 + 5 {
-            let name = StreamName { session: b"s"[..].into(), stream };
-            checkpoints.publish(Checkpoint::Forgotten { name, sequence: 1 }, &store, &metrics);
-        }
-        assert_eq!((checkpoints.forgotten.len(), checkpoints.logs.len()), (FORGOTTEN, 1));
-        assert_eq!(metrics.persistence().removals_dropped.get(), 4);
-        *has_room.lock().unwrap() = true;
-        checkpoints.catch_up(&store, &metrics);
-        assert!(checkpoints.logs.is_empty());
-        while !checkpoints.forgotten.is_empty() {
-            let key = drain.pop().unwrap();
-            assert_eq!(drain.read(key).unwrap().phase, Phase::Removed);
-            drain.release(key);
-            checkpoints.catch_up(&store, &metrics);
-        }
-    }
-}
+mod tests;

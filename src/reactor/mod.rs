@@ -47,6 +47,6 @@ pub(crate) use remote::Commands;
 pub use remote::{Command, Remote};
 pub use run::Reactor;
 pub use start::{Parts, StartError, file_faults};
-pub use store::{Reply, StoreLink};
+pub use store::{Follow, Keep, LogNews, NewsSender, Reply, StoreLink};
 #[cfg(feature = "tls")]
 pub use tls::{CertificateFacts, Credentials, Keyring, TlsError, client_session};

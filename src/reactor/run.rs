@@ -272,6 +272,11 @@ impl Reactor {
         while let Some((exchange, found)) = self.replies.next() {
             self.shell.tell(Input::LookedUp { exchange, found });
         }
+        while let Some(news) = self.replies.next_news() {
+            if let Some(input) = self.checkpoints.hear(news) {
+                self.shell.tell(input);
+            }
+        }
         self.shell.on_resolved();
     }
 

@@ -11,10 +11,10 @@ use super::log_lines::LogLines;
 use super::porch::{Begins, Porch};
 use super::socket::{Io, Socket, has_vanished};
 use super::sockets::Sockets;
-use super::store::StoreLink;
+use super::store::{Follow, StoreLink};
 use crate::base::{Span, Tick};
 use crate::machine::{
-    Close, ConnKey, ConnectError, Input, Machine, NotLookedUp, Origin, Output, Refusal, Stake, TooManyRoutes,
+    Close, ConnKey, ConnectError, Followed, Input, Machine, NotLookedUp, Origin, Output, Refusal, Stake, TooManyRoutes,
 };
 use mio::Token;
 use mio::event::Event;
@@ -374,6 +374,20 @@ impl Shell {
                     let what = format_args!("too many look-ups in the store wait; one more has failed");
                     self.lines.warn(what, self.now);
                     self.machine.handle(Input::LookedUp { exchange, found: Err(NotLookedUp) }, self.now);
+                }
+            }
+            Output::Follow { exchange, name, after, fence } => {
+                if !self.store.follow(Follow::Begin { exchange, name, after, fence }) {
+                    let what =
+                        format_args!("too many words for the thread that follows logs wait; one more was refused");
+                    self.lines.warn(what, self.now);
+                    self.machine.handle(Input::Followed { exchange, news: Followed::Away }, self.now);
+                }
+            }
+            Output::Unfollow { exchange } => {
+                if !self.store.follow(Follow::End { exchange }) {
+                    let what = format_args!("a log is followed on, since too many words for its thread wait");
+                    self.lines.warn(what, self.now);
                 }
             }
             Output::Notice(notice) => self.lines.write(notice, self.now),

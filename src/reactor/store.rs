@@ -1,12 +1,13 @@
-//! The reactor's way to the store beside the slots: look-ups, and events to be kept.
+//! The reactor's way to the store beside the slots: look-ups, events to be kept, and logs of other instances to follow.
 //!
-//! In: look-ups and events of the machine. Out: calls of two functions that the engine made, which neither wait nor
-//! know of the reactor; replies, which come back over a channel and the waker.
+//! In: look-ups, events and follows of the machine. Out: calls of functions that the engine made, which neither wait nor
+//! know of the reactor; replies and news of logs, which come back over channels and the waker.
 //! Laws: nothing here waits; a reply for which there is no room is counted and is an error to its request, never an
-//! answer that nothing is stored; the bytes of all replies that wait are bounded.
+//! answer that nothing is stored; news for which there is no room are refused, and told again by whoever has them; the
+//! bytes of all that waits are bounded.
 
 use crate::base::StreamName;
-use crate::machine::{EventPart, ExchangeKey, Lookup, NotLookedUp, StoredStream};
+use crate::machine::{EventPart, ExchangeKey, Followed, Lookup, NotLookedUp, StoredStream};
 use crate::metrics::Metrics;
 use crate::sync::Counter;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -17,7 +18,10 @@ use std::sync::Arc;
 /// Replies that may wait.
 const REPLIES: usize = 1_000;
 
-/// Bytes of stored events in all replies that wait, at most.
+/// News of logs that may wait.
+const NEWS: usize = 4_000;
+
+/// Bytes of stored events in all replies and news that wait, at most.
 const BYTES: u64 = 64 << 20;
 
 /// What the store has found, and for which exchange.
@@ -26,31 +30,125 @@ pub(super) type Found = (ExchangeKey, Result<Vec<StoredStream>, NotLookedUp>);
 /// Passes a look-up on; false when too many wait. The reply comes through the second argument, from any thread.
 type LooksUp = Box<dyn Fn(Lookup, Reply) -> bool + Send>;
 
-/// Passes events of a stream on, or (`None`) the word to forget all of them; false when too much waits. The last
-/// argument says that events before these could not be passed on.
-type Keeps = Box<dyn Fn(&Arc<StreamName>, Option<EventPart>, bool) -> bool + Send>;
+/// Passes on what becomes of a stream's log; false when too much waits.
+type Keeps = Box<dyn Fn(&Arc<StreamName>, Keep) -> bool + Send>;
 
-/// What the reactor may ask of the store: two functions of the engine's.
+/// What becomes of a stream's log in the store.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Keep {
+    /// More events.
+    Part {
+        /// The events.
+        part: EventPart,
+        /// Events before these could not be passed on.
+        hole: bool,
+    },
+    /// All of the stream's events have been passed on.
+    End {
+        /// As upstream ended the stream; else upstream was lost.
+        whole: bool,
+        /// The number behind the last event.
+        next: u64,
+    },
+    /// This instance has the stream no more. Its log stays.
+    Release,
+    /// The log is of no use any more.
+    Forget,
+}
+
+/// A log of another instance that is to be followed, or no more.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Follow {
+    /// Follow this log for an exchange.
+    Begin {
+        /// The exchange.
+        exchange: ExchangeKey,
+        /// The log.
+        name: StreamName,
+        /// The last event that is known, and the log's fence.
+        after: u64,
+        /// How often the log had changed its owner.
+        fence: u64,
+    },
+    /// Follow nothing for it any more.
+    End {
+        /// The exchange.
+        exchange: ExchangeKey,
+    },
+}
+
+/// What the store says of logs, unasked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LogNews {
+    /// Of a log that an exchange follows.
+    Followed {
+        /// The exchange.
+        exchange: ExchangeKey,
+        /// What is new.
+        news: Followed,
+    },
+    /// Whether another instance follows a log of this one.
+    Watched {
+        /// The log.
+        name: Arc<StreamName>,
+        /// Somebody follows it.
+        by_others: bool,
+    },
+    /// Another instance has a log that was this one's.
+    TakenOver {
+        /// The log.
+        name: Arc<StreamName>,
+    },
+}
+
+/// What the engine adds to a link where logs are shared.
+struct Shares {
+    follows: Box<dyn Fn(Follow) -> bool + Send>,
+    listens: Box<dyn Fn(NewsSender) + Send>,
+}
+
+/// What the reactor may ask of the store: functions of the engine's.
 pub struct StoreLink {
     looks_up: LooksUp,
     keeps: Keeps,
+    shares: Option<Shares>,
     back: Option<Back>,
 }
 
 impl StoreLink {
-    /// A link made of these two functions, neither of which may wait. Each returns false when too much waits already.
+    /// A link made of two functions, neither of which may wait. Each returns false when too much waits already.
     pub fn new(
         looks_up: impl Fn(Lookup, Reply) -> bool + Send + 'static,
-        keeps: impl Fn(&Arc<StreamName>, Option<EventPart>, bool) -> bool + Send + 'static,
+        keeps: impl Fn(&Arc<StreamName>, Keep) -> bool + Send + 'static,
     ) -> Self {
-        Self { looks_up: Box::new(looks_up), keeps: Box::new(keeps), back: None }
+        Self { looks_up: Box::new(looks_up), keeps: Box::new(keeps), shares: None, back: None }
     }
 
-    /// Opens the way back: replies to look-ups from now on arrive here.
+    /// The same link where logs are shared: `follows` has logs of others followed, and returns false when too much
+    /// waits; `listens` says once where news go.
+    #[must_use]
+    pub fn sharing(
+        self,
+        follows: impl Fn(Follow) -> bool + Send + 'static,
+        listens: impl Fn(NewsSender) + Send + 'static,
+    ) -> Self {
+        Self { shares: Some(Shares { follows: Box::new(follows), listens: Box::new(listens) }), ..self }
+    }
+
+    /// Whether logs are shared.
+    pub(super) fn is_shared(&self) -> bool {
+        self.shares.is_some()
+    }
+
+    /// Opens the way back: replies to look-ups, and news of logs, from now on arrive here.
     pub(super) fn open(&mut self, waker: &Arc<Waker>, metrics: &Arc<Metrics>) -> Replies {
         let (sender, receiver) = bounded(REPLIES);
+        let (teller, news) = bounded(NEWS);
         let bytes = Arc::new(Counter::default());
-        let replies = Replies { receiver, bytes: Arc::clone(&bytes) };
+        let replies = Replies { receiver, news, bytes: Arc::clone(&bytes) };
+        if let Some(shares) = &self.shares {
+            (shares.listens)(NewsSender { teller, waker: Arc::clone(waker), bytes: Arc::clone(&bytes) });
+        }
         self.back = Some(Back { sender, waker: Arc::clone(waker), bytes, metrics: Arc::clone(metrics) });
         replies
     }
@@ -61,14 +159,14 @@ impl StoreLink {
         (self.looks_up)(lookup, reply)
     }
 
-    /// Passes events on to be kept. `hole`: events before them could not be passed on. False: too much waits.
-    pub(super) fn keep(&self, name: &Arc<StreamName>, part: EventPart, hole: bool) -> bool {
-        (self.keeps)(name, Some(part), hole)
+    /// Passes on what becomes of a log. False: too much waits.
+    pub(super) fn keep(&self, name: &Arc<StreamName>, keep: Keep) -> bool {
+        (self.keeps)(name, keep)
     }
 
-    /// Passes on that a stream's events are of no use any more. False: too much waits; the caller tries again.
-    pub(super) fn forget(&self, name: &Arc<StreamName>) -> bool {
-        (self.keeps)(name, None, false)
+    /// Has a log followed, or no more. False: too much waits, or logs are not shared.
+    pub(super) fn follow(&self, follow: Follow) -> bool {
+        self.shares.as_ref().is_some_and(|shares| (shares.follows)(follow))
     }
 }
 
@@ -116,6 +214,43 @@ impl Reply {
     }
 }
 
+/// Tells the reactor news of logs, from any thread. Never waits.
+#[derive(Clone, Debug)]
+pub struct NewsSender {
+    teller: Sender<LogNews>,
+    waker: Arc<Waker>,
+    bytes: Arc<Counter>,
+}
+
+impl NewsSender {
+    /// Tells news. False: there is no room; whoever has them tells them again later.
+    pub fn send(&self, news: LogNews) -> bool {
+        let size = news.size();
+        if size > 0 && self.bytes.get().saturating_add(size) > BYTES {
+            return false;
+        }
+        self.bytes.add(size);
+        let sent = self.teller.try_send(news).is_ok();
+        if sent {
+            // A reactor that has ended needs no waking.
+            let _ = self.waker.wake();
+        } else {
+            self.bytes.take(size);
+        }
+        sent
+    }
+}
+
+impl LogNews {
+    /// Bytes of stored events in it.
+    fn size(&self) -> u64 {
+        match self {
+            Self::Followed { news: Followed::Events(events), .. } => events.bytes.len() as u64,
+            _ => 0,
+        }
+    }
+}
+
 /// Bytes of stored events in a reply.
 fn size(found: &Result<Vec<StoredStream>, NotLookedUp>) -> u64 {
     found.iter().flatten().filter_map(|stored| stored.log.as_ref()).map(|log| log.bytes.len() as u64).sum()
@@ -125,6 +260,7 @@ fn size(found: &Result<Vec<StoredStream>, NotLookedUp>) -> u64 {
 #[derive(Debug)]
 pub(super) struct Replies {
     receiver: Receiver<Found>,
+    news: Receiver<LogNews>,
     bytes: Arc<Counter>,
 }
 
@@ -135,41 +271,14 @@ impl Replies {
         self.bytes.take(size(&found.1));
         Some(found)
     }
+
+    /// The oldest news of logs that wait.
+    pub(super) fn next_news(&self) -> Option<LogNews> {
+        let news = self.news.try_recv().ok()?;
+        self.bytes.take(news.size());
+        Some(news)
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::{EventId, Key};
-    use crate::machine::StoredEvents;
-    use mio::{Poll, Token};
-
-    fn stored(bytes: usize) -> StoredStream {
-        let log = StoredEvents { meta: Box::default(), first: 1, bytes: vec![0; bytes] };
-        StoredStream { stream: 1, id: EventId::from_bytes(b"1").unwrap(), last_seen_ms: 0, log: Some(log) }
-    }
-
-    #[test]
-    fn replies_without_room_are_counted_and_their_bytes_bounded() {
-        let poll = Poll::new().unwrap();
-        let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
-        let (mut link, metrics) = (StoreLink::new(|_, _| true, |_, _, _| true), Arc::new(Metrics::default()));
-        let replies = link.open(&waker, &metrics);
-        let send = |bytes| {
-            let exchange: ExchangeKey = Key::from_bits(0);
-            Reply { exchange, back: link.back.clone() }.send(Ok(vec![stored(bytes)]));
-        };
-        let dropped = || metrics.persistence().answers_dropped.get();
-        (0..5).for_each(|_| send(BYTES as usize / 4));
-        assert_eq!((dropped(), replies.bytes.get()), (1, BYTES));
-        assert_eq!(replies.next().unwrap().1.unwrap().len(), 1);
-        send(BYTES as usize / 4);
-        assert_eq!(dropped(), 1);
-        // The one without room was not lost: it is an error.
-        let rest: Vec<bool> = std::iter::from_fn(|| replies.next()).map(|(_, found)| found.is_ok()).collect();
-        assert_eq!(rest, [true, true, true, false, true]);
-        assert_eq!(replies.bytes.get(), 0);
-        (0..REPLIES + 3).for_each(|_| send(1));
-        assert_eq!((dropped(), replies.bytes.get()), (4, REPLIES as u64));
-    }
-}
+mod tests;

@@ -9,15 +9,18 @@
 //! ```
 #![allow(clippy::panic, reason = "a broken promise is a failed test")]
 
-use super::error::StoreError;
+mod logs;
+mod tools;
+
 use super::log::{LogBlock, LogBounds, LogWrite};
 use super::memory::MemoryStore;
 use super::opened::Opened;
 use super::record::Record;
 use super::session::{Outcome, SessionStore, Write};
 use crate::base::{EventId, Random, StreamName};
-use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
+use tools::{block, done, hold, name};
 
 /// Runs the whole suite. `open` is called several times, each time after the last store was dropped, and must give a
 /// store with everything that was kept before.
@@ -37,16 +40,13 @@ pub fn check(open: &mut dyn FnMut() -> Opened) {
     logs_keep_to_their_bounds(open);
 }
 
-fn hold<T: PartialEq + Debug>(promise: &str, found: T, expected: T) {
-    assert!(found == expected, "broken promise: {promise}: found {found:?}, expected {expected:?}");
-}
-
-fn done<T>(what: &str, result: Result<T, StoreError>) -> T {
-    result.unwrap_or_else(|e| panic!("the store failed while {what}: {e}"))
-}
-
-fn name(session: &[u8], stream: u64) -> Arc<StreamName> {
-    Arc::new(StreamName { session: session.into(), stream })
+/// Runs the suite of what a store promises besides that shares logs between processes. `open` is as for [`check`]; `pass`
+/// lets so much time pass for the store.
+///
+/// # Panics
+/// When a promise is broken. The message names it.
+pub fn check_shared(open: &mut dyn FnMut() -> Opened, pass: &mut dyn FnMut(Duration)) {
+    logs::check(open, pass);
 }
 
 fn cursor(epoch: u64, sequence: u64, last_seen_ms: u64) -> Record {
@@ -205,12 +205,6 @@ fn halves_see_each_other(open: &mut dyn FnMut() -> Opened) {
     done("removing", store.sessions.remove(&n));
 }
 
-fn block(first: u64, events: u32, at_ms: u64) -> Arc<LogBlock> {
-    let ends: Box<[u32]> = (1..=events).map(|n| n * 10).collect();
-    let bytes = vec![first as u8; events as usize * 10].into();
-    Arc::new(LogBlock { first, at_ms, bytes, ends, hole: false })
-}
-
 fn logs_keep_to_their_bounds(open: &mut dyn FnMut() -> Opened) {
     if open().logs.is_none() {
         return;
@@ -218,12 +212,12 @@ fn logs_keep_to_their_bounds(open: &mut dyn FnMut() -> Opened) {
     let (n, other) = (name(b"log", 1), name(b"log", 2));
     let bounds = LogBounds { events: 6, bytes: 1_000, age_ms: 100 };
     let append = |block: Arc<LogBlock>, bounds: LogBounds| {
-        [LogWrite::Append { name: Arc::clone(&n), block, meta: Arc::from(&b"meta"[..]), bounds }]
+        [LogWrite::Append { name: Arc::clone(&n), block, meta: Arc::from(&b"meta"[..]), bounds, claim: None }]
     };
     let mut firsts = |items: &[LogWrite]| -> Vec<u64> {
         let mut store = open();
         let Some(mut logs) = store.logs.take() else { return Vec::new() };
-        done("writing logs", logs.write_logs(items)).into_iter().for_each(|result| done("writing a block", result));
+        done("writing logs", logs.write_logs(items)).into_iter().for_each(|result| _ = done("writing a block", result));
         let log = done("reading a log", logs.read_log(&n, usize::MAX));
         log.map_or(Vec::new(), |log| log.blocks.iter().map(|block| block.first).collect())
     };
@@ -235,7 +229,7 @@ fn logs_keep_to_their_bounds(open: &mut dyn FnMut() -> Opened) {
     let few = LogBounds { bytes: 15, ..bounds };
     hold("the bound of bytes", firsts(&append(block(9, 1, 125), few)), vec![9]);
     hold("the newest block stays", firsts(&append(block(20, 50, 900), few)), vec![20]);
-    hold("a log is its own", firsts(&[LogWrite::Remove { name: other }]), vec![20]);
+    hold("a log is its own", firsts(&[LogWrite::Remove { name: other, claim: None }]), vec![20]);
     let mut store = open();
     let Some(logs) = &mut store.logs else { return };
     done("writing logs", logs.write_logs(&append(block(75, 2, 900), LogBounds { bytes: 9_999, events: 99, ..bounds })));
@@ -250,7 +244,7 @@ fn logs_keep_to_their_bounds(open: &mut dyn FnMut() -> Opened) {
         "broken promise: a log is listed with the time of its newest block: {listed:?}"
     );
     hold("logs are listed behind a name", done("listing logs", logs.scan_logs(Some(&*n), 9)), Vec::new());
-    done("removing", logs.write_logs(&[LogWrite::Remove { name: Arc::clone(&n) }]));
+    done("removing", logs.write_logs(&[LogWrite::Remove { name: Arc::clone(&n), claim: None }]));
     hold("a removed log is not listed", done("listing logs", logs.scan_logs(None, 9)), Vec::new());
     hold("a removed log is gone", done("reading a log", logs.read_log(&n, 99)), None);
 }

@@ -5,42 +5,55 @@
 //! [`store`](super) by the simplest means, so that other stores can be compared with it; it holds no more records than
 //! its limit.
 
+mod logs;
+
 use super::error::StoreError;
-use super::log::{LogBlock, LogBounds, LogStore, LogWrite, StoredLog, state_holes};
+use super::log::{FollowNews, Following, LogFollower, LogOutcome, LogStore, LogWrite, StoredLog};
 use super::opened::Opened;
 use super::record::Record;
 use super::session::{Outcome, SessionStore, Write};
 use crate::base::StreamName;
-use std::collections::{BTreeMap, VecDeque};
+use logs::Logs;
+use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Records and logs in two maps.
 #[derive(Debug)]
 pub struct MemoryStore {
     records: BTreeMap<StreamName, Record>,
-    logs: BTreeMap<StreamName, Log>,
+    logs: Logs,
     epoch: u64,
     secret: Option<u128>,
     limit: usize,
-}
-
-#[derive(Default, Debug)]
-struct Log {
-    meta: Box<[u8]>,
-    blocks: VecDeque<LogBlock>,
 }
 
 impl MemoryStore {
     /// An empty store for at most `limit` records, and as many logs. A record costs about 150 bytes, and more for ids
     /// above 64 bytes.
     pub fn new(limit: usize) -> Self {
-        Self { records: BTreeMap::new(), logs: BTreeMap::new(), epoch: 0, secret: None, limit }
+        Self { records: BTreeMap::new(), logs: Logs::default(), epoch: 0, secret: None, limit }
     }
 
     /// Records in the store.
     pub fn len(&self) -> usize {
         self.records.len()
+    }
+
+    /// So many milliseconds have passed for the leases of logs. They stand still otherwise, since one process has the
+    /// store.
+    pub fn pass(&mut self, ms: u64) {
+        self.logs.pass(ms);
+    }
+
+    /// What is new in logs that are followed, as [`LogFollower::follow`] tells it.
+    pub fn news(&mut self, wanted: &[Following]) -> Vec<(usize, FollowNews)> {
+        let mut all = Vec::new();
+        for (at, following) in wanted.iter().enumerate() {
+            all.extend(self.logs.news(following).into_iter().map(|news| (at, news)));
+        }
+        all
     }
 
     /// Whether there is no record.
@@ -67,26 +80,6 @@ impl MemoryStore {
                 _ => Ok(Outcome::Stale),
             },
         }
-    }
-}
-
-impl MemoryStore {
-    fn write_log(&mut self, item: &LogWrite) -> Result<(), StoreError> {
-        match item {
-            LogWrite::Remove { name } => {
-                self.logs.remove(&**name);
-            }
-            LogWrite::Append { name, .. } if self.logs.len() >= self.limit && !self.logs.contains_key(&**name) => {
-                return Err(StoreError::Full { limit: self.limit });
-            }
-            LogWrite::Append { name, block, meta, bounds } => {
-                let log = self.logs.entry((**name).clone()).or_default();
-                log.meta = (**meta).into();
-                log.blocks.push_back((**block).clone());
-                log.trim(bounds);
-            }
-        }
-        Ok(())
     }
 }
 
@@ -141,45 +134,16 @@ impl SessionStore for MemoryStore {
 }
 
 impl LogStore for MemoryStore {
-    fn write_logs(&mut self, items: &[LogWrite]) -> Result<Vec<Result<(), StoreError>>, StoreError> {
-        Ok(items.iter().map(|item| self.write_log(item)).collect())
+    fn write_logs(&mut self, items: &[LogWrite]) -> Result<Vec<Result<LogOutcome, StoreError>>, StoreError> {
+        Ok(items.iter().map(|item| self.logs.write(item, self.limit)).collect())
     }
 
     fn scan_logs(&mut self, after: Option<&StreamName>, limit: usize) -> Result<Vec<(StreamName, u64)>, StoreError> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let found = self.logs.range((from, Bound::Unbounded)).take(limit);
-        Ok(found.map(|(name, log)| (name.clone(), log.blocks.back().map_or(0, |block| block.at_ms))).collect())
+        Ok(self.logs.scan(after, limit))
     }
 
     fn read_log(&mut self, name: &StreamName, max_bytes: usize) -> Result<Option<StoredLog>, StoreError> {
-        let Some(log) = self.logs.get(name) else { return Ok(None) };
-        let mut left = max_bytes;
-        let fits = |block: &&LogBlock| {
-            let fits = block.bytes.len() <= left;
-            left = left.saturating_sub(block.bytes.len());
-            fits
-        };
-        let count = log.blocks.iter().rev().take_while(fits).count().max(1);
-        let mut blocks: Vec<LogBlock> =
-            log.blocks.iter().skip(log.blocks.len().saturating_sub(count)).cloned().collect();
-        state_holes(&mut blocks);
-        Ok(Some(StoredLog { meta: log.meta.clone(), blocks }))
-    }
-}
-
-impl Log {
-    fn trim(&mut self, bounds: &LogBounds) {
-        let newest = self.blocks.back().map_or(0, |block| block.at_ms);
-        while self.blocks.len() > 1 {
-            let events: usize = self.blocks.iter().map(|block| block.ends.len()).sum();
-            let bytes: usize = self.blocks.iter().map(|block| block.bytes.len()).sum();
-            let oldest = self.blocks.front().map_or(0, |block| block.at_ms);
-            let is_old = newest.saturating_sub(oldest) > bounds.age_ms;
-            if events as u64 <= bounds.events && bytes as u64 <= bounds.bytes && !is_old {
-                return;
-            }
-            self.blocks.pop_front();
-        }
+        Ok(self.logs.read(name, max_bytes))
     }
 }
 
@@ -190,12 +154,12 @@ pub fn open(limit: usize) -> Opened {
 
 /// One memory that can be opened many times, as a file can over restarts.
 #[derive(Clone, Debug)]
-pub struct Shared(Arc<Mutex<MemoryStore>>);
+pub struct Shared(Arc<(Mutex<MemoryStore>, Condvar)>);
 
 impl Shared {
     /// An empty one for at most `limit` records.
     pub fn new(limit: usize) -> Self {
-        Self(Arc::new(Mutex::new(MemoryStore::new(limit))))
+        Self(Arc::new((Mutex::new(MemoryStore::new(limit)), Condvar::new())))
     }
 
     /// Opens it.
@@ -205,12 +169,19 @@ impl Shared {
             lookup: Box::new(self.clone()),
             logs: Some(Box::new(self.clone())),
             log_lookup: Some(Box::new(self.clone())),
+            follower: Some(Box::new(self.clone())),
         }
+    }
+
+    /// So many milliseconds have passed for the leases of logs.
+    pub fn pass(&self, ms: u64) {
+        self.lock().pass(ms);
+        self.0.1.notify_all();
     }
 
     fn lock(&self) -> MutexGuard<'_, MemoryStore> {
         // No thread leaves the store half changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -252,8 +223,10 @@ impl SessionStore for Shared {
 }
 
 impl LogStore for Shared {
-    fn write_logs(&mut self, items: &[LogWrite]) -> Result<Vec<Result<(), StoreError>>, StoreError> {
-        self.lock().write_logs(items)
+    fn write_logs(&mut self, items: &[LogWrite]) -> Result<Vec<Result<LogOutcome, StoreError>>, StoreError> {
+        let results = self.lock().write_logs(items);
+        self.0.1.notify_all();
+        results
     }
 
     fn read_log(&mut self, name: &StreamName, max_bytes: usize) -> Result<Option<StoredLog>, StoreError> {
@@ -265,10 +238,29 @@ impl LogStore for Shared {
     }
 }
 
+impl LogFollower for Shared {
+    fn follow(&mut self, wanted: &[Following], patience: Duration) -> Result<Vec<(usize, FollowNews)>, StoreError> {
+        let mut store = self.lock();
+        let mut news = store.news(wanted);
+        if news.is_empty() && !wanted.is_empty() {
+            store = self.0.1.wait_timeout(store, patience).unwrap_or_else(PoisonError::into_inner).0;
+            news = store.news(wanted);
+        }
+        Ok(news)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::EventId;
+
+    #[test]
+    fn its_logs_keep_the_promises_of_shared_ones() {
+        let memory = Shared::new(usize::MAX);
+        let mut pass = |time: Duration| memory.pass(time.as_millis() as u64);
+        crate::store::conformance::check_shared(&mut || memory.open(), &mut pass);
+    }
 
     #[test]
     fn a_full_store_refuses_new_records_and_takes_old_ones() {

@@ -39,7 +39,10 @@ pub mod scripted;
 mod session;
 
 pub use error::{ServerFault, StoreError};
-pub use log::{LogBlock, LogBounds, LogStore, LogWrite, StoredLog};
+pub use log::{
+    Claim, FOLLOWED_MS, FollowNews, Following, Lease, LogBlock, LogBounds, LogEnd, LogFollower, LogOutcome, LogStore,
+    LogWrite, StoredLog,
+};
 pub use memory::MemoryStore;
 pub use opened::Opened;
 pub use record::Record;

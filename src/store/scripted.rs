@@ -8,12 +8,13 @@
 //! [`Switch`] is a script that a test turns while the store is in use.
 
 use super::error::StoreError;
-use super::log::{LogStore, LogWrite, StoredLog};
+use super::log::{FollowNews, Following, LogFollower, LogOutcome, LogStore, LogWrite, StoredLog};
 use super::opened::Opened;
 use super::record::Record;
 use super::session::{Outcome, SessionStore, Write};
 use crate::base::StreamName;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// What a store is asked to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,6 +35,8 @@ pub enum Call {
     ScanLogs,
     /// To write or remove logs.
     WriteLogs,
+    /// To tell what is new in logs.
+    Follow,
 }
 
 /// How the store behaves at a call.
@@ -49,7 +52,7 @@ pub enum Behaviour {
     FailsItems(StoreError),
 }
 
-/// A store with a script. `S` is [`SessionStore`] or [`LogStore`], or what implements one of them.
+/// A store with a script. `S` is [`SessionStore`], [`LogStore`] or [`LogFollower`], or what implements one of them.
 pub struct Scripted<S: ?Sized> {
     /// Dropped before the script, so that what the script owns outlives the store.
     store: Box<S>,
@@ -127,7 +130,7 @@ impl<S: SessionStore + ?Sized> SessionStore for Scripted<S> {
 }
 
 impl<S: LogStore + ?Sized> LogStore for Scripted<S> {
-    fn write_logs(&mut self, items: &[LogWrite]) -> Result<Vec<Result<(), StoreError>>, StoreError> {
+    fn write_logs(&mut self, items: &[LogWrite]) -> Result<Vec<Result<LogOutcome, StoreError>>, StoreError> {
         self.batch(Call::WriteLogs, items.len(), |store| store.write_logs(items))
     }
 
@@ -137,6 +140,12 @@ impl<S: LogStore + ?Sized> LogStore for Scripted<S> {
 
     fn scan_logs(&mut self, after: Option<&StreamName>, limit: usize) -> Result<Vec<(StreamName, u64)>, StoreError> {
         self.call(Call::ScanLogs, |store| store.scan_logs(after, limit))
+    }
+}
+
+impl<S: LogFollower + ?Sized> LogFollower for Scripted<S> {
+    fn follow(&mut self, wanted: &[Following], patience: Duration) -> Result<Vec<(usize, FollowNews)>, StoreError> {
+        self.call(Call::Follow, |store| store.follow(wanted, patience))
     }
 }
 

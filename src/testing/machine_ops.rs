@@ -9,7 +9,7 @@ use super::wire::*;
 use super::world::*;
 use crate::base::{EventId, Span};
 use crate::config::{Config, Ids, LingerFull, ResumeFrom, Share};
-use crate::machine::{Checkpoint, Input, NotLookedUp, StoredEvents, StoredStream};
+use crate::machine::{Checkpoint, Input, NotLookedUp, StoredEvents, StoredOwner, StoredStream};
 use arbitrary::{Arbitrary, Unstructured};
 use std::collections::HashMap;
 
@@ -307,7 +307,14 @@ impl Run {
         let events: String = (0..u32::from(what % 8)).map(|n| event(u32::from(first) + n)).collect();
         let mut meta = self.w.machine.asked_of(question.exchange).unwrap_or_default();
         meta.push(what >> 3 & 1);
-        let log = StoredEvents { meta: meta.into(), first: u64::from(first), bytes: events.into_bytes() };
+        let log = StoredEvents {
+            meta: meta.into(),
+            first: u64::from(first),
+            bytes: events.into_bytes(),
+            fence: 0,
+            owner: StoredOwner::None,
+            end: None,
+        };
         let stored = |stream| StoredStream {
             stream,
             id: EventId::from_bytes(first.to_string().as_bytes()).unwrap(),

@@ -49,6 +49,13 @@ impl Trace {
                 self.note(9, question.exchange.to_bits(), &question.log_bytes.to_le_bytes());
                 self.note(9, question.exchange.to_bits(), &question.wanted);
             }
+            Output::Follow { exchange, name, after, fence } => {
+                self.note(12, exchange.to_bits(), &name.session);
+                self.note(12, exchange.to_bits(), &name.stream.to_le_bytes());
+                self.note(12, exchange.to_bits(), &after.to_le_bytes());
+                self.note(12, exchange.to_bits(), &fence.to_le_bytes());
+            }
+            Output::Unfollow { exchange } => self.note(13, exchange.to_bits(), &[]),
             Output::AskUnacknowledged { conn } => self.note(10, conn.to_bits(), &[]),
             Output::Notice(notice) => self.notice(notice),
             // The log has the notices, and the clients have the rest.
@@ -114,7 +121,9 @@ impl Trace {
                 self.note(53, stream.to_bits(), &part.meta);
                 self.note(53, stream.to_bits(), &part.bounds.events.to_le_bytes());
                 part.ends.iter().for_each(|end| self.note(53, stream.to_bits(), &end.to_le_bytes()));
+                part.claim.iter().for_each(|seen| self.note(53, stream.to_bits(), &seen.to_le_bytes()));
             }
+            Checkpoint::LogEnded { stream, whole } => self.note(56, stream.to_bits(), &[u8::from(*whole)]),
             Checkpoint::Ended { stream, keep } => self.note(54, stream.to_bits(), &[u8::from(*keep)]),
             Checkpoint::Forgotten { name, sequence } => {
                 self.note(55, name.stream, &name.session);

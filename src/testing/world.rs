@@ -7,10 +7,10 @@
 //! may be left.
 
 use super::trace::Trace;
-use crate::base::{Access, Span, Tick, TraceSpan};
+use crate::base::{Access, Span, StreamName, Tick, TraceSpan};
 use crate::config::{Config, Limits, Route, StoreConfig, Upstream};
 use crate::machine::{
-    Close, ConnKey, ConnectError, Input, Lookup, Machine, Notice, Output, Refusal, Stake, TooManyRoutes,
+    Close, ConnKey, ConnectError, ExchangeKey, Input, Lookup, Machine, Notice, Output, Refusal, Stake, TooManyRoutes,
 };
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -87,6 +87,8 @@ pub(crate) struct World {
     /// The places of routes after each reload.
     pub(crate) reloaded: Vec<Result<Box<[usize]>, TooManyRoutes>>,
     pub(crate) lookups: Vec<Lookup>,
+    /// The logs of other instances that are followed, by exchange, and behind which event each is.
+    pub(crate) followed: Vec<(ExchangeKey, StreamName, u64)>,
     pub(crate) refused: usize,
     /// Why, for each of them.
     pub(crate) refusals: Vec<Refusal>,
@@ -154,6 +156,7 @@ pub(crate) fn world_from(config: Config, seed: u64) -> World {
         traced: Vec::new(),
         reloaded: Vec::new(),
         lookups: Vec::new(),
+        followed: Vec::new(),
         refused: 0,
         refusals: Vec::new(),
         let_in: Vec::new(),
@@ -249,6 +252,15 @@ impl World {
                 self.by_key.remove(&conn.to_bits());
             }
             Output::Lookup(lookup) => self.lookups.push(lookup),
+            Output::Follow { exchange, name, after, .. } => {
+                assert!(self.followed.iter().all(|(other, ..)| *other != exchange), "followed twice");
+                self.followed.push((exchange, name, after));
+            }
+            Output::Unfollow { exchange } => {
+                let before = self.followed.len();
+                self.followed.retain(|(other, ..)| *other != exchange);
+                assert_eq!(self.followed.len() + 1, before, "unfollowed without cause");
+            }
             Output::Notice(notice) => {
                 let line = notice.to_string();
                 let is_sound = line.len() < 1_000 && !line.contains(char::is_control) && !line.contains(SECRET);

@@ -59,6 +59,21 @@ fn every_bound_is_checked() {
 }
 
 #[test]
+fn events_are_shared_through_a_store_that_others_reach() {
+    let found = |store: StoreConfig| {
+        with(|c, _| {
+            c.persist.replay_shared = true;
+            c.store = store.clone();
+        })
+    };
+    let fault = [(Section::Top, "replay_shared")];
+    assert_eq!(found(StoreConfig::Memory), fault);
+    assert_eq!(found(StoreConfig::Redb { path: "x".into() }), fault);
+    assert_eq!(found(StoreConfig::parse("redis://h").unwrap()), []);
+    assert_eq!(found(StoreConfig::Own), []);
+}
+
+#[test]
 fn the_admin_address_shares_no_port_with_clients() {
     let found = |listen: &str, admin: &str| {
         with(|c, _| {

@@ -232,6 +232,11 @@ pub(super) const REPLAY: &[Key<Config>] = keys! { Config;
         "Store recent events too",
         "Replay then survives a restart, at the price of more disk writes",
     );
+    replay_shared: persist.replay_shared, value::SWITCH, common(
+        "Share recent events with other instances that have the same store: a client then goes on at any of them. Implies \
+            --durable, and needs a store that they all reach",
+        "Clients then need not come back to one instance, at the price of more writes to the store",
+    );
 };
 
 /// Keys of `[limits]`.
@@ -284,6 +289,10 @@ pub(super) const LIMITS: &[Key<Config>] = keys! { Config;
     tunnels: limits.tunnels, value::COUNT, rare(
         "Connections at once that have gone over to another protocol; 0 offers none",
         "More lets more clients stay with other protocols, and each takes two sockets and up to 256 KiB",
+    );
+    follows: limits.follows, value::COUNT, rare(
+        "Streams of other instances that are followed through the store at once",
+        "More takes more of the store's time; who finds no place gets what the store holds, and comes back",
     );
     header_bytes: limits.header_bytes, value::SIZE, rare(
         "The largest head of a request",

@@ -3,6 +3,7 @@
 //! In: what was emitted of the stream. Out: whether something new is to be emitted.
 //! Law: a stream's name comes before its first mark, and nothing comes after its end.
 
+use super::shares::Hold;
 use crate::machine::keys::SessionKey;
 
 /// The store's side of a stream.
@@ -21,13 +22,25 @@ pub(in crate::machine) struct Account {
     pub(super) queued: bool,
     /// The list of [`super::asking::Asking`] that the stream is on, counted from 1; 0: it is on none.
     pub(super) asking: u8,
-    /// The end was emitted: nothing more is.
-    pub(super) closed: bool,
+    /// How the stream stands to its log in the store.
+    pub(in crate::machine) hold: Hold,
+    /// Another instance follows its log.
+    pub(in crate::machine) watched: bool,
 }
 
 impl Account {
     pub(super) fn new(session: SessionKey, place: u32, number: u64) -> Self {
         let session = Some(session);
-        Self { session, place, number, before: 0, emitted: 0, queued: false, asking: 0, closed: false }
+        Self {
+            session,
+            place,
+            number,
+            before: 0,
+            emitted: 0,
+            queued: false,
+            asking: 0,
+            hold: Hold::Free,
+            watched: false,
+        }
     }
 }

@@ -33,11 +33,12 @@ pub(super) mod account;
 pub(super) mod asking;
 pub(super) mod ids;
 pub(super) mod sessions;
+pub(super) mod shares;
 pub(super) mod stored;
 pub(super) mod unread;
 
 use super::cx::Cx;
-use super::exchange::{Exchange, Exchanges};
+use super::exchange::{Ending, Exchange, Exchanges, Phase};
 use super::io::Checkpoint;
 use super::keys::{ExchangeKey, SessionKey, Timer};
 use super::stream::Stream;
@@ -47,6 +48,7 @@ use crate::timer::TimerKey;
 use account::Account;
 use asking::{ASK_NEXT, ASKED_AT_ONCE, Asking};
 use sessions::{AllRead, Kept, Sessions};
+use shares::{Hold, Shares};
 use unread::Unread;
 
 /// The capacity that a list keeps from one turn to the next. After a wave of timers it may need far more for a moment.
@@ -59,6 +61,8 @@ const EXPIRED_AT_ONCE: usize = 256;
 pub(super) struct Book {
     pub(super) sessions: Sessions,
     pub(super) unread: Unread,
+    /// What streams have to do with other instances.
+    pub(super) shares: Shares,
     /// Streams: exchanges that have an account.
     pub(super) streams: usize,
     /// Streams whose delivered mark may have moved since checkpoints were drained.
@@ -92,6 +96,7 @@ impl Book {
         Self {
             sessions: Sessions::new(config.limits.sessions),
             unread: Unread::default(),
+            shares: Shares::default(),
             streams: 0,
             moved: Vec::new(),
             asking: Asking::new(config.persist.flush_window, config.store.may_outlive()),
@@ -187,7 +192,7 @@ impl Book {
         let route = x.route();
         let Some(stream) = x.stream_mut() else { return };
         stream.account.queued = false;
-        if stream.account.closed {
+        if stream.account.hold == Hold::Closed {
             return;
         }
         stream.mark(cx, route);
@@ -212,10 +217,51 @@ impl Book {
 
     /// Hands the events that have come since the last time over to the store.
     fn emit_events(&mut self, cx: &Cx, key: ExchangeKey, x: &mut Exchange) {
-        if cx.config.persist.durable
-            && let Some(part) = stored::next_part(cx, x)
-        {
+        if !cx.config.persist.keeps_events() {
+            return;
+        }
+        if let Some(mut part) = stored::next_part(cx, x) {
+            if let Some(stream) = x.stream_mut().filter(|stream| stream.account.hold == Hold::Free) {
+                stream.account.hold = Hold::Claimed;
+                part.claim = cx.config.persist.replay_shared.then(|| self.shares.claim(key));
+            }
             self.checkpoints.push(Checkpoint::Events { stream: key, part });
+        }
+        if cx.config.persist.replay_shared {
+            self.emit_log_end(key, x, false);
+        }
+    }
+
+    /// Emits that a log has its end, if its stream has, and if no other instance could go on with it. `is_dropped`: the
+    /// stream goes before upstream has ended it.
+    fn emit_log_end(&mut self, key: ExchangeKey, x: &mut Exchange, is_dropped: bool) {
+        let whole = match x.phase {
+            Phase::Ending(ending) => ending == Ending::Clean,
+            _ if is_dropped => false,
+            _ => return,
+        };
+        if let Some(stream) = x.stream_mut()
+            && stream.account.hold == Hold::Claimed
+            && stream.ends_with_own_id()
+        {
+            stream.account.hold = Hold::Over;
+            self.checkpoints.push(Checkpoint::LogEnded { stream: key, whole });
+        }
+    }
+
+    /// Others read a stream through the store: hands over at once what has come.
+    pub(super) fn hand_over(&mut self, cx: &Cx, key: ExchangeKey, x: &mut Exchange) {
+        if x.stream().is_some_and(|stream| stream.account.emitted > 0 && stream.account.hold != Hold::Closed) {
+            self.emit_events(cx, key, x);
+        }
+    }
+
+    /// Another instance owns the stream's log: nothing more of the stream is stored, and its record stays.
+    pub(super) fn give_up(&mut self, key: ExchangeKey, x: &mut Exchange) {
+        let Some(account) = x.stream_mut().map(|stream| &mut stream.account) else { return };
+        account.watched = false;
+        if std::mem::replace(&mut account.hold, Hold::Closed) != Hold::Closed && account.emitted > 0 {
+            self.checkpoints.push(Checkpoint::Ended { stream: key, keep: true });
         }
     }
 
@@ -288,7 +334,11 @@ impl Book {
     /// leave its session ([`Book::leave`]), once the exchange is no longer lent.
     #[must_use]
     pub(super) fn close(&mut self, cx: &mut Cx, key: ExchangeKey, x: &mut Exchange, keep: bool) -> Option<Left> {
+        // Others may still read a log that has its end.
+        let is_read_on = |stream: &Stream| cx.config.persist.replay_shared && stream.ends_with_own_id();
+        let keep = keep || x.stream().is_some_and(is_read_on);
         self.close_account(cx, key, x, keep);
+        self.shares.forget(cx, key);
         self.streams -= 1;
         self.unread.remove(key);
         let stream = x.stream()?;
@@ -299,11 +349,15 @@ impl Book {
     fn close_account(&mut self, cx: &mut Cx, key: ExchangeKey, x: &mut Exchange, keep: bool) {
         self.emit_mark(cx, key, x);
         let hash = stored::name_hash(cx, x);
+        let is_shared = cx.config.persist.replay_shared;
+        if is_shared && keep {
+            self.emit_log_end(key, x, true);
+        }
         let account = x.stream_mut().map(|s| &mut s.account);
-        let Some(Account { session, number, before, emitted, closed, .. }) = account else {
+        let Some(Account { session, number, before, emitted, hold, .. }) = account else {
             return;
         };
-        if *emitted == 0 || std::mem::replace(closed, true) {
+        if *emitted == 0 || std::mem::replace(hold, Hold::Closed) == Hold::Closed {
             return;
         }
         self.checkpoints.push(Checkpoint::Ended { stream: key, keep });

@@ -8,7 +8,7 @@
 //! a stored stream is read by the principal alone that made it; a name holds no query, which may
 //! hold a secret.
 
-use crate::base::{Count, EventId, Span, Tick};
+use crate::base::{Count, EventId, Span, StreamName, Tick};
 use crate::config::ResumeFrom;
 use crate::http::{self, Method};
 use crate::machine::cx::Cx;
@@ -58,6 +58,12 @@ pub(super) fn name_hash(cx: &Cx, x: &Exchange) -> u128 {
     }
 }
 
+/// The name under which the store has a stream with ids of segno's own that another instance made.
+pub(in crate::machine) fn name_by_token(cx: &Cx, x: &Exchange, number: u64) -> StreamName {
+    let hash = cx.secret.stored_by_token(cx.secret.token(number));
+    StreamName { session: name(shown(x, &cx.route(x.route()).session_header), hash), stream: number }
+}
+
 /// The events that have come since the last call.
 pub(super) fn next_part(cx: &Cx, x: &mut Exchange) -> Option<EventPart> {
     let (limits, asked, is_get) = (cx.limits(x.route()), x.request.identity.stored(), x.request.method == Method::Get);
@@ -80,7 +86,7 @@ pub(super) fn next_part(cx: &Cx, x: &mut Exchange) -> Option<EventPart> {
     meta.push(u8::from(is_get));
     meta.extend(body.into_iter().flat_map(u128::to_le_bytes));
     let bounds = LogBounds { events: limits.log_events, bytes: limits.log_bytes, age: limits.log_age };
-    Some(EventPart { first, bytes: [a, b].concat().into(), ends: ends.into(), meta: meta.into(), bounds })
+    Some(EventPart { first, bytes: [a, b].concat().into(), ends: ends.into(), meta: meta.into(), bounds, claim: None })
 }
 
 impl StoredEvents {
@@ -109,7 +115,7 @@ impl Exchange {
             _ => false,
         };
         // When upstream last let somebody read what is stored is not known.
-        let durable = cx.config.persist.durable && route.reauthorize.is_none();
+        let durable = cx.config.persist.keeps_events() && route.reauthorize.is_none();
         let wanted = self.request.wanted();
         let by_session = route.resume_from == ResumeFrom::Session && self.request.identity.named && wanted.is_none();
         if !is_read || cx.draining || self.request.verbatim || !(durable && wanted.is_some() || by_session) {
@@ -121,7 +127,7 @@ impl Exchange {
 
     /// Sends a look-up, the first or another.
     pub(in crate::machine) fn send_look(&mut self, cx: &mut Cx, key: ExchangeKey) {
-        let (route, durable) = (cx.route(self.route()), cx.config.persist.durable);
+        let (route, durable) = (cx.route(self.route()), cx.config.persist.keeps_events());
         let wanted = self.request.wanted();
         let own = wanted.and_then(Token::parse).map(|(token, _)| token).filter(|token| cx.secret.made(*token));
         let hash = match own {

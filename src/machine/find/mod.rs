@@ -38,6 +38,7 @@ mod variants;
 pub(super) mod vary;
 
 use super::book::sessions::Sessions;
+use super::book::shares::Hold;
 use super::book::unread::{Holder, Unread};
 use super::cx::Cx;
 use super::exchange::{Ending, Exchange, Exchanges, Phase, Request};
@@ -278,7 +279,11 @@ impl<'m> Finder<'m> {
             // The client first got what the log holds. Now that it has all of it, it is told that the rest is gone.
             Phase::Ending(Ending::Cut) if has_all && by_post => Found::joins(key, offset, Some(GapReason::Refused)),
             // A process before may have received more than was stored.
-            Phase::Ending(_) if has_all && seq > 0 && !tracker.gives_own_ids() => Found::NewAfter(GapReason::Restarted),
+            Phase::Ending(ending) if has_all && seq > 0 && !tracker.gives_own_ids() => match ending {
+                // Another instance has told its end.
+                Ending::Clean if stream.account.hold == Hold::Closed => Found::Anew,
+                _ => Found::NewAfter(GapReason::Restarted),
+            },
             // A GET whose upstream is gone goes upstream as a new stream, which has ids of its own. Its client has all
             // that came.
             Phase::Ending(_) if has_all => self.begun_anew(request).unwrap_or(Found::Anew),

@@ -107,6 +107,8 @@ impl Machine {
             let start = x.stream().map_or(0, |stream| stream.tracker.start());
             assert!(!reader.head_sent || reader.chunk.offset >= start, "its next event has left: {}", what());
         }
+        let follows = matches!(x.phase, Phase::Following { .. });
+        assert_eq!(self.book.shares.is_followed(key), follows, "who follows: {}", what());
         if let Some(conn) = x.phase.upstream() {
             let upstream = self.conns.get(conn);
             assert_eq!(upstream.map(|u| u.exchange), Some(Some(key)), "stale upstream: {}", what());
@@ -143,7 +145,7 @@ impl Machine {
     fn check_waits(&self, x: &Exchange) {
         let what = || format!("{} in {:?}", x.target(), x.phase);
         let (timed, blocked) = (x.alarm.is_set(), x.readers().any_blocked());
-        assert!(timed || !x.is_detached(), "kept for ever: {}", what());
+        assert!(timed || !x.is_detached() || x.is_watched(), "kept for ever: {}", what());
         assert!(timed || !blocked, "a full socket without a timer: {}", what());
         match x.phase {
             Phase::Waiting { .. } => {
@@ -152,6 +154,8 @@ impl Machine {
                 let by_queue = self.cx.queues.is_timed(x.route());
                 assert!(timed || by_body || by_queue, "waits for ever: {}", what());
             }
+            // The store will tell.
+            Phase::Following { .. } => {}
             Phase::Parting { .. } => assert!(timed, "waits for ever: {}", what()),
             Phase::Connecting { conn, .. } => {
                 let opens = self.conns.get(conn).is_some_and(|c| c.timer.is_some());

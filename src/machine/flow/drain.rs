@@ -45,7 +45,8 @@ impl Machine {
         self.see_off_idle();
         self.stop_all_checks();
         // No client can come back here to a stream that nobody reads.
-        let unread = self.exchanges.iter().filter(|(_, x)| x.is_detached()).map(|(key, _)| After::Ended(key));
+        let unread =
+            self.exchanges.iter().filter(|(_, x)| x.is_detached() && !x.is_watched()).map(|(key, _)| After::Ended(key));
         self.cx.after.extend(unread);
         let mut order = self.leavers();
         shuffle(&mut order, &mut self.cx.random);
@@ -54,7 +55,7 @@ impl Machine {
             self.cx.notice(Notice::Draining { leave: order.len(), stay, spread, within });
         }
         // What the store holds another process gets once these streams have ended.
-        let ends_over = if self.cx.config.persist.durable { Span::ZERO } else { spread };
+        let ends_over = if self.cx.config.persist.keeps_events() { Span::ZERO } else { spread };
         let alarm = Alarm::default();
         let mut leaving = Leaving { order, next: 0, due: now, began: now, ends_over, spread, until, alarm };
         leaving.due = leaving.moment(&mut self.cx.random);
@@ -188,6 +189,9 @@ impl Exchange {
         if matches!(self.phase, Phase::Passing(_) | Phase::Tunnel { .. } | Phase::Ending(_)) {
             return false;
         }
+        if matches!(self.phase, Phase::Following { .. }) {
+            return true;
+        }
         let Some(stream) = self.stream().filter(|stream| stream.readers.head_sent) else {
             return self.is_stream_request();
         };
@@ -195,7 +199,7 @@ impl Exchange {
             return true;
         }
         let is_get = self.is_stream_request() && self.request.method == Method::Get;
-        let is_stored = cx.config.persist.durable && cx.route(self.route()).reauthorize.is_none();
+        let is_stored = cx.config.persist.keeps_events() && cx.route(self.route()).reauthorize.is_none();
         let is_kept = is_stored && stream.ends_with_own_id();
         is_get && (stream.tracker.received().seq == 0 && !stream.tracker.is_open_oversize() || is_kept)
     }

@@ -27,10 +27,14 @@ const LAST_WORDS: Span = Span::from_secs(2);
 impl Machine {
     /// Ends an event stream for its clients, once everything in its log has been sent.
     pub(super) fn end_stream(&mut self, key: ExchangeKey, ending: Ending) {
-        let Self { cx, conns, exchanges, index, .. } = self;
+        let Self { cx, conns, exchanges, index, book, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
         if let Some(upstream) = x.phase.upstream() {
             conns.recycle(cx, upstream, false);
+        }
+        if cx.config.persist.replay_shared {
+            book.shares.forget(cx, key);
+            x.stream_mut().into_iter().for_each(|stream| book.note_moved(key, &mut stream.account));
         }
         let count = match ending {
             Ending::Clean => Count::StreamsEnded,
@@ -157,8 +161,8 @@ impl Machine {
     pub(in crate::machine) fn on_unread(&mut self, key: ExchangeKey) {
         let Self { cx, exchanges, .. } = self;
         let Some(x) = exchanges.get(key).filter(|x| x.readers().is_empty()) else { return };
-        let lingers = !x.linger(cx.route(x.route())).is_zero();
-        if !lingers || cx.draining || !x.is_worth_keeping() || !self.await_retry(key) {
+        let lingers = !x.linger(cx.route(x.route())).is_zero() && !cx.draining && x.is_worth_keeping();
+        if !(lingers || x.is_watched()) || !self.await_retry(key) {
             return self.drop_exchange(key);
         }
         let Self { cx, exchanges, book, .. } = self;
@@ -178,6 +182,7 @@ impl Machine {
         let _ = x.make_room(cx);
         x.arm(cx, key);
         if let Some(upstream) = x.phase.upstream() {
+            self.release_to_others(key);
             self.read_on(key, upstream);
         }
     }

@@ -8,8 +8,9 @@
 //!
 //! In the order in which a request travels: `client` reads it, `admission` lets it in, `request` takes it down and
 //! finds its place, `resume` gives it one in a stream that is here, `orders` in the answer to an earlier try, `rebuild`
-//! has one from the store, `heal` asks upstream, `upstream` reads the answer, `answer` does what it means, `part` has
-//! those ask that it is not for, `tunnel` passes on what is no HTTP any more, `several` chooses an upstream, `health` checks them, `send`
+//! has one from the store, `follow` one that another instance goes on writing, `heal` asks upstream, `upstream` reads the
+//! answer, `answer` does what it means, `part` has those ask that it is not for, `tunnel` passes on what is no HTTP any
+//! more, `several` chooses an upstream, `health` checks them, `send`
 //! hands it to sockets, `end` ends it, `drain` ends all of them, `timers` sees to what takes too long, `places` and
 //! `buffers` to what is short.
 
@@ -21,6 +22,7 @@ mod check;
 mod client;
 mod drain;
 mod end;
+mod follow;
 mod heal;
 mod health;
 mod orders;

@@ -7,6 +7,7 @@
 //! Source: `docs/behaviour.md`, what a returning client sees, and gaps.
 
 use super::end::close_stream;
+use super::follow::{Shared, last_own_id};
 use super::resume::refuses_gaps;
 use crate::base::Count;
 use crate::http::{BodyDecoder, Method};
@@ -18,7 +19,6 @@ use crate::machine::io::StoredEvents;
 use crate::machine::keys::ExchangeKey;
 use crate::machine::stream::Stream;
 use crate::machine::stream::readers::Words;
-use crate::sse;
 use crate::track::GapReason;
 
 /// Bytes of a stored log that are taken in at least at a time.
@@ -86,6 +86,12 @@ impl Machine {
             Some(seq) => seq.checked_sub(before).and_then(|seq| stream.tracker.locate_event(seq)),
             None => stream.tracker.locate(&cx.interner, id),
         };
+        if cx.config.persist.replay_shared {
+            if let Some(seq) = own.filter(|_| ends_here || ends_with_own_id) {
+                return self.read_shared(key, Shared { number, log, seq, located, head, refuses });
+            }
+            book.shares.see(key, log.fence);
+        }
         let is_known = own.is_some() || cx.knows_stored_ids(route);
         let joins = located.filter(|offset| is_known && (own.is_none() || ends_here || *offset < whole));
         let Some((offset, head)) = joins.zip(head) else {
@@ -128,7 +134,7 @@ impl Machine {
     }
 
     /// Nothing in the store is of use: the request goes upstream as a new one.
-    fn begin_anew(&mut self, key: ExchangeKey, gap: Option<GapReason>) {
+    pub(super) fn begin_anew(&mut self, key: ExchangeKey, gap: Option<GapReason>) {
         let Self { cx, exchanges, index, book, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
         let left = close_stream(cx, index, book, key, x);
@@ -140,11 +146,6 @@ impl Machine {
         self.ask(key);
         self.arm(key);
     }
-}
-
-/// The number in the last id of a stored log that has this token.
-fn last_own_id(log: &[u8], token: Token) -> Option<u64> {
-    sse::ids(log).filter_map(Token::parse).filter(|(made, _)| *made == token).map(|(_, number)| number).last()
 }
 
 /// Feeds the events of a stored log to the tracker.

@@ -189,6 +189,7 @@ impl Machine {
         let lookup = self.cx.traces.end_lookup(key, None, self.cx.now);
         self.cx.traced(lookup);
         let Some(x) = self.exchanges.get_mut(key) else { return };
+        let looks = x.search().map_or(0, |search| search.looks);
         x.end_search(self.cx.now);
         match x.request.wanted().map(Box::<[u8]>::from) {
             Some(id) => {
@@ -197,6 +198,9 @@ impl Machine {
                 }
                 let request = self.exchanges.get(key).map(|x| &x.request);
                 let stored = request.and_then(|request| self.finder().pick(request, &id, found));
+                if self.looks_again(key, &id, stored.as_ref(), looks) {
+                    return;
+                }
                 if let Some((number, log)) = stored.and_then(|stored| Some((stored.stream, stored.log?))) {
                     return self.rebuild_for(key, &id, number, &log);
                 }

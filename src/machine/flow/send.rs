@@ -148,6 +148,7 @@ impl Machine {
             cx.audience.settle(before, x.audience());
         }
         let (upstream, is_tunnel) = (x.phase.upstream(), matches!(x.phase, Phase::Tunnel { .. }));
+        let (is_following, is_watched) = (matches!(x.phase, Phase::Following { .. }), has_changed && x.is_watched());
         let ending = match x.phase {
             Phase::Ending(ending) => Some(ending),
             _ => None,
@@ -160,6 +161,12 @@ impl Machine {
         }
         if let Some(upstream) = upstream.filter(|upstream| self.conns.is_held_back(*upstream)) {
             self.read_on(key, upstream);
+        }
+        if is_watched {
+            self.go_at_others_pace(key);
+        }
+        if is_following {
+            self.take_rest(key);
         }
         if more {
             self.conns.flush(&mut self.cx, client);

@@ -82,6 +82,7 @@ impl Machine {
             // `heal_for`, or the time for an answer, is over.
             match x.phase {
                 _ if x.search().is_some() => self.give_up_search(key),
+                Phase::Following { .. } => self.break_follow(key, "the store could not be asked for too long"),
                 Phase::Asked { .. } => self.give_up(key, 504, "upstream did not answer in time"),
                 _ => self.give_up(key, 502, "upstream could not be reached in time"),
             }

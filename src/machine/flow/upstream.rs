@@ -156,7 +156,8 @@ impl Machine {
         let first = stream.is_before_first_event().then(|| stream.tracker.whole());
         let taken = stream.feed(cx, c, route, bytes);
         let first = first.filter(|_| !stream.is_before_first_event());
-        if cx.config.persist.durable {
+        let is_watched = stream.account.watched;
+        if cx.config.persist.keeps_events() {
             book.note_moved(key, &mut stream.account);
         }
         if let Some(from) = first {
@@ -172,6 +173,11 @@ impl Machine {
             self.let_go(key);
             return (bytes.len(), Body::Open);
         }
+        if is_watched {
+            self.release_to_others(key);
+        }
+        let Self { cx, conns, exchanges, .. } = self;
+        let Some(x) = exchanges.get_mut(key) else { return (taken.used, taken.body) };
         if !cx.budget.is_over() {
             x.show(cx, conns, key);
             return (taken.used, taken.body);
@@ -186,7 +192,7 @@ impl Machine {
 
     /// The budget of all logs is used up: logs above their fair share give back what has been delivered, each in its
     /// turn, until the budget is kept. Each call looks at a bounded number, so that no event waits for all streams.
-    fn reclaim(&mut self) {
+    pub(super) fn reclaim(&mut self) {
         const LOOKS: usize = 64;
         let Self { cx, conns, exchanges, reclaimed_at, .. } = self;
         let fair = cx.config.limits.log_budget / exchanges.len().max(1);

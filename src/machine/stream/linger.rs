@@ -41,7 +41,8 @@ impl Exchange {
         match self.phase {
             // Clients have everything, and upstream can be asked for it again.
             Phase::Ending(_) if !own && has_all => false,
-            Phase::Passing(_) | Phase::Tunnel { .. } => false,
+            // Whoever comes back finds it in the store.
+            Phase::Passing(_) | Phase::Tunnel { .. } | Phase::Following { .. } => false,
             _ => true,
         }
     }
@@ -68,7 +69,7 @@ impl Exchange {
         let route = self.route();
         let Some(stream) = self.stream_mut() else { return false };
         let Some((_, at)) = stream.detached.as_deref().copied() else { return false };
-        let over = stream.tracker.end() - at > cx.route(route).linger_bytes as u64;
+        let over = !stream.account.watched && stream.tracker.end() - at > cx.route(route).linger_bytes as u64;
         if cx.route(route).linger_full == LingerFull::Evict {
             let whole = stream.tracker.whole();
             stream.tracker.release_to(cx.track(route), whole);
@@ -76,8 +77,11 @@ impl Exchange {
         over
     }
 
-    /// When the stream is dropped, if nobody comes back to it.
+    /// When the stream is dropped, if nobody comes back to it. `None`: there is no such time, or others read it.
     pub(in crate::machine) fn lingers_until(&self, route: &Route) -> Option<Tick> {
+        if self.is_watched() {
+            return None;
+        }
         Some(self.detached_since()? + self.linger(route))
     }
 }

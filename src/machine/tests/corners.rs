@@ -5,7 +5,7 @@ use super::asking::{data, gap_header, get, last_id, without_ids};
 use super::*;
 use crate::base::EventId;
 use crate::config::{Dedup, Persist, ResumeFrom, Share, StoreConfig};
-use crate::machine::{Checkpoint, StoredEvents, StoredStream};
+use crate::machine::{Checkpoint, StoredEvents, StoredOwner, StoredStream};
 
 const EVENTS_POST: &str = "POST /events HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n";
 const CHUNKED_PLAIN: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -244,7 +244,14 @@ fn kept() -> StoredStream {
     w.machine.drain_checkpoints(|c| match c {
         Checkpoint::Began { name, .. } => stream = name.stream,
         Checkpoint::Events { part, .. } => {
-            log = Some(StoredEvents { meta: part.meta.clone(), first: part.first, bytes: part.bytes.to_vec() });
+            log = Some(StoredEvents {
+                meta: part.meta.clone(),
+                first: part.first,
+                bytes: part.bytes.to_vec(),
+                fence: 0,
+                owner: StoredOwner::None,
+                end: None,
+            });
         }
         Checkpoint::Delivered { cursor, .. } => id = Some(cursor.id),
         _ => {}

@@ -37,6 +37,7 @@ mod repeating;
 mod resuming;
 mod returning;
 mod saying;
+mod shared;
 mod sharing;
 mod standalone;
 mod steps;
@@ -48,6 +49,7 @@ mod unshared;
 mod upstreams;
 mod varying;
 mod visiting;
+mod watched;
 
 use crate::base::{Count, Span};
 use crate::config::{Config, Limits, Route, Upstream};

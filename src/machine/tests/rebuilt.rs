@@ -5,7 +5,7 @@ use super::stored::{find, stored};
 use super::*;
 use crate::base::EventId;
 use crate::config::{Persist, ResumeFrom, StoreConfig};
-use crate::machine::{Checkpoint, StoredEvents, StoredStream};
+use crate::machine::{Checkpoint, StoredEvents, StoredOwner, StoredStream};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// A process whose streams are stored, and wait for their clients.
@@ -191,7 +191,14 @@ fn own_ids_are_found_in_the_store_from_anywhere_and_by_nobody_else() {
             }
         }
         let (name, part) = (name.unwrap(), part.unwrap());
-        let log = StoredEvents { meta: part.meta, first: part.first, bytes: part.bytes.to_vec() };
+        let log = StoredEvents {
+            meta: part.meta,
+            first: part.first,
+            bytes: part.bytes.to_vec(),
+            fence: 0,
+            owner: StoredOwner::None,
+            end: None,
+        };
         let id_of = EventId::from_bytes(id.as_bytes()).unwrap();
         let kept = StoredStream { stream: name.stream, id: id_of, last_seen_ms: 1, log: Some(log) };
         let token = &id.as_bytes()[3..25];
@@ -210,7 +217,14 @@ fn an_upstreams_id_is_found_in_the_store_only_where_it_was_given() {
         from(&mut w, [10, 0, 0, 1], GET_STREAM);
         w.say(w.up(0), &format!("{STREAM}{}{}", chunk(&event(1)), chunk(&event(2))));
         let (name, mut kept) = named(&mut w);
-        kept.log = Some(StoredEvents { meta: Box::default(), first: 1, bytes: (event(1) + &event(2)).into_bytes() });
+        kept.log = Some(StoredEvents {
+            meta: Box::default(),
+            first: 1,
+            bytes: (event(1) + &event(2)).into_bytes(),
+            fence: 0,
+            owner: StoredOwner::None,
+            end: None,
+        });
         let mut next = durable_and_lingering(8, |_| {});
         from(&mut next, address, &get("1"));
         // Its record does not say who made it, so nobody reads it.

@@ -4,7 +4,7 @@ use super::asking::{data, gap_header, get, last_id, with, without_ids};
 use super::*;
 use crate::base::EventId;
 use crate::config::{Persist, ResumeFrom, StoreConfig};
-use crate::machine::{Checkpoint, EventPart, NotLookedUp, StoredEvents, StoredStream};
+use crate::machine::{Checkpoint, EventPart, NotLookedUp, StoredEvents, StoredOwner, StoredStream};
 
 /// A process whose streams are stored. What it draws by chance comes from the seed, as in no process before.
 pub(super) fn durable_world(seed: u64) -> World {
@@ -28,6 +28,9 @@ pub(super) fn stored(w: &mut World) -> StoredStream {
         meta: parts[0].meta.clone(),
         first: parts[0].first,
         bytes: parts.iter().flat_map(|part| part.bytes.iter().copied()).collect(),
+        fence: 0,
+        owner: StoredOwner::None,
+        end: None,
     };
     StoredStream { stream: number, id: id.unwrap(), last_seen_ms: 1, log: Some(log) }
 }

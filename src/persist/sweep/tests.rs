@@ -63,7 +63,7 @@ impl World {
         let block = LogBlock { first: 1, at_ms, bytes: b"e"[..].into(), ends: [1].into(), hole: false };
         let bounds = LogBounds { events: 9, bytes: 99, age_ms: 9 };
         let (name, meta) = (Arc::new(name(stream)), Arc::from(&b"m"[..]));
-        let append = LogWrite::Append { name, block: Arc::new(block), meta, bounds };
+        let append = LogWrite::Append { name, block: Arc::new(block), meta, bounds, claim: None };
         self.logs.write_logs(&[append]).unwrap();
     }
 

@@ -4,6 +4,7 @@ mod failures;
 #[cfg(feature = "redb")]
 mod full_disk;
 mod shortage;
+mod takeover;
 mod threads;
 mod windows;
 mod world;

@@ -52,7 +52,13 @@ fn name(stream: u64) -> StreamName {
 fn block(stream: u64) -> LogWrite {
     let block = LogBlock { first: 1, at_ms: 1, bytes: b"id: 1\n\n"[..].into(), ends: [7].into(), hole: false };
     let bounds = LogBounds { events: 9, bytes: 99, age_ms: 9 };
-    LogWrite::Append { name: Arc::new(name(stream)), block: Arc::new(block), meta: Arc::from(&b"m"[..]), bounds }
+    LogWrite::Append {
+        name: Arc::new(name(stream)),
+        block: Arc::new(block),
+        meta: Arc::from(&b"m"[..]),
+        bounds,
+        claim: None,
+    }
 }
 
 impl Rig {

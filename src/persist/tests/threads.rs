@@ -358,7 +358,10 @@ fn log_blocks_are_stored_and_found_with_their_session() {
     let block = LogBlock { first: 1, at_ms: 1, bytes: b"id: 1\n\n"[..].into(), ends: [7].into(), hole: false };
     let bounds = LogBounds { events: 9, bytes: 99, age_ms: 9 };
     let meta = Arc::from(&b"m"[..]);
-    r.persister.control().append_log(LogWrite::Append { name, block: Arc::new(block.clone()), meta, bounds }).unwrap();
+    r.persister
+        .control()
+        .append_log(LogWrite::Append { name, block: Arc::new(block.clone()), meta, bounds, claim: None })
+        .unwrap();
     let store = r.store.clone();
     assert!(r.flush());
     assert_eq!(r.persister.shutdown(Span::from_secs(60)).cursors, []);

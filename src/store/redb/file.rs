@@ -247,7 +247,13 @@ fn finish(path: &Path, database: Database, place: Option<Place>) -> Result<Opene
     let (shared, place) = (Arc::new(database), place.map(Arc::new));
     let sessions = || Box::new(Sessions::new(Arc::clone(&shared), place.clone()));
     let logs = || Box::new(Logs::new(Arc::clone(&shared)));
-    Ok(Opened { sessions: sessions(), lookup: sessions(), logs: Some(logs()), log_lookup: Some(logs()) })
+    Ok(Opened {
+        sessions: sessions(),
+        lookup: sessions(),
+        logs: Some(logs()),
+        log_lookup: Some(logs()),
+        follower: None,
+    })
 }
 
 fn open_error(path: &Path, error: DatabaseError) -> StoreError {

@@ -1,13 +1,13 @@
 //! Recent events in two tables: a head per stream with totals, and its blocks by their first event.
 //!
 //! In: blocks to append, logs to remove, names to look up. Out: the newest blocks.
-//! Law: an append touches the head, the new block and the blocks that it pushes out, and nothing else.
+//! Laws: one process has the file, so every claim succeeds; an append touches the head, the new block and the blocks that it pushes out, and nothing else.
 
 use super::tables::{BLOCKS, HEADS, begin, refused};
 use crate::base::StreamName;
 use crate::store::encoding::{decode_block, encode_block};
 use crate::store::log::state_holes;
-use crate::store::{LogBlock, LogBounds, LogStore, LogWrite, StoreError, StoredLog};
+use crate::store::{LogBlock, LogBounds, LogOutcome, LogStore, LogWrite, StoreError, StoredLog};
 use ::redb::{Database, ReadableDatabase, ReadableTable, Table};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -25,10 +25,16 @@ impl Logs {
         Self { database, record: Vec::new() }
     }
 
-    fn write(&mut self, heads: &mut Heads<'_>, blocks: &mut Blocks<'_>, item: &LogWrite) -> Result<(), StoreError> {
+    fn write(
+        &mut self,
+        heads: &mut Heads<'_>,
+        blocks: &mut Blocks<'_>,
+        item: &LogWrite,
+    ) -> Result<LogOutcome, StoreError> {
         let name = item.name();
         let key = (&*name.session, name.stream);
         match item {
+            LogWrite::Hold { .. } | LogWrite::End { .. } => {}
             LogWrite::Remove { .. } => {
                 remove_while(blocks, name, |_| true)?;
                 heads.remove(key).map_err(|e| refused("removing a log", e))?;
@@ -54,7 +60,7 @@ impl Logs {
                 heads.insert(key, &*head).map_err(|e| refused("writing a log's head", e))?;
             }
         }
-        Ok(())
+        Ok(LogOutcome::Written { followed: false })
     }
 }
 
@@ -110,7 +116,7 @@ fn remove_while(
 }
 
 impl LogStore for Logs {
-    fn write_logs(&mut self, items: &[LogWrite]) -> Result<Vec<Result<(), StoreError>>, StoreError> {
+    fn write_logs(&mut self, items: &[LogWrite]) -> Result<Vec<Result<LogOutcome, StoreError>>, StoreError> {
         let database = Arc::clone(&self.database);
         let write = begin(&database)?;
         let results = {
@@ -164,6 +170,6 @@ impl LogStore for Logs {
         }
         found.reverse();
         state_holes(&mut found);
-        Ok(Some(StoredLog { meta, blocks: found }))
+        Ok(Some(StoredLog { meta, blocks: found, fence: 0, owner: None, end: None }))
     }
 }

@@ -12,6 +12,8 @@
 //! | `segno:{meta}:key` | the key that names are hashed with, as 32 hexadecimal digits |
 //! | `segno:{BB}:names` | a sorted set, all scores 0: the names of the records in one of 64 buckets |
 //! | `segno:{BB}:SESSION.STREAM` | a record, as [`encoding`](super::encoding) writes it, with its version first |
+//! | `segno:{BB}:log:SESSION.STREAM` | where logs are shared: a Redis stream of blocks of events, and the end |
+//! | `segno:{BB}:own:SESSION.STREAM` | a hash: who owns this log, until when, and what it holds; `log.lua` names its fields |
 //!
 //! `SESSION` is the session in hexadecimal digits, `STREAM` the stream's number in 16 of them, `BB` the bucket: a hash
 //! of the session, so all of a session lies in one slot of a Cluster. Members of a sorted set with one score are in the
@@ -19,6 +21,9 @@
 //!
 //! Records expire by themselves, `session_idle` after their last write, but those of cursors that a user has named. The
 //! sorted sets do not expire; the sweep takes names out whose record is gone.
+//!
+//! Logs expire with the age that their stream's events may have, counted from the last write, and are trimmed with each
+//! block.
 //!
 //! # Epochs
 //! An epoch is the server's time in microseconds, or one more than the last epoch where that is greater. So it grows
@@ -30,8 +35,11 @@
 //! again to a server that came back empty. A password is never shown.
 
 mod address;
+mod caller;
 mod fault;
+mod follower;
 mod link;
+mod logs;
 mod names;
 mod sessions;
 #[cfg(test)]
@@ -41,6 +49,8 @@ pub use address::{Address, Kind};
 
 use super::error::StoreError;
 use super::opened::Opened;
+use follower::Follower;
+use logs::Logs;
 use sessions::Sessions;
 use std::time::Duration;
 
@@ -51,5 +61,17 @@ use std::time::Duration;
 pub fn open(address: &Address, expiry: Option<Duration>) -> Result<Opened, StoreError> {
     let sessions = Sessions::open(address, expiry, true)?;
     let lookup = Sessions::open(address, expiry, false)?;
-    Ok(Opened { sessions: Box::new(sessions), lookup: Box::new(lookup), logs: None, log_lookup: None })
+    Ok(Opened { sessions: Box::new(sessions), lookup: Box::new(lookup), logs: None, log_lookup: None, follower: None })
+}
+
+/// The same, with logs that all processes share which open it so: three connections more.
+///
+/// # Errors
+/// [`StoreError::Server`], which names the server and never the password.
+pub fn open_shared(address: &Address, expiry: Option<Duration>) -> Result<Opened, StoreError> {
+    let logs = Box::new(Logs::open(address, expiry)?);
+    let log_lookup = Box::new(Logs::open(address, expiry)?);
+    let follower = Box::new(Follower::open(address)?);
+    let opened = open(address, expiry)?;
+    Ok(Opened { logs: Some(logs), log_lookup: Some(log_lookup), follower: Some(follower), ..opened })
 }

@@ -37,6 +37,19 @@ impl Names {
     }
 }
 
+/// Logs.
+impl Names {
+    /// The stream of a log's blocks, with this member in a bucket.
+    pub(super) fn log(&self, bucket: u8, member: &str) -> String {
+        format!("{}:{{{bucket:02x}}}:log:{member}", self.prefix)
+    }
+
+    /// Who owns a log, and its totals.
+    pub(super) fn log_state(&self, bucket: u8, member: &str) -> String {
+        format!("{}:{{{bucket:02x}}}:own:{member}", self.prefix)
+    }
+}
+
 /// The bucket of a session: FNV-1a (Fowler, Noll and Vo), folded.
 pub(super) fn bucket(session: &[u8]) -> u8 {
     let step = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);

@@ -107,6 +107,8 @@ fn the_layout_is_the_one_that_is_documented() {
     // A change here loses every record that is stored.
     assert_eq!(bucket(&of.session), 0x2a);
     assert_eq!(names.record(bucket(&of.session), &member(&of)), "segno:{2a}:6162.000000000000000a");
+    let keys = [names.log(0x2a, "61.1"), names.log_state(0x2a, "61.1")];
+    assert_eq!(keys, ["segno:{2a}:log:61.1", "segno:{2a}:own:61.1"]);
     assert_eq!((names.index(7), names.meta("epoch")), ("segno:{07}:names".into(), "segno:{meta}:epoch".into()));
     let mut used = [0u32; 64];
     for n in 0..64_000 {

@@ -9,8 +9,8 @@ use crate::base::{Span, StreamName, Tick};
 use crate::machine::{Checkpoint, Lookup, Machine, StoredStream as Known};
 use crate::metrics::Metrics;
 use crate::persist::{Worker, WorkerConfig};
-use crate::reactor::StoreLink;
 use crate::reactor::checkpoints::Checkpoints;
+use crate::reactor::{Keep, StoreLink};
 use crate::slot::{SlotDrain, slots};
 use crate::store::{LogBlock, LogBounds, LogStore, LogWrite, MemoryStore, SessionStore};
 use crate::store::{Outcome, Record, StoreError, Write};
@@ -80,7 +80,7 @@ impl Disk {
                     _ => continue,
                 },
             };
-            known.push(crate::engine::stored(&name, cursor, log));
+            known.push(crate::engine::stored(&name, cursor, log, 0));
         }
         known
     }
@@ -159,16 +159,18 @@ impl Life {
         let blocks = Arc::new(Mutex::new(VecDeque::new()));
         let queue = Arc::clone(&blocks);
         let bounds = LogBounds { events: 64, bytes: 64 << 10, age_ms: 600_000 };
-        let keeps = move |name: &Arc<StreamName>, part: Option<crate::machine::EventPart>, hole: bool| {
+        let keeps = move |name: &Arc<StreamName>, keep: Keep| {
             let mut queue = queue.lock().unwrap_or_else(|e| panic!("{e}"));
-            let write = match part {
-                None => LogWrite::Remove { name: Arc::clone(name) },
-                Some(_) if queue.len() >= BLOCKS => return false,
-                Some(part) => LogWrite::Append {
+            let write = match keep {
+                Keep::Forget => LogWrite::Remove { name: Arc::clone(name), claim: None },
+                Keep::End { .. } | Keep::Release => return true,
+                Keep::Part { .. } if queue.len() >= BLOCKS => return false,
+                Keep::Part { part, hole } => LogWrite::Append {
                     name: Arc::clone(name),
                     block: Arc::new(LogBlock { first: part.first, at_ms: 0, bytes: part.bytes, ends: part.ends, hole }),
                     meta: part.meta.into(),
                     bounds,
+                    claim: None,
                 },
             };
             queue.push_back(write);
