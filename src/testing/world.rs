@@ -87,8 +87,8 @@ pub(crate) struct World {
     /// The places of routes after each reload.
     pub(crate) reloaded: Vec<Result<Box<[usize]>, TooManyRoutes>>,
     pub(crate) lookups: Vec<Lookup>,
-    /// The logs of other instances that are followed, by exchange, and behind which event each is.
-    pub(crate) followed: Vec<(ExchangeKey, StreamName, u64)>,
+    /// The logs of other instances that are followed, by exchange; behind which event and under which fence each is.
+    pub(crate) followed: Vec<(ExchangeKey, StreamName, u64, u64)>,
     pub(crate) refused: usize,
     /// Why, for each of them.
     pub(crate) refusals: Vec<Refusal>,
@@ -252,9 +252,9 @@ impl World {
                 self.by_key.remove(&conn.to_bits());
             }
             Output::Lookup(lookup) => self.lookups.push(lookup),
-            Output::Follow { exchange, name, after, .. } => {
+            Output::Follow { exchange, name, after, fence } => {
                 assert!(self.followed.iter().all(|(other, ..)| *other != exchange), "followed twice");
-                self.followed.push((exchange, name, after));
+                self.followed.push((exchange, name, after, fence));
             }
             Output::Unfollow { exchange } => {
                 let before = self.followed.len();

@@ -92,8 +92,8 @@ fn an_answer_that_another_instance_is_still_given_is_replayed_and_followed_to_it
     for request in [ORDER, GET_STREAM] {
         let (mut w, d, id) = following(request);
         assert_eq!((data(&w, d), gap_header(&w, d)), (numbers(2..=3), None));
-        let (_, name, after) = w.followed[0].clone();
-        assert_eq!((after, w.ups.len(), w.count(Count::Follows)), (3, 0, 1));
+        let (_, name, after, fence) = w.followed[0].clone();
+        assert_eq!((after, fence, w.ups.len(), w.count(Count::Follows)), (3, 3, 0, 1));
         let mut owner = instance(7);
         reading(&mut owner, request, 3);
         owner.acknowledged();

@@ -16,6 +16,8 @@ mod disk;
 mod pace;
 mod run;
 mod script;
+mod shared;
+mod shelf;
 mod source;
 
 use crate::testing::trace::tell;
@@ -61,11 +63,16 @@ fn attempt(seed: u64, script: &[Action], canary: Option<Canary>) -> Found {
         run.end()
     });
     QUIET.set(false);
-    result.map_err(|why| match (why.downcast_ref::<String>(), why.downcast_ref::<&str>()) {
+    result.map_err(|why| message(&*why))
+}
+
+/// What a panic says.
+fn message(why: &(dyn std::any::Any + Send)) -> String {
+    match (why.downcast_ref::<String>(), why.downcast_ref::<&str>()) {
         (Some(text), _) => text.clone(),
         (_, Some(text)) => (*text).to_owned(),
         _ => "a panic without a message".to_owned(),
-    })
+    }
 }
 
 /// Keeps expected failures, which are tried again and again, from printing anything.
