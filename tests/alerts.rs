@@ -2,10 +2,12 @@
 //! nothing does.
 //!
 //! In: proxies, each with a fault of its own: a full disk, a Redis that is killed or stopped, upstreams that restart,
-//! refuse or die, clients that leave, a processor that is taken away, a certificate that ends. Out: what fires where.
+//! refuse, die or fail their checks, clients that leave, a processor that is taken away, a certificate that ends. Out:
+//! what fires where.
 //! Laws: the rules are those that users get, with one change: each duration, a range in `[ ]` or a `for:`, is one
 //! [`FASTER`]th of what it is, and so is the usual time between two scrapes. No threshold is changed. A rule without a
-//! fault is a failure. Where Prometheus or Redis is missing, that is said, and with `SEGNO_REQUIRE_PROMETHEUS=1` it is a failure.
+//! fault is a failure. Where Prometheus or Redis is missing, that is said, and with `SEGNO_REQUIRE_PROMETHEUS=1` it is a
+//! failure.
 #![cfg(all(feature = "cli", feature = "redis", feature = "tls", target_os = "linux"))]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
 
@@ -54,6 +56,7 @@ const FAULTS: &[(&str, &str, &[&str])] = &[
     ("SegnoEvictions", "many-sessions", &["SegnoBudgetNearlyUsed"]),
     ("SegnoTurnsTooLong", "no-processor", &[]),
     ("SegnoCertificateNearItsEnd", "certificate", &[]),
+    ("SegnoUpstreamOut", "checks-fail", &[]),
 ];
 
 /// The rules as they are printed, and with shorter durations.
@@ -255,7 +258,8 @@ fn each_alert_fires_by_a_real_fault_and_nothing_fires_before() {
         return missing("there is no Redis", "SEGNO_REQUIRE_PROMETHEUS");
     }
     let steady = Upstream::start(Then::GoesOn);
-    let [restarts, refuses, dies] = [Then::Restarts, Then::Refuses, Then::Dies].map(Upstream::start);
+    let [restarts, refuses, dies, ails] =
+        [Then::Restarts, Then::Refuses, Then::Dies, Then::Refuses].map(Upstream::start);
 
     let disk = Store::new("alerts");
     let full_disk = Instance::start("full-disk", &steady, &["--store", &disk.flag()]);
@@ -273,9 +277,11 @@ fn each_alert_fires_by_a_real_fault_and_nothing_fires_before() {
     let pair = certificate(&authority, "own", 90);
     let (cert, key) = (pair.cert.to_str().unwrap(), pair.key.to_str().unwrap());
     let ending = Instance::start("certificate", &steady, &["--tls-cert", cert, "--tls-key", key]);
+    let checked = Instance::start("checks-fail", &ails, &["--health", "/health", "--health-every", "100ms"]);
 
-    let all =
-        [&full_disk, &redis_killed, &redis_stopped, &restarted, &refused, &away, &left, &crowded, &starved, &ending];
+    let others = [&left, &crowded, &starved, &ending, &checked];
+    let all: Vec<_> =
+        [&full_disk, &redis_killed, &redis_stopped, &restarted, &refused, &away].into_iter().chain(others).collect();
     assert!(all.iter().map(|instance| instance.name).eq(FAULTS.iter().map(|(_, instance, _)| *instance)));
     let mut readers: Vec<_> = all.iter().take(7).map(|instance| instance.read()).collect();
     readers.extend((0..5).map(|_| refused.read()));
@@ -296,7 +302,7 @@ fn each_alert_fires_by_a_real_fault_and_nothing_fires_before() {
     full_disk.proxy.limit("--fsize=4096:unlimited");
     killed.kill();
     stopped.signal("STOP");
-    [&restarts, &refuses, &dies].iter().for_each(|upstream| upstream.go_wrong());
+    [&restarts, &refuses, &dies, &ails].iter().for_each(|upstream| upstream.go_wrong());
     for _ in 0..19 {
         let mut client = left.proxy.client();
         client.get_events("/feed");

@@ -568,3 +568,13 @@ fn an_interrupted_demo_gives_the_counts_so_far() {
     assert_eq!((child.wait().unwrap().code(), &report["interrupted"]), (Some(0), &true.into()), "{said}");
     assert!(report["events"].as_u64().unwrap() > 0 && report["without"]["events"].as_u64().unwrap() > 0, "{said}");
 }
+
+#[test]
+fn several_upstreams_can_be_given_by_flags_alone() {
+    let told = segno(&["config", "--upstreams", "http://a:1", "--upstreams", "http://b:2 weight=3"], "");
+    let text = text(&told.stdout);
+    assert!(told.status.success(), "{told:?}");
+    assert!(text.contains("http://a:1") && text.contains("http://b:2"), "{text}");
+    let none = segno(&["config"], "");
+    assert_eq!(none.status.code(), Some(2), "{none:?}");
+}

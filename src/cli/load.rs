@@ -42,7 +42,7 @@ impl Sources {
 
     /// Reads everything.
     pub(super) fn read(&self) -> Result<Effective, Stop> {
-        if self.path.is_none() && !self.flags.gives("upstream") {
+        if self.path.is_none() && !["upstream", "upstreams"].iter().any(|key| self.flags.gives(key)) {
             let what = "nothing says where requests go: give `--upstream URL` or `--config FILE`, or set SEGNO_UPSTREAM \
                 or SEGNO_CONFIG; see `segno proxy --help`";
             return Err(Stop::Usage(what.to_owned()));

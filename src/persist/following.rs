@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Words that may wait.
+/// Words that may wait. Their places are taken at the start, so there is one where no logs are shared.
 const WORDS: usize = 65_536;
 
 /// How long the store may wait for something new, and how long calls are apart at least: so much, and so much more for
@@ -84,15 +84,16 @@ struct Followed {
     away: bool,
 }
 
-/// The thread's parts, and what others have of it.
+/// The thread's parts, and what others have of it. Where no logs are `shared`, nobody has anything to tell it.
 pub(super) fn following(
+    shared: bool,
     messages: Post<Message>,
     ringer: Ringer,
     metrics: Arc<Metrics>,
     clock: Clock,
     complaints: Complaints,
 ) -> (Sender<Word>, FollowLender, FollowThread) {
-    let (teller, words) = bounded(WORDS);
+    let (teller, words) = bounded(if shared { WORDS } else { 1 });
     let (half, halves) = bounded(1);
     let thread = FollowThread {
         words,

@@ -211,7 +211,7 @@ impl Front {
         };
         let complaints = Complaints::new(config.journal.clone());
         let (words, follow_lender, follows) =
-            following(post.clone(), ringer.clone(), Arc::clone(&metrics), clock, complaints);
+            following(config.shared, post.clone(), ringer.clone(), Arc::clone(&metrics), clock, complaints);
         let owner = Arc::new(Counter::default());
         let control =
             PersistControl { messages: post, questions, logs: log_sender, follows: words, owner, ringer, metrics };

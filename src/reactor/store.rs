@@ -143,7 +143,8 @@ impl StoreLink {
     /// Opens the way back: replies to look-ups, and news of logs, from now on arrive here.
     pub(super) fn open(&mut self, waker: &Arc<Waker>, metrics: &Arc<Metrics>) -> Replies {
         let (sender, receiver) = bounded(REPLIES);
-        let (teller, news) = bounded(NEWS);
+        // The places are taken at once.
+        let (teller, news) = bounded(if self.is_shared() { NEWS } else { 1 });
         let bytes = Arc::new(Counter::default());
         let replies = Replies { receiver, news, bytes: Arc::clone(&bytes) };
         if let Some(shares) = &self.shares {

@@ -40,7 +40,8 @@ fn rig(room: usize) -> Rig {
     let metrics = Arc::new(Metrics::default());
     let (messages, _inbox) = inbox(10);
     let complaints = Complaints::new(Journal::unheard());
-    let (words, lender, thread) = following(messages, drain.ringer(), Arc::clone(&metrics), Clock::start(), complaints);
+    let (words, lender, thread) =
+        following(true, messages, drain.ringer(), Arc::clone(&metrics), Clock::start(), complaints);
     let (sender, news) = bounded(room);
     let listener: Listener = Arc::new(move |news| match news {
         LogNews::Followed { key, news } => sender.try_send((key, news)).is_ok(),
