@@ -234,13 +234,14 @@ impl Giver {
         }
         let within = self.running.running().drain_timeout;
         let (tell, drained) = bounded(1);
+        self.journal.say(Level::Info, "a successor is ready: handing over, and draining");
+        // From here on there is no way back, and the successor finds out by itself what could not be done. It is told
+        // first: where nobody is left, this process may end as soon as it drains.
+        let _ = fs::remove_file(&self.path);
+        let _ = (&*link).write_all(b"draining\n");
         if !self.remote.send(Command::Drain(within)) || !self.remote.send(Command::SayWhenDrained(tell)) {
             return Err(io::Error::other("this proxy has ended already"));
         }
-        self.journal.say(Level::Info, "a successor is ready: handing over, and draining");
-        // From here on there is no way back, and the successor finds out by itself what could not be done.
-        let _ = fs::remove_file(&self.path);
-        let _ = (&*link).write_all(b"draining\n");
         let _ = drained.recv_timeout(Duration::from(within) + GRACE);
         if let Some(left) = self.store.release(FLUSH_FOR).filter(|left| *left != Unflushed::default()) {
             // Which they are, the end of this process tells, and its exit code.

@@ -77,7 +77,7 @@ fn translated(news: LogNews) -> ReactorNews {
             owner: StoredOwner::Lives,
             end: None,
         }),
-        FollowedLog::Ended(end) => Followed::Ended { whole: end == LogEnd::Whole },
+        FollowedLog::Ended(end, last) => Followed::Ended { whole: end == LogEnd::Whole, last },
         FollowedLog::OwnerGone => Followed::OwnerGone,
         FollowedLog::Lost => Followed::Lost,
         FollowedLog::Away => Followed::Away,

@@ -478,6 +478,8 @@ pub enum Followed {
     Ended {
         /// As upstream ended the stream.
         whole: bool,
+        /// The number of its last event.
+        last: u64,
     },
     /// The lease of its owner is over, and all its events were told.
     OwnerGone,

@@ -432,7 +432,12 @@ impl Flusher {
             self.complain("the store is full of logs; blocks of other streams are dropped, and the holes are stated");
         }
         let (retry, random) = (self.config.worker.retry, &mut self.random);
-        let delay = |tries| retry.delay(tries, random.next());
+        // Where logs are shared, their owner must write again before others take it for gone.
+        let most = self.config.shared.then(|| Span::from_micros(self.config.lease.micros() / 3));
+        let delay = |tries| {
+            let delay = retry.delay(tries, random.next());
+            most.map_or(delay, |most| delay.min(most))
+        };
         writing.pace_logs(trouble.is_some(), self.config.worker.window, now, delay);
         if let Some(e) = trouble {
             self.note_failure();

@@ -231,7 +231,7 @@ impl FollowThread {
                 FollowNews::Blocks(blocks) => {
                     (blocks.last().map(|last| last.first + last.ends.len() as u64 - 1), FollowedLog::Blocks(blocks))
                 }
-                FollowNews::Ended(end) => (None, FollowedLog::Ended(end)),
+                FollowNews::Ended(end) => (None, FollowedLog::Ended(end, followed.following.after)),
                 FollowNews::OwnerGone => (None, FollowedLog::OwnerGone),
                 FollowNews::Lost => (None, FollowedLog::Lost),
             };

@@ -124,7 +124,8 @@ impl LogQueue {
         let overtaken = self.overtaken(&fates);
         let mut dropped = 0;
         for (at, (write, fate)) in self.batch.drain(..).zip(fates).enumerate() {
-            let is_hold = matches!(write, LogWrite::Hold { .. });
+            // A lease that is to be kept alive is looked at again soon; one that is given up must be given up.
+            let is_hold = matches!(&write, LogWrite::Hold { claim, .. } if claim.lease_ms > 0);
             if fate == Fate::Failed && !is_hold && !overtaken.contains(&at) {
                 self.again.push_back(write);
                 continue;
@@ -145,6 +146,8 @@ impl LogQueue {
         let mut later = HashSet::new();
         for (at, (write, fate)) in self.batch.iter().zip(fates).enumerate().rev() {
             match fate {
+                // A hold stands in no order with blocks.
+                Fate::Written if matches!(write, LogWrite::Hold { .. }) => {}
                 Fate::Written => _ = later.insert(&**write.name()),
                 Fate::Failed if later.contains(&**write.name()) => _ = places.insert(at),
                 Fate::Failed | Fate::NoPlace | Fate::Fenced => {}

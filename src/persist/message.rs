@@ -47,8 +47,8 @@ pub enum LogNews {
 pub enum FollowedLog {
     /// The next blocks.
     Blocks(Vec<LogBlock>),
-    /// The log has its end.
-    Ended(LogEnd),
+    /// The log has its end, behind the event with this number.
+    Ended(LogEnd, u64),
     /// Its owner is gone.
     OwnerGone,
     /// The next events are not in the log any more.

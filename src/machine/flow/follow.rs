@@ -200,10 +200,10 @@ impl Machine {
         let Phase::Following { away } = x.phase else { return };
         // What comes while events wait for room was on its way before the store was told.
         let Some(following) = book.shares.get_mut(key).filter(|following| following.rest.is_empty()) else { return };
+        let here = x.stream().map_or(0, |s| s.account.before.saturating_add(s.tracker.received().seq));
         match news {
             Followed::Events(log) => {
                 x.phase = Phase::Following { away: Tick::NEVER };
-                let here = x.stream().map_or(0, |s| s.account.before.saturating_add(s.tracker.received().seq));
                 if log.first != here + 1 {
                     following.misfits += 1;
                     if following.misfits > MISFITS {
@@ -214,7 +214,10 @@ impl Machine {
                 following.misfits = 0;
                 self.take_followed(key, &log.bytes);
             }
-            Followed::Ended { whole } => self.end_stream(key, if whole { Ending::Clean } else { Ending::Cut }),
+            Followed::Ended { whole: true, last } if last != here => {
+                self.break_follow(key, "its end came without all of its events");
+            }
+            Followed::Ended { whole, .. } => self.end_stream(key, if whole { Ending::Clean } else { Ending::Cut }),
             Followed::OwnerGone => self.outlive_owner(key),
             Followed::Lost => self.break_follow(key, "events of its log have left the store"),
             Followed::Away => {

@@ -107,7 +107,7 @@ fn an_answer_that_another_instance_is_still_given_is_replayed_and_followed_to_it
         tell(&mut w, news(&id, 4..=4));
         tell(&mut w, news(&id, 5..=6));
         assert_eq!((data(&w, d), w.body(d).1), (numbers(2..=6), false));
-        tell(&mut w, Followed::Ended { whole: true });
+        tell(&mut w, Followed::Ended { whole: true, last: 6 });
         assert_eq!((data(&w, d), w.body(d).1), (numbers(2..=6), true));
         assert_eq!((w.ups.len(), w.followed.len(), w.gaps(), w.count(Count::EventsFollowed)), (0, 0, 0, 3));
         let mut said = 0;
@@ -181,9 +181,13 @@ fn what_the_store_has_lost_is_a_cut_and_no_gap_before_the_client_is_back() {
     let (mut w, d, _) = following(ORDER);
     tell(&mut w, Followed::Lost);
     assert_eq!((data(&w, d), w.body(d).1, w.gaps(), w.followed.len()), (numbers(2..=3), false, 0, 0));
+    // An end behind events that have not come here is no end.
+    let (mut w, d, _) = following(ORDER);
+    tell(&mut w, Followed::Ended { whole: true, last: 5 });
+    assert_eq!((data(&w, d), w.body(d).1, w.count(Count::FollowsBroken)), (numbers(2..=3), false, 1));
     // An owner that has lost its upstream has cut its clients, too.
     let (mut w, d, _) = following(ORDER);
-    tell(&mut w, Followed::Ended { whole: false });
+    tell(&mut w, Followed::Ended { whole: false, last: 3 });
     assert_eq!((data(&w, d), w.body(d).1, w.gaps(), w.count(Count::FollowsBroken)), (numbers(2..=3), false, 0, 0));
 }
 

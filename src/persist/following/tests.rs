@@ -90,7 +90,7 @@ fn each_key_is_told_what_comes_until_the_end_and_nothing_behind_its_last_word() 
     assert_eq!(rig.firsts(11), [3]);
     let end = LogWrite::End { name: Arc::new(name(1)), claim: claim(None), end: LogEnd::Whole, next: 4 };
     store.write_logs(&[end]).unwrap();
-    assert_eq!(rig.next(), (11, FollowedLog::Ended(LogEnd::Whole)));
+    assert_eq!(rig.next(), (11, FollowedLog::Ended(LogEnd::Whole, 3)));
     store.pass(2_000);
     assert_eq!(rig.next(), (20, FollowedLog::OwnerGone));
     rig.words.send(follow(30, name(9), 0, 1)).unwrap();

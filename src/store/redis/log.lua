@@ -68,6 +68,8 @@ local function write(i)
   local is_leased = holder ~= '' and tonumber(had[3] or '0') > now
   local claims, is_repeated = false, false
   if not fence then
+    -- Blocks whose state is gone have no owner, and greater ids than those of a new one.
+    redis.call('DEL', log)
     claims = owner ~= ''
   elseif owner == '' then
     if is_leased then return 0 end

@@ -209,7 +209,7 @@ impl Instance {
             let Some((exchange, name, after, fence)) = self.w.followed.get(at).cloned() else { break };
             let Some((news, last)) = shelf.follow(&name, after, fence, self.w.now) else { continue };
             let news = match news {
-                Followed::OwnerGone if shelf.fault == Some(Fault::FalseEnd) => Followed::Ended { whole: true },
+                Followed::OwnerGone if shelf.fault == Some(Fault::FalseEnd) => Followed::Ended { whole: true, last },
                 news => news,
             };
             self.w.followed[at].2 = last;

@@ -195,7 +195,7 @@ impl Shelf {
             return Some((Followed::Events(StoredEvents { meta, first, bytes, fence, owner, end: None }), last));
         }
         match log.end {
-            Some(whole) => Some((Followed::Ended { whole }, after)),
+            Some(whole) => Some((Followed::Ended { whole, last: after }, after)),
             None if log.lease <= now => Some((Followed::OwnerGone, after)),
             None => None,
         }
