@@ -187,7 +187,9 @@ impl Client {
                 }
                 status = Some(code);
             }
+            let mut end = None;
             while status.is_some()
+                && end.is_none()
                 && let Some(line) = raw.windows(2).position(|two| two == b"\r\n")
             {
                 let size =
@@ -195,15 +197,17 @@ impl Client {
                 if raw.len() < line + 2 + size + 2 {
                     break;
                 }
-                if size == 0 {
-                    return Some(End::Whole);
-                }
+                // Events may have come together with the last chunk.
+                end = (size == 0).then_some(End::Whole);
                 body.push_str(std::str::from_utf8(&raw[line + 2..line + 2 + size]).unwrap());
                 raw.drain(..line + 4 + size);
             }
             while let Some(end) = body.find("\n\n") {
                 let block: String = body.drain(..end + 2).collect();
                 self.take(&block, clock());
+            }
+            if end.is_some() {
+                return end;
             }
             if leave(self) {
                 return Some(End::Left);
@@ -263,7 +267,6 @@ fn percentile(all: &mut [u64], share: f64) -> Duration {
 
 /// An answer of an LLM, whose client is cut again and again and comes back to the other proxy.
 #[test]
-#[ignore = "it fails about one time in four: the last event can be missing before a clean end (docs/many.md)"]
 fn an_answer_is_ordered_once_and_read_to_its_end_at_the_other_proxy() {
     let Some(store) = Server::start(&[]) else { return };
     let length = seconds(6).as_millis() as u64 / PACE.as_millis() as u64;
@@ -278,12 +281,7 @@ fn an_answer_is_ordered_once_and_read_to_its_end_at_the_other_proxy() {
         let end = client.read(b.address(), clock, until(length * (cut + 1) / 8));
         assert_eq!(end, Some(End::Left), "{:#?}", client.what);
     }
-    // Where the end comes without the last of the events, that is a cut, and a client comes back for them.
-    let mut ends = Vec::new();
-    while ends.len() < 3 && ends.last() != Some(&End::Whole) {
-        ends.extend(client.read(b.address(), clock, |_| false));
-    }
-    assert_eq!(ends.last(), Some(&End::Whole), "{ends:?} {:#?}", client.what);
+    assert_eq!(client.read(b.address(), clock, |_| false), Some(End::Whole), "{:#?}", client.what);
     assert_eq!((client.last, client.events, client.gaps), (length, length, 0), "{:#?}", client.what);
     assert_eq!(upstream.orders.load(Ordering::SeqCst), 1, "one order, one answer");
     let (mut late, mut direct) = (client.late, direct);
