@@ -3,7 +3,8 @@
 //!
 //! In: names of targets, as hashes under the process's key, and the exchanges whose streams have told them. Out: the
 //! same, for as long as the exchange is there.
-//! Laws: an exchange has at most one target; a target belongs to the stream that named it last.
+//! Laws: an exchange has at most one target; a target belongs to the stream that named it last to the same principal, so
+//! that nobody leads another's requests.
 //! Source: Model Context Protocol, revision 2024-11-05, transports, "HTTP with SSE".
 
 use super::names::Name;

@@ -264,9 +264,11 @@ impl Secret {
         self.hash(Kind::Sticky, [route.name.as_bytes(), session]) as u64
     }
 
-    /// The name of a target of a route to which the client of a stream sends messages.
-    pub(in crate::machine) fn endpoint(&self, route: &Route, target: &str) -> u64 {
-        self.hash(Kind::Endpoint, [route.name.as_bytes(), target.as_bytes()]) as u64
+    /// The name of a target of a route to which the client of a stream sends messages, by the client's principal: what
+    /// one client is told leads nobody else's requests.
+    pub(in crate::machine) fn endpoint(&self, route: &Route, target: &str, principal: u64) -> u64 {
+        let principal = principal.to_le_bytes();
+        self.hash(Kind::Endpoint, [route.name.as_bytes(), target.as_bytes(), &principal[..]]) as u64
     }
 
     /// How well a name and an upstream fit together: the same in each process with this key.

@@ -45,16 +45,16 @@ impl Machine {
         x.lead_to(cx, next.unwrap_or(place));
     }
 
-    /// The upstream of the stream whose client was told to send what this exchange asks for. No other understands it, also
-    /// where that one is left out.
+    /// The upstream of the stream whose client was told to POST what this exchange asks for, and who is the one that asks.
+    /// No other understands it, also where that one is left out.
     fn holder_of(&self, key: ExchangeKey) -> Option<usize> {
         let Self { cx, exchanges, .. } = self;
         if cx.balancing.endpoints.is_empty() {
             return None;
         }
-        let x = exchanges.get(key).filter(|x| !x.has_begun())?;
+        let x = exchanges.get(key).filter(|x| x.request.method == Method::Post && !x.has_begun())?;
         let route = cx.route(x.route());
-        let name = cx.secret.endpoint(route, target_of(&x.request, route)?);
+        let name = cx.secret.endpoint(route, target_of(&x.request, route)?, x.request.holders.principal);
         let place = exchanges.get(cx.balancing.endpoints.find(name)?)?.route();
         // A stream keeps the place that its upstream had when it began.
         let is_it = |at: &usize| cx.route(*at).upstream == cx.route(place).upstream;
@@ -182,7 +182,7 @@ impl Exchange {
         let route = cx.routing.at(self.route());
         let target = target_of(&self.request, route).and_then(|base| resolve(base, &event.data_str()));
         if let Some(target) = target {
-            let name = cx.secret.endpoint(route, &target);
+            let name = cx.secret.endpoint(route, &target, self.request.holders.principal);
             cx.balancing.endpoints.tell(name, key);
         }
     }

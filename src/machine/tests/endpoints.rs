@@ -143,3 +143,24 @@ fn a_stream_that_began_when_its_route_had_one_upstream_keeps_its_messages_too() 
     let is_first = |at: usize| at == places[0];
     assert!((0..4).all(|_| is_first(posted(&mut w, "/m?id=1"))), "{:?} of {places:?}", w.placed);
 }
+
+/// Round robin goes on where nothing is bound, so that one of three requests in a row would go elsewhere.
+#[test]
+fn what_one_client_is_told_leads_nobody_elses_requests_and_no_other_method() {
+    let mut w = world_of(to(&THREE, |r| r.set.sticky = Sticky::Off));
+    let (_, _, place) = told(&mut w, "/sse", "/llm");
+    assert!((0..3).all(|_| posted(&mut w, "/llm") == place), "the client's own messages stay");
+    let others = |w: &mut World, request: String| -> Vec<usize> {
+        let ask = |_| {
+            w.client_with(&request);
+            w.say(w.last_up(), TAKEN);
+            *w.placed.last().unwrap()
+        };
+        (0..3).map(ask).collect()
+    };
+    let stranger = POST.replace("\r\n\r\n", "\r\nAuthorization: Bearer other\r\n\r\n");
+    for request in [stranger, GET_STREAM.replace("/events", "/llm")] {
+        let places = others(&mut w, request);
+        assert!(places.iter().any(|at| *at != place), "{places:?}");
+    }
+}
