@@ -56,9 +56,12 @@ pub(super) fn end(exporter: Option<Exporter>, left: Span, journal: &Journal) {
 fn headers(otlp: &Otlp) -> Result<OtlpHeaders, String> {
     let Some(path) = &otlp.headers_file else { return Ok(otlp.headers.clone()) };
     let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_FILE_BYTES).read_to_string(&mut text));
+    let read = File::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text));
     let wrong = |why: &dyn std::fmt::Display| format!("`otlp_headers_file`: {}: {why}", path.display());
     read.map_err(|e| wrong(&e))?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(wrong(&"it is larger than 64KiB: is it a file of headers?"));
+    }
     OtlpHeaders::of_lines(&text).map_err(|why| wrong(&why))
 }
 

@@ -125,6 +125,8 @@ impl Sending {
             pause = QUIET;
             while let Some(batch) = self.batch() {
                 pause = BUSY;
+                // The end may have come while the last batch was sent.
+                self.pause(Duration::ZERO);
                 if self.left().is_some_and(|left| left.is_zero()) {
                     self.settle(batch.len(), |exports| &exports.dropped_ended);
                 } else {
@@ -206,8 +208,10 @@ impl Sending {
         exports.dropped_refused.add(rejected);
         exports.waiting.take(spans as u64);
         if let Some(said) = said {
-            let spans = usize::try_from(rejected).unwrap_or(spans);
-            self.complain(&said, spans, "they are dropped");
+            match usize::try_from(rejected) {
+                Ok(0) => self.say(format!("the collector of traces has taken {spans} spans, but {said}")),
+                rejected => self.complain(&said, rejected.unwrap_or(spans), "they are dropped"),
+            }
         }
     }
 
@@ -222,10 +226,13 @@ impl Sending {
     }
 
     fn complain(&mut self, why: &str, spans: usize, next: &str) {
+        self.say(format!("the collector of traces has not taken {spans} spans: {why}; {next}"));
+    }
+
+    fn say(&mut self, what: String) {
         let now = self.around.clock.now();
         if self.said_at.is_none_or(|at| now.since(at) >= SILENCE) {
             self.said_at = Some(now);
-            let what = format!("the collector of traces has not taken {spans} spans: {why}; {next}");
             self.around.journal.say(Level::Warn, what);
         }
     }

@@ -89,8 +89,7 @@ impl Checkpoints {
                     if keep {
                         self.writer.retire(kept.slot);
                         if owned.is_some() {
-                            // Refused, the lease runs out by itself.
-                            store.keep(&kept.name, Keep::Release);
+                            self.pass_on(kept.name, Keep::Release, store, metrics);
                         }
                     } else {
                         self.writer.remove(kept.slot);

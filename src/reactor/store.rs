@@ -227,7 +227,9 @@ impl NewsSender {
     /// Tells news. False: there is no room; whoever has them tells them again later.
     pub fn send(&self, news: LogNews) -> bool {
         let size = news.size();
-        if size > 0 && self.bytes.get().saturating_add(size) > BYTES {
+        let held = self.bytes.get();
+        // One alone may be larger than the bound. It would never find room.
+        if size > 0 && held > 0 && held.saturating_add(size) > BYTES {
             return false;
         }
         self.bytes.add(size);

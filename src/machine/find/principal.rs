@@ -31,7 +31,7 @@ pub(in crate::machine) struct Principal {
     /// Where the request came from; 0 where the address does not count.
     pub(super) place: u64,
     /// It has a credential that is a person's or a deployment's own, wherever it is sent from.
-    pub(super) has_credential: bool,
+    pub(in crate::machine) has_credential: bool,
 }
 
 /// Headers that are credentials and nothing else. Without one, the address is a part of who somebody is.

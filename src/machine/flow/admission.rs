@@ -67,7 +67,9 @@ impl Machine {
         let peer = self.conns.get(conn)?.origin()?;
         let address = peer.client(&head.headers, &cx.config.trusted_proxies);
         let who = cx.secret.principal(head, cx.route(route), address, self.conns.certificate(conn));
-        let counts = Counted::of(cx, peer.counts(address, &cx.config.trusted_proxies));
+        let mut counts = Counted::of(cx, peer.counts(address, &cx.config.trusted_proxies));
+        // Those without an address and without a credential are not one principal.
+        counts.principal &= who.has_credential || !address.is_unspecified();
         Some((route, cx.secret.holders(&who, address), counts))
     }
 

@@ -373,3 +373,11 @@ fn of_clients_without_an_address_none_finds_anothers_stream() {
         assert_eq!(connect(&mut w, address), None, "all without an address count as one");
     }
 }
+
+#[test]
+fn clients_without_an_address_or_a_credential_do_not_take_each_others_share() {
+    let mut w = world_with(|_, limits| limits.streams_per_principal = 1);
+    stream_to(&mut w, "::");
+    stream_to(&mut w, "::");
+    assert_eq!(w.count(Count::OverStreamsPerPrincipal), 0);
+}
