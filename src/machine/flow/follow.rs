@@ -248,7 +248,9 @@ impl Machine {
         }
         let (number, before) = (stream.account.number, stream.account.before);
         let token = cx.secret.token(number);
-        if let Some(last) = last_own_id(&bytes[..taken], token).and_then(|last| last.checked_sub(before)) {
+        // The last line may be here in part, and so the number in it.
+        let lines = memchr::memrchr(b'\n', &bytes[..taken]).map_or(0, |at| at + 1);
+        if let Some(last) = last_own_id(&bytes[..lines], token).and_then(|last| last.checked_sub(before)) {
             stream.tracker.had_own_ids(token.prefix(), before, last);
         }
         stream.last_heard = cx.now;

@@ -1,8 +1,8 @@
 //! A connection to the server: made, used, and given up when it fails.
 //!
 //! In: an address; commands. Out: an answer to each of them, in one round trip.
-//! Laws: every connection and every call has the address's time-out, on a Cluster every command of a call; Sentinels are asked at each connection, and a
-//! server is written to only while it says that it is a master.
+//! Laws: every connection and every call has the address's time-out, on a Cluster every command of a call; Sentinels are
+//! asked at each connection, and a server is written to only while it says that it is a master.
 
 use super::address::{Address, Credentials, Kind};
 use super::fault::{denied, of, server};

@@ -1,18 +1,18 @@
 //! Cursors on the server.
 //!
 //! In: items to write, names to look up. Out: records.
-//! Laws: a batch and a page of records cost a bounded number of round trips, commands and bytes; a connection that the
-//! server has closed meanwhile is made again once within a call, and only to a server that has the same key.
+//! Laws: a batch and a page of records cost a bounded number of round trips, commands and bytes; a connection that is
+//! made again leads to a server that has the same key.
 
 use super::address::Address;
+use super::caller::{Call, Caller, missing};
 use super::fault::{of, of_text, server};
-use super::link::{Answers, Link};
 use super::names::{BUCKETS, Names, bucket, member, name};
 use crate::base::StreamName;
 use crate::store::encoding::{decode_record, encode_record};
 use crate::store::error::{ServerFault, StoreError};
 use crate::store::{Outcome, Record, SessionStore, Write};
-use ::redis::{Cmd, RedisError, ServerErrorKind, Value, cmd};
+use ::redis::{Cmd, RedisError, Value, cmd};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,23 +30,18 @@ const CALL: usize = 128;
 const NAMES: (usize, usize) = (8, 256);
 
 /// The scripts: what writes, what cleans, what hands out epochs.
-const SCRIPTS: [&str; 3] = [include_str!("write.lua"), include_str!("clean.lua"), include_str!("epoch.lua")];
+const SCRIPTS: &[&str] = &[include_str!("write.lua"), include_str!("clean.lua"), include_str!("epoch.lua")];
 const WRITE: usize = 0;
 const CLEAN: usize = 1;
 const EPOCH: usize = 2;
 
 pub(super) struct Sessions {
-    address: Address,
+    caller: Caller,
     names: Names,
     /// Milliseconds; 0: records do not expire.
     expiry: u64,
     /// Whether names are taken out whose record has expired.
     cleans: bool,
-    link: Link,
-    /// The names of the scripts on the server. Empty: not loaded.
-    scripts: [String; 3],
-    /// The key that the server had, once it was asked.
-    key: Option<u128>,
     /// Where records are encoded.
     record: Vec<u8>,
 }
@@ -55,13 +50,10 @@ impl Sessions {
     pub(super) fn open(address: &Address, expiry: Option<Duration>, cleans: bool) -> Result<Self, StoreError> {
         let expiry = expiry.map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX).clamp(1, LONGEST));
         let mut sessions = Self {
-            link: Link::connect(address)?,
+            caller: Caller::connect(address, SCRIPTS)?,
             names: Names::new(&address.prefix),
-            address: address.clone(),
             expiry,
             cleans,
-            scripts: Default::default(),
-            key: None,
             record: Vec::new(),
         };
         sessions.check_format()?;
@@ -73,95 +65,18 @@ impl Sessions {
         let mut get = cmd("GET");
         get.arg(self.names.meta("format"));
         let what = "the key of its layout holds something else";
-        match text(self.one(&get)?) {
+        match text(self.caller.one(&get)?) {
             Some(None) => Ok(()),
             Some(Some(format)) => match format.parse::<u64>() {
                 Ok(FORMAT) => Ok(()),
                 Ok(found) if found > FORMAT => {
                     let why = format!("it has layout {found}, and this version knows {FORMAT}");
-                    Err(server(&self.address, ServerFault::Foreign, &why))
+                    Err(server(&self.caller.address, ServerFault::Foreign, &why))
                 }
-                _ => Err(server(&self.address, ServerFault::Foreign, what)),
+                _ => Err(server(&self.caller.address, ServerFault::Foreign, what)),
             },
-            None => Err(server(&self.address, ServerFault::Foreign, what)),
+            None => Err(server(&self.caller.address, ServerFault::Foreign, what)),
         }
-    }
-
-    /// Sends commands. A connection that turns out to be closed is made again once, for servers and what lies between
-    /// close those that are idle.
-    fn ask(&mut self, commands: &[Cmd]) -> Result<Answers, StoreError> {
-        match self.link.run(commands) {
-            Ok(answers) => Ok(answers),
-            Err(e) if e.is_connection_dropped() && !e.is_timeout() => {
-                self.reconnect()?;
-                self.link.run(commands).map_err(|e| of(&self.address, &e))
-            }
-            Err(e) => Err(of(&self.address, &e)),
-        }
-    }
-
-    fn reconnect(&mut self) -> Result<(), StoreError> {
-        self.link = Link::connect(&self.address)?;
-        let Some(key) = self.key else { return Ok(()) };
-        let mut get = cmd("GET");
-        get.arg(self.names.meta("key"));
-        let answers = self.link.run(&[get]).map_err(|e| of(&self.address, &e))?;
-        let found = answers.into_iter().next().and_then(Result::ok).and_then(text).flatten();
-        match found.and_then(|digits| u128::from_str_radix(&digits, 16).ok()) {
-            Some(found) if found == key => Ok(()),
-            // The next opening offers the key again.
-            _ => Err(server(&self.address, ServerFault::Replaced, "it has come back without the key of the store")),
-        }
-    }
-
-    /// Sends one command.
-    fn one(&mut self, command: &Cmd) -> Result<Value, StoreError> {
-        let answer = self.ask(std::slice::from_ref(command))?.pop();
-        answer.unwrap_or_else(|| Err(missing())).map_err(|e| of(&self.address, &e))
-    }
-
-    /// Calls a script, each call with its keys and arguments. A script that a server does not have is loaded.
-    fn call(&mut self, script: usize, calls: &[Call]) -> Result<Answers, StoreError> {
-        let mut is_loaded = false;
-        loop {
-            if self.scripts.get(script).is_none_or(String::is_empty) {
-                self.load(script)?;
-                is_loaded = true;
-            }
-            let name = self.scripts.get(script).map_or("", String::as_str);
-            let commands: Vec<Cmd> = calls.iter().map(|call| call.command(name)).collect();
-            let answers = self.ask(&commands);
-            let unknown = |e: &RedisError| e.kind() == ::redis::ErrorKind::Server(ServerErrorKind::NoScript);
-            let is_unknown = match &answers {
-                Ok(answers) => answers.iter().any(|answer| answer.as_ref().is_err_and(unknown)),
-                // A Cluster tells one error for all commands.
-                Err(StoreError::Server { why, .. }) => why.contains("NOSCRIPT") || why.contains("No matching script"),
-                Err(_) => false,
-            };
-            if !is_unknown || is_loaded {
-                return answers;
-            }
-            // Those that were known have run: to run them again changes nothing.
-            if let Some(name) = self.scripts.get_mut(script) {
-                name.clear();
-            }
-        }
-    }
-
-    fn load(&mut self, script: usize) -> Result<(), StoreError> {
-        let text = SCRIPTS.get(script).copied().unwrap_or_default();
-        let loaded = match self.link.load(text) {
-            Err(e) if e.is_connection_dropped() && !e.is_timeout() => {
-                self.reconnect()?;
-                self.link.load(text)
-            }
-            loaded => loaded,
-        };
-        let name = loaded.map_err(|e| of(&self.address, &e))?;
-        if let Some(place) = self.scripts.get_mut(script) {
-            *place = name;
-        }
-        Ok(())
     }
 
     /// The arguments of an item, after the place of its sorted set.
@@ -203,13 +118,13 @@ impl Sessions {
         let result = |value: &Value| match value {
             Value::Int(1) => Ok(Outcome::Written),
             Value::Int(_) => Ok(Outcome::Stale),
-            Value::BulkString(text) => Err(of_text(&self.address, &String::from_utf8_lossy(text))),
-            _ => Err(of(&self.address, &missing())),
+            Value::BulkString(text) => Err(of_text(&self.caller.address, &String::from_utf8_lossy(text))),
+            _ => Err(of(&self.caller.address, &missing())),
         };
         match answer {
             Ok(Value::Array(values)) if values.len() == count => values.iter().map(result).collect(),
-            Ok(_) => vec![Err(of(&self.address, &missing())); count],
-            Err(e) => vec![Err(of(&self.address, &e)); count],
+            Ok(_) => vec![Err(of(&self.caller.address, &missing())); count],
+            Err(e) => vec![Err(of(&self.caller.address, &e)); count],
         }
     }
 
@@ -220,9 +135,9 @@ impl Sessions {
         let asked: Vec<&Shelf> = wanted.iter().filter_map(|at| shelves.get(*at)).collect();
         let commands: Vec<Cmd> = asked.iter().map(|shelf| shelf.command(&self.names, count)).collect();
         let mut members: Vec<(usize, Vec<u8>)> = Vec::new();
-        for (at, answer) in wanted.into_iter().zip(self.ask(&commands)?) {
-            let Value::Array(found) = answer.map_err(|e| of(&self.address, &e))? else {
-                return Err(of(&self.address, &missing()));
+        for (at, answer) in wanted.into_iter().zip(self.caller.ask(&commands)?) {
+            let Value::Array(found) = answer.map_err(|e| of(&self.caller.address, &e))? else {
+                return Err(of(&self.caller.address, &missing()));
             };
             let Some(shelf) = shelves.get_mut(at) else { continue };
             shelf.is_done = found.len() < count;
@@ -245,9 +160,9 @@ impl Sessions {
         };
         let commands: Vec<Cmd> = members.iter().map(get).collect();
         let mut gone: Vec<(u8, Vec<u8>)> = Vec::new();
-        for ((at, member), answer) in members.into_iter().zip(self.ask(&commands)?) {
+        for ((at, member), answer) in members.into_iter().zip(self.caller.ask(&commands)?) {
             let Some(shelf) = shelves.get_mut(at) else { continue };
-            match answer.map_err(|e| of(&self.address, &e))? {
+            match answer.map_err(|e| of(&self.caller.address, &e))? {
                 // A damaged record is skipped: the others are sound.
                 Value::BulkString(bytes) => {
                     let found = name(&member).zip(decode_record(&bytes).ok());
@@ -277,8 +192,8 @@ impl Sessions {
             call.arguments.push(member.clone());
         }
         let calls: Vec<Call> = calls.into_iter().map(|(_, call)| call).collect();
-        let answers = self.call(CLEAN, &calls)?;
-        answers.into_iter().try_for_each(|answer| answer.map(drop).map_err(|e| of(&self.address, &e)))
+        let answers = self.caller.call(CLEAN, &calls)?;
+        answers.into_iter().try_for_each(|answer| answer.map(drop).map_err(|e| of(&self.caller.address, &e)))
     }
 
     /// Up to `limit` records of some buckets, in the order of their names.
@@ -301,21 +216,6 @@ impl Sessions {
 
 /// The longest expiry, in milliseconds: a hundred years.
 const LONGEST: u64 = 100 * 365 * 24 * 3_600_000;
-
-/// The keys and arguments of a call of a script.
-#[derive(Default)]
-struct Call {
-    keys: Vec<String>,
-    arguments: Vec<Vec<u8>>,
-}
-
-impl Call {
-    fn command(&self, script: &str) -> Cmd {
-        let mut command = cmd("EVALSHA");
-        command.arg(script).arg(self.keys.len()).arg(&self.keys).arg(&self.arguments);
-        command
-    }
-}
 
 /// A bucket of which records are read.
 struct Shelf {
@@ -344,10 +244,6 @@ impl Shelf {
     }
 }
 
-fn missing() -> RedisError {
-    (::redis::ErrorKind::UnexpectedReturnType, "the server's answer is none that was expected").into()
-}
-
 /// The text of an answer, if there is one. `None`: it is something else.
 fn text(value: Value) -> Option<Option<String>> {
     match value {
@@ -361,13 +257,15 @@ fn text(value: Value) -> Option<Option<String>> {
 impl SessionStore for Sessions {
     fn next_epoch(&mut self) -> Result<u64, StoreError> {
         let call = Call { keys: vec![self.names.meta("epoch")], arguments: Vec::new() };
-        let answer = self.call(EPOCH, &[call])?.pop().unwrap_or_else(|| Err(missing()));
+        let answer = self.caller.call(EPOCH, &[call])?.pop().unwrap_or_else(|| Err(missing()));
         let value = match answer {
             Err(e) if e.to_string().contains("overflow") => return Err(StoreError::OutOfEpochs),
-            answer => answer.map_err(|e| of(&self.address, &e))?,
+            answer => answer.map_err(|e| of(&self.caller.address, &e))?,
         };
         let epoch = text(value).flatten().and_then(|digits| digits.parse().ok());
-        epoch.ok_or_else(|| server(&self.address, ServerFault::Foreign, "the key of its epoch holds something else"))
+        epoch.ok_or_else(|| {
+            server(&self.caller.address, ServerFault::Foreign, "the key of its epoch holds something else")
+        })
     }
 
     fn secret(&mut self, candidate: u128) -> Result<u128, StoreError> {
@@ -376,21 +274,21 @@ impl SessionStore for Sessions {
         keep_format.arg(format).arg(FORMAT).arg("NX");
         keep_key.arg(&key).arg(format!("{candidate:032x}")).arg("NX");
         get.arg(&key);
-        let mut answers = self.ask(&[keep_format, keep_key, get])?;
-        let found = answers.pop().unwrap_or_else(|| Err(missing())).map_err(|e| of(&self.address, &e))?;
-        answers.into_iter().try_for_each(|answer| answer.map(drop).map_err(|e| of(&self.address, &e)))?;
+        let mut answers = self.caller.ask(&[keep_format, keep_key, get])?;
+        let found = answers.pop().unwrap_or_else(|| Err(missing())).map_err(|e| of(&self.caller.address, &e))?;
+        answers.into_iter().try_for_each(|answer| answer.map(drop).map_err(|e| of(&self.caller.address, &e)))?;
         let digits = text(found).flatten().filter(|digits| digits.len() == 32);
         let key = digits.and_then(|digits| u128::from_str_radix(&digits, 16).ok());
         let what = "its key is not 32 hexadecimal digits";
-        let key = key.ok_or_else(|| server(&self.address, ServerFault::Foreign, what))?;
-        self.key = Some(key);
+        let key = key.ok_or_else(|| server(&self.caller.address, ServerFault::Foreign, what))?;
+        self.caller.must_have(self.names.meta("key"), key);
         Ok(key)
     }
 
     fn get_last_event_id(&mut self, name: &StreamName) -> Result<Option<Record>, StoreError> {
         let mut get = cmd("GET");
         get.arg(self.names.record(bucket(&name.session), &member(name)));
-        match self.one(&get)? {
+        match self.caller.one(&get)? {
             Value::BulkString(bytes) => decode_record(&bytes).map(Some),
             _ => Ok(None),
         }
@@ -403,7 +301,7 @@ impl SessionStore for Sessions {
         let mut groups: Vec<Vec<usize>> = vec![Vec::new(); usize::from(BUCKETS)];
         for (at, (name, _)) in items.iter().enumerate() {
             // One server takes all of them in one call.
-            let group = if self.link.is_cluster() { usize::from(bucket(&name.session)) } else { 0 };
+            let group = if self.caller.is_cluster() { usize::from(bucket(&name.session)) } else { 0 };
             if let Some(group) = groups.get_mut(group) {
                 group.push(at);
             }
@@ -411,7 +309,7 @@ impl SessionStore for Sessions {
         let parts: Vec<&[usize]> = groups.iter().flat_map(|group| group.chunks(CALL)).collect();
         let calls: Vec<Call> = parts.iter().map(|places| self.call_for(items, places)).collect();
         let mut results: Vec<Result<Outcome, StoreError>> = vec![Err(StoreError::Closed); items.len()];
-        for (places, answer) in parts.into_iter().zip(self.call(WRITE, &calls)?) {
+        for (places, answer) in parts.into_iter().zip(self.caller.call(WRITE, &calls)?) {
             for (at, result) in places.iter().zip(self.results(answer, places.len())) {
                 if let Some(place) = results.get_mut(*at) {
                     *place = result;
