@@ -7,51 +7,20 @@
 
 #![cfg(all(feature = "net", target_os = "linux"))]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
-#![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
 
 mod support;
 
 use segno::config::{Config, ProxyProtocol, Route, Upstream};
 use socket2::{Domain, Socket, Type};
-use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use support::{Client, End, PATIENCE, Proxy, Script, signal, until};
+use std::net::SocketAddr;
+use std::path::Path;
+use support::front::{Front, installed, skip};
+use support::{Client, End, PATIENCE, Proxy, Script, signal};
 
 const PAGE: &str = include_str!("../docs/in-front.md");
 
 /// Where the client comes from, so that its address is not the front's.
 const CLIENT: [u8; 4] = [127, 0, 0, 2];
-
-/// A proxy in front, killed when it is dropped, and its files.
-struct Front {
-    child: Child,
-    address: SocketAddr,
-    folder: PathBuf,
-}
-
-impl Drop for Front {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.folder);
-    }
-}
-
-/// Where a program is installed. `None`: nowhere, which was said.
-fn installed(name: &str) -> Option<PathBuf> {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let folders = path.split(':').chain(["/usr/sbin", "/usr/local/sbin", "/usr/bin"]);
-    let found = folders.map(|folder| Path::new(folder).join(name)).find(|file| file.is_file());
-    if found.is_none() {
-        let required = std::env::var("SEGNO_REQUIRE_FRONTS").is_ok_and(|value| value == "1");
-        assert!(!required, "{name} is not installed, and SEGNO_REQUIRE_FRONTS is set");
-        eprintln!("skipped: {name} is not installed");
-    }
-    found
-}
 
 /// The block of the page for this program, with the ports of a test. `haproxy-tcp` is its second block of `haproxy`.
 fn block(name: &str, front: u16, segno: u16) -> String {
@@ -61,34 +30,6 @@ fn block(name: &str, front: u16, segno: u16) -> String {
     let (with_front, with_segno) = (block.replace("8081", &front.to_string()), "127.0.0.1:8080");
     assert!(with_front != block && block.contains(with_segno), "both ports stand in the block");
     with_front.replace(with_segno, &format!("127.0.0.1:{segno}"))
-}
-
-/// Starts a program with a file that `whole` makes of the page's block and a folder of its own.
-fn start(
-    program: &Path,
-    language: &str,
-    segno: u16,
-    whole: impl FnOnce(&str, &str) -> String,
-    args: impl FnOnce(&str) -> Vec<String>,
-) -> Front {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let folder = std::env::temp_dir().join(format!("segno-{language}-{port}-{}", std::process::id()));
-    fs::create_dir_all(&folder).unwrap();
-    let (file, name) = (folder.join("configuration"), folder.display().to_string());
-    fs::write(&file, whole(&block(language, port, segno), &name)).unwrap();
-    let args = args(&file.display().to_string());
-    let log = fs::File::create(folder.join("log")).unwrap();
-    let mut command = Command::new(program);
-    command.args(args).env("HOME", &folder).env("XDG_DATA_HOME", &folder).env("XDG_CONFIG_HOME", &folder);
-    command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let mut front = Front { child: command.spawn().unwrap(), address, folder };
-    until("the front listens", || {
-        let ended = front.child.try_wait().unwrap();
-        assert!(ended.is_none(), "{}", fs::read_to_string(front.folder.join("log")).unwrap_or_default());
-        TcpStream::connect(address).is_ok()
-    });
-    front
 }
 
 /// A connection to the front from an address of its own.
@@ -195,37 +136,24 @@ fn holds_through(says: ProxyProtocol, begin: impl FnOnce(u16) -> Front) {
 #[test]
 fn behind_nginx_events_come_one_by_one_and_a_cut_client_goes_on() {
     let Some(program) = installed("nginx") else { return };
-    holds_behind(|segno| {
-        let whole = |block: &str, folder: &str| {
-            let kinds = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
-            let temporary: String = kinds.map(|kind| format!("{kind}_temp_path {folder}/{kind};\n")).concat();
-            format!(
-                "daemon off;\nmaster_process off;\npid {folder}/pid;\nerror_log stderr;\nevents {{}}\n\
-                 http {{\naccess_log off;\n{temporary}{block}}}\n"
-            )
-        };
-        let args = |file: &str| ["-e", "stderr", "-c", file].map(str::to_owned).into();
-        start(&program, "nginx", segno, whole, args)
-    });
+    holds_behind(|segno| Front::nginx(&program, |port| block("nginx", port, segno)));
 }
 
 #[test]
 fn behind_caddy_events_come_one_by_one_and_a_cut_client_goes_on() {
     let Some(program) = installed("caddy") else { return };
     holds_behind(|segno| {
-        let whole = |block: &str, _: &str| format!("{{\nadmin off\n}}\n{block}");
-        let args = |file: &str| ["run", "--adapter", "caddyfile", "--config", file].map(str::to_owned).into();
-        start(&program, "caddy", segno, whole, args)
+        let whole = |port, _: &str| format!("{{\nadmin off\n}}\n{}", block("caddy", port, segno));
+        Front::start(&program, whole, |file| {
+            ["run", "--adapter", "caddyfile", "--config", file].map(str::to_owned).into()
+        })
     });
 }
 
 #[test]
 fn behind_haproxy_events_come_one_by_one_and_a_cut_client_goes_on() {
     let Some(program) = installed("haproxy") else { return };
-    holds_behind(|segno| {
-        let args = |file: &str| ["-db", "-f", file].map(str::to_owned).into();
-        start(&program, "haproxy", segno, |block, _| block.to_owned(), args)
-    });
+    holds_behind(|segno| Front::haproxy(&program, |port| block("haproxy", port, segno)));
 }
 
 #[test]
@@ -233,9 +161,7 @@ fn behind_haproxy_below_http_each_version_of_the_proxy_protocol_names_the_client
     let Some(program) = installed("haproxy") else { return };
     for (version, says) in [("send-proxy-v2", ProxyProtocol::Require), ("send-proxy", ProxyProtocol::Accept)] {
         holds_through(says, |segno| {
-            let args = |file: &str| ["-db", "-f", file].map(str::to_owned).into();
-            let whole = |block: &str, _: &str| block.replace("send-proxy-v2", version);
-            start(&program, "haproxy-tcp", segno, whole, args)
+            Front::haproxy(&program, |port| block("haproxy-tcp", port, segno).replace("send-proxy-v2", version))
         });
     }
 }
@@ -249,20 +175,18 @@ fn behind_nginx_below_http_the_proxy_protocol_names_the_client() {
         .find(|module| module.is_file());
     // Debian has it in a package of its own, `libnginx-mod-stream`.
     let Some(module) = module else {
-        let required = std::env::var("SEGNO_REQUIRE_FRONTS").is_ok_and(|value| value == "1");
-        assert!(!required, "nginx has no module for streams, and SEGNO_REQUIRE_FRONTS is set");
-        return eprintln!("skipped: nginx has no module for streams");
+        return skip("nginx has no module for streams");
     };
     holds_through(ProxyProtocol::Require, |segno| {
-        let whole = |block: &str, folder: &str| {
+        let whole = |port, folder: &str| {
             format!(
                 "load_module {};\ndaemon off;\nmaster_process off;\npid {folder}/pid;\nerror_log stderr;\nevents {{}}\n\
-                 stream {{\n{block}}}\n",
-                module.display()
+                 stream {{\n{}}}\n",
+                module.display(),
+                block("nginx-tcp", port, segno)
             )
         };
-        let args = |file: &str| ["-e", "stderr", "-c", file].map(str::to_owned).into();
-        start(&program, "nginx-tcp", segno, whole, args)
+        Front::start(&program, whole, |file| ["-e", "stderr", "-c", file].map(str::to_owned).into())
     });
 }
 
@@ -285,8 +209,7 @@ fn behind_haproxy_below_http_the_header_stands_before_the_clients_tls() {
         proxy_protocol: ProxyProtocol::Require,
         ..authority.sign("a", &["localhost"]).config(route)
     });
-    let args = |file: &str| ["-db", "-f", file].map(str::to_owned).into();
-    let front = start(&program, "haproxy-tcp", proxy.address().port(), |block, _| block.to_owned(), args);
+    let front = Front::haproxy(&program, |port| block("haproxy-tcp", port, proxy.address().port()));
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from((CLIENT, 0)).into()).unwrap();
     socket.connect_timeout(&front.address.into(), PATIENCE).unwrap();

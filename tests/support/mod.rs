@@ -8,6 +8,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
 
 pub mod client;
+pub mod front;
 #[cfg(feature = "cli")]
 pub mod process;
 #[cfg(feature = "redis")]
