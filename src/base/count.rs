@@ -308,6 +308,10 @@ counts! {
     UpstreamErrorsStatus = "upstream_errors_total" { kind: "status" } by upstream,
     /// Times that one of several upstreams was left out because it failed.
     UpstreamEjections = "upstream_ejections_total" by upstream,
+    /// Times that an upstream came back by time because the checks that had left it out could not be made any more.
+    ReturnsUnchecked = "upstream_returns_unchecked_total" by upstream,
+    /// Messages that were led to no stream's upstream because streams of several upstreams had told their target.
+    MessagesContested = "upstream_contested_total" by route,
     /// Requests and heals led to the next of several upstreams because one could not be reached.
     UpstreamTriedNext = "upstream_tried_next_total" by route,
     /// Checks of an upstream that it answered well.

@@ -136,8 +136,9 @@ pub struct UpstreamSet {
     pub health_timeout: Span,
     /// Bad checks in a row that leave an upstream out. Default 3. Fewer finds a failure sooner. More tolerates odd ones.
     pub health_fall: u32,
-    /// Good checks in a row that bring an upstream back. Default 2. Fewer uses it sooner. More spares clients one that
-    /// comes and goes.
+    /// Good checks in a row that bring an upstream back that its checks had left out or that could not be connected to.
+    /// Default 2. Fewer uses it sooner. More spares clients one that comes and goes. One that was left out for its
+    /// answers has its time first.
     pub health_rise: u32,
     /// The status that a good answer has. Default none: any from 200 to 399. Naming one tells a login page, to which
     /// others are led, from a service that works.

@@ -27,6 +27,7 @@ mod piece;
 mod proxy_protocol;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod proxy_twin;
+mod reference;
 mod request;
 mod response;
 mod target;
@@ -52,6 +53,7 @@ pub use media::{
 pub use method::{Method, Version};
 pub use piece::{BodyError, CHUNK_LINE_LIMIT, Piece, TRAILER_LIMIT};
 pub use proxy_protocol::{Announced, PROXY_HEADER, Preface, proxy_header};
+pub use reference::{Referred, Server, refer};
 pub use request::{RequestHead, max_forwards, parse_request};
 pub use response::{ResponseHead, parse_response};
 pub use target::leads_out;

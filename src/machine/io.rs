@@ -25,8 +25,9 @@ pub struct Origin {
 pub enum Standing {
     /// Who it is: if `trusted_proxies` names it, a proxy that is believed, and that stands for others.
     Itself,
-    /// Which proxy has connected for a purpose of its own, such as a health check. It is not counted; and since it speaks
-    /// for nobody, what it says of others is not believed.
+    /// Which proxy has connected for a purpose of its own, such as a health check. Its connections are not counted, like
+    /// all of a trusted proxy. Since it speaks for nobody, what it says of others is not believed, and its requests count
+    /// as those of its own address.
     Probe,
 }
 

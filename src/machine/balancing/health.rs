@@ -3,9 +3,12 @@
 //!
 //! In: failures and successes, results of checks, the time. Out: how long it is left out, and how much of its share it
 //! gets.
-//! Laws: an upstream is left out for twice as long each time in a row, up to [`LONGEST`]; failures while it is left out
-//! change nothing; one whose checks are bad does not come back by time alone; one that is back gets a growing part
-//! of its share for as long as `slow_start`.
+//! Laws: what requests met and what checks found are two causes, and an upstream is back when neither holds. What
+//! requests met holds for a time, twice as long each time in a row, up to [`LONGEST`]; good checks end it early only
+//! where no request was answered, since a check says nothing of how requests are answered. What checks found holds until
+//! they are good, or for a time where none can be made. One whose checks are bad does not come back by time alone.
+//! Failures of requests change nothing while it is left out. One that is back gets a growing part of its share for as
+//! long as `slow_start`.
 
 use super::super::keys::{Alarm, ConnKey};
 use crate::base::{Count, Span, Tick};
@@ -49,8 +52,12 @@ impl Failure {
 pub(in crate::machine) struct Health {
     /// Failures in a row.
     failures: u32,
-    /// Until when it is left out; [`Tick::NEVER`]: it is not, or no time brings it back.
-    ejected: Option<Tick>,
+    /// One of them showed that the upstream was there.
+    was_there: bool,
+    /// It is left out for what requests met.
+    by_requests: Option<Out>,
+    /// It is left out for what checks found; until when, where no more checks can be made.
+    by_checks: Option<Tick>,
     /// Since when it has been left out.
     since: Tick,
     /// For how long it was left out last; zero: not lately.
@@ -64,6 +71,14 @@ pub(in crate::machine) struct Health {
     pub(in crate::machine) alarm: Alarm,
 }
 
+/// An upstream is left out for what requests met.
+#[derive(Clone, Copy, Debug)]
+struct Out {
+    until: Tick,
+    /// It was there, so that a good check is no news.
+    was_there: bool,
+}
+
 /// What the checks of one upstream have found.
 #[derive(Debug)]
 pub(in crate::machine) struct Checked {
@@ -74,13 +89,17 @@ pub(in crate::machine) struct Checked {
     /// How many in a row have been like the last one.
     row: u32,
     last_was_bad: bool,
+    /// How many since the last one could not be made.
+    skipped: u32,
+    /// These are so many that checks say nothing any more.
+    is_blind: bool,
     /// As many in a row have been bad as it takes, and not as many good since.
     pub(in crate::machine) is_down: bool,
 }
 
 impl Default for Checked {
     fn default() -> Self {
-        Self { at: Tick::NEVER, conn: None, row: 0, last_was_bad: false, is_down: false }
+        Self { at: Tick::NEVER, conn: None, row: 0, last_was_bad: false, skipped: 0, is_blind: false, is_down: false }
     }
 }
 
@@ -100,11 +119,23 @@ impl Checked {
     pub(in crate::machine) fn note(&mut self, is_good: bool, set: &UpstreamSet) -> Found {
         self.row = if self.last_was_bad == is_good { 1 } else { self.row.saturating_add(1) };
         self.last_was_bad = !is_good;
+        (self.skipped, self.is_blind) = (0, false);
         match is_good {
             true if self.row >= set.health_rise => Found::Up(std::mem::take(&mut self.is_down)),
             false if self.row >= set.health_fall => Found::Down(!std::mem::replace(&mut self.is_down, true)),
             _ => Found::Nothing,
         }
+    }
+
+    /// A check could not be made. As many in a row as make bad checks a failure make them say nothing any more.
+    pub(in crate::machine) fn skip(&mut self, set: &UpstreamSet) {
+        self.skipped = self.skipped.saturating_add(1);
+        self.is_blind = self.skipped >= set.health_fall;
+    }
+
+    /// Whether they say that the upstream fails, as far as they still say something.
+    fn are_bad(&self) -> bool {
+        (self.last_was_bad || self.is_down) && !self.is_blind
     }
 }
 
@@ -112,7 +143,9 @@ impl Default for Health {
     fn default() -> Self {
         Self {
             failures: 0,
-            ejected: None,
+            was_there: false,
+            by_requests: None,
+            by_checks: None,
             since: Tick::ZERO,
             last: Span::ZERO,
             back: None,
@@ -125,51 +158,86 @@ impl Default for Health {
 
 impl Health {
     pub(in crate::machine) fn is_ejected(&self) -> bool {
-        self.ejected.is_some()
+        self.by_requests.is_some() || self.by_checks.is_some()
     }
 
     /// Whether one more failure leaves it out, as far as it alone decides.
-    pub(in crate::machine) fn is_at_its_limit(&self, set: &UpstreamSet) -> bool {
-        set.eject_after > 0 && self.failures + 1 >= set.eject_after && self.ejected.is_none()
+    fn is_at_its_limit(&self, set: &UpstreamSet) -> bool {
+        set.eject_after > 0 && self.failures + 1 >= set.eject_after && !self.is_ejected()
     }
 
-    /// It has failed. `may_eject`: it may be left out. Returns for how long it is from now on.
-    pub(in crate::machine) fn fail(&mut self, set: &UpstreamSet, may_eject: bool, now: Tick) -> Option<Span> {
+    /// A request has failed. `may_eject`: it may be left out. Returns for how long it is from now on.
+    pub(in crate::machine) fn fail(
+        &mut self,
+        set: &UpstreamSet,
+        failure: Failure,
+        may_eject: bool,
+        now: Tick,
+    ) -> Option<Span> {
         let is_last = self.is_at_its_limit(set);
         self.failures = self.failures.saturating_add(1);
-        (is_last && may_eject).then(|| self.eject(set, now))
-    }
-
-    /// It is left out from now on. Returns for how long, if no check says otherwise.
-    pub(in crate::machine) fn eject(&mut self, set: &UpstreamSet, now: Tick) -> Span {
+        self.was_there |= failure.was_there();
+        if !is_last || !may_eject {
+            return None;
+        }
         let span = match self.last.is_zero() {
             true => set.eject_for,
             false => self.last.times(2).min(LONGEST.max(set.eject_for)),
         };
-        (self.ejected, self.since, self.last, self.failures) = (Some(now + span), now, span, 0);
+        self.by_requests = Some(Out { until: now + span, was_there: self.was_there });
+        (self.since, self.last) = (now, span);
+        self.begin_row();
         // Checks before this say nothing of what has failed since.
         self.checked.row = 0;
-        span
+        Some(span)
+    }
+
+    /// Checks have failed, and it may be left out: it is for as long as they do.
+    pub(in crate::machine) fn fail_checks(&mut self, set: &UpstreamSet, now: Tick) {
+        if !self.is_ejected() {
+            self.since = now;
+            self.begin_row();
+        }
+        self.by_checks.get_or_insert(now + set.eject_for);
+    }
+
+    /// Checks are good. True: it is left out for no other cause, and was left out.
+    pub(in crate::machine) fn pass_checks(&mut self, now: Tick) -> bool {
+        let is_out = self.is_ejected();
+        self.by_checks = None;
+        self.by_requests = self.by_requests.filter(|out| out.was_there && out.until > now);
+        is_out && !self.is_ejected()
+    }
+
+    /// What failed before does not count any more.
+    fn begin_row(&mut self) {
+        (self.failures, self.was_there) = (0, false);
     }
 
     /// It has answered well. If it has done so for as long as it was left out, that is forgotten.
     pub(in crate::machine) fn succeed(&mut self, now: Tick) {
-        self.failures = 0;
-        if self.back.is_some_and(|back| now.since(back) >= self.last) && self.ejected.is_none() {
+        self.begin_row();
+        if self.back.is_some_and(|back| now.since(back) >= self.last) && !self.is_ejected() {
             self.last = Span::ZERO;
         }
     }
 
-    /// Until when it is left out.
+    /// Until when it is left out; [`Tick::NEVER`]: it is not, or no time brings it back.
     pub(in crate::machine) fn until(&self) -> Tick {
-        self.ejected.filter(|_| !self.checked.last_was_bad && !self.checked.is_down).unwrap_or(Tick::NEVER)
+        let latest = self.by_requests.map(|out| out.until).max(self.by_checks);
+        latest.filter(|_| !self.checked.are_bad()).unwrap_or(Tick::NEVER)
+    }
+
+    /// Whether it is left out for what checks found, and they say nothing any more.
+    pub(in crate::machine) fn is_unchecked(&self) -> bool {
+        self.by_checks.is_some() && self.checked.is_blind
     }
 
     /// It is used again. Returns for how long it was left out.
-    pub(in crate::machine) fn come_back(&mut self, now: Tick) -> Option<Span> {
-        self.ejected.take()?;
-        (self.back, self.failures) = (Some(now), 0);
-        Some(now.since(self.since))
+    pub(in crate::machine) fn come_back(&mut self, now: Tick) -> Span {
+        (self.by_requests, self.by_checks, self.back) = (None, None, Some(now));
+        self.begin_row();
+        now.since(self.since)
     }
 
     /// The part of its share that it gets, of [`FULL`].
@@ -184,9 +252,8 @@ impl Health {
 
     /// The same upstream at another place.
     pub(in crate::machine) fn at_another_place(&self) -> Self {
-        let Self { failures, ejected, since, last, back, ref checked, ref trouble, .. } = *self;
-        let checked = Checked { at: Tick::NEVER, conn: None, ..*checked };
-        Self { failures, ejected, since, last, back, checked, trouble: trouble.clone(), alarm: Alarm::default() }
+        let checked = Checked { at: Tick::NEVER, conn: None, ..self.checked };
+        Self { checked, trouble: self.trouble.clone(), alarm: Alarm::default(), ..*self }
     }
 }
 
@@ -196,7 +263,7 @@ mod tests {
 
     fn failed(health: &mut Health, times: u32, now: Tick) -> Option<Span> {
         let set = UpstreamSet::default();
-        (0..times).filter_map(|_| health.fail(&set, true, now)).last()
+        (0..times).filter_map(|_| health.fail(&set, Failure::Status, true, now)).last()
     }
 
     #[test]
@@ -207,7 +274,7 @@ mod tests {
             assert_eq!(failed(&mut health, 3, now), Some(Span::from_secs(secs)));
             assert_eq!(failed(&mut health, 9, now), None, "it is left out already");
             now = health.until();
-            assert_eq!(health.come_back(now), Some(Span::from_secs(secs)));
+            assert_eq!(health.come_back(now), Span::from_secs(secs));
         }
         health.succeed(now + Span::from_secs(299));
         assert_eq!(health.last, Span::from_secs(300));

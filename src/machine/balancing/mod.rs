@@ -18,7 +18,7 @@ pub(super) use health::{Failure, Found};
 use super::keys::ExchangeKey;
 use crate::base::{Span, Tick};
 use crate::config::{Balance, Route, Routes, UpstreamSet};
-pub(super) use endpoints::{Endpoints, TOLD, resolve};
+pub(super) use endpoints::{Endpoints, TOLD};
 use group::{Group, Member};
 use health::Health;
 pub(super) use names::{Name, Names};
@@ -230,16 +230,17 @@ impl Balancing {
     /// An upstream has failed. Returns for how long it is left out from now on.
     pub(super) fn fail(&mut self, route: &Route, place: usize, failure: Failure, now: Tick) -> Option<Span> {
         let may_eject = self.may_eject(route, place, failure);
-        self.health.get_mut(place)?.fail(&route.set, may_eject, now)
+        self.health.get_mut(place)?.fail(&route.set, failure, may_eject, now)
     }
 
-    /// The checks of an upstream have failed. True: it is left out from now on.
+    /// The checks of an upstream have failed. True: it is left out from now on, and was not before.
     pub(super) fn fail_checks(&mut self, route: &Route, place: usize, failure: Failure, now: Tick) -> bool {
-        if self.health[place].is_ejected() || !self.may_eject(route, place, failure) {
+        let is_out = self.health[place].is_ejected();
+        if !is_out && !self.may_eject(route, place, failure) {
             return false;
         }
-        self.health[place].eject(&route.set, now);
-        true
+        self.health[place].fail_checks(&route.set, now);
+        !is_out
     }
 
     fn may_eject(&self, route: &Route, place: usize, failure: Failure) -> bool {

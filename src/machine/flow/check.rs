@@ -66,8 +66,10 @@ impl Machine {
         assert_eq!(self.conns.busy(), busy, "connections to upstreams that are at work");
         let lost = self.cx.balancing.rounds().find(|key| self.exchanges.get(*key).is_none());
         assert_eq!(lost, None, "an exchange that is gone looks for an upstream");
-        let lost = self.cx.balancing.endpoints.keys().find(|key| self.exchanges.get(*key).is_none());
-        assert_eq!(lost, None, "messages belong to a stream that is gone");
+        let (mut told, streams) = self.cx.balancing.endpoints.all();
+        let is_lost = |(key, place): &(_, usize)| self.exchanges.get(*key).is_none_or(|x| x.route() != *place);
+        let (all, lost) = (told.size_hint().0, told.find(is_lost));
+        assert_eq!((lost, streams), (None, all), "messages belong to a stream that is gone or elsewhere");
         let tunnels = self.exchanges.iter().filter(|(_, x)| matches!(x.phase, Phase::Tunnel { .. })).count();
         assert_eq!(self.tunnels(), tunnels, "open tunnels");
         let audience = self.exchanges.iter().fold(Audience::default(), |mut all, (_, x)| {

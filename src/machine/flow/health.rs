@@ -89,9 +89,12 @@ impl Machine {
         arm(cx, place);
     }
 
-    /// A check could not be made, which says nothing of the upstream.
+    /// A check could not be made, which says nothing of the upstream. One that earlier checks have left out is not kept
+    /// out for good by that.
     fn skip_check(&mut self, place: usize) {
-        self.cx.counts.one_at(place, Count::ChecksSkipped);
+        let Self { cx, .. } = self;
+        cx.counts.one_at(place, Count::ChecksSkipped);
+        cx.balancing.at(place).checked.skip(&cx.routing.at(place).set);
         self.plan_next_check(place);
     }
 }
@@ -174,10 +177,10 @@ impl Machine {
         cx.counts.one_at(place, Count::ChecksGood);
         let set = &cx.routing.at(place).set;
         let found = cx.balancing.at(place).checked.note(true, set);
-        let was_out = cx.balancing.at(place).is_ejected();
+        let now = cx.now;
         match found {
-            Found::Up(_) if was_out => self.bring_back(place),
-            Found::Up(true) => {
+            Found::Up(_) if cx.balancing.at(place).pass_checks(now) => self.bring_back(place),
+            Found::Up(true) if !cx.balancing.at(place).is_ejected() => {
                 cx.balancing.stand(place, None);
                 cx.notice(Notice::ChecksPass { upstream: name(cx, place) });
             }

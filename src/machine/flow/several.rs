@@ -9,9 +9,9 @@
 
 use crate::base::{Count, Span, Tick};
 use crate::config::{Route, Sticky};
-use crate::http::Method;
+use crate::http::{self, Method};
 use crate::machine::Machine;
-use crate::machine::balancing::{Failure, Name, Pick, TOLD, resolve};
+use crate::machine::balancing::{Failure, Name, Pick, TOLD};
 use crate::machine::cx::Cx;
 use crate::machine::exchange::{Exchange, Phase, Request};
 use crate::machine::keys::{ExchangeKey, Timer};
@@ -20,6 +20,14 @@ use crate::machine::pool::Conns;
 use crate::sse::{Parser, ParserLimits};
 use std::borrow::Cow;
 
+/// The upstream that alone understands a message.
+enum Holder {
+    Nobody,
+    At(usize),
+    /// Streams of several upstreams have told this target. Whose message it is cannot be seen.
+    Contested,
+}
+
 /// Where requests go.
 impl Machine {
     /// Settles to which of several upstreams an exchange's next attempt goes.
@@ -27,10 +35,12 @@ impl Machine {
         let holder = self.holder_of(key);
         let Self { cx, conns, exchanges, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
-        if let Some(holder) = holder {
-            return x.lead_to(cx, holder);
-        }
         let place = x.route();
+        match holder {
+            Holder::At(place) => return x.lead_to(cx, key, place),
+            Holder::Contested => cx.counts.one_at(place, Count::MessagesContested),
+            Holder::Nobody => {}
+        }
         if !cx.balancing.has_choice(place) || cx.balancing.is_in_round(key) {
             return;
         }
@@ -42,28 +52,34 @@ impl Machine {
             Some(next) if !goes_on => Some(next),
             _ => pick(cx, conns, place),
         };
-        x.lead_to(cx, next.unwrap_or(place));
+        x.lead_to(cx, key, next.unwrap_or(place));
     }
 
-    /// The upstream of the stream whose client was told to POST what this exchange asks for, and who is the one that asks.
-    /// No other understands it, also where that one is left out.
-    fn holder_of(&self, key: ExchangeKey) -> Option<usize> {
+    /// The upstream of the streams whose client was told to POST what this exchange asks for, and who is the one that
+    /// asks. No other understands it, also where that one is left out.
+    fn holder_of(&self, key: ExchangeKey) -> Holder {
         let Self { cx, exchanges, .. } = self;
         if cx.balancing.endpoints.is_empty() {
-            return None;
+            return Holder::Nobody;
         }
-        let x = exchanges.get(key).filter(|x| x.request.method == Method::Post && !x.has_begun())?;
+        let x = exchanges.get(key).filter(|x| x.request.method == Method::Post && !x.has_begun());
+        let Some(x) = x else { return Holder::Nobody };
         let route = cx.route(x.route());
-        let name = cx.secret.endpoint(route, target_of(&x.request, route)?, x.request.holders.principal);
-        let place = exchanges.get(cx.balancing.endpoints.find(name)?)?.route();
+        let Some(target) = target_of(&x.request, route) else { return Holder::Nobody };
+        let name = cx.secret.endpoint(route, target, x.request.holders.principal);
+        let mut told = cx.balancing.endpoints.find(name);
+        let Some(place) = told.next() else { return Holder::Nobody };
         // A stream keeps the place that its upstream had when it began.
         let is_it = |at: &usize| cx.route(*at).upstream == cx.route(place).upstream;
-        Some(cx.balancing.members(x.route()).find(is_it).unwrap_or(place))
+        if !told.all(|at| is_it(&at)) {
+            return Holder::Contested;
+        }
+        Holder::At(cx.balancing.members(x.route()).find(is_it).unwrap_or(place))
     }
 
     /// A connection could not be opened: leads the exchange to the next upstream, if there is one that it may go to.
     pub(super) fn try_next_upstream(&mut self, key: ExchangeKey, why: ConnectError) -> bool {
-        let has_holder = self.holder_of(key).is_some();
+        let has_holder = matches!(self.holder_of(key), Holder::At(_));
         let Self { cx, conns, exchanges, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return false };
         let place = x.route();
@@ -84,7 +100,7 @@ impl Machine {
         // All attempts of a round are one.
         wait.tries = wait.tries.saturating_sub(1);
         x.phase = Phase::Waiting { wait, at: cx.now };
-        x.lead_to(cx, next);
+        x.lead_to(cx, key, next);
         self.on_attempt_due(key);
         self.arm(key);
         true
@@ -92,7 +108,7 @@ impl Machine {
 
     /// Until when a connection to an exchange's upstream may take.
     pub(super) fn connects_until(&mut self, key: ExchangeKey, place: usize) -> Tick {
-        let has_holder = self.holder_of(key).is_some();
+        let has_holder = matches!(self.holder_of(key), Holder::At(_));
         let Self { cx, exchanges, .. } = self;
         let (timeout, shared) = (cx.route(place).connect_timeout, cx.route(place).set.shared_ids);
         let stays = has_holder || exchanges.get(key).is_none_or(|x| x.has_begun() && !shared);
@@ -124,7 +140,11 @@ impl Machine {
     pub(super) fn on_upstream_timer(&mut self, place: usize) {
         let Self { cx, .. } = self;
         cx.balancing.at(place).alarm.fired();
-        if cx.balancing.at(place).until() <= cx.now {
+        let health = cx.balancing.at(place);
+        if health.until() <= cx.now {
+            if health.is_unchecked() {
+                cx.counts.one_at(place, Count::ReturnsUnchecked);
+            }
             self.bring_back(place);
         }
         if self.cx.balancing.at(place).checked.at <= self.cx.now {
@@ -137,7 +157,7 @@ impl Machine {
     pub(super) fn bring_back(&mut self, place: usize) {
         let Self { cx, .. } = self;
         let now = cx.now;
-        let Some(after) = cx.balancing.at(place).come_back(now) else { return };
+        let after = cx.balancing.at(place).come_back(now);
         cx.balancing.stand(place, None);
         let upstream = cx.route(place).upstream.authority.as_str().into();
         cx.notice(Notice::UpstreamReturned { upstream, after });
@@ -180,18 +200,18 @@ impl Exchange {
             return;
         }
         let route = cx.routing.at(self.route());
-        let target = target_of(&self.request, route).and_then(|base| resolve(base, &event.data_str()));
-        if let Some(target) = target {
+        if let Some(target) = target_told(&self.request, route, &event.data_str()) {
             let name = cx.secret.endpoint(route, &target, self.request.holders.principal);
-            cx.balancing.endpoints.tell(name, key);
+            cx.balancing.endpoints.tell(name, key, self.route());
         }
     }
 
     /// The upstream at this place is asked from now on.
-    fn lead_to(&mut self, cx: &Cx, place: usize) {
+    fn lead_to(&mut self, cx: &mut Cx, key: ExchangeKey, place: usize) {
         let request = &mut self.request;
         let before = std::mem::replace(&mut request.route, place as u32);
         request.placed = true;
+        cx.balancing.endpoints.lead(key, place);
         let route = cx.route(place);
         if before as usize != place && route.sends_own_host() {
             set_host(&mut request.head, &route.upstream.authority);
@@ -259,6 +279,36 @@ fn next_of_round(cx: &mut Cx, conns: &Conns, key: ExchangeKey, place: usize) -> 
 fn target_of<'a>(request: &'a Request, route: &Route) -> Option<&'a str> {
     let target = request.head.split(|b| *b == b' ').nth(1)?;
     std::str::from_utf8(target).ok()?.strip_prefix(route.upstream.base_path.trim_end_matches('/'))
+}
+
+/// The target that the client of this request asks for here, where its stream has told it this URL. `None`: it asks
+/// somebody else.
+fn target_told(request: &Request, route: &Route, url: &str) -> Option<String> {
+    let first = |name| {
+        let value = request.header(name).and_then(|value| std::str::from_utf8(value).ok());
+        value.and_then(|value| value.split(',').next()).unwrap_or_default().trim()
+    };
+    let scheme = if first("X-Forwarded-Proto").eq_ignore_ascii_case("https") { "https" } else { "http" };
+    let http::Referred { server, target } = http::refer(url, scheme, target_of(request, route)?)?;
+    let Some(server) = server else { return Some(target) };
+    // The names under which upstream knows what the client asks: what stands before segno may end TLS without a word.
+    let hosts = [first("X-Forwarded-Host"), host_of(first("Forwarded")), first("Host")];
+    let hosts = &hosts[..if route.sends_own_host() { 2 } else { 3 }];
+    let is_asked = |host: &&str| !host.is_empty() && server.is(scheme, host);
+    if server.scheme.is_none_or(|named| named == scheme || named == "https") && hosts.iter().any(is_asked) {
+        return Some(target);
+    }
+    let own = &route.upstream;
+    let is_own = server.scheme.is_none_or(|named| named == own.scheme.as_str());
+    let rest = target.strip_prefix(own.base_path.trim_end_matches('/')).filter(|rest| rest.starts_with('/'));
+    rest.filter(|_| is_own && server.is(own.scheme.as_str(), &own.authority)).map(str::to_owned)
+}
+
+/// The host in an element of `Forwarded`.
+fn host_of(forwarded: &str) -> &str {
+    let pairs = forwarded.split(';').filter_map(|pair| pair.split_once('='));
+    let host = pairs.filter(|(name, _)| name.trim().eq_ignore_ascii_case("host")).map(|(_, value)| value.trim()).next();
+    host.unwrap_or_default().trim_matches('"')
 }
 
 /// Writes another `Host` into a head. It is the first line behind the request line.

@@ -6,6 +6,7 @@ use crate::config::{HostSent, Weighted};
 use crate::machine::tests::upstreams::{GOOD_HEAD, to};
 use crate::testing::world::Said;
 
+const SERVED: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
 const BAD: &str = "HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n";
 
 /// A world whose route has these upstreams, checked each second.
@@ -57,14 +58,18 @@ impl Checks {
 
     /// Where so many requests of clients go.
     fn ask(&mut self, times: usize) -> Vec<usize> {
-        let served = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
+        self.ask_for(times, |_| SERVED)
+    }
+
+    /// The same, with what each upstream answers.
+    fn ask_for(&mut self, times: usize, answer: impl Fn(usize) -> &'static str) -> Vec<usize> {
         let one = |c: &mut Self| {
             c.answer();
             let before = c.w.placed.len();
             c.w.client_with(GET);
             c.seen = c.w.ups.len();
             let at = c.w.placed[before];
-            c.w.say(c.w.last_up(), served);
+            c.w.say(c.w.last_up(), answer(at));
             at
         };
         (0..times).map(|_| one(self)).collect()
@@ -180,6 +185,83 @@ fn good_checks_bring_one_back_early_that_failed_requests_and_it_begins_with_a_sm
     assert_eq!(c.says("a:1 gets new requests again"), 1, "{:?}", c.w.notices);
     let share = c.ask(40).iter().filter(|at| **at == 0).count();
     assert!(share < 10, "{share}");
+}
+
+/// A check that passes says nothing of what fails: the path of the check is another one.
+#[test]
+fn good_checks_do_not_bring_one_back_early_that_answered_badly_so_its_time_doubles() {
+    const BUSY: &str = "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    let mut c = checked(&["http://a:1", "http://b:1"], |r| r.set.slow_start = Span::ZERO);
+    c.pass_secs(3);
+    for (nth, secs) in [10, 20, 40].into_iter().enumerate() {
+        while c.says("a:1 fails (it answered 503)") == nth {
+            c.ask_for(1, |at| if at == 0 { BUSY } else { SERVED });
+        }
+        let since = c.w.now;
+        assert_eq!(c.says(&format!("new requests for {secs} s")), 1, "{:?}", c.w.notices);
+        while c.says("a:1 gets new requests again") == nth {
+            c.pass_ms(100);
+            assert!(c.w.now.since(since) < Span::from_secs(secs + 2), "it never comes back");
+        }
+        assert!(c.w.now.since(since) >= Span::from_secs(secs), "back after {:?} of {secs} s", c.w.now.since(since));
+    }
+}
+
+#[test]
+fn one_that_failed_requests_and_then_its_checks_waits_for_both() {
+    const BUSY: &str = "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    let fail = |c: &mut Checks| {
+        while c.says("a:1 fails (it answered 503)") == 0 {
+            c.ask_for(1, |at| if at == 0 { BUSY } else { SERVED });
+        }
+    };
+    // Its checks are good again before its time is over, or only after.
+    for (bad, back) in [(5, 10), (25, 25)] {
+        let mut c = checked(&["http://a:1", "http://b:1"], |_| {});
+        c.pass_secs(3);
+        fail(&mut c);
+        let since = c.w.now;
+        c.answers[0] = BAD.to_owned();
+        c.pass_secs(bad);
+        c.answers[0] = GOOD_HEAD.to_owned();
+        while c.says("a:1 gets new requests again") == 0 {
+            c.pass_ms(100);
+        }
+        let after = c.w.now.since(since).millis() / 1_000;
+        assert!((back..back + 4).contains(&after), "bad checks for {bad} s: back after {after} s");
+        assert_eq!(c.w.count(Count::UpstreamEjections), 1);
+    }
+}
+
+#[test]
+fn one_whose_checks_cannot_be_made_any_more_comes_back_by_time() {
+    let config = |connections| {
+        let mut config = to(&["http://a:1", "http://b:1"], |r| {
+            r.set.health = Some("/up?k".to_owned());
+            r.set.health_every = Span::from_secs(1);
+        });
+        config.limits.connections = connections;
+        config
+    };
+    let mut c = Checks { w: world_of(config(4)), answers: [GOOD_HEAD; 3].map(str::to_owned), seen: 0 };
+    c.answers[0] = BAD.to_owned();
+    c.pass_secs(5);
+    assert_eq!(c.says("a:1 fails"), 1);
+    c.pass_secs(30);
+    assert_eq!(c.says("a:1 gets new requests again"), 0, "its checks say that it fails");
+    // All connections are taken.
+    let clients: Vec<usize> = (0..4).map(|_| c.w.client()).collect();
+    let skipped = c.w.count(Count::ChecksSkipped);
+    c.pass_secs(2);
+    assert_eq!(c.says("a:1 gets new requests again"), 0, "an odd check that is skipped changes nothing");
+    c.pass_secs(4);
+    assert!(c.w.count(Count::ChecksSkipped) > skipped + 3);
+    assert_eq!(c.says("a:1 gets new requests again"), 1, "{:?}", c.w.notices);
+    assert_eq!(c.w.count(Count::ReturnsUnchecked), 1);
+    // Its next checks put it out again.
+    clients.into_iter().for_each(|client| c.w.rst(client));
+    c.pass_secs(6);
+    assert_eq!((c.says("a:1 fails"), c.says("a:1 gets new requests again")), (2, 1));
 }
 
 #[test]

@@ -109,7 +109,8 @@ fn a_proxy_that_is_trusted_is_not_counted_and_whom_it_names_is() {
     assert_eq!(w.ups.len(), 9, "{direct:?}");
 }
 
-/// A proxy that only looks is not counted, and what it says of others is not believed.
+/// The connections of a proxy that only looks are not counted; its requests are its own, and what it says of others is
+/// not believed.
 #[test]
 fn a_proxy_that_speaks_for_itself_speaks_for_nobody_else() {
     let mut w = behind(|limits| (limits.connections_per_address, limits.streams_per_address) = (1, 1));
