@@ -326,10 +326,11 @@ fn beside_paced_bad_requests_streams_are_as_late_as_without() {
     let proxy = bounded_proxy(upstream(since, stopped));
     let (to, phase) = (proxy.address(), Arc::new(Counter::default()));
     let readers = readers(to, since, &phase);
-    let held: Vec<TcpStream> = (0..CONNECTIONS).map(|_| connect([127, 1, 1, 1], to)).collect();
     let mut used = Vec::new();
     for (_, one) in PACED {
         for _ in 0..pairs {
+            // They are not closed for want of a head before the pair is over.
+            let held: Vec<TcpStream> = (0..CONNECTIONS).map(|_| connect([127, 1, 1, 1], to)).collect();
             let cpu = proxy.cpu_of("segno-reactor");
             rest(SLICE);
             phase.add(1);
@@ -343,9 +344,10 @@ fn beside_paced_bad_requests_streams_are_as_late_as_without() {
             phase.add(1);
             let more = (proxy.cpu_of("segno-reactor") - between).as_secs_f64() - (between - cpu).as_secs_f64();
             used.push(more * 1e6 / f64::from(k));
+            assert!(k > 10, "they are not paced, but {k} in a slice");
+            drop(held);
         }
     }
-    drop(held);
     stop.send(()).unwrap();
     let mut late = vec![Vec::new(); 2 + 2 * PACED.len() * pairs];
     readers.into_iter().flat_map(|reader| reader.join().unwrap()).for_each(|(phase, us)| late[phase as usize].push(us));
