@@ -39,6 +39,12 @@ impl Counter {
         self.0.fetch_sub(n, Ordering::Relaxed);
     }
 
+    /// Takes off up to `n`, where others may have taken it off before. Returns how much there was of it.
+    pub fn claim(&self, n: u64) -> u64 {
+        let before = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| Some(held.saturating_sub(n)));
+        before.map_or(0, |held| held.min(n))
+    }
+
     /// Sets the number, where one thread alone does so.
     pub fn set(&self, n: u64) {
         self.0.store(n, Ordering::Relaxed);

@@ -1,9 +1,9 @@
-//! One real fault for each alert of `segno alerts`: Prometheus itself says that it fires, and before the fault that
-//! nothing does.
+//! One real fault for each alert of `segno alerts`: Prometheus itself says that it fires, before the fault that nothing
+//! does, and that the alert ends once the fault has.
 //!
 //! In: proxies, each with a fault of its own: a full disk, a Redis that is killed or stopped, upstreams that restart,
-//! refuse, die or fail their checks, clients that leave, a processor that is taken away, a certificate that ends. Out:
-//! what fires where.
+//! refuse, die or fail their checks, clients that leave, a processor that is taken away, a certificate that ends, a
+//! collector that refuses spans. Out: what fires where, and what ends.
 //! Laws: the rules are those that users get, with one change: each duration, a range in `[ ]` or a `for:`, is one
 //! [`FASTER`]th of what it is, and so is the usual time between two scrapes. No threshold is changed. A rule without a
 //! fault is a failure. Where Prometheus or Redis is missing, that is said, and with `SEGNO_REQUIRE_PROMETHEUS=1` it is a
@@ -21,7 +21,7 @@ use prometheus::{Alert, Prometheus};
 use rcgen::{CertificateParams, date_time_ymd};
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
@@ -36,12 +36,15 @@ use support::tls::Authority;
 use support::{Client, rest, until};
 use workshop::{find, missing};
 
-/// By how much time runs faster for the rules than it does for users: a scrape each 15 s is one each 0.375 s.
-const FASTER: u64 = 40;
-const INTERVAL: &str = "375ms";
+/// By how much time runs faster for the rules than it does for users: a scrape each 15 s is one each 0.25 s.
+const FASTER: u64 = 60;
+const INTERVAL: &str = "250ms";
 
-/// By when all alerts must fire, counted from the faults.
+/// By when all alerts must fire, counted from the faults, and by when they must have ended, counted from their ends.
 const SOON: Duration = Duration::from_secs(30);
+
+/// For how long the streams linger that nearly fill a table: the alert must fire before they go.
+const LINGER: &str = "14s";
 
 /// The rules, and which instance has the fault that makes each fire. A fault may have consequences: rules that may fire
 /// there as well.
@@ -51,12 +54,13 @@ const FAULTS: &[(&str, &str, &[&str])] = &[
     ("SegnoStoreLagGrowing", "redis-stopped", &[]),
     ("SegnoGapsStated", "upstream-restarted", &[]),
     ("SegnoHealsFailing", "upstream-refuses", &[]),
-    ("SegnoUpstreamAway", "upstream-killed", &[]),
+    ("SegnoUpstreamAway", "upstream-killed", &["SegnoGapsStated"]),
     ("SegnoBudgetNearlyUsed", "clients-left", &[]),
     ("SegnoEvictions", "many-sessions", &["SegnoBudgetNearlyUsed"]),
     ("SegnoTurnsTooLong", "no-processor", &[]),
     ("SegnoCertificateNearItsEnd", "certificate", &[]),
     ("SegnoUpstreamOut", "checks-fail", &[]),
+    ("SegnoSpansLost", "collector-refuses", &[]),
 ];
 
 /// The rules as they are printed, and with shorter durations.
@@ -104,8 +108,13 @@ impl Upstream {
     fn start(then: Then) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (is_wrong, open) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
-        let (wrong, streams) = (Arc::clone(&is_wrong), Arc::clone(&open));
+        let upstream = Self { address, then, is_wrong: Arc::default(), open: Arc::default() };
+        upstream.run(listener);
+        upstream
+    }
+
+    fn run(&self, listener: TcpListener) {
+        let (then, wrong, streams) = (self.then, Arc::clone(&self.is_wrong), Arc::clone(&self.open));
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 if then == Then::Dies && wrong.load(Ordering::Relaxed) {
@@ -116,7 +125,19 @@ impl Upstream {
                 thread::spawn(move || serve(stream, then, &wrong));
             }
         });
-        Self { address, then, is_wrong, open }
+    }
+
+    /// All is as it was.
+    fn go_right(&self) {
+        self.is_wrong.store(false, Ordering::Relaxed);
+        if self.then == Then::Dies {
+            let mut listener = None;
+            until("its address is free again", || {
+                listener = TcpListener::bind(self.address).ok();
+                listener.is_some()
+            });
+            self.run(listener.unwrap());
+        }
     }
 
     fn url(&self) -> String {
@@ -161,6 +182,31 @@ fn serve(mut stream: TcpStream, then: Then, is_wrong: &AtomicBool) {
     }
 }
 
+/// A collector of traces, which refuses all that it is sent while it is wrong.
+fn collector(is_wrong: &Arc<AtomicBool>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (url, is_wrong) = (format!("http://{}", listener.local_addr().unwrap()), Arc::clone(is_wrong));
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let (mut line, mut length) = (String::new(), 0);
+            while line != "\r\n" {
+                line.clear();
+                if !matches!(reader.read_line(&mut line), Ok(1..)) {
+                    break;
+                }
+                if let Some(n) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                    length = n.trim().parse().unwrap();
+                }
+            }
+            let _ = reader.read_exact(&mut vec![0; length]);
+            let status = if is_wrong.load(Ordering::Relaxed) { "400 Bad Request" } else { "200 OK" };
+            let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
+    });
+    url
+}
+
 /// A proxy with a fault to come.
 struct Instance {
     name: &'static str,
@@ -186,6 +232,11 @@ impl Instance {
         thread::spawn(move || {
             client.read_chunks(|_| ());
         })
+    }
+
+    /// Asks for a page, whatever comes of it.
+    fn ask(&self) {
+        Client::connect(self.proxy.address()).get("/");
     }
 
     fn count(&self, name: &str) -> u64 {
@@ -245,12 +296,12 @@ fn every_rule_has_its_fault() {
     let (names, scaled) = rules();
     let known: BTreeSet<&str> = FAULTS.iter().map(|(name, ..)| *name).collect();
     assert_eq!(names.iter().map(String::as_str).collect::<BTreeSet<_>>(), known);
-    assert!(scaled.contains("[7500ms]") && scaled.contains("for: 1500ms") && !scaled.contains("m]\n"), "{scaled}");
+    assert!(scaled.contains("[5000ms]") && scaled.contains("for: 1000ms") && !scaled.contains("m]\n"), "{scaled}");
 }
 
 #[test]
-#[ignore = "a quarter of a minute, and it needs Prometheus and Redis: a step of `.ci/run` of its own"]
-fn each_alert_fires_by_a_real_fault_and_nothing_fires_before() {
+#[ignore = "half a minute, and it needs Prometheus and Redis: a step of `.ci/run` of its own"]
+fn each_alert_fires_by_a_real_fault_and_ends_with_it_and_nothing_fires_before() {
     if find(&["prometheus"], &["--version"]).is_none() {
         return missing("there is no Prometheus", "SEGNO_REQUIRE_PROMETHEUS");
     }
@@ -270,7 +321,7 @@ fn each_alert_fires_by_a_real_fault_and_nothing_fires_before() {
     let restarted = Instance::start("upstream-restarted", &restarts, &[]);
     let refused = Instance::start("upstream-refuses", &refuses, &[]);
     let away = Instance::start("upstream-killed", &dies, &[]);
-    let left = Instance::start("clients-left", &steady, &["--streams", "20"]);
+    let left = Instance::start("clients-left", &steady, &["--streams", "20", "--linger", LINGER]);
     let crowded = Instance::start("many-sessions", &steady, &["--sessions", "10"]);
     let starved = Instance::start("no-processor", &steady, &[]);
     let authority = Authority::new();
@@ -279,13 +330,19 @@ fn each_alert_fires_by_a_real_fault_and_nothing_fires_before() {
     let ending = Instance::start("certificate", &steady, &["--tls-cert", cert, "--tls-key", key]);
     let checked = Instance::start("checks-fail", &ails, &["--health", "/health", "--health-every", "100ms"]);
 
-    let others = [&left, &crowded, &starved, &ending, &checked];
+    let refuses_spans = Arc::new(AtomicBool::new(false));
+    let traced = Instance::start("collector-refuses", &steady, &["--otlp", &collector(&refuses_spans)]);
+
+    let others = [&left, &crowded, &starved, &ending, &checked, &traced];
     let all: Vec<_> =
         [&full_disk, &redis_killed, &redis_stopped, &restarted, &refused, &away].into_iter().chain(others).collect();
     assert!(all.iter().map(|instance| instance.name).eq(FAULTS.iter().map(|(_, instance, _)| *instance)));
     let mut readers: Vec<_> = all.iter().take(7).map(|instance| instance.read()).collect();
     readers.extend((0..5).map(|_| refused.read()));
     readers.extend((0..100).map(|_| starved.read()));
+
+    traced.ask();
+    until("the collector takes spans", || traced.count("trace_spans_sent_total") > 0);
 
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("alerts-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
@@ -303,6 +360,8 @@ fn each_alert_fires_by_a_real_fault_and_nothing_fires_before() {
     killed.kill();
     stopped.signal("STOP");
     [&restarts, &refuses, &dies, &ails].iter().for_each(|upstream| upstream.go_wrong());
+    refuses_spans.store(true, Ordering::Relaxed);
+    traced.ask();
     for _ in 0..19 {
         let mut client = left.proxy.client();
         client.get_events("/feed");
@@ -331,16 +390,36 @@ fn each_alert_fires_by_a_real_fault_and_nothing_fires_before() {
     };
     while !wanted(&seen).is_empty() {
         // Clients come all the while.
-        let mut client = Client::connect(away.proxy.address());
-        client.get("/");
+        away.ask();
         rest(Duration::from_millis(200));
         let now = prometheus.alerts();
         nothing_without_a_reason(&now);
         seen.extend(now);
         assert!(begun.elapsed() < SOON, "these do not fire: {:?}; {:#?}", wanted(&seen), folder);
     }
+
     drop(starving);
+    full_disk.proxy.limit("--fsize=unlimited:unlimited");
+    killed.again();
     stopped.signal("CONT");
+    [&dies, &ails].iter().for_each(|upstream| upstream.go_right());
+    pair.replace_by(&certificate(&authority, "last", 90));
+    ending.proxy.signal("HUP");
+    refuses_spans.store(false, Ordering::Relaxed);
+    let ended = Instant::now();
+    loop {
+        away.ask();
+        traced.ask();
+        let now = prometheus.alerts();
+        nothing_without_a_reason(&now);
+        let is_of = |alert: &&Alert| FAULTS.iter().any(|(name, at, _)| alert.name == *name && alert.instance == *at);
+        let left: Vec<&Alert> = now.iter().filter(|alert| alert.is_firing).filter(is_of).collect();
+        if left.is_empty() {
+            break;
+        }
+        assert!(ended.elapsed() < SOON, "these do not end: {left:?}; {folder:#?}");
+        rest(Duration::from_millis(200));
+    }
     let _ = fs::remove_dir_all(&folder);
     assert_eq!(restarted.count("gaps_total"), 1);
     assert_eq!(refused.count("heals_total"), 6);

@@ -156,8 +156,9 @@ fn traced(otlp: &str, more: &[&str]) -> (Process, Duration) {
         "http://{}",
         upstream(vec!["HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi".to_owned()])
     );
-    let args = ["--upstream", &up, "--otlp", otlp, "--otlp-timeout", "300ms", "--admin", "127.0.0.1:0"];
-    let process = Process::with_args(&[&args, more].concat());
+    let args = ["--upstream", &up, "--otlp", otlp, "--admin", "127.0.0.1:0"];
+    let timeout: &[&str] = if more.contains(&"--otlp-timeout") { &[] } else { &["--otlp-timeout", "300ms"] };
+    let process = Process::with_args(&[&args, timeout, more].concat());
     let began = Instant::now();
     for _ in 0..20 {
         let mut client = process.client();
@@ -167,13 +168,52 @@ fn traced(otlp: &str, more: &[&str]) -> (Process, Duration) {
     (process, began.elapsed())
 }
 
-/// The process ends as soon as one without a collector, or a second later.
-fn ends_soon(process: Process) {
+/// The process ends as soon as one without a collector, or a second later. Returns what it has said.
+fn ends_soon(process: Process) -> String {
     let began = Instant::now();
     process.signal("TERM");
     let (status, lines) = process.end();
     assert!(status.success(), "{lines:?}");
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    lines.join("\n")
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn a_collector_with_tls_gets_spans_if_its_authority_is_trusted_and_none_otherwise() {
+    let (authority, other) = (support::tls::Authority::new(), support::tls::Authority::new());
+    let up = format!("http://{}", upstream(vec!["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi".to_owned()]));
+    for (trusted, is_told) in [(&authority, true), (&other, false)] {
+        let collector = Collector::secure(authority.server("localhost"));
+        let url = format!("https://localhost:{}", collector.address.port());
+        let args = ["--store", "memory", "--upstream", &up, "--otlp", &url, "--admin", "127.0.0.1:0"];
+        let mut process = Process::with_env(&args, &[("SSL_CERT_FILE", trusted.file.to_str().unwrap())]);
+        let mut client = process.client();
+        client.send("GET /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+        assert_eq!(client.answer().text(), "hi");
+        let admin = process.admin();
+        if is_told {
+            let names: Vec<String> = collector.call().spans().map(|span| span.name.clone()).collect();
+            assert_eq!(names.len(), 2, "{names:?}");
+            until("they are counted", || metric(admin, "trace_spans_sent_total") == 2);
+        } else {
+            until("they are dropped", || metric(admin, "trace_spans_dropped_total") == 2);
+            let line = process.until_said("the collector of traces has not taken");
+            assert!(line.contains("certificate"), "{line}");
+            assert!(collector.calls().is_empty() && metric(admin, "trace_spans_sent_total") == 0);
+        }
+        ends_soon(process);
+    }
+}
+
+/// A proxy of which the call to the collector outlasts it says how many spans stay behind.
+#[test]
+fn spans_behind_a_call_that_hangs_at_the_end_are_told_of() {
+    let hung = Collector::new(Mood::Hangs);
+    let (process, _) = traced(&hung.url(), &["--store", "memory", "--otlp-timeout", "60s"]);
+    hung.call();
+    let said = ends_soon(process);
+    assert!(said.contains("so it may not have the last 40 spans"), "{said}");
 }
 
 #[test]

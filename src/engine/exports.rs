@@ -48,8 +48,10 @@ pub(super) fn obstacle(config: &Config) -> Option<Fault> {
 /// Sends the last spans, within what is left of a time limit.
 pub(super) fn end(exporter: Option<Exporter>, left: Span, journal: &Journal) {
     let within = Duration::from(left.min(LAST_SPANS));
-    if exporter.is_some_and(|exporter| !exporter.end(within)) {
-        journal.clone().say(Level::Warn, "the collector of traces has not answered, so it may not have the last spans");
+    let left = exporter.map_or(0, |exporter| exporter.end(within));
+    if left > 0 {
+        let what = format!("the collector of traces has not answered, so it may not have the last {left} spans");
+        journal.clone().say(Level::Warn, what);
     }
 }
 

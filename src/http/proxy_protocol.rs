@@ -3,9 +3,10 @@
 //!
 //! In: the first bytes of a connection. Out: the client's address and the header's length, or that more bytes are needed,
 //! or that this is no such header.
-//! Laws: a header is at most [`PROXY_HEADER`] bytes long; of what a proxy adds to the addresses only the checksum is read,
-//! and a wrong one makes the header a wrong one; a proxy that speaks for itself (`LOCAL`) is told from one that speaks for
-//! a client of whom it gives no IP address.
+//! Laws: a header is at most [`PROXY_HEADER`] bytes long; what a proxy adds to the addresses must have the form that the
+//! text gives it, and of it only the checksum is read: a wrong one makes the header a wrong one, and no bit that has changed
+//! on the way hides it; a proxy that speaks for itself (`LOCAL`) is told from one that speaks for a client of whom it gives
+//! no IP address. Of a `LOCAL` header the family and all behind it are passed over, as the text demands, but for a sum.
 //! Source: HAProxy's `proxy-protocol.txt`, sections 2.1, 2.2 and 2.2.4. `ppp` reads both versions; what it takes and the
 //! text forbids is refused here.
 
@@ -22,6 +23,11 @@ const LINE: usize = 107;
 
 /// Bytes that stand before the length of version 2, and with it.
 const FIXED: usize = 16;
+
+/// Where version 2 says its version and command, its family, and its length in two bytes.
+const SAYS: usize = 12;
+const LOCAL: u8 = 0x20;
+const PROXY: u8 = 0x21;
 
 /// The sum of `PP2_TYPE_CRC32C`, and that type.
 static SUM: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
@@ -65,45 +71,96 @@ pub fn proxy_header(bytes: &[u8]) -> Preface {
 
 /// Version 2. It says its length before the rest has come.
 fn binary(bytes: &[u8]) -> Preface {
-    if let Some(&[high, low]) = bytes.get(FIXED - 2..FIXED)
-        && FIXED + usize::from(u16::from_be_bytes([high, low])) > PROXY_HEADER
-    {
+    let Some(&says) = bytes.get(SAYS..).and_then(|rest| rest.first_chunk()) else { return unfinished(bytes) };
+    let length = length_of(says);
+    if length > PROXY_HEADER {
         return Preface::Wrong;
     }
-    let read = v2::Header::try_from(bytes);
-    if read.is_incomplete() {
-        return Preface::Partial;
-    }
-    let Ok(header) = read else { return Preface::Wrong };
-    let whom = match (header.command, header.addresses) {
-        (v2::Command::Local, _) => Announced::Itself,
-        (v2::Command::Proxy, v2::Addresses::IPv4(pair)) => client(pair.source_address.into()),
-        (v2::Command::Proxy, v2::Addresses::IPv6(pair)) => client(pair.source_address.into()),
-        (v2::Command::Proxy, _) => Announced::Somebody,
+    let whom = match says[0] {
+        LOCAL if bytes.len() < length => return Preface::Partial,
+        LOCAL => Announced::Itself,
+        _ => match v2::Header::try_from(bytes) {
+            Ok(header) => match header.addresses {
+                v2::Addresses::IPv4(pair) => client(pair.source_address.into()),
+                v2::Addresses::IPv6(pair) => client(pair.source_address.into()),
+                _ => Announced::Somebody,
+            },
+            read if read.is_incomplete() => return Preface::Partial,
+            _ => return Preface::Wrong,
+        },
     };
-    match is_sound(&header.header, FIXED + header.address_bytes().len()) {
-        true => Preface::Whole { length: header.header.len(), whom },
-        false => Preface::Wrong,
+    // Where nobody can say how long the addresses are, nobody can say where what is added begins.
+    let is_loose = says[0] == LOCAL || says[1] >> 4 == 0;
+    let is_sound = match sum_of(says, bytes) {
+        Sum::Right => true,
+        Sum::Wrong => false,
+        Sum::None => !hides_a_sum(says, bytes),
+        Sum::Malformed => is_loose && !hides_a_sum(says, bytes),
+    };
+    if is_sound { Preface::Whole { length, whom } } else { Preface::Wrong }
+}
+
+/// A header of version 2 whose length has not come. It may be known to be wrong.
+fn unfinished(bytes: &[u8]) -> Preface {
+    match bytes.get(SAYS) {
+        None | Some(&(LOCAL | PROXY)) => Preface::Partial,
+        Some(_) => Preface::Wrong,
     }
 }
 
-/// Whether a header of version 2 has the sum that it says. What is added to it begins at `at`, each with a type and a
-/// length. One without a sum is sound.
-fn is_sound(header: &[u8], mut at: usize) -> bool {
-    while let Some(&[kind, high, low]) = header.get(at..at + 3) {
+/// The length of a header, all in all.
+fn length_of([_, _, high, low]: [u8; 4]) -> usize {
+    FIXED + usize::from(u16::from_be_bytes([high, low]))
+}
+
+/// What the sum of a header says of it.
+enum Sum {
+    /// What is added to the addresses has not the form of such things.
+    Malformed,
+    /// There is none.
+    None,
+    Right,
+    Wrong,
+}
+
+/// The sum of a header of version 2 that says this of itself. What is added to its addresses are pieces, each with a type
+/// and a length, which fill it to its end.
+fn sum_of(says: [u8; 4], bytes: &[u8]) -> Sum {
+    let addresses = match says[1] >> 4 {
+        0 => 0,
+        1 => 12,
+        2 => 36,
+        3 => 216,
+        _ => return Sum::Malformed,
+    };
+    let Some(header) = bytes.get(..length_of(says)) else { return Sum::Malformed };
+    let (mut at, mut sum) = (FIXED + addresses, Sum::None);
+    while at < header.len() {
+        let Some(&[kind, high, low]) = header.get(at..at + 3) else { return Sum::Malformed };
         let value = at + 3..at + 3 + usize::from(u16::from_be_bytes([high, low]));
-        if kind == SUM_TYPE {
-            let Some(said) = header.get(value.clone()) else { return false };
+        let Some(said) = header.get(value.clone()) else { return Sum::Malformed };
+        at = value.end;
+        if kind == SUM_TYPE && !matches!(sum, Sum::Wrong) {
             // It is taken over the whole header, with zeros in its own place.
             let mut digest = SUM.digest();
-            digest.update(&header[..value.start]);
+            digest.update(&header[..SAYS]);
+            digest.update(&says);
+            digest.update(&header[FIXED..value.start]);
             said.iter().for_each(|_| digest.update(&[0]));
             digest.update(&header[value.end..]);
-            return said == digest.finalize().to_be_bytes();
+            sum = if said == digest.finalize().to_be_bytes() { Sum::Right } else { Sum::Wrong };
         }
-        at = value.end;
     }
-    true
+    if at == header.len() { sum } else { Sum::Malformed }
+}
+
+/// Whether a header has a sum that is not found, since a bit of its family or its length has changed on the way: with
+/// that bit as it was, the sum is right.
+fn hides_a_sum(says: [u8; 4], bytes: &[u8]) -> bool {
+    (0..u32::BITS).any(|bit| {
+        let was = (u32::from_be_bytes(says) ^ (1 << bit)).to_be_bytes();
+        matches!(was[0], LOCAL | PROXY) && matches!(sum_of(was, bytes), Sum::Right)
+    })
 }
 
 /// Version 1. `ppp` is given whole lines alone: it takes a line that is cut before its last port for a wrong one.

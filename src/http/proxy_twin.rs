@@ -18,36 +18,54 @@ pub(crate) fn proxy_header(bytes: &[u8]) -> Preface {
     }
 }
 
+/// What the pieces behind the addresses come to.
+#[derive(PartialEq)]
+enum Sum {
+    Malformed,
+    None,
+    Right,
+    Wrong,
+}
+
 fn binary(rest: &[u8]) -> Preface {
     let [command, family, high, low, body @ ..] = rest else { return Preface::Partial };
     let length = usize::from(*high) * 256 + usize::from(*low);
-    if 16 + length > PROXY_HEADER {
+    if 16 + length > PROXY_HEADER || !matches!(command, 0x20 | 0x21) {
         return Preface::Wrong;
     }
-    let needs = match family {
-        0x00..=0x02 => 0,
-        0x10..=0x12 => 12,
-        0x20..=0x22 => 36,
-        0x30..=0x32 => 216,
-        _ => return Preface::Wrong,
-    };
-    if !matches!(command, 0x20 | 0x21) || length < needs {
+    let (is_local, needs) = (*command == 0x20, needs(*family));
+    if !is_local && (family & 0xf > 2 || needs.is_none_or(|needs| length < needs)) {
         return Preface::Wrong;
     }
     if body.len() < length {
         return Preface::Partial;
     }
     let client = match needs {
-        12 => body.first_chunk::<4>().map(|a| IpAddr::V4(Ipv4Addr::from(*a))),
-        36 => body.first_chunk::<16>().map(|a| IpAddr::V6(Ipv6Addr::from(*a))),
+        Some(12) => body.first_chunk::<4>().map(|a| IpAddr::V4(Ipv4Addr::from(*a))),
+        Some(36) => body.first_chunk::<16>().map(|a| IpAddr::V6(Ipv6Addr::from(*a))),
         _ => None,
     };
-    let whom = if *command == 0x20 { Announced::Itself } else { somebody(client) };
-    let mut header = [b"\r\n\r\n\0\r\nQUIT\n", &rest[..4 + length]].concat();
-    match sum(&mut header, 16 + needs) {
-        true => Preface::Whole { length: 16 + length, whom },
-        false => Preface::Wrong,
-    }
+    let whom = if is_local { Announced::Itself } else { somebody(client) };
+    let sum = sum(rest);
+    let would_be_right = || {
+        (0..32).any(|bit| {
+            let mut other = rest.to_vec();
+            other[bit / 8] ^= 1 << (bit % 8);
+            sum_of(other) == Sum::Right
+        })
+    };
+    let is_sound = match sum {
+        Sum::Right => true,
+        Sum::Wrong => false,
+        Sum::Malformed if !is_local && needs != Some(0) => false,
+        Sum::Malformed | Sum::None => !would_be_right(),
+    };
+    if is_sound { Preface::Whole { length: 16 + length, whom } } else { Preface::Wrong }
+}
+
+/// Bytes of the addresses of a family.
+fn needs(family: u8) -> Option<usize> {
+    [0, 12, 36, 216].get(usize::from(family / 16)).copied()
 }
 
 fn somebody(client: Option<IpAddr>) -> Announced {
@@ -55,28 +73,47 @@ fn somebody(client: Option<IpAddr>) -> Announced {
     client.map_or(Announced::Somebody, Announced::Client)
 }
 
-/// Whether the sum of a header is right, where it has one: bit by bit, over a copy with zeros in the sum's place.
-fn sum(header: &mut [u8], mut at: usize) -> bool {
-    while at + 3 <= header.len() {
-        let end = at + 3 + usize::from(header[at + 1]) * 256 + usize::from(header[at + 2]);
+/// What the sum of a header says, if it is one of version 2.
+fn sum_of(rest: Vec<u8>) -> Sum {
+    if rest[0] == 0x20 || rest[0] == 0x21 { sum(&rest) } else { Sum::Malformed }
+}
+
+/// What the sum of a header says: bit by bit, over a copy with zeros in the sum's place.
+fn sum(rest: &[u8]) -> Sum {
+    let end = 4 + usize::from(rest[2]) * 256 + usize::from(rest[3]);
+    let Some(needs) = needs(rest[1]) else { return Sum::Malformed };
+    if end > rest.len() || 4 + needs > end {
+        return Sum::Malformed;
+    }
+    let header = [b"\r\n\r\n\0\r\nQUIT\n", &rest[..end]].concat();
+    let (mut at, mut are_right) = (16 + needs, Vec::new());
+    while at != header.len() {
+        if at + 3 > header.len() {
+            return Sum::Malformed;
+        }
+        let next = at + 3 + usize::from(header[at + 1]) * 256 + usize::from(header[at + 2]);
+        if next > header.len() {
+            return Sum::Malformed;
+        }
         if header[at] == 3 {
-            if end > header.len() {
-                return false;
-            }
-            let said = header[at + 3..end].to_vec();
-            header[at + 3..end].fill(0);
+            let mut copy = header.clone();
+            copy[at + 3..next].fill(0);
             let mut sum = !0_u32;
-            for byte in header.iter() {
+            for byte in &copy {
                 sum ^= u32::from(*byte);
                 for _ in 0..8 {
                     sum = if sum & 1 == 1 { sum >> 1 ^ 0x82f6_3b78 } else { sum >> 1 };
                 }
             }
-            return said == (!sum).to_be_bytes();
+            are_right.push(header[at + 3..next] == (!sum).to_be_bytes());
         }
-        at = end;
+        at = next;
     }
-    true
+    match (are_right.is_empty(), are_right.iter().all(|is_right| *is_right)) {
+        (true, _) => Sum::None,
+        (_, true) => Sum::Right,
+        (_, false) => Sum::Wrong,
+    }
 }
 
 /// A whole line is read; of a part of one it is only said that it may become a header, or is too long for one.

@@ -50,6 +50,11 @@ impl Census {
         entry.map_or(0, |entry| entry.counts[what as usize] as usize)
     }
 
+    /// How much the holder of a stake has.
+    pub(super) fn count_of(&self, stake: Stake, what: Held) -> usize {
+        self.entries.get(stake.0 as usize).map_or(0, |entry| entry.counts[what as usize] as usize)
+    }
+
     /// The holder of this name has one more.
     pub(super) fn add(&mut self, name: u64, what: Held) -> Stake {
         let Self { places, entries, free, .. } = self;

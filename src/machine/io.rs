@@ -186,7 +186,7 @@ pub enum Input<'a> {
         /// The stream.
         stream: ExchangeKey,
     },
-    /// Time has passed.
+    /// Time has passed. Some of what is due is done; where there is more, the next deadline is now.
     Time,
     /// What the calendar says. Answers of segno's own have this date; until it is told, none.
     Calendar {

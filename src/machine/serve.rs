@@ -23,6 +23,8 @@ impl Conns {
         let is_secure = matches!(link, Link::Secure { .. });
         let stake = match link {
             Link::Plain | Link::Announced => self.knock(cx, origin),
+            // One that came to shake hands before its address had a bound counts against it, as all that is open does.
+            Link::Secure { stake, .. } if !stake.is_some() => Ok(self.count_connection(cx, origin)),
             Link::Secure { stake, .. } => Ok(stake),
         };
         let stake = match stake {
@@ -57,15 +59,20 @@ impl Conns {
     }
 
     /// Counts a client's connection by its address, where that has a bound. A proxy that is trusted stands for others.
+    pub(super) fn count_connection(&mut self, cx: &Cx, origin: Origin) -> Stake {
+        if cx.config.limits.connections_per_address == 0 || origin.is_proxy(&cx.config.trusted_proxies) {
+            return Stake::NONE;
+        }
+        self.census.add(cx.secret.network(origin.address), Held::Connection)
+    }
+
+    /// Counts a client's connection, if its address may have another one.
     pub(super) fn knock(&mut self, cx: &mut Cx, origin: Origin) -> Result<Stake, Refusal> {
-        let most = cx.config.limits.connections_per_address;
-        if most == 0 || origin.is_proxy(&cx.config.trusted_proxies) {
-            return Ok(Stake::NONE);
+        let stake = self.count_connection(cx, origin);
+        if self.census.count_of(stake, Held::Connection) <= cx.config.limits.connections_per_address {
+            return Ok(stake);
         }
-        let name = cx.secret.network(origin.address);
-        if self.census.held_by(name, Held::Connection) < most {
-            return Ok(self.census.add(name, Held::Connection));
-        }
+        self.census.remove(stake, Held::Connection);
         cx.counts.one(Count::ConnectionsRefused);
         cx.counts.one(Count::OverConnectionsPerAddress);
         cx.notice(Notice::Full { what: "connection of one address" });

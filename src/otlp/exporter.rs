@@ -1,8 +1,9 @@
 //! The thread that sends spans.
 //!
 //! In: spans off the queue; the word that the end has come. Out: calls to the collector; counts; log lines.
-//! Laws: at most one batch is on its way; each span is counted once; a failure is logged at most once in a while, with
-//! what happens next; at the end there is one attempt for each batch, as long as there is time.
+//! Laws: at most one batch is on its way; each span is counted once, those behind a call that hangs at the end included: who
+//! takes it off those that wait counts it; a failure is logged at most once in a while, with what happens next; at the end
+//! there is one attempt for each batch, as long as there is time.
 //!
 //! ```text
 //! until the end is said: take what waits, up to a batch -> call -> taken, refused, or tried again after a wait
@@ -52,6 +53,7 @@ const LEFT_ALONE: Duration = Duration::from_millis(250);
 pub struct Exporter {
     end: Sender<Duration>,
     ended: Receiver<()>,
+    metrics: Arc<Metrics>,
 }
 
 /// What is on its owner's side of the queue, and what the thread needs of the process.
@@ -78,7 +80,7 @@ impl Exporter {
         let Some(endpoint) = &otlp.endpoint else { return Err(io::Error::other("no collector is named")) };
         let (caller, envelope) = (Caller::new(otlp, endpoint.to_string(), headers), Envelope::new(otlp, random));
         let ((end, ends), (tell_ended, ended)) = (bounded(1), bounded(1));
-        let around = Around { spans, metrics, journal, clock };
+        let around = Around { spans, metrics: Arc::clone(&metrics), journal, clock };
         let sending = Sending {
             caller,
             envelope,
@@ -93,13 +95,20 @@ impl Exporter {
             sending.run();
             let _ = tell_ended.try_send(());
         })?;
-        Ok(Self { end, ended })
+        Ok(Self { end, ended, metrics })
     }
 
-    /// Sends what waits, for up to `within`. False: a call still hangs, and its thread was left behind.
-    pub fn end(self, within: Duration) -> bool {
+    /// Sends what waits, for up to `within`. Returns how many spans were left with a call that still hangs, whose thread
+    /// was left behind. They are counted as left at the end, whatever becomes of the call.
+    pub fn end(self, within: Duration) -> u64 {
         let _ = self.end.try_send(within);
-        self.ended.recv_timeout(within + LEFT_ALONE) != Err(RecvTimeoutError::Timeout)
+        if self.ended.recv_timeout(within + LEFT_ALONE).is_ok() {
+            return 0;
+        }
+        let exports = self.metrics.exports();
+        let left = exports.waiting.claim(u64::MAX);
+        exports.dropped_ended.add(left);
+        left
     }
 }
 
@@ -204,9 +213,9 @@ impl Sending {
         self.is_failing = false;
         let rejected = rejected.min(spans as u64);
         let exports = self.exports();
-        exports.sent.add(spans as u64 - rejected);
-        exports.dropped_refused.add(rejected);
-        exports.waiting.take(spans as u64);
+        let claimed = exports.waiting.claim(spans as u64);
+        exports.sent.add(claimed.saturating_sub(rejected));
+        exports.dropped_refused.add(claimed.min(rejected));
         if let Some(said) = said {
             match usize::try_from(rejected) {
                 Ok(0) => self.say(format!("the collector of traces has taken {spans} spans, but {said}")),
@@ -217,8 +226,8 @@ impl Sending {
 
     /// Counts spans that nobody will get.
     fn settle(&self, spans: usize, reason: impl Fn(&Exports) -> &crate::sync::Counter) {
-        reason(self.exports()).add(spans as u64);
-        self.exports().waiting.take(spans as u64);
+        let claimed = self.exports().waiting.claim(spans as u64);
+        reason(self.exports()).add(claimed);
     }
 
     fn exports(&self) -> &Exports {
@@ -237,3 +246,6 @@ impl Sending {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,6 +27,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+/// Attempts whose time is over that are looked at a time.
+const DUE: usize = 16;
+
 /// All attempts that are under way.
 #[derive(Debug)]
 pub(super) struct Connecting {
@@ -205,11 +208,10 @@ impl Connecting {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
-    /// Addresses that have had their time are given up for the next ones.
+    /// Some addresses that have had their time are given up for the next ones.
     pub(super) fn on_time(&mut self, sockets: &mut Sockets, now: Tick) {
-        while let Some(&(at, key)) = self.deadlines.first()
-            && at <= now
-        {
+        for _ in 0..DUE {
+            let Some(&(_, key)) = self.deadlines.first().filter(|(at, _)| *at <= now) else { return };
             self.deadlines.pop_first();
             let conn = ConnKey::from_bits(key);
             match self.unresolved.remove(&key) {

@@ -1,8 +1,9 @@
 //! The sockets that listen, and which of them have connections to accept.
 //!
-//! In: addresses, readiness. Out: accepted connections, a bounded number a turn.
-//! Laws: a listener that is ready stays ready until the system has no more connection for it; after a failure of the
-//! system accepting rests, so that a lack of descriptors does not spin the loop.
+//! In: addresses, readiness. Out: accepted connections, as many a turn as the loop has time for.
+//! Laws: a listener that is ready stays ready until the system has no more connection for it; those that are ready take
+//! turns, so that a crowd at one keeps nobody out at another; after a failure of the system accepting rests, so that a
+//! lack of descriptors does not spin the loop.
 
 use super::socket;
 use super::start::StartError;
@@ -17,9 +18,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// How long accepting rests after the system had no descriptor for a connection.
 pub(super) const ACCEPT_REST: Span = Span::from_millis(50);
-
-/// Connections accepted from one listener in one turn.
-const ACCEPTS_PER_TURN: usize = 256;
 
 /// Listeners at most: one bit each in [`Listeners::ready`].
 const MAX_LISTENERS: usize = 64;
@@ -79,6 +77,8 @@ pub(super) struct Listeners {
     secure: usize,
     /// Listeners that have more to accept, one bit each.
     ready: u64,
+    /// The listener that has had its turn last.
+    last: usize,
     rests_until: Option<Tick>,
 }
 
@@ -110,7 +110,7 @@ impl Listeners {
             sockets.push(listener);
         }
         let secure = if config.speaks_tls() { config.listen.len() } else { 0 };
-        Ok(Self { sockets, secure, ready: 0, rests_until: None })
+        Ok(Self { sockets, secure, ready: 0, last: 0, rests_until: None })
     }
 
     /// Connections that are accepted from now on are watched in this way.
@@ -171,32 +171,42 @@ impl Listeners {
         self.rests_until = None;
     }
 
-    /// Accepts a bounded number of connections from each listener that has some. `each` is told whether the listener
-    /// speaks TLS.
+    /// The next listener that has connections to accept, in a circle.
+    fn next_ready(&self) -> Option<usize> {
+        let n = self.sockets.len();
+        (1..=n).map(|k| (self.last + k) % n).find(|at| self.ready & 1 << at != 0)
+    }
+
+    /// Accepts connections, one from each listener in turn, until there are none or `each` wants no more. It is told
+    /// whether the listener speaks TLS.
     ///
     /// # Errors
     /// When the system refuses a connection; accepting then rests for [`ACCEPT_REST`].
-    pub(super) fn accept(&mut self, now: Tick, mut each: impl FnMut(TcpStream, IpAddr, bool)) -> io::Result<()> {
+    pub(super) fn accept(
+        &mut self,
+        now: Tick,
+        mut each: impl FnMut(TcpStream, IpAddr, bool) -> bool,
+    ) -> io::Result<()> {
         if self.ready == 0 || self.rests_until.is_some_and(|until| until > now) {
             return Ok(());
         }
         self.rests_until = None;
-        for n in 0..self.sockets.len() {
-            for _ in 0..ACCEPTS_PER_TURN {
-                if self.ready & 1 << n == 0 {
-                    break;
+        while let Some(n) = self.next_ready() {
+            self.last = n;
+            match self.sockets[n].accept() {
+                Ok((stream, peer)) => {
+                    if !each(stream, peer.ip().to_canonical(), n < self.secure) {
+                        return Ok(());
+                    }
                 }
-                match self.sockets[n].accept() {
-                    Ok((stream, peer)) => each(stream, peer.ip().to_canonical(), n < self.secure),
-                    Err(e) => match e.kind() {
-                        io::ErrorKind::WouldBlock => self.ready &= !(1 << n),
-                        io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
-                        _ => {
-                            self.rests_until = Some(now + ACCEPT_REST);
-                            return Err(e);
-                        }
-                    },
-                }
+                Err(e) => match e.kind() {
+                    io::ErrorKind::WouldBlock => self.ready &= !(1 << n),
+                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
+                    _ => {
+                        self.rests_until = Some(now + ACCEPT_REST);
+                        return Err(e);
+                    }
+                },
             }
         }
         Ok(())

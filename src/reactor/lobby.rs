@@ -35,6 +35,9 @@ const NOT_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; c
 /// answer with it.
 const REQUEST: usize = 16 << 10;
 
+/// Guests whose time is over that leave at a time.
+const DUE: usize = 16;
+
 /// Guests that leave at once where there are no descriptors.
 const ROOM: usize = 16;
 
@@ -252,11 +255,10 @@ impl Lobby {
         }
     }
 
-    /// Who has had its time leaves.
+    /// Some of those who have had their time leave.
     pub(super) fn on_time(&mut self, lines: &mut LogLines, now: Tick) {
-        while let Some(&(until, at)) = self.deadlines.first()
-            && until <= now
-        {
+        for _ in 0..DUE {
+            let Some((_, at)) = self.deadlines.first().copied().filter(|(until, _)| *until <= now) else { return };
             let Some(guest) = self.leave(at) else { continue };
             guest.cut_off();
             if !guest.leaves {

@@ -14,7 +14,7 @@ use crate::http::{Announced as Whom, PROXY_HEADER, Preface, proxy_header};
 use crate::machine::{Origin, Standing};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -25,6 +25,9 @@ const TOKENS: usize = 1 << 16;
 /// Connections that are closed at once where there are no descriptors.
 const ROOM: usize = 16;
 
+/// Connections whose time is over that are closed at a time.
+const DUE: usize = 16;
+
 /// All such connections.
 #[derive(Debug)]
 pub(super) struct Porch {
@@ -34,6 +37,11 @@ pub(super) struct Porch {
     free: Vec<usize>,
     /// When each header must have come.
     deadlines: BTreeSet<(Tick, usize)>,
+    /// Places of those whose sockets have news, each at most once. Where one has left since, its successor is looked at,
+    /// which harms nobody.
+    ready: VecDeque<usize>,
+    /// By place: whether it is among those.
+    queued: Vec<bool>,
     most: usize,
     patience: Span,
     pub(super) counts: Counts,
@@ -75,6 +83,8 @@ impl Porch {
             guests: Vec::new(),
             free: Vec::new(),
             deadlines: BTreeSet::new(),
+            ready: VecDeque::new(),
+            queued: Vec::new(),
             most: config.limits.handshakes,
             patience: super::start::head_patience(config),
             counts: Counts::default(),
@@ -135,6 +145,7 @@ impl Porch {
         }
         self.free.pop().unwrap_or_else(|| {
             self.guests.push(None);
+            self.queued.push(false);
             self.guests.len() - 1
         })
     }
@@ -157,26 +168,35 @@ impl Porch {
         Some(guest)
     }
 
-    /// Whose header has not come in time is closed.
+    /// Some of those whose headers have not come in time are closed.
     pub(super) fn on_time(&mut self, lines: &mut LogLines, now: Tick) {
-        while let Some(&(until, at)) = self.deadlines.first()
-            && until <= now
-        {
+        for _ in 0..DUE {
+            let Some((_, at)) = self.deadlines.first().copied().filter(|(until, _)| *until <= now) else { return };
             let Some(guest) = self.leave(at) else { continue };
             let patience = self.patience;
             self.refuse(&guest, format_args!("no header within {patience}"), lines, now);
         }
     }
 
-    /// The poll has news of a connection. Gives it back once its header is whole.
-    pub(super) fn on_ready(
-        &mut self,
-        token: Token,
-        buffer: &mut [u8],
-        lines: &mut LogLines,
-        now: Tick,
-    ) -> Option<Announced> {
+    /// The poll has news of a connection.
+    pub(super) fn on_ready(&mut self, token: Token) {
         let at = token.0 - FIRST;
+        if let (Some(Some(_)), Some(queued)) = (self.guests.get(at), self.queued.get_mut(at))
+            && !std::mem::replace(queued, true)
+        {
+            self.ready.push_back(at);
+        }
+    }
+
+    /// Whether some connection has news.
+    pub(super) fn has_work(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Looks at one connection that has news. Gives it back once its header is whole.
+    pub(super) fn step(&mut self, buffer: &mut [u8], lines: &mut LogLines, now: Tick) -> Option<Announced> {
+        let at = self.ready.pop_front()?;
+        self.queued.get_mut(at).into_iter().for_each(|queued| *queued = false);
         let guest = self.guests.get_mut(at)?.as_mut()?;
         let most = buffer.len().min(PROXY_HEADER);
         let read = guest.stream.peek(&mut buffer[..most]);

@@ -2,7 +2,15 @@
 //!
 //! In: readiness of sockets, commands, answers of the store, deadlines of the machine. Out: work for the [`Shell`];
 //! counts, gauges and checkpoints, once a turn.
-//! Law: a turn is bounded: a share of reads for each connection, a share of connections for each listener.
+//! Laws: a turn is bounded: a share of reads for each connection, and a share of time for each kind of work that clients
+//! make without being streams; streams come first in each turn, so that strangers, however many come at once, hold up an
+//! event for some shares at most.
+//!
+//! ```text
+//! a turn: read streams of upstreams, write to readers that have room again
+//!     -> for a share each: read clients -> read headers of proxies -> accept -> shake hands -> timers
+//!     -> report
+//! ```
 
 use super::checkpoints::Checkpoints;
 use super::connecting::Connecting;
@@ -38,7 +46,11 @@ const GRACE: Span = Span::from_secs(5);
 /// How much later than it was told the system's poll may end, since it counts in milliseconds.
 const ROUNDING: Span = Span::from_millis(2);
 
-/// How long handshakes may hold up the streams in one turn. A signature takes from 30 us to 1 ms.
+/// How long one kind of work that is none of the streams' may hold them up in one turn. One step takes some 20 us: a
+/// request that is read and refused, a connection that is accepted.
+const SHARE: Span = Span::from_micros(500);
+
+/// How long handshakes may. A signature takes from 30 us to 1 ms.
 #[cfg(feature = "tls")]
 const SHAKING: Span = Span::from_millis(2);
 
@@ -211,17 +223,17 @@ impl Reactor {
                 token if Listeners::own(token) => self.listeners.on_ready(token),
                 #[cfg(feature = "tls")]
                 token if Lobby::own(token) => self.shell.lobby.on_ready(token),
-                token if Porch::own(token) => self.shell.on_announced(token),
+                token if Porch::own(token) => self.shell.porch.on_ready(token),
                 token => self.shell.on_ready(ConnKey::from_bits(token.0 as u64), event),
             }
         }
+        self.share(SHARE, Shell::read_next_client);
+        self.share(SHARE, Shell::read_next_header);
         self.accept();
         #[cfg(feature = "tls")]
-        self.shake_hands();
+        self.share(SHAKING, Shell::shake_hands);
+        self.share(SHARE, Shell::on_time);
         let now = self.shell.now;
-        if self.shell.next_deadline().is_some_and(|at| at <= now) {
-            self.shell.on_time();
-        }
         self.report();
         // Behind the report: the last cursors and events are on their way to the store.
         if let Some(to) = self.waits_for_drain.take_if(|_| self.shell.machine.has_sent_all_elsewhere()) {
@@ -230,16 +242,11 @@ impl Reactor {
         self.stop_at.is_some_and(|at| at <= now || self.shell.is_deserted())
     }
 
-    /// Goes on with clients that shake hands, for a share of the turn.
-    #[cfg(feature = "tls")]
-    fn shake_hands(&mut self) {
-        let until = self.clock.now() + SHAKING;
-        while self.shell.lobby.has_work() {
-            self.shell.shake_hands();
-            if self.clock.now() >= until {
-                return;
-            }
-        }
+    /// Takes steps until one finds nothing to do, or the share of the turn is over. What is left has its share in the
+    /// next turn, behind the streams.
+    fn share(&mut self, share: Span, mut step: impl FnMut(&mut Shell) -> bool) {
+        let mut left = Share::new(self.clock, share);
+        while step(&mut self.shell) && left.lasts() {}
     }
 
     /// Takes in what other threads have left: commands, replies of the store, addresses.
@@ -318,9 +325,13 @@ impl Reactor {
     }
 
     fn accept(&mut self) {
-        let Self { listeners, shell, metrics, .. } = self;
-        let now = shell.now;
-        if let Err(e) = listeners.accept(now, |stream, peer, secure| shell.on_accepted(stream, peer, secure)) {
+        let Self { listeners, shell, metrics, clock, .. } = self;
+        let (now, mut left) = (shell.now, Share::new(*clock, SHARE));
+        let each = |stream, peer, secure| {
+            shell.on_accepted(stream, peer, secure);
+            left.lasts()
+        };
+        if let Err(e) = listeners.accept(now, each) {
             metrics.add(count_of(&e), 1);
             if is_no_descriptor(&e) && shell.free_descriptors() {
                 return listeners.rest_no_more();
@@ -422,6 +433,25 @@ fn note_bounds(metrics: &Metrics, config: &Config) {
     ];
     for (bound, limit) in all {
         metrics.bound(bound, limit as u64);
+    }
+}
+
+/// A share of a turn. It begins with its first step, so that a turn in which there is none costs no look at the clock.
+struct Share {
+    clock: Clock,
+    length: Span,
+    until: Option<Tick>,
+}
+
+impl Share {
+    fn new(clock: Clock, length: Span) -> Self {
+        Self { clock, length, until: None }
+    }
+
+    /// Whether there is time for another step.
+    fn lasts(&mut self) -> bool {
+        let now = self.clock.now();
+        now < *self.until.get_or_insert(now + self.length)
     }
 }
 

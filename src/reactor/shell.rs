@@ -2,7 +2,8 @@
 //!
 //! In: readiness of sockets, inputs for the machine. Out: reads, writes, connections, look-ups, log lines.
 //! Laws: each input is followed by all outputs that it causes, before the next one ([`Shell::settle`]); a connection
-//! gets a bounded number of reads a turn.
+//! gets a bounded number of reads a turn; upstreams are read as soon as the poll has news of them, clients wait for the
+//! share of the turn that is theirs.
 
 use super::connecting::Connecting;
 #[cfg(feature = "tls")]
@@ -16,7 +17,6 @@ use crate::base::{Span, Tick};
 use crate::machine::{
     Close, ConnKey, ConnectError, Followed, Input, Machine, NotLookedUp, Origin, Output, Refusal, Stake, TooManyRoutes,
 };
-use mio::Token;
 use mio::event::Event;
 use mio::net::TcpStream;
 use std::collections::VecDeque;
@@ -71,8 +71,10 @@ pub(super) struct Shell {
     /// Clients with TLS before and after the machine knows them.
     #[cfg(feature = "tls")]
     pub(super) lobby: Lobby,
-    /// Connections to read again in the next turn.
+    /// Upstreams' connections to read again in the next turn.
     reading: VecDeque<ConnKey>,
+    /// Clients' connections to read.
+    asking: VecDeque<ConnKey>,
     /// Connections that the machine has bytes for.
     flushing: VecDeque<ConnKey>,
     buffer: Box<[u8]>,
@@ -119,19 +121,20 @@ impl Shell {
             #[cfg(feature = "tls")]
             lobby,
             reading: VecDeque::new(),
+            asking: VecDeque::new(),
             flushing: VecDeque::new(),
             buffer: vec![0; READ_BUFFER].into(),
         }
     }
 
     /// Whether there is something to do before the poll has news: some connection has used up its reads of the last
-    /// turn, or handshakes their time.
+    /// turn, or some kind of work its share.
     pub(super) fn must_go_on_now(&self) -> bool {
         #[cfg(feature = "tls")]
         if self.lobby.has_work() {
             return true;
         }
-        !self.reading.is_empty()
+        !self.reading.is_empty() || !self.asking.is_empty() || self.porch.has_work()
     }
 
     /// Whether all connections have closed. Who has come before the drain began and not got to a request has a moment.
@@ -158,13 +161,20 @@ impl Shell {
         self.doors_close_at = self.doors_close_at.or(Some(at));
     }
 
-    /// Reads the connections that have used up their reads of the last turn.
+    /// Reads the upstreams that have used up their reads of the last turn.
     pub(super) fn read_again(&mut self) {
         for _ in 0..self.reading.len() {
             if let Some(conn) = self.reading.pop_front() {
                 self.read_on(conn);
             }
         }
+    }
+
+    /// Reads one client that has said something. False: there is none.
+    pub(super) fn read_next_client(&mut self) -> bool {
+        let next = self.asking.pop_front();
+        next.into_iter().for_each(|conn| self.read_on(conn));
+        next.is_some()
     }
 
     /// A connection was accepted. An address has one form from here on. Where a proxy says first for whom it is, that is waited for.
@@ -176,12 +186,14 @@ impl Shell {
         }
     }
 
-    /// The poll has news of a connection whose header is waited for.
-    pub(super) fn on_announced(&mut self, token: Token) {
+    /// Reads one connection whose header is waited for. False: none has news.
+    pub(super) fn read_next_header(&mut self) -> bool {
         let Self { porch, buffer, lines, now, .. } = self;
-        if let Some(announced) = porch.on_ready(token, buffer, lines, *now) {
+        let had_work = porch.has_work();
+        if let Some(announced) = porch.step(buffer, lines, *now) {
             self.offer(announced.stream, announced.client, announced.is_secure, true);
         }
+        had_work
     }
 
     /// Offers a new connection to the machine; one with TLS shakes hands first.
@@ -202,15 +214,18 @@ impl Shell {
         self.tell(if is_watched { Input::Announced { peer } } else { Input::Accepted { peer } });
     }
 
-    /// Goes one step on with a client that shakes hands. One that is done with it is offered to the machine.
+    /// Goes one step on with a client that shakes hands. One that is done with it is offered to the machine. False: none
+    /// has news.
     #[cfg(feature = "tls")]
-    pub(super) fn shake_hands(&mut self) {
+    pub(super) fn shake_hands(&mut self) -> bool {
+        let had_work = self.lobby.has_work();
         if let Step::Open(tls, peer, stake) = self.lobby.step(&mut self.buffer, &mut self.lines, self.now) {
             let certificate = tls.identity();
             (self.accepted, self.is_watched) = (Some(Io::Tls(tls)), true);
             self.tell(Input::AcceptedSecure { peer, stake, certificate: certificate.as_deref() });
         }
         self.see_guests_off();
+        had_work
     }
 
     /// Gives back what guests held who have gone.
@@ -251,8 +266,12 @@ impl Shell {
         next.min()
     }
 
-    /// What is due by now is done: first what became of attempts to connect, which the machine then knows.
-    pub(super) fn on_time(&mut self) {
+    /// Some of what is due by now is done: first what became of attempts to connect, which the machine then knows. False:
+    /// nothing is due.
+    pub(super) fn on_time(&mut self) -> bool {
+        if self.next_deadline().is_none_or(|at| at > self.now) {
+            return false;
+        }
         self.connecting.on_time(&mut self.sockets, self.now);
         self.porch.on_time(&mut self.lines, self.now);
         #[cfg(feature = "tls")]
@@ -263,6 +282,7 @@ impl Shell {
         if self.machine.poll_timeout().is_some_and(|at| at <= self.now) {
             self.tell(Input::Time);
         }
+        true
     }
 
     /// Reads and writes as far as the poll's news allows.
@@ -295,8 +315,10 @@ impl Shell {
             s.read_to_the_break();
         }
         let (readable, has_room_again) = (s.readable, was_full && s.writable);
-        if readable {
-            self.read_on(conn);
+        match (readable, s.is_upstream) {
+            (true, true) => self.read_on(conn),
+            (true, false) => self.queue_read(conn),
+            (false, _) => {}
         }
         if has_room_again {
             self.write(conn);
@@ -460,7 +482,7 @@ impl Shell {
             && s.established
             && !std::mem::replace(&mut s.queued, true)
         {
-            self.reading.push_back(conn);
+            if s.is_upstream { &mut self.reading } else { &mut self.asking }.push_back(conn);
         }
     }
 

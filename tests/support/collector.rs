@@ -13,7 +13,7 @@ use published::collector::trace::v1::{
 use published::common::v1::{KeyValue, any_value::Value};
 use published::trace::v1::Span;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Instant;
@@ -92,6 +92,21 @@ impl Collector {
         Self { address, calls }
     }
 
+    /// One that takes all, and speaks TLS.
+    #[cfg(feature = "tls")]
+    pub fn secure(config: std::sync::Arc<rustls::ServerConfig>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, (tell, calls)) = (listener.local_addr().unwrap(), mpsc::channel());
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let conn = rustls::ServerConnection::new(std::sync::Arc::clone(&config)).unwrap();
+                let tell = tell.clone();
+                thread::spawn(move || serve(rustls::StreamOwned::new(conn, stream), Mood::Takes, false, &tell));
+            }
+        });
+        Self { address, calls }
+    }
+
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -128,8 +143,8 @@ pub fn attribute(all: &[KeyValue], name: &str) -> Option<String> {
 }
 
 /// Answers calls on one connection. The other end may go at any time.
-fn serve(mut stream: TcpStream, mood: Mood, mut is_first: bool, tell: &Sender<Call>) {
-    let mut input = BufReader::new(stream.try_clone().unwrap());
+fn serve(stream: impl Read + Write, mood: Mood, mut is_first: bool, tell: &Sender<Call>) {
+    let mut input = BufReader::new(stream);
     loop {
         let (mut head, mut length) = (String::new(), 0);
         loop {
@@ -157,7 +172,8 @@ fn serve(mut stream: TcpStream, mood: Mood, mut is_first: bool, tell: &Sender<Ca
             .then(|| ExportTracePartialSuccess { rejected_spans: rejected, error_message: "too many".to_owned() });
         let answer = ExportTraceServiceResponse { partial_success }.encode_to_vec();
         let ok = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", answer.len()).into_bytes();
-        let endless = |stream: &mut TcpStream, line: &[u8]| while stream.write_all(line).is_ok() {};
+        let stream = input.get_mut();
+        let endless = |stream: &mut dyn Write, line: &[u8]| while stream.write_all(line).is_ok() {};
         let done = match mood {
             Mood::Later if std::mem::take(&mut is_first) => {
                 stream.write_all(b"HTTP/1.1 503 Later\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n")
@@ -168,11 +184,11 @@ fn serve(mut stream: TcpStream, mood: Mood, mut is_first: bool, tell: &Sender<Ca
             Mood::Hangs => Ok(()),
             Mood::Floods => {
                 let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n");
-                return endless(&mut stream, b"X-More: and more and more and more and more and more and more\r\n");
+                return endless(stream, b"X-More: and more and more and more and more and more and more\r\n");
             }
             Mood::FloodsBody => {
                 let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
-                return endless(&mut stream, &[7; 4096]);
+                return endless(stream, &[7; 4096]);
             }
         };
         if done.is_err() {

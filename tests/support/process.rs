@@ -137,6 +137,17 @@ impl Process {
         Duration::from_millis(ticks * 10)
     }
 
+    /// The processor time that one thread of the process has used, by its name.
+    pub fn cpu_of(&self, thread: &str) -> Duration {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("the process lives");
+        let is_it =
+            |task: &std::path::Path| fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == thread);
+        let task = tasks.flatten().map(|task| task.path()).find(|task| is_it(task)).expect("there is such a thread");
+        // In nanoseconds, as the scheduler counts them.
+        let schedule = fs::read_to_string(task.join("schedstat")).expect("the kernel tells");
+        Duration::from_nanos(schedule.split(' ').next().unwrap().parse().unwrap())
+    }
+
     /// How many descriptors the process has open.
     pub fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the process lives").count()

@@ -226,11 +226,10 @@ impl Conns {
     /// Counts a connection that came before its address had a bound.
     fn stake_connection(&mut self, cx: &Cx, conn: ConnKey, origin: Origin) {
         let Some(before) = self.get(conn).map(|c| c.stakes()) else { return };
-        let has_bound = cx.config.limits.connections_per_address > 0;
-        if !has_bound || before.connection.is_some() || origin.is_proxy(&cx.config.trusted_proxies) {
+        if before.connection.is_some() {
             return;
         }
-        let connection = self.census.add(cx.secret.network(origin.address), Held::Connection);
+        let connection = self.count_connection(cx, origin);
         if let Some(client) = self.beside_buffers(conn).and_then(Conn::client_mut) {
             client.set_stakes(Stakes { connection, ..before });
         }

@@ -2,7 +2,8 @@
 //! takes too long.
 //!
 //! In: the time. Out: at or after a deadline, what is due is done.
-//! Law: a timer that fired is set again to a later time, or not at all.
+//! Laws: a timer that fired is set again to a later time, or not at all; one input fires a bounded number of timers, so
+//! that a crowd whose time is over at once does not keep streams waiting. While more are due, the next deadline is now.
 
 use crate::base::Count;
 use crate::machine::Machine;
@@ -13,10 +14,14 @@ use crate::machine::io::Close;
 use crate::machine::keys::{ConnKey, ExchangeKey, Seat, Timer};
 use crate::machine::notice::Notice;
 
+/// Timers that fire by one input.
+const TIMERS: usize = 16;
+
 impl Machine {
     /// Each timer is a reaction of its own. The work that it leaves is done before the next timer is looked at.
     pub(in crate::machine) fn on_time(&mut self) {
-        while let Some(timer) = self.cx.wheel.poll(self.cx.now) {
+        for _ in 0..TIMERS {
+            let Some(timer) = self.cx.wheel.poll(self.cx.now) else { return };
             match timer {
                 Timer::Conn(conn) => self.on_conn_timer(conn),
                 Timer::Exchange(key) => self.on_exchange_timer(key),

@@ -277,6 +277,46 @@ fn a_bound_that_a_reload_sets_holds_for_whoever_comes_after_it() {
 }
 
 #[test]
+fn who_shakes_hands_when_a_bound_appears_counts_against_it_and_is_let_in() {
+    let config = |most: usize| one_route(|_, limits| limits.connections_per_address = most);
+    let mut w = world_of(config(0));
+    let peer = of(HERE);
+    w.machine.handle(Input::Knocked { peer }, w.now);
+    w.pump();
+    let stake = w.let_in.pop().unwrap();
+    w.reload(config(1));
+    let (end, refused) = (w.ends.len(), w.refused);
+    w.machine.handle(Input::AcceptedSecure { peer, stake, certificate: None }, w.now);
+    w.pump();
+    assert_eq!((w.refused, w.ends.len()), (refused, end + 1));
+    assert_eq!(connect(&mut w, HERE), None, "it is one of this address");
+    w.fin(end);
+    assert!(connect(&mut w, HERE).is_some());
+}
+
+/// However many are late at once, one input looks at a few of them, and says that there are more.
+#[test]
+fn a_crowd_whose_time_is_over_is_seen_off_a_few_at_a_time() {
+    const CROWD: usize = 100;
+    let mut w = world_with(|route, _| route.head_timeout = Span::from_secs(2));
+    for n in 0..CROWD {
+        let c = connect(&mut w, &format!("192.0.2.{n}")).unwrap();
+        w.say(c, "GET / HT");
+    }
+    w.now = w.now + Span::from_secs(3);
+    let mut inputs = 0;
+    while w.machine.poll_timeout().is_some_and(|at| at <= w.now) {
+        let before = w.count(Count::OverHeadTimeout);
+        w.machine.handle(Input::Time, w.now);
+        assert!(w.count(Count::OverHeadTimeout) - before <= 16, "after {before}");
+        inputs += 1;
+    }
+    w.pump();
+    assert_eq!(w.count(Count::OverHeadTimeout), CROWD as u64);
+    assert!((7..20).contains(&inputs), "{inputs}");
+}
+
+#[test]
 fn a_bound_that_appears_counts_each_that_is_open_by_whom_it_is() {
     let config = |principal: usize, address: usize| {
         let mut config = one_route(|route, limits| {

@@ -54,6 +54,36 @@ fn a_socket_of_both_families_is_taken_for_all_addresses_of_ipv4_and_one_of_ipv6_
     assert_eq!(Fit::of(&both, zone(7).into()), None, "another zone");
 }
 
+/// Whatever waits at one listener, those that wait at another are not behind them.
+#[test]
+fn listeners_take_turns_and_stop_when_the_share_of_the_turn_is_over() {
+    let mut poll = mio::Poll::new().unwrap();
+    let config = Config { listen: vec!["127.0.0.1:0".parse().unwrap(); 2], ..Config::default() };
+    let mut listeners = Listeners::bind(&config, poll.registry(), Vec::new()).unwrap();
+    let to = listeners.addresses();
+    let crowd: Vec<_> = (0..5).map(|_| std::net::TcpStream::connect(to[0]).unwrap()).collect();
+    let other = std::net::TcpStream::connect(to[1]).unwrap();
+    let mut events = mio::Events::with_capacity(8);
+    while listeners.ready != 3 {
+        poll.poll(&mut events, Some(std::time::Duration::from_secs(10))).unwrap();
+        events.iter().for_each(|event| listeners.on_ready(event.token()));
+    }
+    let mut accept = |most: usize| {
+        let mut ports = Vec::new();
+        listeners
+            .accept(Tick::ZERO, |stream, _, _| {
+                ports.push(stream.peer_addr().unwrap().port());
+                ports.len() < most
+            })
+            .unwrap();
+        (ports, listeners.must_accept_now())
+    };
+    let port = |client: &std::net::TcpStream| client.local_addr().unwrap().port();
+    assert_eq!(accept(1), (vec![port(&other)], true));
+    assert_eq!(accept(2), (vec![port(&crowd[0]), port(&crowd[1])], true));
+    assert_eq!(accept(9), (vec![port(&crowd[2]), port(&crowd[3]), port(&crowd[4])], false));
+}
+
 /// A copy of each socket, as a successor has it, keeps the socket open. What comes to it is no news here.
 #[test]
 fn sockets_that_others_hold_tell_of_nothing_once_they_are_closed_here() {

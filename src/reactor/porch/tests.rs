@@ -47,7 +47,10 @@ fn only_a_proxy_that_says_so_is_taken_for_itself() {
     ] {
         let mut end = enter(&mut porch, &poll, 1);
         end.write_all(header).unwrap();
-        let come = || porch.on_ready(Token(FIRST), &mut buffer, &mut lines, Tick::from_millis(1));
+        let come = || {
+            porch.on_ready(Token(FIRST));
+            porch.step(&mut buffer, &mut lines, Tick::from_millis(1))
+        };
         let announced = std::iter::repeat_with(come).flatten().next().unwrap();
         assert_eq!(announced.client, client, "{}", header.escape_ascii());
     }
