@@ -66,7 +66,7 @@ pub mod base;
 
 pub mod sync;
 
-#[cfg(feature = "persist")]
+#[cfg(any(feature = "persist", feature = "redis"))]
 pub mod clock;
 
 pub mod sse;

@@ -41,7 +41,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sse", &["base"]),
     ("timer", &["base"]),
     ("http", &["base"]),
-    ("store", &["base"]),
+    ("store", &["base", "clock"]),
     ("config", &["base"]),
     ("metrics", &["base", "sync"]),
     ("journal", &["base", "sync", "metrics"]),

@@ -39,10 +39,10 @@ impl Breaker {
         self.probe_at
     }
 
-    /// A batch went through.
-    pub(super) fn on_success(&mut self) {
+    /// A batch went through. True when that closed the breaker.
+    pub(super) fn on_success(&mut self) -> bool {
         self.failures = 0;
-        self.probe_at = None;
+        self.probe_at.take().is_some()
     }
 
     /// A batch failed. True when that opened the breaker.
@@ -65,12 +65,12 @@ mod tests {
         let mut b = Breaker::new(3, Span::from_secs(1));
         let at = Tick::from_millis;
         assert!(!b.on_failure(at(0)) && !b.on_failure(at(1)));
-        b.on_success();
+        assert!(!b.on_success());
         assert!(!b.on_failure(at(2)) && !b.on_failure(at(3)) && b.on_failure(at(4)));
         assert_eq!((b.allows(99, at(500)), b.allows(99, at(1_004)), b.allows(3, at(1_004))), (0, PROBE, 3));
         assert!(!b.on_failure(at(1_004)));
         assert_eq!((b.allows(99, at(2_000)), b.probe_at()), (0, Some(at(2_004))));
-        b.on_success();
+        assert!(b.on_success() && !b.on_success());
         assert_eq!((b.allows(99, at(2_000)), b.probe_at()), (99, None));
     }
 }

@@ -235,7 +235,7 @@ impl Flusher {
         let now = self.links.clock.now();
         let worker = match worker {
             Some(mut worker) => {
-                worker.on_reopened(epoch);
+                worker.on_reopened(epoch, now);
                 worker
             }
             None => {
@@ -255,6 +255,7 @@ impl Flusher {
     fn step(&mut self, writing: &mut Writing) -> bool {
         self.look(&mut writing.worker);
         self.read_messages(Some(&mut writing.worker));
+        let has_part_away = writing.look_after_parts(&mut self.links.logs, self.links.clock.now());
         let wrote = self.write_cursors(writing) | self.write_logs(writing);
         self.answer_flushes(&mut writing.worker);
         self.publish(&mut writing.worker);
@@ -270,7 +271,7 @@ impl Flusher {
         }
         // Not when the store was found closed: the call that came with that message is used up, and would wake nobody.
         if !wrote && !self.is_closed && !self.sweep(writing, now) {
-            self.sleep(writing, now);
+            self.sleep(writing, has_part_away, now);
         }
         false
     }
@@ -343,11 +344,12 @@ impl Flusher {
     /// for each change would cost both threads more than all the rest: then the thread naps until it looks again.
     ///
     /// A nap takes the rings that come during it, so after a nap there is always a look before the thread waits.
-    fn sleep(&mut self, writing: &mut Writing, now: Tick) {
-        let logs = writing.logs_at().filter(|_| !self.links.logs.is_empty());
+    fn sleep(&mut self, writing: &mut Writing, has_part_away: bool, now: Tick) {
+        let logs = writing.logs_at().filter(|_| self.links.logs.has_more());
+        let parts = has_part_away.then(|| now + self.config.worker.window);
         let untold = self.owning.has_untold().then(|| now + self.config.worker.window);
         let (next, sweep) = (writing.worker.next_deadline(), self.sweep_due(writing));
-        let due = [next, logs, sweep, self.owning.due(), untold].into_iter().flatten().min();
+        let due = [next, logs, parts, sweep, self.owning.due(), untold].into_iter().flatten().min();
         match self.waits.sleep(due, now) {
             Sleep::Nap(span) => self.links.drain.nap(Some(span.into())),
             Sleep::Wait(limit) => {
@@ -411,7 +413,7 @@ impl Flusher {
         }
         self.owning.tell_news();
         let is_early = writing.logs_at().is_some_and(|at| at > now) && !self.waits.is_ending();
-        if is_early || self.links.logs.is_empty() {
+        if is_early || !self.links.logs.has_more() {
             return false;
         }
         let Some(batch) = writing.write_logs(&mut self.links.logs, &mut self.owning, now) else { return false };
@@ -438,7 +440,8 @@ impl Flusher {
             let delay = retry.delay(tries, random.next());
             most.map_or(delay, |most| delay.min(most))
         };
-        writing.pace_logs(trouble.is_some(), self.config.worker.window, now, delay);
+        let failed = trouble.as_ref().is_some_and(|e| !e.is_of_a_part());
+        writing.pace_logs(failed, self.config.worker.window, now, delay);
         if let Some(e) = trouble {
             self.note_failure();
             let next = if self.note_closed(&e) { "the store is opened again, then they" } else { "they" };

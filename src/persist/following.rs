@@ -227,6 +227,10 @@ impl FollowThread {
         for (at, news) in news {
             let Some(followed) = self.follows.get_mut(at).filter(|_| held != Some(at)) else { continue };
             let key = followed.key;
+            if news == FollowNews::Away {
+                followed.away = followed.away || listener(LogNews::Followed { key, news: FollowedLog::Away });
+                continue;
+            }
             let (after, told) = match news {
                 FollowNews::Blocks(blocks) => {
                     (blocks.last().map(|last| last.first + last.ends.len() as u64 - 1), FollowedLog::Blocks(blocks))
@@ -234,6 +238,7 @@ impl FollowThread {
                 FollowNews::Ended(end) => (None, FollowedLog::Ended(end, followed.following.after)),
                 FollowNews::OwnerGone => (None, FollowedLog::OwnerGone),
                 FollowNews::Lost => (None, FollowedLog::Lost),
+                FollowNews::Away => (None, FollowedLog::Away),
             };
             let is_last = !matches!(told, FollowedLog::Blocks(_));
             if !listener(LogNews::Followed { key, news: told }) {

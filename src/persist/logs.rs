@@ -2,10 +2,12 @@
 //!
 //! In: blocks, and removals of logs, from the reactor. Out: batches, in the order in which they came.
 //! Where logs are shared, blocks of one stream that come together and follow each other become one.
+//! What is meant for a part of the store that is away is held back, and holds up nothing that is meant for others.
 //! Laws: the blocks of one stream reach the store in their order, and none after the removal of its log; the bytes on
-//! their way are bounded; a block that finds no place is refused, and the next one of its stream states the hole.
+//! their way are bounded; a block that finds no place is refused, and the next one of its stream states the hole. What
+//! is held back has at most half of the bytes: the oldest blocks of it are dropped.
 
-use crate::base::StreamName;
+use crate::base::{Span, StreamName, Tick};
 use crate::store::{LogBlock, LogWrite};
 use crate::sync::Counter;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -26,6 +28,8 @@ pub(super) enum Fate {
     Written,
     /// It is tried again.
     Failed,
+    /// The part of the store that it is meant for is away.
+    PartAway,
     /// The store is full of logs: the item is dropped.
     NoPlace,
     /// The log belongs to another process: the item is dropped.
@@ -49,6 +53,10 @@ pub(super) struct LogQueue {
     again: VecDeque<LogWrite>,
     /// Leases to be kept alive. What fails of them is not tried again: there will be others.
     holds: VecDeque<LogWrite>,
+    /// What is meant for a part of the store that is away.
+    held: Held,
+    /// The most bytes on their way.
+    limit: u64,
 }
 
 /// A queue for at most this many bytes, with no more places than blocks of so many bytes could fill.
@@ -61,6 +69,8 @@ pub(super) fn queue(bytes: usize) -> (LogSender, LogQueue) {
         batch: Vec::new(),
         again: VecDeque::new(),
         holds: VecDeque::new(),
+        held: Held::default(),
+        limit: bytes as u64,
     };
     (LogSender { queue: sender, bytes: used, limit: bytes as u64 }, queue)
 }
@@ -94,8 +104,12 @@ impl LogQueue {
         while self.batch.len() < BATCH
             && let Ok(write) = self.queue.try_recv()
         {
-            merging.add(write, &mut self.batch);
+            match self.held.has(write.name()) {
+                true => self.held.add(write),
+                false => merging.add(write, &mut self.batch),
+            }
         }
+        self.bytes.take(self.held.shrink(self.limit / 2));
         self.bytes.take(merging.finish(&mut self.batch, fresh));
         while self.batch.len() < BATCH
             && let Some(write) = self.holds.pop_front()
@@ -112,7 +126,25 @@ impl LogQueue {
 
     /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.batch.is_empty() && self.again.is_empty() && self.holds.is_empty() && self.queue.is_empty()
+        !self.has_more() && self.held.is_empty()
+    }
+
+    /// Whether anything waits that is not held back.
+    pub(super) fn has_more(&self) -> bool {
+        !(self.batch.is_empty() && self.again.is_empty() && self.holds.is_empty() && self.queue.is_empty())
+    }
+
+    /// Whether anything is held back.
+    pub(super) fn holds_back(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Has what is held back tried again, if there is a reason to, or it was not tried for long.
+    pub(super) fn retry_held(&mut self, has_recovered: bool, now: Tick) {
+        if has_recovered || self.held.due <= now {
+            self.again.extend(self.held.take());
+            self.held.due = now + HELD_FOR;
+        }
     }
 
     /// The store has answered for the batch, item by item. Items that failed are tried again, in their order. But where
@@ -122,11 +154,16 @@ impl LogQueue {
         let mut fates = fates.collect::<Vec<_>>();
         fates.resize(self.batch.len(), Fate::Failed);
         let overtaken = self.overtaken(&fates);
-        let mut dropped = 0;
+        let mut dropped = std::mem::take(&mut self.held.dropped);
         for (at, (write, fate)) in self.batch.drain(..).zip(fates).enumerate() {
             // A lease that is to be kept alive is looked at again soon; one that is given up must be given up.
             let is_hold = matches!(&write, LogWrite::Hold { claim, .. } if claim.lease_ms > 0);
-            if fate == Fate::Failed && !is_hold && !overtaken.contains(&at) {
+            let is_failed = matches!(fate, Fate::Failed | Fate::PartAway) && !is_hold && !overtaken.contains(&at);
+            if is_failed && (fate == Fate::PartAway || self.held.has(write.name())) {
+                self.held.add(write);
+                continue;
+            }
+            if is_failed {
                 self.again.push_back(write);
                 continue;
             }
@@ -140,7 +177,8 @@ impl LogQueue {
     /// The places in the batch of items that failed while a later item of their stream was written.
     fn overtaken(&self, fates: &[Fate]) -> HashSet<usize> {
         let mut places = HashSet::new();
-        if !fates.contains(&Fate::Failed) || !fates.contains(&Fate::Written) {
+        let has_failed = fates.contains(&Fate::Failed) || fates.contains(&Fate::PartAway);
+        if !has_failed || !fates.contains(&Fate::Written) {
             return places;
         }
         let mut later = HashSet::new();
@@ -149,11 +187,67 @@ impl LogQueue {
                 // A hold stands in no order with blocks.
                 Fate::Written if matches!(write, LogWrite::Hold { .. }) => {}
                 Fate::Written => _ = later.insert(&**write.name()),
-                Fate::Failed if later.contains(&**write.name()) => _ = places.insert(at),
-                Fate::Failed | Fate::NoPlace | Fate::Fenced => {}
+                Fate::Failed | Fate::PartAway if later.contains(&**write.name()) => _ = places.insert(at),
+                Fate::Failed | Fate::PartAway | Fate::NoPlace | Fate::Fenced => {}
             }
         }
         places
+    }
+}
+
+/// How long what is held back waits at most until it is tried again.
+const HELD_FOR: Span = Span::from_secs(1);
+
+/// What is meant for a part of the store that is away, in the order in which it came.
+#[derive(Default)]
+struct Held {
+    items: VecDeque<LogWrite>,
+    /// How many items each log has here.
+    names: HashMap<Arc<StreamName>, usize>,
+    bytes: u64,
+    /// Blocks that were dropped, and not counted yet.
+    dropped: u64,
+    due: Tick,
+}
+
+impl Held {
+    fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Whether anything of this log is held back: then what comes behind it is, too.
+    fn has(&self, name: &Arc<StreamName>) -> bool {
+        !self.names.is_empty() && self.names.contains_key(name)
+    }
+
+    fn add(&mut self, write: LogWrite) {
+        self.bytes += write.bytes() as u64;
+        *self.names.entry(Arc::clone(write.name())).or_default() += 1;
+        self.items.push_back(write);
+    }
+
+    fn take(&mut self) -> VecDeque<LogWrite> {
+        self.names.clear();
+        self.bytes = 0;
+        std::mem::take(&mut self.items)
+    }
+
+    /// Drops the oldest items until there are no more bytes than this. How many bytes went.
+    fn shrink(&mut self, most: u64) -> u64 {
+        let before = self.bytes;
+        while self.bytes > most
+            && let Some(write) = self.items.pop_front()
+        {
+            self.bytes -= write.bytes() as u64;
+            self.dropped += u64::from(matches!(write, LogWrite::Append { .. }));
+            if let Some(count) = self.names.get_mut(write.name()) {
+                *count -= 1;
+                if *count == 0 {
+                    self.names.remove(write.name());
+                }
+            }
+        }
+        before - self.bytes
     }
 }
 

@@ -42,6 +42,9 @@ use std::sync::Arc;
 /// The longest wait between attempts while somebody waits for everything.
 const HURRIED: Span = Span::from_millis(50);
 
+/// The longest wait between attempts where a part of the store is away. While it is, an attempt asks nobody.
+const PART_AWAY: Span = Span::from_secs(2);
+
 /// Refused cursors that are remembered.
 const REFUSED: usize = 10_000;
 
@@ -129,12 +132,13 @@ impl Worker {
     /// the store has of a batch that was never answered is older. It is taken too where the store is a new one, which
     /// starts with low epochs. But where another owner was there in between, the records that it wrote stay out of this
     /// owner's reach.
-    pub fn on_reopened(&mut self, epoch: u64) {
+    pub fn on_reopened(&mut self, epoch: u64, now: Tick) {
         if epoch <= self.epoch.saturating_add(1) {
             self.epoch = epoch;
         }
         // What the store said before it was closed tells nothing of what it says now.
         self.breaker.on_success();
+        self.retry_now(now);
     }
 }
 
@@ -380,7 +384,9 @@ impl Worker {
     ) -> bool {
         let has_opened = match result {
             Ok(_) => {
-                self.breaker.on_success();
+                if self.breaker.on_success() {
+                    self.retry_now(now);
+                }
                 false
             }
             Err(_) => {
@@ -398,11 +404,16 @@ impl Worker {
                     self.stats.given_up += 1;
                     self.give_up(at, drain);
                 }
-                Ok(Some(Err(_)) | None) => {
+                Ok(Some(Err(e))) => {
                     self.stats.failures += 1;
-                    self.fail(key, now);
+                    let most = if e.is_of_a_part() { PART_AWAY } else { Span::MAX };
+                    self.fail(key, most, now);
                 }
-                Err(_) => self.fail(key, now),
+                Ok(None) => {
+                    self.stats.failures += 1;
+                    self.fail(key, Span::MAX, now);
+                }
+                Err(_) => self.fail(key, Span::MAX, now),
             }
         }
         self.batch.clear();
@@ -448,8 +459,8 @@ impl Worker {
         self.release(key, &name, drain);
     }
 
-    /// The slot's record was not written: it is tried again.
-    fn fail(&mut self, key: SlotKey, now: Tick) {
+    /// The slot's record was not written: it is tried again, after `most` at the latest.
+    fn fail(&mut self, key: SlotKey, most: Span, now: Tick) {
         let random = self.random.next();
         let entry = self.entries.at(key.index as usize);
         if let State::InBatch { again: Some((_, change)) } = entry.state {
@@ -457,7 +468,7 @@ impl Worker {
             entry.change = entry.change.min(change);
         }
         entry.state = State::Failed;
-        let delay = self.config.retry.delay(entry.attempts, random);
+        let delay = self.config.retry.at_most(most).delay(entry.attempts, random);
         let delay = if self.is_hurried { delay.min(HURRIED) } else { delay };
         entry.attempts = entry.attempts.saturating_add(1);
         // The heap has a place for each slot.
@@ -481,6 +492,11 @@ impl Worker {
                 entry.state = State::Waiting(timer);
             }
         }
+        self.retry_now(now);
+    }
+
+    /// Makes everything due that has failed: what was in the way is gone.
+    pub fn retry_now(&mut self, now: Tick) {
         while let Some((key, _)) = self.heap.pop_due(Tick::NEVER) {
             let entry = self.entries.at(key.index as usize);
             if entry.generation == key.generation && entry.state == State::Failed {
@@ -488,6 +504,11 @@ impl Worker {
                 self.wait(key, now, now, change);
             }
         }
+    }
+
+    /// Whether anything waits that has failed.
+    pub fn has_failed(&self) -> bool {
+        !self.heap.is_empty()
     }
 
     /// Goes back to windows.

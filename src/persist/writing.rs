@@ -28,6 +28,8 @@ pub(super) struct Writing {
     logs_at: Tick,
     /// Batches of log blocks in a row that failed.
     log_tries: u32,
+    /// A part of the store was away at the last attempt to write to it.
+    has_part_away: bool,
     sweep: Sweep,
     survey: Survey,
 }
@@ -76,7 +78,17 @@ impl Writing {
         survey: Survey,
     ) -> Self {
         let batch_limit = sessions.batch_limit();
-        Self { worker, sessions, logs, batch_limit, logs_at: Tick::ZERO, log_tries: 0, sweep, survey }
+        Self {
+            worker,
+            sessions,
+            logs,
+            batch_limit,
+            logs_at: Tick::ZERO,
+            log_tries: 0,
+            has_part_away: false,
+            sweep,
+            survey,
+        }
     }
 
     /// Writes a batch of cursors. `None`: none is due.
@@ -93,13 +105,28 @@ impl Writing {
         let opened_breaker = self.worker.on_result(result.as_deref(), drain, now);
         let is_answered = result.is_ok();
         let trouble = match result {
-            Ok(results) => results.into_iter().find_map(Result::err),
+            Ok(results) => first(results.into_iter().filter_map(Result::err)),
             Err(e) => Some(e),
         };
+        self.has_part_away |= trouble.as_ref().is_some_and(StoreError::is_of_a_part);
         if matches!(trouble, Some(StoreError::Full { .. })) {
             self.sweep.hasten(now);
         }
         Some(CursorBatch { size, began: begun, called, answered: now, is_answered, fenced, trouble, opened_breaker })
+    }
+
+    /// Has what failed for a part of the store that was away tried again once that is back. True while one is away.
+    pub(super) fn look_after_parts(&mut self, queue: &mut LogQueue, now: Tick) -> bool {
+        if !self.has_part_away {
+            return false;
+        }
+        if self.sessions.has_recovered() {
+            self.worker.retry_now(now);
+        }
+        let logs_recovered = self.logs.as_mut().is_some_and(|logs| logs.has_recovered());
+        queue.retry_held(logs_recovered, now);
+        self.has_part_away = self.worker.has_failed() || queue.holds_back();
+        self.has_part_away
     }
 
     /// When log blocks may be written next; `None`: the store keeps none.
@@ -122,6 +149,7 @@ impl Writing {
             Ok(LogOutcome::Written { .. }) => Fate::Written,
             Ok(LogOutcome::Fenced) => Fate::Fenced,
             Err(StoreError::Full { .. }) => Fate::NoPlace,
+            Err(e) if e.is_of_a_part() => Fate::PartAway,
             Err(_) => Fate::Failed,
         };
         for (write, result) in batch.iter().zip(result.iter().flatten()) {
@@ -131,9 +159,12 @@ impl Writing {
         }
         let fates: Vec<Fate> = result.iter().flatten().map(fate).collect();
         let trouble = match result {
-            Ok(results) => results.into_iter().filter_map(Result::err).find(|e| !matches!(e, StoreError::Full { .. })),
+            Ok(results) => {
+                first(results.into_iter().filter_map(Result::err).filter(|e| !matches!(e, StoreError::Full { .. })))
+            }
             Err(e) => Some(e),
         };
+        self.has_part_away |= fates.contains(&Fate::PartAway);
         let of = |kind| fates.iter().filter(|fate| **fate == kind).count() as u64;
         let (written, fenced) = (of(Fate::Written), of(Fate::Fenced));
         let is_full = fates.contains(&Fate::NoPlace);
@@ -185,6 +216,15 @@ impl Writing {
         let shelves = Shelves { sessions: &mut *self.sessions, logs: self.logs.as_deref_mut() };
         self.sweep.step(shelves, &self.survey, now, now_ms)
     }
+}
+
+/// The first of these errors; of a part of the store that is away only where there is no other.
+fn first(mut errors: impl Iterator<Item = StoreError>) -> Option<StoreError> {
+    let first = errors.next()?;
+    if !first.is_of_a_part() {
+        return Some(first);
+    }
+    Some(errors.find(|e| !e.is_of_a_part()).unwrap_or(first))
 }
 
 /// How many cursors and removals of a batch the store left aside for what it has, and the name of one.

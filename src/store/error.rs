@@ -106,6 +106,8 @@ pub enum StoreError {
 pub enum ServerFault {
     /// It cannot be reached, or did not answer in time.
     Away,
+    /// One node of a Cluster cannot be reached or does not answer, or some slots cannot be used for now. The others can.
+    PartAway,
     /// It is there, and cannot serve for now: it loads its data, runs a script, or its cluster is not whole.
     Busy,
     /// It is a replica, or no master any more: another one must be asked.
@@ -127,6 +129,7 @@ impl ServerFault {
     fn advice(self) -> &'static str {
         match self {
             Self::Away => "start it, or correct its address",
+            Self::PartAway => "the other nodes are asked as ever, and this one when it is back",
             Self::Busy => "it is asked again later",
             Self::Replaced => "name the master, or Sentinels that know it",
             Self::Full => "give it room, as its own message says",
@@ -166,11 +169,21 @@ impl StoreError {
         no_place || matches!(self, Self::Foreign { .. } | Self::Newer { .. } | Self::NotBuilt { .. })
     }
 
+    /// Whether a part of the store alone is away: the other parts can be written and read.
+    pub fn is_of_a_part(&self) -> bool {
+        matches!(self, Self::Server { fault: ServerFault::PartAway, .. })
+    }
+
     /// Whether this opening of the store can do nothing more, while the next one may.
     pub fn ends_the_opening(&self) -> bool {
         let is_lost = |fault: &ServerFault| matches!(fault, ServerFault::Away | ServerFault::Replaced);
         matches!(self, Self::Closed | Self::Gone { .. }) || matches!(self, Self::Server { fault, .. } if is_lost(fault))
     }
+}
+
+/// Whether some of these failed since a part of the store is away.
+pub(super) fn is_of_a_part<T>(results: &[Result<T, StoreError>]) -> bool {
+    results.iter().any(|result| result.as_ref().is_err_and(StoreError::is_of_a_part))
 }
 
 impl fmt::Display for StoreError {

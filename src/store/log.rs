@@ -220,6 +220,12 @@ pub trait LogStore: Send {
         let _ = (after, limit);
         Ok(Vec::new())
     }
+
+    /// Whether a part of the store that was away ([`StoreError::is_of_a_part`]) has come back since the last call. What
+    /// failed for that is then written at once. A store that has no parts has nothing to say.
+    fn has_recovered(&mut self) -> bool {
+        false
+    }
 }
 
 /// A log that another process writes, and how much of it is known.
@@ -244,6 +250,8 @@ pub enum FollowNews {
     OwnerGone,
     /// The next events have left the log, or the log is gone.
     Lost,
+    /// The part of the store that has the log is away, and others are not. It is asked again by the next call.
+    Away,
 }
 
 /// How long a log counts as followed after a follower was last seen, in milliseconds.

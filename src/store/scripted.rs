@@ -127,6 +127,10 @@ impl<S: SessionStore + ?Sized> SessionStore for Scripted<S> {
     fn batch_limit(&self) -> usize {
         self.store.batch_limit()
     }
+
+    fn has_recovered(&mut self) -> bool {
+        self.store.has_recovered()
+    }
 }
 
 impl<S: LogStore + ?Sized> LogStore for Scripted<S> {
@@ -140,6 +144,10 @@ impl<S: LogStore + ?Sized> LogStore for Scripted<S> {
 
     fn scan_logs(&mut self, after: Option<&StreamName>, limit: usize) -> Result<Vec<(StreamName, u64)>, StoreError> {
         self.call(Call::ScanLogs, |store| store.scan_logs(after, limit))
+    }
+
+    fn has_recovered(&mut self) -> bool {
+        self.store.has_recovered()
     }
 }
 

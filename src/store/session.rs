@@ -108,4 +108,10 @@ pub trait SessionStore: Send {
     fn batch_limit(&self) -> usize {
         50
     }
+
+    /// Whether a part of the store that was away ([`StoreError::is_of_a_part`]) has come back since the last call. What
+    /// failed for that is then written at once. A store that has no parts has nothing to say.
+    fn has_recovered(&mut self) -> bool {
+        false
+    }
 }

@@ -129,13 +129,46 @@ impl Drop for Server {
     }
 }
 
+/// A node of a Cluster that nobody knows yet.
+fn node(settings: &[&str]) -> Option<Server> {
+    let bus = free_port().to_string();
+    let own = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "2000"];
+    Server::start(&[&own[..], settings].concat())
+}
+
+impl Server {
+    /// Makes another node known to this one's Cluster.
+    fn meet(&self, node: &Server) {
+        let bus = &node.arguments[node.arguments.iter().position(|word| word == "--cluster-port").unwrap() + 1];
+        assert_eq!(self.cli(&["CLUSTER", "MEET", "127.0.0.1", &node.port.to_string(), bus]), "OK");
+    }
+
+    /// The name that this node has in its Cluster.
+    pub fn id(&self) -> String {
+        self.cli(&["CLUSTER", "MYID"])
+    }
+
+    /// A replica of this master of a Cluster, which has all that the master has.
+    pub fn replica(&self, settings: &[&str]) -> Server {
+        let replica = node(settings).unwrap();
+        self.meet(&replica);
+        until("the replica knows its master", || replica.cli(&["CLUSTER", "REPLICATE", &self.id()]) == "OK");
+        until("it is linked", || replica.cli(&["INFO", "replication"]).contains("master_link_status:up"));
+        until("the master knows it", || self.cli(&["CLUSTER", "REPLICAS", &self.id()]).contains(&replica.id()));
+        replica
+    }
+}
+
 /// A Cluster of three masters. `None`: skipped.
 pub fn cluster() -> Option<Vec<Server>> {
+    cluster_with(&[])
+}
+
+/// The same, with these settings besides. `None`: skipped.
+pub fn cluster_with(settings: &[&str]) -> Option<Vec<Server>> {
     let mut nodes = Vec::new();
     for _ in 0..3 {
-        let bus = free_port().to_string();
-        let settings = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "2000"];
-        nodes.push(Server::start(&settings)?);
+        nodes.push(node(settings)?);
     }
     for (n, node) in nodes.iter().enumerate() {
         let (first, last) = (n * 16_384 / 3, (n + 1) * 16_384 / 3 - 1);
@@ -143,8 +176,7 @@ pub fn cluster() -> Option<Vec<Server>> {
         assert_eq!(node.cli(&["CLUSTER", "SET-CONFIG-EPOCH", &(n + 1).to_string()]), "OK");
     }
     for node in &nodes[1..] {
-        let bus = &node.arguments[node.arguments.iter().position(|word| word == "--cluster-port").unwrap() + 1];
-        assert_eq!(nodes[0].cli(&["CLUSTER", "MEET", "127.0.0.1", &node.port.to_string(), bus]), "OK");
+        nodes[0].meet(node);
     }
     for node in &nodes {
         until("the cluster is whole", || {

@@ -1,8 +1,8 @@
 //! The queue of log blocks: its order, its bounds, what is tried again.
 
-use super::Fate::{Failed, Fenced, NoPlace, Written};
+use super::Fate::{Failed, Fenced, NoPlace, PartAway, Written};
 use super::*;
-use crate::base::StreamName;
+use crate::base::{StreamName, Tick};
 use crate::store::{Claim, LogBounds};
 
 fn block(first: u64, bytes: usize) -> LogWrite {
@@ -43,6 +43,58 @@ fn what_failed_does_not_come_behind_what_its_stream_was_given_later() {
     queue.next_batch();
     queue.on_written([Failed, Failed, Written].into_iter());
     assert_eq!(queue.next_batch(), [remove(2)]);
+}
+
+/// A block of the stream with this number.
+fn block_of(stream: u64, first: u64, bytes: usize) -> LogWrite {
+    let LogWrite::Append { block, meta, bounds, claim, .. } = block(first, bytes) else { unreachable!() };
+    let name = Arc::new(StreamName { session: b"s"[..].into(), stream });
+    LogWrite::Append { name, block, meta, bounds, claim }
+}
+
+#[test]
+fn what_is_meant_for_a_part_that_is_away_holds_up_nothing_and_keeps_its_order() {
+    let (sender, mut queue) = queue(10_000);
+    let at = Tick::from_millis;
+    assert!([block_of(1, 1, 10), block_of(2, 2, 10), block_of(1, 3, 10)].into_iter().all(|block| sender.push(block)));
+    assert_eq!(firsts(queue.next_batch()), [1, 2, 3]);
+    // The second block of the first stream fails for another reason: it must not come before the first one.
+    queue.on_written([PartAway, Written, Failed].into_iter());
+    assert!(sender.push(block_of(1, 4, 10)) && sender.push(block_of(2, 5, 10)));
+    assert_eq!(firsts(queue.next_batch()), [5]);
+    queue.on_written([Written].into_iter());
+    assert!(!queue.is_empty() && !queue.has_more() && queue.holds_back());
+    queue.retry_held(true, at(10));
+    assert_eq!(firsts(queue.next_batch()), [1, 3, 4]);
+    queue.on_written([PartAway; 3].into_iter());
+    queue.retry_held(false, at(1_000));
+    assert!(!queue.has_more(), "it was tried just before");
+    queue.retry_held(false, at(1_010));
+    assert_eq!(firsts(queue.next_batch()), [1, 3, 4]);
+    queue.on_written([Written; 3].into_iter());
+    assert_eq!((queue.is_empty(), queue.bytes.get()), (true, 0));
+}
+
+#[test]
+fn what_is_held_back_leaves_half_of_the_bytes_to_others() {
+    let (sender, mut queue) = queue(4_000);
+    let mut dropped = 0;
+    for n in 0..100 {
+        assert!(sender.push(block_of(1, n, 100)), "{n}");
+        let count = queue.next_batch().len();
+        dropped += queue.on_written(std::iter::repeat_n(PartAway, count));
+        queue.next_batch();
+        dropped += queue.on_written(std::iter::empty());
+        assert!(queue.bytes.get() <= 2_000 + 1_000, "{}", queue.bytes.get());
+        assert!(sender.push(block_of(2, n, 100)));
+        assert_eq!(firsts(queue.next_batch()), [n]);
+        queue.on_written([Written].into_iter());
+    }
+    queue.retry_held(true, Tick::ZERO);
+    let left = firsts(queue.next_batch());
+    assert_eq!((left.len() as u64 + dropped, left.last()), (100, Some(&99)));
+    queue.on_written(std::iter::repeat_n(Written, left.len()));
+    assert_eq!((queue.is_empty(), queue.bytes.get()), (true, 0));
 }
 
 #[test]

@@ -44,6 +44,51 @@ fn an_open_breaker_asks_with_small_batches_and_closes_with_the_first_that_works(
 }
 
 #[test]
+fn what_has_failed_is_written_at_once_when_the_store_is_found_back() {
+    let mut w = world(200);
+    w.mode = Store::Refuses;
+    (0..200).for_each(|at| w.publish(at));
+    w.pass(Span::from_secs(60));
+    w.mode = Store::Works;
+    while w.life.worker.is_breaker_open() {
+        w.pass(Span::from_millis(1));
+    }
+    assert_eq!(w.life.worker.dirty(), 0, "nothing waits for an attempt of its own");
+    w.mode = Store::Refuses;
+    (0..200).for_each(|at| w.publish(at));
+    w.pass(Span::from_secs(60));
+    w.mode = Store::Works;
+    w.life.worker.on_reopened(w.epoch, w.now);
+    w.pass(Span::from_millis(1));
+    assert_eq!(w.life.worker.dirty(), 0, "nor after the store was opened again");
+}
+
+#[test]
+fn a_part_that_is_away_delays_its_own_records_alone_and_has_them_when_it_is_back() {
+    let mut w = world(40);
+    w.mode = Store::HalfAway;
+    w.pass(Span::from_millis(1));
+    for round in 1..=50 {
+        (0..40).for_each(|at| w.publish(at));
+        w.pass(Span::from_millis(101));
+        assert_eq!((w.stored(38), w.stored(39)), (round, 0));
+        assert!(!w.life.worker.is_breaker_open());
+    }
+    // Even if nobody says that it is back, it is not asked much later.
+    w.mode = Store::Works;
+    w.pass(Span::from_secs(2));
+    assert_eq!((w.stored(39), w.life.worker.dirty()), (50, 0));
+    w.mode = Store::HalfAway;
+    (0..40).for_each(|at| w.publish(at));
+    w.pass(Span::from_secs(9));
+    w.mode = Store::Works;
+    assert!(w.life.worker.has_failed());
+    w.life.worker.retry_now(w.now);
+    w.pass(Span::from_millis(1));
+    assert_eq!((w.stored(39), w.life.worker.dirty()), (51, 0));
+}
+
+#[test]
 fn an_owner_that_was_superseded_changes_nothing() {
     let mut w = world(1);
     w.publish(0);
@@ -66,7 +111,7 @@ fn over_a_reopening_cursors_go_on_and_another_owner_stays_ahead() {
     w.publish(0);
     w.pass(Span::from_millis(200));
     w.epoch = w.store.next_epoch().unwrap();
-    w.life.worker.on_reopened(w.epoch);
+    w.life.worker.on_reopened(w.epoch, w.now);
     w.publish(0);
     w.pass(Span::from_millis(200));
     let record = w.store.get_last_event_id(&name(0)).unwrap().unwrap();
@@ -75,7 +120,7 @@ fn over_a_reopening_cursors_go_on_and_another_owner_stays_ahead() {
     let other = crate::store::Record { epoch: w.store.next_epoch().unwrap(), sequence: 1, ..record };
     w.store.store_last_event_id(&name(0), &other).unwrap();
     let late = w.store.next_epoch().unwrap();
-    w.life.worker.on_reopened(late);
+    w.life.worker.on_reopened(late, w.now);
     w.publish(0);
     w.pass(Span::from_millis(200));
     assert_eq!(w.store.get_last_event_id(&name(0)).unwrap(), Some(other));
@@ -83,7 +128,7 @@ fn over_a_reopening_cursors_go_on_and_another_owner_stays_ahead() {
     // The file was taken away, and a new one begun.
     (w.store, w.acknowledged) = (MemoryStore::new(9), Default::default());
     w.epoch = w.store.next_epoch().unwrap();
-    w.life.worker.on_reopened(w.epoch);
+    w.life.worker.on_reopened(w.epoch, w.now);
     w.publish(0);
     w.pass(Span::from_millis(200));
     assert_eq!((w.stored(0), w.epoch), (4, 1));

@@ -7,7 +7,7 @@
 use crate::base::{Cursor, EventId, Span, StreamName, Tick};
 use crate::persist::{Worker, WorkerConfig};
 use crate::slot::{SlotDrain, SlotKey, SlotWriter, slots};
-use crate::store::{MemoryStore, Outcome, SessionStore, StoreError, Write};
+use crate::store::{MemoryStore, Outcome, ServerFault, SessionStore, StoreError, Write};
 use std::sync::Arc;
 
 pub(super) fn name(stream: u64) -> Arc<StreamName> {
@@ -29,6 +29,8 @@ pub(super) enum Store {
     FailsSome,
     /// Fails what is written of the stream with this number.
     FailsOne(u64),
+    /// The part is away that has the streams with odd numbers.
+    HalfAway,
     /// Has not answered yet.
     Hangs,
 }
@@ -119,6 +121,18 @@ impl World {
                 let one = |item: &(Arc<StreamName>, Write)| match item.0.stream == stream {
                     true => Err(refused.clone()),
                     false => store.store_event_ids_batch(std::slice::from_ref(item)).unwrap().remove(0),
+                };
+                Ok(batch.iter().map(one).collect())
+            }
+            Store::HalfAway => {
+                let away = StoreError::Server {
+                    server: "redis+cluster://h".into(),
+                    fault: ServerFault::PartAway,
+                    why: "no".into(),
+                };
+                let one = |item: &(Arc<StreamName>, Write)| match item.0.stream % 2 {
+                    1 => Err(away.clone()),
+                    _ => store.store_event_ids_batch(std::slice::from_ref(item)).unwrap().remove(0),
                 };
                 Ok(batch.iter().map(one).collect())
             }

@@ -6,10 +6,11 @@
 //! that the server does not have is loaded, once within a call.
 
 use super::address::Address;
-use super::fault::{of, server};
-use super::link::{Answers, Link};
+use super::cluster::{Cluster, Failed};
+use super::fault::{of, of_all, server};
+use super::link::{Link, one_by_one};
 use crate::store::error::{ServerFault, StoreError};
-use ::redis::{Cmd, RedisError, ServerErrorKind, Value, cmd};
+use ::redis::{Cmd, Connection, RedisError, RedisResult, ServerErrorKind, Value, cmd};
 
 /// A connection, and the scripts that were loaded over it.
 pub(super) struct Caller {
@@ -21,6 +22,9 @@ pub(super) struct Caller {
     /// What the server has, by its name there: one without it is another one.
     secret: Option<(String, u128)>,
 }
+
+/// The answers to several commands.
+pub(super) type Answers = Vec<RedisResult<Value>>;
 
 /// The keys and arguments of a call of a script.
 #[derive(Default)]
@@ -41,22 +45,47 @@ impl Caller {
 
     /// From now on a server that is connected to again must have this key under this name.
     pub(super) fn must_have(&mut self, name: String, key: u128) {
+        if let Link::Many(many) = &mut self.link {
+            many.must_have(name.clone(), digits(key).into_bytes());
+        }
         self.secret = Some((name, key));
     }
 
-    fn reconnect(&mut self) -> Result<(), StoreError> {
-        self.link = Link::connect(&self.address)?;
-        let Some((name, key)) = &self.secret else { return Ok(()) };
-        let mut get = cmd("GET");
-        get.arg(name);
-        let answers = self.link.run(&[get]).map_err(|e| of(&self.address, &e))?;
-        let found = answers.into_iter().next().and_then(Result::ok);
-        let digits = found.as_ref().and_then(bytes).and_then(|digits| std::str::from_utf8(digits).ok());
-        match digits.and_then(|digits| u128::from_str_radix(digits, 16).ok()) {
-            Some(found) if found == *key => Ok(()),
-            // The next opening offers the key again.
-            _ => Err(server(&self.address, ServerFault::Replaced, "it has come back without the key of the store")),
+    /// Whether a part of the store that was away has come back since the last call.
+    pub(super) fn has_recovered(&mut self) -> bool {
+        match &mut self.link {
+            Link::One(_) => false,
+            Link::Many(many) => many.has_recovered(),
         }
+    }
+
+    /// Does something with the one connection, and does it again with a new one where the old one was closed.
+    fn with_one<T>(&mut self, ask: impl Fn(&mut Connection) -> RedisResult<T>) -> Result<T, StoreError> {
+        let Link::One(one) = &mut self.link else { return Err(self.fault(None)) };
+        match ask(one) {
+            Err(e) if e.is_connection_dropped() && !e.is_timeout() => {}
+            answer => return answer.map_err(|e| of(&self.address, &e)),
+        }
+        self.link = Link::connect(&self.address)?;
+        let Link::One(one) = &mut self.link else { return Err(self.fault(None)) };
+        if let Some((name, key)) = &self.secret {
+            let mut get = cmd("GET");
+            get.arg(name);
+            match one_by_one(one, &[get]).map_err(|e| of(&self.address, &e))?.pop() {
+                Some(Ok(Value::BulkString(found))) if *found == *digits(*key).as_bytes() => {}
+                _ => return Err(keyless(&self.address)),
+            }
+        }
+        ask(one).map_err(|e| of(&self.address, &e))
+    }
+
+    fn with_many<T>(&mut self, ask: impl FnOnce(&mut Cluster) -> Result<T, Failed>) -> Result<T, StoreError> {
+        let Link::Many(many) = &mut self.link else { return Err(self.fault(None)) };
+        ask(many).map_err(|failed| match failed {
+            // The next opening offers the key again.
+            Failed::Keyless => keyless(&self.address),
+            Failed::Nobody(e) => of_all(&self.address, &e),
+        })
     }
 
     /// Sends one command.
@@ -67,53 +96,48 @@ impl Caller {
 
     /// Sends commands. The outer error means that nothing is known of any.
     pub(super) fn ask(&mut self, commands: &[Cmd]) -> Result<Answers, StoreError> {
-        match self.link.run(commands) {
-            Ok(answers) => Ok(answers),
-            Err(e) if e.is_connection_dropped() && !e.is_timeout() => {
-                self.reconnect()?;
-                self.link.run(commands).map_err(|e| of(&self.address, &e))
-            }
-            Err(e) => Err(of(&self.address, &e)),
+        match self.link.is_cluster() {
+            _ if commands.is_empty() => Ok(Vec::new()),
+            true => self.with_many(|many| many.run(commands)),
+            false => self.with_one(|one| one_by_one(one, commands)),
         }
     }
 
     /// Calls a script, so many times. What has run may run again: it must change nothing more then.
     pub(super) fn call(&mut self, script: usize, calls: &[Call]) -> Result<Answers, StoreError> {
-        let mut is_loaded = false;
-        loop {
-            if self.names.get(script).is_none_or(String::is_empty) {
-                self.load(script)?;
-                is_loaded = true;
-            }
-            let name = self.names.get(script).map_or("", String::as_str);
-            let commands: Vec<Cmd> = calls.iter().map(|call| call.command(name)).collect();
-            let answers = self.ask(&commands);
-            let unknown = |e: &RedisError| e.kind() == ::redis::ErrorKind::Server(ServerErrorKind::NoScript);
-            let is_unknown = match &answers {
-                Ok(answers) => answers.iter().any(|answer| answer.as_ref().is_err_and(unknown)),
-                // A Cluster tells one error for all commands.
-                Err(StoreError::Server { why, .. }) => why.contains("NOSCRIPT") || why.contains("No matching script"),
-                Err(_) => false,
-            };
-            if !is_unknown || is_loaded {
-                return answers;
-            }
-            if let Some(name) = self.names.get_mut(script) {
-                name.clear();
+        if self.names.get(script).is_none_or(String::is_empty) {
+            self.load(script)?;
+        }
+        let mut answers = self.ask(&self.commands(script, calls.iter()))?;
+        let is_unknown = |answer: &RedisResult<Value>| {
+            let unknown = ::redis::ErrorKind::Server(ServerErrorKind::NoScript);
+            answer.as_ref().is_err_and(|e| e.kind() == unknown)
+        };
+        let unknown: Vec<usize> = (0..answers.len()).filter(|at| answers.get(*at).is_some_and(is_unknown)).collect();
+        if unknown.is_empty() {
+            return Ok(answers);
+        }
+        self.load(script)?;
+        let again = self.commands(script, unknown.iter().filter_map(|at| calls.get(*at)));
+        for (at, answer) in unknown.into_iter().zip(self.ask(&again)?) {
+            if let Some(place) = answers.get_mut(at) {
+                *place = answer;
             }
         }
+        Ok(answers)
+    }
+
+    fn commands<'c>(&self, script: usize, calls: impl Iterator<Item = &'c Call>) -> Vec<Cmd> {
+        let name = self.names.get(script).map_or("", String::as_str);
+        calls.map(|call| call.command(name)).collect()
     }
 
     fn load(&mut self, script: usize) -> Result<(), StoreError> {
         let text = self.texts.get(script).copied().unwrap_or_default();
-        let loaded = match self.link.load(text) {
-            Err(e) if e.is_connection_dropped() && !e.is_timeout() => {
-                self.reconnect()?;
-                self.link.load(text)
-            }
-            loaded => loaded,
+        let name = match self.link.is_cluster() {
+            true => self.with_many(|many| many.load(text))?,
+            false => self.with_one(|one| cmd("SCRIPT").arg("LOAD").arg(text).query(one))?,
         };
-        let name = loaded.map_err(|e| of(&self.address, &e))?;
         if let Some(place) = self.names.get_mut(script) {
             *place = name;
         }
@@ -132,6 +156,15 @@ impl Call {
         command.arg(script).arg(self.keys.len()).arg(&self.keys).arg(&self.arguments);
         command
     }
+}
+
+/// The key of the store as the server has it.
+fn digits(key: u128) -> String {
+    format!("{key:032x}")
+}
+
+fn keyless(address: &Address) -> StoreError {
+    server(address, ServerFault::Replaced, "it has come back without the key of the store")
 }
 
 /// An answer that is none.

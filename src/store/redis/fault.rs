@@ -16,14 +16,11 @@ pub(super) fn of(address: &Address, error: &RedisError) -> StoreError {
         ErrorKind::AuthenticationFailed => denied(address, "the server does not accept it with this password"),
         ErrorKind::InvalidClientConfig => server(address, ServerFault::Misnamed, &error.to_string()),
         ErrorKind::Server(_) | ErrorKind::Extension => sorted(address, code, detail, &error.to_string()),
-        ErrorKind::ClusterConnectionNotFound => server(address, ServerFault::Busy, &error.to_string()),
-        ErrorKind::UnexpectedReturnType | ErrorKind::Client => {
-            // The composite message of a Cluster's nodes hides their codes.
-            match code_within(&error.to_string()) {
-                Some(code) => sorted(address, code, detail, &error.to_string()),
-                None => server(address, ServerFault::Away, &error.to_string()),
-            }
-        }
+        ErrorKind::ClusterConnectionNotFound => server(address, ServerFault::PartAway, detail),
+        ErrorKind::UnexpectedReturnType | ErrorKind::Client => match code_within(&error.to_string()) {
+            Some(code) => sorted(address, code, detail, &error.to_string()),
+            None => server(address, ServerFault::Away, &error.to_string()),
+        },
         _ if error.to_string().contains("authentication failed") => {
             denied(address, "the server does not accept it with this password")
         }
@@ -32,6 +29,14 @@ pub(super) fn of(address: &Address, error: &RedisError) -> StoreError {
             None if error.is_timeout() => server(address, ServerFault::Away, "it did not answer in time"),
             None => server(address, ServerFault::Away, &error.to_string()),
         },
+    }
+}
+
+/// What it means that a call of a Cluster failed altogether for this reason.
+pub(super) fn of_all(address: &Address, error: &RedisError) -> StoreError {
+    match of(address, error) {
+        StoreError::Server { fault: ServerFault::PartAway, why, .. } => server(address, ServerFault::Away, &why),
+        other => other,
     }
 }
 
@@ -81,7 +86,9 @@ fn sorted(address: &Address, code: &str, detail: &str, whole: &str) -> StoreErro
         "NOAUTH" => return denied(address, "the server asks for a password, and there is none"),
         "WRONGPASS" => return denied(address, "the server does not accept it with this password"),
         "NOPERM" => return denied(address, &format!("it may not do this: {detail}")),
-        "LOADING" | "BUSY" | "TRYAGAIN" | "CLUSTERDOWN" | "MASTERDOWN" => ServerFault::Busy,
+        // What one node says: slots move to another one just now, or nobody has them, or it has lost the others.
+        "TRYAGAIN" | "CLUSTERDOWN" => ServerFault::PartAway,
+        "LOADING" | "BUSY" | "MASTERDOWN" => ServerFault::Busy,
         "MOVED" | "ASK" | "CROSSSLOT" if !is_cluster => {
             return server(address, ServerFault::Misnamed, "it is a node of a Cluster: write `redis+cluster://`");
         }

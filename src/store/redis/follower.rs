@@ -83,7 +83,13 @@ impl Follower {
             .collect();
         let mut news = Vec::new();
         for (places, answer) in parts_of.into_iter().zip(self.caller.call(WATCH, &calls)?) {
-            let answer = answer.map_err(|e| self.caller.fault(Some(&e)))?;
+            let answer = match answer.map_err(|e| self.caller.fault(Some(&e))) {
+                Err(e) if e.is_of_a_part() => {
+                    news.extend(places.into_iter().map(|at| (at, FollowNews::Away)));
+                    continue;
+                }
+                answer => answer?,
+            };
             if parts(&answer).len() != places.len() {
                 return Err(self.caller.fault(None));
             }
@@ -115,8 +121,15 @@ impl Follower {
         let by_key: HashMap<&[u8], &Read> =
             chunks.iter().flat_map(|reads| reads.iter()).map(|read| (read.key.as_bytes(), read)).collect();
         let mut news = Vec::new();
-        for answer in self.caller.ask(&commands)? {
-            let answer = answer.map_err(|e| self.caller.fault(Some(&e)))?;
+        for (reads, answer) in chunks.iter().zip(self.caller.ask(&commands)?) {
+            let answer = match answer.map_err(|e| self.caller.fault(Some(&e))) {
+                Err(e) if e.is_of_a_part() => {
+                    let places = reads.iter().flat_map(|read| &read.places);
+                    news.extend(places.map(|at| (*at, FollowNews::Away)));
+                    continue;
+                }
+                answer => answer?,
+            };
             for log in parts(&answer) {
                 let [key, entries] = parts(log) else { continue };
                 let Some(read) = bytes(key).and_then(|key| by_key.get(key)) else { continue };

@@ -10,7 +10,7 @@ use super::fault::of_text;
 use super::names::{BUCKETS, Names, bucket, member};
 use crate::base::StreamName;
 use crate::store::encoding::{decode_block, encode_block};
-use crate::store::error::StoreError;
+use crate::store::error::{StoreError, is_of_a_part};
 use crate::store::log::state_holes;
 use crate::store::{Claim, Lease, LogEnd, LogOutcome, LogStore, LogWrite, StoredLog};
 use ::redis::{RedisError, Value};
@@ -138,7 +138,7 @@ impl LogStore for Logs {
         }
         // Where nothing was written, that is the server's state and says nothing of the items.
         match results.iter().find_map(|result| result.as_ref().err()) {
-            Some(e) if results.iter().all(Result::is_err) => Err(e.clone()),
+            Some(e) if results.iter().all(Result::is_err) && !is_of_a_part(&results) => Err(e.clone()),
             _ => Ok(results),
         }
     }
@@ -167,5 +167,9 @@ impl LogStore for Logs {
         state_holes(&mut blocks);
         let (meta, fence) = (bytes(meta).unwrap_or_default().into(), number(fence).unwrap_or(0));
         Ok(Some(StoredLog { meta, blocks, fence, owner, end }))
+    }
+
+    fn has_recovered(&mut self) -> bool {
+        self.caller.has_recovered()
     }
 }

@@ -32,16 +32,24 @@
 //! # Laws
 //! Comparing and writing happen in one script, so no write can come in between. A batch costs one round trip. Every call
 //! has a time-out. A connection that is lost ends the opening; the next one asks the Sentinels again, and offers the key
-//! again to a server that came back empty. A password is never shown.
+//! again to a server that came back empty. A node of a Cluster that is lost ends nothing: the others are written and read
+//! as ever, and what is meant for this one fails at once until it is back ([`ServerFault::PartAway`]). A record counts as
+//! written only when the node answered that has it. A password is never shown.
+//!
+//! [`ServerFault::PartAway`]: super::ServerFault::PartAway
 
 mod address;
 mod caller;
+mod cluster;
+mod connect;
 mod fault;
 mod follower;
 mod link;
 mod logs;
 mod names;
+mod node;
 mod sessions;
+mod slots;
 #[cfg(test)]
 mod tests;
 

@@ -10,7 +10,7 @@ use super::fault::{of, of_text, server};
 use super::names::{BUCKETS, Names, bucket, member, name};
 use crate::base::StreamName;
 use crate::store::encoding::{decode_record, encode_record};
-use crate::store::error::{ServerFault, StoreError};
+use crate::store::error::{ServerFault, StoreError, is_of_a_part};
 use crate::store::{Outcome, Record, SessionStore, Write};
 use ::redis::{Cmd, RedisError, Value, cmd};
 use std::collections::VecDeque;
@@ -318,7 +318,7 @@ impl SessionStore for Sessions {
         }
         // Where nothing was written, that is the server's state and says nothing of the items.
         match results.iter().find_map(|result| result.as_ref().err()) {
-            Some(e) if results.iter().all(Result::is_err) => Err(e.clone()),
+            Some(e) if results.iter().all(Result::is_err) && !is_of_a_part(&results) => Err(e.clone()),
             _ => Ok(results),
         }
     }
@@ -346,5 +346,9 @@ impl SessionStore for Sessions {
 
     fn batch_limit(&self) -> usize {
         BATCH
+    }
+
+    fn has_recovered(&mut self) -> bool {
+        self.caller.has_recovered()
     }
 }

@@ -119,7 +119,7 @@ fn the_layout_is_the_one_that_is_documented() {
 
 #[test]
 fn errors_are_sorted_by_what_helps() {
-    use ServerFault::{Away, Busy, Denied, Foreign, Full, Misnamed, Refused, Replaced};
+    use ServerFault::{Away, Busy, Denied, Foreign, Full, Misnamed, PartAway, Refused, Replaced};
     let (one, cluster) = (parse("redis://h"), parse("redis+cluster://h"));
     let sorted = [
         ("NOAUTH Authentication required.", Denied),
@@ -128,8 +128,9 @@ fn errors_are_sorted_by_what_helps() {
         ("LOADING Redis is loading the dataset in memory", Busy),
         ("BUSY Redis is busy running a script", Busy),
         ("MASTERDOWN Link with MASTER is down", Busy),
-        ("CLUSTERDOWN The cluster is down", Busy),
-        ("TRYAGAIN Multiple keys request during rehashing of slot", Busy),
+        ("CLUSTERDOWN The cluster is down", PartAway),
+        ("CLUSTERDOWN Hash slot not served", PartAway),
+        ("TRYAGAIN Multiple keys request during rehashing of slot", PartAway),
         ("MOVED 1 h:2", Misnamed),
         ("READONLY You can't write against a read only replica.", Replaced),
         ("OOM command not allowed when used memory > 'maxmemory'.", Full),
