@@ -436,7 +436,7 @@ fn what_an_instance_had_when_it_was_killed(world: &mut World) {
         let (end, what) = client.join().unwrap();
         match method {
             "GET" => assert_eq!(end, End::Left, "{what:?}\n{}", world.front.log()),
-            _ => assert!(matches!(end, End::Status(502 | 503 | 504) | End::Cut), "{end:?} {what:?}"),
+            _ => assert!(matches!(end, End::Status(502..=504) | End::Cut), "{end:?} {what:?}"),
         }
         assert_eq!(world.upstream.slow.load(Ordering::SeqCst), asked, "{method}");
         world.again(has_it);

@@ -1,7 +1,8 @@
-//! Every file and function that the pages of promises, of threats and of coverage name exists.
+//! Every file and function that the pages of promises, of threats, of coverage and of several instances name exists.
 //!
-//! In: `docs/promises.md`, `docs/threats.md`, `docs/coverage.md`. Out: a failure for each promise without a test that
-//! holds it, and for each file or function that does not exist.
+//! In: `docs/promises.md`, `docs/threats.md`, `docs/coverage.md`, `docs/many.md`. Out: a failure for each promise, and
+//! each failure that the last page tells the cost of, without a test that holds it, and for each file or function that
+//! does not exist.
 //! Law: a function belongs to the file that the page names before it.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic: that is a failed test")]
 
@@ -46,6 +47,39 @@ fn every_promise_has_a_holder_and_every_holder_exists() {
             assert!(!names(holder).is_empty(), "nothing holds it: {holder}");
             assert_eq!(missing(root, holder), [""; 0], "{page}");
         }
+    }
+}
+
+/// Of several instances: each row of the tables of failures is named again in the table of what holds it.
+#[test]
+fn every_failure_of_several_instances_has_a_test() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/many.md")).unwrap();
+    let (mut failures, mut held, mut table) = (Vec::new(), Vec::new(), "");
+    for line in page.lines() {
+        match line {
+            "| what fails | what clients see | what is lost at worst |" => table = "failures",
+            "| what fails | held by |" => table = "held",
+            _ if !line.starts_with("| ") => table = if line.starts_with("|--") { table } else { "" },
+            _ => {
+                let (what, rest) = line[2..].split_once(" | ").unwrap();
+                match table {
+                    "failures" => failures.push(what),
+                    "held" => held.push((what, rest.trim_end_matches(" |"))),
+                    _ => {}
+                }
+            }
+        }
+    }
+    assert!(failures.len() > 10 && held.len() > 10, "{failures:?} {held:?}");
+    for what in &failures {
+        let row = format!("| {what} | `FILE` `test` |");
+        assert!(held.iter().any(|(name, _)| name == what), "docs/many.md, what holds each row: add {row}");
+    }
+    for (what, holder) in held {
+        assert!(failures.contains(&what), "docs/many.md: no table of failures has a row `{what}`");
+        assert!(!names(holder).is_empty(), "nothing holds it: {what}");
+        assert_eq!(missing(root, holder), [""; 0], "{what}");
     }
 }
 
