@@ -235,9 +235,11 @@ fn streams_do_not_notice_that_redis_is_away_and_nothing_acknowledged_is_lost() {
         // Other processes take this machine's time as well: a store that holds the reactor up costs seconds.
         assert!(median(1) < 4 * median(0) + 20_000, "{} and {}", median(0), median(1));
         assert!(lags[1] > seconds / 2, "the lag tells that it is away");
-        assert!(memory[1] < memory[0] + 32, "memory grew from {} to {} MiB", memory[0], memory[1]);
-        // It is asked at least every five seconds.
-        assert!(caught_up < Duration::from_secs(8), "{caught_up:?}");
+        // The streams' own logs still fill in this time, whatever becomes of the store.
+        let logs = (streams as u64 * seconds.as_secs() * 10 * 64) >> 20;
+        assert!(memory[1] < memory[0] + 32 + logs, "memory grew from {} to {} MiB", memory[0], memory[1]);
+        // How soon it is open again, is its own matter too: it loads its data, and is asked at least every five seconds.
+        assert!(caught_up - open_after < Duration::from_secs(2), "{open_after:?}, {caught_up:?}");
     });
     let (flushed, done) = std::sync::mpsc::channel();
     engine.store().flush(Box::new(move |all| flushed.send(all).unwrap())).unwrap();
