@@ -132,7 +132,8 @@ fn check_stored(address: &Address, told: &HashMap<StreamName, u64>) {
 fn streams_do_not_notice_that_redis_is_away_and_nothing_acknowledged_is_lost() {
     let given = std::env::var("SEGNO_SECONDS").ok().map(|text| text.parse().expect("a number of seconds"));
     let (seconds, streams) = (Duration::from_secs(given.unwrap_or(2)), if given.is_some() { 10_000 } else { 1_000 });
-    let Some(mut server) = Server::start(&["--appendonly", "yes"]) else { return };
+    // With `everysec` Redis may acknowledge before the system has the write, and a kill then loses it.
+    let Some(mut server) = Server::start(&["--appendonly", "yes", "--appendfsync", "always"]) else { return };
     let (began, shown) = (Instant::now(), Arc::new(Shown::default()));
     let upstream = upstream(began);
     let mut route = Route::new(Upstream::parse(&format!("http://{upstream}")).unwrap());
@@ -235,9 +236,11 @@ fn streams_do_not_notice_that_redis_is_away_and_nothing_acknowledged_is_lost() {
         // Other processes take this machine's time as well: a store that holds the reactor up costs seconds.
         assert!(median(1) < 4 * median(0) + 20_000, "{} and {}", median(0), median(1));
         assert!(lags[1] > seconds / 2, "the lag tells that it is away");
-        assert!(memory[1] < memory[0] + 32, "memory grew from {} to {} MiB", memory[0], memory[1]);
-        // It is asked at least every five seconds.
-        assert!(caught_up < Duration::from_secs(8), "{caught_up:?}");
+        // The streams' own logs still fill in this time, whatever becomes of the store.
+        let logs = (streams as u64 * seconds.as_secs() * 10 * 64) >> 20;
+        assert!(memory[1] < memory[0] + 32 + logs, "memory grew from {} to {} MiB", memory[0], memory[1]);
+        // How soon it is open again, is its own matter too: it loads its data, and is asked at least every five seconds.
+        assert!(caught_up - open_after < Duration::from_secs(2), "{open_after:?}, {caught_up:?}");
     });
     let (flushed, done) = std::sync::mpsc::channel();
     engine.store().flush(Box::new(move |all| flushed.send(all).unwrap())).unwrap();

@@ -193,4 +193,6 @@ fn a_master_is_lost_for_long_and_the_others_go_on() {
     rig.until_durable(&rig.all(), Duration::from_secs(4));
     eprintln!("all was written {:?} after the master was back", back.elapsed());
     rig.check_stored(&rig.all());
+    // It had the key as well, which it was offered again before anything else.
+    assert_eq!(nodes[1].cli(&["GET", "segno:{meta}:key"]), format!("{:032x}", 77));
 }

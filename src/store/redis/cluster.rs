@@ -255,8 +255,12 @@ impl Cluster {
         match get.query::<Value>(connection) {
             Ok(Value::BulkString(found)) if found == *bytes => Ok(()),
             Ok(_) => Err(Failed::Keyless),
-            // The key has moved, or the node is gone again: the commands behind this one will tell.
-            Err(_) => Ok(()),
+            Err(e) if e.redirect_node().is_some() => Ok(()),
+            // Without an answer nothing may be written there.
+            Err(e) => {
+                node.fail(e, self.clock.now());
+                Ok(())
+            }
         }
     }
 
@@ -371,8 +375,8 @@ impl Cluster {
         for number in 0..self.nodes.len() {
             let Some(node) = self.nodes.get_mut(number) else { continue };
             if node.look(&self.address, now) {
-                self.has_recovered = true;
                 self.is_keyless |= self.check_key(number).is_err();
+                self.has_recovered |= self.is_open(number);
             }
         }
     }
