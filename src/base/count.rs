@@ -208,6 +208,9 @@ counts! {
     EventsReplayed = "replayed_events_total" by route,
     /// Clients cut because they fell behind the log while others read on.
     ReadersFallenOff = "readers_fallen_off_total" by route,
+    /// Orders that were given before, as the client's id shows, and whose answer is in no log: refused with 410, and
+    /// not given again.
+    OrdersNotRepeated = "orders_not_repeated_total",
     /// Streams of an earlier process that were rebuilt from stored events.
     Rebuilt = "streams_rebuilt_total",
     /// Streams of other instances that clients went on with through the store.

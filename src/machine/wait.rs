@@ -122,6 +122,16 @@ impl Search {
     }
 }
 
+/// What look-ups for a client's event have shown so far.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Looked {
+    /// How many there were, and since when.
+    pub(super) looks: u32,
+    pub(super) since: Tick,
+    /// The store has the stream, for whomever.
+    pub(super) is_known: bool,
+}
+
 /// Spaces attempts out: at first as many at once as one second allows, then one every 1/rate seconds.
 ///
 /// Source: the generic cell rate algorithm (ITU-T I.371, annex A), in its virtual scheduling form.

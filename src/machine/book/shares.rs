@@ -30,8 +30,12 @@ pub(in crate::machine) enum Hold {
 pub(in crate::machine) struct Following {
     pub(in crate::machine) name: StreamName,
     fence: u64,
-    /// Events that found no room, for the want of which the store is not asked for more.
-    pub(in crate::machine) rest: Vec<u8>,
+    /// The store is asked for no more, since the readers are slow: some events found no room.
+    pub(in crate::machine) is_paused: bool,
+    /// These events, behind others that have found room, and how many bytes those have. They count against the budget
+    /// of all logs.
+    rest: Vec<u8>,
+    taken: usize,
     /// Answers in a row that did not fit to what is here.
     pub(in crate::machine) misfits: u32,
 }
@@ -72,7 +76,7 @@ impl Shares {
         fence: u64,
     ) {
         cx.outputs.push_back(Output::Follow { exchange: key, name: name.clone(), after, fence });
-        self.follows.insert(key, Following { name, fence, rest: Vec::new(), misfits: 0 });
+        self.follows.insert(key, Following { name, fence, is_paused: false, rest: Vec::new(), taken: 0, misfits: 0 });
     }
 
     /// The log that an exchange follows.
@@ -80,24 +84,32 @@ impl Shares {
         self.follows.get_mut(&key)
     }
 
-    /// Keeps events for which there is no room. Until they find room, the store is asked for no more: it is the buffer.
-    pub(in crate::machine) fn pause(&mut self, cx: &mut Cx, key: ExchangeKey, rest: Vec<u8>) {
+    /// Keeps events for which there is no room, from the byte `taken` on. Until they find room, the store is asked for
+    /// no more: it is the buffer.
+    pub(in crate::machine) fn pause(&mut self, cx: &mut Cx, key: ExchangeKey, rest: Vec<u8>, taken: usize) {
         let Some(following) = self.follows.get_mut(&key) else { return };
-        if following.rest.is_empty() {
+        if !std::mem::replace(&mut following.is_paused, true) {
             cx.outputs.push_back(Output::Unfollow { exchange: key });
         }
-        following.rest = rest;
+        cx.budget.force_take(rest.len());
+        (following.rest, following.taken) = (rest, taken);
     }
 
-    /// All that was kept has found room: the log is followed again behind this event.
+    /// Events that wait for room, to be taken in or given to [`Shares::pause`] again. `None`: none wait.
+    pub(in crate::machine) fn take_rest(&mut self, cx: &mut Cx, key: ExchangeKey) -> Option<(Vec<u8>, usize)> {
+        let following = self.follows.get_mut(&key).filter(|following| following.is_paused)?;
+        let rest = std::mem::take(&mut following.rest);
+        cx.budget.give(rest.len());
+        Some((rest, following.taken))
+    }
+
+    /// Everything up to this event has found room. Where the store is asked for no more, it is asked again.
     pub(in crate::machine) fn go_on(&mut self, cx: &mut Cx, key: ExchangeKey, after: u64) {
-        if let Some(following) = self.follows.get(&key) {
-            cx.outputs.push_back(Output::Follow {
-                exchange: key,
-                name: following.name.clone(),
-                after,
-                fence: following.fence,
-            });
+        if let Some(following) = self.follows.get_mut(&key)
+            && std::mem::take(&mut following.is_paused)
+        {
+            let (name, fence) = (following.name.clone(), following.fence);
+            cx.outputs.push_back(Output::Follow { exchange: key, name, after, fence });
         }
     }
 
@@ -108,10 +120,19 @@ impl Shares {
         }
         if !self.follows.is_empty()
             && let Some(following) = self.follows.remove(&key)
-            && following.rest.is_empty()
         {
-            cx.outputs.push_back(Output::Unfollow { exchange: key });
+            cx.budget.give(following.rest.len());
+            if !following.is_paused {
+                cx.outputs.push_back(Output::Unfollow { exchange: key });
+            }
         }
+    }
+
+    /// A stream with events that found no room: where these lie, and how many bytes of them.
+    #[cfg(test)]
+    pub(in crate::machine) fn waiting(&self) -> Option<(ExchangeKey, *const u8, usize)> {
+        let (key, following) = self.follows.iter().find(|(_, following)| !following.rest.is_empty())?;
+        Some((*key, following.rest.as_ptr(), following.rest.len() - following.taken))
     }
 
     #[cfg(any(test, feature = "fuzzing", debug_assertions))]

@@ -4,7 +4,8 @@
 //! instance writes. Out: streams whose source is the store; streams that go on for readers elsewhere, or let go.
 //! Laws: a stream that follows publishes no cursor, writes no log and is not kept when nobody reads it; nobody who
 //! follows holds the owner up; what the store has lost is a cut, after which the client comes back and is told of the
-//! gap; the order of a POST is not given again while another instance may have its answer.
+//! gap; the order of a POST whose client shows by its id that it was answered is not given again, also where no log has
+//! the answer; a client that is ahead of a log waits for it, and gets nothing twice.
 //! Source: `docs/many.md`, a client that comes back to another instance.
 //!
 //! ```text
@@ -19,17 +20,18 @@
 
 use super::resume::refuses_gaps;
 use crate::base::{Count, Span, Tick};
-use crate::http::ResponseHead;
+use crate::http::{Method, ResponseHead};
 use crate::machine::Machine;
 use crate::machine::book::shares::Hold;
 use crate::machine::book::stored::name_by_token;
+use crate::machine::cx::Cx;
 use crate::machine::exchange::{Ending, Exchange, Phase};
 use crate::machine::find::identity::Token;
 use crate::machine::io::{Followed, StoredEvents, StoredOwner, StoredStream};
 use crate::machine::keys::ExchangeKey;
 use crate::machine::notice::Notice;
 use crate::machine::stream::readers::Words;
-use crate::machine::wait::Search;
+use crate::machine::wait::{Looked, Search};
 use crate::sse;
 use crate::track::GapReason;
 
@@ -38,8 +40,12 @@ const PART: usize = 4 << 10;
 
 /// Look-ups for an id that nobody knows: the instance that gave it may not have written its log yet.
 const LOOKS_FOR_UNKNOWN: u32 = 3;
-/// Look-ups for an event that is ahead of a log whose owner lives.
-const LOOKS_AHEAD: u32 = 20;
+/// The same for the answer to a POST. Nothing else can be done for its client, and what keeps an instance that lives
+/// from writing is over in about this time.
+const LOOKS_FOR_ORDER: u32 = 20;
+/// After so many look-ups for one request, the next ones come less often.
+const LOOKS_SOON: u32 = 20;
+const LOOKS_LATER: Span = Span::from_secs(1);
 /// How much longer than a flush window a log may be on its way.
 const LATE: Span = Span::from_millis(50);
 
@@ -84,28 +90,57 @@ impl StoredEvents {
 /// Clients that come back.
 impl Machine {
     /// A look-up may have come too early: what the client has got of another instance is not in the store yet. Asks the
-    /// store once more in a moment. `looks`: how often it was asked.
+    /// store once more in a moment. Whose owner lives is waited for, since it may write any moment what the client has;
+    /// but no longer than for a store that does not answer.
     pub(super) fn looks_again(
         &mut self,
         key: ExchangeKey,
         id: &[u8],
         found: Option<&StoredStream>,
-        looks: u32,
+        looked: Looked,
     ) -> bool {
+        let Looked { is_known, looks, since } = looked;
         let Self { cx, exchanges, .. } = self;
         let own = Token::parse(id).filter(|(token, _)| cx.secret.made(*token) && cx.config.persist.replay_shared);
         let (Some((token, seq)), Some(x)) = (own, exchanges.get_mut(key)) else { return false };
         let is_ahead = |log: &StoredEvents| last_own_id(&log.bytes, token).is_none_or(|last| last < seq);
         let most = match found.and_then(|stored| stored.log.as_ref()) {
+            None if token.is_by_post() && !is_known => LOOKS_FOR_ORDER,
             None => LOOKS_FOR_UNKNOWN,
-            Some(log) if log.source() == Source::Lives && is_ahead(log) => LOOKS_AHEAD,
+            Some(log) if log.source() == Source::Lives && is_ahead(log) => u32::MAX,
             Some(_) => 0,
         };
-        let Some(wait) = x.phase.wait().filter(|_| looks < most) else { return false };
+        let Some(mut wait) = x.phase.wait().filter(|_| looks < most) else { return false };
+        // The client has waited since it was first looked for.
+        wait.since = since;
         x.set_search(Some(Search { looks, is_asked: false }));
-        x.phase = Phase::Waiting { wait, at: cx.now + cx.config.persist.flush_window + LATE };
+        let soon = cx.now + cx.config.persist.flush_window + LATE;
+        let at = if looks < LOOKS_SOON { soon } else { cx.now + LOOKS_LATER };
+        x.phase = Phase::Waiting { wait, at };
         x.arm(cx, key);
         true
+    }
+
+    /// The id of a POST shows that it was answered, and so executed, and its answer is in no log: it may have been lost
+    /// with its instance. It is not given again, and its client is told. True: it was such a one.
+    pub(super) fn refuse_lost_order(&mut self, key: ExchangeKey) -> bool {
+        let Self { cx, exchanges, .. } = self;
+        let Some(x) = exchanges.get_mut(key).filter(|x| is_given_order(cx, x)) else { return false };
+        cx.counts.one(Count::OrdersNotRepeated);
+        x.request.gap = Some(GapReason::Unknown);
+        self.refuse_gap_for(key);
+        true
+    }
+
+    /// An order that may be answered elsewhere cannot be looked for, since this instance drains: its client goes
+    /// elsewhere. True: it was such a one.
+    pub(super) fn send_order_elsewhere(&mut self, key: ExchangeKey) -> bool {
+        let Self { cx, exchanges, .. } = self;
+        let is_one = cx.draining && exchanges.get(key).is_some_and(|x| is_given_order(cx, x));
+        if is_one {
+            self.cut_readers(key);
+        }
+        is_one
     }
 
     /// Has a client read what the store holds of a stream with ids of segno's own, and then what another instance adds.
@@ -199,7 +234,7 @@ impl Machine {
         let Some(x) = exchanges.get_mut(key) else { return };
         let Phase::Following { away } = x.phase else { return };
         // What comes while events wait for room was on its way before the store was told.
-        let Some(following) = book.shares.get_mut(key).filter(|following| following.rest.is_empty()) else { return };
+        let Some(following) = book.shares.get_mut(key).filter(|following| !following.is_paused) else { return };
         let here = x.stream().map_or(0, |s| s.account.before.saturating_add(s.tracker.received().seq));
         match news {
             Followed::Events(log) => {
@@ -212,7 +247,7 @@ impl Machine {
                     return;
                 }
                 following.misfits = 0;
-                self.take_followed(key, &log.bytes);
+                self.take_followed(key, log.bytes, 0);
             }
             Followed::Ended { whole: true, last } if last != here => {
                 self.break_follow(key, "its end came without all of its events");
@@ -227,13 +262,13 @@ impl Machine {
         }
     }
 
-    /// Takes in events of a followed log, as far as there is room.
-    fn take_followed(&mut self, key: ExchangeKey, bytes: &[u8]) {
+    /// Takes in events of a followed log from the byte `from` on, as far as there is room.
+    fn take_followed(&mut self, key: ExchangeKey, bytes: Vec<u8>, from: usize) {
         let Self { cx, exchanges, book, .. } = self;
         let Some(x) = exchanges.get_mut(key) else { return };
         let route = x.route();
         let Some(stream) = x.stream_mut() else { return };
-        let mut taken = 0;
+        let mut taken = from;
         while taken < bytes.len() {
             let room = stream.tracker.room(cx.limits(route), &cx.budget);
             // Where all readers have everything there will never be more room.
@@ -248,21 +283,16 @@ impl Machine {
         }
         let (number, before) = (stream.account.number, stream.account.before);
         let token = cx.secret.token(number);
-        // The last line may be here in part, and so the number in it.
-        let lines = memchr::memrchr(b'\n', &bytes[..taken]).map_or(0, |at| at + 1);
-        if let Some(last) = last_own_id(&bytes[..lines], token).and_then(|last| last.checked_sub(before)) {
+        // A line may have come in part before, and the last one may be here in part, and so the number in it.
+        let [begin, end] = [from, taken].map(|at| memchr::memrchr(b'\n', &bytes[..at]).map_or(0, |at| at + 1));
+        if let Some(last) = last_own_id(&bytes[begin..end], token).and_then(|last| last.checked_sub(before)) {
             stream.tracker.had_own_ids(token.prefix(), before, last);
         }
         stream.last_heard = cx.now;
         let here = before.saturating_add(stream.tracker.received().seq);
-        let waited = book.shares.get_mut(key).is_some_and(|following| !following.rest.is_empty());
-        match &bytes[taken..] {
-            [] if waited => {
-                book.shares.get_mut(key).into_iter().for_each(|following| following.rest = Vec::new());
-                book.shares.go_on(cx, key, here);
-            }
-            [] => {}
-            rest => book.shares.pause(cx, key, rest.to_vec()),
+        match taken < bytes.len() {
+            true => book.shares.pause(cx, key, bytes, taken),
+            false => book.shares.go_on(cx, key, here),
         }
         if cx.budget.is_over() {
             self.reclaim();
@@ -275,9 +305,8 @@ impl Machine {
 
     /// Readers have made room: takes in events that waited for it.
     pub(super) fn take_rest(&mut self, key: ExchangeKey) {
-        let rest = self.book.shares.get_mut(key).map(|following| following.rest.clone()).unwrap_or_default();
-        if !rest.is_empty() {
-            self.take_followed(key, &rest);
+        if let Some((rest, taken)) = self.book.shares.take_rest(&mut self.cx, key) {
+            self.take_followed(key, rest, taken);
         }
     }
 
@@ -369,6 +398,14 @@ impl Exchange {
         let goes_on = !matches!(self.phase, Phase::Ending(_));
         goes_on && self.stream().is_some_and(|stream| stream.account.watched)
     }
+}
+
+/// Whether the id of a POST shows that the same was answered before, by whichever instance, and whether that is all
+/// that is known of it.
+fn is_given_order(cx: &Cx, x: &Exchange) -> bool {
+    let token = x.request.asked.as_deref().and_then(Token::parse).map(|(token, _)| token);
+    let is_own = token.is_some_and(|token| token.is_by_post() && cx.secret.made(token));
+    cx.config.persist.replay_shared && is_own && x.request.method == Method::Post
 }
 
 /// The number in the last id of a stored log that has this token.

@@ -35,7 +35,7 @@ use crate::machine::notice::Notice;
 use crate::machine::pool::Conns;
 use crate::machine::stream::readers::{Reader, Words};
 use crate::machine::stream::{Greeting, Stream};
-use crate::machine::wait::Search;
+use crate::machine::wait::{Looked, Search};
 use crate::sse::write_id;
 use crate::track::{GapReason, write_gap};
 
@@ -190,19 +190,24 @@ impl Machine {
         self.cx.traced(lookup);
         let Some(x) = self.exchanges.get_mut(key) else { return };
         let looks = x.search().map_or(0, |search| search.looks);
+        let since = x.phase.wait().map_or(self.cx.now, |wait| wait.since);
         x.end_search(self.cx.now);
         match x.request.wanted().map(Box::<[u8]>::from) {
             Some(id) => {
                 if self.join_meanwhile(key, &id) {
                     return;
                 }
+                let is_known = found.iter().any(|stored| stored.log.is_some());
                 let request = self.exchanges.get(key).map(|x| &x.request);
                 let stored = request.and_then(|request| self.finder().pick(request, &id, found));
-                if self.looks_again(key, &id, stored.as_ref(), looks) {
+                if self.looks_again(key, &id, stored.as_ref(), Looked { is_known, looks, since }) {
                     return;
                 }
                 if let Some((number, log)) = stored.and_then(|stored| Some((stored.stream, stored.log?))) {
                     return self.rebuild_for(key, &id, number, &log);
+                }
+                if !is_known && self.refuse_lost_order(key) {
+                    return;
                 }
             }
             None => {
@@ -378,8 +383,9 @@ impl Machine {
         if let Some(wait) = x.phase.wait_mut() {
             wait.since = cx.now;
         }
-        if !(progress == Progress::Whole && x.look_up(cx, key)) {
-            cx.after.push_back(After::Ask(key));
+        let is_whole = progress == Progress::Whole;
+        if !(is_whole && (x.look_up(cx, key) || self.send_order_elsewhere(key))) {
+            self.cx.after.push_back(After::Ask(key));
         }
     }
 

@@ -39,6 +39,7 @@ mod returning;
 mod saying;
 mod shared;
 mod sharing;
+mod sooner;
 mod standalone;
 mod steps;
 mod stored;

@@ -11,7 +11,7 @@ pub(super) const ORDER: &str =
     "POST /v1/chat HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\nContent-Length: 2\r\n\r\nhi";
 
 /// The same order again, by a client that has got this event.
-fn again(id: &str) -> String {
+pub(super) fn again(id: &str) -> String {
     ORDER.replace("Content-Length", &format!("Last-Event-ID: {id}\r\nContent-Length"))
 }
 
@@ -41,7 +41,7 @@ pub(super) fn reading(w: &mut World, request: &str, n: u32) -> (usize, usize) {
 }
 
 /// What the store has of a stream of which `n` events have come, and the id of each event.
-fn shelved(
+pub(super) fn shelved(
     request: &str,
     n: u32,
     owner: StoredOwner,
@@ -58,19 +58,19 @@ fn shelved(
 }
 
 /// Events from this one on, as the store tells of them.
-fn news(id: &impl Fn(u32) -> String, numbers: std::ops::RangeInclusive<u32>) -> Followed {
+pub(super) fn news(id: &impl Fn(u32) -> String, numbers: std::ops::RangeInclusive<u32>) -> Followed {
     let first = u64::from(*numbers.start());
     let bytes = numbers.flat_map(|n| format!("id: {}\ndata: {n}\n\n", id(n)).into_bytes()).collect();
     Followed::Events(StoredEvents { meta: Box::default(), first, bytes, fence: 0, owner: StoredOwner::None, end: None })
 }
 
-fn tell(w: &mut World, news: Followed) {
+pub(super) fn tell(w: &mut World, news: Followed) {
     let exchange = w.followed.last().unwrap().0;
     w.machine.handle(Input::Followed { exchange, news }, w.now);
     w.pump();
 }
 
-fn numbers(range: std::ops::RangeInclusive<u32>) -> Vec<String> {
+pub(super) fn numbers(range: std::ops::RangeInclusive<u32>) -> Vec<String> {
     range.map(|n| n.to_string()).collect()
 }
 
@@ -79,7 +79,7 @@ fn following(request: &str) -> (World, usize, impl Fn(u32) -> String + use<>) {
     following_at(request, instance(8))
 }
 
-fn following_at(request: &str, mut w: World) -> (World, usize, impl Fn(u32) -> String + use<>) {
+pub(super) fn following_at(request: &str, mut w: World) -> (World, usize, impl Fn(u32) -> String + use<>) {
     let (kept, id) = shelved(request, 3, StoredOwner::Lives, None);
     let ask = if request == ORDER { again(&id(1)) } else { get(&id(1)) };
     let d = w.client_with(&ask);

@@ -19,6 +19,7 @@ mod script;
 mod shared;
 mod shelf;
 mod source;
+mod visitor;
 
 use crate::testing::trace::tell;
 use run::Run;
