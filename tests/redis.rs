@@ -309,6 +309,17 @@ fn what_a_server_refuses_is_sorted_by_what_helps() {
     assert_eq!(results.pop(), Some(Ok(Outcome::Written)));
     let (found, told) = fault(results.pop().unwrap());
     assert!(found == ServerFault::Foreign && told.contains("WRONGTYPE"), "{told}");
+    let others = (4..=6).map(|stream| (name(b"s", stream), Write::Cursor(cursor(1, 1))));
+    let remove = (name(b"s", 2), Write::Remove { epoch: 9, sequence: 9 });
+    for first in [(name(b"s", 2), Write::Cursor(cursor(1, 1))), remove] {
+        let items: Vec<_> = [first].into_iter().chain(others.clone()).collect();
+        let mut results = store.sessions.store_event_ids_batch(&items).unwrap().into_iter();
+        let (found, told) = fault(results.next().unwrap());
+        assert!(found == ServerFault::Foreign && told.contains("WRONGTYPE"), "{told}");
+        assert!(results.all(|result| result.is_ok()));
+    }
+    assert_eq!(server.cli(&["SCARD", "segno:{0b}:73.0000000000000002"]), "1");
+    assert!(!server.cli(&["ZRANGE", "segno:{0b}:names", "0", "-1"]).contains("73.0000000000000002"));
     server.cli(&["SET", "segno:{meta}:format", "9"]);
     let (found, told) = fault(try_open(&server.url()));
     assert!(found == ServerFault::Foreign && told.contains("layout 9, and this version knows 1"), "{told}");
@@ -362,41 +373,117 @@ fn records_expire_and_their_names_are_taken_out() {
     put(&mut store, &short, cursor(1, 1)).unwrap();
     put(&mut store, &kept, cursor(1, 1)).unwrap();
     until("the record has expired", || store.lookup.get_last_event_id(&short).unwrap().is_none());
-    let left = |store: &mut Opened| store.lookup.scan(None, 10).unwrap();
-    assert_eq!(left(&mut store), vec![((*kept).clone(), cursor(1, 1))], "a named cursor stays");
+    let found = |store: &mut Opened| store.lookup.scan(None, 10).unwrap();
+    assert_eq!(found(&mut store), vec![((*kept).clone(), cursor(1, 1))], "a named cursor stays");
     assert_eq!(server.cli(&["ZCARD", "segno:{0b}:names"]), "1", "a look-up changes nothing");
     assert_eq!(store.sessions.scan(None, 10).unwrap().len(), 1);
     assert_eq!(server.cli(&["ZCARD", "segno:{0b}:names"]), "0", "the sweep takes the name out");
 }
 
+/// How long a key is kept, in milliseconds. -1: for ever.
+fn left(server: &Server, name: &StreamName) -> i64 {
+    let keys = server.cli(&["KEYS", &format!("segno:{{??}}:*.{:016x}", name.stream)]);
+    server.cli(&["PTTL", keys.lines().next().unwrap()]).parse().unwrap()
+}
+
+#[test]
+fn records_that_are_written_again_and_again_get_their_expiry_when_that_is_over() {
+    let Some(server) = Server::start(&[]) else { return };
+    let mut store = opened(&server.url());
+    let names: Vec<_> = (1..=5).map(|stream| name(format!("s{stream}").as_bytes(), stream)).collect();
+    let kept = name(b"tail x", 0);
+    let write = |store: &mut Opened, sequence, of: &[Arc<StreamName>]| {
+        let items: Vec<_> = of.iter().map(|name| (Arc::clone(name), Write::Cursor(cursor(1, sequence)))).collect();
+        let results = store.sessions.store_event_ids_batch(&items).unwrap();
+        assert!(results.iter().all(|result| *result == Ok(Outcome::Written)), "{results:?}");
+    };
+    let all: Vec<_> = names.iter().chain([&kept]).cloned().collect();
+    write(&mut store, 1, &all);
+    let expires = |name: &StreamName| left(&server, name) > 3_590_000;
+    assert!(names.iter().all(|name| expires(name)) && left(&server, &kept) == -1 && store.sessions.is_settled());
+    server.cli(&["CONFIG", "RESETSTAT"]);
+    for sequence in 2..=10 {
+        write(&mut store, sequence, &all);
+    }
+    let stats = server.cli(&["INFO", "commandstats"]);
+    for (command, calls) in [("evalsha", 9), ("mget", 9), ("mset", 9)] {
+        assert!(stats.contains(&format!("cmdstat_{command}:calls={calls},")), "{stats}");
+    }
+    assert!(!stats.contains("cmdstat_set:") && !stats.contains("cmdstat_zadd:"), "{stats}");
+    assert!(names.iter().all(|name| left(&server, name) == -1) && !store.sessions.is_settled());
+    // One of them goes on, two are written alone, one is removed, one is quiet.
+    store.sessions.settle(false).unwrap();
+    assert_eq!(left(&server, &names[0]), -1, "it was written in this round");
+    write(&mut store, 11, &names[..3]);
+    write(&mut store, 12, &names[1..2]);
+    write(&mut store, 12, &names[2..3]);
+    let remove = (Arc::clone(&names[3]), Write::Remove { epoch: 1, sequence: 10 });
+    assert_eq!(store.sessions.store_event_ids_batch(&[remove]), Ok(vec![Ok(Outcome::Written)]));
+    store.sessions.settle(false).unwrap();
+    assert_eq!(left(&server, &names[0]), -1);
+    assert!([1, 2, 4].into_iter().all(|at| expires(&names[at])) && left(&server, &kept) == -1);
+    assert!(!store.sessions.is_settled());
+    store.sessions.settle(true).unwrap();
+    assert!(expires(&names[0]) && left(&server, &kept) == -1 && store.sessions.is_settled());
+    // Where the expiry is short, no record is without.
+    let mut short = open(&Address::parse(&server.url()).unwrap(), Some(Duration::from_secs(300))).unwrap();
+    (13..=15).for_each(|sequence| write(&mut short, sequence, &names[..3]));
+    assert!(short.sessions.is_settled() && names[..3].iter().all(|name| left(&server, name) > 290_000));
+}
+
+#[test]
+fn a_record_that_vanished_while_it_was_written_is_found_by_scans_again() {
+    let Some(server) = Server::start(&[]) else { return };
+    let mut store = opened(&server.url());
+    let names: Vec<_> = (1..=4).map(|stream| name(b"s", stream)).collect();
+    for sequence in 1..=3 {
+        let items: Vec<_> = names.iter().map(|name| (Arc::clone(name), Write::Cursor(cursor(1, sequence)))).collect();
+        store.sessions.store_event_ids_batch(&items).unwrap();
+        server.cli(&["DEL", "segno:{0b}:73.0000000000000002", "segno:{0b}:names"]);
+    }
+    let items: Vec<_> = names.iter().map(|name| (Arc::clone(name), Write::Cursor(cursor(1, 4)))).collect();
+    store.sessions.store_event_ids_batch(&items).unwrap();
+    assert_eq!(store.lookup.scan(None, 10).unwrap(), vec![((*names[1]).clone(), cursor(1, 4))]);
+    assert!(left(&server, &names[1]) > 0, "it begins anew, with an expiry");
+}
+
+/// `SEGNO_REDIS_RACE_SECONDS` makes it longer.
 #[test]
 fn two_writers_that_race_never_move_a_cursor_back() {
     let Some(server) = Server::start(&[]) else { return };
-    let (url, n) = (server.url(), name(b"race", 1));
+    let url = server.url();
+    let names: Vec<_> = (1..=4).map(|stream| name(b"race", stream)).collect();
+    let seconds = std::env::var("SEGNO_REDIS_RACE_SECONDS").ok().and_then(|value| value.parse().ok()).unwrap_or(2);
     let over = Arc::new(AtomicBool::new(false));
-    let watcher = {
-        let (mut store, n, over) = (opened(&url), Arc::clone(&n), Arc::clone(&over));
+    let watcher = |name: &Arc<StreamName>| {
+        let (mut store, name, over) = (opened(&url), Arc::clone(name), Arc::clone(&over));
         thread::spawn(move || {
             let (mut last, mut looks) = ((0, 0), 0u32);
             while !over.load(Ordering::Relaxed) {
-                let now = store.lookup.get_last_event_id(&n).unwrap().map_or((0, 0), |r| (r.epoch, r.sequence));
+                let now = store.lookup.get_last_event_id(&name).unwrap().map_or((0, 0), |r| (r.epoch, r.sequence));
                 assert!(now >= last, "the cursor went from {last:?} to {now:?}");
                 (last, looks) = (now, looks + 1);
             }
             looks
         })
     };
-    // Both take a new epoch now and then, as an owner does that was away.
+    let watchers: Vec<_> = names[..2].iter().map(watcher).collect();
+    // Both take a new epoch now and then, as an owner does that was away, and write one stream alone or all at once.
     let writer = |_| {
-        let (mut store, n) = (opened(&url), Arc::clone(&n));
+        let (mut store, names, over) = (opened(&url), names.clone(), Arc::clone(&over));
         thread::spawn(move || {
             let (mut written, mut fenced) = (0, 0);
-            for _ in 0..20 {
+            while !over.load(Ordering::Relaxed) {
                 let epoch = store.sessions.next_epoch().unwrap();
                 for sequence in 1..=50 {
-                    match put(&mut store, &n, cursor(epoch, sequence)).unwrap() {
-                        Outcome::Written => written += 1,
-                        Outcome::Stale => fenced += 1,
+                    let of = if sequence % 3 == 0 { &names[..1] } else { &names[..] };
+                    let item = |name: &Arc<StreamName>| (Arc::clone(name), Write::Cursor(cursor(epoch, sequence)));
+                    let items: Vec<_> = of.iter().map(item).collect();
+                    for result in store.sessions.store_event_ids_batch(&items).unwrap() {
+                        match result.unwrap() {
+                            Outcome::Written => written += 1,
+                            Outcome::Stale => fenced += 1,
+                        }
                     }
                 }
             }
@@ -404,9 +491,11 @@ fn two_writers_that_race_never_move_a_cursor_back() {
         })
     };
     let writers: Vec<_> = (0..2).map(writer).collect();
-    let results: Vec<(u32, u32)> = writers.into_iter().map(|writer| writer.join().unwrap()).collect();
+    pass(Duration::from_secs(seconds));
     over.store(true, Ordering::Relaxed);
-    let looks = watcher.join().unwrap();
+    let results: Vec<(u32, u32)> = writers.into_iter().map(|writer| writer.join().unwrap()).collect();
+    let looks: u32 = watchers.into_iter().map(|watcher| watcher.join().unwrap()).sum();
     let (written, fenced) = results.iter().fold((0, 0), |sum, result| (sum.0 + result.0, sum.1 + result.1));
+    println!("{written} written, {fenced} refused, {looks} looks in {seconds} s");
     assert!(written > 0 && fenced > 0 && looks > 50, "{results:?}, {looks} looks");
 }

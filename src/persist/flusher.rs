@@ -264,13 +264,14 @@ impl Flusher {
             let all = writing.worker.dirty() == 0 && self.links.drain.is_empty() && self.links.logs.is_empty();
             if all || self.waits.is_over(now) {
                 self.give_up_logs(writing, now);
+                self.settle_all(writing, now);
                 self.waits.none_unseen();
                 self.note_oldest(&mut writing.worker);
                 return true;
             }
         }
         // Not when the store was found closed: the call that came with that message is used up, and would wake nobody.
-        if !wrote && !self.is_closed && !self.sweep(writing, now) {
+        if !wrote && !self.is_closed && !self.settle(writing, now) && !self.sweep(writing, now) {
             self.sleep(writing, has_part_away, now);
         }
         false
@@ -349,7 +350,8 @@ impl Flusher {
         let parts = has_part_away.then(|| now + self.config.worker.window);
         let untold = self.owning.has_untold().then(|| now + self.config.worker.window);
         let (next, sweep) = (writing.worker.next_deadline(), self.sweep_due(writing));
-        let due = [next, logs, parts, sweep, self.owning.due(), untold].into_iter().flatten().min();
+        let settle = self.settle_due(writing);
+        let due = [next, logs, parts, sweep, settle, self.owning.due(), untold].into_iter().flatten().min();
         match self.waits.sleep(due, now) {
             Sleep::Nap(span) => self.links.drain.nap(Some(span.into())),
             Sleep::Wait(limit) => {
@@ -458,6 +460,38 @@ impl Flusher {
         {
             self.note_failure();
             self.complain(&format!("the store refused to give up the leases of logs: {e}; they run out soon"));
+        }
+    }
+
+    /// Has the store do what it has put off, for what is quiet, while there is nothing else to do. True when it did.
+    fn settle(&mut self, writing: &mut Writing, now: Tick) -> bool {
+        if self.settle_due(writing).is_none_or(|at| at > now) {
+            return false;
+        }
+        if let Err(e) = writing.settle(false, now) {
+            self.note_failure();
+            let next = if self.note_closed(&e) { "the store is opened again" } else { "they are tried again" };
+            self.complain(&format!("the store refused the expiry of records: {e}; {next}"));
+        }
+        true
+    }
+
+    /// When that is due; `None` while somebody is in a hurry.
+    fn settle_due(&self, writing: &Writing) -> Option<Tick> {
+        writing.settle_due().filter(|_| !self.waits.is_hurried())
+    }
+
+    /// The same for all records at the end, as far as there is time.
+    fn settle_all(&mut self, writing: &mut Writing, now: Tick) {
+        if writing.settle_due().is_some()
+            && !self.is_closed
+            && !self.waits.is_over(now)
+            && let Err(e) = writing.settle(true, now)
+        {
+            self.note_failure();
+            self.complain(&format!(
+                "the store refused the expiry of records: {e}; a sweep removes them when it is time"
+            ));
         }
     }
 

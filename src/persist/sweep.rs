@@ -68,6 +68,11 @@ impl Sweep {
         Self { idle, pause, at, place, crowd: Crowd::new(most), too_old_ms: 0 }
     }
 
+    /// The pause between two steps.
+    pub(super) fn pause(&self) -> Span {
+        self.pause
+    }
+
     /// When the next step is due; `None`: nothing is ever removed.
     pub(super) fn due(&self) -> Option<Tick> {
         (self.idle < Span::MAX).then_some(self.at)

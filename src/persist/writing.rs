@@ -17,6 +17,9 @@ use std::sync::Arc;
 /// Leases that are given up at a time.
 const GIVEN_UP: usize = 2_048;
 
+/// How often the store does what it has put off, in pauses of the sweep.
+const SETTLE: u64 = 30;
+
 /// See the module's page.
 pub(super) struct Writing {
     pub(super) worker: Worker,
@@ -32,6 +35,9 @@ pub(super) struct Writing {
     has_part_away: bool,
     sweep: Sweep,
     survey: Survey,
+    /// The pause between two times that the store does what it has put off, and when the next one comes.
+    settle_pause: Span,
+    settle_at: Tick,
 }
 
 /// What became of a batch of cursors.
@@ -77,12 +83,13 @@ impl Writing {
         sweep: Sweep,
         survey: Survey,
     ) -> Self {
-        let batch_limit = sessions.batch_limit();
         Self {
+            batch_limit: sessions.batch_limit(),
+            settle_pause: sweep.pause().times(SETTLE),
+            settle_at: Tick::ZERO,
             worker,
             sessions,
             logs,
-            batch_limit,
             logs_at: Tick::ZERO,
             log_tries: 0,
             has_part_away: false,
@@ -204,6 +211,18 @@ impl Writing {
         self.log_tries = if failed { self.log_tries + 1 } else { 0 };
         let wait = if failed { delay(self.log_tries).max(window) } else { window };
         self.logs_at = now + wait;
+    }
+
+    /// When the store does next what it has put off; `None`: there is nothing, or the breaker is open.
+    pub(super) fn settle_due(&self) -> Option<Tick> {
+        (!self.sessions.is_settled() && !self.worker.is_breaker_open()).then_some(self.settle_at)
+    }
+
+    /// Has the store do what it has put off, for what is quiet or for all.
+    pub(super) fn settle(&mut self, all: bool, now: Tick) -> Result<(), StoreError> {
+        // Set before anything can fail, so that a failing store is not asked again at once.
+        self.settle_at = now + self.settle_pause;
+        self.sessions.settle(all)
     }
 
     /// When the sweep takes its next step; `None`: it takes none while the breaker is open, or at all.

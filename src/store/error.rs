@@ -116,6 +116,8 @@ pub enum ServerFault {
     Full,
     /// It does not let this user in, or not do this.
     Denied,
+    /// It cannot prove with its certificate that it is the one that was meant.
+    Untrusted,
     /// Its keys with this prefix are not a store of segno, or one of a newer version.
     Foreign,
     /// The address names a server or a database that cannot be the one that was meant.
@@ -134,6 +136,7 @@ impl ServerFault {
             Self::Replaced => "name the master, or Sentinels that know it",
             Self::Full => "give it room, as its own message says",
             Self::Denied => "correct the user and the password, or what this user may do there",
+            Self::Untrusted => "correct `ca`, the name in the address, or the server's certificate",
             Self::Foreign => "use another `prefix` or another database",
             Self::Misnamed => "correct the address",
             Self::Refused => "look into the server's own log",
@@ -144,7 +147,7 @@ impl ServerFault {
 impl ServerFault {
     /// Whether a person must do something about the address, the user or the prefix.
     fn is_misconfigured(self) -> bool {
-        matches!(self, Self::Denied | Self::Foreign | Self::Misnamed)
+        matches!(self, Self::Denied | Self::Untrusted | Self::Foreign | Self::Misnamed)
     }
 }
 

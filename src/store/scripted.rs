@@ -29,6 +29,8 @@ pub enum Call {
     Scan,
     /// To write or remove records.
     Write,
+    /// To do what writing has put off.
+    Settle,
     /// To read one log.
     ReadLog,
     /// To list logs.
@@ -130,6 +132,14 @@ impl<S: SessionStore + ?Sized> SessionStore for Scripted<S> {
 
     fn has_recovered(&mut self) -> bool {
         self.store.has_recovered()
+    }
+
+    fn is_settled(&self) -> bool {
+        self.store.is_settled()
+    }
+
+    fn settle(&mut self, all: bool) -> Result<(), StoreError> {
+        self.call(Call::Settle, |store| store.settle(all))
     }
 }
 

@@ -114,4 +114,19 @@ pub trait SessionStore: Send {
     fn has_recovered(&mut self) -> bool {
         false
     }
+
+    /// Whether nothing is left for [`SessionStore::settle`].
+    fn is_settled(&self) -> bool {
+        true
+    }
+
+    /// Does what writing has put off, for records that were not written since the last call but one, or for `all`. It
+    /// is called every now and then while something is left, and before the end.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then what was not done is still left.
+    fn settle(&mut self, all: bool) -> Result<(), StoreError> {
+        let _ = all;
+        Ok(())
+    }
 }

@@ -196,6 +196,25 @@ fn a_removal_that_is_tried_again_does_not_take_a_record_begun_again_under_its_na
 }
 
 #[test]
+fn a_removal_that_was_written_leaves_the_next_stream_of_its_slot_alone() {
+    let mut w = world(1);
+    w.publish(0);
+    w.pass(Span::from_millis(300));
+    let (key, ..) = w.life.streams.remove(0);
+    w.life.writer.remove(key);
+    w.pass(Span::from_secs(1));
+    assert_eq!((w.store.len(), w.life.worker.dirty()), (0, 0));
+    // Another stream gets the slot, and the one that was removed begins again in a slot of its own.
+    w.life.begin(9);
+    w.life.begin(0);
+    assert_eq!(w.life.streams[0].0.index, key.index);
+    w.publish(0);
+    w.publish(1);
+    w.pass(Span::from_secs(1));
+    assert_eq!((w.store.len(), w.stored(9), w.stored(0)), (2, 1, 1));
+}
+
+#[test]
 fn a_removal_in_a_hurry_comes_after_the_cursor_of_a_higher_slot() {
     let mut w = world(2);
     let lower = w.life.streams.remove(0).0;

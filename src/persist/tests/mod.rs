@@ -3,6 +3,7 @@
 mod failures;
 #[cfg(feature = "redb")]
 mod full_disk;
+mod settling;
 mod shortage;
 mod takeover;
 mod threads;

@@ -77,18 +77,26 @@ fn client(address: &Address, info: ConnectionInfo) -> RedisResult<Client> {
 
 #[cfg(feature = "tls")]
 fn certificates(address: &Address) -> RedisResult<::redis::TlsCertificates> {
+    let unusable = |what: &'static str, path: &std::path::Path, why: &str| {
+        RedisError::from((ErrorKind::InvalidClientConfig, what, format!("{}: {why}", path.display())))
+    };
     let read = |path: &std::path::Path| {
-        let unreadable = |e: std::io::Error| {
-            let what = format!("{}: {e}", path.display());
-            RedisError::from((ErrorKind::InvalidClientConfig, "a file for TLS cannot be read", what))
-        };
-        std::fs::read(path).map_err(unreadable)
+        std::fs::read(path).map_err(|e| unusable("a file for TLS cannot be read", path, &e.to_string()))
+    };
+    let read_certificates = |path: &std::path::Path| {
+        let bytes = read(path)?;
+        match String::from_utf8_lossy(&bytes).contains("-----BEGIN CERTIFICATE-----") {
+            true => Ok(bytes),
+            false => Err(unusable("a file for TLS cannot be used", path, "there is no certificate in it")),
+        }
     };
     let client_tls = match &address.certificate {
-        Some((cert, key)) => Some(::redis::ClientTlsConfig { client_cert: read(cert)?, client_key: read(key)? }),
+        Some((cert, key)) => {
+            Some(::redis::ClientTlsConfig { client_cert: read_certificates(cert)?, client_key: read(key)? })
+        }
         None => None,
     };
-    Ok(::redis::TlsCertificates { client_tls, root_cert: address.ca.as_deref().map(read).transpose()? })
+    Ok(::redis::TlsCertificates { client_tls, root_cert: address.ca.as_deref().map(read_certificates).transpose()? })
 }
 
 #[cfg(not(feature = "tls"))]

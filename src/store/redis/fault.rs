@@ -8,6 +8,48 @@ use super::address::{Address, Kind};
 use crate::store::error::{ServerFault, StoreError};
 use ::redis::{ErrorKind, RedisError};
 
+/// What an error means that came while a connection was made.
+pub(super) fn of_opening(address: &Address, error: &RedisError) -> StoreError {
+    let text = error.to_string();
+    let misnamed = |why: &str| server(address, ServerFault::Misnamed, why);
+    let opened = match error.kind() {
+        // A Cluster tells what its nodes said in one text.
+        _ if text.contains("NoPerm") => denied(address, &format!("it may not do this: {text}")),
+        _ if text.contains("Missing slot coverage") => {
+            let user = address.credentials.user.as_deref().unwrap_or("default");
+            let why = format!("slots of the Cluster have no node, or user `{user}` may not run `cluster|slots`");
+            server(address, ServerFault::Away, &why)
+        }
+        ErrorKind::Parse if !address.tls => {
+            misnamed("what answers there does not speak Redis; if it speaks TLS, write `rediss` in place of `redis`")
+        }
+        ErrorKind::Io | ErrorKind::Client if address.tls => {
+            let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
+            if says(&["invalid peer certificate"]) {
+                server(address, ServerFault::Untrusted, &text)
+            } else if says(&["InvalidContentType"]) {
+                misnamed("what answers there does not speak TLS; write `redis` in place of `rediss`")
+            } else if says(&["fatal alert"]) && says(&["ertificate", "UnknownCA", "HandshakeFailure", "DecryptError"]) {
+                let why = format!("the server wants a client certificate that it trusts, in `cert` and `key`: {text}");
+                denied(address, &why)
+            } else {
+                of(address, error)
+            }
+        }
+        _ => of(address, error),
+    };
+    // A server says nothing to what it takes for the beginning of another protocol.
+    match opened {
+        StoreError::Server { fault: ServerFault::Away, why, .. }
+            if !address.hosts.is_empty() && (error.is_timeout() || error.is_connection_dropped()) =>
+        {
+            let hint = if address.tls { "no TLS, write `redis`" } else { "TLS, write `rediss`" };
+            server(address, ServerFault::Away, &format!("{why}; if it speaks {hint}"))
+        }
+        opened => opened,
+    }
+}
+
 /// What an error means that came while something was asked of the server.
 pub(super) fn of(address: &Address, error: &RedisError) -> StoreError {
     let code = error.code().unwrap_or_default();
@@ -97,6 +139,9 @@ fn sorted(address: &Address, code: &str, detail: &str, whole: &str) -> StoreErro
         "WRONGTYPE" => ServerFault::Foreign,
         _ if whole.contains("DB index") || whole.contains("switch database") => ServerFault::Misnamed,
         _ if whole.contains("cluster support disabled") => ServerFault::Misnamed,
+        _ if whole.contains("can't run this command") => {
+            return denied(address, "it may not run one of the commands of a script");
+        }
         _ if whole.contains("max number of clients") => ServerFault::Full,
         _ => ServerFault::Refused,
     };

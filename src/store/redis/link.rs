@@ -6,7 +6,7 @@
 use super::address::{Address, Credentials, Kind};
 use super::cluster::Cluster;
 use super::connect::{connect_one, password, settings};
-use super::fault::{of, server};
+use super::fault::{of, of_opening, server};
 use crate::store::error::{ServerFault, StoreError};
 use ::redis::{Cmd, Connection, RedisResult, Value, cmd};
 
@@ -28,13 +28,13 @@ impl Link {
         let who = Credentials { user: address.credentials.user.clone(), password };
         match &address.kind {
             Kind::Cluster => {
-                Cluster::connect(address).map(|many| Self::Many(Box::new(many))).map_err(|e| of(address, &e))
+                Cluster::connect(address).map(|many| Self::Many(Box::new(many))).map_err(|e| of_opening(address, &e))
             }
             Kind::Sentinel { master } => connect_master(address, &who, master),
             Kind::Single | Kind::Unix { .. } => {
                 let place = address.hosts.first().map(|(host, port)| (host.as_str(), *port));
                 let link = connect_one(address, place, settings(&who, address.database));
-                Ok(Self::One(Box::new(link.map_err(|e| of(address, &e))?)))
+                Ok(Self::One(Box::new(link.map_err(|e| of_opening(address, &e))?)))
             }
         }
     }
@@ -66,7 +66,7 @@ fn connect_master(address: &Address, who: &Credentials, master: &str) -> Result<
         match named_by(address, (host, *port), master) {
             Ok(Some((host, port))) => {
                 let mut one = connect_one(address, Some((&host, port)), settings(who, address.database))
-                    .map_err(|e| of(address, &e))?;
+                    .map_err(|e| of_opening(address, &e))?;
                 let role: Vec<Value> = cmd("ROLE").query(&mut one).map_err(|e| of(address, &e))?;
                 return match role.first() {
                     Some(Value::BulkString(role)) if **role == *b"master" => Ok(Link::One(Box::new(one))),
@@ -81,7 +81,7 @@ fn connect_master(address: &Address, who: &Credentials, master: &str) -> Result<
                 trouble = Some(server(address, ServerFault::Misnamed, &why));
             }
             // What says more than that a Sentinel is away is kept.
-            Err(e) => trouble = trouble.filter(StoreError::is_misconfigured).or(Some(of(address, &e))),
+            Err(e) => trouble = trouble.filter(StoreError::is_misconfigured).or(Some(of_opening(address, &e))),
         }
     }
     Err(trouble.unwrap_or_else(|| server(address, ServerFault::Misnamed, "there is no Sentinel")))

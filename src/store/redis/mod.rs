@@ -19,8 +19,12 @@
 //! of the session, so all of a session lies in one slot of a Cluster. Members of a sorted set with one score are in the
 //! order of their bytes, which is the order of names.
 //!
-//! Records expire by themselves, `session_idle` after their last write, but those of cursors that a user has named. The
-//! sorted sets do not expire; the sweep takes names out whose record is gone.
+//! Records expire by themselves, `session_idle` after their last write, but those of cursors that a user has named. No
+//! command of Redis writes many records with their expiry, and a script that writes each by itself costs the server as
+//! much as a write for each event. So a record that is written again and again lacks its expiry while that goes on, and
+//! gets it when its stream was quiet for a round of [`settle`](super::SessionStore::settle), or the process ends. What a
+//! killed process leaves without, the sweep of any other removes. The sorted sets do not expire; the sweep takes names
+//! out whose record is gone.
 //!
 //! Logs expire with the age that their stream's events may have, counted from the last write, and are trimmed with each
 //! block.
@@ -39,6 +43,7 @@
 //! [`ServerFault::PartAway`]: super::ServerFault::PartAway
 
 mod address;
+mod bare;
 mod caller;
 mod cluster;
 mod connect;

@@ -2,9 +2,10 @@
 //!
 //! In: items to write, names to look up. Out: records.
 //! Laws: a batch and a page of records cost a bounded number of round trips, commands and bytes; a connection that is
-//! made again leads to a server that has the same key.
+//! made again leads to a server that has the same key; a record that lacks its expiry is known until it has it.
 
 use super::address::Address;
+use super::bare::Bare;
 use super::caller::{Call, Caller, missing};
 use super::fault::{of, of_text, server};
 use super::names::{BUCKETS, Names, bucket, member, name};
@@ -23,6 +24,12 @@ const FORMAT: u64 = 1;
 /// Items of one batch, which is one round trip.
 const BATCH: usize = 512;
 
+/// Up to so many items of a call are exchanged one by one, and so keep their expiry. `write.lua` has the same number.
+const FEW: usize = 2;
+
+/// Records may lack their expiry for a while where it is at least this long, in milliseconds.
+const LEAST_BARE: u64 = 600_000;
+
 /// Items of one call of the script: while it runs, the server does nothing else.
 const CALL: usize = 128;
 
@@ -30,7 +37,11 @@ const CALL: usize = 128;
 const NAMES: (usize, usize) = (8, 256);
 
 /// The scripts: what writes, what cleans, what hands out epochs.
-const SCRIPTS: &[&str] = &[include_str!("write.lua"), include_str!("clean.lua"), include_str!("epoch.lua")];
+const SCRIPTS: &[&str] = &[
+    concat!(include_str!("run.lua"), include_str!("write.lua")),
+    concat!(include_str!("run.lua"), include_str!("clean.lua")),
+    concat!(include_str!("run.lua"), include_str!("epoch.lua")),
+];
 const WRITE: usize = 0;
 const CLEAN: usize = 1;
 const EPOCH: usize = 2;
@@ -42,8 +53,38 @@ pub(super) struct Sessions {
     expiry: u64,
     /// Whether names are taken out whose record has expired.
     cleans: bool,
+    /// Records that lack their expiry.
+    bare: Bare,
     /// Where records are encoded.
     record: Vec<u8>,
+}
+
+/// A call of the script that writes, and what it says of each item's expiry.
+struct Batch {
+    /// The places of the items.
+    places: Vec<usize>,
+    expiries: Vec<Expires>,
+}
+
+/// When a record expires that is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Expires {
+    /// Never.
+    Never,
+    /// After the store's time.
+    InTime,
+    /// The same, but it may lack that for now.
+    LaterSet,
+}
+
+impl Expires {
+    const fn letter(self) -> u8 {
+        match self {
+            Self::Never => b'k',
+            Self::InTime => b't',
+            Self::LaterSet => b'b',
+        }
+    }
 }
 
 impl Sessions {
@@ -54,6 +95,7 @@ impl Sessions {
             names: Names::new(&address.prefix),
             expiry,
             cleans,
+            bare: Bare::default(),
             record: Vec::new(),
         };
         sessions.check_format()?;
@@ -79,38 +121,68 @@ impl Sessions {
         }
     }
 
-    /// The arguments of an item, after the place of its sorted set.
-    fn value(&mut self, write: &Write) -> (&'static str, Vec<u8>) {
+    /// The argument of an item.
+    fn argument(&mut self, write: &Write, expires: Expires) -> Vec<u8> {
+        let with = |what: u8, value: &[u8]| [&[what, expires.letter()], value].concat();
         match write {
             Write::Cursor(record) => {
                 encode_record(record, &mut self.record);
-                ("c", self.record.clone())
+                with(b'c', &self.record)
             }
-            Write::Activity { last_seen_ms } => ("a", last_seen_ms.to_le_bytes().into()),
-            Write::Remove { epoch, sequence } => ("r", [epoch.to_le_bytes(), sequence.to_le_bytes()].concat()),
-            Write::Expire { before_ms } => ("x", before_ms.to_le_bytes().into()),
+            Write::Activity { last_seen_ms } => with(b'a', &last_seen_ms.to_le_bytes()),
+            Write::Remove { epoch, sequence } => with(b'r', &[epoch.to_le_bytes(), sequence.to_le_bytes()].concat()),
+            Write::Expire { before_ms } => with(b'x', &before_ms.to_le_bytes()),
         }
     }
 
-    /// One call for these items, which have one hash tag where the server is a Cluster.
-    fn call_for(&mut self, items: &[(Arc<StreamName>, Write)], places: &[usize]) -> Call {
-        let mut call = Call::default();
-        let mut indices: Vec<u8> = Vec::new();
-        for (name, write) in places.iter().filter_map(|at| items.get(*at)) {
-            let (bucket, member) = (bucket(&name.session), member(name));
-            let place = indices.iter().position(|known| *known == bucket).unwrap_or_else(|| {
-                indices.push(bucket);
-                indices.len() - 1
-            });
-            let (what, value) = self.value(write);
-            let expiry = if name.is_named_cursor() { 0 } else { self.expiry };
-            call.keys.push(self.names.record(bucket, &member));
-            let arguments = [what.into(), (places.len() + 1 + place).to_string().into_bytes(), member.into_bytes()];
-            call.arguments.extend(arguments);
-            call.arguments.extend([value, expiry.to_string().into_bytes()]);
+    /// How an item of a call of so many expires.
+    fn expires(&self, name: &StreamName, of: usize) -> Expires {
+        match self.expiry {
+            0 => Expires::Never,
+            _ if name.is_named_cursor() => Expires::Never,
+            LEAST_BARE.. if of > FEW && self.bare.may_lack(name) => Expires::LaterSet,
+            _ => Expires::InTime,
         }
-        call.keys.extend(indices.into_iter().map(|bucket| self.names.index(bucket)));
-        call
+    }
+
+    /// One call for the items at these places, which have one hash tag where the server is a Cluster.
+    fn call_for(&mut self, items: &[(Arc<StreamName>, Write)], places: &[usize]) -> (Batch, Call) {
+        let mut batch = Batch { places: places.to_vec(), expiries: Vec::with_capacity(places.len()) };
+        let mut call = Call { keys: Vec::new(), arguments: vec![self.expiry.to_string().into_bytes()] };
+        let mut buckets: Vec<u8> = Vec::new();
+        for (name, write) in places.iter().filter_map(|at| items.get(*at)) {
+            let bucket = bucket(&name.session);
+            // Those of one bucket stand together.
+            if buckets.last() != Some(&bucket) {
+                buckets.push(bucket);
+            }
+            let expires = self.expires(name, places.len());
+            batch.expiries.push(expires);
+            call.keys.push(self.names.record(bucket, &member(name)));
+            call.arguments.push(self.argument(write, expires));
+        }
+        call.keys.extend(buckets.into_iter().map(|bucket| self.names.index(bucket)));
+        (batch, call)
+    }
+
+    /// Notes what became of an item.
+    fn note(
+        &mut self,
+        (name, write): &(Arc<StreamName>, Write),
+        expires: Expires,
+        result: &Result<Outcome, StoreError>,
+    ) {
+        match (write, result) {
+            (_, Ok(Outcome::Stale)) => {}
+            (Write::Remove { .. } | Write::Expire { .. }, Ok(Outcome::Written)) => self.bare.removed(name),
+            (Write::Cursor(_) | Write::Activity { .. }, _) if expires == Expires::LaterSet => {
+                self.bare.wrote(name, true)
+            }
+            (Write::Cursor(_) | Write::Activity { .. }, Ok(_)) if expires == Expires::InTime => {
+                self.bare.wrote(name, false);
+            }
+            _ => {}
+        }
     }
 
     /// The results of a call for so many items.
@@ -152,17 +224,16 @@ impl Sessions {
                 members.push((at, member));
             }
         }
-        let get = |(at, member): &(usize, Vec<u8>)| {
+        let key = |(at, member): &(usize, Vec<u8>)| {
             let bucket = shelves.get(*at).map_or(0, |shelf| shelf.bucket);
-            let mut get = cmd("GET");
-            get.arg(self.names.record(bucket, &String::from_utf8_lossy(member)));
-            get
+            self.names.record(bucket, &String::from_utf8_lossy(member))
         };
-        let commands: Vec<Cmd> = members.iter().map(get).collect();
+        let keys: Vec<String> = members.iter().map(key).collect();
+        let answers = self.read(&keys)?;
         let mut gone: Vec<(u8, Vec<u8>)> = Vec::new();
-        for ((at, member), answer) in members.into_iter().zip(self.caller.ask(&commands)?) {
+        for ((at, member), answer) in members.into_iter().zip(answers) {
             let Some(shelf) = shelves.get_mut(at) else { continue };
-            match answer.map_err(|e| of(&self.caller.address, &e))? {
+            match answer {
                 // A damaged record is skipped: the others are sound.
                 Value::BulkString(bytes) => {
                     let found = name(&member).zip(decode_record(&bytes).ok());
@@ -172,6 +243,25 @@ impl Sessions {
             }
         }
         self.clean(&gone)
+    }
+
+    /// What the keys of records hold.
+    fn read(&mut self, keys: &[String]) -> Result<Vec<Value>, StoreError> {
+        if self.caller.is_cluster() {
+            // Each has a slot of its own.
+            let commands: Vec<Cmd> = keys.iter().map(|key| of_keys("GET", std::slice::from_ref(key))).collect();
+            let answers = self.caller.ask(&commands)?.into_iter();
+            return answers.map(|answer| answer.map_err(|e| of(&self.caller.address, &e))).collect();
+        }
+        let commands: Vec<Cmd> = keys.chunks(CALL).map(|keys| of_keys("MGET", keys)).collect();
+        let mut found = Vec::with_capacity(keys.len());
+        for answer in self.caller.ask(&commands)? {
+            match answer.map_err(|e| of(&self.caller.address, &e))? {
+                Value::Array(values) => found.extend(values),
+                _ => return Err(of(&self.caller.address, &missing())),
+            }
+        }
+        if found.len() == keys.len() { Ok(found) } else { Err(of(&self.caller.address, &missing())) }
     }
 
     /// Takes names out whose record is gone.
@@ -244,6 +334,13 @@ impl Shelf {
     }
 }
 
+/// A command with keys alone.
+fn of_keys(name: &str, keys: &[String]) -> Cmd {
+    let mut command = cmd(name);
+    command.arg(keys);
+    command
+}
+
 /// The text of an answer, if there is one. `None`: it is something else.
 fn text(value: Value) -> Option<Option<String>> {
     match value {
@@ -298,20 +395,29 @@ impl SessionStore for Sessions {
         &mut self,
         items: &[(Arc<StreamName>, Write)],
     ) -> Result<Vec<Result<Outcome, StoreError>>, StoreError> {
-        let mut groups: Vec<Vec<usize>> = vec![Vec::new(); usize::from(BUCKETS)];
-        for (at, (name, _)) in items.iter().enumerate() {
-            // One server takes all of them in one call.
-            let group = if self.caller.is_cluster() { usize::from(bucket(&name.session)) } else { 0 };
-            if let Some(group) = groups.get_mut(group) {
-                group.push(at);
-            }
-        }
-        let parts: Vec<&[usize]> = groups.iter().flat_map(|group| group.chunks(CALL)).collect();
-        let calls: Vec<Call> = parts.iter().map(|places| self.call_for(items, places)).collect();
+        let bucket_of = |at: &usize| items.get(*at).map_or(0, |(name, _)| bucket(&name.session));
+        let mut places: Vec<usize> = (0..items.len()).collect();
+        // Those of one stream stay in their order.
+        places.sort_by_key(bucket_of);
+        // One server takes any keys in one call.
+        let is_cluster = self.caller.is_cluster();
+        let groups = places.chunk_by(|a, b| !is_cluster || bucket_of(a) == bucket_of(b));
+        let (batches, calls): (Vec<Batch>, Vec<Call>) =
+            groups.flat_map(|group| group.chunks(CALL)).map(|places| self.call_for(items, places)).unzip();
         let mut results: Vec<Result<Outcome, StoreError>> = vec![Err(StoreError::Closed); items.len()];
-        for (places, answer) in parts.into_iter().zip(self.caller.call(WRITE, &calls)?) {
-            for (at, result) in places.iter().zip(self.results(answer, places.len())) {
-                if let Some(place) = results.get_mut(*at) {
+        let answers = match self.caller.call(WRITE, &calls) {
+            Ok(answers) => answers.into_iter().map(Ok).collect(),
+            // It may have been done all the same.
+            Err(e) => vec![Err(e); calls.len()],
+        };
+        for (Batch { places, expiries }, answer) in batches.into_iter().zip(answers) {
+            let of_items = match answer {
+                Ok(answer) => self.results(answer, places.len()),
+                Err(e) => vec![Err(e); places.len()],
+            };
+            for ((at, expires), result) in places.into_iter().zip(expiries).zip(of_items) {
+                if let (Some(place), Some(item)) = (results.get_mut(at), items.get(at)) {
+                    self.note(item, expires, &result);
                     *place = result;
                 }
             }
@@ -350,5 +456,30 @@ impl SessionStore for Sessions {
 
     fn has_recovered(&mut self) -> bool {
         self.caller.has_recovered()
+    }
+
+    fn is_settled(&self) -> bool {
+        self.bare.is_empty()
+    }
+
+    fn settle(&mut self, all: bool) -> Result<(), StoreError> {
+        let mut trouble = Ok(());
+        for names in self.bare.next_round(all).chunks(BATCH) {
+            let command = |name: &Arc<StreamName>| {
+                let key = self.names.record(bucket(&name.session), &member(name));
+                let mut command = cmd("PEXPIRE");
+                command.arg(key).arg(self.expiry);
+                command
+            };
+            let commands: Vec<Cmd> = names.iter().map(command).collect();
+            for (name, answer) in names.iter().zip(self.caller.ask(&commands)?) {
+                match answer {
+                    // A record that is gone needs none.
+                    Ok(_) => self.bare.removed(name),
+                    Err(e) => trouble = Err(of(&self.caller.address, &e)),
+                }
+            }
+        }
+        trouble
     }
 }

@@ -118,6 +118,27 @@ fn the_layout_is_the_one_that_is_documented() {
 }
 
 #[test]
+fn errors_of_tls_are_told_from_servers_that_are_away() {
+    let (plain, tls) = (parse("redis://h"), parse("rediss://me:hush@h"));
+    let io = |text: &str| ::redis::RedisError::from(std::io::Error::other(text.to_owned()));
+    let sorted = [
+        (&tls, "invalid peer certificate: UnknownIssuer", ServerFault::Untrusted, "correct `ca`"),
+        (&tls, "invalid peer certificate: Expired", ServerFault::Untrusted, "the server's certificate"),
+        (&tls, "received corrupt message of type InvalidContentType", ServerFault::Misnamed, "write `redis`"),
+        (&tls, "received fatal alert: CertificateRequired", ServerFault::Denied, "`cert` and `key`"),
+        (&tls, "received fatal alert: UnknownCA", ServerFault::Denied, "`cert` and `key`"),
+        (&tls, "received fatal alert: InternalError", ServerFault::Away, "InternalError"),
+        (&plain, "invalid peer certificate: UnknownIssuer", ServerFault::Away, "start it"),
+    ];
+    for (address, text, fault, words) in sorted {
+        let error = fault::of_opening(address, &io(text));
+        let StoreError::Server { fault: found, .. } = &error else { panic!("{error}") };
+        assert!(*found == fault && error.to_string().contains(words), "{text}: {error}");
+        assert_eq!(error.is_misconfigured(), fault != ServerFault::Away, "{error}");
+    }
+}
+
+#[test]
 fn errors_are_sorted_by_what_helps() {
     use ServerFault::{Away, Busy, Denied, Foreign, Full, Misnamed, PartAway, Refused, Replaced};
     let (one, cluster) = (parse("redis://h"), parse("redis+cluster://h"));
@@ -140,6 +161,7 @@ fn errors_are_sorted_by_what_helps() {
         ("ERR DB index is out of range", Misnamed),
         ("ERR max number of clients reached", Full),
         ("ERR unknown command", Refused),
+        ("ERR The user executing the script can't run this command or subcommand", Denied),
     ];
     for (text, fault) in sorted {
         let error = fault::of_text(&one, text);
