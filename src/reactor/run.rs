@@ -215,6 +215,7 @@ impl Reactor {
                 token => self.shell.on_ready(ConnKey::from_bits(token.0 as u64), event),
             }
         }
+        self.shell.write_what_waits();
         self.accept();
         #[cfg(feature = "tls")]
         self.shake_hands();
