@@ -239,7 +239,7 @@ pub enum Output {
         /// The connection.
         conn: ConnKey,
     },
-    /// There are bytes to send.
+    /// There are bytes to send. They may wait for further inputs, as they do where a socket has no room.
     Flush {
         /// The connection.
         conn: ConnKey,

@@ -12,7 +12,8 @@
 //!
 //! A turn of the loop:
 //! 1. `run` waits in the poll, then hands each socket's news to the `shell`.
-//! 2. The `shell` reads, tells the machine, and carries out all that the machine says before it reads on.
+//! 2. The `shell` reads, tells the machine, and carries out all that the machine says before it reads on. Writes wait
+//!    for a few reads of other upstreams, so that they follow each other.
 //! 3. `connecting` opens connections to upstreams: `resolve` finds addresses, `tls` shakes hands.
 //! 4. `listeners` give new connections to the `shell`, those with TLS to the `lobby` first, where they shake hands.
 //! 5. `run` reports the turn's counts, and `checkpoints` publish the streams' cursors.

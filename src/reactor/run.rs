@@ -227,6 +227,7 @@ impl Reactor {
                 token => self.shell.on_ready(ConnKey::from_bits(token.0 as u64), event),
             }
         }
+        self.shell.write_what_waits();
         self.share(SHARE, Shell::read_next_client);
         self.share(SHARE, Shell::read_next_header);
         self.accept();

@@ -4,6 +4,11 @@
 //! Laws: each input is followed by all outputs that it causes, before the next one ([`Shell::settle`]); a connection
 //! gets a bounded number of reads a turn; upstreams are read as soon as the poll has news of them, clients wait for the
 //! share of the turn that is theirs.
+//!
+//! **Writes in a row.** What upstreams say is read first and written then, for a few connections at a time: writes that
+//! follow each other wake the other side once, where writes between reads would wake it once for each event. Only
+//! writes wait, only while other upstreams are read that say little, and never behind the end of the turn. Any other
+//! input, and a second read of the same connection, comes behind them.
 
 use super::connecting::Connecting;
 #[cfg(feature = "tls")]
@@ -28,6 +33,12 @@ const READ_BUFFER: usize = 128 << 10;
 
 /// Reads of one connection in one turn, before others get theirs.
 const READS_PER_TURN: usize = 4;
+
+/// Writes that wait while others are read. More would be late by more than a write takes.
+const WRITES_IN_A_ROW: usize = 16;
+
+/// A read of more than this is written before the next one, while the processor's caches hold it.
+const LITTLE: usize = 4 << 10;
 
 /// How long a client that has connected before a drain may take over its proxy's header and its handshake, where nobody
 /// else keeps the process from its end.
@@ -253,6 +264,7 @@ impl Shell {
 
     /// Goes on with the connections whose upstream's name has been looked up.
     pub(super) fn on_resolved(&mut self) {
+        self.write_what_waits();
         self.connecting.on_resolved(&mut self.sockets, self.now);
         self.settle();
     }
@@ -287,6 +299,10 @@ impl Shell {
 
     /// Reads and writes as far as the poll's news allows.
     pub(super) fn on_ready(&mut self, conn: ConnKey, event: &Event) {
+        let is_more = |s: &Socket| s.established && s.is_upstream && !event.is_error();
+        if !self.sockets.get(conn).is_some_and(is_more) {
+            self.write_what_waits();
+        }
         let Some(s) = self.sockets.get_mut(conn) else { return };
         s.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
         // Every edge tells of both directions: only a socket that was full has something waiting for it.
@@ -340,23 +356,36 @@ impl Shell {
 
     /// Tells the machine something and carries out all that it says.
     pub(super) fn tell(&mut self, input: Input<'_>) {
+        self.write_what_waits();
         self.machine.handle(input, self.now);
         self.settle();
     }
 
-    /// Carries out all outputs, then reports one failure or makes one write, until none of the three is left.
+    /// Makes the writes that wait while others are read.
+    #[inline]
+    pub(super) fn write_what_waits(&mut self) {
+        if !self.flushing.is_empty() {
+            self.settle();
+        }
+    }
+
+    /// Carries out all outputs, then makes one write, until neither is left.
     fn settle(&mut self) {
+        loop {
+            self.settle_but_writes();
+            let Some(conn) = self.flushing.pop_front() else { return };
+            self.write(conn);
+        }
+    }
+
+    /// Carries out all outputs, then reports one failure, until neither is left.
+    fn settle_but_writes(&mut self) {
         loop {
             while let Some(output) = self.machine.poll_output() {
                 self.carry_out(output);
             }
-            if let Some((conn, why)) = self.connecting.next_failed() {
-                self.machine.handle(Input::ConnectFailed { conn, why }, self.now);
-            } else if let Some(conn) = self.flushing.pop_front() {
-                self.write(conn);
-            } else {
-                return;
-            }
+            let Some((conn, why)) = self.connecting.next_failed() else { return };
+            self.machine.handle(Input::ConnectFailed { conn, why }, self.now);
         }
     }
 
@@ -495,6 +524,7 @@ impl Shell {
             if !self.read(conn) {
                 return;
             }
+            self.write_what_waits();
         }
         self.queue_read(conn);
     }
@@ -502,12 +532,17 @@ impl Shell {
     /// Reads once. True when there may be more.
     fn read(&mut self, conn: ConnKey) -> bool {
         let room = self.machine.poll_read(conn).min(READ_BUFFER);
-        let Self { sockets, buffer, machine, now, vanished, .. } = self;
-        let Some(s) = sockets.get_mut(conn) else { return false };
+        let Some(s) = self.sockets.get_mut(conn) else { return false };
         if !s.established || !s.readable || room == 0 {
             return false;
         }
-        let read = s.read(&mut buffer[..room]);
+        let read = s.read(&mut self.buffer[..room]);
+        let writes_may_wait = s.is_upstream && matches!(read, Ok(1..=LITTLE));
+        if !writes_may_wait {
+            self.write_what_waits();
+        }
+        let Self { sockets, buffer, machine, now, vanished, .. } = self;
+        let Some(s) = sockets.get_mut(conn) else { return false };
         let is_over = match &read {
             Ok(n) => *n == 0,
             Err(e) => e.kind() != io::ErrorKind::WouldBlock || s.broken,
@@ -535,7 +570,10 @@ impl Shell {
                 machine.handle(Input::Reset { conn }, *now);
             }
         }
-        self.settle();
+        self.settle_but_writes();
+        if !writes_may_wait || self.flushing.len() >= WRITES_IN_A_ROW {
+            self.settle();
+        }
         self.sockets.get(conn).is_some_and(|s| s.readable)
     }
 

@@ -59,6 +59,24 @@ impl World {
         self.hear(end, Said::Bytes(bytes.to_vec()));
     }
 
+    /// The machine is handed what several ends say before any of it is written on.
+    pub(crate) fn say_in_a_row(&mut self, row: &[(usize, String)]) {
+        let mut late = std::collections::VecDeque::new();
+        for (end, said) in row {
+            let conn = self.ends[*end].key;
+            assert!(self.machine.poll_read(conn) >= said.len(), "there is no room for it");
+            self.ends[*end].heard += said.len();
+            self.machine.handle(Input::Data { conn, bytes: said.as_bytes() }, self.now);
+            while let Some(output) = self.machine.poll_output() {
+                self.trace.output(&output);
+                self.carry_out(output);
+            }
+            late.append(&mut self.flushing);
+        }
+        self.flushing = late;
+        self.pump();
+    }
+
     /// The end closes its connection. A stream that is cut by this is asked for again by the time that this returns, if
     /// it is the first cut in a row.
     pub(crate) fn fin(&mut self, end: usize) {

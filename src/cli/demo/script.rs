@@ -163,7 +163,7 @@ impl Script {
 /// Where a stream of `len` events is cut, and how.
 fn plan(rule: Rule, client: usize, len: usize, random: &mut Random) -> Vec<Cut> {
     let (first, turn): (usize, &[Kind]) = match rule {
-        Rule::Fleet => (0, &Kind::IN_TURN),
+        Rule::Fleet => (0, Kind::IN_TURN),
         Rule::RestartInt => (RESTART_FIRST, &[Kind::RestartInt]),
         Rule::RestartUuid => (RESTART_FIRST, &[Kind::RestartUuid]),
         Rule::Returning => {

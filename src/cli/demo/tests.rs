@@ -103,7 +103,7 @@ fn fetch(addr: SocketAddr, name: &str, last_id: Option<&str>) -> Fetched {
 
 #[test]
 fn each_cut_appears_on_the_wire_as_its_kind_says() {
-    for kind in Kind::IN_TURN {
+    for &kind in Kind::IN_TURN {
         let (rig, cut) = Rig::cut(kind);
         let got = rig.fetch(None);
         let sent = if cut.spot == Spot::Chunk { 4 } else { 3 };
@@ -120,7 +120,7 @@ fn each_cut_appears_on_the_wire_as_its_kind_says() {
 
 #[test]
 fn each_kind_of_cut_is_healed_in_its_own_way_after_the_id_of_the_request() {
-    for kind in [Kind::IN_TURN.as_slice(), &[Kind::RestartInt]].concat() {
+    for kind in [Kind::IN_TURN, &[Kind::RestartInt]].concat() {
         let (rig, _) = Rig::cut(kind);
         let id = rig.id(1);
         rig.fetch(None);

@@ -29,6 +29,21 @@ fn route() -> Routes {
     vec![Route::new(Upstream::parse("http://127.0.0.1:9").unwrap())].into()
 }
 
+/// An engine whose store refuses, and the stream of whose cursor it has not stored.
+fn with_a_cursor_that_no_store_takes() -> (Engine, InlineTracker) {
+    let switch = Switch::default();
+    let open: Opener = Box::new({
+        let switch = switch.clone();
+        move || Ok(switch.wrap(memory::open(10)))
+    });
+    let engine = Engine::builder().store(open).start().unwrap();
+    let mut tracker = engine.tracker(b"s", Span::from_secs(60)).unwrap();
+    switch.refuse(true);
+    tracker.feed(b"id: 1\ndata: x\n\n");
+    tracker.forward(|_| Ok(())).unwrap();
+    (engine, tracker)
+}
+
 #[test]
 fn a_configuration_that_cannot_run_is_refused_with_all_its_faults() {
     let mut route = Route::new(Upstream::parse("http://127.0.0.1:9").unwrap());
@@ -57,16 +72,7 @@ fn a_start_that_fails_leaves_no_store_open() {
 
 #[test]
 fn cursors_that_are_left_are_told_also_when_the_reactor_had_failed() {
-    let switch = Switch::default();
-    let open: Opener = Box::new({
-        let switch = switch.clone();
-        move || Ok(switch.wrap(memory::open(10)))
-    });
-    let engine = Engine::builder().store(open).start().unwrap();
-    let mut tracker = engine.tracker(b"s", Span::from_secs(60)).unwrap();
-    switch.refuse(true);
-    tracker.feed(b"id: 1\ndata: x\n\n");
-    tracker.forward(|_| Ok(())).unwrap();
+    let (engine, _tracker) = with_a_cursor_that_no_store_takes();
     let reactor = std::thread::spawn(|| Err(io::Error::other("no poll")));
     let failed = Engine { reactor, ..engine }.shutdown(Span::ZERO).unwrap_err();
     assert_eq!((failed.why.to_string().as_str(), failed.left.cursors.len()), ("no poll", 1));
@@ -90,16 +96,7 @@ fn an_engine_that_is_dropped_stops_and_closes_its_store() {
 /// A successor gets the store while this engine runs on. What it did not get is told by the end of this one.
 #[test]
 fn what_a_hand_over_could_not_store_the_end_tells_too() {
-    let switch = Switch::default();
-    let open: Opener = Box::new({
-        let switch = switch.clone();
-        move || Ok(switch.wrap(memory::open(10)))
-    });
-    let engine = Engine::builder().store(open).start().unwrap();
-    let mut tracker = engine.tracker(b"s", Span::from_secs(60)).unwrap();
-    switch.refuse(true);
-    tracker.feed(b"id: 1\ndata: x\n\n");
-    tracker.forward(|_| Ok(())).unwrap();
+    let (engine, _tracker) = with_a_cursor_that_no_store_takes();
     let release = engine.store_release();
     assert_eq!(release.release(Span::ZERO).map(|left| left.cursors.len()), Some(1));
     assert_eq!(release.release(Span::ZERO), None, "it is closed");

@@ -16,8 +16,8 @@ use crate::timer::TimerKey;
 use std::collections::VecDeque;
 
 /// Readers that are asked in one go what they have acknowledged, and how soon the next ones are. Each question is a
-/// system call, and other connections do not wait for all of them.
-pub(super) const ASKED_AT_ONCE: usize = 1_024;
+/// system call of a microsecond or two, and what other streams send waits for no more of them than that.
+pub(super) const ASKED_AT_ONCE: usize = 256;
 pub(super) const ASK_NEXT: Span = Span::from_millis(1);
 
 /// How often a stream's readers are asked within a flush window, at most.

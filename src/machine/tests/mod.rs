@@ -36,6 +36,7 @@ mod reloading;
 mod repeating;
 mod resuming;
 mod returning;
+mod rows;
 mod saying;
 mod shared;
 mod sharing;
