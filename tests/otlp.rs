@@ -293,3 +293,40 @@ fn a_collector_that_asks_for_time_is_asked_again_after_it_and_told_of_batches() 
     let _ = std::fs::remove_file(&file);
     let _ = std::fs::remove_file(file.with_extension("redb.key"));
 }
+
+const PAGE: &str = include_str!("../docs/traces.md");
+
+/// The first words and the rest of the lines of a block of YAML, each with the names that it stands below.
+fn lines_of(yaml: &str) -> Vec<(String, String)> {
+    let mut names: Vec<(usize, &str)> = Vec::new();
+    let mut lines = Vec::new();
+    for line in yaml.lines().filter(|line| !line.trim().is_empty()) {
+        let depth = line.len() - line.trim_start().len();
+        names.retain(|(above, _)| *above < depth);
+        let (name, rest) = line.trim().split_once(':').unwrap_or_else(|| panic!("{line:?} has no name"));
+        names.push((depth, name));
+        let path: Vec<&str> = names.iter().map(|(_, name)| *name).collect();
+        lines.push((path.join("."), rest.trim().to_owned()));
+    }
+    lines
+}
+
+/// What the page has a collector listen on is what it has segno send to, and all that its pipeline names is defined.
+#[test]
+fn the_collector_of_the_page_takes_what_segno_of_the_page_sends() {
+    let yaml = PAGE.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let lines = lines_of(yaml);
+    let said = |path: &str| lines.iter().find(|(known, _)| known == path).map(|(_, rest)| rest.clone());
+    let listens = said("receivers.otlp.protocols.http.endpoint").unwrap();
+    let sends: Vec<&str> = PAGE
+        .match_indices("--otlp http://")
+        .map(|(at, _)| PAGE[at + 14..].split_whitespace().next().unwrap())
+        .collect();
+    assert!(sends.len() >= 2 && sends.iter().all(|to| *to == listens), "{sends:?} and {listens}");
+    for kind in ["receivers", "exporters"] {
+        let names = said(&format!("service.pipelines.traces.{kind}")).unwrap();
+        for name in names.trim_matches(['[', ']']).split(',').map(str::trim) {
+            assert!(said(&format!("{kind}.{name}")).is_some(), "{kind}: {name} of the pipeline");
+        }
+    }
+}

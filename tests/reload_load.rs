@@ -17,10 +17,10 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 use support::process::{Process, metric};
-use support::{Client, End, rest, until};
+use support::{Client, rest, until};
 
 const STREAMS: usize = 1_000;
 const RELOADS: usize = 100;
@@ -81,22 +81,6 @@ fn send_next(stream: &mut TcpStream, n: &mut u64, ends: bool) -> bool {
     stream.write_all(format!("{:x}\r\n{event}\r\n{end}", event.len()).as_bytes()).is_ok() && !ends
 }
 
-/// A client that reads its stream to the end. Fails if an event is missing or comes twice. Returns how many it got.
-fn read(mut client: Client) -> JoinHandle<usize> {
-    client.open_events("/feed");
-    let read = move || {
-        let mut text = Vec::new();
-        let end = client.read_chunks(|piece| text.extend_from_slice(piece));
-        assert_eq!(end, End::Whole, "a stream was cut");
-        let text = String::from_utf8(text).unwrap();
-        let ids: Vec<usize> = text.lines().filter_map(|line| line.strip_prefix("id: ")?.parse().ok()).collect();
-        assert!(ids.iter().copied().eq(1..=ids.len()), "lost or repeated: {ids:?}");
-        assert_eq!(text.len(), ids.iter().map(|n| format!("id: {n}\ndata: {n}\n\n").len()).sum::<usize>(), "{text}");
-        ids.len()
-    };
-    thread::Builder::new().stack_size(256 << 10).spawn(read).unwrap()
-}
-
 /// A configuration. `n` says which of the limits and routes it has.
 fn sound(upstream: SocketAddr, n: usize) -> String {
     let low = n % 2 == 1;
@@ -154,7 +138,7 @@ fn a_hundred_reloads_under_a_thousand_streams_every_third_file_broken() {
     let path = file.0.to_str().unwrap();
     let mut proxy = Process::with_args(&["--config", path, "--store", "memory", "--admin", "127.0.0.1:0"]);
     let (admin, address) = (proxy.admin(), proxy.address());
-    let readers: Vec<_> = (0..STREAMS).map(|_| read(proxy.client())).collect();
+    let readers: Vec<_> = (0..STREAMS).map(|_| proxy.client().read_numbered("/feed")).collect();
     until("every stream has a first event", || metric(admin, "events_sent_total") >= STREAMS as u64);
     let served = AtomicU64::new(0);
     let is_over = AtomicBool::new(false);

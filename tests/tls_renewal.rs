@@ -19,11 +19,11 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 use support::process::{Process, metric};
+use support::rest;
 use support::tls::{Authority, Pair, tls_client, tls_wire};
-use support::{Client, End, rest};
 
 /// Streams that run all the while.
 const STREAMS: usize = 200;
@@ -107,20 +107,6 @@ fn serve(stream: StreamOwned<ServerConnection, TcpStream>, shown: &AtomicU64, is
         }
         rest(EVENTS);
     }
-}
-
-/// A client that reads its stream to the end. Fails if an event is missing or comes twice. Returns how many it got.
-fn read(mut client: Client) -> JoinHandle<usize> {
-    client.open_events("/events");
-    thread::spawn(move || {
-        let mut text = Vec::new();
-        let end = client.read_chunks(|piece| text.extend_from_slice(piece));
-        assert_eq!(end, End::Whole, "a stream was cut");
-        let text = String::from_utf8(text).unwrap();
-        let ids: Vec<usize> = text.lines().filter_map(|line| line.strip_prefix("id: ")?.parse().ok()).collect();
-        assert!(ids.iter().copied().eq(1..=ids.len()), "lost or repeated: {ids:?}");
-        ids.len()
-    })
 }
 
 /// Clients that come all the while, and which certificates they may be shown.
@@ -211,7 +197,7 @@ fn certificates_of_both_sides_are_replaced_under_load_and_no_stream_notices() {
     let (admin, address) = (proxy.admin(), proxy.address());
     let own = ours.sign("ada", &["ada"]);
     let connect = || tls_client(ours.client_config(Some(&own)), address, "localhost");
-    let readers: Vec<_> = (0..STREAMS).map(|_| read(connect())).collect();
+    let readers: Vec<_> = (0..STREAMS).map(|_| connect().read_numbered("/events")).collect();
     assert_eq!(ask(&ours, &own, address), 200);
     let descriptors = proxy.descriptors();
 

@@ -5,6 +5,7 @@
 use super::PATIENCE;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::thread::{self, JoinHandle};
 
 /// How a body ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -133,6 +134,27 @@ impl Client {
             }
         }
         End::Whole
+    }
+
+    /// Reads a stream of numbered events to its end, on a thread of its own. Fails if one is missing or comes twice, if
+    /// there is anything beside them, or if the stream is cut. Gives how many there were.
+    pub fn read_numbered(mut self, target: &str) -> JoinHandle<usize> {
+        self.open_events(target);
+        let read = move || {
+            let mut text = Vec::new();
+            let end = self.read_chunks(|piece| text.extend_from_slice(piece));
+            assert_eq!(end, End::Whole, "a stream was cut");
+            let text = String::from_utf8(text).unwrap();
+            let ids: Vec<usize> = text.lines().filter_map(|line| line.strip_prefix("id: ")?.parse().ok()).collect();
+            assert!(ids.iter().copied().eq(1..=ids.len()), "lost or repeated: {ids:?}");
+            assert_eq!(
+                text.len(),
+                ids.iter().map(|n| format!("id: {n}\ndata: {n}\n\n").len()).sum::<usize>(),
+                "{text}"
+            );
+            ids.len()
+        };
+        thread::Builder::new().stack_size(256 << 10).spawn(read).unwrap()
     }
 
     /// Reads chunks up to the last one, or to the end of the connection. `each` does not get a chunk that is cut off.
