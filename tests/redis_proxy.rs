@@ -41,7 +41,7 @@ fn upstream() -> (Script, mpsc::Sender<usize>) {
 /// Sends event `n` and reads it as the client.
 fn pass(n: usize, upstream: &mpsc::Sender<usize>, client: &mut Client) {
     upstream.send(n).unwrap();
-    client.until(&event(n));
+    client.until(event(n));
 }
 
 /// Lets time pass.

@@ -28,6 +28,7 @@ mod listeners;
 mod lobby;
 mod log_lines;
 mod porch;
+mod refusal;
 mod reload;
 mod remote;
 mod resolve;

@@ -5,16 +5,16 @@
 //! gets a bounded number of reads a turn; upstreams are read as soon as the poll has news of them, clients wait for the
 //! share of the turn that is theirs.
 //!
-//! **Writes in a row.** What upstreams say is read first and written then, for a few connections at a time: writes that
-//! follow each other wake the other side once, where writes between reads would wake it once for each event. Only
-//! writes wait, only while other upstreams are read that say little, and never behind the end of the turn. Any other
-//! input, and a second read of the same connection, comes behind them.
+//! **Writes in a row.** What a few upstreams say is read first and written then: writes that follow each other wake the
+//! clients' side once, and not once for each event. They wait while other upstreams are read that say little. Any other
+//! input, a second read of the same connection and the end of the turn come behind them.
 
 use super::connecting::Connecting;
 #[cfg(feature = "tls")]
 use super::lobby::{Arrival, Lobby, Step};
 use super::log_lines::LogLines;
 use super::porch::{Begins, Porch};
+use super::refusal::refuse;
 use super::socket::{Io, Socket, has_vanished};
 use super::sockets::Sockets;
 use super::store::{Follow, StoreLink};
@@ -40,20 +40,8 @@ const WRITES_IN_A_ROW: usize = 16;
 /// A read of more than this is written before the next one, while the processor's caches hold it.
 const LITTLE: usize = 4 << 10;
 
-/// How long a client that has connected before a drain may take over its proxy's header and its handshake, where nobody
-/// else keeps the process from its end.
+/// How long one that has connected before a drain may take over its header and handshake, where nobody else is left.
 const AT_THE_DOOR: Span = Span::from_secs(1);
-
-/// The answer to a new connection when the machine has no room for it.
-const REFUSAL: &[u8] = b"Retry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-
-/// Its first line, by why.
-const fn refused_line(why: Refusal) -> &'static [u8] {
-    match why {
-        Refusal::Full => b"HTTP/1.1 503 Service Unavailable\r\n",
-        Refusal::Address => b"HTTP/1.1 429 Too Many Requests\r\n",
-    }
-}
 
 /// The machine and everything that it acts on.
 #[derive(Debug)]
@@ -471,15 +459,10 @@ impl Shell {
         }
     }
 
-    /// Tells a client that it finds no place: one write, as much of it as the socket takes.
+    /// Tells a client that it finds no place.
     fn refuse(&mut self, why: Refusal) {
         if let Some(io) = self.accepted.take() {
-            let mut socket = Socket::accepted(io, 0);
-            let date = self.machine.date().text().map(|date| format!("Date: {date}\r\n")).unwrap_or_default();
-            let parts = [refused_line(why), date.as_bytes(), REFUSAL].map(IoSlice::new);
-            let _ = socket.write(&parts);
-            #[cfg(feature = "tls")]
-            socket.close(false);
+            refuse(io, why, self.machine.date().text());
         }
     }
 

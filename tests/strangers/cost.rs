@@ -23,6 +23,9 @@ const EACH: usize = 400;
 /// with long heads.
 const MOST: f64 = 1.5;
 
+/// What makes the requests of one kind.
+type Requests<'a> = Box<dyn Fn() + 'a>;
+
 /// An upstream of one stream, which gives the end of it, and answers all else that comes on its connections.
 fn upstream(streams: Sender<TcpStream>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -81,7 +84,7 @@ fn a_bad_request_costs_the_reactor_no_more_than_a_good_one() {
     let good = "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
     let long = format!("GET / HTTP/1.1\r\nHost: h\r\nA: {}\r\n\r\n", "x".repeat(9_000));
     let many = format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n", "A: 1\r\n".repeat(100));
-    let kinds: [(&str, Box<dyn Fn()>); 7] = [
+    let kinds: [(&str, Requests<'_>); 7] = [
         ("good requests", Box::new(|| one_by_one([127, 1, 0], good, 200))),
         ("long heads", Box::new(|| one_by_one([127, 1, 1], &long, 431))),
         ("many header lines", Box::new(|| one_by_one([127, 1, 2], &many, 431))),

@@ -61,7 +61,7 @@ fn who_is_ahead_of_a_log_whose_owner_lives_waits_and_gets_nothing_twice() {
         let (kept, id) = shelved(request, 3, StoredOwner::Lives, None);
         let mut w = instance(8);
         let d = w.client_with(&ask(&id(5)));
-        keeps_saying(&mut w, &[kept.clone()], 20_000);
+        keeps_saying(&mut w, std::slice::from_ref(&kept), 20_000);
         assert_eq!((w.followed.len(), w.ups.len(), w.state(d)), (0, 0, State::Open));
         let (more, _) = shelved(request, 6, StoredOwner::Lives, None);
         keeps_saying(&mut w, &[more], 2_000);
