@@ -43,18 +43,6 @@ fn events_on_their_way_stay_for_a_client_that_lost_them_however_many_they_are() 
 }
 
 #[test]
-fn events_on_their_way_stay_for_a_client_that_lost_them_and_the_clean_end_behind_them() {
-    let mut w = lingering_world(|_, _| {});
-    let (c, u) = w.streaming();
-    w.acknowledged();
-    goes_dark(&mut w, c);
-    w.say(u, &format!("{}{LAST}", chunk(&events(2..=3))));
-    w.rst(c);
-    let back = w.client_with(&get_after("1"));
-    assert_eq!(w.events(back), events(2..=3));
-}
-
-#[test]
 fn acknowledged_events_leave_beyond_the_bound_of_events() {
     let mut w = lingering_world(|route, _| route.replay_events = 10);
     let (c, u) = w.streaming();

@@ -233,36 +233,6 @@ fn each_attempt_of_a_heal_keeps_to_the_pace_of_the_upstream_that_it_goes_to() {
     }
 }
 
-/// Each queue numbers its tickets by itself, so that a stream can hold a number which an entry of the queue that it has
-/// left has as well. Who is called up there is not asked for elsewhere, out of turn.
-#[test]
-fn who_was_led_to_another_upstream_is_not_called_up_by_the_queue_of_the_one_before() {
-    for streams in 2..8 {
-        for millis in (300..3_000).step_by(300) {
-            let mut w = world_of(to(&["http://a:1", "http://b:1"], |r| {
-                (r.set.shared_ids, r.heal_rate, r.set.eject_after) = (true, 1, 1_000);
-            }));
-            let all: Vec<(usize, usize)> = (0..streams).map(|_| w.streaming()).collect();
-            w.pass_secs(5);
-            w.dial = Dial::Refuse;
-            let first = w.placed.len();
-            all.iter().for_each(|(_, up)| w.hear(*up, Said::Eof));
-            w.pass(Span::from_millis(millis));
-            // The second is back, and answers a client: those that back off there are called up.
-            w.dial_at.insert(1, Dial::Accept);
-            let begins = w.placed.len();
-            w.client_with(GET_STREAM);
-            let own = begins..w.placed.len();
-            w.say(w.last_up(), &format!("{STREAM}{}", chunk(&event(1))));
-            w.pass_secs(4);
-            let is_heal_at_first = |n: &usize| w.placed[*n] == 0 && !own.contains(n);
-            let at: Vec<_> = (first..w.placed.len()).filter(is_heal_at_first).map(|n| w.dialled[n]).collect();
-            let is_paced = at.windows(2).all(|two| two[1].since(two[0]) >= Span::from_millis(990));
-            assert!(at.len() > 2 && is_paced, "{streams} streams, {millis} ms: {at:?}");
-        }
-    }
-}
-
 #[test]
 fn requests_of_a_session_go_to_the_upstream_that_began_it() {
     let mut w = three(|_| {});
