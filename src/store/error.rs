@@ -184,11 +184,6 @@ impl StoreError {
     }
 }
 
-/// Whether some of these failed since a part of the store is away.
-pub(super) fn is_of_a_part<T>(results: &[Result<T, StoreError>]) -> bool {
-    results.iter().any(|result| result.as_ref().is_err_and(StoreError::is_of_a_part))
-}
-
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

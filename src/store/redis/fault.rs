@@ -148,3 +148,11 @@ fn sorted(address: &Address, code: &str, detail: &str, whole: &str) -> StoreErro
     let why = if detail.is_empty() { whole.to_owned() } else { format!("{code} {detail}") };
     server(address, fault, &why)
 }
+
+/// Why nothing of a batch was written, where nothing was. That is the server's state and says nothing of the items, unless
+/// a part of the store alone is away.
+pub(super) fn of_a_batch<T>(results: &[Result<T, StoreError>]) -> Option<StoreError> {
+    let first = results.first().and_then(|result| result.as_ref().err())?;
+    let is_all = results.iter().all(|result| result.as_ref().is_err_and(|e| !e.is_of_a_part()));
+    is_all.then(|| first.clone())
+}

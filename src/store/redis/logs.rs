@@ -6,11 +6,11 @@
 
 use super::address::Address;
 use super::caller::{Call, Caller, bytes, number, parts};
-use super::fault::of_text;
+use super::fault::{of_a_batch, of_text};
 use super::names::{BUCKETS, Names, bucket, member};
 use crate::base::StreamName;
 use crate::store::encoding::{decode_block, encode_block};
-use crate::store::error::{StoreError, is_of_a_part};
+use crate::store::error::StoreError;
 use crate::store::log::state_holes;
 use crate::store::{Claim, Lease, LogEnd, LogOutcome, LogStore, LogWrite, StoredLog};
 use ::redis::{RedisError, Value};
@@ -136,11 +136,7 @@ impl LogStore for Logs {
                 }
             }
         }
-        // Where nothing was written, that is the server's state and says nothing of the items.
-        match results.iter().find_map(|result| result.as_ref().err()) {
-            Some(e) if results.iter().all(Result::is_err) && !is_of_a_part(&results) => Err(e.clone()),
-            _ => Ok(results),
-        }
+        of_a_batch(&results).map_or(Ok(results), Err)
     }
 
     fn read_log(&mut self, name: &StreamName, max_bytes: usize) -> Result<Option<StoredLog>, StoreError> {

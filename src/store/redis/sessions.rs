@@ -7,11 +7,11 @@
 use super::address::Address;
 use super::bare::Bare;
 use super::caller::{Call, Caller, missing};
-use super::fault::{of, of_text, server};
+use super::fault::{of, of_a_batch, of_text, server};
 use super::names::{BUCKETS, Names, bucket, member, name};
 use crate::base::StreamName;
 use crate::store::encoding::{decode_record, encode_record};
-use crate::store::error::{ServerFault, StoreError, is_of_a_part};
+use crate::store::error::{ServerFault, StoreError};
 use crate::store::{Outcome, Record, SessionStore, Write};
 use ::redis::{Cmd, RedisError, Value, cmd};
 use std::collections::VecDeque;
@@ -422,11 +422,7 @@ impl SessionStore for Sessions {
                 }
             }
         }
-        // Where nothing was written, that is the server's state and says nothing of the items.
-        match results.iter().find_map(|result| result.as_ref().err()) {
-            Some(e) if results.iter().all(Result::is_err) && !is_of_a_part(&results) => Err(e.clone()),
-            _ => Ok(results),
-        }
+        of_a_batch(&results).map_or(Ok(results), Err)
     }
 
     fn store_last_event_id(&mut self, name: &StreamName, cursor: &Record) -> Result<Outcome, StoreError> {
